@@ -1,0 +1,82 @@
+#include "runtime/buf.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+void buf_finish(struct buf *b)
+{
+	free(b->p);
+	*b = (struct buf){ .max = b->max };
+}
+
+bool buf_reserve(struct buf *b, size_t extra)
+{
+	if (b->failed)
+		return false;
+	if (b->cap - b->n >= extra)
+		return true;
+	size_t max = b->max ? b->max : BUF_MAX_DEFAULT;
+	if (extra > max || b->n > max - extra) {
+		b->failed = true;
+		return false;
+	}
+	size_t cap = b->cap ? b->cap : 64;
+	while (cap < b->n + extra)
+		cap *= 2;
+	if (cap > max)
+		cap = max;
+	char *p = realloc(b->p, cap);
+	if (p == NULL) {
+		b->failed = true;
+		return false;
+	}
+	b->p = p;
+	b->cap = cap;
+	return true;
+}
+
+void buf_append(struct buf *b, const void *p, size_t n)
+{
+	if (n == 0 || !buf_reserve(b, n))
+		return;
+	memcpy(b->p + b->n, p, n);
+	b->n += n;
+}
+
+void buf_printf(struct buf *b, const char *format, ...)
+{
+	va_list args, again;
+	va_start(args, format);
+	va_copy(again, args);
+	int n = vsnprintf(NULL, 0, format, args);
+	va_end(args);
+	if (n >= 0 && buf_reserve(b, (size_t)n + 1)) {
+		vsnprintf(b->p + b->n, (size_t)n + 1, format, again);
+		b->n += (size_t)n;
+	}
+	va_end(again);
+}
+
+void buf_append_u64(struct buf *b, uint64_t v)
+{
+	char digits[20];
+	size_t at = sizeof digits;
+	do
+		digits[--at] = (char)('0' + v % 10);
+	while (v /= 10);
+	buf_append(b, digits + at, sizeof digits - at);
+}
+
+void buf_append_i64(struct buf *b, int64_t v)
+{
+	if (v < 0)
+		buf_append_char(b, '-');
+	buf_append_u64(b, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
+}
+
+char *buf_take(struct buf *b, size_t *ret_n)
+{
+	char *p = b->p;
+	*ret_n = b->n;
+	*b = (struct buf){ .max = b->max };
+	return p;
+}

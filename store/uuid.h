@@ -1,0 +1,13 @@
+/* UUIDs: version 7 (RFC 9562) for contexts, monotonic per generator; version 4 for events. */
+#pragma once
+#include "runtime/str.h"
+#include <stdint.h>
+
+enum { UUID_TEXT = 36 };
+struct uuid7 { /* one per loop; not shared */
+	uint64_t last_ms;
+	uint16_t counter;
+};
+void uuid7_text(struct uuid7 *g, int64_t now_us, uint64_t random_a, uint64_t random_b, char ret[static UUID_TEXT]);
+void uuid4_text(uint64_t random_a, uint64_t random_b, char ret[static UUID_TEXT]);
+bool uuid_is_text(struct str s); /* 8-4-4-4-12 hex digits, either case */

@@ -1,0 +1,43 @@
+/* Payloads of ledger entries that are not records: little-endian, length-prefixed, versioned by the entry kind. The
+ * encoder is strict and the decoder trusts nothing. Entities, features and events go by name: ids live in memory only. */
+#pragma once
+#include "runtime/buf.h"
+#include <stdint.h>
+
+enum entry_value_source { ENTRY_COMPUTED = 1, ENTRY_PUSHED = 2, ENTRY_MATERIALIZED = 3, ENTRY_TRIGGERED = 4 };
+
+/* LEDGER_VALUES, and the tail of LEDGER_EVENT_APPLIED. One entity kind; any number of (id, feature, value). */
+struct entry_value {
+	struct str entity_id, feature;
+	struct str value_json;
+	int64_t event_time_us;
+	int64_t ttl_ms; /* 0 = for ever */
+};
+struct entry_values {
+	struct str entity;
+	enum entry_value_source source;
+	uint64_t event_lsn; /* LEDGER_EVENT_APPLIED: which event; else 0 */
+	const struct entry_value *values;
+	size_t count;
+};
+void entry_values_write(struct buf *out, const struct entry_values *v);
+/* Calls each with every value; borrows the payload. false: malformed. */
+bool entry_values_read(struct str payload, struct entry_values *ret_head, void *arg,
+		       void (*each)(void *arg, const struct entry_values *head, const struct entry_value *value));
+
+/* LEDGER_DELETE: features NULL/0 = all of the entity. */
+struct entry_delete {
+	struct str entity, entity_id;
+	int64_t event_time_us;
+};
+void entry_delete_write(struct buf *out, const struct entry_delete *d);
+bool entry_delete_read(struct str payload, struct entry_delete *ret);
+
+/* LEDGER_EVENT */
+struct entry_event {
+	struct str event_id, event_type, entity_id;
+	struct str payload_json;
+	int64_t event_time_us;
+};
+void entry_event_write(struct buf *out, const struct entry_event *e);
+bool entry_event_read(struct str payload, struct entry_event *ret);

@@ -1,0 +1,128 @@
+/* The ledger: embedded mode's source of truth. An append-only log of segments with one committer.
+ *
+ * The committer is an actor on a blocking loop of its own. Its mailbox is the queue: what has arrived in a turn is
+ * written and synced once, then every append is answered. Nothing is answered before its bytes are on disk.
+ * Format, recovery and fault rules: docs/ledger.md. */
+#pragma once
+#include "runtime/loop.h"
+#include "store/record.h"
+
+/* What an entry holds. Numbers are on disk: never reuse one. */
+enum ledger_kind {
+	LEDGER_RECORD = 1,          /* a record made here: canonical bytes, extras, stamp */
+	LEDGER_RECORD_IMPORTED = 2, /* a receipt made elsewhere: its own bytes, outside the chain */
+	LEDGER_VALUES = 3,          /* feature values written (computed, pushed, materialised): store/entries.h */
+	LEDGER_DELETE = 4,          /* online values of an entity removed: tombstones */
+	LEDGER_EVENT = 5,           /* an event accepted by ingest */
+	LEDGER_EVENT_APPLIED = 6,   /* the values an event gave, and that it is done: one frame, so exactly once */
+	LEDGER_DOCUMENT = 7,
+	LEDGER_DOCUMENT_DELETE = 8,
+};
+
+/* One entry on its way to disk. Heap; moves with the append and comes back with the reply. */
+struct ledger_entry {
+	enum ledger_kind kind;
+	struct buf body;    /* LEDGER_RECORD: canonical text (predecessor null); else the payload of store/entries.h */
+	struct buf extras;  /* LEDGER_RECORD only */
+	size_t previous_at; /* LEDGER_RECORD: offset of the null that the predecessor replaces */
+	char context_id[40];/* LEDGER_RECORD*: "ctx_" and uuid; not NUL-terminated when 40 long */
+	/* filled by the committer */
+	uint64_t lsn;       /* position in log order, 1.. */
+	struct record_stamp stamp;             /* LEDGER_RECORD */
+	char previous_context_id[40 + 1];      /* "" = first of the chain */
+	bool already_there; /* LEDGER_RECORD_IMPORTED with the same id and hash: nothing was written */
+	char reason[160];   /* of a failure, for people; no paths, no errno numbers alone */
+};
+struct ledger_entry *ledger_entry_new(enum ledger_kind kind);
+void ledger_entry_free(struct ledger_entry *e);
+
+enum ledger_msg {
+	LEDGER_APPEND = MSG_KIND(CLASS_LEDGER, 1),   /* ask: struct ledger_append */
+	LEDGER_APPENDED = MSG_KIND(CLASS_LEDGER, 2), /* reply: struct ledger_append with head.status: 0, RT_EIO, RT_EREADONLY,
+	                                                RT_EFULL (disk), RT_EEXIST (import: same id, other hash) */
+	LEDGER_FIND = MSG_KIND(CLASS_LEDGER, 3),     /* ask to a ledger_reader actor: struct ledger_find */
+	LEDGER_FOUND = MSG_KIND(CLASS_LEDGER, 4),    /* reply: struct ledger_found; status RT_ENOTFOUND, RT_EIO */
+};
+struct ledger_append {
+	struct msg head; /* dispose frees entry */
+	struct ledger_entry *entry; /* moves both ways */
+};
+struct ledger_append *ledger_append_new(struct loop *loop, struct ledger_entry *entry); /* moves entry */
+
+/* ref: "ctx_<uuid>", a bare UUID, or "sha256:<hex>". */
+struct ledger_find {
+	struct msg head;
+	char ref[72];
+	uint8_t ref_n;
+	bool want_view; /* extras too */
+};
+struct ledger_record { /* heap; one read of one record */
+	struct buf canonical, extras;
+	struct record_stamp stamp;
+	bool imported; /* then canonical is the record as it came, and stamp only has the hash */
+	uint64_t lsn;
+};
+struct ledger_found {
+	struct msg head; /* dispose frees record */
+	struct ledger_record *record;
+};
+void ledger_record_free(struct ledger_record *r);
+
+struct ledger_config {
+	const char *dir;              /* borrowed during open */
+	size_t segment_bytes;         /* 0 = 64 MiB */
+	size_t batch_bytes_max;       /* 0 = 8 MiB */
+	const struct record_signer *signer; /* shares; may be NULL */
+	int64_t record_keep_ms, value_keep_ms, event_keep_ms; /* retention; 0 = for ever */
+	bool temporary;               /* :memory: mode: removed at close */
+};
+
+struct ledger_health {
+	bool writable;
+	char reason[160];        /* why not, for /ready */
+	uint64_t durable_lsn;    /* everything up to here is on disk */
+	uint64_t bytes, segments, batches, entries, sync_failures, corrupt_frames;
+};
+
+/* Opens or creates, locks the directory, recovers. Blocking; start-up only. NULL: *ret_why (owned by out) says why. */
+struct ledger *ledger_open(const struct ledger_config *config, struct buf *ret_why);
+void ledger_close(struct ledger *l); /* after its loops have ended; syncs, unlocks */
+/* The committer, on its own blocking loop; one per ledger. */
+struct actor_ref ledger_spawn_committer(struct ledger *l, struct loop *loop);
+/* Readers answer LEDGER_FIND with one pread; on any blocking loop but the committer's. */
+struct actor_ref ledger_spawn_reader(struct ledger *l, struct loop *loop);
+void ledger_health_read(struct ledger *l, struct ledger_health *ret); /* any thread */
+uint64_t ledger_durable_lsn(const struct ledger *l);                  /* any thread; one atomic load */
+/* The projection tells how far it has come, so that segments can be recycled. Any thread. */
+void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn);
+
+/* ---- reading in order: the projection, warm start, verify, stat. Works beside a running server, in any process. ---- */
+struct ledger_scan;
+struct ledger_frame {
+	enum ledger_kind kind;
+	uint64_t lsn;
+	int64_t written_us;       /* when the committer wrote it */
+	struct str body, extras;  /* borrow the scan's buffer until the next call */
+	struct record_stamp stamp;/* LEDGER_RECORD: as stored */
+	const char *path;         /* segment and offset, for reports */
+	uint64_t offset;
+};
+enum ledger_scan_result {
+	LEDGER_SCAN_FRAME,   /* *ret is the next frame */
+	LEDGER_SCAN_END,     /* nothing more that is known durable; call again later */
+	LEDGER_SCAN_CORRUPT, /* a bad frame at or below a durable LSN: ret->path and offset say where; the scan goes on behind it */
+	LEDGER_SCAN_ERROR,   /* I/O */
+};
+/* From the first frame with lsn >= from_lsn. NULL: no ledger there. l: the open ledger, or NULL to read dir from outside. */
+struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn, struct buf *ret_why);
+enum ledger_scan_result ledger_scan_next(struct ledger_scan *s, struct ledger_frame *ret);
+void ledger_scan_close(struct ledger_scan *s);
+
+/* Whole check: CRCs, frame chain, record hashes, record chain, signatures (signer may be NULL). Appends findings as JSON
+ * objects, one per line, to out. Returns the number of problems; -1: cannot read (out says why). */
+struct ledger_report {
+	uint64_t segments, frames, records, values, events, problems, torn_tails;
+	uint64_t first_lsn, last_lsn, bytes;
+	char last_context_id[41];
+};
+int64_t ledger_verify(const char *dir, const struct record_signer *signer, struct ledger_report *ret, struct buf *out);

@@ -1,0 +1,94 @@
+/* The offline store on DuckDB: the user's tables, and in schema `fabra` the projection of the ledger: columns to query
+ * records by, the context list, the feature history. Record bytes stay in the ledger.
+ *
+ * offline_reader actors live on blocking loops, one connection each. The projection is an actor on a SCHED_IDLE loop that
+ * tails the ledger in paced batches; its applied LSN is committed in the same transaction. A read that needs the
+ * projection first waits until everything is applied that was durable when the read arrived (wait_lsn). */
+#pragma once
+#include "runtime/loop.h"
+#include "store/ledger.h"
+
+enum offline_msg {
+	OFFLINE_QUERY = MSG_KIND(CLASS_OFFLINE, 1),    /* ask: struct offline_query */
+	OFFLINE_CONTEXTS = MSG_KIND(CLASS_OFFLINE, 2), /* ask: struct offline_contexts */
+	OFFLINE_RESULT = MSG_KIND(CLASS_OFFLINE, 3),   /* reply to all: struct offline_result; status 0, RT_EINVAL (SQL; text says
+	                                                  what), RT_EDEADLINE, RT_ETOOBIG, RT_EIO */
+	OFFLINE_ROWS = MSG_KIND(CLASS_OFFLINE, 4),     /* ask: struct offline_rows, the materialiser's */
+	OFFLINE_BATCH = MSG_KIND(CLASS_OFFLINE, 5),    /* reply: struct offline_batch */
+};
+
+/* One SQL statement with positional parameters; rows come back as a JSON array of objects with exact types (integers
+ * stay integers, DECIMAL becomes float, HUGEINT beyond 64 bit is an error that names the column, TIMESTAMP is ISO text). */
+struct offline_query {
+	struct msg head; /* dispose frees the heap texts; the deadline interrupts the query */
+	char *sql;       /* moves, NUL-terminated */
+	char *params;    /* moves; JSON array or NULL */
+	uint32_t rows_max;  /* 0 = 10,000; more rows: RT_ETOOBIG */
+	bool wait_projection;
+};
+/* GET /v1/contexts. */
+struct offline_contexts {
+	struct msg head;
+	int64_t start_us, end_us; /* inclusive; INT64_MIN / INT64_MAX = open */
+	int32_t limit;
+	char *name;               /* moves; NULL = any */
+	char *freshness_status;   /* moves; NULL = any */
+};
+/* SQL of a materialised feature: (key column, value column) pairs in batches of at most 4096; ask again with the same
+ * cursor until last. The statement runs once. */
+struct offline_rows {
+	struct msg head;
+	char *sql;             /* moves; NULL to continue a cursor */
+	char *key_column, *value_column; /* move */
+	uint64_t cursor;       /* 0 = new */
+};
+struct offline_result {
+	struct msg head;
+	struct buf json;   /* a JSON array, or on failure one line of text for people without paths */
+	uint32_t rows;
+};
+struct offline_row {
+	struct str key, value_json;
+};
+struct offline_batch {
+	struct msg head;
+	struct arena *texts;      /* owned */
+	struct offline_row *rows; /* in texts */
+	uint32_t count;
+	uint64_t cursor;
+	bool last;
+	struct buf error;
+};
+
+struct offline_table { /* fabra.table */
+	const char *name;
+	const char *file; /* absolute path to CSV, JSON or Parquet; NULL = sql */
+	const char *sql;
+};
+struct offline_config {
+	const char *path;          /* FABRA_DUCKDB_PATH or ":memory:" */
+	size_t memory_limit_bytes; /* 0 = 512 MiB */
+	struct ledger *ledger;     /* borrows */
+};
+
+/* Opens the file, makes schema `fabra` and adopts what Fabra's Python program left (context_records, context_log stay
+ * untouched and are listed and readable). Blocking; start-up. NULL: *ret_why. */
+struct offline *offline_open(const struct offline_config *config, struct buf *ret_why);
+void offline_close(struct offline *o);
+/* Loads fabra.table definitions; blocking. A file that has not changed since the last load is kept. false: *ret_why. */
+bool offline_load_table(struct offline *o, const struct offline_table *table, uint64_t *ret_rows, struct buf *ret_why);
+struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop);
+struct actor_ref offline_spawn_projection(struct offline *o, struct loop *loop);
+uint64_t offline_applied_lsn(const struct offline *o); /* any thread */
+
+/* Warm start: the newest live value of each (entity, id, feature) that the projection knows, newest event time first, and
+ * tombstones, then the ledger's tail beyond the applied LSN (the caller scans that). each returns false to stop. Blocking. */
+struct offline_value {
+	struct str entity, entity_id, feature, value_json;
+	int64_t event_time_us, written_us, ttl_ms;
+	uint64_t lsn;
+	bool deleted;
+};
+bool offline_warm(struct offline *o, void *arg, bool (*each)(void *arg, const struct offline_value *v), struct buf *ret_why);
+/* Records of a Fabra file that have no entry in the ledger yet; for the importer and GET by id. Blocking. */
+bool offline_foreign_record(struct offline *o, struct str ref, struct buf *ret_json);

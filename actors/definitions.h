@@ -1,0 +1,110 @@
+/* What the definitions file declares, as plain immutable data shared by all loops. Made once on a blocking thread by
+ * running the Lua file; the functions in it are named by (kind, index) and live in each loop's own script state. */
+#pragma once
+#include "runtime/arena.h"
+#include "runtime/buf.h"
+#include <stdint.h>
+
+enum { DEF_NONE = UINT32_MAX };
+
+struct def_entity {
+	struct str name, id, description;
+};
+
+struct def_feature {
+	struct str name;
+	uint32_t entity;
+	struct str description, dtype, version, tags_json;
+	bool has_compute;
+	struct str sql;        /* p NULL = none */
+	struct str trigger;    /* event type; p NULL = none */
+	int64_t refresh_ms;    /* 0 = none */
+	int64_t ttl_ms;        /* 0 = none: computed at each read */
+	bool materialize;
+	struct str default_json; /* p NULL = no default; JSON null is a default */
+};
+
+struct def_table {
+	struct str name, file, sql; /* file: absolute */
+};
+
+struct def_retriever {
+	struct str name, index;  /* index: p NULL = own code */
+	bool has_run;
+	uint32_t top_k;
+	int64_t cache_ttl_ms, max_age_ms; /* 0 = none */
+	struct str filter_json;
+};
+
+/* A piece of a declarative text: literal, parameter or feature. */
+struct def_piece {
+	enum { PIECE_TEXT, PIECE_PARAM, PIECE_FEATURE } type;
+	struct str text;   /* PIECE_TEXT */
+	uint32_t index;    /* of the context's parameter, or the feature */
+};
+struct def_template {
+	struct def_piece *pieces;
+	uint32_t count;
+};
+enum def_param_type { PARAM_STRING, PARAM_INTEGER, PARAM_NUMBER, PARAM_BOOLEAN, PARAM_ANY };
+struct def_param {
+	struct str name;
+	enum def_param_type type;
+	bool required;
+	struct str default_json; /* p NULL = none */
+};
+struct def_arg {
+	struct str name;
+	struct str json;          /* a constant; or */
+	struct def_template text; /* count > 0: a template of strings */
+};
+struct def_item {
+	struct def_template text;      /* count > 0, or */
+	uint32_t retriever;            /* DEF_NONE when it is a text */
+	struct def_arg *args;
+	uint32_t args_count;
+	struct def_template entity_id; /* of the features in text */
+	int64_t priority;
+	bool required;
+	struct str source_id;          /* p NULL = derived */
+};
+
+struct def_context {
+	struct str name, description, version, model;
+	int64_t max_tokens;        /* 0 = none */
+	bool budget_fail;          /* on_budget = "fail" */
+	int64_t freshness_sla_ms, max_staleness_ms, cache_ttl_ms; /* 0 = none */
+	bool freshness_strict;
+	bool has_build;            /* else items */
+	struct def_param *params;
+	uint32_t params_count;
+	bool params_declared;      /* false: any argument goes to build */
+	struct def_item *items;
+	uint32_t items_count;
+};
+
+struct definitions {
+	struct arena arena; /* owns all texts and arrays */
+	struct str file;    /* as given, for messages */
+	struct str source;  /* the file's text: each loop's state is built from this, not from the disk again */
+	char code_version[72]; /* "sha256:<hex>" of source */
+	struct def_entity *entities;
+	struct def_feature *features;
+	struct def_table *tables;
+	struct def_retriever *retrievers;
+	struct def_context *contexts;
+	uint32_t entities_count, features_count, tables_count, retrievers_count, contexts_count;
+	void *lookup; /* name -> index tables */
+	bool unsafe_lua;
+};
+
+/* Loads and checks. NULL: *ret_why has one or more lines "file:line: key: what is wrong (did you mean 'x'?)". Blocking. */
+struct definitions *definitions_load(const char *path, bool unsafe_lua, struct buf *ret_why);
+void definitions_free(struct definitions *d);
+/* DEF_NONE when unknown; O(1). */
+uint32_t definitions_entity(const struct definitions *d, struct str name);
+uint32_t definitions_feature(const struct definitions *d, struct str name);
+uint32_t definitions_retriever(const struct definitions *d, struct str name);
+uint32_t definitions_context(const struct definitions *d, struct str name);
+/* Up to three near names for "Did you mean", joined by ", "; empty when nothing is near. */
+void definitions_suggest(const struct definitions *d, struct str name, struct buf *out);

@@ -1,0 +1,87 @@
+/* One HTTP request as an object, and the routes that answer it.
+ *
+ * An exchange is an actor on the loop that owns its connection. h2o's request never leaves exchange.c: when the client
+ * goes away the exchange stops, and as it is the cancel token of all its asks, the whole tree of work ends with it. A
+ * route's on_request answers at once (exchange_reply) or starts asks with exchange_actor(x) and answers from on_message.
+ * Exactly one reply; the deadline (504) and a failed route (500) are answered by the exchange itself. */
+#pragma once
+#include "runtime/arena.h"
+#include "runtime/loop.h"
+
+struct exchange;
+struct http_server;
+
+enum route_flags {
+	ROUTE_PUBLIC = 1 << 0, /* no API key */
+	ROUTE_BODY = 1 << 1,   /* a JSON body is expected: parsed strictly before on_request, 422 json_invalid as Fabra does */
+	ROUTE_SYSTEM = 1 << 2, /* answered even under overload and while draining: /health, /ready, /metrics */
+};
+
+struct route {
+	const char *method;
+	const char *path; /* template: "/v1/features/{name}"; a parameter is one segment, percent-decoded */
+	unsigned flags;
+	void (*on_request)(struct exchange *x);
+	void (*on_message)(struct exchange *x, struct msg *m); /* borrows m; NULL when the route never asks */
+	void (*on_end)(struct exchange *x);                    /* NULL ok; releases what exchange_data points to, always runs */
+	const char *summary; /* for /openapi.json and /docs */
+	const char *openapi; /* JSON text of the operation's parameters, requestBody and responses; NULL = minimal */
+};
+
+/* ---- the request; everything is borrowed until the exchange ends ---- */
+struct str exchange_method(const struct exchange *x);
+struct str exchange_path(const struct exchange *x);
+struct str exchange_param(const struct exchange *x, unsigned index); /* of the template, from left to right */
+/* Percent- and plus-decoded; false when absent. The first of equal names. */
+bool exchange_query(struct exchange *x, const char *name, struct str *ret_value);
+struct str exchange_header(struct exchange *x, const char *lower_name); /* p NULL = absent */
+struct str exchange_body(const struct exchange *x);
+struct yyjson_doc *exchange_json(struct exchange *x); /* ROUTE_BODY; borrowed */
+struct str exchange_request_id(const struct exchange *x);
+
+/* ---- for asks ---- */
+struct actor *exchange_actor(struct exchange *x);
+struct loop *exchange_loop(struct exchange *x);
+uint64_t exchange_deadline_ns(const struct exchange *x); /* 5 s or what x-request-timeout-ms lowered it to */
+struct arena *exchange_arena(struct exchange *x);
+void **exchange_data(struct exchange *x);                 /* the route's own state */
+void *exchange_app(struct exchange *x);                   /* http_config.app */
+
+/* ---- the reply; body is copied ---- */
+void exchange_header_add(struct exchange *x, const char *name, struct str value); /* before the reply */
+void exchange_reply(struct exchange *x, int status, const char *content_type, struct str body);
+void exchange_reply_json(struct exchange *x, int status, struct str json);
+/* {"detail": text}; text must not leak SQL, paths or stack traces. 503 adds Retry-After: 1. */
+void exchange_error(struct exchange *x, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* 422 {"detail":[{"type","loc":[...],"msg","input",("ctx")}]}; loc and input are JSON texts. */
+void exchange_invalid(struct exchange *x, const char *type, const char *loc_json, const char *msg, struct str input_json,
+		      const char *ctx_json);
+/* Maps an enum rt_error to its status and text: EFULL 503, EDEADLINE 504, ENOTFOUND 404, ... */
+void exchange_fail(struct exchange *x, int rt_error, const char *what);
+
+/* ---- the server ---- */
+struct http_config {
+	const char *host;   /* numeric or a name, resolved at start */
+	uint16_t port;      /* 0 = any free one */
+	const char *tls_cert_file, *tls_key_file; /* both or none */
+	const char *api_key;        /* NULL or "" = open */
+	uint64_t body_bytes_max;    /* 0 = 1 MiB */
+	uint64_t buffered_bytes_max;/* of all bodies in flight; 0 = 256 MiB */
+	uint32_t connections_max;   /* 0 = 10,000 */
+	uint32_t in_flight_per_connection_max; /* 0 = 64 */
+	uint32_t in_flight_max;     /* per loop; 0 = 4096 */
+	uint32_t request_timeout_ms;/* 0 = 5,000 */
+	uint32_t shutdown_grace_ms; /* 0 = 10,000 */
+	const struct route *routes; /* borrows; the server adds /health, /metrics, /openapi.json, /docs */
+	size_t routes_count;
+	void *app;                  /* borrows */
+	bool access_log;
+};
+
+/* Binds and prepares; the loops must be LOOP_IO and not yet started. NULL: *ret_why. */
+struct http_server *http_server_create(const struct http_config *config, struct loop *const *loops, unsigned loops_count,
+				       struct buf *ret_why);
+uint16_t http_server_port(const struct http_server *s);
+/* Stops accepting, GOAWAY, waits for what is in flight up to the grace. Any thread; `done` runs on a loop's thread. */
+void http_server_drain(struct http_server *s, void (*done)(void *arg), void *arg);
+void http_server_destroy(struct http_server *s); /* after the loops have ended */

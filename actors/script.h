@@ -77,7 +77,7 @@ void script_destroy(struct script *s);
 struct script_call *script_begin(struct script *s, enum script_function function, uint32_t index, struct str args,
 				 struct str event_json, struct str previous_json, const struct script_host *host, void *host_arg);
 enum script_result script_run(struct script_call *call, struct script_outcome *ret);
-/* ok: json is the value; else json.p is a reason text (no JSON). Later script_run goes on once nothing awaited is missing:
+/* ok: json is the value, and p NULL is nil (there is none); not ok: a reason text (no JSON). Later script_run goes on once nothing awaited is missing:
  * script_ready says so. */
 void script_answer(struct script_call *call, uint32_t ask_id, bool ok, struct str json_or_reason);
 bool script_ready(const struct script_call *call);

@@ -85,4 +85,4 @@ struct actor_ref rt_supervise(struct loop *loop, uint32_t name, const struct act
 			      uint32_t restarts_max, uint32_t window_ms);
 /* The present life of a named actor on this loop; ACTOR_NONE between lives. */
 struct actor_ref rt_named(struct loop *loop, uint32_t name);
-enum { RT_NAMES_MAX = 64 };
+enum { RT_NAMES_MAX = 1024 };

@@ -26,6 +26,7 @@ struct offline_query {
 	uint32_t rows_max;  /* 0 = 10,000; more rows: RT_ETOOBIG */
 	bool wait_projection;
 };
+struct offline_query *offline_query_new(struct loop *loop, struct str sql, struct str params_json); /* copies */
 /* GET /v1/contexts. */
 struct offline_contexts {
 	struct msg head;

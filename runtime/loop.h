@@ -18,6 +18,7 @@ struct loop_config {
 	uint32_t asks_max;       /* 0 = 65536 */
 	uint32_t inbox_max;      /* messages from other loops that may wait; 0 = 65536; more are refused to their sender */
 	bool idle_priority;      /* SCHED_IDLE: background work that must not move the serving p99 */
+	uint32_t grace_ms;       /* loop_stop: how long actors may take to end before they are ended; 0 = 2000 */
 };
 
 /* The process's loops have numbers 1..LOOPS_MAX; 0 is nobody's. */
@@ -34,6 +35,7 @@ unsigned loop_id(const struct loop *loop);
 struct loop *loop_by_id(unsigned id);
 struct loop *loop_current(void);           /* of this thread; NULL elsewhere */
 const char *loop_name(const struct loop *loop);
+bool loop_failed(const struct loop *loop); /* a supervised actor failed too often; stays true. Any thread */
 
 /* Cached at the start of the turn and refreshed every 64 messages; use these in actors, never the system clock. */
 uint64_t loop_mono_ns(const struct loop *loop); /* monotonic */

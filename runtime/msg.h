@@ -36,6 +36,7 @@ enum msg_flags {
 	MSG_URGENT = 1 << 0, /* replies, deadlines, cancels, stops: run before new requests */
 	MSG_ASK = 1 << 1,    /* `from` awaits exactly one reply that carries `op` */
 	MSG_TAKEN = 1 << 2,  /* the receiver called rt_msg_take: the runtime does not free it */
+	MSG_REPLY = 1 << 3,  /* the runtime's: ends the ask `op`; always fits the mailbox */
 };
 
 struct msg {

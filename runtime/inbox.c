@@ -1,0 +1,156 @@
+/* Messages between loops. A loop collects what it sends to another loop in an outbox and pushes the whole batch at the end
+ * of its turn with one compare-and-swap; the receiver takes everything with one exchange.
+ *
+ * The wake-up protocol (tests/model/wake.pml proves it): the receiver sets `sleeping`, looks at the inbox once more, then
+ * sleeps; the sender pushes, then looks at `sleeping`. Both pairs are sequentially consistent, so one of the two always
+ * sees the other. The sender that clears `sleeping` writes the eventfd: one wake-up per sleep. */
+#include "runtime/private.h"
+#include <errno.h>
+#include <unistd.h>
+
+static void wake(struct loop *loop)
+{
+	uint64_t one = 1;
+	while (write(loop->wake_fd, &one, sizeof one) < 0 && errno == EINTR)
+		;
+}
+
+void loop_wake_read(struct loop *loop)
+{
+	uint64_t count;
+	while (read(loop->wake_fd, &count, sizeof count) < 0 && errno == EINTR)
+		;
+}
+
+void inbox_push(struct loop *target, struct msg *newest, struct msg *oldest, uint32_t len)
+{
+	/* Relaxed: a bound, not a lock; the list itself carries the ordering. */
+	atomic_fetch_add_explicit(&target->inbox_len, len, memory_order_relaxed);
+	struct msg *head = atomic_load_explicit(&target->inbox, memory_order_relaxed);
+	do
+		oldest->next = head;
+	while (!atomic_compare_exchange_weak(&target->inbox, &head, newest));
+	/* Sequentially consistent with the exchange above: see the protocol. The load spares the write while it runs. */
+	if (atomic_load(&target->sleeping) && atomic_exchange(&target->sleeping, false))
+		wake(target);
+}
+
+bool loop_try_sleep(struct loop *loop)
+{
+	atomic_store(&loop->sleeping, true);
+#ifndef FABRA_MUTANT_NO_SLEEP_RECHECK
+	if (atomic_load(&loop->inbox) != NULL || atomic_load(&loop->stop_asked) != loop->is_stopping) {
+		atomic_store(&loop->sleeping, false);
+		return false;
+	}
+#endif
+	return true;
+}
+
+void loop_stop(struct loop *loop)
+{
+	atomic_store(&loop->stop_asked, true);
+	if (loop->kind == LOOP_SIM)
+		return;
+	atomic_store(&loop->sleeping, false);
+	wake(loop);
+}
+
+/* ---- sending ---- */
+int outbox_put(struct loop *loop, struct msg *m)
+{
+	unsigned id = ref_loop(m->to);
+	struct loop *target = loop_by_id(id);
+	if (target == NULL || atomic_load_explicit(&target->has_ended, memory_order_relaxed))
+		return RT_EDEAD;
+	if (ref_slot(m->to) != SLOT_LOOP && !rt_alive(m->to))
+		return RT_EDEAD;
+	struct outbox *box = &loop->outboxes[id - 1];
+	/* Replies always fit, as in a mailbox: the asker's own asks bound them. */
+	if (!(m->flags & MSG_REPLY) &&
+	    atomic_load_explicit(&target->inbox_len, memory_order_relaxed) + box->len >= target->inbox_max)
+		return RT_EFULL;
+	m->next = box->newest;
+	box->newest = m;
+	if (box->oldest == NULL)
+		box->oldest = m;
+	box->len++;
+	loop->outbox_mask |= 1ull << (id - 1);
+	loop->stats.messages_live--;
+	return RT_OK;
+}
+
+void outbox_flush(struct loop *loop)
+{
+	for (; loop->outbox_mask != 0; loop->outbox_mask &= loop->outbox_mask - 1) {
+		unsigned at = (unsigned)__builtin_ctzll(loop->outbox_mask);
+		struct loop *target = loop_by_id(at + 1);
+		struct outbox *box = &loop->outboxes[at];
+		if (loop->sim != NULL)
+			sim_ship(loop, target, box);
+		else
+			inbox_push(target, box->newest, box->oldest, box->len);
+		*box = (struct outbox){ 0 };
+	}
+}
+
+bool loop_post(struct actor_ref to, struct msg *m)
+{
+	struct loop *target = loop_by_id(ref_loop(to));
+	if (target == NULL || !rt_alive(to) ||
+	    atomic_load_explicit(&target->inbox_len, memory_order_relaxed) >= target->inbox_max) {
+		if (m->dispose != NULL)
+			m->dispose(m);
+		free(m);
+		return false;
+	}
+	m->to = to;
+	m->flags &= MSG_URGENT;
+	inbox_push(target, m, m, 1);
+	return true;
+}
+
+/* ---- receiving ---- */
+static void receive(struct loop *loop, struct msg *m)
+{
+	loop->stats.messages_live++;
+	if (ref_slot(m->to) == SLOT_LOOP) {
+		CHECK(m->kind == RT_ACTOR_GONE);
+		asks_end_remote(loop, m->from);
+		message_release(loop, m);
+		return;
+	}
+	int error = message_route(loop, m);
+	if (error == RT_OK)
+		return;
+	if (error == RT_EFULL)
+		loop->stats.refused_full++;
+	else if (m->flags & MSG_REPLY)
+		loop->stats.dropped_late_reply++;
+	else
+		loop->stats.dropped_dead++;
+	message_drop(loop, m, error);
+}
+
+void inbox_drain(struct loop *loop)
+{
+	/* Acquire: pairs with the push, whose messages we now own. The plain look first spares the locked exchange. */
+	if (atomic_load_explicit(&loop->inbox, memory_order_relaxed) == NULL)
+		return;
+	struct msg *newest = atomic_exchange_explicit(&loop->inbox, NULL, memory_order_acquire);
+	struct msg *oldest = NULL;
+	uint32_t len = 0;
+	while (newest != NULL) {
+		struct msg *next = newest->next;
+		newest->next = oldest;
+		oldest = newest;
+		newest = next;
+		len++;
+	}
+	atomic_fetch_sub_explicit(&loop->inbox_len, len, memory_order_relaxed);
+	while (oldest != NULL) {
+		struct msg *m = oldest;
+		oldest = m->next;
+		receive(loop, m);
+	}
+}

@@ -1,0 +1,238 @@
+/* Loops with real threads: an I/O loop and blocking loops exchange asks, timers fire, stop is orderly. Run under
+ * ThreadSanitizer too. */
+#include "runtime/clock.h"
+#include "runtime/loop.h"
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { WORK = MSG_KIND(CLASS_TEST, 1), DONE = MSG_KIND(CLASS_TEST, 2) };
+
+/* ---- worker: answers ---- */
+static void worker_on_message(struct actor *a, struct msg *m)
+{
+	if (m->kind == RT_STOP)
+		rt_stop(a);
+	else if (m->kind == WORK)
+		rt_reply(a, m, rt_msg_new(a->loop, DONE));
+}
+
+static const struct actor_class worker_class = {
+	.name = "worker", .size = sizeof(struct actor), .mailbox_len_max = 4096, .on_message = worker_on_message,
+};
+
+/* ---- driver: asks each worker again and again, `window` at a time ---- */
+struct driver_config {
+	struct actor_ref workers[3];
+	int window, asks;
+	_Atomic int replies, failures, drivers_left;
+	struct loop *loops[3];
+};
+struct driver {
+	struct actor base;
+	struct driver_config *config; /* weak: the test's, outlives the loops */
+	int asked, ended;
+};
+
+static void driver_ask(struct driver *d)
+{
+	struct driver_config *c = d->config;
+	struct actor_ref to = c->workers[loop_random(d->base.loop) % 3];
+	rt_ask(&d->base, to, rt_msg_new(d->base.loop, WORK), loop_mono_ns(d->base.loop) + 30000000000ull, ACTOR_NONE);
+	d->asked++;
+}
+
+static void driver_on_message(struct actor *a, struct msg *m)
+{
+	struct driver *d = (struct driver *)a;
+	struct driver_config *c = d->config;
+	if (m->kind == RT_STOP) {
+		rt_stop(a);
+		return;
+	}
+	if (m->kind == WORK) {
+		while (d->asked < c->window)
+			driver_ask(d);
+		return;
+	}
+	atomic_fetch_add(m->kind == DONE ? &c->replies : &c->failures, 1);
+	d->ended++;
+	if (d->asked < c->asks)
+		driver_ask(d);
+	else if (d->ended == c->asks && atomic_fetch_sub(&c->drivers_left, 1) == 1)
+		for (int i = 0; i < 3; i++)
+			loop_stop(c->loops[i]);
+}
+
+static int driver_init(struct actor *a, void *arg)
+{
+	((struct driver *)a)->config = arg;
+	return 0;
+}
+
+static const struct actor_class driver_class = {
+	.name = "driver", .size = sizeof(struct driver), .mailbox_len_max = 16,
+	.init = driver_init, .on_message = driver_on_message,
+};
+
+/* Three loops (two kinds), a driver and a worker on each, everybody asks everybody. */
+static void run_mesh(int window, int asks)
+{
+	static const enum loop_kind kinds[3] = { LOOP_IO, LOOP_BLOCKING, LOOP_IO };
+	struct driver_config config = { .window = window, .asks = asks, .drivers_left = 3 };
+	struct actor_ref drivers[3];
+	for (int i = 0; i < 3; i++) {
+		config.loops[i] = loop_create(&(struct loop_config){ .name = "mesh", .kind = kinds[i] });
+		assert_non_null(config.loops[i]);
+		config.workers[i] = rt_spawn(config.loops[i], &worker_class, NULL);
+		drivers[i] = rt_spawn(config.loops[i], &driver_class, &config);
+	}
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(loop_start(config.loops[i]), 0);
+	for (int i = 0; i < 3; i++)
+		assert_true(loop_post(drivers[i], loop_msg_new(WORK)));
+	for (int i = 0; i < 3; i++)
+		loop_join(config.loops[i]);
+	assert_int_equal(atomic_load(&config.replies), 3 * asks);
+	assert_int_equal(atomic_load(&config.failures), 0);
+	for (int i = 0; i < 3; i++) {
+		struct loop_stats s;
+		loop_stats_read(config.loops[i], &s);
+		assert_int_equal(s.actors, 0);
+		assert_int_equal(s.asks_open, 0);
+	}
+	for (int i = 0; i < 3; i++)
+		loop_destroy(config.loops[i]);
+}
+
+static void test_mesh_busy(void **state)
+{
+	(void)state;
+	run_mesh(64, 30000);
+}
+
+/* One ask at a time: the loops sleep between messages, so each hop goes through the wake-up protocol. */
+static void test_mesh_sleepy(void **state)
+{
+	(void)state;
+	run_mesh(1, 5000);
+}
+
+/* ---- timers on real loops ---- */
+struct ticker {
+	struct actor base;
+	uint64_t start_ns;
+	int ticks;
+};
+static uint64_t tick_ns[5];
+
+static void ticker_on_message(struct actor *a, struct msg *m)
+{
+	struct ticker *t = (struct ticker *)a;
+	if (m->kind == RT_STOP) {
+		rt_stop(a);
+		return;
+	}
+	tick_ns[t->ticks++] = clock_mono_ns() - t->start_ns;
+	if (t->ticks == 5)
+		loop_stop(a->loop);
+}
+
+static int ticker_init(struct actor *a, void *arg)
+{
+	(void)arg;
+	struct ticker *t = (struct ticker *)a;
+	t->start_ns = clock_mono_ns();
+	static const uint64_t delays_ms[5] = { 70, 1, 30, 0, 5 };
+	for (int i = 0; i < 5; i++)
+		rt_timer_start(a, delays_ms[i], 1);
+	return 0;
+}
+
+static const struct actor_class ticker_class = {
+	.name = "ticker", .size = sizeof(struct ticker), .mailbox_len_max = 4,
+	.init = ticker_init, .on_message = ticker_on_message,
+};
+
+static void test_timers(void **state)
+{
+	(void)state;
+	for (enum loop_kind kind = LOOP_IO; kind <= LOOP_BLOCKING; kind++) {
+		struct loop *loop = loop_create(&(struct loop_config){ .name = "timers", .kind = kind });
+		rt_spawn(loop, &ticker_class, NULL);
+		loop_run(loop);
+		loop_destroy(loop);
+		static const uint64_t least_ms[5] = { 0, 1, 5, 30, 70 };
+		for (int i = 0; i < 5; i++)
+			assert_true(tick_ns[i] + 100000 >= least_ms[i] * 1000000);
+	}
+}
+
+/* ---- an actor that will not end is ended after the grace time ---- */
+static void deaf_on_message(struct actor *a, struct msg *m)
+{
+	(void)a;
+	(void)m;
+}
+
+static const struct actor_class deaf_class = {
+	.name = "deaf", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = deaf_on_message,
+};
+
+static void test_grace(void **state)
+{
+	(void)state;
+	for (enum loop_kind kind = LOOP_IO; kind <= LOOP_BLOCKING; kind++) {
+		struct loop *loop = loop_create(&(struct loop_config){ .name = "deaf", .kind = kind, .grace_ms = 20 });
+		struct actor_ref deaf = rt_spawn(loop, &deaf_class, NULL);
+		uint64_t start = clock_mono_ns();
+		loop_start(loop);
+		loop_stop(loop);
+		loop_join(loop);
+		assert_true(clock_mono_ns() - start >= 20000000);
+		assert_false(rt_alive(deaf));
+		assert_false(loop_post(deaf, loop_msg_new(WORK)));
+		loop_destroy(loop);
+	}
+}
+
+/* ---- a cached clock must not be as old as the sleep before the I/O callback ---- */
+static uint64_t seen_error_ns;
+
+static void on_late_timer(uv_timer_t *timer)
+{
+	struct loop *loop = timer->data;
+	uint64_t now = clock_mono_ns(), cached = loop_mono_ns(loop);
+	seen_error_ns = now > cached ? now - cached : cached - now;
+	uv_close((uv_handle_t *)timer, NULL);
+	loop_stop(loop);
+}
+
+static void test_clock_in_callbacks(void **state)
+{
+	(void)state;
+	struct loop *loop = loop_create(&(struct loop_config){ .name = "clock", .kind = LOOP_IO });
+	uv_timer_t timer = { .data = loop };
+	uv_timer_init(loop_uv(loop), &timer);
+	uv_timer_start(&timer, on_late_timer, 50, 0);
+	loop_run(loop);
+	loop_destroy(loop);
+	assert_true(seen_error_ns < 20000000);
+}
+
+int main(void)
+{
+	alarm(240); /* a lost wake-up must not hang the suite */
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_timers),
+		cmocka_unit_test(test_grace),
+		cmocka_unit_test(test_clock_in_callbacks),
+		cmocka_unit_test(test_mesh_busy),
+		cmocka_unit_test(test_mesh_sleepy),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,113 @@
+#include "actors/tokens.h"
+#include "runtime/check.h"
+#include <stdlib.h>
+
+/* A name stands for itself and for what follows it; the first match decides. */
+static const struct {
+	struct str prefix;
+	enum tokens_encoding encoding;
+} models[] = {
+	{ { "gpt-4o", 6 }, TOKENS_O200K },
+	{ { "gpt-4.1", 7 }, TOKENS_O200K },
+	{ { "gpt-4.5", 7 }, TOKENS_O200K },
+	{ { "gpt-4", 5 }, TOKENS_CL100K },
+	{ { "gpt-3.5", 7 }, TOKENS_CL100K },
+	{ { "gpt-35", 6 }, TOKENS_CL100K },
+	{ { "text-embedding-", 15 }, TOKENS_CL100K },
+	{ { "davinci-002", 11 }, TOKENS_CL100K },
+	{ { "babbage-002", 11 }, TOKENS_CL100K },
+};
+
+enum tokens_encoding tokens_encoding_of(struct str model)
+{
+	if (str_starts(model, STR("ft:"))) /* a fine-tuned model is named by its base model */
+		model = str_skip(model, 3);
+	for (size_t i = 0; i < ARRAY_LEN(models); i++)
+		if (str_starts(model, models[i].prefix))
+			return models[i].encoding;
+	return TOKENS_O200K;
+}
+
+const char *tokens_encoding_name(enum tokens_encoding encoding)
+{
+	switch (encoding) {
+	case TOKENS_O200K:
+		return "o200k_base";
+	case TOKENS_CL100K:
+		return "cl100k_base";
+	}
+	UNREACHABLE();
+}
+
+const char *tokens_data_dir(void)
+{
+	const char *folder = getenv("FABRA_DATA_DIR");
+	return folder && *folder ? folder : FABRA_DATA_DIR_DEFAULT;
+}
+
+int tokens_open(struct tokens *t, enum tokens_encoding encoding, const char *folder, struct buf *errors)
+{
+	struct tokens opened = { .encoding = encoding,
+				 .rules = encoding == TOKENS_O200K ? TOKENS_RULES_CASED : TOKENS_RULES_PLAIN };
+	int error = tokens_table_open(&opened.table, folder ? folder : tokens_data_dir(),
+				      tokens_encoding_name(encoding), errors);
+	if (error < 0)
+		return error;
+	tokens_split_prepare();
+	*t = opened;
+	return 0;
+}
+
+void tokens_close(struct tokens *t)
+{
+	tokens_table_close(&t->table);
+}
+
+/* Most pieces are one token, so that is tried first, as the reference does. */
+static inline size_t piece(const struct tokens *t, const uint8_t *p, size_t n, const uint8_t *end, struct tokens_ids *ids)
+{
+	uint32_t rank = tokens_table_find(&t->table, p, n, end);
+	if (rank != TOKENS_NO_RANK) {
+		if (ids != NULL) {
+			if (ids->n < ids->max)
+				ids->p[ids->n] = rank;
+			ids->n++;
+		}
+		return 1;
+	}
+	if (n <= TOKENS_WINDOW_BYTES)
+		return tokens_bpe_merge(&t->table, p, n, end, ids);
+	struct tokens_bpe b;
+	tokens_bpe_begin(&b, &t->table, p, n, TOKENS_WINDOW_BYTES);
+	while (!tokens_bpe_step(&b, ids))
+		;
+	return b.count;
+}
+
+size_t tokens_piece(const struct tokens *t, const uint8_t *p, size_t n, const uint8_t *end, struct tokens_ids *ids)
+{
+	return piece(t, p, n, end, ids);
+}
+
+static inline size_t count(const struct tokens *t, struct str text, struct tokens_ids *ids)
+{
+	const uint8_t *p = (const uint8_t *)(text.n ? text.p : ""), *end = p + text.n;
+	size_t total = 0;
+	while (p < end) {
+		const uint8_t *next = tokens_split_next(t->rules, p, end);
+		total += piece(t, p, (size_t)(next - p), end, ids);
+		p = next;
+	}
+	return total;
+}
+
+size_t tokens_count(const struct tokens *t, struct str text)
+{
+	return count(t, text, NULL);
+}
+
+size_t tokens_encode(const struct tokens *t, struct str text, uint32_t *ids, size_t max)
+{
+	struct tokens_ids row = { .p = ids, .max = max };
+	return count(t, text, &row);
+}

@@ -290,7 +290,7 @@ static bool admit(struct loop *loop, struct actor *a, struct msg *m)
 		message_release(loop, m);
 		return false;
 	}
-	if (!ref_is_none(m->cancel) && !rt_alive(m->cancel)) {
+	if (!ref_is_none(m->cancel) && !ref_is_alive(loop, m->cancel)) {
 		loop->stats.dropped_cancelled++;
 		message_drop(loop, m, RT_ECANCELLED);
 		return false;
@@ -310,9 +310,13 @@ static void deliver(struct loop *loop, struct actor *a, struct msg *m)
 		sim_trace_message(loop, m);
 	loop->current = m;
 	a->class->on_message(a, m);
-	if (loop->current == m && !(m->flags & MSG_TAKEN))
-		message_drop(loop, m, a->private->stopping ? RT_EDEAD : RT_EINVAL);
+	if (loop->current != m)
+		return;
 	loop->current = NULL;
+	if (m->flags & MSG_ASK && !(m->flags & MSG_TAKEN))
+		message_drop(loop, m, a->private->stopping ? RT_EDEAD : RT_EINVAL);
+	else if (!(m->flags & MSG_TAKEN))
+		message_release(loop, m);
 }
 
 /* Reads the clock after `clock_stride` messages: 64 while they are short, each one while they are long. */
@@ -390,7 +394,7 @@ void actors_run(struct loop *loop)
 {
 	uint64_t turn_start = loop->mono_ns;
 	loop->turn_messages = 0;
-	actors_reap(loop);
+	actors_reap(loop); /* those that were stopped by I/O callbacks */
 	while (loop->turn_messages < TURN_MESSAGES_MAX && loop->mono_ns - turn_start < TURN_NS_MAX) {
 		bool urgent = choose_urgent(loop);
 		struct dlist *queue = urgent ? &loop->urgent_queue : &loop->normal_queue;

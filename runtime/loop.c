@@ -51,7 +51,7 @@ void loop_stats_read(const struct loop *loop, struct loop_stats *ret_stats)
 void loop_refresh_clock(struct loop *loop)
 {
 	loop->mono_ns = loop->sim != NULL ? sim_clock_ns(loop) : clock_mono_ns();
-	loop->clock_is_stale = false;
+	loop->clock_is_stale = !loop->is_running; /* outside loop_run, and in a simulation, each look is fresh */
 	loop->since_clock = 0;
 	if (loop->sim == NULL && loop->mono_ns - loop->wall_read_ns > 10u * TICK_NS) {
 		loop->wall_offset_us = clock_wall_us() - (int64_t)(loop->mono_ns / 1000);
@@ -144,6 +144,7 @@ static void init_parts(struct loop *loop, const struct loop_config *config)
 	for (size_t i = 1; i < ACTOR_CLASSES; i++)
 		pool_init(&loop->actor_pools[i], i * POOL_ALIGN, 512);
 	loop->mono_ns = clock_mono_ns();
+	loop->clock_is_stale = true;
 	loop->origin_ns = loop->mono_ns / TICK_NS * TICK_NS;
 	loop->wall_offset_us = clock_wall_us() - (int64_t)(loop->mono_ns / 1000);
 	wheel_init(&loop->wheel, 0);
@@ -247,6 +248,7 @@ void loop_run(struct loop *loop)
 {
 	CHECK(loop->kind != LOOP_SIM);
 	current = loop;
+	loop->is_running = true;
 	log_attach();
 	if (loop->idle_priority) {
 		struct sched_param param = { 0 };
@@ -258,6 +260,7 @@ void loop_run(struct loop *loop)
 		loop_io_run(loop);
 	else
 		loop_blocking_run(loop);
+	loop->is_running = false;
 	loop_end(loop);
 	current = NULL;
 }

@@ -32,10 +32,19 @@ const char *rt_error_text(int error)
 	}
 }
 
+/* By vector stores, spelled out: memset and loops become `rep stos` at -O2, which takes longer than the rest of a send. */
+static inline void clear(struct msg *m)
+{
+	typedef uint64_t block __attribute__((vector_size(16), may_alias));
+	block *at = (block *)m;
+	_Static_assert(sizeof *at * 8 == MSG_BLOCK, "eight stores clear a message");
+	at[0] = at[1] = at[2] = at[3] = at[4] = at[5] = at[6] = at[7] = (block){ 0 };
+}
+
 void *rt_msg_new(struct loop *loop, uint16_t kind)
 {
 	struct msg *m = pool_get(&loop->messages);
-	memset(m, 0, MSG_BLOCK);
+	clear(m);
 	m->kind = kind;
 	loop->stats.messages_live++;
 	return m;
@@ -44,19 +53,9 @@ void *rt_msg_new(struct loop *loop, uint16_t kind)
 void *loop_msg_new(uint16_t kind)
 {
 	struct msg *m = pool_block_new(MSG_BLOCK);
-	memset(m, 0, MSG_BLOCK);
+	clear(m);
 	m->kind = kind;
 	return m;
-}
-
-void message_release(struct loop *loop, struct msg *m)
-{
-	if (m->dispose != NULL)
-		m->dispose(m);
-	if (loop->current == m)
-		loop->current = NULL;
-	loop->stats.messages_live--;
-	pool_put(&loop->messages, m);
 }
 
 void message_drop(struct loop *loop, struct msg *m, int status)

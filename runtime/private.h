@@ -116,6 +116,7 @@ struct loop {
 
 	/* Written by the loop's thread. */
 	alignas(64) uint64_t mono_ns;
+	bool is_running;               /* inside loop_run */
 	bool clock_is_stale;           /* the loop may have slept since mono_ns was read */
 	struct actor *running;
 	struct msg *current;           /* the message on_message is looking at; NULL once it has been freed or moved */
@@ -191,7 +192,6 @@ void loop_blocking_run(struct loop *loop);
 int message_route(struct loop *loop, struct msg *m); /* 0 moves m; else RT_EDEAD or RT_EFULL and m stays the caller's */
 /* Frees m; an ask that was not answered is answered with RT_DOWN (RT_CANCELLED for that status). */
 void message_drop(struct loop *loop, struct msg *m, int status);
-void message_release(struct loop *loop, struct msg *m); /* frees m, silently */
 void actors_run(struct loop *loop);
 void actors_end_turn(struct loop *loop);
 void actors_reap(struct loop *loop);
@@ -244,6 +244,23 @@ static inline struct actor *loop_actor(struct loop *loop, struct actor_ref ref)
 		return NULL;
 #endif
 	return slot->actor;
+}
+
+/* rt_alive without the way over the registry for the loop's own actors. */
+static inline bool ref_is_alive(struct loop *loop, struct actor_ref ref)
+{
+	return ref_loop(ref) == loop->id ? loop_actor(loop, ref) != NULL : rt_alive(ref);
+}
+
+/* Frees m, silently. */
+static inline void message_release(struct loop *loop, struct msg *m)
+{
+	if (m->dispose != NULL)
+		m->dispose(m);
+	if (loop->current == m)
+		loop->current = NULL;
+	loop->stats.messages_live--;
+	pool_put(&loop->messages, m);
 }
 
 static inline void mailbox_push(struct mailbox *box, struct msg *m)

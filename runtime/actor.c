@@ -34,7 +34,7 @@ static void actor_memory_free(struct loop *loop, struct actor *a)
 /* ---- slots ---- */
 static bool slot_take(struct loop *loop, uint32_t *ret_slot)
 {
-	if (loop->slot_free != SLOT_LOOP) {
+	if (loop->slot_free != SLOT_NONE) {
 		*ret_slot = loop->slot_free;
 		loop->slot_free = loop->slots[*ret_slot].next_free;
 		return true;
@@ -151,22 +151,6 @@ static void unlink_everywhere(struct actor_private *p)
 			dlist_remove(nodes[i]);
 }
 
-/* An actor that answers to somebody on another loop cannot know which asks are still open there: their loops do. */
-static void tell_other_loops(struct loop *loop, struct actor *a)
-{
-	struct actor_private *p = a->private;
-	if (p->remote_open == 0)
-		return;
-	for (uint64_t loops = p->asker_loops; loops != 0; loops &= loops - 1) {
-		struct msg *gone = rt_msg_new(loop, RT_ACTOR_GONE);
-		gone->from = a->self;
-		gone->to.bits = (uint64_t)(__builtin_ctzll(loops) + 1) << 56 | (uint64_t)SLOT_LOOP << 32;
-		gone->flags = MSG_URGENT | MSG_REPLY;
-		if (message_route(loop, gone) != RT_OK)
-			message_release(loop, gone);
-	}
-}
-
 static void tell_parent(struct loop *loop, struct actor *a)
 {
 	struct actor_private *p = a->private;
@@ -194,13 +178,9 @@ static void reap(struct loop *loop, struct actor *a)
 
 	unlink_everywhere(p);
 	pending_forget_own(loop, a);
-#ifndef FABRA_MUTANT_NO_DOWN
-	asks_end_callee(loop, a);
-#endif
 	asks_end_token(loop, a);
 	mailbox_refuse(loop, &p->urgent);
 	mailbox_refuse(loop, &p->normal);
-	tell_other_loops(loop, a);
 	tell_parent(loop, a);
 	uint32_t name = p->name;
 	bool is_named = p->is_named, has_failed = p->has_failed;
@@ -228,7 +208,7 @@ static int mailbox_put(struct loop *loop, struct actor *a, struct msg *m)
 	bool is_urgent = m->flags & MSG_URGENT;
 	/* Replies are bounded by the receiver's own asks, and the runtime's kinds by what it has started. */
 	if (!(m->flags & MSG_REPLY) && m->kind >> 8 != CLASS_RT) {
-		if (p->requests_len >= a->class->mailbox_len_max)
+		if (p->requests_len >= a->class->mailbox_len_max && !FABRA_MUTANT_NO_MAILBOX_BOUND)
 			return RT_EFULL;
 		p->requests_len++;
 	}
@@ -269,7 +249,8 @@ bool rt_send(struct loop *loop, struct actor_ref to, struct msg *m)
 		loop->stats.refused_full++;
 	else
 		loop->stats.dropped_dead++;
-	message_drop(loop, m, error);
+	if (!FABRA_MUTANT_REFUSED_LEAK)
+		message_drop(loop, m, error);
 	return false;
 }
 
@@ -285,7 +266,7 @@ static bool admit(struct loop *loop, struct actor *a, struct msg *m)
 	}
 	if (m->kind >> 8 != CLASS_RT)
 		a->private->requests_len--;
-	if (m->deadline_ns != 0 && m->deadline_ns <= loop->mono_ns) {
+	if (m->deadline_ns != 0 && m->deadline_ns <= loop->mono_ns && !FABRA_MUTANT_NO_DEADLINE_CHECK) {
 		loop->stats.dropped_deadline++; /* the asker's own wheel tells it */
 		message_release(loop, m);
 		return false;
@@ -294,10 +275,6 @@ static bool admit(struct loop *loop, struct actor *a, struct msg *m)
 		loop->stats.dropped_cancelled++;
 		message_drop(loop, m, RT_ECANCELLED);
 		return false;
-	}
-	if ((m->flags & MSG_ASK) && ref_loop(m->from) != loop->id) {
-		a->private->remote_open++;
-		a->private->asker_loops |= 1ull << (ref_loop(m->from) - 1);
 	}
 	return true;
 }

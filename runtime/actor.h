@@ -19,7 +19,8 @@ struct actor_class {
 	size_t size;              /* of the whole struct; its first member is `struct actor base` */
 	uint32_t mailbox_len_max; /* bound on waiting requests; a full mailbox refuses the sender with RT_EFULL.
 	                             Replies and runtime messages always fit: the asker's own asks bound them */
-	int (*init)(struct actor *a, void *arg);           /* NULL ok; non-zero: the spawn fails with it. arg: borrows */
+	int (*init)(struct actor *a, void *arg);           /* NULL ok; non-zero: the spawn fails, and finish releases what
+	                                                      init had got. arg: borrows */
 	void (*on_message)(struct actor *a, struct msg *m); /* borrows m; see rt_msg_take */
 	void (*on_turn_end)(struct actor *a);              /* NULL ok; once per turn in which on_message ran: flush batches */
 	void (*finish)(struct actor *a);                   /* NULL ok; releases what the struct owns */
@@ -38,7 +39,8 @@ struct actor_ref rt_spawn(struct loop *loop, const struct actor_class *class, vo
 /* Ends after the current message. Waiting messages are disposed, waiting asks of others answered RT_DOWN, own asks
  * forgotten (late replies are dropped and counted). */
 void rt_stop(struct actor *a);
-/* The same, as a failure: logged with the reason, counted, and told to the supervisor, which starts a fresh one. */
+/* The same, as a failure: logged with the reason, counted, and told to the supervisor, which starts a fresh one. The actor
+ * that was running when this one was spawned, if any, gets RT_CHILD_DOWN. */
 void rt_fail(struct actor *a, const char *reason);
 /* Is this life still going? Exact on the owning loop, a hint on others (any thread). */
 bool rt_alive(struct actor_ref ref);
@@ -46,11 +48,14 @@ bool rt_alive(struct actor_ref ref);
 /* ---- messages ---- */
 /* A zeroed block with kind set; never NULL (a process without memory for 128 bytes stops). */
 void *rt_msg_new(struct loop *loop, uint16_t kind);
-void rt_msg_free(struct loop *loop, struct msg *m); /* runs dispose */
+/* Runs dispose. An ask that was taken and not answered ends in RT_DOWN: RT_EDEAD while its keeper ends, else RT_EINVAL. */
+void rt_msg_free(struct loop *loop, struct msg *m);
 /* Moves m to the receiver, same loop or another. false: refused (full, dead); m is then disposed. Sends to another loop
  * leave in one batch at the end of the turn, in order. */
 bool rt_send(struct loop *loop, struct actor_ref to, struct msg *m);
-/* Keeps m beyond on_message; the actor must later rt_msg_free or rt_reply it. */
+/* Keeps m beyond on_message; the actor must later (in `finish` at the latest) rt_msg_free, rt_reply or rt_send it. A
+ * request that is handed on with rt_send stays an ask: the next actor answers the first asker. An ask that on_message
+ * neither answers nor takes is refused with RT_EINVAL. */
 void rt_msg_take(struct msg *m);
 
 /* ---- asks ---- */
@@ -67,8 +72,9 @@ void rt_reply(struct actor *a, struct msg *request, struct msg *reply);
 void rt_refuse(struct actor *a, struct msg *request, int status);
 
 /* ---- timers ---- */
-/* RT_TIMER with this op after delay; op is the actor's own number. Returns a handle for rt_timer_stop. Timers die with
- * the actor. Resolution 1 ms. */
+/* RT_TIMER with this op after delay; op is the actor's own number. Returns a handle for rt_timer_stop; 0: the loop has no
+ * room (actors_max + asks_max timers). A stopped timer never arrives, even if it was due. Timers die with the actor.
+ * Resolution 1 ms, never early. */
 uint64_t rt_timer_start(struct actor *a, uint64_t delay_ms, uint64_t op);
 void rt_timer_stop(struct actor *a, uint64_t timer);
 

@@ -4,7 +4,11 @@
  *                                        |--rt_ask_cancel / rt_timer_stop / owner dies--> free
  *
  * A reply, RT_DEADLINE, RT_DOWN and RT_CANCELLED are messages in the asker's mailbox like any other. The first of them
- * that is dequeued closes the entry; the generation in the op makes the others late. */
+ * that is dequeued closes the entry; the generation in the op makes the others late.
+ *
+ * Who answers when a callee dies? The request does: a message with MSG_ASK that is freed unanswered, wherever that happens
+ * (mailbox of the dead, its finish, a refusal, another loop), sends RT_DOWN to its asker; see message_drop. So nobody
+ * keeps a list of who waits for whom, and a request that was handed on is still answered by whoever has it. */
 #include "runtime/private.h"
 
 /* ---- the table ---- */
@@ -45,7 +49,6 @@ static void pending_close(struct loop *loop, struct pending *e)
 {
 	wheel_remove(&loop->wheel, &e->timer);
 	hlist_remove(&e->own_link);
-	hlist_remove(&e->callee_link);
 	hlist_remove(&e->token_link);
 	e->owner = NULL;
 	if (e->is_timer)
@@ -66,11 +69,8 @@ static struct pending *pending_find(struct loop *loop, uint64_t op)
 	if (chunk >= loop->pending_chunks_len)
 		return NULL;
 	struct pending *e = &loop->pending_chunks[chunk][index % PENDING_CHUNK];
-#ifndef FABRA_MUTANT_NO_LATE_REPLY_CHECK
-	if (e->generation != op >> 32)
-		return NULL;
-#endif
-	return e->owner != NULL ? e : NULL;
+	bool is_same = e->generation == op >> 32 || FABRA_MUTANT_NO_LATE_CHECK;
+	return is_same && e->owner != NULL ? e : NULL;
 }
 
 struct pending *ask_find(struct loop *loop, uint64_t op)
@@ -124,7 +124,7 @@ bool timer_close(struct loop *loop, struct actor *a, const struct timer_msg *m)
 {
 	struct pending *e = pending_find(loop, m->handle);
 	if (e == NULL || e->owner != a)
-		return false;
+		return FABRA_MUTANT_STOPPED_TIMER_FIRES;
 	pending_close(loop, e);
 	return true;
 }
@@ -152,33 +152,13 @@ void pending_forget_own(struct loop *loop, struct actor *a)
 		pending_close(loop, CONTAINER_OF(a->private->own, struct pending, own_link));
 }
 
-void asks_end_callee(struct loop *loop, struct actor *callee)
-{
-	while (callee->private->callers != NULL) {
-		struct pending *e = CONTAINER_OF(callee->private->callers, struct pending, callee_link);
-		hlist_remove(&e->callee_link);
-		ask_end(loop, e, RT_DOWN, RT_EDEAD);
-	}
-}
-
 void asks_end_token(struct loop *loop, struct actor *token)
 {
 	while (token->private->guarded != NULL) {
 		struct pending *e = CONTAINER_OF(token->private->guarded, struct pending, token_link);
 		hlist_remove(&e->token_link);
-		ask_end(loop, e, RT_CANCELLED, RT_ECANCELLED);
-	}
-}
-
-void asks_end_remote(struct loop *loop, struct actor_ref callee)
-{
-	for (struct hlist *at = loop->remote_asks; at != NULL;) {
-		struct pending *e = CONTAINER_OF(at, struct pending, callee_link);
-		at = at->next;
-		if (ref_eq(e->to, callee)) {
-			hlist_remove(&e->callee_link);
-			ask_end(loop, e, RT_DOWN, RT_EDEAD);
-		}
+		if (!FABRA_MUTANT_NO_CANCEL)
+			ask_end(loop, e, RT_CANCELLED, RT_ECANCELLED);
 	}
 }
 
@@ -191,20 +171,6 @@ static uint64_t ask_refuse(struct loop *loop, struct actor *a, struct msg *m)
 	message_release(loop, m);
 	send_ending(loop, a, op, RT_DOWN, RT_EFULL);
 	return op;
-}
-
-static void ask_link(struct loop *loop, struct pending *e, struct actor_ref to, struct actor *token)
-{
-	e->to = to;
-	if (ref_loop(to) != loop->id) {
-		hlist_push(&loop->remote_asks, &e->callee_link);
-	} else {
-		struct actor *callee = loop_actor(loop, to);
-		if (callee != NULL)
-			hlist_push(&callee->private->callers, &e->callee_link);
-	}
-	if (token != NULL)
-		hlist_push(&token->private->guarded, &e->token_link);
 }
 
 uint64_t rt_ask(struct actor *a, struct actor_ref to, struct msg *m, uint64_t deadline_ns, struct actor_ref cancel)
@@ -220,7 +186,8 @@ uint64_t rt_ask(struct actor *a, struct actor_ref to, struct msg *m, uint64_t de
 	loop->stats.asks_open++;
 	uint64_t op = pending_op(e);
 	struct actor *token = ref_loop(cancel) == loop->id ? loop_actor(loop, cancel) : NULL;
-	ask_link(loop, e, to, token);
+	if (token != NULL)
+		hlist_push(&token->private->guarded, &e->token_link);
 	wheel_add(&loop->wheel, &e->timer, loop_tick_of(loop, deadline_ns));
 
 	m->op = op;
@@ -269,8 +236,6 @@ void rt_reply(struct actor *a, struct msg *request, struct msg *reply)
 		reply->deadline_ns = 0;
 		reply->cancel = ACTOR_NONE;
 		reply->flags = MSG_URGENT | MSG_REPLY;
-		if (ref_loop(reply->to) != loop->id && a->private->remote_open > 0)
-			a->private->remote_open--;
 		if (message_route(loop, reply) != RT_OK) {
 			loop->stats.dropped_late_reply++;
 			message_release(loop, reply);

@@ -38,13 +38,11 @@ void inbox_push(struct loop *target, struct msg *newest, struct msg *oldest, uin
 bool loop_try_sleep(struct loop *loop)
 {
 	atomic_store(&loop->sleeping, true);
-#ifndef FABRA_MUTANT_NO_SLEEP_RECHECK
-	if (atomic_load(&loop->inbox) != NULL || atomic_load(&loop->stop_asked) != loop->is_stopping) {
-		atomic_store(&loop->sleeping, false);
-		return false;
-	}
-#endif
-	return true;
+	bool has_come = atomic_load(&loop->inbox) != NULL || atomic_load(&loop->stop_asked) != loop->is_stopping;
+	if (!has_come || FABRA_MUTANT_NO_SLEEP_RECHECK)
+		return true;
+	atomic_store(&loop->sleeping, false);
+	return false;
 }
 
 void loop_stop(struct loop *loop)
@@ -63,7 +61,7 @@ int outbox_put(struct loop *loop, struct msg *m)
 	struct loop *target = loop_by_id(id);
 	if (target == NULL || atomic_load_explicit(&target->has_ended, memory_order_relaxed))
 		return RT_EDEAD;
-	if (ref_slot(m->to) != SLOT_LOOP && !rt_alive(m->to))
+	if (!rt_alive(m->to))
 		return RT_EDEAD;
 	struct outbox *box = &loop->outboxes[id - 1];
 	/* Replies always fit, as in a mailbox: the asker's own asks bound them. */
@@ -114,12 +112,6 @@ bool loop_post(struct actor_ref to, struct msg *m)
 static void receive(struct loop *loop, struct msg *m)
 {
 	loop->stats.messages_live++;
-	if (ref_slot(m->to) == SLOT_LOOP) {
-		CHECK(m->kind == RT_ACTOR_GONE);
-		asks_end_remote(loop, m->from);
-		message_release(loop, m);
-		return;
-	}
 	int error = message_route(loop, m);
 	if (error == RT_OK)
 		return;
@@ -132,21 +124,29 @@ static void receive(struct loop *loop, struct msg *m)
 	message_drop(loop, m, error);
 }
 
+static struct msg *reverse(struct msg *from, uint32_t *ret_len)
+{
+	struct msg *to = NULL;
+	uint32_t len = 0;
+	for (; from != NULL; len++) {
+		struct msg *next = from->next;
+		from->next = to;
+		to = from;
+		from = next;
+	}
+	*ret_len = len;
+	return to;
+}
+
 void inbox_drain(struct loop *loop)
 {
 	/* Acquire: pairs with the push, whose messages we now own. The plain look first spares the locked exchange. */
 	if (atomic_load_explicit(&loop->inbox, memory_order_relaxed) == NULL)
 		return;
-	struct msg *newest = atomic_exchange_explicit(&loop->inbox, NULL, memory_order_acquire);
-	struct msg *oldest = NULL;
-	uint32_t len = 0;
-	while (newest != NULL) {
-		struct msg *next = newest->next;
-		newest->next = oldest;
-		oldest = newest;
-		newest = next;
-		len++;
-	}
+	uint32_t len;
+	struct msg *oldest = reverse(atomic_exchange_explicit(&loop->inbox, NULL, memory_order_acquire), &len);
+	if (FABRA_MUTANT_BATCH_REVERSED)
+		oldest = reverse(oldest, &len);
 	atomic_fetch_sub_explicit(&loop->inbox_len, len, memory_order_relaxed);
 	while (oldest != NULL) {
 		struct msg *m = oldest;

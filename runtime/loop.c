@@ -131,10 +131,10 @@ static void init_parts(struct loop *loop, const struct loop_config *config)
 	loop->inbox_max = config->inbox_max ? config->inbox_max : 65536;
 	loop->grace_ms = config->grace_ms ? config->grace_ms : 2000;
 	loop->idle_priority = config->idle_priority;
-	CHECK(loop->actors_max < SLOT_LOOP && loop->asks_max < SLOT_LOOP);
+	CHECK(loop->actors_max < SLOT_NONE && loop->asks_max < SLOT_NONE);
 	loop->timers_max = loop->actors_max + loop->asks_max;
 	loop->pending_max = loop->asks_max + loop->timers_max;
-	loop->slot_free = SLOT_LOOP;
+	loop->slot_free = SLOT_NONE;
 	loop->clock_stride = 1;
 	dlist_init(&loop->urgent_queue);
 	dlist_init(&loop->normal_queue);

@@ -58,32 +58,36 @@ void *loop_msg_new(uint16_t kind)
 	return m;
 }
 
+static void answer_down(struct loop *loop, const struct msg *request, int status)
+{
+	uint16_t kind = status == RT_ECANCELLED ? RT_CANCELLED : RT_DOWN;
+	if (ref_loop(request->from) == loop->id) {
+		struct pending *ask = ask_find(loop, request->op);
+		if (ask != NULL)
+			ask_end(loop, ask, kind, status);
+		return;
+	}
+	struct msg *end = rt_msg_new(loop, kind);
+	end->to = request->from;
+	end->from = request->to;
+	end->op = request->op;
+	end->status = status;
+	end->flags = MSG_URGENT | MSG_REPLY;
+	if (message_route(loop, end) != RT_OK)
+		message_release(loop, end);
+}
+
 void message_drop(struct loop *loop, struct msg *m, int status)
 {
-	if (m->flags & MSG_ASK) {
-		m->flags &= (uint8_t)~MSG_ASK;
-		uint16_t kind = status == RT_ECANCELLED ? RT_CANCELLED : RT_DOWN;
-		if (ref_loop(m->from) == loop->id) {
-			struct pending *ask = ask_find(loop, m->op);
-			if (ask != NULL)
-				ask_end(loop, ask, kind, status);
-		} else {
-			struct msg *end = rt_msg_new(loop, kind);
-			end->to = m->from;
-			end->from = m->to;
-			end->op = m->op;
-			end->status = status;
-			end->flags = MSG_URGENT | MSG_REPLY;
-			if (message_route(loop, end) != RT_OK)
-				message_release(loop, end);
-		}
-	}
+	if ((m->flags & MSG_ASK) && !FABRA_MUTANT_NO_DOWN)
+		answer_down(loop, m, status);
 	message_release(loop, m);
 }
 
 void rt_msg_free(struct loop *loop, struct msg *m)
 {
-	message_drop(loop, m, RT_EINVAL);
+	bool is_dying = loop->running != NULL && loop->running->private->stopping;
+	message_drop(loop, m, is_dying ? RT_EDEAD : RT_EINVAL);
 }
 
 void rt_msg_take(struct msg *m)

@@ -5,6 +5,7 @@
 #pragma once
 #include "runtime/list.h"
 #include "runtime/loop.h"
+#include "runtime/mutants.h"
 #include "runtime/pool.h"
 #include "runtime/wheel.h"
 #include <stdalign.h>
@@ -19,22 +20,17 @@ enum {
 	URGENT_RUN_MAX = 8,         /* actors taken from the urgent queue while a normal one waits */
 	ACTOR_CLASSES = 33,         /* actor memory in steps of 64 bytes up to 2 KiB; larger ones come from malloc */
 	PENDING_CHUNK = 256,
-	SLOT_LOOP = 0xffffff,       /* the slot of messages to the loop itself */
+	SLOT_NONE = 0xffffff,
 	TICK_NS = 1000 * 1000,
 };
-
-/* From a loop to another loop: the actor in `from` is gone; asks to it end in RT_DOWN. */
-enum { RT_ACTOR_GONE = MSG_KIND(CLASS_RT, 64) };
 
 /* An ask that waits for its ending, or a timer. `op` = generation << 32 | index; it ends when its ending is delivered, so
  * that of a reply, a deadline, a down and a cancel, all perhaps in the mailbox, the first wins and the others are late. */
 struct pending {
 	struct wheel_node timer;     /* first: the wheel hands this back */
 	struct hlist own_link;       /* in the asker's `own` */
-	struct hlist callee_link;    /* in the local callee's `callers`, or in the loop's `remote_asks` */
 	struct hlist token_link;     /* in the local cancel token's `guarded` */
 	struct actor *owner;         /* NULL: free */
-	struct actor_ref to;
 	uint64_t user_op;            /* of a timer */
 	uint32_t generation, index;
 	bool is_timer, ending_sent;  /* the runtime sends one ending at most */
@@ -61,10 +57,7 @@ struct actor_private {
 	struct dlist ran;               /* on_turn_end is due */
 	struct dlist dying;
 	struct hlist *own;              /* struct pending: asks and timers of this actor */
-	struct hlist *callers;          /* struct pending of this loop that await an answer from this actor */
 	struct hlist *guarded;          /* struct pending of this loop whose cancel token is this actor */
-	uint64_t asker_loops;           /* bit id-1: that loop sent an ask that on_message has seen */
-	uint32_t remote_open;           /* asks of other loops handed to on_message and not answered yet */
 	struct actor_ref parent;        /* who ran when this one was spawned; learns of a failure */
 	struct actor *actor;
 	char reason[40];
@@ -126,7 +119,6 @@ struct loop {
 	uint32_t urgent_streak;
 	struct pool messages;
 	struct pool actor_pools[ACTOR_CLASSES];
-	struct hlist *remote_asks;
 	struct pending **pending_chunks; /* owned, with the chunks */
 	uint32_t pending_chunks_len, pending_max; /* pending_max = asks_max + timers_max */
 	uint32_t timers, timers_max;
@@ -134,7 +126,7 @@ struct loop {
 	struct hlist *pending_free;      /* through own_link */
 	struct wheel wheel;
 	uint64_t origin_ns;              /* tick 0 */
-	uint32_t slots_used, slot_free;  /* high-water mark; head of the free chain, SLOT_LOOP when empty */
+	uint32_t slots_used, slot_free;  /* high-water mark; head of the free chain, SLOT_NONE when empty */
 	uint64_t outbox_mask;            /* bit id-1 */
 	struct outbox outboxes[LOOPS_MAX];
 	int64_t wall_offset_us;
@@ -205,9 +197,7 @@ struct pending *ask_find(struct loop *loop, uint64_t op);
 bool timer_close(struct loop *loop, struct actor *a, const struct timer_msg *m); /* false: stopped */
 void pending_expire(struct wheel_node *node, void *loop);
 void pending_forget_own(struct loop *loop, struct actor *a);
-void asks_end_callee(struct loop *loop, struct actor *callee);
 void asks_end_token(struct loop *loop, struct actor *token);
-void asks_end_remote(struct loop *loop, struct actor_ref callee);
 void pending_finish(struct loop *loop);
 
 /* ---- supervisor.c ---- */
@@ -239,11 +229,8 @@ static inline struct actor *loop_actor(struct loop *loop, struct actor_ref ref)
 	if (at >= loop->slots_used)
 		return NULL;
 	struct slot *slot = &loop->slots[at];
-#ifndef FABRA_MUTANT_NO_GENERATION_CHECK
-	if (atomic_load_explicit(&slot->generation, memory_order_relaxed) != ref_generation(ref))
-		return NULL;
-#endif
-	return slot->actor;
+	uint32_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
+	return generation == ref_generation(ref) || FABRA_MUTANT_NO_GENERATION_CHECK ? slot->actor : NULL;
 }
 
 /* rt_alive without the way over the registry for the loop's own actors. */

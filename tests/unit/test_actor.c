@@ -108,6 +108,7 @@ struct caller {
 	int status;
 	uint64_t op;
 	uint64_t at_ns;
+	uint64_t ops[16]; /* of the first endings */
 	int timers;
 	uint64_t timer_ops[8];
 	struct actor_ref child_down;
@@ -130,6 +131,8 @@ static void caller_on_message(struct actor *a, struct msg *m)
 		memcpy(c->reason, ((struct rt_child_down *)m)->reason, sizeof c->reason);
 		return;
 	default:
+		if (c->endings < 16)
+			c->ops[c->endings] = m->op;
 		c->endings++;
 		c->kind = m->kind;
 		c->status = m->status;
@@ -451,6 +454,62 @@ static void test_urgent_first(void **state)
 	assert_int_equal(c->kind, GO); /* the last, not the urgent one */
 }
 
+/* What one actor sends to another arrives in that order, in one batch and over several. */
+static void test_order_between_loops(void **state)
+{
+	(void)state;
+	struct caller *c = caller_new(1);
+	struct loop *loop = sim_loop(sim, 0);
+	for (uint64_t i = 0; i < 12; i++) {
+		struct msg *m = rt_msg_new(loop, GO);
+		m->op = i;
+		assert_true(rt_send(loop, c->base.self, m));
+		if (i % 5 == 4)
+			sim_run(sim, 1);
+	}
+	sim_run(sim, 10);
+	assert_int_equal(c->endings, 12);
+	for (uint64_t i = 0; i < 12; i++)
+		assert_true(c->ops[i] == i);
+}
+
+static struct actor_ref forward_to;
+
+static void forwarder_on_message(struct actor *a, struct msg *m)
+{
+	if (m->kind == RT_STOP) {
+		rt_stop(a);
+		return;
+	}
+	rt_msg_take(m);
+	rt_send(a->loop, forward_to, m);
+}
+
+static const struct actor_class forwarder_class = {
+	.name = "forwarder", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = forwarder_on_message,
+};
+
+/* A request that is handed on is answered by whoever has it in the end, or by its death there. */
+static void test_forward(void **state)
+{
+	(void)state;
+	static const enum echo_mode modes[] = { ECHO_REPLY, ECHO_STOP };
+	static const uint16_t kinds[] = { PONG, RT_DOWN };
+	for (unsigned far = 0; far < 2; far++) {
+		for (int i = 0; i < 2; i++) {
+			struct caller *c = caller_new(0);
+			struct actor_ref forwarder = rt_spawn(sim_loop(sim, 1), &forwarder_class, NULL);
+			forward_to = echo_new(far);
+			disposed = 0;
+			ask(c, forwarder, modes[i], &disposed);
+			sim_run(sim, 50);
+			assert_int_equal(c->endings, 1);
+			assert_int_equal(c->kind, kinds[i]);
+			assert_int_equal(disposed, 1);
+		}
+	}
+}
+
 static void test_supervision(void **state)
 {
 	(void)state;
@@ -560,6 +619,8 @@ int main(void)
 		CASE(test_full_ask_table),
 		CASE(test_timers),
 		CASE(test_urgent_first),
+		CASE(test_order_between_loops),
+		CASE(test_forward),
 		CASE(test_supervision),
 		CASE(test_child_down),
 		CASE(test_stop),

@@ -1,0 +1,33 @@
+# Tests of other kinds than CMakeLists.txt finds by name.
+
+# Models for Spin: the rule must hold, and its mutant must be found.
+function(fabra_model name mutant)
+  set(check ${CMAKE_CURRENT_SOURCE_DIR}/model/check.sh ${CMAKE_CURRENT_SOURCE_DIR}/model/${name}.pml)
+  add_test(NAME model/${name} COMMAND ${check} pass)
+  add_test(NAME model/${name}_mutant COMMAND ${check} fail -D${mutant})
+  set_tests_properties(model/${name} model/${name}_mutant PROPERTIES LABELS model TIMEOUT 120 SKIP_RETURN_CODE 77)
+endfunction()
+fabra_model(wake NO_RECHECK)
+fabra_model(ask NO_LATE_CHECK)
+
+# Mutants: the runtime with one mistake of runtime/mutants.h compiled in, and the suite that must see it.
+set(mutant_files actor.c ask.c inbox.c msg.c)
+# Only the files that name a mutant are built again; the rest comes from the library.
+list(TRANSFORM mutant_files PREPEND ${CMAKE_SOURCE_DIR}/runtime/ OUTPUT_VARIABLE mutant_sources)
+function(fabra_mutant name suite)
+  string(TOLOWER ${name} lower)
+  get_filename_component(suite_name ${suite} NAME_WE)
+  set(target mutant_${lower}_${suite_name})
+  add_executable(${target} ${suite} ${mutant_sources})
+  target_compile_definitions(${target} PRIVATE FABRA_MUTANT_${name}=1)
+  target_link_libraries(${target} PRIVATE fabra_warnings fabra_runtime fabra_cmocka)
+  add_test(NAME mutant/${lower}_${suite_name} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/mutant.sh $<TARGET_FILE:${target}> ${ARGN})
+  set_tests_properties(mutant/${lower}_${suite_name} PROPERTIES LABELS mutant TIMEOUT 120)
+endfunction()
+foreach(name NO_GENERATION_CHECK NO_LATE_CHECK NO_DEADLINE_CHECK REFUSED_LEAK STOPPED_TIMER_FIRES)
+  fabra_mutant(${name} sim/sim_runtime.c --seeds 40)
+endforeach()
+foreach(name NO_GENERATION_CHECK NO_DOWN NO_CANCEL NO_MAILBOX_BOUND BATCH_REVERSED)
+  fabra_mutant(${name} unit/test_actor.c)
+endforeach()
+fabra_mutant(NO_SLEEP_RECHECK unit/test_loop.c)

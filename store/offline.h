@@ -15,6 +15,7 @@ enum offline_msg {
 	                                                  what), RT_EDEADLINE, RT_ETOOBIG, RT_EIO */
 	OFFLINE_ROWS = MSG_KIND(CLASS_OFFLINE, 4),     /* ask: struct offline_rows, the materialiser's */
 	OFFLINE_BATCH = MSG_KIND(CLASS_OFFLINE, 5),    /* reply: struct offline_batch */
+	OFFLINE_FOREIGN = MSG_KIND(CLASS_OFFLINE, 6),  /* ask: struct offline_foreign; reply OFFLINE_RESULT, RT_ENOTFOUND */
 };
 
 /* One SQL statement with positional parameters; rows come back as a JSON array of objects with exact types (integers
@@ -35,6 +36,7 @@ struct offline_contexts {
 	char *name;               /* moves; NULL = any */
 	char *freshness_status;   /* moves; NULL = any */
 };
+struct offline_contexts *offline_contexts_new(struct loop *loop); /* open bounds, limit 100; the texts are heap, moved in */
 /* SQL of a materialised feature: (key column, value column) pairs in batches of at most 4096; ask again with the same
  * cursor until last. The statement runs once. */
 struct offline_rows {
@@ -53,13 +55,20 @@ struct offline_row {
 };
 struct offline_batch {
 	struct msg head;
-	struct arena *texts;      /* owned */
+	struct arena *texts;      /* owned; NULL when there is nothing */
 	struct offline_row *rows; /* in texts */
-	uint32_t count;
 	uint64_t cursor;
+	struct str error;         /* in texts: one line of text for people when head.status is not 0 */
+	uint32_t count;
 	bool last;
-	struct buf error;
 };
+
+/* GET /v1/record of a record that only Fabra's Python program knew. */
+struct offline_foreign {
+	struct msg head; /* dispose frees ref */
+	char *ref;       /* moves; "ctx_<uuid>", a bare UUID or "sha256:<hex>" */
+};
+struct offline_foreign *offline_foreign_new(struct loop *loop, struct str ref); /* copies */
 
 struct offline_table { /* fabra.table */
 	const char *name;
@@ -81,6 +90,16 @@ bool offline_load_table(struct offline *o, const struct offline_table *table, ui
 struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop);
 struct actor_ref offline_spawn_projection(struct offline *o, struct loop *loop);
 uint64_t offline_applied_lsn(const struct offline *o); /* any thread */
+
+/* How the projection is doing, for /ready and /metrics. */
+struct offline_health {
+	bool paused;             /* the last transaction failed; it is tried again every few seconds */
+	char error[160];         /* why, for people; no paths. "" while all is well */
+	uint64_t applied_lsn, lag_entries;
+	int64_t lag_ms;          /* age of the oldest durable entry that is not applied; 0 = none */
+	uint64_t entries, transactions, corrupt_frames, reopened; /* since the start */
+};
+void offline_health_read(struct offline *o, struct offline_health *ret); /* any thread */
 
 /* Warm start: the newest live value of each (entity, id, feature) that the projection knows, newest event time first, and
  * tombstones, then the ledger's tail beyond the applied LSN (the caller scans that). each returns false to stop. Blocking. */

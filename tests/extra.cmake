@@ -31,3 +31,10 @@ foreach(name NO_GENERATION_CHECK NO_DOWN NO_CANCEL NO_MAILBOX_BOUND BATCH_REVERS
   fabra_mutant(${name} unit/test_actor.c)
 endforeach()
 fabra_mutant(NO_SLEEP_RECHECK unit/test_loop.c)
+
+# The example that docs/actors.md walks through.
+add_executable(example_first_actor ${CMAKE_SOURCE_DIR}/examples/first_actor/greeter.c
+  ${CMAKE_SOURCE_DIR}/examples/first_actor/test_greeter.c)
+target_link_libraries(example_first_actor PRIVATE fabra_warnings fabra_runtime)
+add_test(NAME example/first_actor COMMAND example_first_actor)
+set_tests_properties(example/first_actor PROPERTIES LABELS unit TIMEOUT 60)

@@ -1,35 +1,40 @@
 /* JSON in and out, on top of yyjson.
  *
- * Reading is strict: what a client sends is refused, with a position and a reason, when it is malformed, nested deeper
- * than depth_max, not UTF-8, has duplicate keys, an integer beyond 64 bits, NaN or Infinity. Writing comes in two forms:
- * compact (raw UTF-8, as Fabra's replies) and canonical (Python's json.dumps with sort_keys, separators "," and ":" and
- * ensure_ascii, which CRS-001 hashes; source: fabra-core 2.3). Numbers keep their type: an integer stays an integer, a
- * float is written as Python's repr does. */
+ * Reading is strict: what a client sends is refused, with a position and a reason, when it is malformed,
+ * nested deeper than depth_max, not UTF-8, has duplicate keys, an integer beyond 64 bits, NaN or Infinity.
+ * Writing comes in two forms: compact (raw UTF-8, as Fabra's replies) and canonical (Python's json.dumps
+ * with sort_keys, separators "," and ":" and ensure_ascii, which CRS-001 hashes; source: fabra-core 2.3).
+ * Numbers keep their type: an integer stays an integer, a float is written as Python's repr does. All
+ * functions are pure; any thread. */
 #pragma once
 #include "runtime/arena.h"
 #include "runtime/buf.h"
 #include <yyjson.h>
 
+enum { JSON_DEPTH_MAX = 1024 }; /* no limit may be larger: writers recurse once per level */
+
 struct json_limits {
-	uint32_t depth_max;  /* 0 = 64 */
+	uint32_t depth_max;  /* containers within containers; 0 = 64, at most JSON_DEPTH_MAX */
 	size_t bytes_max;    /* 0 = 1 MiB */
-	bool duplicate_keys; /* allow; the last one wins (definitions never, imported records: never) */
 };
 
 struct json_error {
 	size_t at;         /* byte offset into the text */
-	const char *what;  /* Python's wording where Fabra's clients see it ("Expecting value"); borrows a static string */
+	const char *what;  /* static; Python's words where Fabra's clients see them ("Expecting value") */
 };
 
-/* NULL on failure. The document copies what it needs; free with yyjson_doc_free. limits NULL = defaults. */
+/* NULL on failure. The document copies what it needs; free with yyjson_doc_free. limits NULL = defaults.
+ * Every number of the document is an int64 (as yyjson's sint or uint) or a finite double; every string is
+ * valid UTF-8. */
 yyjson_doc *json_parse(struct str text, const struct json_limits *limits, struct json_error *ret_error);
 
-void json_write_string(struct buf *out, struct str utf8);   /* with quotes; raw UTF-8, escapes only what JSON demands */
-void json_write_float(struct buf *out, double v);           /* Python repr; NaN and infinities become null */
-void json_write_value(struct buf *out, yyjson_val *v);      /* compact; floats by json_write_float */
+void json_write_string(struct buf *out, struct str utf8); /* quoted; raw UTF-8, escapes what JSON demands */
+void json_write_float(struct buf *out, double v);         /* Python repr; NaN and infinities become null */
+void json_write_value(struct buf *out, yyjson_val *v);    /* compact; floats by json_write_float */
 
+/* A text that is not UTF-8 sets out->failed: what is hashed is never silently altered. */
 void json_canonical_string(struct buf *out, struct str utf8);
-void json_canonical_value(struct buf *out, yyjson_val *v);  /* keys sorted by code point at every level */
+void json_canonical_value(struct buf *out, yyjson_val *v); /* keys sorted by code point at every level */
 
 /* Parses and rewrites compactly: the stored form of a feature value. false: *ret_error says why. */
 bool json_normalise(struct str text, struct buf *out, struct json_error *ret_error);

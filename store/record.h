@@ -1,11 +1,12 @@
 /* The Context Record (CRS-001), and the view of it that Fabra calls the context log.
  *
- * `struct record` is the one model in memory: the recorder fills it, the canonical writer makes the bytes that are
- * hashed and stored, the parser makes it again from those bytes. Texts are borrowed; whoever fills the struct keeps
- * them alive (an arena, usually). Schema, order and hash: fabra-core 2.1 to 2.5. */
+ * `struct record` is the one model in memory: the recorder fills it, the canonical writer makes the bytes
+ * that are hashed and stored, the parser makes it again from those bytes. Texts are borrowed; whoever fills
+ * the struct keeps them alive (an arena, usually). Schema, order and hash: docs/records.md. Pure functions
+ * but for record_signer_load, which reads the environment; any thread. */
 #pragma once
 #include "store/json.h"
-#include <stdint.h>
+#include "store/timefmt.h"
 
 enum record_source { RECORD_CACHE, RECORD_COMPUTE, RECORD_FALLBACK };
 enum record_freshness { RECORD_GUARANTEED, RECORD_DEGRADED, RECORD_UNKNOWN };
@@ -15,6 +16,7 @@ struct record_feature {
 	struct str value_json; /* compact JSON text */
 	enum record_source source;
 	int64_t as_of_us, freshness_ms;
+	int16_t as_of_zone_min; /* see created_at_zone_min */
 };
 
 struct record_item { /* one retrieved chunk */
@@ -24,6 +26,7 @@ struct record_item { /* one retrieved chunk */
 	int64_t token_count, priority;
 	double similarity_score;
 	int64_t as_of_us, freshness_ms;
+	int16_t as_of_zone_min;
 	bool is_stale;
 };
 
@@ -36,6 +39,9 @@ struct record_dropped {
 struct record {
 	struct str context_id; /* ctx_<uuid> */
 	int64_t created_at_us;
+	/* Zero (UTC) in every record made here. One made elsewhere keeps its maker's zone, or TIME_NAIVE, in
+	 * its times: the hash covers it. */
+	int16_t created_at_zone_min;
 	struct str environment, schema_version, context_function;
 	struct str inputs_json; /* an object; compact JSON text */
 	struct str content;
@@ -75,6 +81,7 @@ struct record {
 struct record_call { /* one retriever call */
 	struct str retriever, query, index_name; /* p NULL = null */
 	double latency_ms;
+	int64_t max_age_ms;             /* older chunks are stale and violate freshness; -1 = no bound */
 	size_t first_item, items_count; /* its chunks in record.items */
 };
 struct record_extras {
@@ -95,8 +102,11 @@ struct record_extras {
 enum { RECORD_HASH_TEXT = 71 }; /* "sha256:" and 64 hex digits */
 void record_hash_text(struct str bytes, char ret[static RECORD_HASH_TEXT]);
 
-/* Canonical text with record_hash "", previous_context_id null, signature and signed_at null. ret_previous_at: offset of
- * that null, where the ledger's committer puts the predecessor. false: out->failed or inputs/values that are no JSON. */
+/* Appends the canonical text: record_hash "", signature and signed_at null. ret_previous_at (may be NULL):
+ * where the value of previous_context_id begins, counted from the start of the text; it is null in a record
+ * not yet committed, and there the ledger's committer puts the predecessor. false: no memory, a text that
+ * is not UTF-8, a float that is not finite, or inputs or values that are no JSON; then out holds rubbish
+ * behind what it held before. */
 bool record_write_canonical(const struct record *r, struct buf *out, size_t *ret_previous_at);
 
 /* What the committer adds, in log order. */
@@ -107,22 +117,26 @@ struct record_stamp {
 	int64_t signed_at_us;
 	char signing_key_id[64];     /* NUL-terminated */
 };
-/* Key from FABRA_SIGNING_KEY (base64:, hex: or raw), id from FABRA_SIGNING_KEY_ID, mode from FABRA_SIGNATURE_MODE. */
+/* Key from FABRA_SIGNING_KEY (base64:, hex: or raw), id from FABRA_SIGNING_KEY_ID, mode from
+ * FABRA_SIGNATURE_MODE. */
 struct record_signer {
 	unsigned char key[256];
 	size_t key_bytes; /* 0 = records stay unsigned */
 	char key_id[64];
-	enum { SIGNATURE_OFF, SIGNATURE_OPTIONAL, SIGNATURE_REQUIRED } mode;
+	enum { SIGNATURE_OFF, SIGNATURE_OPTIONAL, SIGNATURE_REQUIRED } mode; /* off: key_bytes is 0 */
 };
-/* Reads the environment. false: a line in *errors names the variable and the cure (bad base64, required but no key). */
+/* Reads the environment. false: a line in *errors names the variable and the cure (bad base64, required but
+ * no key). Never puts the key's text into the line. */
 bool record_signer_load(struct record_signer *ret, struct buf *errors);
 /* signer may be NULL. canonical: final bytes, predecessor included. */
-void record_stamp_make(struct str canonical, const struct record_signer *signer, int64_t now_us, struct record_stamp *ret);
+void record_stamp_make(struct str canonical, const struct record_signer *signer, int64_t now_us,
+		       struct record_stamp *ret);
 void record_signature(const unsigned char *key, size_t key_bytes, struct str record_hash, char ret[static 76]);
 
 /* ---- reading ---- */
-/* From canonical bytes, or any JSON form of a record (typed fields are normalised as pydantic does: fabra-core 2.3, 2.4).
- * Arrays and texts go to the arena. strict: unknown fields are an error. NULL: *ret_why (static string) says why. */
+/* From canonical bytes, or any JSON form of a record: typed fields are coerced as pydantic's lax mode does
+ * ("42" for 42, 1 for 1.0, a time with a space or as unix seconds), missing ones get their defaults. Arrays
+ * and texts go to the arena. strict: unknown fields are an error. NULL: *ret_why (static string) says why. */
 struct record *record_parse(struct str json, bool strict, struct arena *arena, const char **ret_why);
 /* The full record in declared order, as GET /v1/record answers; stamp NULL keeps the integrity of r. */
 bool record_write_json(const struct record *r, const struct record_stamp *stamp, struct buf *out);
@@ -132,16 +146,18 @@ struct record_verdict {
 	bool has_signature, signature_checked, signature_ok; /* checked: a key was at hand */
 	char content_hash[RECORD_HASH_TEXT], record_hash[RECORD_HASH_TEXT]; /* as computed */
 };
-/* Content emptied by privacy mode counts as ok only against the hash of "". signer NULL: signature not checked. */
-bool record_verify(struct str record_json, bool strict, const struct record_signer *signer, struct record_verdict *ret,
-		   const char **ret_why);
+/* Content emptied by privacy mode counts as ok only against the hash of "". signer NULL: signature not
+ * checked. */
+bool record_verify(struct str record_json, bool strict, const struct record_signer *signer,
+		   struct record_verdict *ret, const char **ret_why);
 
 /* ---- the context view ---- */
-void record_extras_write(const struct record_extras *e, struct buf *out); /* compact JSON, stored in the ledger entry */
+void record_extras_write(const struct record_extras *e, struct buf *out); /* compact JSON, for the ledger */
 bool record_extras_parse(struct str json, struct arena *arena, struct record_extras *ret);
-/* meta of fabra-core 3.7, in its key order. evidence_error p NULL = none. persisted < 0: leave the evidence_persisted,
- * context_log_persisted and evidence_error keys out (stored view); stamp NULL: no hashes. */
+/* The reply's meta, in Fabra's key order. evidence_error p NULL = none. persisted < 0: leave the
+ * evidence_persisted, context_log_persisted and evidence_error keys out (stored view); stamp NULL: no
+ * hashes. */
 void record_write_meta(const struct record *r, const struct record_extras *e, const struct record_stamp *stamp,
 		       int persisted, struct str evidence_error, struct buf *out);
-/* ContextLineage of fabra-core 3.11. offset_times: +00:00 instead of Z. */
+/* ContextLineage, in Fabra's key order; times end in Z. */
 void record_write_lineage(const struct record *r, const struct record_extras *e, struct buf *out);

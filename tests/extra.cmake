@@ -38,3 +38,7 @@ add_executable(example_first_actor ${CMAKE_SOURCE_DIR}/examples/first_actor/gree
 target_link_libraries(example_first_actor PRIVATE fabra_warnings fabra_runtime)
 add_test(NAME example/first_actor COMMAND example_first_actor)
 set_tests_properties(example/first_actor PROPERTIES LABELS unit TIMEOUT 60)
+
+# Includes point only downward.
+add_test(NAME style/layers COMMAND ${CMAKE_SOURCE_DIR}/tools/check_layers ${CMAKE_SOURCE_DIR})
+set_tests_properties(style/layers PROPERTIES LABELS unit TIMEOUT 60)

@@ -1,0 +1,272 @@
+/* Reads the declared tables of entities, features, tables and retrievers; contexts are in definitions_context.c. */
+#include "actors/definitions_read.h"
+#include "runtime/check.h"
+#include <stdlib.h>
+#include <unistd.h>
+
+static const char *const kind_names[DECLARE_KINDS] = { "entity", "feature", "table", "retriever", "context" };
+
+static int line_of(const struct declare *declare, enum declare_kind kind, uint32_t index)
+{
+	for (uint32_t i = 0; i < declare->count; i++)
+		if (declare->list[i].kind == kind && index-- == 0)
+			return declare->list[i].line;
+	return 0;
+}
+
+static void read_name(struct declare_reader *r, enum declare_kind kind, uint32_t index, struct str *ret)
+{
+	uint32_t taken;
+	if (definitions_field_name(r, ret) && !definitions_add_name(r->declare->d, kind, index, &taken))
+		definitions_field_error(r, "name", "already declared in line %d", line_of(r->declare, kind, taken));
+}
+
+static void read_entity(struct declare_reader *r, uint32_t index)
+{
+	static const char *const keys[] = { "name", "id", "description", NULL };
+	struct def_entity *e = &r->declare->d->entities[index];
+	read_name(r, DECLARE_ENTITY, index, &e->name);
+	definitions_field_check_keys(r, keys);
+	if (definitions_field_push(r, "id") == LUA_TNIL)
+		definitions_field_error(r, "id", "missing: the column that holds the entity's id, such as \"user_id\"");
+	lua_pop(r->L, 1);
+	definitions_field_identifier(r, "id", &e->id);
+	definitions_field_text(r, "description", &e->description);
+}
+
+static uint32_t read_entity_of(struct declare_reader *r)
+{
+	struct str name = { 0 };
+	uint32_t index = DEF_NONE;
+	int type = definitions_field_push(r, "entity");
+	const struct script_handle *handle = luaL_testudata(r->L, -1, SCRIPT_HANDLE);
+	if (handle && handle->kind == DECLARE_ENTITY)
+		name = handle->name;
+	else if (type == LUA_TSTRING)
+		name.p = lua_tolstring(r->L, -1, &name.n);
+	if (type == LUA_TNIL)
+		definitions_field_error(r, "entity", "missing: what fabra.entity returned, or its name");
+	else if (name.p == NULL)
+		definitions_field_error(r, "entity", "an entity is needed (what fabra.entity returned, or its name), got a %s",
+					handle ? "declaration of another kind" : lua_typename(r->L, type));
+	if (name.n > 0) {
+		index = definitions_find(r->declare->d, DECLARE_ENTITY, name);
+		struct buf near = { 0 };
+		if (index == DEF_NONE) {
+			definitions_field_suggest(r->declare->d, DECLARE_ENTITY, name, &near);
+			definitions_field_error(r, "entity", "unknown entity '%.*s'%.*s", STR_ARG(name), STR_ARG(buf_str(&near)));
+		}
+		buf_finish(&near);
+	}
+	lua_pop(r->L, 1);
+	return index;
+}
+
+static void read_tags(struct declare_reader *r, struct str *ret)
+{
+	int type = definitions_field_push(r, "tags");
+	lua_pop(r->L, 1);
+	if (type == LUA_TNIL)
+		return;
+	struct str json = { 0 };
+	if (type != LUA_TTABLE || !definitions_field_json(r, "tags", &json) || json.p[0] != '[' ||
+	    (json.n > 2 && json.p[1] != '"'))
+		definitions_field_error(r, "tags", "a list of strings is needed");
+	else
+		*ret = json;
+}
+
+static void check_feature(struct declare_reader *r, const struct def_feature *f)
+{
+	if (f->has_compute && f->sql.p)
+		definitions_field_error(r, "sql", "a feature has either compute or sql; remove one");
+	if (f->materialize && f->sql.p == NULL)
+		definitions_field_error(r, "materialize", "only a feature with sql can be materialised");
+	if (f->trigger.p && !f->has_compute)
+		definitions_field_error(r, "trigger", "a triggered feature needs compute = function(id, event, previous) ... end");
+	if (f->refresh_ms && !f->has_compute && f->sql.p == NULL)
+		definitions_field_error(r, "refresh", "a pushed feature (without compute and sql) cannot be refreshed");
+}
+
+static void read_feature(struct declare_reader *r, uint32_t index)
+{
+	static const char *const keys[] = { "name", "entity", "compute", "sql", "refresh", "ttl", "materialize", "default",
+					    "trigger", "description", "dtype", "version", "tags", NULL };
+	struct def_feature *f = &r->declare->d->features[index];
+	read_name(r, DECLARE_FEATURE, index, &f->name);
+	definitions_field_check_keys(r, keys);
+	f->entity = read_entity_of(r);
+	f->has_compute = definitions_field_function(r, "compute", SCRIPT_COMPUTE, index);
+	definitions_field_text(r, "sql", &f->sql);
+	definitions_field_identifier(r, "trigger", &f->trigger);
+	definitions_field_duration(r, "refresh", &f->refresh_ms);
+	definitions_field_duration(r, "ttl", &f->ttl_ms);
+	definitions_field_bool(r, "materialize", &f->materialize);
+	definitions_field_json(r, "default", &f->default_json);
+	definitions_field_text(r, "description", &f->description);
+	definitions_field_text(r, "dtype", &f->dtype);
+	definitions_field_text(r, "version", &f->version);
+	read_tags(r, &f->tags_json);
+	check_feature(r, f);
+}
+
+/* Relative to the definitions file, so that a folder can be moved as a whole. */
+static struct str absolute_path(struct declare_reader *r, struct str file)
+{
+	struct buf path = { 0 };
+	if (file.p[0] != '/') {
+		char *real = realpath(r->declare->d->file.p, NULL);
+		char *slash = real ? strrchr(real, '/') : NULL;
+		if (slash)
+			buf_append(&path, real, (size_t)(slash - real) + 1);
+		free(real);
+	}
+	buf_append(&path, file.p, file.n + 1);
+	struct str copy = arena_dup(&r->declare->d->arena, str_of(path.p, path.n - 1));
+	buf_finish(&path);
+	if (copy.p == NULL)
+		luaL_error(r->L, "the definitions are too large");
+	return copy;
+}
+
+static void read_file(struct declare_reader *r, struct def_table *t)
+{
+	static const char *const endings[] = { ".csv", ".json", ".ndjson", ".jsonl", ".parquet" };
+	struct str file;
+	if (!definitions_field_text(r, "file", &file))
+		return;
+	bool known = false;
+	for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
+		size_t n = strlen(endings[i]);
+		known |= file.n > n && strcmp(file.p + file.n - n, endings[i]) == 0;
+	}
+	t->file = absolute_path(r, file);
+	if (!known)
+		definitions_field_error(r, "file", "'%s' does not end in .csv, .json, .ndjson, .jsonl or .parquet", file.p);
+	else if (access(t->file.p, R_OK) != 0)
+		definitions_field_error(r, "file", "'%s' cannot be read (paths are relative to the definitions file)", file.p);
+}
+
+static void read_table(struct declare_reader *r, uint32_t index)
+{
+	static const char *const keys[] = { "name", "file", "sql", NULL };
+	struct def_table *t = &r->declare->d->tables[index];
+	read_name(r, DECLARE_TABLE, index, &t->name);
+	definitions_field_check_keys(r, keys);
+	bool has_file = definitions_field_push(r, "file") != LUA_TNIL;
+	bool has_sql = definitions_field_push(r, "sql") != LUA_TNIL;
+	lua_pop(r->L, 2);
+	if (has_file == has_sql)
+		definitions_field_error(r, "file", has_file ? "a table has either file or sql; remove one" :
+							     "missing: file = \"data.parquet\" (or sql = \"SELECT ...\")");
+	read_file(r, t);
+	definitions_field_text(r, "sql", &t->sql);
+}
+
+static void read_retriever(struct declare_reader *r, uint32_t index)
+{
+	static const char *const keys[] = { "name", "index", "run", "top_k", "cache_ttl", "filter", "max_age", NULL };
+	enum { TOP_K_DEFAULT = 5, TOP_K_MAX = 1000 };
+	struct def_retriever *t = &r->declare->d->retrievers[index];
+	int64_t top_k = TOP_K_DEFAULT;
+	read_name(r, DECLARE_RETRIEVER, index, &t->name);
+	definitions_field_check_keys(r, keys);
+	bool has_index = definitions_field_push(r, "index") != LUA_TNIL;
+	bool has_run = definitions_field_push(r, "run") != LUA_TNIL;
+	lua_pop(r->L, 2);
+	if (has_index)
+		definitions_field_error(r, "index", "document indexes are not available yet (use run = function(args) ... end)");
+	else if (!has_run)
+		definitions_field_error(r, "run", "missing: run = function(args) return { { content = ... } } end");
+	t->has_run = definitions_field_function(r, "run", SCRIPT_RETRIEVE, index);
+	definitions_field_integer(r, "top_k", 1, TOP_K_MAX, &top_k);
+	t->top_k = (uint32_t)top_k;
+	definitions_field_duration(r, "cache_ttl", &t->cache_ttl_ms);
+	definitions_field_duration(r, "max_age", &t->max_age_ms);
+	definitions_field_json(r, "filter", &t->filter_json);
+	if (t->filter_json.p && t->filter_json.p[0] != '{')
+		definitions_field_error(r, "filter", "a table with named fields is needed");
+}
+
+static void make_arrays(struct declare_reader *r, struct definitions *d)
+{
+	uint32_t counts[DECLARE_KINDS] = { 0 };
+	for (uint32_t i = 0; i < r->declare->count; i++)
+		counts[r->declare->list[i].kind]++;
+	d->entities = definitions_field_alloc(r, counts[DECLARE_ENTITY] * sizeof *d->entities);
+	d->features = definitions_field_alloc(r, counts[DECLARE_FEATURE] * sizeof *d->features);
+	d->tables = definitions_field_alloc(r, counts[DECLARE_TABLE] * sizeof *d->tables);
+	d->retrievers = definitions_field_alloc(r, counts[DECLARE_RETRIEVER] * sizeof *d->retrievers);
+	d->contexts = definitions_field_alloc(r, counts[DECLARE_CONTEXT] * sizeof *d->contexts);
+	d->entities_count = counts[DECLARE_ENTITY];
+	d->features_count = counts[DECLARE_FEATURE];
+	d->tables_count = counts[DECLARE_TABLE];
+	d->retrievers_count = counts[DECLARE_RETRIEVER];
+	d->contexts_count = counts[DECLARE_CONTEXT];
+	if (!definitions_make_lookup(d))
+		luaL_error(r->L, "the definitions are too large");
+}
+
+static void read_one(struct declare_reader *r, enum declare_kind kind, uint32_t index)
+{
+	switch (kind) {
+	case DECLARE_ENTITY:
+		read_entity(r, index);
+		return;
+	case DECLARE_FEATURE:
+		read_feature(r, index);
+		return;
+	case DECLARE_TABLE:
+		read_table(r, index);
+		return;
+	case DECLARE_RETRIEVER:
+		read_retriever(r, index);
+		return;
+	case DECLARE_CONTEXT:
+		definitions_context_read(r, index);
+		return;
+	case DECLARE_KINDS:
+		UNREACHABLE();
+	}
+}
+
+static int read_protected(lua_State *L)
+{
+	struct declare *declare = lua_touserdata(L, 1);
+	struct declare_reader r = { .declare = declare, .L = L };
+	lua_rawgeti(L, LUA_REGISTRYINDEX, SLOT_FUNCTIONS);
+	for (int function = SCRIPT_COMPUTE; function <= SCRIPT_BUILD; function++) {
+		lua_createtable(L, 0, 0);
+		lua_rawseti(L, -2, function + 1);
+	}
+	lua_rawgeti(L, LUA_REGISTRYINDEX, SLOT_DECLARED);
+	int tables = lua_gettop(L);
+	make_arrays(&r, declare->d);
+	for (int kind = 0; kind < DECLARE_KINDS; kind++) {
+		uint32_t index = 0;
+		for (uint32_t i = 0; i < declare->count; i++) {
+			if ((int)declare->list[i].kind != kind)
+				continue;
+			lua_settop(L, tables);
+			lua_rawgeti(L, tables, (lua_Integer)i + 1);
+			r = (struct declare_reader){ .declare = declare, .L = L, .table = tables + 1,
+						     .line = declare->list[i].line, .kind = kind_names[kind] };
+			read_one(&r, (enum declare_kind)kind, index++);
+		}
+	}
+	lua_createtable(L, 0, 0); /* the tables are read; let them be collected */
+	lua_rawseti(L, LUA_REGISTRYINDEX, SLOT_DECLARED);
+	return 0;
+}
+
+bool definitions_read_all(struct declare *declare)
+{
+	lua_State *L = declare->s->L;
+	lua_pushcfunction(L, read_protected);
+	lua_pushlightuserdata(L, declare);
+	bool good = lua_pcall(L, 1, 0, 0) == LUA_OK;
+	if (!good)
+		definitions_declare_error(declare, 0, "%s", luaL_tolstring(L, -1, NULL));
+	lua_settop(L, 0);
+	return good;
+}

@@ -1,0 +1,81 @@
+/* The inside of loading definitions; only definitions*.c and script*.c include this.
+ *
+ * Running the file only collects the tables given to fabra.entity{} and its like (definitions_declare.c). When it has
+ * run, they are read kind by kind into `struct definitions` (definitions_read.c, definitions_context.c), so that the
+ * order in the file does not matter, and every mistake of every declaration is reported at once. */
+#pragma once
+#include "actors/script_state.h"
+
+enum declare_kind { DECLARE_ENTITY, DECLARE_FEATURE, DECLARE_TABLE, DECLARE_RETRIEVER, DECLARE_CONTEXT, DECLARE_KINDS };
+enum { DECLARE_MAX = 10000, DECLARE_ERRORS_MAX = 20, DECLARE_NAME_BYTES_MAX = 256 };
+
+struct declaration {
+	enum declare_kind kind;
+	int line;
+};
+
+struct declare_error {
+	int line;
+	char *text; /* owned; without file and line */
+};
+
+struct declare {
+	struct definitions *d; /* being filled in */
+	struct script *s;
+	struct declaration *list; /* in the order of the file; its tables are in SLOT_DECLARED */
+	uint32_t count, cap;
+	struct declare_error errors[DECLARE_ERRORS_MAX];
+	uint32_t errors_count, errors_left_out;
+};
+
+/* One declaration, or a table inside one, while it is read. */
+struct declare_reader {
+	struct declare *declare;
+	lua_State *L;
+	int table;         /* stack index */
+	int line;
+	const char *kind;  /* "feature" */
+	struct str name;   /* p NULL until known */
+	char prefix[64];   /* "items[2]." or empty */
+};
+
+/* definitions_declare.c */
+void definitions_declare_error(struct declare *declare, int line, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+void definitions_declare_write_errors(struct declare *declare, struct buf *out);
+void definitions_declare_finish(struct declare *declare);
+
+/* definitions_field.c: each reads one field of reader->table; false: absent or wrong (then an error is recorded). */
+void definitions_field_error(const struct declare_reader *r, const char *key, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+int definitions_field_push(const struct declare_reader *r, const char *key); /* the raw value; returns its type */
+void definitions_field_check_keys(const struct declare_reader *r, const char *const *keys);
+bool definitions_field_name(struct declare_reader *r, struct str *ret);      /* also sets r->name */
+bool definitions_field_text(const struct declare_reader *r, const char *key, struct str *ret);
+bool definitions_field_identifier(const struct declare_reader *r, const char *key, struct str *ret);
+bool definitions_field_duration(const struct declare_reader *r, const char *key, int64_t *ret_ms);
+bool definitions_field_bool(const struct declare_reader *r, const char *key, bool *ret);
+bool definitions_field_integer(const struct declare_reader *r, const char *key, int64_t min, int64_t max, int64_t *ret);
+bool definitions_field_json(const struct declare_reader *r, const char *key, struct str *ret);
+bool definitions_field_function(const struct declare_reader *r, const char *key, enum script_function function,
+				uint32_t index);
+bool definitions_field_is_name(struct str s);
+struct str definitions_field_keep(const struct declare_reader *r, struct str s); /* a copy in the arena; raises */
+void *definitions_field_alloc(const struct declare_reader *r, size_t bytes);     /* zeroed; raises */
+/* " (did you mean 'x'?)" for a name of that kind, else nothing. */
+void definitions_field_suggest(const struct definitions *d, enum declare_kind kind, struct str name, struct buf *out);
+
+/* definitions_context.c */
+void definitions_context_read(struct declare_reader *r, uint32_t index);
+
+/* definitions.c: false when the name is taken; *ret_index is then by whom. */
+bool definitions_add_name(struct definitions *d, enum declare_kind kind, uint32_t index, uint32_t *ret_index);
+uint32_t definitions_find(const struct definitions *d, enum declare_kind kind, struct str name);
+struct str definitions_name(const struct definitions *d, enum declare_kind kind, uint32_t index);
+uint32_t definitions_count(const struct definitions *d, enum declare_kind kind);
+bool definitions_make_lookup(struct definitions *d); /* after the counts are known */
+/* Runs d's source in a loop's state: the functions get the indexes they have in d. */
+bool definitions_read_again(struct script *s, const struct definitions *d, struct buf *ret_why);
+
+/* definitions_read.c: reads all that was declared; errors are recorded. Runs protected; false: no memory. */
+bool definitions_read_all(struct declare *declare);

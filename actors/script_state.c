@@ -1,0 +1,281 @@
+/* A Lua state with limits: the allocator, the hook and the stop. See script_state.h for how a stop works. */
+#include "actors/script_state.h"
+#include "runtime/check.h"
+#include "runtime/clock.h"
+#include <stdlib.h>
+
+enum {
+	STEP = 100,              /* instructions between two looks: the hook costs less than a tenth of them */
+	STEP_BIG = 10,           /* when big strings or tables exist, one instruction can cost a millisecond */
+	BIG_BYTES = 64 << 10,
+	BIG_STATE_BYTES = 8 << 20,
+	BYTES_PER_UNIT = 16,     /* of a big allocation: filling it costs about that much */
+	COLLECT_BYTES_PER_UNIT = 64,
+	SLOW_NS = 1000000,       /* a step that takes this long is charged by the clock */
+	NS_PER_UNIT = 100,       /* ten times what an instruction costs, so that a slow machine changes nothing */
+	HOST_RESERVE_BYTES = 1 << 20,
+	LOAD_INSTRUCTIONS_FACTOR = 5,
+};
+
+/* The error of a stop where Lua cannot yield. A light value: raising it needs no memory. */
+static const char stop_error;
+
+static void on_count(lua_State *L, lua_Debug *ar);
+
+static void set_step(lua_State *L, struct script_meter *m, int step)
+{
+	m->step = step;
+	lua_sethook(L, on_count, LUA_MASKCOUNT, step);
+}
+
+static void note_place(lua_State *L, struct script_meter *m)
+{
+	lua_Debug ar;
+	for (int level = 0; lua_getstack(L, level, &ar); level++) {
+		lua_getinfo(L, "Sl", &ar);
+		if (ar.currentline > 0) {
+			snprintf(m->place, sizeof m->place, "%s:%d", ar.short_src, ar.currentline);
+			return;
+		}
+	}
+}
+
+/* From here on every instruction looks at the meter. */
+static void mark_stopped(lua_State *L, struct script_meter *m, enum script_stop stop)
+{
+	if (m->stop != STOP_NONE)
+		return;
+	m->stop = stop;
+	note_place(L, m);
+	set_step(L, m, 1);
+}
+
+static void charge(struct script_meter *m, uint64_t units)
+{
+	m->used += units;
+	m->slice_used += units;
+}
+
+/* One instruction can be slow without any call into our code: comparing long strings, a full collection. The clock sees
+ * that. Only processor time counts, so that a busy machine does not stop calls. */
+static void charge_time(struct script_meter *m)
+{
+	uint64_t now_ns = clock_mono_ns();
+	uint64_t passed_ns = now_ns - m->looked_ns;
+	m->looked_ns = now_ns;
+	if (passed_ns < SLOW_NS)
+		return;
+	uint64_t cpu_ns = clock_thread_cpu_ns();
+	uint64_t used_ns = m->slow_cpu_ns ? cpu_ns - m->slow_cpu_ns : 0;
+	m->slow_cpu_ns = cpu_ns;
+	charge(m, (used_ns < passed_ns ? used_ns : passed_ns) / NS_PER_UNIT);
+}
+
+static void on_count(lua_State *L, lua_Debug *ar)
+{
+	(void)ar;
+	struct script_meter *m = script_of(L)->meter;
+	if (m == NULL)
+		return;
+	charge(m, (uint64_t)m->step);
+	charge_time(m);
+	if (m->used > m->max)
+		mark_stopped(L, m, STOP_INSTRUCTIONS);
+	bool can_yield = lua_isyieldable(L);
+	if (m->stop != STOP_NONE && !can_yield) {
+		lua_pushlightuserdata(L, (void *)&stop_error);
+		lua_error(L);
+	}
+	if (can_yield && (m->stop != STOP_NONE || m->slice_used >= m->slice_max))
+		lua_yield(L, 0);
+}
+
+_Noreturn void script_stop(lua_State *L, enum script_stop stop)
+{
+	mark_stopped(L, script_of(L)->meter, stop);
+	if (lua_isyieldable(L))
+		lua_yield(L, 0);
+	lua_pushlightuserdata(L, (void *)&stop_error);
+	lua_error(L);
+	UNREACHABLE();
+}
+
+void script_charge(lua_State *L, uint64_t units)
+{
+	struct script_meter *m = script_of(L)->meter;
+	if (m == NULL)
+		return;
+	charge(m, units);
+	if (m->stop != STOP_NONE || m->used > m->max)
+		script_stop(L, STOP_INSTRUCTIONS);
+}
+
+uint64_t script_left(lua_State *L)
+{
+	const struct script_meter *m = script_of(L)->meter;
+	if (m == NULL)
+		return UINT64_MAX;
+	return m->stop != STOP_NONE || m->used >= m->max ? 0 : m->max - m->used;
+}
+
+/* Lua answers a refusal with a full collection and asks once more for the same. The second refusal is the end. */
+static void refuse(struct script *s, size_t bytes)
+{
+	struct script_meter *m = s->meter;
+	if (m == NULL)
+		return;
+	if (s->refused_bytes == bytes)
+		mark_stopped(s->thread, m, STOP_MEMORY);
+	s->refused_bytes = bytes;
+	charge(m, s->memory_bytes / COLLECT_BYTES_PER_UNIT);
+}
+
+static bool may_grow(struct script *s, size_t old_bytes, size_t bytes, bool is_string)
+{
+	size_t max = s->limits.memory_bytes_max;
+	if (s->meter == NULL)
+		return s->memory_bytes + bytes - old_bytes <= max + HOST_RESERVE_BYTES;
+	if (bytes > (is_string ? max / 16 : max / 4) || s->memory_bytes + bytes - old_bytes > max) {
+		refuse(s, bytes);
+		return false;
+	}
+	s->refused_bytes = 0;
+	if (bytes >= BIG_BYTES) {
+		charge(s->meter, bytes / BYTES_PER_UNIT);
+		if (s->meter->step > STEP_BIG)
+			set_step(s->thread, s->meter, STEP_BIG);
+	}
+	return true;
+}
+
+static void *allocate(void *arg, void *block, size_t block_bytes, size_t bytes)
+{
+	struct script *s = arg;
+	size_t old_bytes = block ? block_bytes : 0;
+	if (bytes == 0) {
+		free(block);
+		s->memory_bytes -= old_bytes;
+		return NULL;
+	}
+	bool is_string = block == NULL && block_bytes == LUA_TSTRING;
+	if (bytes > old_bytes && !may_grow(s, old_bytes, bytes, is_string))
+		return NULL;
+	void *p = realloc(block, bytes);
+	if (p)
+		s->memory_bytes += bytes - old_bytes;
+	return p;
+}
+
+static int on_panic(lua_State *L)
+{
+	const char *why = lua_tostring(L, -1);
+	fprintf(stderr, "lua: error outside of a protected call: %s\n", why ? why : "?");
+	return 0; /* Lua aborts */
+}
+
+static int open_state(lua_State *L)
+{
+	script_sandbox_open(L);
+	return 0;
+}
+
+struct script *script_state_create(const struct script_limits *limits, bool unsafe_lua, struct buf *ret_why)
+{
+	struct script *s = calloc(1, sizeof *s);
+	if (s == NULL) {
+		buf_append_lit(ret_why, "out of memory");
+		return NULL;
+	}
+	if (limits)
+		s->limits = *limits;
+	if (s->limits.instructions_max == 0)
+		s->limits.instructions_max = 10000000;
+	if (s->limits.memory_bytes_max == 0)
+		s->limits.memory_bytes_max = 64 << 20;
+	if (s->limits.slice_instructions == 0)
+		s->limits.slice_instructions = 20000;
+	s->unsafe_lua = unsafe_lua;
+	s->L = lua_newstate(allocate, s);
+	if (s->L == NULL) {
+		buf_append_lit(ret_why, "out of memory");
+		script_state_destroy(s);
+		return NULL;
+	}
+	*(struct script **)lua_getextraspace(s->L) = s;
+	lua_atpanic(s->L, on_panic);
+	lua_pushcfunction(s->L, open_state);
+	if (lua_pcall(s->L, 0, 0, 0) != LUA_OK) {
+		buf_printf(ret_why, "the Lua state cannot be set up: %s", luaL_tolstring(s->L, -1, NULL));
+		script_state_destroy(s);
+		return NULL;
+	}
+	return s;
+}
+
+void script_state_destroy(struct script *s)
+{
+	if (s == NULL)
+		return;
+	s->meter = NULL;
+	if (s->L)
+		lua_close(s->L);
+	yyjson_doc_free(s->doc);
+	buf_finish(&s->text);
+	free(s->keys);
+	free(s);
+}
+
+void script_meter_start(struct script *s, struct script_meter *m, lua_State *thread)
+{
+	s->meter = m;
+	s->thread = thread;
+	s->refused_bytes = 0;
+	m->slice_used = 0;
+	m->looked_ns = clock_mono_ns();
+	m->slow_cpu_ns = 0;
+	int step = s->memory_bytes > BIG_STATE_BYTES ? STEP_BIG : STEP;
+	if (m->step == 0 || m->step > step)
+		set_step(thread, m, step);
+}
+
+void script_meter_end(struct script *s)
+{
+	s->meter = NULL;
+	s->thread = NULL;
+	yyjson_doc_free(s->doc);
+	s->doc = NULL;
+	s->keys_count = 0;
+}
+
+void script_stop_text(const struct script *s, const struct script_meter *m, struct buf *out)
+{
+	if (m->stop == STOP_MEMORY)
+		buf_printf(out, "stopped: its Lua state needs more than %zu bytes of memory, or one string more than %zu",
+			   s->limits.memory_bytes_max, s->limits.memory_bytes_max / 16);
+	else
+		buf_printf(out, "stopped: it takes more than %llu instructions (an endless loop?)", (unsigned long long)m->max);
+	if (m->place[0])
+		buf_printf(out, " (%s)", m->place);
+}
+
+bool script_state_load(struct script *s, struct str source, const char *chunk_name, struct buf *ret_why)
+{
+	lua_State *L = s->L;
+	struct script_meter m = { .max = s->limits.instructions_max * LOAD_INSTRUCTIONS_FACTOR, .slice_max = UINT64_MAX };
+	script_meter_start(s, &m, L);
+	int status = luaL_loadbufferx(L, source.p ? source.p : "", source.n, chunk_name, "t");
+	if (status == LUA_OK)
+		status = lua_pcall(L, 0, 0, 0);
+	script_meter_end(s);
+	lua_sethook(L, NULL, 0, 0);
+	if (m.stop != STOP_NONE) {
+		buf_printf(ret_why, "%s: the file was ", m.place[0] ? m.place : chunk_name + 1);
+		m.place[0] = '\0';
+		script_stop_text(s, &m, ret_why);
+	} else if (status != LUA_OK) {
+		const char *why = lua_tostring(L, -1);
+		buf_append_str(ret_why, why ? str_from(why) : STR("the file raised an error that is not a text"));
+	}
+	lua_settop(L, 0);
+	return status == LUA_OK && m.stop == STOP_NONE;
+}

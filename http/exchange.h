@@ -6,6 +6,7 @@
  * Exactly one reply; the deadline (504) and a failed route (500) are answered by the exchange itself. */
 #pragma once
 #include "runtime/arena.h"
+#include "runtime/buf.h"
 #include "runtime/loop.h"
 
 struct exchange;
@@ -28,18 +29,22 @@ struct route {
 	const char *openapi; /* JSON text of the operation's parameters, requestBody and responses; NULL = minimal */
 };
 
-/* ---- the request; everything is borrowed until the exchange ends ---- */
+/* ---- the request ----
+ * Texts borrow h2o's memory: they are valid inside on_request and on_message, and empty in on_end. What an ask carries must
+ * be owned by its message, because the exchange may end before the message is read. */
 struct str exchange_method(const struct exchange *x);
 struct str exchange_path(const struct exchange *x);
-struct str exchange_param(const struct exchange *x, unsigned index); /* of the template, from left to right */
-/* Percent- and plus-decoded; false when absent. The first of equal names. */
+struct str exchange_param(const struct exchange *x, unsigned index); /* of the template, from left to right; UTF-8 */
+/* Percent- and plus-decoded, UTF-8; false when absent. The first of equal names. */
 bool exchange_query(struct exchange *x, const char *name, struct str *ret_value);
 struct str exchange_header(struct exchange *x, const char *lower_name); /* p NULL = absent */
 struct str exchange_body(const struct exchange *x);
-struct yyjson_doc *exchange_json(struct exchange *x); /* ROUTE_BODY; borrowed */
+struct yyjson_doc *exchange_json(struct exchange *x); /* ROUTE_BODY; borrowed until the exchange ends; NULL = no body */
 struct str exchange_request_id(const struct exchange *x);
 
 /* ---- for asks ---- */
+/* Takes an actor for this request; a route that replies from on_request without calling this costs no spawn. Only for
+ * routes with an on_message. Timers of the route may use any op but UINT64_MAX, which is the deadline's. */
 struct actor *exchange_actor(struct exchange *x);
 struct loop *exchange_loop(struct exchange *x);
 uint64_t exchange_deadline_ns(const struct exchange *x); /* 5 s or what x-request-timeout-ms lowered it to */
@@ -47,8 +52,10 @@ struct arena *exchange_arena(struct exchange *x);
 void **exchange_data(struct exchange *x);                 /* the route's own state */
 void *exchange_app(struct exchange *x);                   /* http_config.app */
 
-/* ---- the reply; body is copied ---- */
-void exchange_header_add(struct exchange *x, const char *name, struct str value); /* before the reply */
+/* ---- the reply; body is copied. Bodies of 2 KiB and more are compressed when the client accepts gzip ---- */
+/* Before the reply; at most 8. name: a lower-case literal, borrowed; value is copied. */
+void exchange_header_add(struct exchange *x, const char *name, struct str value);
+/* content_type: borrowed for the call; NULL = none. */
 void exchange_reply(struct exchange *x, int status, const char *content_type, struct str body);
 void exchange_reply_json(struct exchange *x, int status, struct str json);
 /* {"detail": text}; text must not leak SQL, paths or stack traces. 503 adds Retry-After: 1. */
@@ -84,4 +91,5 @@ struct http_server *http_server_create(const struct http_config *config, struct 
 uint16_t http_server_port(const struct http_server *s);
 /* Stops accepting, GOAWAY, waits for what is in flight up to the grace. Any thread; `done` runs on a loop's thread. */
 void http_server_drain(struct http_server *s, void (*done)(void *arg), void *arg);
-void http_server_destroy(struct http_server *s); /* after the loops have ended */
+/* After loop_join and before loop_destroy of its loops. NULL is ok. */
+void http_server_destroy(struct http_server *s);

@@ -1,5 +1,9 @@
 # Tests of other kinds than CMakeLists.txt finds by name.
 
+# The HTTP server with test routes: driven by tests/integration/http_*.test.sh and by bench/bench_features.sh.
+add_executable(http_test_server tools/http_test_server.c)
+target_link_libraries(http_test_server PRIVATE fabra_warnings fabra_http fabra_actors fabra_store fabra_runtime)
+
 # Models for Spin: the rule must hold, and its mutant must be found.
 function(fabra_model name mutant)
   set(check ${CMAKE_CURRENT_SOURCE_DIR}/model/check.sh ${CMAKE_CURRENT_SOURCE_DIR}/model/${name}.pml)

@@ -1,0 +1,500 @@
+/* From h2o's request to a route and back.
+ *
+ *     on_request: admit --refused--> reply ----------------------------------------------> released
+ *                       `-> route's on_request --replied--------------------------------> released
+ *                                  `--asked, not replied--> waiting (guard, deadline)
+ *     waiting --on_message replied--> actor stops --finish--> released
+ *             --deadline (504), RT_STOP (503), failed route (500)--> the same
+ *             --client gone: guard disposed, or seen by the watch--> the same, no reply
+ *
+ * An actor is taken from the front's spare one only when a route asks for it, so a reply from on_request costs no spawn,
+ * no message and no allocation of ours. The guard is a piece of memory in the request's pool: h2o disposes it when a
+ * request dies unanswered, which is the only sign it gives. */
+#include "http/server_private.h"
+#include "http/uri.h"
+#include "runtime/clock.h"
+#include "runtime/hash.h"
+#include "runtime/log.h"
+#include "store/json.h"
+
+enum { EXCHANGES_KEPT = 256, EXCHANGE_MAILBOX = 256 };
+#define OP_DEADLINE UINT64_MAX /* of rt_timer_start; routes use other numbers */
+
+struct exchange_actor {
+	struct actor base;
+	struct http_front *front;
+	struct exchange *x; /* NULL: the spare one */
+};
+
+struct exchange_guard {
+	struct exchange *x; /* NULL: the exchange no longer cares */
+};
+
+/* ---- memory ---- */
+static struct exchange *exchange_new(struct http_front *f)
+{
+	struct exchange *x = f->free;
+	if (x != NULL) {
+		f->free = x->next;
+		f->free_len--;
+	} else {
+		x = malloc(sizeof *x);
+		CHECK(x != NULL);
+	}
+	memset(x, 0, offsetof(struct exchange, params));
+	return x;
+}
+
+static void exchange_free(struct http_front *f, struct exchange *x)
+{
+#ifdef FABRA_ASAN
+	f->free_len = EXCHANGES_KEPT; /* so that a late use is seen */
+#endif
+	if (f->free_len >= EXCHANGES_KEPT) {
+		free(x);
+		return;
+	}
+	x->next = f->free;
+	f->free = x;
+	f->free_len++;
+}
+
+void exchange_pool_finish(struct http_front *f)
+{
+	while (f->free != NULL) {
+		struct exchange *x = f->free;
+		f->free = x->next;
+		free(x);
+	}
+}
+
+/* What borrows h2o's memory must not be seen once h2o may have freed it. */
+static void forget_input(struct exchange *x)
+{
+	x->method = x->path = x->query = x->body = x->api_key = x->timeout = (struct str){ 0 };
+	for (unsigned i = 0; i < x->params_len; i++)
+		x->params[i] = (struct str){ 0 };
+}
+
+void exchange_detach(struct exchange *x)
+{
+	x->req = NULL;
+	if (x->guard != NULL)
+		x->guard->x = NULL;
+	x->guard = NULL;
+}
+
+static void waiting_add(struct exchange *x)
+{
+	struct http_front *f = x->front;
+	x->is_waiting = true;
+	x->next = f->waiting;
+	if (x->next != NULL)
+		x->next->prev = x;
+	f->waiting = x;
+	f->in_flight++;
+	x->conn->in_flight++;
+}
+
+static void waiting_remove(struct exchange *x)
+{
+	struct http_front *f = x->front;
+	if (x->prev != NULL)
+		x->prev->next = x->next;
+	else
+		f->waiting = x->next;
+	if (x->next != NULL)
+		x->next->prev = x->prev;
+	x->is_waiting = false;
+	f->in_flight--;
+	x->conn->in_flight--;
+	conn_release(x->conn);
+}
+
+static void exchange_release(struct exchange *x)
+{
+	struct http_front *f = x->front;
+	if (x->route != NULL && x->route->on_end != NULL)
+		x->route->on_end(x);
+	DCHECK(x->guard == NULL && x->req == NULL);
+	if (x->is_waiting)
+		waiting_remove(x);
+	yyjson_doc_free(x->json);
+	arena_finish(&x->arena);
+	exchange_free(f, x);
+}
+
+/* ---- the actor ---- */
+static int actor_init(struct actor *a, void *arg)
+{
+	struct exchange_actor *ea = (struct exchange_actor *)a;
+	ea->front = arg;
+	ea->front->spare = ea;
+	return 0;
+}
+
+static void actor_on_message(struct actor *a, struct msg *m)
+{
+	struct exchange *x = ((struct exchange_actor *)a)->x;
+	if (x == NULL) {
+		rt_stop(a);
+		return;
+	}
+	if (m->kind == RT_STOP)
+		exchange_error(x, 503, "the server is shutting down");
+	else if (m->kind == RT_TIMER && m->op == OP_DEADLINE)
+		exchange_error(x, 504, "the request's deadline has passed");
+	else if (x->route->on_message != NULL)
+		x->route->on_message(x, m);
+	if (x->has_replied) {
+		forget_input(x);
+		rt_stop(a);
+	}
+}
+
+static void actor_finish(struct actor *a)
+{
+	struct exchange_actor *ea = (struct exchange_actor *)a;
+	struct exchange *x = ea->x;
+	if (ea->front->spare == ea)
+		ea->front->spare = NULL;
+	if (x == NULL)
+		return;
+	if (!x->has_replied)
+		exchange_reply(x, 500, "text/plain; charset=utf-8", STR("Internal Server Error"));
+	exchange_release(x);
+}
+
+static const struct actor_class exchange_class = {
+	.name = "exchange",
+	.size = sizeof(struct exchange_actor),
+	.mailbox_len_max = EXCHANGE_MAILBOX,
+	.init = actor_init,
+	.on_message = actor_on_message,
+	.finish = actor_finish,
+};
+
+struct actor *exchange_actor(struct exchange *x)
+{
+	if (x->actor == NULL) {
+		x->actor = x->front->spare;
+		x->front->spare = NULL;
+		CHECK(x->actor != NULL); /* admission keeps one ready */
+		x->actor->x = x;
+	}
+	return &x->actor->base;
+}
+
+/* ---- the end of a client ---- */
+void exchange_client_gone(struct exchange *x)
+{
+	metrics_add(x->front->server->counters.clients_gone, 1);
+	observe_reply(x, 499, 0); /* the number nginx made customary for it; no client sees it */
+	exchange_detach(x);
+	forget_input(x);
+	x->has_replied = true;
+	conn_abandoned(x->conn);
+	rt_stop(&x->actor->base);
+}
+
+static void on_guard_dispose(void *memory)
+{
+	struct exchange_guard *guard = memory;
+	if (guard->x != NULL)
+		exchange_client_gone(guard->x);
+}
+
+void exchange_end_waiting(struct http_front *f, int status, const char *detail)
+{
+	for (struct exchange *x = f->waiting, *next; x != NULL; x = next) {
+		next = x->next;
+		if (x->has_replied)
+			continue;
+		exchange_error(x, status, "%s", detail);
+		forget_input(x);
+		rt_stop(&x->actor->base);
+	}
+}
+
+/* ---- admission ---- */
+struct http_conn *exchange_conn_of(const h2o_req_t *req)
+{
+	const h2o_socket_t *sock = req->conn->callbacks->get_socket(req->conn);
+	return sock != NULL ? sock->on_close.data : NULL;
+}
+
+static void request_id_set(struct exchange *x, struct str sent)
+{
+	static const char hex[16] = "0123456789abcdef";
+	bool is_sane = sent.n > 0 && sent.n <= REQUEST_ID_MAX;
+	for (size_t i = 0; i < sent.n && is_sane; i++)
+		is_sane = sent.p[i] > ' ' && sent.p[i] < 0x7f;
+	if (is_sane) {
+		memcpy(x->request_id, sent.p, sent.n);
+		x->request_id_len = (uint8_t)sent.n;
+		return;
+	}
+	uint64_t id = hash_mix(x->front->id_next++);
+	for (int i = 15; i >= 0; i--, id >>= 4)
+		x->request_id[i] = hex[id & 15];
+	x->request_id_len = 16;
+}
+
+/* One pass over the headers for the ones of interest. Returns whether they are within the bounds of size and number. */
+static bool headers_read(struct exchange *x, const h2o_req_t *req)
+{
+	struct str request_id = { 0 };
+	size_t bytes = req->input.path.len + req->input.method.len;
+	bool is_small = req->headers.size <= HEADERS_MAX;
+	for (size_t i = 0; i < req->headers.size && bytes <= HEADER_BYTES_MAX; i++) {
+		const h2o_header_t *h = &req->headers.entries[i];
+		struct str name = { h->name->base, h->name->len }, value = { h->value.base, h->value.len };
+		bytes += name.n + value.n + 4; /* ": " and CR LF */
+		if (name.n < 9 || name.p[0] != 'x' || name.p[1] != '-')
+			continue;
+		if (str_eq(name, STR("x-api-key")))
+			x->api_key = value;
+		else if (str_eq(name, STR("x-request-id")))
+			request_id = value;
+		else if (str_eq(name, STR("x-request-timeout-ms")))
+			x->timeout = value;
+	}
+	request_id_set(x, request_id);
+	return is_small && bytes <= HEADER_BYTES_MAX;
+}
+
+/* Time depends on what the client sent only, not on how much of it is right. */
+static bool key_equals(struct str sent, struct str key)
+{
+	volatile unsigned char difference = sent.n != key.n;
+	for (size_t i = 0; i < sent.n; i++)
+		difference |= (unsigned char)(sent.p[i] ^ key.p[i % key.n]);
+	return difference == 0;
+}
+
+static bool refuse_not_found(struct exchange *x, const struct router_match *match)
+{
+	struct buf text = { 0 };
+	switch (match->result) {
+	case ROUTER_WRONG_METHOD:
+		router_allow_text(match->methods, &text);
+		exchange_header_add(x, "allow", buf_str(&text));
+		exchange_error(x, 405, "Method Not Allowed");
+		break;
+	case ROUTER_REDIRECT:
+		buf_append(&text, x->path.p, match->path_bytes);
+		if (x->query.n > 0) {
+			buf_append_char(&text, '?');
+			buf_append_str(&text, x->query);
+		}
+		exchange_header_add(x, "location", buf_str(&text));
+		exchange_reply(x, 307, NULL, (struct str){ 0 });
+		break;
+	case ROUTER_NOT_FOUND:
+		exchange_error(x, 404, "Not Found");
+		break;
+	case ROUTER_FOUND:
+		UNREACHABLE();
+	}
+	buf_finish(&text);
+	return false;
+}
+
+static bool find_route(struct exchange *x)
+{
+	struct router_match match;
+	const struct http_server *s = x->front->server;
+	router_find(s->router, x->method, x->path, &x->arena, &match);
+	if (match.result != ROUTER_FOUND)
+		return refuse_not_found(x, &match);
+	x->route = &s->routes[match.route];
+	x->params_len = match.params_count;
+	for (unsigned i = 0; i < match.params_count; i++)
+		x->params[i] = match.params[i];
+	return true;
+}
+
+static bool within_limits(struct exchange *x)
+{
+	const struct http_front *f = x->front;
+	const struct http_server *s = f->server;
+	if (x->body.n > s->config.body_bytes_max) {
+		exchange_error(x, 413, "the body is larger than %llu bytes",
+			       (unsigned long long)s->config.body_bytes_max);
+		return false;
+	}
+	if (x->route->flags & ROUTE_SYSTEM)
+		return true;
+	const char *what = NULL;
+	if (atomic_load_explicit(&s->draining, memory_order_relaxed))
+		what = "the server is shutting down";
+	else if (x->conn->in_flight >= s->config.in_flight_per_connection_max)
+		what = "too many requests of this connection are waiting for their answer";
+	else if (f->in_flight >= s->config.in_flight_max)
+		what = "the server is at its limit of requests in flight";
+	if (what == NULL)
+		return true;
+	metrics_add(s->counters.refused_overload, 1);
+	exchange_error(x, 503, "%s", what);
+	return false;
+}
+
+/* Python counts characters where we count bytes. */
+static size_t characters(struct str text, size_t bytes)
+{
+	size_t n = 0;
+	for (size_t i = 0; i < bytes && i < text.n; i++)
+		n += ((unsigned char)text.p[i] & 0xc0) != 0x80;
+	return n;
+}
+
+static bool read_json(struct exchange *x)
+{
+	if (x->body.n == 0)
+		return true; /* the route says which field is missing */
+	struct json_error error;
+	struct json_limits limits = { .bytes_max = x->front->server->config.body_bytes_max };
+	x->json = json_parse(x->body, &limits, &error);
+	if (x->json != NULL)
+		return true;
+	if (!json_utf8_valid(x->body)) {
+		exchange_error(x, 400, "There was an error parsing the body: it is not UTF-8");
+		return false;
+	}
+	char loc[48], ctx[256];
+	struct buf quoted = { 0 };
+	json_write_string(&quoted, str_from(error.what));
+	snprintf(loc, sizeof loc, "[\"body\",%zu]", characters(x->body, error.at));
+	snprintf(ctx, sizeof ctx, "{\"error\":%.*s}", STR_ARG(buf_str(&quoted)));
+	buf_finish(&quoted);
+	exchange_invalid(x, "json_invalid", loc, "JSON decode error", STR("{}"), ctx);
+	return false;
+}
+
+static bool authorised(struct exchange *x)
+{
+	struct str key = x->front->server->api_key;
+	if (key.n == 0)
+		return true;
+	x->is_key_valid = key_equals(x->api_key, key);
+	if (x->is_key_valid || (x->route->flags & ROUTE_PUBLIC))
+		return true;
+	exchange_error(x, 403, "Could not validate credentials");
+	return false;
+}
+
+static bool read_timeout(struct exchange *x)
+{
+	uint64_t ms = 0, max_ms = x->front->server->config.request_timeout_ms;
+	if (x->timeout.p != NULL) {
+		for (size_t i = 0; i < x->timeout.n && ms <= UINT32_MAX; i++) {
+			char c = x->timeout.p[i];
+			if (c < '0' || c > '9') {
+				ms = 0;
+				break;
+			}
+			ms = ms * 10 + (uint64_t)(c - '0');
+		}
+		if (ms == 0) {
+			exchange_invalid(x, "int_parsing", "[\"header\",\"x-request-timeout-ms\"]",
+					 "Input should be a number of milliseconds, at least 1", STR("null"), NULL);
+			return false;
+		}
+	}
+	x->deadline_ns = x->started_ns + (ms != 0 && ms < max_ms ? ms : max_ms) * 1000000u;
+	return true;
+}
+
+static bool text_is_valid(struct exchange *x)
+{
+	bool path_is_valid = true;
+	for (unsigned i = 0; i < x->params_len; i++)
+		path_is_valid = path_is_valid && json_utf8_valid(x->params[i]);
+	if (!path_is_valid) {
+		exchange_error(x, 400, "the path is not UTF-8 once its %%XX are decoded");
+		return false;
+	}
+	if (x->query.n > 0 && !uri_query_is_utf8(&x->arena, x->query)) {
+		exchange_error(x, 400, "the query string is not UTF-8 once its %%XX are decoded");
+		return false;
+	}
+	return true;
+}
+
+static bool keep_a_spare(struct exchange *x)
+{
+	struct http_front *f = x->front;
+	if (f->spare != NULL || x->route->on_message == NULL)
+		return true;
+	rt_spawn(f->loop, &exchange_class, f);
+	if (f->spare != NULL)
+		return true;
+	metrics_add(f->server->counters.refused_overload, 1);
+	exchange_error(x, 503, "the server is at its limit of actors");
+	return false;
+}
+
+/* The order is Fabra's: routing, the body's JSON, the key, then everything the route checks. */
+static bool admit(struct exchange *x, const h2o_req_t *req)
+{
+	if (!headers_read(x, req)) {
+		exchange_error(x, 431, "the request's headers are larger than 16 KiB or more than 100");
+		return false;
+	}
+	return find_route(x) && within_limits(x) && (!(x->route->flags & ROUTE_BODY) || read_json(x)) &&
+	       authorised(x) && read_timeout(x) && text_is_valid(x) && keep_a_spare(x);
+}
+
+/* ---- h2o's side ---- */
+static void input_read(struct exchange *x, const h2o_req_t *req)
+{
+	struct str target = { req->input.path.base, req->input.path.len };
+	size_t path_bytes = req->query_at < target.n ? req->query_at : target.n;
+	x->method = str_of(req->input.method.base, req->input.method.len);
+	x->path = str_of(target.p, path_bytes);
+	x->query = str_skip(target, path_bytes + 1);
+	x->body = str_of(req->entity.base, req->entity.len);
+	x->is_head = str_eq(x->method, STR("HEAD"));
+}
+
+static void wait_for_reply(struct exchange *x)
+{
+	if (x->actor == NULL) {
+		log_line(LOG_ERROR, "http.exchange", "a route neither replied nor asked: it must do one of the two",
+			 LOG_CSTR("route", x->route->path));
+		exchange_reply(x, 500, "text/plain; charset=utf-8", STR("Internal Server Error"));
+		exchange_release(x);
+		return;
+	}
+	x->guard = h2o_mem_alloc_shared(&x->req->pool, sizeof *x->guard, on_guard_dispose);
+	x->guard->x = x;
+	waiting_add(x);
+	uint64_t now_ns = clock_mono_ns(), left_ns = x->deadline_ns > now_ns ? x->deadline_ns - now_ns : 0;
+	rt_timer_start(&x->actor->base, left_ns / 1000000u + 1, OP_DEADLINE);
+}
+
+int exchange_on_request(h2o_handler_t *handler, h2o_req_t *req)
+{
+	(void)handler;
+	struct http_front *f = (struct http_front *)((char *)req->conn->ctx - offsetof(struct http_front, h2o));
+	struct exchange *x = exchange_new(f);
+	x->front = f;
+	x->conn = exchange_conn_of(req);
+	x->conn->requests++;
+	x->req = req;
+	x->started_ns = clock_mono_ns();
+	input_read(x, req);
+	if (admit(x, req))
+		x->route->on_request(x);
+	else
+		x->route = NULL; /* its on_end has nothing to release */
+	if (!x->has_replied) {
+		wait_for_reply(x);
+	} else if (x->actor != NULL) {
+		forget_input(x);
+		rt_stop(&x->actor->base);
+	} else {
+		exchange_release(x);
+	}
+	return 0;
+}

@@ -1,0 +1,188 @@
+/* The one reply of an exchange: headers, compression, the error shapes, and the hand-over to h2o. */
+#include "http/server_private.h"
+#include "runtime/log.h"
+#include "store/json.h"
+
+enum {
+	/* gzip at level 1 pays from about this size on; below it the set-up of a stream costs more than the bytes. */
+	COMPRESS_BYTES_MIN = 2048,
+	/* One slice is what a loop may spend at once on compression (about 0.2 ms); the rest follows after the write. */
+	COMPRESS_SLICE_BYTES = 16 << 10,
+};
+
+/* Feeds a large body to h2o's gzip filter piece by piece, so that one reply does not hold up its loop. */
+struct slices {
+	h2o_generator_t generator;
+	char *p; /* in the request's pool */
+	size_t n;
+};
+
+static const char *reason_of(int status)
+{
+	switch (status) {
+	case 200: return "OK";
+	case 201: return "Created";
+	case 202: return "Accepted";
+	case 204: return "No Content";
+	case 307: return "Temporary Redirect";
+	case 400: return "Bad Request";
+	case 403: return "Forbidden";
+	case 404: return "Not Found";
+	case 405: return "Method Not Allowed";
+	case 409: return "Conflict";
+	case 413: return "Content Too Large";
+	case 422: return "Unprocessable Content";
+	case 429: return "Too Many Requests";
+	case 431: return "Request Header Fields Too Large";
+	case 500: return "Internal Server Error";
+	case 501: return "Not Implemented";
+	case 503: return "Service Unavailable";
+	case 504: return "Gateway Timeout";
+	default: return "Status";
+	}
+}
+
+/* ---- sending ---- */
+static void slices_proceed(h2o_generator_t *generator, h2o_req_t *req)
+{
+	struct slices *s = (struct slices *)generator;
+	size_t n = s->n < COMPRESS_SLICE_BYTES ? s->n : COMPRESS_SLICE_BYTES;
+	h2o_iovec_t slice = { s->p, n };
+	s->p += n;
+	s->n -= n;
+	h2o_send(req, &slice, 1, s->n > 0 ? H2O_SEND_STATE_IN_PROGRESS : H2O_SEND_STATE_FINAL);
+}
+
+static void send_in_slices(h2o_req_t *req, struct str body)
+{
+	struct slices *s = h2o_mem_alloc_pool(&req->pool, sizeof *s);
+	*s = (struct slices){ { slices_proceed, NULL }, h2o_strdup(&req->pool, body.p, body.n).base, body.n };
+	h2o_start_response(req, &s->generator);
+	slices_proceed(&s->generator, req);
+}
+
+/* h2o's own function copies the name into the pool; ours are static. */
+static void header_put(h2o_req_t *req, const h2o_iovec_t *name, struct str value)
+{
+	h2o_vector_reserve(&req->pool, &req->res.headers, req->res.headers.size + 1);
+	req->res.headers.entries[req->res.headers.size++] =
+		(h2o_header_t){ (h2o_iovec_t *)name, NULL, { (char *)value.p, value.n } };
+}
+
+static void headers_put(struct exchange *x, h2o_req_t *req, const char *content_type)
+{
+	static char name[] = "x-request-id";
+	static const h2o_iovec_t request_id = { name, sizeof name - 1 };
+	if (content_type != NULL)
+		header_put(req, &H2O_TOKEN_CONTENT_TYPE->buf, str_from(content_type));
+	header_put(req, &request_id, str_of(x->request_id, x->request_id_len));
+	if (req->res.status == 503)
+		header_put(req, &H2O_TOKEN_RETRY_AFTER->buf, STR("1"));
+	for (unsigned i = 0; i < x->reply_headers_len; i++) {
+		const struct reply_header *h = &x->reply_headers[i];
+		h2o_add_header_by_str(&req->pool, &req->res.headers, h->name, strlen(h->name), 1, NULL, h->value.p,
+				      h->value.n);
+	}
+}
+
+void exchange_reply(struct exchange *x, int status, const char *content_type, struct str body)
+{
+	struct http_server *s = x->front->server;
+	h2o_req_t *req = x->req;
+	if (req == NULL) {
+		metrics_add(s->counters.replies_dropped, 1);
+		x->has_replied = true;
+		return;
+	}
+	x->has_replied = true;
+	exchange_detach(x);
+
+	req->res.status = status;
+	req->res.reason = reason_of(status);
+	req->res.content_length = body.n;
+	headers_put(x, req, content_type);
+	if (atomic_load_explicit(&s->draining, memory_order_relaxed) || status == 431)
+		req->http1_is_persistent = 0;
+	observe_reply(x, status, body.n);
+	bool is_large = body.n >= COMPRESS_BYTES_MIN && content_type != NULL && !x->is_head;
+	req->compress_hint = is_large ? H2O_COMPRESS_HINT_ENABLE : H2O_COMPRESS_HINT_DISABLE;
+	if (is_large && body.n > COMPRESS_SLICE_BYTES && h2o_get_compressible_types(&req->headers) != 0)
+		send_in_slices(req, body);
+	else
+		h2o_send_inline(req, body.n > 0 ? body.p : "", body.n);
+}
+
+void exchange_reply_json(struct exchange *x, int status, struct str json)
+{
+	exchange_reply(x, status, "application/json", json);
+}
+
+void exchange_header_add(struct exchange *x, const char *name, struct str value)
+{
+	struct str copy = arena_dup(&x->arena, value);
+	CHECK(x->reply_headers_len < REPLY_HEADERS_MAX);
+	if (copy.p != NULL)
+		x->reply_headers[x->reply_headers_len++] = (struct reply_header){ name, copy };
+}
+
+/* ---- errors ---- */
+void exchange_error(struct exchange *x, int status, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+	va_start(args, format);
+	int n = vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	size_t length = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
+	while (length > 0 && (size_t)n >= sizeof text && ((unsigned char)text[length] & 0xc0) == 0x80)
+		length--; /* do not cut a character in two */
+	struct buf json = { 0 };
+	buf_append_lit(&json, "{\"detail\":");
+	json_write_string(&json, str_of(text, length));
+	buf_append_char(&json, '}');
+	exchange_reply_json(x, status, buf_str(&json));
+	buf_finish(&json);
+}
+
+void exchange_invalid(struct exchange *x, const char *type, const char *loc_json, const char *msg, struct str input_json,
+		      const char *ctx_json)
+{
+	struct buf json = { 0 };
+	buf_append_lit(&json, "{\"detail\":[{\"type\":");
+	json_write_string(&json, str_from(type));
+	buf_append_lit(&json, ",\"loc\":");
+	buf_append_str(&json, str_from(loc_json));
+	buf_append_lit(&json, ",\"msg\":");
+	json_write_string(&json, str_from(msg));
+	buf_append_lit(&json, ",\"input\":");
+	buf_append_str(&json, input_json);
+	if (ctx_json != NULL) {
+		buf_append_lit(&json, ",\"ctx\":");
+		buf_append_str(&json, str_from(ctx_json));
+	}
+	buf_append_lit(&json, "}]}");
+	exchange_reply_json(x, 422, buf_str(&json));
+	buf_finish(&json);
+}
+
+static int status_of(int rt_error)
+{
+	switch (rt_error) {
+	case RT_EINVAL: return 400;
+	case RT_ENOTFOUND: return 404;
+	case RT_EEXIST: return 409;
+	case RT_ETOOBIG: return 413;
+	case RT_EDEADLINE: return 504;
+	case RT_EDEAD:
+	case RT_EFULL:
+	case RT_ECANCELLED:
+	case RT_EREADONLY:
+	case RT_ESHUTDOWN: return 503;
+	default: return 500;
+	}
+}
+
+void exchange_fail(struct exchange *x, int rt_error, const char *what)
+{
+	exchange_error(x, status_of(rt_error), "%s: %s", what, rt_error_text(rt_error));
+}

@@ -1,0 +1,50 @@
+/* h2o answers some requests itself, before a handler sees them: broken framing, an oversized HTTP/1.1 body, a strange
+ * Expect. This filter on its fallback path gives those pages the shape of our own errors. */
+#include "http/server_private.h"
+#include "runtime/hash.h"
+
+struct page {
+	h2o_ostream_t super;
+	h2o_iovec_t body;
+};
+
+static struct str page_body(int status)
+{
+	switch (status) {
+	case 400: return STR("{\"detail\":\"the request is not valid HTTP\"}");
+	case 404: return STR("{\"detail\":\"Not Found\"}");
+	case 413: return STR("{\"detail\":\"the body is too large\"}");
+	case 417: return STR("{\"detail\":\"the expectation cannot be met\"}");
+	default: return STR("{\"detail\":\"the request could not be handled\"}");
+	}
+}
+
+static void send_page(h2o_ostream_t *stream, h2o_req_t *req, h2o_iovec_t *bufs, size_t bufs_len, h2o_send_state_t state)
+{
+	struct page *page = (struct page *)stream;
+	(void)bufs;
+	h2o_ostream_send_next(stream, req, &page->body, bufs_len > 0 ? 1 : 0, state);
+}
+
+static void on_setup_ostream(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t **slot)
+{
+	(void)filter;
+	struct http_front *f = (struct http_front *)((char *)req->conn->ctx - offsetof(struct http_front, h2o));
+	struct page *page = (struct page *)h2o_add_ostream(req, sizeof *page, slot);
+	page->super.do_send = send_page;
+	struct str body = page_body(req->res.status);
+	page->body = h2o_iovec_init(body.p, body.n);
+	req->res.content_length = body.n;
+	char *id = h2o_mem_alloc_pool(&req->pool, 17);
+	snprintf(id, 17, "%016llx", (unsigned long long)hash_mix(f->id_next++));
+	req->res.headers.size = 0;
+	h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, H2O_STRLIT("application/json"));
+	h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-request-id"), 0, NULL, id, 16);
+	observe_library_error(f, req->res.status);
+	h2o_setup_next_ostream(req, &page->super.next);
+}
+
+void library_errors_register(h2o_pathconf_t *path)
+{
+	h2o_create_filter(path, sizeof(h2o_filter_t))->on_setup_ostream = on_setup_ostream;
+}

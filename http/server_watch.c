@@ -1,0 +1,181 @@
+/* What handlers cannot see, looked at every WATCH_MS while there are connections:
+ *
+ * - bytes: h2o keeps bodies whole before it calls us, and replies until they are read. Their sum over the server is
+ *   bounded by cutting the connections that hold most.
+ * - HTTP/1.1 clients that left: h2o does not read while a reply is due, so the kernel is asked.
+ * - draining: idle HTTP/1.1 connections are closed (h2o tells HTTP/2 clients itself), and after the grace all of them. */
+#include "http/h2o_stream.h"
+#include "http/server_private.h"
+#include "runtime/log.h"
+#include <poll.h>
+#include <sys/socket.h>
+
+enum { WATCH_MS = 50, PROBE_BATCH = 256 };
+
+/* ---- bytes ---- */
+static size_t reply_bytes(const h2o_req_t *req)
+{
+	return req->res.content_length == SIZE_MAX ? 0 : req->res.content_length;
+}
+
+static int sum_http2(h2o_req_t *req, void *arg)
+{
+	const struct h2o_stream *stream = H2O_STRUCT_FROM_MEMBER(struct h2o_stream, req, req);
+	struct http_conn *c = exchange_conn_of(req);
+	if (c == NULL)
+		return 0;
+	size_t bytes = reply_bytes(req) + (stream->body != NULL ? stream->body->size : 0);
+	c->held_bytes += bytes;
+	*(uint64_t *)arg += bytes;
+	return 0;
+}
+
+static int sum_http1(h2o_req_t *req, void *arg)
+{
+	struct http_conn *c = exchange_conn_of(req);
+	if (c == NULL)
+		return 0;
+	size_t bytes = reply_bytes(req) + c->sock->input->size;
+	c->held_bytes += bytes;
+	*(uint64_t *)arg += bytes;
+	return 0;
+}
+
+static struct http_conn *largest(struct http_front *f)
+{
+	struct http_conn *most = NULL;
+	for (struct http_conn *c = f->conns; c != NULL; c = c->next)
+		if (!c->is_cut && c->held_bytes > 0 && (most == NULL || c->held_bytes > most->held_bytes))
+			most = c;
+	return most;
+}
+
+static void bound_bytes(struct http_front *f)
+{
+	struct http_server *s = f->server;
+	uint64_t sum = 0;
+	for (struct http_conn *c = f->conns; c != NULL; c = c->next)
+		c->held_bytes = 0;
+	s->h2o.http1.callbacks.foreach_request(&f->h2o, sum_http1, &sum);
+	s->h2o.http2.callbacks.foreach_request(&f->h2o, sum_http2, &sum);
+	uint64_t total = atomic_fetch_add_explicit(&s->held_bytes, sum - f->held_bytes, memory_order_relaxed) +
+			 (sum - f->held_bytes);
+	f->held_bytes = sum;
+	struct http_conn *c;
+	while (total > s->config.buffered_bytes_max && (c = largest(f)) != NULL) {
+		log_line(LOG_WARNING, "http.server", "a connection was cut: the server's bodies exceed their bound",
+			 LOG_INT("bytes", (int64_t)c->held_bytes), LOG_INT("total", (int64_t)total));
+		metrics_add(s->counters.cut_connections, 1);
+		total -= c->held_bytes < total ? c->held_bytes : total;
+		conn_cut(c);
+	}
+}
+
+/* ---- clients that left ---- */
+/* A client that shuts down its sending half counts as gone: it cannot be told from one that closed. */
+static void end_of_http1_client(struct exchange *x)
+{
+	h2o_req_t *req = x->req;
+	struct http_conn *c = x->conn;
+	exchange_client_gone(x);
+	conn_cut(c);
+	/* h2o closes the connection when this fails to be written. */
+	req->http1_is_persistent = 0;
+	req->res.status = 499;
+	req->res.content_length = 0;
+	req->compress_hint = H2O_COMPRESS_HINT_DISABLE;
+	h2o_send_inline(req, "", 0);
+}
+
+static void probe(struct exchange **waiting, struct pollfd *fds, nfds_t n)
+{
+	if (n == 0 || poll(fds, n, 0) <= 0)
+		return;
+	for (nfds_t i = 0; i < n; i++)
+		if (fds[i].revents & (POLLRDHUP | POLLHUP | POLLERR))
+			end_of_http1_client(waiting[i]);
+}
+
+static void find_gone_clients(struct http_front *f)
+{
+	struct exchange *waiting[PROBE_BATCH];
+	struct pollfd fds[PROBE_BATCH];
+	nfds_t n = 0;
+	for (struct exchange *x = f->waiting; x != NULL; x = x->next) {
+		if (x->req == NULL || x->req->version >= 0x200)
+			continue;
+		waiting[n] = x;
+		fds[n++] = (struct pollfd){ .fd = h2o_socket_get_fd(x->conn->sock), .events = POLLRDHUP };
+		if (n == PROBE_BATCH) {
+			probe(waiting, fds, n);
+			n = 0;
+		}
+	}
+	probe(waiting, fds, n);
+}
+
+/* ---- draining ---- */
+static int close_idle_http1(h2o_req_t *req, void *arg)
+{
+	(void)arg;
+	struct http_conn *c = exchange_conn_of(req);
+	if (c != NULL && req->version == 0 && c->sock->input->size == 0)
+		conn_cut(c);
+	return 0;
+}
+
+static void drain_step(struct http_front *f)
+{
+	struct http_server *s = f->server;
+	if (atomic_load(&f->connections) == 0 && f->in_flight == 0) {
+		front_drained(f);
+		return;
+	}
+	if (loop_mono_ns(f->loop) < f->drain_by_ns) {
+		s->h2o.http1.callbacks.foreach_request(&f->h2o, close_idle_http1, NULL);
+		return;
+	}
+	if (!f->drain_is_forced) {
+		f->drain_is_forced = true; /* the 503s go out before the next step cuts the connections */
+		exchange_end_waiting(f, 503, "the server is shutting down");
+		return;
+	}
+	for (struct http_conn *c = f->conns; c != NULL; c = c->next)
+		conn_cut(c);
+}
+
+static void on_watch(uv_timer_t *timer)
+{
+	struct http_front *f = timer->data;
+	bound_bytes(f);
+	find_gone_clients(f);
+	if (f == &f->server->fronts[0])
+		accept_resume(f->server);
+	if (f->drain_by_ns != 0 && !f->is_drained)
+		drain_step(f);
+	else if (f->conns == NULL && f->held_bytes == 0)
+		uv_timer_stop(timer);
+}
+
+void watch_init(struct http_front *f)
+{
+	uv_timer_init(loop_uv(f->loop), &f->watch);
+	f->watch.data = f;
+}
+
+void watch_start(struct http_front *f)
+{
+	if (!uv_is_active((uv_handle_t *)&f->watch) && !uv_is_closing((uv_handle_t *)&f->watch))
+		uv_timer_start(&f->watch, on_watch, WATCH_MS, WATCH_MS);
+}
+
+void watch_drain(struct http_front *f, uint32_t grace_ms)
+{
+	uint64_t by_ns = loop_mono_ns(f->loop) + grace_ms * 1000000ull;
+	bool is_first = f->drain_by_ns == 0;
+	if (is_first || by_ns < f->drain_by_ns)
+		f->drain_by_ns = by_ns;
+	if (is_first)
+		h2o_context_request_shutdown(&f->h2o);
+	uv_timer_start(&f->watch, on_watch, 0, WATCH_MS);
+}

@@ -1,0 +1,37 @@
+/* The routes that every server has. They are public and answer under overload and while draining. */
+#include "http/server_private.h"
+
+static void health(struct exchange *x)
+{
+	exchange_reply_json(x, 200, STR("{\"status\":\"ok\"}"));
+}
+
+static void metrics(struct exchange *x)
+{
+	struct buf text = { 0 };
+	metrics_render(&text);
+	exchange_reply(x, 200, "text/plain; version=0.0.4; charset=utf-8", buf_str(&text));
+	buf_finish(&text);
+}
+
+static void openapi(struct exchange *x)
+{
+	exchange_reply_json(x, 200, buf_str(&x->front->server->openapi));
+}
+
+static void docs(struct exchange *x)
+{
+	exchange_reply(x, 200, "text/html; charset=utf-8", buf_str(&x->front->server->docs));
+}
+
+const struct route system_routes[] = {
+	{ .method = "GET", .path = "/health", .flags = ROUTE_PUBLIC | ROUTE_SYSTEM, .on_request = health,
+	  .summary = "Is the process alive? Answers without looking at any store." },
+	{ .method = "GET", .path = "/metrics", .flags = ROUTE_PUBLIC | ROUTE_SYSTEM, .on_request = metrics,
+	  .summary = "Prometheus metrics of the whole process." },
+	{ .method = "GET", .path = "/openapi.json", .flags = ROUTE_PUBLIC | ROUTE_SYSTEM, .on_request = openapi,
+	  .summary = "This interface as an OpenAPI 3.1 document." },
+	{ .method = "GET", .path = "/docs", .flags = ROUTE_PUBLIC | ROUTE_SYSTEM, .on_request = docs,
+	  .summary = "This interface as a page to read." },
+};
+const size_t system_routes_len = ARRAY_LEN(system_routes);

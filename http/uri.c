@@ -1,0 +1,63 @@
+#include "http/uri.h"
+#include "store/json.h"
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+struct str uri_decode(struct arena *arena, struct str text, bool plus)
+{
+	if (text.n == 0 ||
+	    (memchr(text.p, '%', text.n) == NULL && !(plus && memchr(text.p, '+', text.n) != NULL)))
+		return text;
+	char *out = arena_alloc(arena, text.n);
+	if (out == NULL)
+		return (struct str){ 0 };
+	size_t n = 0;
+	for (size_t i = 0; i < text.n; i++) {
+		char c = text.p[i];
+		if (c == '%' && i + 2 < text.n) {
+			int high = hex_digit(text.p[i + 1]), low = hex_digit(text.p[i + 2]);
+			if (high >= 0 && low >= 0) {
+				c = (char)(high << 4 | low);
+				i += 2;
+			}
+		} else if (c == '+' && plus) {
+			c = ' ';
+		}
+		out[n++] = c;
+	}
+	return str_of(out, n);
+}
+
+bool uri_query(struct arena *arena, struct str query, const char *name, struct str *ret_value)
+{
+	if (query.n == 0)
+		return false;
+	struct str wanted = str_from(name);
+	const char *p = query.p, *end = query.p + query.n;
+	while (p < end) {
+		const char *amp = memchr(p, '&', (size_t)(end - p));
+		const char *stop = amp ? amp : end;
+		const char *equals = memchr(p, '=', (size_t)(stop - p));
+		const char *key_end = equals ? equals : stop;
+		if (str_eq(uri_decode(arena, str_of(p, (size_t)(key_end - p)), true), wanted)) {
+			const char *value = equals ? equals + 1 : stop;
+			*ret_value = uri_decode(arena, str_of(value, (size_t)(stop - value)), true);
+			return true;
+		}
+		p = stop + 1;
+	}
+	return false;
+}
+
+/* Separators are ASCII, so a text is valid as a whole exactly when each of its parts is. */
+bool uri_query_is_utf8(struct arena *arena, struct str query)
+{
+	struct str text = uri_decode(arena, query, true);
+	return text.p != NULL && json_utf8_valid(text);
+}

@@ -296,12 +296,9 @@ static void deliver(struct loop *loop, struct actor *a, struct msg *m)
 		message_release(loop, m);
 }
 
-/* Reads the clock after `clock_stride` messages: 64 while they are short, each one while they are long. */
-static void count_message(struct loop *loop, struct actor *a)
+/* The clock is read after `clock_stride` messages: 64 while they are short, each one while they are long. */
+static __attribute__((noinline)) void read_clock(struct loop *loop, const struct actor *a)
 {
-	loop->turn_messages++;
-	if (++loop->since_clock < loop->clock_stride)
-		return;
 	uint64_t before = loop->mono_ns;
 	loop_refresh_clock(loop);
 	uint64_t took = loop->mono_ns - before;
@@ -313,34 +310,32 @@ static void count_message(struct loop *loop, struct actor *a)
 		loop->clock_stride = 1;
 	else if (took < TURN_NS_MAX / 16 && loop->clock_stride < ACTOR_BATCH_MAX)
 		loop->clock_stride *= 2;
+	loop->clock_countdown = loop->clock_stride;
 }
 
 /* Urgent first; the last place of a batch is for a waiting request, so that replies alone cannot starve it. */
-static struct msg *next_message(struct actor_private *p, bool urgent_only, bool is_last)
+static inline struct msg *next_message(struct actor_private *p, bool urgent_only, bool is_last)
 {
-	struct msg *m = NULL;
-	if (is_last && !urgent_only)
-		m = mailbox_pop(&p->normal);
-	if (m == NULL)
-		m = mailbox_pop(&p->urgent);
-	if (m == NULL && !urgent_only)
-		m = mailbox_pop(&p->normal);
-	return m;
+	if (urgent_only)
+		return mailbox_pop(&p->urgent);
+	bool is_normal = p->urgent.head == NULL || (is_last && p->normal.head != NULL);
+	return mailbox_pop(is_normal ? &p->normal : &p->urgent);
 }
 
-static void run_one(struct loop *loop, struct actor_private *p, bool from_urgent)
+static inline void run_one(struct loop *loop, struct actor_private *p, bool urgent_only)
 {
 	struct actor *a = p->actor;
-	uint32_t batch = loop->sim != NULL ? sim_batch_max(loop) : ACTOR_BATCH_MAX;
+	uint32_t left = loop->sim == NULL ? ACTOR_BATCH_MAX : sim_batch_max(loop);
 	if (a->class->on_turn_end != NULL && !dlist_is_linked(&p->ran))
 		dlist_append(&loop->ran, &p->ran);
 	loop->running = a;
-	while (batch-- > 0) {
-		struct msg *m = next_message(p, from_urgent, batch == 0);
-		if (m == NULL)
-			break;
+	struct msg *m;
+	while (left > 0 && (m = next_message(p, urgent_only, left == 1)) != NULL) {
+		left--;
+		loop->turn_messages++;
 		deliver(loop, a, m);
-		count_message(loop, a);
+		if (--loop->clock_countdown == 0)
+			read_clock(loop, a);
 		if (p->stopping)
 			break;
 	}
@@ -353,12 +348,9 @@ static void run_one(struct loop *loop, struct actor_private *p, bool from_urgent
 		actors_reap(loop);
 }
 
-/* Urgent first, but a normal actor's turn comes after URGENT_RUN_MAX of them. */
-static bool choose_urgent(struct loop *loop)
+/* Both queues have actors. Urgent first, but a normal actor's turn comes after URGENT_RUN_MAX of them. */
+static bool urgent_wins(struct loop *loop)
 {
-	bool has_urgent = !dlist_is_empty(&loop->urgent_queue), has_normal = !dlist_is_empty(&loop->normal_queue);
-	if (!has_urgent || !has_normal)
-		return has_urgent;
 	if (loop->sim != NULL)
 		return sim_prefers_urgent(loop);
 	if (loop->urgent_streak++ < URGENT_RUN_MAX)
@@ -373,11 +365,12 @@ void actors_run(struct loop *loop)
 	loop->turn_messages = 0;
 	actors_reap(loop); /* those that were stopped by I/O callbacks */
 	while (loop->turn_messages < TURN_MESSAGES_MAX && loop->mono_ns - turn_start < TURN_NS_MAX) {
-		bool urgent = choose_urgent(loop);
-		struct dlist *queue = urgent ? &loop->urgent_queue : &loop->normal_queue;
-		if (dlist_is_empty(queue))
+		bool has_normal = !dlist_is_empty(&loop->normal_queue);
+		bool urgent = !dlist_is_empty(&loop->urgent_queue) && (!has_normal || urgent_wins(loop));
+		if (!urgent && !has_normal)
 			break;
-		struct dlist *node = loop->sim != NULL ? sim_choose(loop, queue) : queue->next;
+		struct dlist *queue = urgent ? &loop->urgent_queue : &loop->normal_queue;
+		struct dlist *node = loop->sim == NULL ? queue->next : sim_choose(loop, queue);
 		dlist_remove(node);
 		run_one(loop,
 			urgent ? CONTAINER_OF(node, struct actor_private, urgent_run)

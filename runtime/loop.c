@@ -52,7 +52,7 @@ void loop_refresh_clock(struct loop *loop)
 {
 	loop->mono_ns = loop->sim != NULL ? sim_clock_ns(loop) : clock_mono_ns();
 	loop->clock_is_stale = !loop->is_running; /* outside loop_run, and in a simulation, each look is fresh */
-	loop->since_clock = 0;
+	loop->clock_countdown = loop->clock_stride;
 	if (loop->sim == NULL && loop->mono_ns - loop->wall_read_ns > 10u * TICK_NS) {
 		loop->wall_offset_us = clock_wall_us() - (int64_t)(loop->mono_ns / 1000);
 		loop->wall_read_ns = loop->mono_ns;

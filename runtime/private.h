@@ -113,7 +113,7 @@ struct loop {
 	bool clock_is_stale;           /* the loop may have slept since mono_ns was read */
 	struct actor *running;
 	struct msg *current;           /* the message on_message is looking at; NULL once it has been freed or moved */
-	uint32_t since_clock, clock_stride; /* messages since the clock was read, and after how many it is read again */
+	uint32_t clock_countdown, clock_stride; /* messages until the clock is read again, and between two reads */
 	uint32_t turn_messages;
 	struct dlist urgent_queue, normal_queue, ran, dying;
 	uint32_t urgent_streak;
@@ -153,6 +153,9 @@ struct loop {
 	uv_timer_t uv_timer;
 	uint64_t uv_timer_by_ns;         /* what uv_timer is set to; UINT64_MAX = not set */
 };
+
+/* Hidden: the compiler may then inline and call them directly in position-independent code. */
+#pragma GCC visibility push(hidden)
 
 /* ---- loop.c ---- */
 bool loop_turn(struct loop *loop);            /* true: work remains */
@@ -210,6 +213,8 @@ bool sim_prefers_urgent(struct loop *loop);
 void sim_ship(struct loop *from, struct loop *to, struct outbox *batch);
 uint64_t sim_clock_ns(const struct loop *loop);
 void sim_trace_message(struct loop *loop, const struct msg *m);
+
+#pragma GCC visibility pop
 
 /* ---- small and hot ---- */
 static inline unsigned ref_slot(struct actor_ref r)

@@ -75,6 +75,7 @@ static void send_stop(struct loop *loop, struct actor *a)
 
 struct actor_ref rt_spawn(struct loop *loop, const struct actor_class *class, void *arg)
 {
+	DCHECK(loop_current() == loop || loop_current() == NULL);
 	CHECK(class->on_message != NULL && class->mailbox_len_max > 0 && class->size >= sizeof(struct actor));
 	uint32_t slot;
 	if (!slot_take(loop, &slot))
@@ -296,15 +297,16 @@ static void deliver(struct loop *loop, struct actor *a, struct msg *m)
 		message_release(loop, m);
 }
 
-/* The clock is read after `clock_stride` messages: 64 while they are short, each one while they are long. */
-static __attribute__((noinline)) void read_clock(struct loop *loop, const struct actor *a)
+/* The clock is read after `clock_stride` messages: 64 while they are short, each one while they are long. What passed since
+ * the last reading is put down to the actor that ran last, which is exact once messages have become long. */
+__attribute__((noinline)) void actors_read_clock(struct loop *loop)
 {
 	uint64_t before = loop->mono_ns;
 	loop_refresh_clock(loop);
 	uint64_t took = loop->mono_ns - before;
 	if (took > loop->slowest_ns) {
 		loop->slowest_ns = took;
-		loop->slowest_class = a->class;
+		loop->slowest_class = loop->last_class;
 	}
 	if (took > TURN_NS_MAX / 2)
 		loop->clock_stride = 1;
@@ -329,13 +331,14 @@ static inline void run_one(struct loop *loop, struct actor_private *p, bool urge
 	if (a->class->on_turn_end != NULL && !dlist_is_linked(&p->ran))
 		dlist_append(&loop->ran, &p->ran);
 	loop->running = a;
+	loop->last_class = a->class;
 	struct msg *m;
 	while (left > 0 && (m = next_message(p, urgent_only, left == 1)) != NULL) {
 		left--;
 		loop->turn_messages++;
 		deliver(loop, a, m);
 		if (--loop->clock_countdown == 0)
-			read_clock(loop, a);
+			actors_read_clock(loop);
 		if (p->stopping)
 			break;
 	}

@@ -176,6 +176,7 @@ static uint64_t ask_refuse(struct loop *loop, struct actor *a, struct msg *m)
 uint64_t rt_ask(struct actor *a, struct actor_ref to, struct msg *m, uint64_t deadline_ns, struct actor_ref cancel)
 {
 	struct loop *loop = a->loop;
+	DCHECK(loop_current() == loop || loop_current() == NULL);
 	CHECK(deadline_ns != 0);
 	m->flags &= MSG_URGENT;
 	if (loop->current == m)

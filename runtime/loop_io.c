@@ -5,6 +5,7 @@
  *     poll:    I/O callbacks of everybody; the eventfd's only clears itself
  *     check:   after the poll: the turn
  *     idle:    empty; its presence makes libuv poll with timeout 0 */
+#include "runtime/log.h"
 #include "runtime/private.h"
 
 static void on_idle(uv_idle_t *handle)
@@ -111,7 +112,9 @@ void loop_io_finish(struct loop *loop)
 		int open = 0;
 		uv_walk(&loop->uv, count_open, &open);
 		if (open > 0) {
-			fprintf(stderr, "loop %s: %d libuv handles were not closed by their owners\n", loop->name, open);
+			log_line(LOG_ERROR, "runtime", "libuv handles are still open: their owners must close them",
+				 LOG_CSTR("loop", loop->name), LOG_INT("handles", open));
+			DCHECK(open == 0);
 			break;
 		}
 	}

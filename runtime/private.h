@@ -137,7 +137,7 @@ struct loop {
 	uint32_t hooks_len;
 	bool is_stopping;
 	uint64_t stop_by_ns;
-	const struct actor_class *slowest_class; /* of this turn; for the stall report */
+	const struct actor_class *last_class, *slowest_class; /* of this turn; for the stall report */
 	uint64_t slowest_ns, stall_logged_ns;
 	struct loop_stats stats;
 	struct sim_port *sim;            /* weak; LOOP_SIM only */
@@ -189,6 +189,7 @@ int message_route(struct loop *loop, struct msg *m); /* 0 moves m; else RT_EDEAD
 void message_drop(struct loop *loop, struct msg *m, int status);
 void actors_run(struct loop *loop);
 void actors_end_turn(struct loop *loop);
+void actors_read_clock(struct loop *loop);
 void actors_reap(struct loop *loop);
 void actors_stop_all(struct loop *loop);  /* RT_STOP to each */
 void actors_force_end(struct loop *loop);

@@ -1,11 +1,14 @@
 /* Loops with real threads: an I/O loop and blocking loops exchange asks, timers fire, stop is orderly. Run under
  * ThreadSanitizer too. */
+#include "runtime/check.h"
 #include "runtime/clock.h"
 #include "runtime/loop.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -122,6 +125,234 @@ static void test_mesh_sleepy(void **state)
 	run_mesh(1, 5000);
 }
 
+/* ---- chaos: short lives, short deadlines, dying tokens, small bounds, on three threads ---- */
+enum { CHAOS_REQUESTS = 1500, CHAOS_ASKS = 4 };
+
+struct chaos {
+	struct loop *loops[3];
+	struct actor_ref servants[3], masters[3];
+	_Atomic long endings, expected, payloads;
+	_Atomic int masters_left;
+};
+static struct chaos chaos;
+
+struct parcel {
+	struct msg head;
+	char *text; /* owned */
+};
+
+static void parcel_dispose(struct msg *m)
+{
+	free(((struct parcel *)m)->text);
+	atomic_fetch_sub(&chaos.payloads, 1);
+}
+
+static struct msg *parcel_new(struct loop *loop, uint16_t kind)
+{
+	struct parcel *p = rt_msg_new(loop, kind);
+	p->text = strdup("a payload on the heap");
+	p->head.dispose = parcel_dispose;
+	atomic_fetch_add(&chaos.payloads, 1);
+	return &p->head;
+}
+
+/* Answers, keeps, refuses, ignores, or ends for good. */
+struct servant {
+	struct actor base;
+	struct msg *kept;
+};
+
+static void servant_on_message(struct actor *a, struct msg *m)
+{
+	struct servant *s = (struct servant *)a;
+	if (m->kind == RT_STOP) {
+		rt_stop(a);
+		return;
+	}
+	uint64_t dice = loop_random(a->loop) % 100;
+	if (dice < 20 && s->kept == NULL) {
+		rt_msg_take(m);
+		s->kept = m;
+	} else if (dice < 30) {
+		rt_refuse(a, m, RT_EIO);
+	} else if (loop_random(a->loop) % 4000 == 0) {
+		rt_stop(a);
+	} else if (dice < 90) {
+		rt_reply(a, m, parcel_new(a->loop, DONE));
+	}
+	if (s->kept != NULL && dice >= 50) {
+		rt_reply(a, s->kept, parcel_new(a->loop, DONE));
+		s->kept = NULL;
+	}
+}
+
+static void servant_finish(struct actor *a)
+{
+	struct servant *s = (struct servant *)a;
+	if (s->kept != NULL)
+		rt_msg_free(a->loop, s->kept);
+}
+
+static const struct actor_class servant_class = {
+	.name = "servant", .size = sizeof(struct servant), .mailbox_len_max = 8,
+	.on_message = servant_on_message, .finish = servant_finish,
+};
+
+/* One request: asks all servants, ends when all asks have ended, or earlier. */
+struct errand {
+	struct actor base;
+	struct actor_ref master;
+	int round, waiting;
+	uint64_t open[CHAOS_ASKS];
+};
+
+/* Late endings of one round meet the asks of the next in the same entries. */
+static void errand_ask(struct errand *e)
+{
+	struct loop *loop = e->base.loop;
+	for (int i = 0; i < CHAOS_ASKS; i++) {
+		struct actor_ref to = chaos.servants[loop_random(loop) % 3];
+		uint64_t deadline = loop_mono_ns(loop) + loop_random(loop) % 3000000 + 1;
+		struct actor_ref token = loop_random(loop) % 4 == 0 ? e->master : e->base.self;
+		e->open[i] = rt_ask(&e->base, to, parcel_new(loop, WORK), deadline, token);
+	}
+	e->round++;
+	e->waiting = CHAOS_ASKS;
+	atomic_fetch_add(&chaos.expected, CHAOS_ASKS);
+}
+
+static void errand_done(struct errand *e)
+{
+	rt_send(e->base.loop, e->master, rt_msg_new(e->base.loop, DONE));
+	rt_stop(&e->base);
+}
+
+static void errand_on_message(struct actor *a, struct msg *m)
+{
+	struct errand *e = (struct errand *)a;
+	if (m->kind == RT_STOP) {
+		rt_stop(a);
+		return;
+	}
+	if (m->kind == WORK) {
+		e->master = m->from;
+		errand_ask(e);
+		return;
+	}
+	int i = 0;
+	while (i < CHAOS_ASKS && e->open[i] != m->op)
+		i++;
+	CHECK(i < CHAOS_ASKS); /* an ending of an ask that has ended */
+	e->open[i] = 0;
+	atomic_fetch_add(&chaos.endings, 1);
+	e->waiting--;
+	if (loop_random(a->loop) % 20 == 0 && e->waiting > 0) {
+		atomic_fetch_sub(&chaos.expected, e->waiting); /* gone: nobody hears the rest */
+		errand_done(e);
+	} else if (e->waiting == 0 && e->round < 3) {
+		errand_ask(e);
+	} else if (e->waiting == 0) {
+		errand_done(e);
+	}
+}
+
+static const struct actor_class errand_class = {
+	.name = "errand", .size = sizeof(struct errand), .mailbox_len_max = 8, .on_message = errand_on_message,
+};
+
+/* Starts errands, a few at a time. */
+struct master {
+	struct actor base;
+	int started, done;
+};
+
+static void master_start(struct master *x)
+{
+	struct loop *loop = x->base.loop;
+	rt_send(loop, rt_spawn(loop, &errand_class, NULL), rt_msg_new(loop, WORK));
+	x->started++;
+}
+
+static void master_on_message(struct actor *a, struct msg *m)
+{
+	struct master *x = (struct master *)a;
+	if (m->kind == RT_STOP) {
+		rt_stop(a);
+		return;
+	}
+	if (m->kind == DONE)
+		x->done++;
+	while (x->started < CHAOS_REQUESTS && x->started - x->done < 10)
+		master_start(x);
+	if (x->done == CHAOS_REQUESTS && atomic_fetch_sub(&chaos.masters_left, 1) == 1)
+		for (int i = 0; i < 3; i++)
+			loop_stop(chaos.loops[i]);
+}
+
+static const struct actor_class master_class = {
+	.name = "master", .size = sizeof(struct master), .mailbox_len_max = 64, .on_message = master_on_message,
+};
+
+static void test_chaos(void **state)
+{
+	(void)state;
+	static const enum loop_kind kinds[3] = { LOOP_IO, LOOP_BLOCKING, LOOP_IO };
+	memset(&chaos, 0, sizeof chaos);
+	chaos.masters_left = 3;
+	for (int i = 0; i < 3; i++) {
+		chaos.loops[i] = loop_create(&(struct loop_config){
+		    .name = "chaos", .kind = kinds[i], .inbox_max = 24, .asks_max = 32, .idle_priority = i == 1 });
+		chaos.servants[i] = rt_spawn(chaos.loops[i], &servant_class, NULL);
+		chaos.masters[i] = rt_spawn(chaos.loops[i], &master_class, NULL);
+	}
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(loop_start(chaos.loops[i]), 0);
+	for (int i = 0; i < 3; i++)
+		assert_true(loop_post(chaos.masters[i], loop_msg_new(WORK)));
+	for (int i = 0; i < 3; i++)
+		loop_join(chaos.loops[i]);
+	for (int i = 0; i < 3; i++)
+		loop_destroy(chaos.loops[i]); /* checks the pools */
+	assert_true(atomic_load(&chaos.endings) == atomic_load(&chaos.expected));
+	assert_int_equal(atomic_load(&chaos.payloads), 0);
+}
+
+/* ---- a long turn is counted ---- */
+static void slow_on_message(struct actor *a, struct msg *m)
+{
+	if (m->kind == RT_STOP) {
+		rt_stop(a);
+		return;
+	}
+	for (uint64_t end = clock_mono_ns() + 6000000; clock_mono_ns() < end;)
+		;
+	loop_stop(a->loop);
+}
+
+static const struct actor_class slow_class = {
+	.name = "slow", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = slow_on_message,
+};
+
+static void count_call(void *arg)
+{
+	++*(int *)arg;
+}
+
+static void test_stall_and_hook(void **state)
+{
+	(void)state;
+	int calls = 0;
+	struct loop_stats s;
+	struct loop *loop = loop_create(&(struct loop_config){ .name = "slow", .kind = LOOP_IO });
+	loop_on_turn_end(loop, count_call, &calls);
+	rt_send(loop, rt_spawn(loop, &slow_class, NULL), rt_msg_new(loop, WORK));
+	loop_run(loop);
+	loop_stats_read(loop, &s);
+	loop_destroy(loop);
+	assert_true(s.turns_over_5ms >= 1);
+	assert_true(calls >= 1 && (uint64_t)calls == s.turns);
+}
+
 /* ---- timers on real loops ---- */
 struct ticker {
 	struct actor base;
@@ -231,6 +462,8 @@ int main(void)
 		cmocka_unit_test(test_timers),
 		cmocka_unit_test(test_grace),
 		cmocka_unit_test(test_clock_in_callbacks),
+		cmocka_unit_test(test_stall_and_hook),
+		cmocka_unit_test(test_chaos),
 		cmocka_unit_test(test_mesh_busy),
 		cmocka_unit_test(test_mesh_sleepy),
 	};

@@ -356,7 +356,7 @@ static bool urgent_wins(struct loop *loop)
 {
 	if (loop->sim != NULL)
 		return sim_prefers_urgent(loop);
-	if (loop->urgent_streak++ < URGENT_RUN_MAX)
+	if (loop->urgent_streak++ < URGENT_RUN_MAX || FABRA_MUTANT_URGENT_ALWAYS)
 		return true;
 	loop->urgent_streak = 0;
 	return false;

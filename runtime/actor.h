@@ -85,7 +85,8 @@ struct rt_child_down {
 	uint32_t name;
 	char reason[40];
 };
-/* A named actor that is started again when it fails, at most `restarts_max` times in `window_ms`; beyond that the failure
+/* arg: shared with every life of the actor, so it must live as long as the loop.
+ * A named actor that is started again when it fails, at most `restarts_max` times in `window_ms`; beyond that the failure
  * is the loop's: logged, and `loop_failed` turns readiness off. Names are small numbers, one table per loop. */
 struct actor_ref rt_supervise(struct loop *loop, uint32_t name, const struct actor_class *class, void *arg,
 			      uint32_t restarts_max, uint32_t window_ms);

@@ -3,7 +3,6 @@
 #include "runtime/log.h"
 #include "runtime/private.h"
 #include <errno.h>
-#include <pthread.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>

@@ -42,7 +42,8 @@ uint64_t loop_mono_ns(const struct loop *loop); /* monotonic */
 int64_t loop_wall_us(const struct loop *loop);  /* microseconds since 1970, UTC */
 uint64_t loop_random(struct loop *loop);        /* 64 bits, seeded per loop (by the seed in a simulation) */
 
-/* Sends from a thread that is no loop (signal handling, tests). Moves m; false: refused and disposed. Any thread. */
+/* Sends from a thread that is no loop (signal handling, tests). Moves m, which came from loop_msg_new; false: refused and
+ * disposed. Any thread. */
 bool loop_post(struct actor_ref to, struct msg *m);
 void *loop_msg_new(uint16_t kind);         /* any thread */
 

@@ -20,6 +20,9 @@
 #ifndef FABRA_MUTANT_NO_MAILBOX_BOUND
 #define FABRA_MUTANT_NO_MAILBOX_BOUND 0
 #endif
+#ifndef FABRA_MUTANT_URGENT_ALWAYS
+#define FABRA_MUTANT_URGENT_ALWAYS 0 /* requests wait as long as there is anything urgent */
+#endif
 #ifndef FABRA_MUTANT_REFUSED_LEAK
 #define FABRA_MUTANT_REFUSED_LEAK 0 /* a refused message is not disposed */
 #endif

@@ -8,6 +8,7 @@
 #include "runtime/mutants.h"
 #include "runtime/pool.h"
 #include "runtime/wheel.h"
+#include <pthread.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -143,7 +144,7 @@ struct loop {
 	struct sim_port *sim;            /* weak; LOOP_SIM only */
 
 	/* The thread and its libuv handles. */
-	unsigned long thread;            /* pthread_t */
+	pthread_t thread;
 	bool has_thread;
 	uv_loop_t uv;
 	uv_poll_t uv_wake;

@@ -35,6 +35,7 @@ foreach(name NO_GENERATION_CHECK NO_DOWN NO_CANCEL NO_MAILBOX_BOUND BATCH_REVERS
   fabra_mutant(${name} unit/test_actor.c)
 endforeach()
 fabra_mutant(NO_SLEEP_RECHECK unit/test_loop.c)
+fabra_mutant(URGENT_ALWAYS unit/test_turn.c)
 
 # The example that docs/actors.md walks through.
 add_executable(example_first_actor ${CMAKE_SOURCE_DIR}/examples/first_actor/greeter.c

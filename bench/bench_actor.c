@@ -1,10 +1,10 @@
-/* What a message costs: (a) ping-pong on one loop, (b) a fork-join of four asks by a fresh request actor, (c) asks across
- * two loops. Bounds, deadlines and supervision are on in all of them, as in the server.
+/* What a message costs: (a) ping-pong on one loop, (b) a fork-join of four asks by a fresh request actor,
+ * (c) asks across two loops. Bounds, deadlines and supervision are on in all of them, as in the server.
  *
- *     build/release/bench/bench_actor [rounds [a|b|c]]    prints one line per case; the median of `rounds` (default 5)
+ *     build/release/bench/bench_actor [rounds [a|b|c]]    prints a line per case: the median of `rounds` (5)
  *
- * Messages are counted as in the reference figures: ping-pong 2 per round; fork-join 10 per request (start, 4 asks,
- * 4 replies, done). */
+ * Messages are counted as in the reference figures: ping-pong 2 per round; fork-join 10 per request
+ * (start, 4 asks, 4 replies, done). */
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include "runtime/loop.h"
@@ -290,7 +290,8 @@ static const struct actor_class asker_class = {
 static struct result cross(enum loop_kind kind, uint32_t window)
 {
 	struct result result = { 0 };
-	struct far_bench bench = { .result = &result, .window = window, .latency_ns = calloc(HOPS, sizeof(uint32_t)) };
+	struct far_bench bench = { .result = &result, .window = window };
+	bench.latency_ns = calloc(HOPS, sizeof(uint32_t));
 	CHECK(bench.latency_ns != NULL);
 	struct loop *near = loop_create(&(struct loop_config){ .name = "near", .kind = LOOP_IO });
 	struct loop *far = loop_create(&(struct loop_config){ .name = "far", .kind = kind });

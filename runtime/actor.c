@@ -1,11 +1,11 @@
 /* Actors of one loop: slots, mailboxes, the two run queues, birth and death.
  *
  *     spawn --> idle <--> queued --> running --> idle ...
- *                 \----------\----------\--rt_stop / rt_fail--> dying --> reaped (finish, then the slot is free)
+ *                 \----------\----------\--rt_stop / rt_fail--> dying --> reaped (finish; the slot is free)
  *
- * An actor is in the urgent queue while its urgent mailbox has messages, in the normal queue while the other has; it may
- * be in both. rt_stop ends the life at once for the rest of the world (the generation moves on), and the struct after the
- * present message. */
+ * An actor is in the urgent queue while its urgent mailbox has messages, in the normal queue while the
+ * other has; it may be in both. rt_stop ends the life at once for the rest of the world (the generation
+ * moves on), and the struct after the present message. */
 #include "runtime/private.h"
 #include "runtime/log.h"
 
@@ -297,8 +297,9 @@ static void deliver(struct loop *loop, struct actor *a, struct msg *m)
 		message_release(loop, m);
 }
 
-/* The clock is read after `clock_stride` messages: 64 while they are short, each one while they are long. What passed since
- * the last reading is put down to the actor that ran last, which is exact once messages have become long. */
+/* The clock is read after `clock_stride` messages: 64 while they are short, each one while they are long.
+ * What passed since the last reading is put down to the actor that ran last, which is exact once messages
+ * have become long. */
 __attribute__((noinline)) void actors_read_clock(struct loop *loop)
 {
 	uint64_t before = loop->mono_ns;
@@ -315,7 +316,8 @@ __attribute__((noinline)) void actors_read_clock(struct loop *loop)
 	loop->clock_countdown = loop->clock_stride;
 }
 
-/* Urgent first; the last place of a batch is for a waiting request, so that replies alone cannot starve it. */
+/* Urgent first; the last place of a batch is for a waiting request, so that replies alone cannot starve
+ * it. */
 static inline struct msg *next_message(struct actor_private *p, bool urgent_only, bool is_last)
 {
 	if (urgent_only)

@@ -3,12 +3,13 @@
  *     free --rt_ask / rt_timer_start--> open --ending delivered--> free
  *                                        |--rt_ask_cancel / rt_timer_stop / owner dies--> free
  *
- * A reply, RT_DEADLINE, RT_DOWN and RT_CANCELLED are messages in the asker's mailbox like any other. The first of them
- * that is dequeued closes the entry; the generation in the op makes the others late.
+ * A reply, RT_DEADLINE, RT_DOWN and RT_CANCELLED are messages in the asker's mailbox like any other. The
+ * first of them that is dequeued closes the entry; the generation in the op makes the others late.
  *
- * Who answers when a callee dies? The request does: a message with MSG_ASK that is freed unanswered, wherever that happens
- * (mailbox of the dead, its finish, a refusal, another loop), sends RT_DOWN to its asker; see message_drop. So nobody
- * keeps a list of who waits for whom, and a request that was handed on is still answered by whoever has it. */
+ * Who answers when a callee dies? The request does: a message with MSG_ASK that is freed unanswered,
+ * wherever that happens (mailbox of the dead, its finish, a refusal, another loop), sends RT_DOWN to its
+ * asker; see message_drop. So nobody keeps a list of who waits for whom, and a request that was handed on
+ * is still answered by whoever has it. */
 #include "runtime/private.h"
 
 /* ---- the table ---- */
@@ -173,11 +174,12 @@ static uint64_t ask_refuse(struct loop *loop, struct actor *a, struct msg *m)
 	return op;
 }
 
-uint64_t rt_ask(struct actor *a, struct actor_ref to, struct msg *m, uint64_t deadline_ns, struct actor_ref cancel)
+uint64_t rt_ask(struct actor *a, struct actor_ref to, struct msg *m, uint64_t deadline_ns,
+		struct actor_ref cancel)
 {
 	struct loop *loop = a->loop;
 	DCHECK(loop_current() == loop || loop_current() == NULL);
-	CHECK(deadline_ns != 0);
+	CHECK(deadline_ns != 0 && !(m->flags & MSG_ASK)); /* a request that waits for its answer is no new ask */
 	m->flags &= MSG_URGENT;
 	if (loop->current == m)
 		loop->current = NULL;
@@ -228,7 +230,7 @@ void rt_ask_cancel(struct actor *a, uint64_t op)
 void rt_reply(struct actor *a, struct msg *request, struct msg *reply)
 {
 	struct loop *loop = a->loop;
-	DCHECK(request != reply);
+	CHECK(!(reply->flags & MSG_ASK)); /* nor a reply */
 	if (request->flags & MSG_ASK) {
 		request->flags &= (uint8_t)~MSG_ASK;
 		reply->op = request->op;

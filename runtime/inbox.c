@@ -1,9 +1,10 @@
-/* Messages between loops. A loop collects what it sends to another loop in an outbox and pushes the whole batch at the end
- * of its turn with one compare-and-swap; the receiver takes everything with one exchange.
+/* Messages between loops. A loop collects what it sends to another loop in an outbox and pushes the whole
+ * batch at the end of its turn with one compare-and-swap; the receiver takes everything with one exchange.
  *
- * The wake-up protocol (tests/model/wake.pml proves it): the receiver sets `sleeping`, looks at the inbox once more, then
- * sleeps; the sender pushes, then looks at `sleeping`. Both pairs are sequentially consistent, so one of the two always
- * sees the other. The sender that clears `sleeping` writes the eventfd: one wake-up per sleep. */
+ * The wake-up protocol (tests/model/wake.pml proves it): the receiver sets `sleeping`, looks at the inbox
+ * once more, then sleeps; the sender pushes, then looks at `sleeping`. Both pairs are sequentially
+ * consistent, so one of the two always sees the other. The sender that clears `sleeping` writes the
+ * eventfd: one wake-up per sleep. */
 #include "runtime/private.h"
 #include <errno.h>
 #include <unistd.h>
@@ -30,7 +31,8 @@ void inbox_push(struct loop *target, struct msg *newest, struct msg *oldest, uin
 	do
 		oldest->next = head;
 	while (!atomic_compare_exchange_weak(&target->inbox, &head, newest));
-	/* Sequentially consistent with the exchange above: see the protocol. The load spares the write while it runs. */
+	/* Sequentially consistent with the exchange above: see the protocol. The load spares the write
+	 * while it runs. */
 	if (atomic_load(&target->sleeping) && atomic_exchange(&target->sleeping, false))
 		wake(target);
 }
@@ -140,7 +142,8 @@ static struct msg *reverse(struct msg *from, uint32_t *ret_len)
 
 void inbox_drain(struct loop *loop)
 {
-	/* Acquire: pairs with the push, whose messages we now own. The plain look first spares the locked exchange. */
+	/* Acquire: pairs with the push, whose messages we now own. The plain look first spares the locked
+	 * exchange. */
 	if (atomic_load_explicit(&loop->inbox, memory_order_relaxed) == NULL)
 		return;
 	uint32_t len;

@@ -1,5 +1,5 @@
-/* Intrusive lists. A dlist is circular and keeps order; an hlist has a one-pointer head, so zeroed memory is empty.
- * A node whose `next`/`at` is NULL is in no list. */
+/* Intrusive lists. A dlist is circular and keeps order; an hlist has a one-pointer head, so zeroed memory
+ * is empty. A node whose `next`/`at` is NULL is in no list. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>

@@ -304,7 +304,8 @@ static void report_stall(struct loop *loop, uint64_t turn_ns)
 	if (loop->mono_ns - loop->stall_logged_ns < 1000u * TICK_NS)
 		return;
 	loop->stall_logged_ns = loop->mono_ns;
-	log_line(LOG_WARNING, "runtime", "a long turn: slice the work, move it to a blocking loop, or see what kept the thread off the CPU",
+	log_line(LOG_WARNING, "runtime",
+		 "a long turn: slice the work, move it to a blocking loop, or see what kept the thread off the CPU",
 		 LOG_CSTR("loop", loop->name), LOG_FLOAT("ms", (double)turn_ns / 1e6),
 		 LOG_CSTR("actor", loop->slowest_class != NULL ? loop->slowest_class->name : "none"),
 		 LOG_FLOAT("actor_ms", (double)loop->slowest_ns / 1e6));

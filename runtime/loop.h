@@ -1,8 +1,9 @@
-/* Loops: one thread each. An I/O loop is a libuv loop that must never block; a blocking loop waits on its eventfd and
- * may block inside a message (DuckDB, fdatasync). Both run the same actors.
+/* Loops: one thread each. An I/O loop is a libuv loop that must never block; a blocking loop waits on its
+ * eventfd and may block inside a message (DuckDB, fdatasync). Both run the same actors.
  *
- * A turn: I/O callbacks, then actors (FIFO; urgent before normal; at most 64 messages per actor, 256 messages or 0.3 ms
- * per turn), then on_turn_end of the actors that ran, then the batches for other loops, one wake-up each. */
+ * A turn: I/O callbacks, then actors (FIFO; urgent before normal; at most 64 messages per actor, 256
+ * messages or 0.3 ms per turn), then on_turn_end of the actors that ran, then the batches for other loops,
+ * one wake-up each. */
 #pragma once
 #include "runtime/actor.h"
 #include <uv.h>
@@ -16,7 +17,7 @@ struct loop_config {
 	enum loop_kind kind;
 	uint32_t actors_max;     /* 0 = 65536 */
 	uint32_t asks_max;       /* 0 = 65536 */
-	uint32_t inbox_max;      /* messages from other loops that may wait; 0 = 65536; more are refused to their sender */
+	uint32_t inbox_max;      /* messages from other loops that may wait; more are refused; 0 = 65536 */
 	bool idle_priority;      /* SCHED_IDLE: background work that must not move the serving p99 */
 	uint32_t grace_ms;       /* loop_stop: how long actors may take to end before they are ended; 0 = 2000 */
 };
@@ -26,9 +27,14 @@ enum { LOOPS_MAX = 64 };
 struct loop *loop_create(const struct loop_config *config); /* NULL: no memory or LOOPS_MAX reached */
 int loop_start(struct loop *loop);  /* runs it on a new thread */
 void loop_run(struct loop *loop);   /* runs it on this thread until loop_stop */
-void loop_stop(struct loop *loop);  /* any thread: RT_STOP to named actors, then ends once all actors are gone or grace_ms is over */
+/* RT_STOP to every actor; the loop ends once all are gone, and ends the rest itself after grace_ms. What
+ * must be drained first (open requests) is drained by its owner before this. Any thread, signal handlers
+ * too. */
+void loop_stop(struct loop *loop);
 void loop_join(struct loop *loop);
-void loop_destroy(struct loop *loop); /* after join; every pool must balance, else it reports the leak and CHECKs in debug */
+/* After all loops that sent to this one were joined. Every pool must balance: else it reports the leak and, in a debug
+ * build, stops. */
+void loop_destroy(struct loop *loop);
 
 uv_loop_t *loop_uv(struct loop *loop);     /* LOOP_IO only */
 unsigned loop_id(const struct loop *loop);
@@ -37,13 +43,14 @@ struct loop *loop_current(void);           /* of this thread; NULL elsewhere */
 const char *loop_name(const struct loop *loop);
 bool loop_failed(const struct loop *loop); /* a supervised actor failed too often; stays true. Any thread */
 
-/* Cached at the start of the turn and refreshed every 64 messages; use these in actors, never the system clock. */
+/* Cached at the start of the turn and refreshed every 64 messages; use these in actors, never the system
+ * clock. */
 uint64_t loop_mono_ns(const struct loop *loop); /* monotonic */
 int64_t loop_wall_us(const struct loop *loop);  /* microseconds since 1970, UTC */
 uint64_t loop_random(struct loop *loop);        /* 64 bits, seeded per loop (by the seed in a simulation) */
 
-/* Sends from a thread that is no loop (signal handling, tests). Moves m, which came from loop_msg_new; false: refused and
- * disposed. Any thread. */
+/* Sends from a thread that is no loop (signal handling, tests). Moves m, which came from loop_msg_new;
+ * false: refused and disposed. Any thread. */
 bool loop_post(struct actor_ref to, struct msg *m);
 void *loop_msg_new(uint16_t kind);         /* any thread */
 

@@ -1,7 +1,7 @@
 /* A loop on libuv. The turn hangs on four handles:
  *
- *     prepare: before the poll. Work left -> idle handle on, so that the poll does not block; else say `sleeping`,
- *              look at the inbox once more, and set the one uv timer to the wheel's next tick
+ *     prepare: before the poll. Work left -> idle handle on, so that the poll does not block; else say
+ *              `sleeping`, look at the inbox once more, and set the one uv timer to the wheel's next tick
  *     poll:    I/O callbacks of everybody; the eventfd's only clears itself
  *     check:   after the poll: the turn
  *     idle:    empty; its presence makes libuv poll with timeout 0 */
@@ -26,7 +26,8 @@ static void on_wake(uv_poll_t *handle, int status, int events)
 	loop_wake_read(handle->data);
 }
 
-/* uv's clock and ours are CLOCK_MONOTONIC, uv's cut to milliseconds: so an absolute millisecond can be set exactly. */
+/* uv's clock and ours are CLOCK_MONOTONIC, uv's cut to milliseconds: so an absolute millisecond can be set
+ * exactly. */
 static void set_timer(struct loop *loop, uint64_t due_ns)
 {
 	if (loop->uv_timer_by_ns == due_ns)

@@ -32,7 +32,8 @@ const char *rt_error_text(int error)
 	}
 }
 
-/* By vector stores, spelled out: memset and loops become `rep stos` at -O2, which takes longer than the rest of a send. */
+/* By vector stores, spelled out: memset and loops become `rep stos` at -O2, which takes longer than the
+ * rest of a send. */
 static inline void clear(struct msg *m)
 {
 	typedef uint64_t block __attribute__((vector_size(16), may_alias));

@@ -1,16 +1,17 @@
 /* Messages: the only way actors affect each other.
  *
- * A message is one 128-byte block from its loop's pool: a 64-byte header and up to 64 bytes of payload that a typed
- * struct adds (`struct thing { struct msg head; ... }`, checked by MSG_SIZE_CHECK). Larger payloads hang off a pointer
- * that the message owns; `dispose` releases it wherever the message ends: delivered, refused, cancelled or late.
- * A receiver that takes such a payload over sets its pointer to NULL. */
+ * A message is one 128-byte block from its loop's pool: a 64-byte header and up to 64 bytes of payload
+ * that a typed struct adds (`struct thing { struct msg head; ... }`, checked by MSG_SIZE_CHECK). Larger
+ * payloads hang off a pointer that the message owns; `dispose` releases it wherever the message ends:
+ * delivered, refused, cancelled or late. A receiver that takes such a payload over sets its pointer to
+ * NULL. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* Names one life of one actor: loop number, slot in that loop, generation of the slot. Never a pointer. A message to a
- * ref whose actor is gone is dropped and counted. 0 is "nobody". Compare with ref_eq. */
+/* Names one life of one actor: loop number, slot in that loop, generation of the slot. Never a pointer. A
+ * message to a ref whose actor is gone is dropped and counted. 0 is "nobody". Compare with ref_eq. */
 struct actor_ref {
 	uint64_t bits; /* loop:8 | slot:24 | generation:32 */
 };

@@ -1,5 +1,6 @@
-/* Mistakes that can be compiled in, one at a time, to prove that the tests see them. Each is 0 in every normal build; the
- * tests mutant/<name> (tests/extra.cmake) build the runtime with one of them set to 1 and pass only if a suite fails. */
+/* Mistakes that can be compiled in, one at a time, to prove that the tests see them. Each is 0 in every
+ * normal build; the tests mutant/<name> (tests/extra.cmake) build the runtime with one of them set to 1
+ * and pass only if a suite fails. */
 #pragma once
 
 #ifndef FABRA_MUTANT_NO_GENERATION_CHECK

@@ -1,6 +1,7 @@
-/* Blocks of one size with a free list in front of malloc. One thread; a block may be returned to another pool of the same
- * size. The free list keeps at most `free_max` blocks, so a burst gives its memory back. Under AddressSanitizer and
- * ThreadSanitizer every block is a fresh malloc, so that a use after free is seen. */
+/* Blocks of one size with a free list in front of malloc. One thread; a block may be returned to another
+ * pool of the same size. The free list keeps at most `free_max` blocks, so a burst gives its memory back.
+ * Under AddressSanitizer and ThreadSanitizer every block is a fresh malloc, so that a use after free is
+ * seen. */
 #pragma once
 #include "runtime/check.h"
 #include <stddef.h>
@@ -16,11 +17,12 @@ struct pool {
 
 static inline void pool_init(struct pool *p, size_t block_bytes, uint32_t free_max)
 {
-	*p = (struct pool){ .block_bytes = (block_bytes + POOL_ALIGN - 1) / POOL_ALIGN * POOL_ALIGN, .free_max = free_max };
+	size_t units = (block_bytes + POOL_ALIGN - 1) / POOL_ALIGN;
+	*p = (struct pool){ .block_bytes = units * POOL_ALIGN, .free_max = free_max };
 }
 
 void pool_finish(struct pool *p);           /* frees the free list; blocks in use stay valid */
-void *pool_block_new(size_t block_bytes);   /* never NULL: a process without memory for one block stops. Any thread */
+void *pool_block_new(size_t block_bytes);   /* never NULL: without memory for one block the process stops. Any thread */
 
 /* Not zeroed. */
 static inline void *pool_get(struct pool *p)

@@ -1,7 +1,8 @@
-/* What the runtime's own files share: the loop, the actor's hidden half, pending asks and timers. Nobody else includes it.
+/* What the runtime's own files share: the loop, the actor's hidden half, pending asks and timers. Nobody
+ * else includes it.
  *
- * Who writes what: the fields of struct loop are in three groups, one per writer, on cache lines of their own. Everything
- * that is not in the first two groups belongs to the loop's thread alone. */
+ * Who writes what: the fields of struct loop are in three groups, one per writer, on cache lines of their
+ * own. Everything that is not in the first two groups belongs to the loop's thread alone. */
 #pragma once
 #include "runtime/list.h"
 #include "runtime/loop.h"
@@ -25,8 +26,9 @@ enum {
 	TICK_NS = 1000 * 1000,
 };
 
-/* An ask that waits for its ending, or a timer. `op` = generation << 32 | index; it ends when its ending is delivered, so
- * that of a reply, a deadline, a down and a cancel, all perhaps in the mailbox, the first wins and the others are late. */
+/* An ask that waits for its ending, or a timer. `op` = generation << 32 | index; it ends when its ending
+ * is delivered, so that of a reply, a deadline, a down and a cancel, all perhaps in the mailbox, the first
+ * wins and the others are late. */
 struct pending {
 	struct wheel_node timer;     /* first: the wheel hands this back */
 	struct hlist own_link;       /* in the asker's `own` */
@@ -113,7 +115,7 @@ struct loop {
 	bool is_running;               /* inside loop_run */
 	bool clock_is_stale;           /* the loop may have slept since mono_ns was read */
 	struct actor *running;
-	struct msg *current;           /* the message on_message is looking at; NULL once it has been freed or moved */
+	struct msg *current;           /* what on_message is looking at; NULL once freed or moved */
 	uint32_t clock_countdown, clock_stride; /* messages until the clock is read again, and between two reads */
 	uint32_t turn_messages;
 	struct dlist urgent_queue, normal_queue, ran, dying;
@@ -161,7 +163,7 @@ struct loop {
 /* ---- loop.c ---- */
 bool loop_turn(struct loop *loop);            /* true: work remains */
 bool loop_has_work(const struct loop *loop);
-bool loop_is_over(struct loop *loop);         /* stopping, and the actors are gone or have been ended by force */
+bool loop_is_over(struct loop *loop);         /* stopping, and the actors are gone, perhaps by force */
 void loop_end(struct loop *loop);             /* last flush; no message is accepted from here on */
 void loop_refresh_clock(struct loop *loop);
 void loop_set_current(struct loop *loop);
@@ -169,14 +171,16 @@ uint64_t loop_tick_now(const struct loop *loop);
 uint64_t loop_tick_of(const struct loop *loop, uint64_t ns); /* the first tick that is not before ns */
 /* When the loop must run although nobody wakes it; UINT64_MAX = never. */
 uint64_t loop_due_ns(const struct loop *loop);
-bool loop_try_sleep(struct loop *loop);       /* sets sleeping; false: a message came in between, do not sleep */
+bool loop_try_sleep(struct loop *loop);       /* sets sleeping; false: something came, do not sleep */
 void loop_wake_read(struct loop *loop);       /* clears the eventfd */
 
 /* ---- inbox.c ---- */
 void outbox_flush(struct loop *loop);
 void inbox_drain(struct loop *loop);
-int outbox_put(struct loop *loop, struct msg *m); /* 0 moves m; else RT_EDEAD or RT_EFULL and m stays the caller's */
-void inbox_push(struct loop *target, struct msg *newest, struct msg *oldest, uint32_t len); /* moves; any thread */
+/* 0 moves m; RT_EDEAD and RT_EFULL leave it to the caller. */
+int outbox_put(struct loop *loop, struct msg *m);
+/* Moves the batch. Any thread. */
+void inbox_push(struct loop *target, struct msg *newest, struct msg *oldest, uint32_t len);
 
 /* ---- loop_io.c, loop_blocking.c ---- */
 int loop_io_init(struct loop *loop);
@@ -185,7 +189,8 @@ void loop_io_finish(struct loop *loop);
 void loop_blocking_run(struct loop *loop);
 
 /* ---- actor.c ---- */
-int message_route(struct loop *loop, struct msg *m); /* 0 moves m; else RT_EDEAD or RT_EFULL and m stays the caller's */
+/* 0 moves m; RT_EDEAD and RT_EFULL leave it to the caller. */
+int message_route(struct loop *loop, struct msg *m);
 /* Frees m; an ask that was not answered is answered with RT_DOWN (RT_CANCELLED for that status). */
 void message_drop(struct loop *loop, struct msg *m, int status);
 void actors_run(struct loop *loop);

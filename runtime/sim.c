@@ -8,7 +8,7 @@ struct sim_port {
 	struct sim *sim;                     /* weak: the simulation outlives its loops */
 	struct loop *loop;                   /* owned */
 	unsigned index;
-	uint64_t arrival_ns[SIM_LOOPS_MAX];  /* of the last batch from each loop: batches of one sender keep their order */
+	uint64_t arrival_ns[SIM_LOOPS_MAX];  /* of each sender's last batch: they keep their order */
 	bool has_ended;
 };
 

@@ -1,9 +1,11 @@
-/* Deterministic simulation: the same loops, actors and messages, run by one thread under a seed and a virtual clock.
+/* Deterministic simulation: the same loops, actors and messages, run by one thread under a seed and a
+ * virtual clock.
  *
- * The seed chooses which loop runs next, which of its ready actors, how many messages that actor gets, how long a batch
- * travels to another loop, and which faults happen. Idle time is skipped: the clock jumps to the next timer or arrival. The same
- * seed gives the same run, which sim_trace proves. Code under simulation takes time and chance from its loop only
- * (loop_mono_ns, loop_wall_us, loop_random) and never orders anything by pointer.
+ * The seed chooses which loop runs next, which of its ready actors, how many messages that actor gets, how
+ * long a batch travels to another loop, and which faults happen. Idle time is skipped: the clock jumps to
+ * the next timer or arrival. The same seed gives the same run, which sim_trace proves. Code under
+ * simulation takes time and chance from its loop only (loop_mono_ns, loop_wall_us, loop_random) and never
+ * orders anything by pointer.
  *
  *     struct sim *sim = sim_create(&(struct sim_config){ .seed = seed, .loops = 3 });
  *     ... rt_spawn(sim_loop(sim, 0), ...) ...
@@ -40,7 +42,8 @@ struct loop *sim_loop(struct sim *sim, unsigned index);
 enum sim_end sim_run(struct sim *sim, uint64_t limit_ms);
 /* loop_stop on every loop, then runs until all have ended. */
 void sim_stop(struct sim *sim);
-/* Are all pools even: no message, ask or actor left on any loop? If not, *why (borrowed) gets one line per loop. */
+/* Are all pools even: no message, ask or actor left on any loop? If not, *why (borrowed) gets one line per
+ * loop. */
 bool sim_is_balanced(struct sim *sim, struct buf *why);
 
 uint64_t sim_now_ns(const struct sim *sim);
@@ -52,7 +55,7 @@ uint64_t sim_random(struct sim *sim);
 uint64_t sim_pick(struct sim *sim, uint64_t n);            /* 0..n-1; n > 0 */
 bool sim_chance(struct sim *sim, unsigned permille);
 
-/* For fakes: should the fault named `point` happen now? Always false on a loop that is not simulated, so that a fake can be
- * used in other tests too. Part of the trace. */
+/* For fakes: should the fault named `point` happen now? Always false on a loop that is not simulated, so
+ * that a fake can be used in other tests too. Part of the trace. */
 bool sim_fault(struct loop *loop, const char *point, unsigned permille);
 struct sim *sim_of(const struct loop *loop); /* NULL: not simulated */

@@ -6,8 +6,8 @@
  *
  *     RT_STOP in any state: the waiting ask is refused, the actor ends.
  *
- * Bounds: one request at a time; a GREET that comes while FINDING is refused with RT_EFULL. The names actor has timeout_ms,
- * but never longer than the asker's own deadline. */
+ * Bounds: one request at a time; a GREET that comes while FINDING is refused with RT_EFULL. The names
+ * actor has timeout_ms, but never longer than the asker's own deadline. */
 #include "examples/first_actor/greeter.h"
 #include "examples/first_actor/names.h"
 #include "runtime/check.h"
@@ -97,7 +97,8 @@ static uint64_t find_deadline_ns(const struct greeter *g, const struct msg *requ
 
 static void in_idle(struct greeter *g, enum greeter_event event, struct msg *m)
 {
-	/* An ending without an ask cannot arrive: each ask has one ending, and we leave FINDING only by it. */
+	/* An ending without an ask cannot arrive: each ask has one ending, and we leave FINDING only by
+	 * it. */
 	CHECK(event == EV_GREET);
 	struct names_find *find = rt_msg_new(g->base.loop, NAMES_FIND);
 	memcpy(find->name, ((struct greeter_greet *)m)->name, sizeof find->name);

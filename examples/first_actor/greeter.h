@@ -24,5 +24,6 @@ struct greeter_config {
 	uint32_t timeout_ms;    /* how long that may take */
 };
 
-/* rt_spawn or rt_supervise with a struct greeter_config, which must live as long as the actor may be restarted. */
+/* rt_spawn or rt_supervise with a struct greeter_config, which must live as long as the actor may be
+ * restarted. */
 extern const struct actor_class greeter_class;

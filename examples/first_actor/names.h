@@ -1,5 +1,5 @@
-/* names: an actor that knows the long form of a name. In this example it stands for a store: whoever answers NAMES_FIND may
- * take its place, as the test's fake does. */
+/* names: an actor that knows the long form of a name. In this example it stands for a store: whoever
+ * answers NAMES_FIND may take its place, as the test's fake does. */
 #pragma once
 #include "runtime/actor.h"
 

@@ -1,11 +1,11 @@
-/* The runtime under seeds: actors on several simulated loops ask, answer, keep, forget, stop, fail, restart, cancel and run
- * into every bound, and an oracle beside them knows what each ask was told.
+/* The runtime under seeds: actors on several simulated loops ask, answer, keep, forget, stop, fail,
+ * restart, cancel and run into every bound, and an oracle beside them knows what each ask was told.
  *
  *     sim_runtime --seeds N [--seed S]    N seeds from S (default 1); prints the seed that fails
  *
  * Invariants, checked while it runs and at the end of each seed:
- *   - each ask ends exactly once (reply, deadline, down or cancelled), or not at all if its owner died or forgot it;
- *   - no ending comes before its cause: a deadline not before its time, nor later than the grain of the clock allows;
+ *   - each ask ends exactly once (reply, deadline, down or cancelled), or never if its owner died or forgot it;
+ *   - no ending comes without its cause: a reply was given, the deadline has passed, the token is gone;
  *   - no actor handles a message that was sent to another life in its slot;
  *   - timers fire once, not early, and not after they were stopped;
  *   - payloads are released exactly once; messages, asks and actors all return to zero;
@@ -105,7 +105,8 @@ static void person_ask(struct person *p)
 	struct actor_ref to = anyone();
 	*r = (struct ask_record){ .owner = p->me, .token = chance(300) ? anyone() : ACTOR_NONE };
 	/* Mostly far, sometimes near, sometimes past. */
-	r->deadline_ns = loop_mono_ns(loop) + sim_pick(world.sim, chance(700) ? 400000000 : 3000000) - (chance(20) ? 1000 : 0);
+	r->deadline_ns = loop_mono_ns(loop) + sim_pick(world.sim, chance(700) ? 400000000 : 3000000);
+	r->deadline_ns -= chance(20) ? 1000 : 0;
 	p->open[p->open_len++] = at;
 	struct work *w = work_new(loop, WORK, to, at);
 	w->head.flags = chance(50) ? MSG_URGENT : 0;
@@ -149,7 +150,8 @@ static void person_ending(struct person *p, struct msg *m)
 			UNREACHABLE();
 		}
 	}
-	fprintf(stderr, "an ending for an ask that is not open: kind %x op %llx\n", m->kind, (unsigned long long)m->op);
+	fprintf(stderr, "an ending of an ask that is not open: kind %x op %llx\n", m->kind,
+		(unsigned long long)m->op);
 	abort();
 }
 
@@ -331,7 +333,8 @@ static void build(uint64_t seed)
 	world.loops = 1 + (unsigned)(seed % LOOPS_AT_MOST);
 	world.sim = sim_create(&(struct sim_config){
 	    .seed = seed, .loops = world.loops,
-	    .asks_max = seed % 3 == 0 ? 12 : 0, .inbox_max = seed % 5 == 0 ? 6 : 0, .actors_max = seed % 7 == 0 ? 14 : 0 });
+	    .asks_max = seed % 3 == 0 ? 12 : 0, .inbox_max = seed % 5 == 0 ? 6 : 0,
+	    .actors_max = seed % 7 == 0 ? 14 : 0 });
 	world.stop_ns = sim_now_ns(world.sim) + 300000000;
 	for (unsigned i = 0; i < world.loops; i++) {
 		struct loop *loop = sim_loop(world.sim, i);
@@ -364,7 +367,8 @@ struct totals {
 static uint64_t run_seed(uint64_t seed, struct totals *totals)
 {
 	build(seed);
-	/* Deadlines reach at most 400 ms beyond the last ask: by then every ask of a living owner has ended. */
+	/* Deadlines reach at most 400 ms beyond the last ask: by then every ask of a living owner has
+	 * ended. */
 	sim_run(world.sim, 800);
 	for (unsigned i = 0; i < world.asks_len; i++)
 		CHECK(world.asks[i].state != ASK_OPEN);
@@ -386,8 +390,8 @@ static uint64_t present_seed;
 static void print_seed(int signal)
 {
 	(void)signal;
-	fprintf(stderr, "FAILED: seed %llu; again: sim_runtime --seeds 1 --seed %llu\n", (unsigned long long)present_seed,
-		(unsigned long long)present_seed);
+	unsigned long long seed = present_seed;
+	fprintf(stderr, "FAILED: seed %llu; again: sim_runtime --seeds 1 --seed %llu\n", seed, seed);
 	_exit(1);
 }
 
@@ -411,7 +415,8 @@ int main(int argc, char **argv)
 		if (present_seed % 16 == 0)
 			CHECK(run_seed(present_seed, &totals) == trace); /* the same seed, the same run */
 	}
-	printf("%llu seeds: %llu messages, %u requests handled; endings: %u replies, %u deadlines, %u down, %u cancelled; "
+	printf("%llu seeds: %llu messages, %u requests handled; "
+	       "endings: %u replies, %u deadlines, %u down, %u cancelled; "
 	       "%u deaths, %u timers\n",
 	       (unsigned long long)seeds, (unsigned long long)totals.messages, totals.handled, totals.endings[0],
 	       totals.endings[1], totals.endings[2], totals.endings[3], totals.deaths, totals.timers);

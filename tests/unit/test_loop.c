@@ -1,5 +1,5 @@
-/* Loops with real threads: an I/O loop and blocking loops exchange asks, timers fire, stop is orderly. Run under
- * ThreadSanitizer too. */
+/* Loops with real threads: an I/O loop and blocking loops exchange asks, timers fire, stop is orderly. Run
+ * under ThreadSanitizer too. */
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include "runtime/loop.h"
@@ -45,7 +45,8 @@ static void driver_ask(struct driver *d)
 {
 	struct driver_config *c = d->config;
 	struct actor_ref to = c->workers[loop_random(d->base.loop) % 3];
-	rt_ask(&d->base, to, rt_msg_new(d->base.loop, WORK), loop_mono_ns(d->base.loop) + 30000000000ull, ACTOR_NONE);
+	uint64_t deadline_ns = loop_mono_ns(d->base.loop) + 30000000000;
+	rt_ask(&d->base, to, rt_msg_new(d->base.loop, WORK), deadline_ns, ACTOR_NONE);
 	d->asked++;
 }
 

@@ -135,7 +135,8 @@ static void test_io_share(void **state)
 static void test_inbox_bound(void **state)
 {
 	(void)state;
-	struct loop *loop = loop_create(&(struct loop_config){ .name = "small", .kind = LOOP_BLOCKING, .inbox_max = 3 });
+	const struct loop_config config = { .name = "small", .kind = LOOP_BLOCKING, .inbox_max = 3 };
+	struct loop *loop = loop_create(&config);
 	struct actor_ref ref = rt_spawn(loop, &bystander_class, NULL);
 	for (int i = 0; i < 3; i++)
 		assert_true(loop_post(ref, loop_msg_new(ONCE)));
@@ -185,7 +186,8 @@ static const struct actor_class policy_class = {
 static void test_idle_priority(void **state)
 {
 	(void)state;
-	struct loop *loop = loop_create(&(struct loop_config){ .name = "idle", .kind = LOOP_BLOCKING, .idle_priority = true });
+	const struct loop_config config = { .name = "idle", .kind = LOOP_BLOCKING, .idle_priority = true };
+	struct loop *loop = loop_create(&config);
 	rt_send(loop, rt_spawn(loop, &policy_class, NULL), rt_msg_new(loop, ONCE));
 	assert_int_equal(loop_start(loop), 0);
 	loop_join(loop);

@@ -94,6 +94,7 @@ static void waiting_add(struct exchange *x)
 	f->waiting = x;
 	f->in_flight++;
 	x->conn->in_flight++;
+	x->conn->waited++;
 }
 
 static void waiting_remove(struct exchange *x)
@@ -480,7 +481,6 @@ int exchange_on_request(h2o_handler_t *handler, h2o_req_t *req)
 	struct exchange *x = exchange_new(f);
 	x->front = f;
 	x->conn = exchange_conn_of(req);
-	x->conn->requests++;
 	x->req = req;
 	x->started_ns = clock_mono_ns();
 	input_read(x, req);

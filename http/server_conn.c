@@ -85,10 +85,10 @@ void conn_cut(struct http_conn *c)
 void conn_abandoned(struct http_conn *c)
 {
 	c->abandoned++;
-	if (c->abandoned < ABANDONED_MIN || c->abandoned * 2 < c->requests || c->is_cut)
+	if (c->abandoned < ABANDONED_MIN || c->abandoned * 2 < c->waited || c->is_cut)
 		return;
 	metrics_add(c->front->server->counters.cut_connections, 1);
 	log_line(LOG_WARNING, "http.server", "a connection was cut: it keeps starting requests and dropping them",
-		 LOG_INT("requests", c->requests), LOG_INT("dropped", c->abandoned));
+		 LOG_INT("requests", c->waited), LOG_INT("dropped", c->abandoned));
 	conn_cut(c);
 }

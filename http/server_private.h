@@ -38,7 +38,7 @@ struct http_conn {
 	h2o_socket_t *sock;            /* NULL: closed */
 	uint32_t in_flight;            /* exchanges that wait for something; they may outlive the connection */
 	size_t held_bytes;             /* the watch's sum over its requests */
-	uint32_t requests, abandoned;  /* abandoned: the client gave up before the reply */
+	uint32_t waited, abandoned;    /* exchanges that had to wait, and those whose client did not */
 	bool is_cut;
 };
 

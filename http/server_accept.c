@@ -130,7 +130,7 @@ static bool make_room_for_one(struct http_server *s)
 		close(fd);
 	s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	conn_refused(s, "no file descriptors left; raise the limit (ulimit -n) or lower connections_max");
-	return fd >= 0;
+	return fd >= 0 && s->reserve_fd >= 0;
 }
 
 /* ---- accepting ---- */
@@ -218,9 +218,11 @@ void accept_resume(struct http_server *s)
 {
 	if (!s->listen_paused || !s->is_listening)
 		return;
-	s->listen_paused = false;
 	if (s->reserve_fd < 0)
 		s->reserve_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (s->reserve_fd < 0)
+		return; /* still none; the watch comes again */
+	s->listen_paused = false;
 	uv_poll_start(&s->listen_poll, UV_READABLE, on_listen_readable);
 }
 

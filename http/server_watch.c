@@ -147,13 +147,14 @@ static void drain_step(struct http_front *f)
 static void on_watch(uv_timer_t *timer)
 {
 	struct http_front *f = timer->data;
+	bool is_first = f == &f->server->fronts[0];
 	bound_bytes(f);
 	find_gone_clients(f);
-	if (f == &f->server->fronts[0])
+	if (is_first)
 		accept_resume(f->server);
 	if (f->drain_by_ns != 0 && !f->is_drained)
 		drain_step(f);
-	else if (f->conns == NULL && f->held_bytes == 0)
+	else if (f->conns == NULL && f->held_bytes == 0 && !(is_first && f->server->listen_paused))
 		uv_timer_stop(timer);
 }
 

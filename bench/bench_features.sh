@@ -1,0 +1,70 @@
+#!/bin/bash
+# CPU per request of a server against the bare libh2o server that returns the same bytes: interleaved runs, medians.
+#     bench_features.sh BUILD [--server 'COMMAND that prints "port N"'] [--path /v1/features/x?entity_id=] [--runs 5]
+#                       [--requests 200000] [--ids 100000] [--body JSON]
+# The whole process is measured (log thread included) from /proc/PID/stat, after a warm-up. h2load shares the machine, so
+# requests per second say little; CPU per request is the steady figure. ids: random values appended to the path; 0 = none.
+set -euo pipefail
+build=$1
+shift
+server= path='/v1/features/user_tier?entity_id=' runs=5 requests=200000 ids=100000
+body='{"value":12.5,"freshness_ms":120,"served_from":"online"}'
+while [ $# -gt 0 ]; do
+	case $1 in
+	--server) server=$2 ;;
+	--path) path=$2 ;;
+	--runs) runs=$2 ;;
+	--requests) requests=$2 ;;
+	--ids) ids=$2 ;;
+	--body) body=$2 ;;
+	*) echo "unknown option $1" >&2; exit 2 ;;
+	esac
+	shift 2
+done
+server=${server:-$build/tests/http_test_server --log}
+work=$(mktemp -d)
+pids=()
+trap 'for p in "${pids[@]}"; do kill "$p" 2>/dev/null || true; done; rm -rf "$work"' EXIT
+
+start() { # name, command...
+	local name=$1
+	shift
+	"$@" >"$work/$name.out" 2>/dev/null &
+	pids+=($!)
+	for _ in $(seq 200); do
+		grep -qo 'port [0-9]*' "$work/$name.out" && return
+		sleep 0.05
+	done
+	echo "$name did not start" >&2
+	exit 1
+}
+port() { grep -o 'port [0-9]*' "$work/$1.out" | head -1 | cut -d' ' -f2; }
+ticks() { cut -d')' -f2 "/proc/$1/stat" | awk '{print $12 + $13}'; } # user and system, of all threads
+
+start bare "$build/bench/bench_http_bare" "$body"
+# shellcheck disable=SC2086
+start server $server
+for name in bare server; do
+	if [ "$ids" -gt 0 ]; then
+		awk -v n="$ids" -v u="http://127.0.0.1:$(port $name)$path" \
+			'BEGIN {srand(7); for (i = 0; i < 20000; i++) print u "id" int(rand() * n)}' >"$work/$name.urls"
+	else
+		echo "http://127.0.0.1:$(port $name)$path" >"$work/$name.urls"
+	fi
+	h2load -n 20000 -c 32 -m 10 -i "$work/$name.urls" >/dev/null
+done
+hz=$(getconf CLK_TCK)
+printf 'run\tbare us\tserver us\tratio\n'
+for run in $(seq "$runs"); do
+	declare -A us
+	for name in bare server; do
+		[ $name = bare ] && pid=${pids[0]} || pid=${pids[1]}
+		before=$(ticks "$pid")
+		h2load -n "$requests" -c 32 -m 10 -i "$work/$name.urls" >"$work/load" 2>&1
+		grep -q "$requests succeeded" "$work/load" || { grep requests: "$work/load" >&2; exit 1; }
+		us[$name]=$(awk -v t=$(($(ticks "$pid") - before)) -v hz="$hz" -v n="$requests" 'BEGIN {print t / hz * 1e6 / n}')
+	done
+	awk -v r="$run" -v b="${us[bare]}" -v s="${us[server]}" 'BEGIN {printf "%d\t%.2f\t%.2f\t%.3f\n", r, b, s, s / b}' |
+		tee -a "$work/ratios"
+done
+sort -k4 -n "$work/ratios" | awk '{r[NR] = $4} END {printf "median ratio %.3f\n", r[int((NR + 1) / 2)]}'

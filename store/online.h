@@ -1,0 +1,104 @@
+/* The online table of embedded mode: the newest value of each feature of each entity, in memory, shared by all loops.
+ *
+ * A row is one entity (kind, id), a cell one feature of it. Writes apply by (event time, LSN): an older one never
+ * replaces a newer one, in whatever order they come, and a delete leaves a tombstone that refuses what is older than it.
+ * What is evicted or swept is forgotten whole, its order too. Every function may be called on any thread; none blocks for
+ * longer than another thread holds a stripe, which is never across an allocation or a free. docs/online.md says more. */
+#pragma once
+#include "store/value.h"
+
+struct online;
+
+enum {
+	ONLINE_ID_MAX = 1024,    /* bytes of an entity's id */
+	ONLINE_CELLS_MAX = 4096, /* features of one row, tombstones included */
+	ONLINE_COPY_MAX = 4096,  /* bytes that online_read_copy copies under a lock */
+};
+
+/* The LSN of a value that is appended but not yet stamped: later than every stamped one. */
+#define ONLINE_LSN_PENDING UINT64_MAX
+
+enum online_flags { /* where a value came from; kept for the reader, not used by the table */
+	ONLINE_COMPUTED = 1 << 0,
+	ONLINE_PUSHED = 1 << 1,
+	ONLINE_MATERIALIZED = 1 << 2,
+	ONLINE_EVENT = 1 << 3,
+};
+
+struct online_config {
+	size_t bytes_max;           /* rows, values and the index; 0 = 256 MiB; at least 1 MiB */
+	unsigned stripes;           /* locks, rounded up to a power of two; 0 = 256 */
+	int64_t tombstone_keep_us;  /* 0 = 24 hours */
+	uint32_t tombstones_max;    /* 0 = one for each 2 KiB of bytes_max; beyond it, some are forgotten early */
+};
+struct online *online_create(const struct online_config *config); /* NULL: no memory */
+void online_destroy(struct online *t);                           /* after every user; readers keep their references */
+
+struct online_meta {
+	int64_t event_time_us; /* since 1970, UTC, as all times here */
+	uint64_t lsn;
+	int64_t written_us;
+	int64_t expires_us; /* 0 = never; from this moment on the cell is not found */
+	uint32_t flags;     /* enum online_flags */
+};
+
+/* ---- reading ---- */
+struct online_cell {
+	struct value *value; /* one reference, the caller's; NULL when there is none */
+	struct online_meta meta;
+};
+/* false: no such value (any more); *ret then has value NULL. */
+bool online_get(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us,
+		struct online_cell *ret);
+/* Several features of one row, seen at one moment. Fills ret[0..n); returns how many have a value. */
+size_t online_get_many(struct online *t, uint32_t kind, struct str id, const uint32_t *features, size_t n,
+		       int64_t now_us, struct online_cell *ret);
+
+enum online_read {
+	ONLINE_MISS,
+	ONLINE_HIT,
+	ONLINE_LARGE, /* there is a value, but longer than cap or ONLINE_COPY_MAX: use online_get */
+};
+/* Copies a small value's JSON text (no NUL) to out without touching its reference count, which other cores share. */
+enum online_read online_read_copy(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us,
+				  char *out, size_t cap, size_t *ret_n, struct online_meta *ret_meta);
+
+/* ---- writing ---- */
+struct online_write {
+	uint32_t kind, feature; /* numbers of the definitions; UINT32_MAX is no feature */
+	struct str id;          /* borrows */
+	struct value *value;    /* borrows; the table takes a reference of its own */
+	struct online_meta meta;
+};
+enum online_result {
+	ONLINE_APPLIED,
+	ONLINE_STALE, /* what is there, or a tombstone, is newer. Of equal (event time, LSN) the later call wins */
+	ONLINE_FULL,  /* no memory, or the id, the value (an eighth of bytes_max) or the row is too large to keep */
+};
+enum online_result online_put(struct online *t, const struct online_write *w);
+/* The pending write was stamped: if it is still what its cell holds, its LSN is now lsn. 0 says that the append failed:
+ * the value stays, and any write of the same event time replaces it. w is what was put. */
+void online_confirm(struct online *t, const struct online_write *w, uint64_t lsn);
+/* Removes what is not newer than (event time, LSN) and remembers it. ONLINE_STALE: the cell, or another delete, is newer;
+ * a row's newer cells stay and make no difference to the result. */
+enum online_result online_delete_cell(struct online *t, uint32_t kind, struct str id, uint32_t feature,
+				      int64_t event_time_us, uint64_t lsn, int64_t now_us);
+enum online_result online_delete_row(struct online *t, uint32_t kind, struct str id, int64_t event_time_us,
+				     uint64_t lsn, int64_t now_us);
+
+/* ---- upkeep ---- */
+/* Frees what has expired in the next `budget` buckets, about a row each; the next call goes on from there. Returns the
+ * cells freed. An actor calls it now and then with a part of online_round. */
+size_t online_sweep(struct online *t, int64_t now_us, size_t budget);
+/* The budget that is sure to see every row once. */
+size_t online_round(struct online *t);
+
+struct online_stats {
+	uint64_t rows, cells, tombstones; /* cells: values, expired ones included until they are swept */
+	uint64_t bytes, bytes_max;
+	uint64_t hits, misses, puts, stale, full, deletes;
+	uint64_t evicted_cells;         /* values lost to the bound */
+	uint64_t expired_cells;         /* values and tombstones freed after their time */
+	uint64_t tombstones_forgotten;  /* before their time: more deletes than tombstones_max */
+};
+void online_stats(struct online *t, struct online_stats *ret); /* takes each stripe's lock in turn */

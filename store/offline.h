@@ -45,6 +45,9 @@ struct offline_rows {
 	char *key_column, *value_column; /* move */
 	uint64_t cursor;       /* 0 = new */
 };
+/* The first ask of a statement, and the following ones. Copy the texts. */
+struct offline_rows *offline_rows_new(struct loop *loop, struct str sql, struct str key_column, struct str value_column);
+struct offline_rows *offline_rows_next(struct loop *loop, uint64_t cursor);
 struct offline_result {
 	struct msg head;
 	struct buf json;   /* a JSON array, or on failure one line of text for people without paths */

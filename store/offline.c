@@ -1,0 +1,325 @@
+#include "runtime/check.h"
+#include "runtime/clock.h"
+#include "runtime/log.h"
+#include "store/offline_private.h"
+#include <inttypes.h>
+
+static const uint64_t REOPEN_AFTER_NS = 1000000000;
+
+/* The file is attached under a name of its own: the name that DuckDB would give it comes from the file, and "fabra", from
+ * fabra.duckdb, would make every mention of schema fabra ambiguous. */
+#define CATALOG "offline"
+
+static const char *const schema_sql[] = {
+	"CREATE SCHEMA IF NOT EXISTS fabra",
+	"CREATE TABLE IF NOT EXISTS fabra.records(context_id VARCHAR NOT NULL, lsn UBIGINT NOT NULL, "
+	"created_at TIMESTAMP NOT NULL, environment VARCHAR, schema_version VARCHAR, context_function VARCHAR, "
+	"token_count BIGINT, record_hash VARCHAR, freshness_status VARCHAR, version VARCHAR, imported BOOLEAN NOT NULL, "
+	"mode VARCHAR, call_id VARCHAR, session_id VARCHAR, turn_id VARCHAR, turn_index BIGINT, jurisdiction VARCHAR, "
+	"consent_state VARCHAR)",
+	"CREATE TABLE IF NOT EXISTS fabra.feature_history(entity VARCHAR NOT NULL, entity_id VARCHAR NOT NULL, "
+	"feature VARCHAR NOT NULL, value VARCHAR NOT NULL, event_time TIMESTAMP NOT NULL, written_at TIMESTAMP NOT NULL, "
+	"lsn UBIGINT NOT NULL, ttl_ms BIGINT NOT NULL, source UTINYINT NOT NULL)",
+	"CREATE TABLE IF NOT EXISTS fabra.deletes(entity VARCHAR NOT NULL, entity_id VARCHAR NOT NULL, "
+	"event_time TIMESTAMP NOT NULL, written_at TIMESTAMP NOT NULL, lsn UBIGINT NOT NULL)",
+	"CREATE TABLE IF NOT EXISTS fabra.events(lsn UBIGINT NOT NULL, event_id VARCHAR NOT NULL, event_type VARCHAR NOT NULL, "
+	"entity_id VARCHAR NOT NULL, event_time TIMESTAMP NOT NULL, written_at TIMESTAMP NOT NULL)",
+	"CREATE TABLE IF NOT EXISTS fabra.events_applied(event_lsn UBIGINT NOT NULL, lsn UBIGINT NOT NULL, "
+	"written_at TIMESTAMP NOT NULL)",
+	"CREATE TABLE IF NOT EXISTS fabra.tables(name VARCHAR NOT NULL, file VARCHAR, file_bytes BIGINT, file_mtime_ns BIGINT, "
+	"sql VARCHAR, row_count UBIGINT NOT NULL, loads BIGINT NOT NULL)",
+	"CREATE TABLE IF NOT EXISTS fabra.projection_state(applied_lsn UBIGINT NOT NULL)",
+	"INSERT INTO fabra.projection_state SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM fabra.projection_state)",
+};
+
+/* ---- the database ---- */
+static duckdb_config make_config(const struct offline *o)
+{
+	char memory[32];
+	snprintf(memory, sizeof memory, "%zuMB", o->memory_limit_bytes / 1000000);
+	const char *options[][2] = {
+		{ "threads", "1" },          /* the loop that asks does the work: nothing else may move the serving p99 */
+		{ "memory_limit", memory },
+		{ "autoinstall_known_extensions", "false" },
+		{ "autoload_known_extensions", "false" },
+		{ "allow_community_extensions", "false" },
+		{ "allow_persistent_secrets", "false" },
+		{ "checkpoint_threshold", "1TB" }, /* the projection checkpoints when it is quiet, never a commit */
+	};
+	duckdb_config config;
+	CHECK(duckdb_create_config(&config) == DuckDBSuccess);
+	for (size_t i = 0; i < ARRAY_LEN(options); i++)
+		CHECK(duckdb_set_config(config, options[i][0], options[i][1]) == DuckDBSuccess);
+	return config;
+}
+
+static bool run(struct offline *o, duckdb_connection connection, const char *sql, struct offline_error *error)
+{
+	duckdb_result result;
+	bool ok = duckdb_query(connection, sql, &result) == DuckDBSuccess;
+	if (!ok)
+		offline_error_set(o, error, duckdb_result_error_type(&result), duckdb_result_error(&result));
+	duckdb_destroy_result(&result);
+	return ok;
+}
+
+static void append_quoted(struct buf *out, const char *text, char quote)
+{
+	buf_append_char(out, quote);
+	for (; *text != '\0'; text++) {
+		if (*text == quote)
+			buf_append_char(out, quote);
+		buf_append_char(out, *text);
+	}
+	buf_append_char(out, quote);
+}
+
+static bool attach(struct offline *o, duckdb_connection connection, struct offline_error *error)
+{
+	struct buf sql = { 0 };
+	buf_append_lit(&sql, "ATTACH ");
+	append_quoted(&sql, o->path, '\'');
+	buf_append_lit(&sql, " AS " CATALOG);
+	buf_append_char(&sql, '\0');
+	bool ok = run(o, connection, sql.p, error);
+	buf_finish(&sql);
+	/* A temporary file beside a database in memory would land in whatever folder the server was started from. */
+	if (o->in_memory)
+		ok = ok && run(o, connection, "SET GLOBAL temp_directory = ''", error);
+	ok = ok && run(o, connection, "SET GLOBAL TimeZone = 'UTC'", error);
+	ok = ok && run(o, connection, "USE " CATALOG, error);
+	for (size_t i = 0; ok && i < ARRAY_LEN(schema_sql); i++)
+		ok = run(o, connection, schema_sql[i], error);
+	return ok && run(o, connection, "SET GLOBAL lock_configuration = true", error);
+}
+
+static bool db_open(struct offline *o, struct offline_error *error)
+{
+	duckdb_config config = make_config(o);
+	char *text = NULL;
+	bool ok = duckdb_open_ext(":memory:", &o->db, config, &text) == DuckDBSuccess;
+	duckdb_destroy_config(&config);
+	if (!ok) {
+		offline_error_set(o, error, DUCKDB_ERROR_IO, text);
+		duckdb_free(text);
+		o->db = NULL;
+		return false;
+	}
+	duckdb_connection connection = NULL;
+	ok = duckdb_connect(o->db, &connection) == DuckDBSuccess;
+	if (ok)
+		ok = attach(o, connection, error);
+	else
+		offline_error_text(error, RT_EIO, "DuckDB accepts no connection");
+	if (connection != NULL)
+		duckdb_disconnect(&connection);
+	if (!ok)
+		duckdb_close(&o->db);
+	return ok;
+}
+
+static bool connect_one(struct offline *o, struct offline_conn *c)
+{
+	struct offline_error ignored;
+	return offline_conn_connect(c, o->db) && run(o, c->handle, "USE " CATALOG, &ignored);
+}
+
+/* Alone behind the gate. */
+static bool reopen(struct offline *o)
+{
+	struct offline_error error = { 0 };
+	for (struct dlist *at = o->conns.next; at != &o->conns; at = at->next)
+		offline_conn_drop(CONTAINER_OF(at, struct offline_conn, link));
+	if (o->db != NULL)
+		duckdb_close(&o->db);
+	bool ok = db_open(o, &error);
+	for (struct dlist *at = o->conns.next; ok && at != &o->conns; at = at->next)
+		ok = connect_one(o, CONTAINER_OF(at, struct offline_conn, link));
+	if (ok) {
+		atomic_fetch_add(&o->reopened, 1);
+		log_line(LOG_WARNING, "offline", "the database was opened again after a fatal error");
+	} else {
+		log_line(LOG_ERROR, "offline", "the database cannot be opened again; make room on the disk, or restore the file",
+			 LOG_CSTR("reason", error.text));
+	}
+	return ok;
+}
+
+/* ---- the gate ---- */
+void offline_mark_broken(struct offline *o)
+{
+	atomic_store(&o->is_broken, true);
+}
+
+static void try_reopen(struct offline *o)
+{
+	uint64_t now_ns = clock_mono_ns();
+	if (now_ns < atomic_load(&o->reopen_at_ns))
+		return;
+	pthread_rwlock_wrlock(&o->gate);
+	if (atomic_load(&o->is_broken) && now_ns >= atomic_load(&o->reopen_at_ns)) {
+		atomic_store(&o->is_broken, false); /* opening itself may find it broken again */
+		bool ok = reopen(o);
+		atomic_store(&o->reopen_at_ns, clock_mono_ns() + REOPEN_AFTER_NS);
+		if (!ok)
+			atomic_store(&o->is_broken, true);
+	}
+	pthread_rwlock_unlock(&o->gate);
+}
+
+bool offline_gate_enter(struct offline *o)
+{
+	if (atomic_load_explicit(&o->is_broken, memory_order_relaxed))
+		try_reopen(o);
+	pthread_rwlock_rdlock(&o->gate);
+	/* Broken just now by another thread: DuckDB says so itself. Broken for good: there is no connection to use. */
+	if (o->db != NULL && !atomic_load_explicit(&o->is_broken, memory_order_relaxed))
+		return true;
+	pthread_rwlock_unlock(&o->gate);
+	return false;
+}
+
+void offline_gate_leave(struct offline *o)
+{
+	pthread_rwlock_unlock(&o->gate);
+}
+
+bool offline_add_conn(struct offline *o, struct offline_conn *c)
+{
+	if (!offline_gate_enter(o))
+		return false;
+	bool ok = connect_one(o, c);
+	if (ok) {
+		pthread_mutex_lock(&o->conns_lock);
+		dlist_append(&o->conns, &c->link);
+		pthread_mutex_unlock(&o->conns_lock);
+	} else {
+		offline_conn_drop(c);
+	}
+	offline_gate_leave(o);
+	return ok;
+}
+
+void offline_remove_conn(struct offline *o, struct offline_conn *c)
+{
+	/* The list changes under the gate only, so that reopen walks it in peace. */
+	pthread_rwlock_rdlock(&o->gate);
+	pthread_mutex_lock(&o->conns_lock);
+	dlist_remove(&c->link);
+	pthread_mutex_unlock(&o->conns_lock);
+	offline_conn_drop(c);
+	pthread_rwlock_unlock(&o->gate);
+}
+
+struct offline_conn *offline_admin_enter(struct offline *o, struct offline_error *error)
+{
+	pthread_mutex_lock(&o->admin_lock);
+	if (offline_conn_enter(o->admin, error))
+		return o->admin;
+	pthread_mutex_unlock(&o->admin_lock);
+	return NULL;
+}
+
+void offline_admin_leave(struct offline *o)
+{
+	offline_conn_end(o->admin);
+	offline_conn_leave(o->admin);
+	pthread_mutex_unlock(&o->admin_lock);
+}
+
+/* ---- life ---- */
+static bool has_table(struct offline_conn *c, const char *name, bool *ret_has, struct offline_error *error)
+{
+	struct buf sql = { 0 };
+	buf_printf(&sql, "SELECT 1 FROM duckdb_tables() WHERE database_name = '" CATALOG "' AND schema_name = 'main' "
+		   "AND table_name = '%s'", name);
+	bool ok = offline_conn_select(c, buf_str(&sql), NULL, UINT64_MAX, error);
+	if (ok) {
+		duckdb_data_chunk chunk = offline_conn_fetch(c, error);
+		*ret_has = chunk != NULL && duckdb_data_chunk_get_size(chunk) > 0;
+		if (chunk != NULL)
+			duckdb_destroy_data_chunk(&chunk);
+		ok = error->status == 0;
+	}
+	offline_conn_end(c);
+	buf_finish(&sql);
+	return ok;
+}
+
+/* A file of Fabra's Python program has its own tables in schema main; they are read where they are. */
+static bool adopt(struct offline *o, struct offline_error *error)
+{
+	bool has_log = false, has_records = false;
+	struct offline_conn *c = offline_admin_enter(o, error);
+	if (c == NULL)
+		return false;
+	bool ok = has_table(c, "context_log", &has_log, error) && has_table(c, "context_records", &has_records, error);
+	offline_admin_leave(o);
+	atomic_store(&o->has_context_log, has_log);
+	atomic_store(&o->has_context_records, has_records);
+	return ok;
+}
+
+static void slow_query(void *arg)
+{
+	(void)arg;
+}
+
+static void init_locks(struct offline *o)
+{
+	pthread_rwlockattr_t attr;
+	pthread_rwlockattr_init(&attr);
+	pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+	pthread_rwlock_init(&o->gate, &attr);
+	pthread_rwlockattr_destroy(&attr);
+	pthread_mutex_init(&o->conns_lock, NULL);
+	pthread_mutex_init(&o->admin_lock, NULL);
+	dlist_init(&o->conns);
+}
+
+static bool open_parts(struct offline *o, struct buf *ret_why)
+{
+	struct offline_error error = { 0 };
+	o->watch = offline_watch_create(slow_query, o);
+	if (o->watch == NULL) {
+		buf_append_lit(ret_why, "cannot start a thread for the offline store's deadlines");
+		return false;
+	}
+	if (db_open(o, &error) && (o->admin = offline_conn_open(o, &error)) != NULL && adopt(o, &error))
+		return true;
+	buf_printf(ret_why, "cannot open %s: %s. The ledger beside it is untouched; if the file is damaged, move it away: it is "
+		   "built again from the ledger, and fabra.table files are loaded again", o->path, error.text);
+	return false;
+}
+
+struct offline *offline_open(const struct offline_config *config, struct buf *ret_why)
+{
+	struct offline *o = calloc(1, sizeof *o);
+	CHECK(o != NULL);
+	o->path = strdup(config->path);
+	CHECK(o->path != NULL);
+	o->in_memory = strcmp(config->path, ":memory:") == 0;
+	o->memory_limit_bytes = config->memory_limit_bytes ? config->memory_limit_bytes : 512u << 20;
+	o->ledger = config->ledger;
+	init_locks(o);
+	if (open_parts(o, ret_why))
+		return o;
+	offline_close(o);
+	return NULL;
+}
+
+void offline_close(struct offline *o)
+{
+	if (o == NULL)
+		return;
+	offline_conn_close(o->admin);
+	CHECK(dlist_is_empty(&o->conns)); /* the loops of all readers have ended */
+	if (o->db != NULL)
+		duckdb_close(&o->db);
+	offline_watch_destroy(o->watch);
+	pthread_rwlock_destroy(&o->gate);
+	pthread_mutex_destroy(&o->conns_lock);
+	pthread_mutex_destroy(&o->admin_lock);
+	free(o->path);
+	free(o);
+}

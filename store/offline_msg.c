@@ -1,0 +1,138 @@
+/* Messages to the offline store and their payloads. */
+#include "runtime/check.h"
+#include "store/offline_private.h"
+
+MSG_SIZE_CHECK(offline_query);
+MSG_SIZE_CHECK(offline_contexts);
+MSG_SIZE_CHECK(offline_foreign);
+MSG_SIZE_CHECK(offline_rows);
+MSG_SIZE_CHECK(offline_result);
+MSG_SIZE_CHECK(offline_batch);
+
+static char *copy(struct str s)
+{
+	char *text = malloc(s.n + 1);
+	CHECK(text != NULL);
+	if (s.n > 0)
+		memcpy(text, s.p, s.n);
+	text[s.n] = '\0';
+	return text;
+}
+
+static void query_dispose(struct msg *m)
+{
+	struct offline_query *q = (struct offline_query *)m;
+	free(q->sql);
+	free(q->params);
+}
+
+struct offline_query *offline_query_new(struct loop *loop, struct str sql, struct str params_json)
+{
+	struct offline_query *q = rt_msg_new(loop, OFFLINE_QUERY);
+	q->head.dispose = query_dispose;
+	q->sql = copy(sql);
+	q->params = params_json.p != NULL ? copy(params_json) : NULL;
+	return q;
+}
+
+static void contexts_dispose(struct msg *m)
+{
+	struct offline_contexts *c = (struct offline_contexts *)m;
+	free(c->name);
+	free(c->freshness_status);
+}
+
+struct offline_contexts *offline_contexts_new(struct loop *loop)
+{
+	struct offline_contexts *c = rt_msg_new(loop, OFFLINE_CONTEXTS);
+	c->head.dispose = contexts_dispose;
+	c->start_us = INT64_MIN;
+	c->end_us = INT64_MAX;
+	c->limit = 100;
+	return c;
+}
+
+static void foreign_dispose(struct msg *m)
+{
+	free(((struct offline_foreign *)m)->ref);
+}
+
+struct offline_foreign *offline_foreign_new(struct loop *loop, struct str ref)
+{
+	struct offline_foreign *f = rt_msg_new(loop, OFFLINE_FOREIGN);
+	f->head.dispose = foreign_dispose;
+	f->ref = copy(ref);
+	return f;
+}
+
+static void rows_dispose(struct msg *m)
+{
+	struct offline_rows *r = (struct offline_rows *)m;
+	free(r->sql);
+	free(r->key_column);
+	free(r->value_column);
+}
+
+struct offline_rows *offline_rows_new(struct loop *loop, struct str sql, struct str key_column, struct str value_column)
+{
+	struct offline_rows *r = rt_msg_new(loop, OFFLINE_ROWS);
+	r->head.dispose = rows_dispose;
+	r->sql = copy(sql);
+	r->key_column = copy(key_column);
+	r->value_column = copy(value_column);
+	return r;
+}
+
+struct offline_rows *offline_rows_next(struct loop *loop, uint64_t cursor)
+{
+	struct offline_rows *r = rt_msg_new(loop, OFFLINE_ROWS);
+	r->cursor = cursor;
+	return r;
+}
+
+static void result_dispose(struct msg *m)
+{
+	buf_finish(&((struct offline_result *)m)->json);
+}
+
+struct offline_result *offline_result_new(struct loop *loop)
+{
+	struct offline_result *r = rt_msg_new(loop, OFFLINE_RESULT);
+	r->head.dispose = result_dispose;
+	return r;
+}
+
+static void batch_dispose(struct msg *m)
+{
+	struct offline_batch *b = (struct offline_batch *)m;
+	if (b->texts != NULL)
+		arena_finish(b->texts);
+	free(b->texts);
+}
+
+struct offline_batch *offline_batch_new(struct loop *loop)
+{
+	struct offline_batch *b = rt_msg_new(loop, OFFLINE_BATCH);
+	b->head.dispose = batch_dispose;
+	b->texts = calloc(1, sizeof *b->texts);
+	CHECK(b->texts != NULL);
+	return b;
+}
+
+void offline_result_fail(struct offline_result *r, const struct offline_error *error)
+{
+	buf_clear(&r->json);
+	buf_append_str(&r->json, str_from(error->text));
+	r->rows = 0;
+	r->head.status = error->status;
+}
+
+void offline_batch_fail(struct offline_batch *b, const struct offline_error *error)
+{
+	b->rows = NULL;
+	b->count = 0;
+	b->cursor = 0;
+	b->last = true;
+	b->error = arena_dup(b->texts, str_from(error->text));
+	b->head.status = error->status;
+}

@@ -1,0 +1,53 @@
+/* What the offline store's own files share. Nobody else includes it.
+ *
+ * Locks, in the order they are taken: admin_lock (the connection of start-up and
+ * blocking calls), gate (shared by everyone who uses a connection; alone by the one who opens the database again),
+ * conns_lock (the list of connections). */
+#pragma once
+#include "store/offline.h"
+#include "store/offline_conn.h"
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct offline {
+	char *path;                /* owned */
+	bool in_memory;
+	size_t memory_limit_bytes;
+	struct ledger *ledger;     /* borrows; NULL: nothing to project */
+	struct offline_watch *watch;
+
+	pthread_rwlock_t gate;
+	pthread_mutex_t conns_lock;
+	duckdb_database db;        /* under the gate */
+	struct dlist conns;        /* struct offline_conn; under conns_lock */
+	_Atomic bool is_broken;
+	_Atomic uint64_t reopen_at_ns, reopened;
+
+	pthread_mutex_t admin_lock;
+	struct offline_conn *admin;
+	_Atomic bool has_context_log, has_context_records; /* of Fabra's Python program */
+};
+
+/* ---- offline.c ---- */
+void offline_mark_broken(struct offline *o);
+/* Holds the database open for the caller. false: it is broken; nothing is held. */
+bool offline_gate_enter(struct offline *o);
+void offline_gate_leave(struct offline *o);
+bool offline_add_conn(struct offline *o, struct offline_conn *c);
+void offline_remove_conn(struct offline *o, struct offline_conn *c);
+/* The connection of start-up and blocking calls, entered. NULL: *error. */
+struct offline_conn *offline_admin_enter(struct offline *o, struct offline_error *error);
+void offline_admin_leave(struct offline *o);
+
+/* ---- offline_msg.c ---- */
+struct offline_result *offline_result_new(struct loop *loop);
+struct offline_batch *offline_batch_new(struct loop *loop); /* with an empty arena */
+void offline_result_fail(struct offline_result *r, const struct offline_error *error);
+void offline_batch_fail(struct offline_batch *b, const struct offline_error *error);
+
+/* ---- offline_contexts.c ---- */
+/* The SQL and its parameters (a JSON array) for a list of contexts; with those of Fabra's Python program if has_log. */
+void offline_contexts_sql(const struct offline_contexts *ask, bool has_log, struct buf *sql, struct buf *params);
+/* A record that only Fabra's Python program knew, as JSON in declared order. RT_ENOTFOUND: none. */
+bool offline_foreign_read(struct offline_conn *c, struct str ref, uint64_t deadline_ns, struct buf *ret_json,
+			  struct offline_error *error);

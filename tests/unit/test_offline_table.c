@@ -1,0 +1,234 @@
+/* fabra.table: files and SQL become tables, once, and again when they change. */
+#include "runtime/clock.h"
+#include "store/offline_json.h"
+#include "store/offline_private.h"
+#include <fcntl.h>
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[64], db_path[128];
+static struct offline *store;
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static void open_store(void)
+{
+	struct buf why = { 0 };
+	store = offline_open(&(struct offline_config){ .path = db_path }, &why);
+	if (store == NULL)
+		fail_msg("%.*s", STR_ARG(buf_str(&why)));
+	buf_finish(&why);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	strcpy(folder, "/tmp/fabra-table-XXXXXX");
+	if (mkdtemp(folder) == NULL)
+		return -1;
+	/* The name that once made every mention of schema fabra ambiguous. */
+	snprintf(db_path, sizeof db_path, "%s/fabra.duckdb", folder);
+	open_store();
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	offline_close(store);
+	return nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static const char *path_of(const char *base)
+{
+	static char path[160];
+	snprintf(path, sizeof path, "%s/%s", folder, base);
+	return path;
+}
+
+static void write_file(const char *base, const char *text)
+{
+	FILE *f = fopen(path_of(base), "w");
+	assert_non_null(f);
+	fputs(text, f);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* "" or why not; the row count goes to loaded_rows. */
+static uint64_t loaded_rows;
+static const char *load(const char *name, const char *base, const char *sql)
+{
+	static char text[512];
+	struct buf why = { 0 };
+	char path[160];
+	if (base != NULL)
+		strcpy(path, path_of(base));
+	bool ok = offline_load_table(store, &(struct offline_table){ .name = name, .file = base ? path : NULL, .sql = sql },
+				     &loaded_rows, &why);
+	snprintf(text, sizeof text, "%.*s", ok ? 0 : (int)why.n, ok ? "" : why.p);
+	buf_finish(&why);
+	return text;
+}
+
+static const char *query(const char *sql)
+{
+	static char text[2048];
+	struct buf out = { 0 };
+	uint32_t rows;
+	struct offline_error error = { 0 };
+	struct offline_conn *c = offline_admin_enter(store, &error);
+	assert_non_null(c);
+	if (!offline_conn_select(c, str_from(sql), NULL, UINT64_MAX, &error) || !offline_rows_write(c, 100, &out, &rows, &error)) {
+		buf_clear(&out);
+		buf_append_str(&out, str_from(error.text));
+	}
+	offline_admin_leave(store);
+	snprintf(text, sizeof text, "%.*s", STR_ARG(buf_str(&out)));
+	buf_finish(&out);
+	return text;
+}
+
+static void test_formats(void **state)
+{
+	(void)state;
+	write_file("a.csv", "id,n\nx,1\ny,2\n");
+	write_file("b.json", "[{\"id\":\"x\",\"tags\":[1,2]}]");
+	write_file("c.jsonl", "{\"id\":\"x\"}\n{\"id\":\"y\"}\n");
+	write_file("d.tsv", "id\tn\nx\t7\n");
+	assert_string_equal(load("a", "a.csv", NULL), "");
+	assert_int_equal(loaded_rows, 2);
+	assert_string_equal(load("b", "b.json", NULL), "");
+	assert_string_equal(load("c", "c.jsonl", NULL), "");
+	assert_int_equal(loaded_rows, 2);
+	assert_string_equal(load("d", "d.tsv", NULL), "");
+	assert_string_equal(query("SELECT * FROM a ORDER BY id"), "[{\"id\":\"x\",\"n\":1},{\"id\":\"y\",\"n\":2}]");
+	assert_string_equal(query("SELECT * FROM b"), "[{\"id\":\"x\",\"tags\":[1,2]}]");
+	assert_string_equal(query("SELECT n FROM d"), "[{\"n\":7}]");
+}
+
+static void test_unchanged_is_kept_and_changed_is_replaced(void **state)
+{
+	(void)state;
+	write_file("k.csv", "n\n1\n");
+	assert_string_equal(load("k", "k.csv", NULL), "");
+	assert_string_equal(query("SELECT loads FROM fabra.tables WHERE name = 'k'"), "[{\"loads\":1}]");
+	offline_close(store);
+	open_store();
+	assert_string_equal(load("k", "k.csv", NULL), "");
+	assert_int_equal(loaded_rows, 1);
+	assert_string_equal(query("SELECT loads FROM fabra.tables WHERE name = 'k'"), "[{\"loads\":1}]");
+	write_file("k.csv", "n\n1\n2\n");
+	assert_string_equal(load("k", "k.csv", NULL), "");
+	assert_int_equal(loaded_rows, 2);
+	assert_string_equal(query("SELECT loads FROM fabra.tables WHERE name = 'k'"), "[{\"loads\":2}]");
+	/* The same size with another time counts as changed. */
+	struct timespec times[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	assert_int_equal(utimensat(AT_FDCWD, path_of("k.csv"), times, 0), 0);
+	assert_string_equal(load("k", "k.csv", NULL), "");
+	assert_string_equal(query("SELECT loads FROM fabra.tables WHERE name = 'k'"), "[{\"loads\":3}]");
+}
+
+static void test_sql_tables_follow_their_files(void **state)
+{
+	(void)state;
+	write_file("f.csv", "n\n1\n2\n");
+	assert_string_equal(load("f", "f.csv", NULL), "");
+	assert_string_equal(load("g", NULL, "SELECT sum(n) AS s FROM f ; \n"), "");
+	assert_int_equal(loaded_rows, 1);
+	assert_string_equal(load("g", NULL, "SELECT sum(n) AS s FROM f ; \n"), "");
+	assert_string_equal(query("SELECT loads FROM fabra.tables WHERE name = 'g'"), "[{\"loads\":2}]");
+	write_file("f.csv", "n\n10\n20\n30\n");
+	assert_string_equal(load("f", "f.csv", NULL), "");
+	assert_string_equal(load("g", NULL, "SELECT sum(n) AS s FROM f ; \n"), "");
+	assert_string_equal(query("SELECT s FROM g"), "[{\"s\":60}]");
+	assert_string_equal(load("g", NULL, "SELECT max(n) AS s FROM f"), "");
+	assert_string_equal(query("SELECT s FROM g"), "[{\"s\":30}]");
+}
+
+static void test_errors_name_table_file_and_reason(void **state)
+{
+	(void)state;
+	assert_string_equal(load("t", "missing.csv", NULL), "table \"t\" from missing.csv: there is no such file");
+	write_file("t.txt", "x");
+	assert_string_equal(load("t", "t.txt", NULL),
+			    "table \"t\" from t.txt: the file is none of .parquet, .csv, .tsv, .json, .jsonl and .ndjson");
+	write_file("t.parquet", "this is no parquet file");
+	const char *why = load("t", "t.parquet", NULL);
+	assert_true(strstr(why, "table \"t\" from t.parquet: ") == why);
+	assert_null(strstr(why, folder));
+	why = load("t", NULL, "SELECT nothing");
+	assert_true(strstr(why, "table \"t\" from its sql: Binder Error") == why);
+	assert_non_null(strstr(load("t", NULL, "SELECT 1 AS a; SELECT 2 AS b"), "multiple statements"));
+	assert_string_equal(load("context_log", NULL, "SELECT 1 AS a"),
+			    "table \"context_log\" from its sql: the name is reserved for the records of Fabra's Python program");
+	assert_string_equal(load("t", NULL, NULL), "table \"t\" from its sql: it has neither file nor sql");
+}
+
+static void test_a_failed_load_keeps_the_old_table(void **state)
+{
+	(void)state;
+	write_file("p.json", "[{\"n\":1}]");
+	assert_string_equal(load("p", "p.json", NULL), "");
+	write_file("p.json", "[{\"n\":1},{\"n\":");
+	assert_string_not_equal(load("p", "p.json", NULL), "");
+	assert_string_equal(query("SELECT * FROM p"), "[{\"n\":1}]");
+}
+
+static void test_foreign_tables_are_not_replaced(void **state)
+{
+	(void)state;
+	struct offline_error error;
+	struct offline_conn *c = offline_admin_enter(store, &error);
+	assert_true(offline_conn_run(c, "CREATE TABLE mine AS SELECT 42 AS n", &error));
+	assert_true(offline_conn_run(c, "CREATE VIEW \"odd \"\"name\" AS SELECT 1 AS n", &error));
+	offline_admin_leave(store);
+	assert_non_null(strstr(load("Mine", NULL, "SELECT 1 AS n"), "choose another name"));
+	assert_non_null(strstr(load("odd \"name", NULL, "SELECT 1 AS n"), "choose another name"));
+	assert_string_equal(query("SELECT n FROM mine"), "[{\"n\":42}]");
+	assert_string_equal(load("odd \"other'", NULL, "SELECT 1 AS n"), "");
+	assert_string_equal(query("SELECT n FROM \"odd \"\"other'\""), "[{\"n\":1}]");
+}
+
+static void test_flights(void **state)
+{
+	(void)state;
+	char path[512];
+	uint64_t rows = 0;
+	struct buf why = { 0 };
+	snprintf(path, sizeof path, "%s/data/flights-3m.parquet", FABRA_DEPS_DIR);
+	if (access(path, R_OK) != 0)
+		skip();
+	uint64_t start_ns = clock_mono_ns();
+	assert_true(offline_load_table(store, &(struct offline_table){ .name = "flights", .file = path }, &rows, &why));
+	print_message("3 million flights: %.0f ms\n", (double)(clock_mono_ns() - start_ns) / 1e6);
+	assert_int_equal(rows, 3000000);
+	assert_string_equal(query("SELECT count(DISTINCT origin) AS origins, min(date) AS first FROM flights"),
+			    "[{\"origins\":229,\"first\":\"2001-01-01T00:01:00\"}]");
+	buf_finish(&why);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_formats, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unchanged_is_kept_and_changed_is_replaced, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sql_tables_follow_their_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_errors_name_table_file_and_reason, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_failed_load_keeps_the_old_table, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_foreign_tables_are_not_replaced, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flights, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

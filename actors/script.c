@@ -11,6 +11,8 @@
 #include "runtime/check.h"
 #include <stdlib.h>
 
+enum { UNSLICED_PART = 4 }; /* of all instructions: what may run where Lua cannot yield, such as in a pattern match */
+
 static void call_free(struct script_call *call)
 {
 	arena_finish(&call->arena);
@@ -109,6 +111,9 @@ struct script_call *script_begin(struct script *s, enum script_function function
 	call->host_arg = host_arg;
 	call->meter.max = s->limits.instructions_max;
 	call->meter.slice_max = s->limits.slice_instructions;
+	call->meter.unsliced_max = s->limits.instructions_max / UNSLICED_PART;
+	if (call->meter.unsliced_max < s->limits.slice_instructions)
+		call->meter.unsliced_max = s->limits.slice_instructions;
 	if (!keep(call, &call->args, args) || !keep(call, &call->event_json, event_json) ||
 	    !keep(call, &call->previous_json, previous_json)) {
 		script_end(call);
@@ -180,8 +185,8 @@ static int call_finish(lua_State *L, int status, lua_KContext ctx)
 	(void)ctx;
 	struct script_call *call = script_of(L)->running;
 	if (status != LUA_OK && status != LUA_YIELD) {
-		if (call->meter.stop != STOP_NONE)
-			script_stop(L, call->meter.stop);
+		if (call->meter.stop != STOP_NONE || call->s->refused_bytes)
+			script_stop(L, STOP_MEMORY); /* or what it was stopped for already */
 		start_error(call, SCRIPT_ERROR_RUN);
 		add_raised(call, L);
 		return 0;

@@ -127,6 +127,40 @@ static int safe_require(lua_State *L)
 	return 1;
 }
 
+/* xpcall. Lua's own runs the handler at the place of the error; when that is the hook, it would run with hooks off and
+ * nothing could stop it. Here the handler runs after unwinding, as an ordinary protected call.
+ * Stack: the handler, then what the call left. */
+static int handled(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)status; /* an error of the handler takes the place of its result */
+	(void)ctx;
+	lua_pushboolean(L, false);
+	lua_replace(L, 1);
+	return lua_gettop(L);
+}
+
+static int after_xpcall(lua_State *L, int status, lua_KContext ctx)
+{
+	(void)ctx;
+	if (status == LUA_OK || status == LUA_YIELD) {
+		lua_pushboolean(L, true);
+		lua_replace(L, 1);
+		return lua_gettop(L);
+	}
+	lua_pushvalue(L, 1);
+	lua_insert(L, -2);
+	return handled(L, lua_pcallk(L, 1, LUA_MULTRET, 0, 0, handled), 0);
+}
+
+static int safe_xpcall(lua_State *L)
+{
+	luaL_checktype(L, 2, LUA_TFUNCTION);
+	lua_pushvalue(L, 1);
+	lua_copy(L, 2, 1);
+	lua_replace(L, 2); /* handler, function, arguments */
+	return after_xpcall(L, lua_pcallk(L, lua_gettop(L) - 2, LUA_MULTRET, 0, 0, after_xpcall), 0);
+}
+
 /* Formats the time; strftime's work grows with the format, so that is bounded. */
 static int safe_date(lua_State *L)
 {
@@ -189,11 +223,11 @@ static void open_library(lua_State *L, const char *name, lua_CFunction open, voi
 static void open_base(lua_State *L)
 {
 	static const char *const names[] = { "assert", "error", "getmetatable", "ipairs", "next", "pairs", "pcall", "rawequal",
-					     "rawget", "rawlen", "select", "tonumber", "tostring", "type", "xpcall", "_VERSION",
-					     NULL };
+					     "rawget", "rawlen", "select", "tonumber", "tostring", "type", "_VERSION", NULL };
 	static const luaL_Reg own[] = { { "rawset", safe_rawset },         { "setmetatable", safe_setmetatable },
 					{ "load", safe_load },             { "collectgarbage", safe_collectgarbage },
-					{ "require", safe_require },       { NULL, NULL } };
+					{ "require", safe_require },       { "xpcall", safe_xpcall },
+					{ NULL, NULL } };
 	luaL_requiref(L, LUA_GNAME, luaopen_base, 0);
 	copy_fields(L, names);
 	luaL_setfuncs(L, own, 0);

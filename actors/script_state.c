@@ -10,8 +10,9 @@ enum {
 	BIG_BYTES = 64 << 10,
 	BIG_STATE_BYTES = 8 << 20,
 	BYTES_PER_UNIT = 16,     /* of a big allocation: filling it costs about that much */
-	COLLECT_BYTES_PER_UNIT = 64,
-	SLOW_NS = 1000000,       /* a step that takes this long is charged by the clock */
+	COLLECT_BYTES_PER_UNIT = 256,
+	SLOW_NS = 20000,         /* a step that takes this long is charged by the clock; ten times the usual */
+	VERY_SLOW_NS = 200000,   /* after such a step every instruction is looked at */
 	NS_PER_UNIT = 100,       /* ten times what an instruction costs, so that a slow machine changes nothing */
 	HOST_RESERVE_BYTES = 1 << 20,
 	LOAD_INSTRUCTIONS_FACTOR = 5,
@@ -56,9 +57,14 @@ static void charge(struct script_meter *m, uint64_t units)
 	m->slice_used += units;
 }
 
+static bool is_used_up(const struct script_meter *m)
+{
+	return m->used > m->max || m->slice_used > m->unsliced_max;
+}
+
 /* One instruction can be slow without any call into our code: comparing long strings, a full collection. The clock sees
  * that. Only processor time counts, so that a busy machine does not stop calls. */
-static void charge_time(struct script_meter *m)
+static void charge_time(lua_State *L, struct script_meter *m)
 {
 	uint64_t now_ns = clock_mono_ns();
 	uint64_t passed_ns = now_ns - m->looked_ns;
@@ -68,18 +74,25 @@ static void charge_time(struct script_meter *m)
 	uint64_t cpu_ns = clock_thread_cpu_ns();
 	uint64_t used_ns = m->slow_cpu_ns ? cpu_ns - m->slow_cpu_ns : 0;
 	m->slow_cpu_ns = cpu_ns;
-	charge(m, (used_ns < passed_ns ? used_ns : passed_ns) / NS_PER_UNIT);
+	if (used_ns > passed_ns)
+		used_ns = passed_ns;
+	charge(m, used_ns / NS_PER_UNIT);
+	if (used_ns >= VERY_SLOW_NS && m->step > 1)
+		set_step(L, m, 1);
 }
 
 static void on_count(lua_State *L, lua_Debug *ar)
 {
 	(void)ar;
-	struct script_meter *m = script_of(L)->meter;
+	struct script *s = script_of(L);
+	struct script_meter *m = s->meter;
 	if (m == NULL)
 		return;
 	charge(m, (uint64_t)m->step);
-	charge_time(m);
-	if (m->used > m->max)
+	charge_time(L, m);
+	if (s->refused_bytes)
+		mark_stopped(L, m, STOP_MEMORY);
+	if (is_used_up(m))
 		mark_stopped(L, m, STOP_INSTRUCTIONS);
 	bool can_yield = lua_isyieldable(L);
 	if (m->stop != STOP_NONE && !can_yield) {
@@ -106,7 +119,7 @@ void script_charge(lua_State *L, uint64_t units)
 	if (m == NULL)
 		return;
 	charge(m, units);
-	if (m->stop != STOP_NONE || m->used > m->max)
+	if (m->stop != STOP_NONE || is_used_up(m))
 		script_stop(L, STOP_INSTRUCTIONS);
 }
 
@@ -115,10 +128,14 @@ uint64_t script_left(lua_State *L)
 	const struct script_meter *m = script_of(L)->meter;
 	if (m == NULL)
 		return UINT64_MAX;
-	return m->stop != STOP_NONE || m->used >= m->max ? 0 : m->max - m->used;
+	if (m->stop != STOP_NONE || is_used_up(m))
+		return 0;
+	uint64_t left = m->max - m->used, unsliced_left = m->unsliced_max - m->slice_used;
+	return left < unsliced_left ? left : unsliced_left;
 }
 
-/* Lua answers a refusal with a full collection and asks once more for the same. The second refusal is the end. */
+/* Lua answers a refusal with a full collection and asks once more for the same; the second refusal is the end. Its string
+ * buffers do not ask again: a refusal that is still there at the next instruction is the end too. */
 static void refuse(struct script *s, size_t bytes)
 {
 	struct script_meter *m = s->meter;
@@ -139,7 +156,8 @@ static bool may_grow(struct script *s, size_t old_bytes, size_t bytes, bool is_s
 		refuse(s, bytes);
 		return false;
 	}
-	s->refused_bytes = 0;
+	if (bytes == s->refused_bytes)
+		s->refused_bytes = 0;
 	if (bytes >= BIG_BYTES) {
 		charge(s->meter, bytes / BYTES_PER_UNIT);
 		if (s->meter->step > STEP_BIG)
@@ -232,7 +250,6 @@ void script_meter_start(struct script *s, struct script_meter *m, lua_State *thr
 	s->refused_bytes = 0;
 	m->slice_used = 0;
 	m->looked_ns = clock_mono_ns();
-	m->slow_cpu_ns = 0;
 	int step = s->memory_bytes > BIG_STATE_BYTES ? STEP_BIG : STEP;
 	if (m->step == 0 || m->step > step)
 		set_step(thread, m, step);
@@ -250,8 +267,12 @@ void script_meter_end(struct script *s)
 void script_stop_text(const struct script *s, const struct script_meter *m, struct buf *out)
 {
 	if (m->stop == STOP_MEMORY)
-		buf_printf(out, "stopped: its Lua state needs more than %zu bytes of memory, or one string more than %zu",
+		buf_printf(out, "stopped: the Lua state needs more than %zu bytes of memory, or one string more than %zu "
+				"(endless recursion?)",
 			   s->limits.memory_bytes_max, s->limits.memory_bytes_max / 16);
+	else if (m->used <= m->max)
+		buf_printf(out, "stopped: one call of a string, table or metamethod function takes more than %llu instructions",
+			   (unsigned long long)m->unsliced_max);
 	else
 		buf_printf(out, "stopped: it takes more than %llu instructions (an endless loop?)", (unsigned long long)m->max);
 	if (m->place[0])
@@ -261,7 +282,8 @@ void script_stop_text(const struct script *s, const struct script_meter *m, stru
 bool script_state_load(struct script *s, struct str source, const char *chunk_name, struct buf *ret_why)
 {
 	lua_State *L = s->L;
-	struct script_meter m = { .max = s->limits.instructions_max * LOAD_INSTRUCTIONS_FACTOR, .slice_max = UINT64_MAX };
+	struct script_meter m = { .max = s->limits.instructions_max * LOAD_INSTRUCTIONS_FACTOR, .slice_max = UINT64_MAX,
+				  .unsliced_max = UINT64_MAX };
 	script_meter_start(s, &m, L);
 	int status = luaL_loadbufferx(L, source.p ? source.p : "", source.n, chunk_name, "t");
 	if (status == LUA_OK)

@@ -15,6 +15,7 @@ enum script_stop { STOP_NONE, STOP_INSTRUCTIONS, STOP_MEMORY };
 struct script_meter {
 	uint64_t used, max;        /* units: one instruction, or about as much work in C */
 	uint64_t slice_used, slice_max;
+	uint64_t unsliced_max;     /* what one slice may use where Lua cannot yield */
 	int step;                  /* instructions between two looks of the hook */
 	enum script_stop stop;
 	uint64_t looked_ns;        /* monotonic */

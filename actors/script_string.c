@@ -285,7 +285,7 @@ static int string_rep(lua_State *L)
 	if ((uint64_t)times > script_of(L)->limits.memory_bytes_max / (text.n + between.n) && script_of(L)->meter)
 		script_stop(L, STOP_MEMORY);
 	size_t whole = (size_t)times * (text.n + between.n) - between.n;
-	script_charge(L, whole / 8 + (uint64_t)times);
+	script_charge(L, whole / 8 + (uint64_t)times / 4);
 	luaL_Buffer out;
 	char *p = luaL_buffinitsize(L, &out, whole);
 	for (lua_Integer i = 0; i < times; i++) {

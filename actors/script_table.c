@@ -3,7 +3,7 @@
 #include "actors/script_state.h"
 #include <limits.h>
 
-enum { UNITS_PER_ELEMENT = 2, CHARGE_EVERY = 1024 };
+enum { UNITS_PER_ELEMENT = 4, CHARGE_EVERY = 1024 };
 
 /* For loops: charges for a batch of elements before it is touched. */
 static void charge_loop(lua_State *L, lua_Integer i)

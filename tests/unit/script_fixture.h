@@ -1,6 +1,7 @@
 /* Loads a definitions text and runs its functions, with a host that notes asks and answers them from a table. */
 #pragma once
 #include "actors/script.h"
+#include "runtime/clock.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -28,7 +29,7 @@ struct fixture {
 	char log[512];
 	int64_t now_us;
 	unsigned slices; /* of the last run */
-	bool quiet;
+	uint64_t slice_ns_max; /* processor time */
 };
 
 static inline char *fixture_copy(struct str s)
@@ -132,9 +133,14 @@ static inline enum script_result fixture_go(struct fixture *f, struct script_cal
 {
 	enum script_result result;
 	f->slices = 0;
-	do
+	f->slice_ns_max = 0;
+	do {
+		uint64_t start_ns = clock_thread_cpu_ns();
+		result = script_run(call, ret);
+		uint64_t ns = clock_thread_cpu_ns() - start_ns;
+		f->slice_ns_max = ns > f->slice_ns_max ? ns : f->slice_ns_max;
 		f->slices++;
-	while ((result = script_run(call, ret)) == SCRIPT_MORE);
+	} while (result == SCRIPT_MORE);
 	return result;
 }
 

@@ -208,7 +208,9 @@ uint64_t rt_ask(struct actor *a, struct actor_ref to, struct msg *m, uint64_t de
 	if (error == RT_OK)
 		return op;
 	loop->stats.refused_full += error == RT_EFULL;
-	m->flags |= MSG_ASK;
+	loop->stats.dropped_dead += error == RT_EDEAD;
+	loop->stats.dropped_cancelled += error == RT_ECANCELLED;
+	m->flags |= MSG_ASK; /* so that dropping it answers us */
 	message_drop(loop, m, error);
 	return op;
 }

@@ -19,6 +19,7 @@ static void wake(struct loop *loop)
 void loop_wake_read(struct loop *loop)
 {
 	uint64_t count;
+	loop->stats.wakeups++;
 	while (read(loop->wake_fd, &count, sizeof count) < 0 && errno == EINTR)
 		;
 }

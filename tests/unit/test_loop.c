@@ -108,6 +108,8 @@ static void run_mesh(int window, int asks)
 		loop_stats_read(config.loops[i], &s);
 		assert_int_equal(s.actors, 0);
 		assert_int_equal(s.asks_open, 0);
+		assert_true(s.messages >= (uint64_t)asks && s.sends_remote > 0);
+		assert_true(s.wakeups > 0 && s.wakeups <= s.turns);
 	}
 	for (int i = 0; i < 3; i++)
 		loop_destroy(config.loops[i]);

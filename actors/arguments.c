@@ -1,0 +1,71 @@
+#include "actors/arguments.h"
+
+/* Names that any context accepts: they say which call this is (fabra-core 3.9). */
+static bool is_interaction_name(struct str name)
+{
+	static const char *const names[] = { "call_id", "session_id", "turn_id", "turn_index", "interaction_ref",
+					     "interaction_mode", "mode", "jurisdiction", "consent_state" };
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (str_eq(name, str_from(names[i])))
+			return true;
+	return false;
+}
+
+static const struct def_param *find_param(const struct def_context *context, struct str name)
+{
+	for (uint32_t i = 0; i < context->params_count; i++)
+		if (str_eq(context->params[i].name, name))
+			return &context->params[i];
+	return NULL;
+}
+
+static bool has_type(yyjson_val *v, enum def_param_type type)
+{
+	switch (type) {
+	case PARAM_STRING:
+		return yyjson_is_str(v);
+	case PARAM_INTEGER:
+		return yyjson_is_int(v);
+	case PARAM_NUMBER:
+		return yyjson_is_num(v);
+	case PARAM_BOOLEAN:
+		return yyjson_is_bool(v);
+	case PARAM_ANY:
+		return true;
+	}
+	return false;
+}
+
+static const char *type_name(enum def_param_type type)
+{
+	static const char *const names[] = { "a string", "an integer", "a number", "a boolean", "any value" };
+	return names[type];
+}
+
+bool arguments_check(const struct def_context *context, yyjson_val *args, struct buf *ret_why)
+{
+	if (!context->params_declared)
+		return true;
+	for (uint32_t i = 0; i < context->params_count; i++) {
+		const struct def_param *p = &context->params[i];
+		if (p->required && yyjson_obj_getn(args, p->name.p, p->name.n) == NULL) {
+			buf_printf(ret_why, "missing required argument '%.*s'", STR_ARG(p->name));
+			return false;
+		}
+	}
+	size_t i, max;
+	yyjson_val *key, *value;
+	yyjson_obj_foreach(args, i, max, key, value) {
+		struct str name = json_str(key);
+		const struct def_param *p = find_param(context, name);
+		if (p == NULL && !is_interaction_name(name)) {
+			buf_printf(ret_why, "got an unexpected argument '%.*s'", STR_ARG(name));
+			return false;
+		}
+		if (p && !has_type(value, p->type) && (p->required || !yyjson_is_null(value))) {
+			buf_printf(ret_why, "argument '%.*s' must be %s", STR_ARG(name), type_name(p->type));
+			return false;
+		}
+	}
+	return true;
+}

@@ -1,0 +1,7 @@
+/* Checking what a caller passes to a context against its declared parameters. */
+#pragma once
+#include "actors/definitions.h"
+#include "store/json.h"
+
+/* true, or a line in *ret_why in the words of Fabra's 400: "missing required argument 'user_id'". args: an object. */
+bool arguments_check(const struct def_context *context, yyjson_val *args, struct buf *ret_why);

@@ -1,0 +1,553 @@
+/* assembler.c -- one context for one request.
+ *
+ *     IDLE --RUN--> CACHED? --hit-------------------------------------+
+ *                      |miss, or no cache                             |
+ *                      v                                              v
+ *                  GATHERING --all answers--> COUNTING --total--> RECORDING --durable--> answer, keep in the cache
+ *
+ *     Any state: a failure, the deadline or a cancel answers once and ends. In RECORDING a record that is not durable is
+ *     a 503 without an id (evidence required), or an answer without hashes that says so (best effort).
+ *
+ * GATHERING asks resolvers and retrievers by the plan of a declarative context, or runs the build function as a
+ * computation. Bounds: PLAN_GROUPS_MAX + MATERIAL_CALLS_MAX asks; texts in arenas; counting in slices. */
+#include "actors/assembler.h"
+#include "actors/arguments.h"
+#include "actors/computation.h"
+#include "actors/context_cache.h"
+#include "actors/plan.h"
+#include "actors/recorder.h"
+#include "runtime/check.h"
+#include "runtime/log.h"
+#include <stdlib.h>
+
+enum state { IDLE, LOOKING_UP, GATHERING, COUNTING, RECORDING };
+
+/* Left of a deadline for writing the answer itself. */
+enum { ANSWER_MARGIN_MS = 20 };
+
+struct assembler {
+	struct actor base;
+	struct node_loop *nl;
+	enum state state;
+	struct msg *request; /* the ASSEMBLER_RUN, taken; NULL once answered */
+	struct assembly_job *job;
+	const struct def_context *context;
+	yyjson_doc *args;
+	char *cache_key; /* owned; NULL: not cached */
+	struct str interaction_ref_json;
+	uint64_t started_ns;
+	bool from_cache;
+	struct plan *plan;  /* declarative: in the job's arena */
+	uint32_t awaited;   /* answers still to come */
+	uint64_t build_op;  /* coded */
+	uint64_t ledger_op;
+	uint64_t cache_op;
+	struct material_work work;
+};
+
+/* ---- the end ---- */
+
+static void answer(struct assembler *s)
+{
+	struct context_metrics *metrics = &s->nl->node->metrics.contexts[s->job->context];
+	metrics_add(s->job->outcome == ASSEMBLY_OK ? metrics->success : metrics->failure, 1);
+	metrics_observe(metrics->seconds, (double)(loop_mono_ns(s->base.loop) - s->started_ns) / 1e9);
+
+	plan_finish(s->plan); /* it lives in the job's arena, which leaves now */
+	s->plan = NULL;
+	struct assembler_run *reply = rt_msg_new(s->base.loop, ASSEMBLER_DONE);
+	struct msg *request = s->request;
+	reply->head.dispose = request->dispose;
+	reply->job = s->job;
+	((struct assembler_run *)request)->job = NULL;
+	s->request = NULL;
+	s->job = NULL;
+	rt_reply(&s->base, request, &reply->head);
+	rt_stop(&s->base);
+}
+
+static void fail(struct assembler *s, enum assembly_outcome outcome, struct str error)
+{
+	s->job->outcome = outcome;
+	s->job->error = arena_dup(&s->job->arena, error);
+	answer(s);
+}
+
+static void fail_with(struct assembler *s, enum assembly_outcome outcome, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+static void fail_with(struct assembler *s, enum assembly_outcome outcome, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+	va_start(args, format);
+	vsnprintf(text, sizeof text, format, args);
+	va_end(args);
+	fail(s, outcome, str_from(text));
+}
+
+/* ---- RECORDING ---- */
+
+static void count_metrics(struct assembler *s)
+{
+	const struct context_metrics *metrics = &s->nl->node->metrics.contexts[s->job->context];
+	const struct record *r = &s->job->record;
+	int64_t stalest_ms = 0;
+	for (size_t i = 0; i < r->features_count; i++)
+		if (r->features[i].freshness_ms > stalest_ms)
+			stalest_ms = r->features[i].freshness_ms;
+	if (stalest_ms > 0)
+		metrics_observe(metrics->stalest_seconds, (double)stalest_ms / 1000.0);
+	metrics_add(r->assembly.freshness_status == RECORD_DEGRADED ? metrics->degraded : metrics->guaranteed, 1);
+	metrics_add(metrics->tokens, (uint64_t)r->token_count);
+	if (s->from_cache)
+		metrics_add(metrics->cache_hit, 1);
+}
+
+static uint64_t evidence_deadline_ns(const struct assembler *s)
+{
+	const struct node *n = s->nl->node;
+	uint64_t latest = s->request->deadline_ns;
+	if (n->evidence_required)
+		return latest;
+	uint64_t margin_ns = ANSWER_MARGIN_MS * 1000000ull;
+	uint64_t patience = loop_mono_ns(s->base.loop) + n->evidence_timeout_ms * 1000000ull;
+	latest = latest > margin_ns ? latest - margin_ns : latest;
+	return patience < latest ? patience : latest;
+}
+
+static void record(struct assembler *s)
+{
+	struct assembly_job *job = s->job;
+	struct recorder_request q = { .args_json = job->args_json, .interaction_ref_json = s->interaction_ref_json,
+				      .is_cached = s->from_cache, .started_ns = s->started_ns };
+	if (!recorder_fill(s->nl, job->material, &q, &job->arena, &job->record, &job->extras)) {
+		fail(s, ASSEMBLY_BUSY, STR("the context is too large to record"));
+		return;
+	}
+	count_metrics(s);
+	if (s->context->freshness_strict) {
+		struct str why = recorder_freshness_error(s->nl->node, &job->record, &job->arena);
+		if (why.p) {
+			fail(s, ASSEMBLY_FAILED, why);
+			return;
+		}
+	}
+	struct ledger_entry *entry = recorder_entry(&job->record, &job->extras);
+	if (entry == NULL) {
+		fail(s, ASSEMBLY_FAILED, STR("the context is too large to record"));
+		return;
+	}
+	s->state = RECORDING;
+	s->ledger_op = rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(s->base.loop, entry)->head,
+			      evidence_deadline_ns(s), s->request->cancel);
+}
+
+static void keep_in_cache(struct assembler *s)
+{
+	if (s->cache_key == NULL || s->from_cache || !s->nl->node->include_content)
+		return;
+	int64_t expires_us = s->job->material->made_at_us + s->context->cache_ttl_ms * 1000;
+	rt_send(s->base.loop, rt_named(s->base.loop, NAME_CONTEXT_CACHE),
+		context_cache_put_new(s->base.loop, s->cache_key, s->job->material, expires_us));
+}
+
+static void recorded(struct assembler *s, struct ledger_entry *entry)
+{
+	metrics_add(s->nl->node->metrics.evidence_success, 1);
+	s->job->stamp = entry->stamp;
+	s->job->persisted = true;
+	if (entry->previous_context_id[0])
+		s->job->record.integrity.previous_context_id =
+		    arena_dup(&s->job->arena, str_from(entry->previous_context_id));
+	keep_in_cache(s);
+	s->job->outcome = ASSEMBLY_OK;
+	answer(s);
+}
+
+static void not_recorded(struct assembler *s, struct str why)
+{
+	metrics_add(s->nl->node->metrics.evidence_failure, 1);
+	log_line(LOG_ERROR, "assembler", "record is not durable", LOG_STR("context", s->context->name),
+		 LOG_STR("reason", why));
+	if (s->nl->node->evidence_required) {
+		fail_with(s, ASSEMBLY_NO_EVIDENCE, "Failed to persist CRS-001 record: %.*s", STR_ARG(why));
+		return;
+	}
+	s->job->evidence_error = arena_dup(&s->job->arena, why);
+	s->job->outcome = ASSEMBLY_OK;
+	answer(s);
+}
+
+static struct str refusal_text(const struct msg *m)
+{
+	if (m->kind == RT_DEADLINE)
+		return STR("the ledger did not confirm in time");
+	return str_from(rt_error_text(m->status));
+}
+
+static void in_recording(struct assembler *s, struct msg *m)
+{
+	if (m->op != s->ledger_op)
+		return;
+	if (m->kind != LEDGER_APPENDED) {
+		not_recorded(s, refusal_text(m));
+		return;
+	}
+	struct ledger_entry *entry = ((struct ledger_append *)m)->entry;
+	if (m->status == RT_OK)
+		recorded(s, entry);
+	else
+		not_recorded(s, entry->reason[0] ? str_from(entry->reason) : str_from(rt_error_text(m->status)));
+}
+
+/* ---- COUNTING ---- */
+
+static void count(struct assembler *s)
+{
+	switch (material_work_step(&s->work)) {
+	case MATERIAL_MORE:
+		rt_send(s->base.loop, s->base.self, rt_msg_new(s->base.loop, ASSEMBLER_MORE));
+		return;
+	case MATERIAL_NO_MEMORY:
+		fail(s, ASSEMBLY_BUSY, STR("the context is too large"));
+		return;
+	case MATERIAL_DONE:
+		break;
+	}
+	const struct material *m = s->job->material;
+	if (m->budget_exceeded && s->context->budget_fail)
+		fail_with(s, ASSEMBLY_OVER_BUDGET,
+			  "Context '%.*s' exceeds its token budget: required items need %lld tokens, max_tokens is %lld",
+			  STR_ARG(s->context->name), (long long)m->tokens, (long long)s->context->max_tokens);
+	else
+		record(s);
+}
+
+static void gathered(struct assembler *s)
+{
+	s->state = COUNTING;
+	material_work_begin(&s->work, s->job->material, node_tokens(s->nl->node, s->context->model), s->nl->tokens,
+			    s->context->max_tokens);
+	count(s);
+}
+
+/* ---- GATHERING ---- */
+
+static bool material_from_job(struct assembler *s, const struct computation_job *build)
+{
+	struct material *m = s->job->material;
+	bool ok = true;
+	for (uint32_t i = 0; ok && i < build->reads_count; i++) {
+		const struct computation_read *read = &build->reads[i];
+		if (read->retrieved)
+			ok = material_add_call(m, read->retrieved);
+		const struct feature_request *r = read->features;
+		for (uint32_t f = 0; ok && r && f < r->features_count; f++)
+			if (r->results[f].state == FEATURE_FOUND)
+				ok = material_add_feature(m, r->features[f], r->ids[0], &r->results[f]);
+	}
+	for (uint32_t i = 0; ok && i < build->outcome.items_count; i++) {
+		const struct script_item *item = &build->outcome.items[i];
+		ok = material_add_item(m, &(struct material_item){ .content = item->content, .priority = item->priority,
+								    .required = item->required, .source_id = item->source_id,
+								    .last_updated_us = item->last_updated_us });
+	}
+	return ok;
+}
+
+static void built(struct assembler *s, const struct computation_job *build)
+{
+	const struct script_outcome *o = &build->outcome;
+	if (o->error.p && o->error_kind == SCRIPT_ERROR_ARGUMENTS)
+		fail_with(s, ASSEMBLY_BAD_ARGUMENTS, "Invalid arguments for context '%.*s': %.*s", STR_ARG(s->context->name),
+			  STR_ARG(o->error));
+	else if (o->error.p)
+		fail(s, ASSEMBLY_FAILED, o->error);
+	else if (!material_from_job(s, build))
+		fail(s, ASSEMBLY_FAILED, STR("the context has too many items or reads"));
+	else
+		gathered(s);
+}
+
+static void plan_answered(struct assembler *s)
+{
+	if (--s->awaited)
+		return;
+	if (plan_fill(s->plan, s->nl->node->definitions, s->job->material))
+		gathered(s);
+	else
+		fail(s, ASSEMBLY_FAILED, STR("the context is too large"));
+}
+
+static struct plan_call *plan_call_of(struct assembler *s, uint64_t op)
+{
+	for (uint32_t i = 0; i < s->plan->calls_count; i++)
+		if (s->plan->calls[i].op == op)
+			return &s->plan->calls[i];
+	return NULL;
+}
+
+static struct plan_group *plan_group_of(struct assembler *s, uint64_t op)
+{
+	for (uint32_t i = 0; i < s->plan->groups_count; i++)
+		if (s->plan->groups[i].op == op)
+			return &s->plan->groups[i];
+	return NULL;
+}
+
+/* An ask of the plan has no answer: the request is late, cancelled, or a bound is reached. */
+static void gathering_failed(struct assembler *s, const struct msg *m, const char *what)
+{
+	if (m->kind == RT_DEADLINE)
+		fail_with(s, ASSEMBLY_LATE, "%s did not answer before the deadline", what);
+	else
+		fail_with(s, ASSEMBLY_BUSY, "%s: %s", what, rt_error_text(m->status));
+}
+
+static void in_gathering_plan(struct assembler *s, struct msg *m)
+{
+	struct plan_group *group = plan_group_of(s, m->op);
+	if (group) {
+		if (m->kind != RESOLVER_GOT) {
+			gathering_failed(s, m, "the feature store");
+			return;
+		}
+		group->answer = ((struct resolver_get *)m)->request;
+		((struct resolver_get *)m)->request = NULL;
+		plan_answered(s);
+		return;
+	}
+	struct plan_call *call = plan_call_of(s, m->op);
+	if (call == NULL)
+		return;
+	if (m->kind != RETRIEVER_GOT) {
+		gathering_failed(s, m, "a retriever");
+		return;
+	}
+	struct retriever_got *got = (struct retriever_got *)m;
+	if (got->retrieved == NULL) {
+		fail(s, ASSEMBLY_FAILED, str_from(got->error));
+		return;
+	}
+	call->answer = retrieved_ref(got->retrieved);
+	plan_answered(s);
+}
+
+static void in_gathering(struct assembler *s, struct msg *m)
+{
+	if (s->plan) {
+		in_gathering_plan(s, m);
+		return;
+	}
+	if (m->op != s->build_op)
+		return;
+	if (m->kind == COMPUTATION_DONE)
+		built(s, ((struct computation_run *)m)->job);
+	else
+		gathering_failed(s, m, "the context's function");
+}
+
+static void gather_by_plan(struct assembler *s)
+{
+	const struct definitions *d = s->nl->node->definitions;
+	struct loop *loop = s->base.loop;
+	s->plan = plan_new(d, s->context, yyjson_doc_get_root(s->args), &s->job->arena);
+	if (s->plan == NULL) {
+		fail(s, ASSEMBLY_FAILED, STR("the context reads too many entities or retrievers"));
+		return;
+	}
+	s->awaited = s->plan->groups_count + s->plan->calls_count + 1;
+	for (uint32_t i = 0; i < s->plan->groups_count; i++) {
+		struct plan_group *g = &s->plan->groups[i];
+		struct feature_request *r = feature_request_new(g->entity, &g->entity_id, 1, g->features, g->features_count);
+		CHECK(r != NULL);
+		g->op = rt_ask(&s->base, node_resolver(s->nl, g->entity), &resolver_get_new(loop, RESOLVER_GET, r)->head,
+			       s->request->deadline_ns, s->request->cancel);
+	}
+	for (uint32_t i = 0; i < s->plan->calls_count; i++) {
+		struct plan_call *c = &s->plan->calls[i];
+		c->op = rt_ask(&s->base, node_retriever(s->nl, s->context->items[c->item].retriever),
+			       &retriever_get_new(loop, c->args_json)->head, s->request->deadline_ns, s->request->cancel);
+	}
+	plan_answered(s); /* the one that stands for "all asks are out": a context may need none */
+}
+
+static void gather(struct assembler *s)
+{
+	s->state = GATHERING;
+	s->job->material = material_new(s->job->context, loop_wall_us(s->base.loop));
+	if (s->job->material == NULL) {
+		fail(s, ASSEMBLY_BUSY, STR("out of memory"));
+		return;
+	}
+	if (!s->context->has_build) {
+		gather_by_plan(s);
+		return;
+	}
+	struct computation_job *build = computation_job_new(SCRIPT_BUILD, s->job->context, s->job->args_json);
+	if (build == NULL)
+		fail(s, ASSEMBLY_BUSY, STR("out of memory"));
+	else
+		s->build_op = computation_start(&s->base, s->nl, build, s->request->deadline_ns, s->request->cancel);
+}
+
+/* ---- LOOKING_UP ---- */
+
+static bool is_too_stale(const struct assembler *s, const struct material *m)
+{
+	int64_t age_us = loop_wall_us(s->base.loop) - m->made_at_us;
+	return s->context->max_staleness_ms && age_us / 1000 > s->context->max_staleness_ms;
+}
+
+static void in_looking_up(struct assembler *s, struct msg *m)
+{
+	if (m->op != s->cache_op)
+		return;
+	struct material *found = m->kind == CONTEXT_CACHE_GOT ? ((struct context_cache_item *)m)->material : NULL;
+	if (found == NULL || is_too_stale(s, found)) {
+		gather(s); /* a cache that does not answer costs speed, not the answer */
+		return;
+	}
+	s->from_cache = true;
+	s->job->material = material_ref(found);
+	record(s);
+}
+
+/* ---- IDLE ---- */
+
+static void begin(struct assembler *s, struct msg *m)
+{
+	rt_msg_take(m);
+	s->request = m;
+	s->job = ((struct assembler_run *)m)->job;
+	s->context = &s->nl->node->definitions->contexts[s->job->context];
+	s->started_ns = loop_mono_ns(s->base.loop);
+	struct json_error error;
+	s->args = json_parse(s->job->args_json, NULL, &error);
+	yyjson_val *args = yyjson_doc_get_root(s->args);
+	struct buf why = { 0 };
+	if (!yyjson_is_obj(args) || !arguments_check(s->context, args, &why)) {
+		fail_with(s, ASSEMBLY_BAD_ARGUMENTS, "Invalid arguments for context '%.*s': %.*s", STR_ARG(s->context->name),
+			  STR_ARG(buf_str(&why)));
+		buf_finish(&why);
+		return;
+	}
+	s->interaction_ref_json = recorder_interaction_ref(args, &s->job->arena);
+	if (s->context->cache_ttl_ms)
+		s->cache_key = context_cache_key(s->context, args);
+	if (s->cache_key == NULL) {
+		gather(s);
+		return;
+	}
+	s->state = LOOKING_UP;
+	s->cache_op = rt_ask(&s->base, rt_named(s->base.loop, NAME_CONTEXT_CACHE),
+			     context_cache_get_new(s->base.loop, s->cache_key), m->deadline_ns, m->cancel);
+}
+
+/* ---- the actor ---- */
+
+static void assembler_on_message(struct actor *a, struct msg *m)
+{
+	struct assembler *s = (struct assembler *)a;
+	if (m->kind == RT_STOP || m->kind == RT_CANCELLED) {
+		rt_stop(a); /* the client is gone, or the loop ends: nobody waits for an answer */
+		return;
+	}
+	if (m->kind == ASSEMBLER_RUN) {
+		CHECK(s->state == IDLE);
+		begin(s, m);
+		return;
+	}
+	if (s->request == NULL)
+		return;
+	switch (s->state) {
+	case IDLE:
+		return;
+	case LOOKING_UP:
+		in_looking_up(s, m);
+		return;
+	case GATHERING:
+		in_gathering(s, m);
+		return;
+	case COUNTING:
+		if (loop_mono_ns(a->loop) >= s->request->deadline_ns)
+			fail(s, ASSEMBLY_LATE, STR("not assembled before the deadline"));
+		else
+			count(s);
+		return;
+	case RECORDING:
+		in_recording(s, m);
+		return;
+	}
+}
+
+static int assembler_init(struct actor *a, void *arg)
+{
+	((struct assembler *)a)->nl = arg;
+	return 0;
+}
+
+static void assembler_finish(struct actor *a)
+{
+	struct assembler *s = (struct assembler *)a;
+	plan_finish(s->plan);
+	material_work_finish(&s->work);
+	yyjson_doc_free(s->args);
+	free(s->cache_key);
+	if (s->request)
+		rt_msg_free(a->loop, s->request);
+}
+
+static const struct actor_class assembler_class = {
+	.name = "assembler",
+	.size = sizeof(struct assembler),
+	.mailbox_len_max = 8,
+	.init = assembler_init,
+	.on_message = assembler_on_message,
+	.finish = assembler_finish,
+};
+
+/* ---- starting one ---- */
+
+struct assembly_job *assembly_job_new(uint32_t context, struct str args_json)
+{
+	struct assembly_job *job = calloc(1, sizeof *job);
+	if (job == NULL)
+		return NULL;
+	job->context = context;
+	job->args_json = arena_dup(&job->arena, args_json);
+	if (job->args_json.p)
+		return job;
+	assembly_job_free(job);
+	return NULL;
+}
+
+void assembly_job_free(struct assembly_job *job)
+{
+	if (job == NULL)
+		return;
+	material_unref(job->material);
+	arena_finish(&job->arena);
+	free(job);
+}
+
+struct str assembly_content(const struct assembly_job *job)
+{
+	return job->material->content;
+}
+
+static void run_dispose(struct msg *m)
+{
+	assembly_job_free(((struct assembler_run *)m)->job);
+}
+
+uint64_t assembler_start(struct actor *asker, struct node_loop *nl, struct assembly_job *job, uint64_t deadline_ns,
+			 struct actor_ref cancel)
+{
+	struct assembler_run *m = rt_msg_new(asker->loop, ASSEMBLER_RUN);
+	m->head.dispose = run_dispose;
+	m->job = job;
+	struct actor_ref s = rt_spawn(asker->loop, &assembler_class, nl);
+	return rt_ask(asker, s, &m->head, deadline_ns, cancel);
+}
+MSG_SIZE_CHECK(assembler_run);

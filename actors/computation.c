@@ -1,0 +1,373 @@
+/* computation.c -- runs one Lua function to its end.
+ *
+ *     IDLE --RUN--> RUNNING --slice used up--> RUNNING (MORE, a later turn)
+ *                     |  ^
+ *       waits for asks|  | the last awaited answer came
+ *                     v  |
+ *                   WAITING            done, failed, deadline, stop: reply once and end
+ *
+ * Bounds: COMPUTATION_READS_MAX asks, the script's own limits, the deadline of the ask that started it. */
+#include "actors/computation.h"
+#include "runtime/check.h"
+#include "runtime/clock.h"
+#include "runtime/log.h"
+#include "store/offline.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+enum state { IDLE, RUNNING, WAITING };
+
+struct pending {
+	uint64_t op;      /* of our ask; 0 = ended */
+	uint32_t ask_id;  /* of the script */
+	enum script_ask_kind kind;
+};
+
+struct computation {
+	struct actor base;
+	struct node_loop *nl;
+	enum state state;
+	struct msg *request; /* the COMPUTATION_RUN, taken */
+	struct computation_job *job;
+	struct script_call *call;
+	struct pending pending[COMPUTATION_READS_MAX]; /* at [ask id - 1] */
+};
+
+/* ---- the script's hooks ---- */
+
+static uint64_t ask_features(struct computation *c, uint32_t entity, struct str entity_id, const uint32_t *features,
+			     uint32_t count)
+{
+	struct feature_request *r = feature_request_new(entity, &entity_id, 1, features, count);
+	if (r == NULL)
+		return 0;
+	struct resolver_get *m = resolver_get_new(c->base.loop, RESOLVER_GET, r);
+	return rt_ask(&c->base, node_resolver(c->nl, entity), &m->head, c->request->deadline_ns, c->request->cancel);
+}
+
+static uint64_t ask_sql(struct computation *c, struct str sql, struct str params)
+{
+	struct offline_query *m = offline_query_new(c->base.loop, sql, params);
+	return rt_ask(&c->base, c->nl->node->offline_reader, &m->head, c->request->deadline_ns, c->request->cancel);
+}
+
+static bool on_script_ask(void *host, struct script_call *call, const struct script_ask *ask)
+{
+	(void)call;
+	struct computation *c = host;
+	if (ask->id == 0 || ask->id > COMPUTATION_READS_MAX)
+		return false;
+	uint64_t op = 0;
+	const struct definitions *d = c->nl->node->definitions;
+	switch (ask->kind) {
+	case SCRIPT_ASK_FEATURE:
+		op = ask_features(c, d->features[ask->feature].entity, ask->entity_id, &ask->feature, 1);
+		break;
+	case SCRIPT_ASK_FEATURES:
+		op = ask_features(c, ask->entity, ask->entity_id, ask->features, ask->features_count);
+		break;
+	case SCRIPT_ASK_RETRIEVE: {
+		struct retriever_get *m = retriever_get_new(c->base.loop, ask->args_json);
+		op = rt_ask(&c->base, node_retriever(c->nl, ask->retriever), &m->head, c->request->deadline_ns,
+			    c->request->cancel);
+		break;
+	}
+	case SCRIPT_ASK_SQL:
+		op = ask_sql(c, ask->sql, ask->args_json);
+		break;
+	}
+	if (op == 0)
+		return false;
+	c->pending[ask->id - 1] = (struct pending){ op, ask->id, ask->kind };
+	if (ask->id > c->job->reads_count)
+		c->job->reads_count = ask->id;
+	return true;
+}
+
+static void on_script_cancel(void *host, struct script_call *call, uint32_t ask_id)
+{
+	(void)call;
+	struct computation *c = host;
+	struct pending *p = &c->pending[ask_id - 1];
+	if (p->op)
+		rt_ask_cancel(&c->base, p->op);
+	p->op = 0;
+}
+
+static void on_script_log(void *host, int level, struct str message, struct str fields_json)
+{
+	(void)host;
+	char text[1024];
+	snprintf(text, sizeof text, "%.*s", STR_ARG(message));
+	if (fields_json.n)
+		log_line((enum log_level)level, "definitions", text, LOG_RAW("fields", fields_json));
+	else
+		log_line((enum log_level)level, "definitions", text);
+}
+
+static int64_t on_script_now(void *host)
+{
+	return loop_wall_us(((struct computation *)host)->base.loop);
+}
+
+static const struct script_host host = {
+	.ask = on_script_ask, .cancel = on_script_cancel, .log = on_script_log, .now_us = on_script_now
+};
+
+/* ---- answers for the script ---- */
+
+static void answer_features(struct computation *c, struct pending *p, struct feature_request *r)
+{
+	const struct definitions *d = c->nl->node->definitions;
+	if (p->kind == SCRIPT_ASK_FEATURE) {
+		const struct feature_result *f = &r->results[0];
+		if (f->state == FEATURE_FOUND)
+			script_answer(c->call, p->ask_id, true, str_of(f->value->json, f->value->len));
+		else if (f->state == FEATURE_FAILED)
+			script_answer(c->call, p->ask_id, false, f->reason);
+		else
+			script_answer(c->call, p->ask_id, true, (struct str){ 0 });
+		return;
+	}
+	struct buf object = { 0 };
+	buf_append_char(&object, '{');
+	for (uint32_t i = 0; i < r->features_count; i++) {
+		if (r->results[i].state != FEATURE_FOUND)
+			continue;
+		if (object.n > 1)
+			buf_append_char(&object, ',');
+		json_write_string(&object, d->features[r->features[i]].name);
+		buf_append_char(&object, ':');
+		buf_append(&object, r->results[i].value->json, r->results[i].value->len);
+	}
+	buf_append_char(&object, '}');
+	script_answer(c->call, p->ask_id, !object.failed, object.failed ? STR("the values are too large") : buf_str(&object));
+	buf_finish(&object);
+}
+
+static struct str failure_text(const struct msg *m)
+{
+	switch (m->kind) {
+	case RT_DEADLINE:
+		return STR("no answer before the deadline");
+	case RT_CANCELLED:
+		return STR("the request was cancelled");
+	default:
+		return str_from(rt_error_text(m->status));
+	}
+}
+
+static void take_answer(struct computation *c, struct pending *p, struct msg *m)
+{
+	struct computation_read *read = &c->job->reads[p->ask_id - 1];
+	p->op = 0;
+	switch (m->kind) {
+	case RESOLVER_GOT: {
+		struct resolver_get *got = (struct resolver_get *)m;
+		read->features = got->request;
+		got->request = NULL;
+		answer_features(c, p, read->features);
+		return;
+	}
+	case RETRIEVER_GOT: {
+		struct retriever_got *got = (struct retriever_got *)m;
+		if (got->retrieved == NULL) {
+			script_answer(c->call, p->ask_id, false, str_from(got->error));
+			return;
+		}
+		read->retrieved = retrieved_ref(got->retrieved);
+		script_answer(c->call, p->ask_id, true, got->retrieved->chunks_json);
+		return;
+	}
+	case OFFLINE_RESULT:
+		script_answer(c->call, p->ask_id, m->status == RT_OK, buf_str(&((struct offline_result *)m)->json));
+		return;
+	default:
+		script_answer(c->call, p->ask_id, false, failure_text(m));
+	}
+}
+
+/* ---- the end ---- */
+
+static void outcome_keep(struct computation_job *job, const struct script_outcome *o)
+{
+	struct arena *a = &job->arena;
+	job->outcome = *o;
+	if (o->error.p)
+		job->outcome.error = arena_dup(a, o->error);
+	if (o->value_json.p)
+		job->outcome.value_json = arena_dup(a, o->value_json);
+	if (o->items_count == 0)
+		return;
+	struct script_item *items = arena_alloc(a, o->items_count * sizeof *items);
+	bool ok = items != NULL;
+	for (uint32_t i = 0; ok && i < o->items_count; i++) {
+		items[i] = o->items[i];
+		items[i].content = arena_dup(a, o->items[i].content);
+		if (o->items[i].source_id.p)
+			items[i].source_id = arena_dup(a, o->items[i].source_id);
+		ok = items[i].content.p != NULL;
+	}
+	job->outcome.items = items;
+	if (!ok)
+		job->outcome = (struct script_outcome){ .error = STR("the result is too large"),
+							 .error_kind = SCRIPT_ERROR_LIMIT };
+}
+
+static void finish_with(struct computation *c, const struct script_outcome *outcome)
+{
+	outcome_keep(c->job, outcome);
+	script_end(c->call);
+	c->call = NULL;
+	struct computation_run *reply = rt_msg_new(c->base.loop, COMPUTATION_DONE);
+	reply->head.dispose = c->request->dispose;
+	reply->job = c->job;
+	((struct computation_run *)c->request)->job = NULL;
+	struct msg *request = c->request;
+	c->request = NULL;
+	c->job = NULL;
+	rt_reply(&c->base, request, &reply->head);
+	rt_stop(&c->base);
+}
+
+static void step(struct computation *c)
+{
+	struct script_outcome outcome = { 0 };
+	switch (script_run(c->call, &outcome)) {
+	case SCRIPT_DONE:
+	case SCRIPT_FAILED:
+		finish_with(c, &outcome);
+		return;
+	case SCRIPT_WAITING:
+		c->state = WAITING;
+		return;
+	case SCRIPT_MORE:
+		c->state = RUNNING;
+		/* Later work that waits for the loop goes first: the message goes to the end of the queue. */
+		rt_send(c->base.loop, c->base.self, rt_msg_new(c->base.loop, COMPUTATION_MORE));
+		return;
+	}
+	UNREACHABLE();
+}
+
+static void begin(struct computation *c, struct msg *m)
+{
+	rt_msg_take(m);
+	c->request = m;
+	c->job = ((struct computation_run *)m)->job;
+	c->call = script_begin(c->nl->script, c->job->function, c->job->index, c->job->args, c->job->event_json,
+			       c->job->previous_json, &host, c);
+	if (c->call == NULL) {
+		finish_with(c, &(struct script_outcome){ .error = STR("the script state has no memory left"),
+							  .error_kind = SCRIPT_ERROR_LIMIT });
+		return;
+	}
+	step(c);
+}
+
+static struct pending *pending_of(struct computation *c, uint64_t op)
+{
+	for (uint32_t i = 0; op && c->job && i < c->job->reads_count; i++)
+		if (c->pending[i].op == op)
+			return &c->pending[i];
+	return NULL;
+}
+
+static void computation_on_message(struct actor *a, struct msg *m)
+{
+	struct computation *c = (struct computation *)a;
+	switch (m->kind) {
+	case COMPUTATION_RUN:
+		CHECK(c->state == IDLE);
+		begin(c, m);
+		return;
+	case COMPUTATION_MORE:
+		if (c->state == RUNNING && loop_mono_ns(a->loop) < c->request->deadline_ns)
+			step(c);
+		else if (c->call)
+			finish_with(c, &(struct script_outcome){ .error = STR("stopped at its deadline"),
+								  .error_kind = SCRIPT_ERROR_LIMIT });
+		return;
+	case RT_STOP:
+		rt_stop(a);
+		return;
+	default:
+		break;
+	}
+	struct pending *p = pending_of(c, m->op);
+	if (p == NULL)
+		return;
+	take_answer(c, p, m);
+	if (c->state == WAITING && script_ready(c->call))
+		step(c);
+}
+
+static int computation_init(struct actor *a, void *arg)
+{
+	((struct computation *)a)->nl = arg;
+	return 0;
+}
+
+/* A request that is still here was not answered: the runtime tells the asker RT_DOWN when the actor is gone. */
+static void computation_finish(struct actor *a)
+{
+	struct computation *c = (struct computation *)a;
+	script_end(c->call);
+	if (c->request)
+		rt_msg_free(a->loop, c->request);
+}
+
+static const struct actor_class computation_class = {
+	.name = "computation",
+	.size = sizeof(struct computation),
+	.mailbox_len_max = 8,
+	.init = computation_init,
+	.on_message = computation_on_message,
+	.finish = computation_finish,
+};
+
+/* ---- starting one ---- */
+
+struct computation_job *computation_job_new(enum script_function function, uint32_t index, struct str args)
+{
+	struct computation_job *job = calloc(1, sizeof *job);
+	if (job == NULL)
+		return NULL;
+	job->function = function;
+	job->index = index;
+	job->args = arena_dup(&job->arena, args);
+	if (job->args.p == NULL) {
+		computation_job_free(job);
+		return NULL;
+	}
+	return job;
+}
+
+void computation_job_free(struct computation_job *job)
+{
+	if (job == NULL)
+		return;
+	for (uint32_t i = 0; i < job->reads_count; i++) {
+		feature_request_free(job->reads[i].features);
+		retrieved_unref(job->reads[i].retrieved);
+	}
+	arena_finish(&job->arena);
+	free(job);
+}
+
+static void run_dispose(struct msg *m)
+{
+	computation_job_free(((struct computation_run *)m)->job);
+}
+
+uint64_t computation_start(struct actor *asker, struct node_loop *nl, struct computation_job *job, uint64_t deadline_ns,
+			   struct actor_ref cancel)
+{
+	struct computation_run *m = rt_msg_new(asker->loop, COMPUTATION_RUN);
+	m->head.dispose = run_dispose;
+	m->job = job;
+	/* A full actor table gives ACTOR_NONE, and the ask then ends in RT_DOWN like any other refusal. */
+	struct actor_ref c = rt_spawn(asker->loop, &computation_class, nl);
+	return rt_ask(asker, c, &m->head, deadline_ns, cancel);
+}
+MSG_SIZE_CHECK(computation_run);

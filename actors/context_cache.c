@@ -1,0 +1,236 @@
+/* context_cache.c -- assembled contexts of one loop, by name and arguments.
+ *
+ * One state: it answers GET, keeps what PUT brings until it expires, and drops what FORGET names. Bounds: ENTRIES_MAX and
+ * BYTES_MAX; the oldest entries make room. */
+#include "actors/context_cache.h"
+#include "runtime/hash.h"
+#include <stdlib.h>
+
+enum { ENTRIES_MAX = 10000, BUCKETS = 4096, BYTES_MAX = 64 << 20 };
+
+struct cached {
+	struct cached *next_in_bucket;
+	struct cached *older, *newer;
+	uint64_t hash;
+	int64_t expires_us;
+	struct material *material; /* shares */
+	size_t bytes;
+	char *key; /* owned */
+};
+
+struct context_cache {
+	struct actor base;
+	const struct node *node;
+	struct cached *buckets[BUCKETS];
+	struct cached *oldest, *newest;
+	uint32_t entries;
+	size_t bytes;
+};
+
+static struct cached *find(struct context_cache *s, const char *key, uint64_t hash)
+{
+	struct cached *c = s->buckets[hash % BUCKETS];
+	while (c && !(c->hash == hash && strcmp(c->key, key) == 0))
+		c = c->next_in_bucket;
+	return c;
+}
+
+static void forget(struct context_cache *s, struct cached *c)
+{
+	struct cached **at = &s->buckets[c->hash % BUCKETS];
+	while (*at != c)
+		at = &(*at)->next_in_bucket;
+	*at = c->next_in_bucket;
+	*(c->older ? &c->older->newer : &s->oldest) = c->newer;
+	*(c->newer ? &c->newer->older : &s->newest) = c->older;
+	s->entries--;
+	s->bytes -= c->bytes;
+	material_unref(c->material);
+	free(c->key);
+	free(c);
+}
+
+static void on_get(struct context_cache *s, struct msg *m)
+{
+	const char *key = ((struct context_cache_get *)m)->key;
+	struct cached *c = find(s, key, hash64(str_from(key)));
+	if (c && loop_wall_us(s->base.loop) >= c->expires_us) {
+		forget(s, c);
+		c = NULL;
+	}
+	struct msg *reply = context_cache_put_new(s->base.loop, key, c ? c->material : NULL, c ? c->expires_us : 0);
+	reply->kind = CONTEXT_CACHE_GOT;
+	rt_reply(&s->base, m, reply);
+}
+
+static void on_put(struct context_cache *s, struct context_cache_item *m)
+{
+	uint64_t hash = hash64(str_from(m->key));
+	struct cached *old = find(s, m->key, hash);
+	if (old)
+		forget(s, old);
+	size_t bytes = sizeof *old + strlen(m->key) + sizeof *m->material + m->material->arena.used;
+	if (bytes > BYTES_MAX)
+		return;
+	while (s->oldest && (s->entries >= ENTRIES_MAX || s->bytes + bytes > BYTES_MAX))
+		forget(s, s->oldest);
+	struct cached *c = calloc(1, sizeof *c);
+	if (c == NULL)
+		return;
+	*c = (struct cached){ .next_in_bucket = s->buckets[hash % BUCKETS], .older = s->newest, .hash = hash,
+			      .expires_us = m->expires_us, .material = m->material, .bytes = bytes, .key = m->key };
+	m->material = NULL;
+	m->key = NULL;
+	s->buckets[hash % BUCKETS] = c;
+	*(s->newest ? &s->newest->newer : &s->oldest) = c;
+	s->newest = c;
+	s->entries++;
+	s->bytes += bytes;
+}
+
+static bool used(const struct context_cache *s, const struct material *m, uint32_t entity, struct str entity_id)
+{
+	for (uint32_t i = 0; i < m->features_count; i++)
+		if (s->node->definitions->features[m->features[i].feature].entity == entity &&
+		    str_eq(m->features[i].entity_id, entity_id))
+			return true;
+	return false;
+}
+
+static void on_forget(struct context_cache *s, const struct context_cache_forget *m)
+{
+	for (struct cached *c = s->oldest, *newer; c; c = newer) {
+		newer = c->newer;
+		if (used(s, c->material, m->entity, str_from(m->entity_id)))
+			forget(s, c);
+	}
+}
+
+static void context_cache_on_message(struct actor *a, struct msg *m)
+{
+	struct context_cache *s = (struct context_cache *)a;
+	switch (m->kind) {
+	case CONTEXT_CACHE_GET:
+		on_get(s, m);
+		return;
+	case CONTEXT_CACHE_PUT:
+		on_put(s, (struct context_cache_item *)m);
+		return;
+	case CONTEXT_CACHE_FORGET:
+		on_forget(s, (struct context_cache_forget *)m);
+		return;
+	case RT_STOP:
+		rt_stop(a);
+		return;
+	default:
+		return;
+	}
+}
+
+static int context_cache_init(struct actor *a, void *arg)
+{
+	((struct context_cache *)a)->node = ((struct node_loop *)arg)->node;
+	return 0;
+}
+
+static void context_cache_finish(struct actor *a)
+{
+	struct context_cache *s = (struct context_cache *)a;
+	while (s->oldest)
+		forget(s, s->oldest);
+}
+
+const struct actor_class context_cache_class = {
+	.name = "context_cache",
+	.size = sizeof(struct context_cache),
+	.mailbox_len_max = 65536,
+	.init = context_cache_init,
+	.on_message = context_cache_on_message,
+	.finish = context_cache_finish,
+};
+
+/* ---- messages ---- */
+
+static void get_dispose(struct msg *m)
+{
+	free(((struct context_cache_get *)m)->key);
+}
+
+static void item_dispose(struct msg *m)
+{
+	struct context_cache_item *item = (struct context_cache_item *)m;
+	free(item->key);
+	material_unref(item->material);
+}
+
+static void forget_dispose(struct msg *m)
+{
+	free(((struct context_cache_forget *)m)->entity_id);
+}
+
+struct msg *context_cache_get_new(struct loop *loop, const char *key)
+{
+	struct context_cache_get *m = rt_msg_new(loop, CONTEXT_CACHE_GET);
+	m->head.dispose = get_dispose;
+	m->key = strdup(key);
+	return &m->head;
+}
+
+struct msg *context_cache_put_new(struct loop *loop, const char *key, struct material *material, int64_t expires_us)
+{
+	struct context_cache_item *m = rt_msg_new(loop, CONTEXT_CACHE_PUT);
+	m->head.dispose = item_dispose;
+	m->key = strdup(key);
+	m->material = material ? material_ref(material) : NULL;
+	m->expires_us = expires_us;
+	return &m->head;
+}
+
+struct msg *context_cache_forget_new(struct loop *loop, uint32_t entity, struct str entity_id)
+{
+	struct context_cache_forget *m = rt_msg_new(loop, CONTEXT_CACHE_FORGET);
+	m->head.dispose = forget_dispose;
+	m->entity = entity;
+	m->entity_id = strndup(entity_id.p, entity_id.n);
+	return &m->head;
+}
+MSG_SIZE_CHECK(context_cache_get);
+MSG_SIZE_CHECK(context_cache_item);
+MSG_SIZE_CHECK(context_cache_forget);
+
+/* ---- the key ---- */
+
+static bool names_a_call(struct str name)
+{
+	static const struct str names[] = { { "call_id", 7 },     { "session_id", 10 },      { "turn_id", 7 },
+					    { "turn_index", 10 }, { "interaction_ref", 15 } };
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+		if (str_eq(name, names[i]))
+			return true;
+	return false;
+}
+
+char *context_cache_key(const struct def_context *context, yyjson_val *args)
+{
+	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
+	yyjson_mut_val *kept = yyjson_mut_obj(doc);
+	size_t i, max;
+	yyjson_val *name, *value;
+	yyjson_obj_foreach(args, i, max, name, value) {
+		if (!names_a_call(json_str(name)))
+			yyjson_mut_obj_add(kept, yyjson_val_mut_copy(doc, name), yyjson_val_mut_copy(doc, value));
+	}
+	yyjson_mut_doc_set_root(doc, kept);
+	yyjson_doc *plain = yyjson_mut_doc_imut_copy(doc, NULL);
+	struct buf key = { 0 };
+	buf_append_str(&key, context->name);
+	buf_append_char(&key, ' ');
+	json_canonical_value(&key, yyjson_doc_get_root(plain));
+	buf_append_char(&key, '\0');
+	yyjson_doc_free(plain);
+	yyjson_mut_doc_free(doc);
+	size_t n;
+	char *text = key.failed ? NULL : buf_take(&key, &n);
+	buf_finish(&key);
+	return text;
+}

@@ -1,0 +1,35 @@
+/* The cache of assembled contexts: one actor per I/O loop, for contexts with cache_ttl only. It keeps material, never
+ * records: a cached answer makes a record of its own. Entries are bounded in number and bytes; the oldest make room. */
+#pragma once
+#include "actors/material.h"
+
+enum context_cache_msg {
+	CONTEXT_CACHE_GET = MSG_KIND(CLASS_ASSEMBLER, 16),    /* ask: struct context_cache_get */
+	CONTEXT_CACHE_GOT = MSG_KIND(CLASS_ASSEMBLER, 17),    /* reply: struct context_cache_item; material NULL = miss */
+	CONTEXT_CACHE_PUT = MSG_KIND(CLASS_ASSEMBLER, 18),    /* tell: struct context_cache_item */
+	CONTEXT_CACHE_FORGET = MSG_KIND(CLASS_ASSEMBLER, 19), /* tell: struct context_cache_forget; from any loop */
+};
+struct context_cache_get {
+	struct msg head; /* dispose frees key */
+	char *key;       /* moves; see context_cache_key */
+};
+struct context_cache_item {
+	struct msg head; /* dispose lets go of both */
+	char *key;
+	struct material *material; /* shares; this loop only */
+	int64_t expires_us;
+};
+/* Everything that used a value of this entity. */
+struct context_cache_forget {
+	struct msg head; /* dispose frees entity_id */
+	uint32_t entity;
+	char *entity_id;
+};
+
+/* The context's name and the arguments without what names a call (call, session and turn ids), as canonical JSON; heap. */
+char *context_cache_key(const struct def_context *context, yyjson_val *args);
+
+extern const struct actor_class context_cache_class; /* init argument: struct node_loop */
+struct msg *context_cache_get_new(struct loop *loop, const char *key);                                   /* copies */
+struct msg *context_cache_put_new(struct loop *loop, const char *key, struct material *m, int64_t expires_us); /* copies, refs */
+struct msg *context_cache_forget_new(struct loop *loop, uint32_t entity, struct str entity_id);          /* copies */

@@ -1,0 +1,53 @@
+#include "actors/feature_request.h"
+#include <stdlib.h>
+
+struct feature_request *feature_request_new(uint32_t entity, const struct str *ids, uint32_t ids_count,
+					    const uint32_t *features, uint32_t features_count)
+{
+	struct feature_request *r = calloc(1, sizeof *r);
+	if (r == NULL)
+		return NULL;
+	r->entity = entity;
+	r->ids_count = ids_count;
+	r->features_count = features_count;
+	r->ids = arena_alloc(&r->arena, ids_count * sizeof *r->ids);
+	r->features = arena_alloc(&r->arena, features_count * sizeof *r->features);
+	r->results = arena_zalloc(&r->arena, (size_t)ids_count * features_count * sizeof *r->results);
+	bool ok = r->ids && r->features && r->results;
+	for (uint32_t i = 0; ok && i < ids_count; i++) {
+		r->ids[i] = arena_dup(&r->arena, ids[i]);
+		ok = r->ids[i].p != NULL;
+	}
+	if (!ok) {
+		r->ids_count = 0;
+		feature_request_free(r);
+		return NULL;
+	}
+	if (features_count)
+		memcpy(r->features, features, features_count * sizeof *features);
+	return r;
+}
+
+void feature_request_free(struct feature_request *r)
+{
+	if (r == NULL)
+		return;
+	for (size_t i = 0; i < (size_t)r->ids_count * r->features_count; i++)
+		value_unref(r->results[i].value);
+	arena_finish(&r->arena);
+	free(r);
+}
+
+static void resolver_get_dispose(struct msg *m)
+{
+	feature_request_free(((struct resolver_get *)m)->request);
+}
+
+struct resolver_get *resolver_get_new(struct loop *loop, uint16_t kind, struct feature_request *request)
+{
+	struct resolver_get *m = rt_msg_new(loop, kind);
+	m->head.dispose = resolver_get_dispose;
+	m->request = request;
+	return m;
+}
+MSG_SIZE_CHECK(resolver_get);

@@ -1,0 +1,53 @@
+/* A question for feature values and, when it comes back, the answer. One entity kind, any ids, any of its features.
+ * Lives in its own arena; moves with the message and back. */
+#pragma once
+#include "actors/definitions.h"
+#include "runtime/loop.h"
+#include "store/record.h"
+#include "store/value.h"
+
+enum feature_state {
+	FEATURE_PENDING,
+	FEATURE_FOUND,
+	FEATURE_MISSING, /* nothing can answer: no value, no default */
+	FEATURE_FAILED,  /* computing failed and there is no default: reason says why */
+};
+
+struct feature_result {
+	enum feature_state state;
+	enum record_source source;
+	struct value *value; /* shares; NULL unless FOUND */
+	int64_t as_of_us;
+	struct str reason;   /* in the request's arena */
+};
+
+struct feature_request {
+	struct arena arena;
+	uint32_t entity;
+	uint32_t ids_count, features_count;
+	struct str *ids;
+	uint32_t *features;
+	struct feature_result *results; /* [id * features_count + feature] */
+	uint32_t pending;               /* the resolver's */
+};
+
+enum resolver_msg {
+	RESOLVER_GET = MSG_KIND(CLASS_RESOLVER, 1),     /* ask: struct resolver_get */
+	RESOLVER_GOT = MSG_KIND(CLASS_RESOLVER, 2),     /* reply: struct resolver_get */
+	RESOLVER_REFRESH = MSG_KIND(CLASS_RESOLVER, 3), /* tell: struct resolver_get; renew in the background */
+};
+struct resolver_get {
+	struct msg head; /* dispose frees request */
+	struct feature_request *request;
+};
+
+/* ids and features are copied. NULL: too large for the arena's bound. */
+struct feature_request *feature_request_new(uint32_t entity, const struct str *ids, uint32_t ids_count,
+					    const uint32_t *features, uint32_t features_count);
+void feature_request_free(struct feature_request *r);
+struct resolver_get *resolver_get_new(struct loop *loop, uint16_t kind, struct feature_request *request); /* moves request */
+
+static inline struct feature_result *feature_request_result(const struct feature_request *r, uint32_t id, uint32_t feature)
+{
+	return &r->results[(size_t)id * r->features_count + feature];
+}

@@ -1,0 +1,472 @@
+/* ingestor.c -- events of the entities that this loop owns.
+ *
+ *     EVENT --append--> durable: accepted (the client has its 202) --> queued behind the entity's earlier events
+ *     head of an entity's queue: APPLYING: each triggered feature is computed with the previous value
+ *                                COMMITTING: values and "applied" go to the ledger in one frame; durable --> published
+ *                                then the next event of that entity
+ *
+ * A feature function that fails changes nothing: the event still counts as applied, the failure is logged and counted.
+ * When the "applied" frame cannot be made durable the event stays pending and is tried again; nothing is published.
+ * Bounds: the mailbox, EVENTS_MAX events waiting or under way; more are refused before they are durable. */
+#include "actors/ingestor.h"
+#include "actors/computation.h"
+#include "actors/context_cache.h"
+#include "runtime/check.h"
+#include "runtime/hash.h"
+#include "runtime/log.h"
+#include "store/timefmt.h"
+#include <stdlib.h>
+
+enum { EVENTS_MAX = 65536, BUCKETS = 4096, APPEND_TIMEOUT_MS = 30000, COMPUTE_TIMEOUT_MS = 10000, RETRY_MS = 1000 };
+
+enum event_state { EV_APPENDING, EV_QUEUED, EV_APPLYING, EV_COMMITTING, EV_WAITING_TO_RETRY };
+
+struct event {
+	struct event *next;        /* in its entity's queue */
+	struct event *next_by_op;
+	uint64_t op;
+	enum event_state state;
+	struct ledger_entry *entry;/* owned; NULL while the ledger has it */
+	struct msg *request;       /* of the asker; NULL once accepted, or for a redo */
+	struct arena arena;
+	struct entry_event data;   /* texts in the arena */
+	uint64_t lsn;
+	uint32_t feature;          /* the one being computed */
+	struct value **values;     /* by triggered feature, in definition order; NULL = none; in the arena */
+	uint32_t *features;        /* triggered; in the arena */
+	uint32_t features_count, at;
+};
+
+struct queue { /* of one (event type's entity, id) */
+	struct queue *next_in_bucket;
+	uint64_t hash;
+	struct event *head, **tail;
+	char *id; /* owned */
+	size_t id_n;
+};
+
+struct ingestor {
+	struct actor base;
+	struct node_loop *nl;
+	uint32_t events_count;
+	struct queue *queues[BUCKETS];
+	struct event *by_op[BUCKETS];
+	struct event *retry; /* chained by next_by_op */
+	bool retry_timer;
+};
+
+static void apply_next(struct ingestor *s, struct event *e);
+
+/* ---- tables ---- */
+
+static void await(struct ingestor *s, struct event *e, uint64_t op)
+{
+	struct event **bucket = &s->by_op[hash_mix(op) % BUCKETS];
+	e->op = op;
+	e->next_by_op = *bucket;
+	*bucket = e;
+}
+
+static struct event *take_by_op(struct ingestor *s, uint64_t op)
+{
+	struct event **at = &s->by_op[hash_mix(op) % BUCKETS];
+	while (*at && (*at)->op != op)
+		at = &(*at)->next_by_op;
+	struct event *e = *at;
+	if (e)
+		*at = e->next_by_op;
+	return e;
+}
+
+static struct queue *queue_of(struct ingestor *s, struct str id, bool create)
+{
+	uint64_t hash = hash64(id);
+	struct queue *q = s->queues[hash % BUCKETS];
+	while (q && !(q->hash == hash && str_eq(str_of(q->id, q->id_n), id)))
+		q = q->next_in_bucket;
+	if (q || !create)
+		return q;
+	q = calloc(1, sizeof *q);
+	CHECK(q != NULL);
+	*q = (struct queue){ .next_in_bucket = s->queues[hash % BUCKETS], .hash = hash, .id = strndup(id.p, id.n),
+			     .id_n = id.n };
+	q->tail = &q->head;
+	s->queues[hash % BUCKETS] = q;
+	return q;
+}
+
+static void queue_free(struct ingestor *s, struct queue *q)
+{
+	struct queue **at = &s->queues[q->hash % BUCKETS];
+	while (*at != q)
+		at = &(*at)->next_in_bucket;
+	*at = q->next_in_bucket;
+	free(q->id);
+	free(q);
+}
+
+static void event_free(struct ingestor *s, struct event *e)
+{
+	for (uint32_t i = 0; e->values && i < e->features_count; i++)
+		value_unref(e->values[i]);
+	ledger_entry_free(e->entry);
+	if (e->request)
+		rt_msg_free(s->base.loop, e->request);
+	arena_finish(&e->arena);
+	free(e);
+	s->events_count--;
+}
+
+/* ---- COMMITTING ---- */
+
+static void event_done(struct ingestor *s, struct event *e)
+{
+	struct queue *q = queue_of(s, e->data.entity_id, false);
+	CHECK(q && q->head == e);
+	q->head = e->next;
+	if (q->head == NULL)
+		q->tail = &q->head;
+	metrics_add(s->nl->node->metrics.events_processed, 1);
+	event_free(s, e);
+	if (q->head)
+		apply_next(s, q->head);
+	else
+		queue_free(s, q);
+}
+
+static void publish(struct ingestor *s, struct event *e, uint64_t lsn)
+{
+	const struct node *n = s->nl->node;
+	int64_t now_us = loop_wall_us(s->base.loop);
+	for (uint32_t i = 0; i < e->features_count; i++) {
+		const struct def_feature *f = &n->definitions->features[e->features[i]];
+		if (e->values[i] == NULL)
+			continue;
+		online_put(n->online, &(struct online_write){ .kind = f->entity, .id = e->data.entity_id,
+							      .feature = e->features[i], .value = e->values[i],
+							      .meta = { .event_time_us = e->data.event_time_us, .lsn = lsn,
+									.written_us = now_us,
+									.expires_us = f->ttl_ms ? e->data.event_time_us +
+												      f->ttl_ms * 1000
+												: 0,
+									.flags = ONLINE_EVENT } });
+		rt_send(s->base.loop, rt_named(s->base.loop, NAME_CONTEXT_CACHE),
+			context_cache_forget_new(s->base.loop, f->entity, e->data.entity_id));
+	}
+}
+
+static void commit(struct ingestor *s, struct event *e)
+{
+	const struct definitions *d = s->nl->node->definitions;
+	struct entry_value *values = calloc(e->features_count + 1, sizeof *values);
+	CHECK(values != NULL);
+	size_t count = 0;
+	uint32_t entity = DEF_NONE;
+	for (uint32_t i = 0; i < e->features_count; i++) {
+		const struct def_feature *f = &d->features[e->features[i]];
+		entity = f->entity;
+		if (e->values[i])
+			values[count++] = (struct entry_value){ .entity_id = e->data.entity_id, .feature = f->name,
+								.value_json = str_of(e->values[i]->json, e->values[i]->len),
+								.event_time_us = e->data.event_time_us, .ttl_ms = f->ttl_ms };
+	}
+	struct ledger_entry *entry = ledger_entry_new(LEDGER_EVENT_APPLIED);
+	CHECK(entry != NULL);
+	entry_values_write(&entry->body,
+			   &(struct entry_values){ .entity = entity == DEF_NONE ? STR("") : d->entities[entity].name,
+						   .source = ENTRY_TRIGGERED, .event_lsn = e->lsn, .values = values,
+						   .count = count });
+	free(values);
+	e->state = EV_COMMITTING;
+	await(s, e, rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(s->base.loop, entry)->head,
+			   loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
+}
+
+/* Trying again is safe even when the first frame did reach the disk: it carries the same values at the same event time,
+ * so that applying both is applying one. */
+static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
+{
+	if (m->kind == LEDGER_APPENDED && m->status == RT_OK) {
+		publish(s, e, ((struct ledger_append *)m)->entry->lsn);
+		event_done(s, e);
+		return;
+	}
+	log_line(LOG_ERROR, "ingestor", "event could not be applied yet", LOG_STR("event_id", e->data.event_id),
+		 LOG_CSTR("reason", m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status)));
+	e->state = EV_WAITING_TO_RETRY;
+	e->next_by_op = s->retry;
+	s->retry = e;
+	if (!s->retry_timer)
+		rt_timer_start(&s->base, RETRY_MS, 0);
+	s->retry_timer = true;
+}
+
+static void on_retry(struct ingestor *s)
+{
+	s->retry_timer = false;
+	struct event *e = s->retry;
+	s->retry = NULL;
+	for (struct event *next; e; e = next) {
+		next = e->next_by_op;
+		commit(s, e);
+	}
+}
+
+/* ---- APPLYING ---- */
+
+static void write_event_json(const struct entry_event *e, struct buf *out)
+{
+	buf_append_lit(out, "{\"id\":");
+	json_write_string(out, e->event_id);
+	buf_append_lit(out, ",\"event_type\":");
+	json_write_string(out, e->event_type);
+	buf_append_lit(out, ",\"entity_id\":");
+	json_write_string(out, e->entity_id);
+	buf_append_lit(out, ",\"payload\":");
+	buf_append_str(out, e->payload_json);
+	buf_append_lit(out, ",\"timestamp\":\"");
+	time_write_z(out, e->event_time_us);
+	buf_append_lit(out, "\"}");
+}
+
+/* Computes the next triggered feature of the event; true: under way, false: none is left. */
+static bool compute_next(struct ingestor *s, struct event *e)
+{
+	if (e->at == e->features_count)
+		return false;
+	const struct node *n = s->nl->node;
+	uint32_t feature = e->features[e->at];
+	struct computation_job *job = computation_job_new(SCRIPT_COMPUTE, feature, e->data.entity_id);
+	CHECK(job != NULL);
+	struct buf event = { 0 };
+	write_event_json(&e->data, &event);
+	job->event_json = arena_dup(&job->arena, buf_str(&event));
+	buf_finish(&event);
+	struct online_cell previous;
+	if (online_get(n->online, n->definitions->features[feature].entity, e->data.entity_id, feature,
+		       loop_wall_us(s->base.loop), &previous)) {
+		job->previous_json = arena_dup(&job->arena, str_of(previous.value->json, previous.value->len));
+		value_unref(previous.value);
+	}
+	e->state = EV_APPLYING;
+	await(s, e, computation_start(&s->base, s->nl, job,
+				      loop_mono_ns(s->base.loop) + COMPUTE_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
+	return true;
+}
+
+static void apply_next(struct ingestor *s, struct event *e)
+{
+	if (!compute_next(s, e))
+		commit(s, e);
+}
+
+static void in_applying(struct ingestor *s, struct event *e, struct msg *m)
+{
+	const struct node *n = s->nl->node;
+	uint32_t feature = e->features[e->at];
+	struct str error = { 0 };
+	if (m->kind == COMPUTATION_DONE) {
+		const struct script_outcome *o = &((struct computation_run *)m)->job->outcome;
+		error = o->error;
+		if (error.p == NULL && o->value_json.p)
+			e->values[e->at] = value_create(o->value_json);
+	} else {
+		error = m->kind == RT_DEADLINE ? STR("no result before the deadline") : str_from(rt_error_text(m->status));
+	}
+	metrics_add(error.p ? n->metrics.features[feature].compute_failure : n->metrics.features[feature].compute_success, 1);
+	if (error.p) {
+		metrics_add(n->metrics.events_failed, 1);
+		log_line(LOG_ERROR, "ingestor", "feature could not be computed from the event",
+			 LOG_STR("feature", n->definitions->features[feature].name),
+			 LOG_STR("event_id", e->data.event_id), LOG_STR("entity_id", e->data.entity_id),
+			 LOG_STR("reason", error));
+	}
+	e->at++;
+	apply_next(s, e);
+}
+
+static void find_triggered(struct ingestor *s, struct event *e)
+{
+	const struct definitions *d = s->nl->node->definitions;
+	e->features = arena_alloc(&e->arena, (d->features_count + 1) * sizeof *e->features);
+	e->values = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->values);
+	CHECK(e->features && e->values);
+	for (uint32_t i = 0; i < d->features_count; i++)
+		if (d->features[i].trigger.p && str_eq(d->features[i].trigger, e->data.event_type))
+			e->features[e->features_count++] = i;
+}
+
+/* The event is durable: behind the earlier ones of its entity. */
+static void enqueue(struct ingestor *s, struct event *e)
+{
+	find_triggered(s, e);
+	struct queue *q = queue_of(s, e->data.entity_id, true);
+	bool is_first = q->head == NULL;
+	e->state = EV_QUEUED;
+	e->next = NULL;
+	*q->tail = e;
+	q->tail = &e->next;
+	if (is_first)
+		apply_next(s, e);
+}
+
+/* ---- EVENT ---- */
+
+static struct event *event_new(struct ingestor *s, struct ledger_entry *entry)
+{
+	struct event *e = calloc(1, sizeof *e);
+	CHECK(e != NULL);
+	struct entry_event data;
+	CHECK(entry_event_read(buf_str(&entry->body), &data)); /* we wrote it */
+	e->data = (struct entry_event){ .event_id = arena_dup(&e->arena, data.event_id),
+					.event_type = arena_dup(&e->arena, data.event_type),
+					.entity_id = arena_dup(&e->arena, data.entity_id),
+					.payload_json = arena_dup(&e->arena, data.payload_json),
+					.event_time_us = data.event_time_us };
+	CHECK(e->data.payload_json.p != NULL);
+	e->lsn = entry->lsn;
+	s->events_count++;
+	return e;
+}
+
+static void on_event(struct ingestor *s, struct msg *m)
+{
+	struct ingest_event *in = (struct ingest_event *)m;
+	if (s->events_count >= EVENTS_MAX) {
+		rt_refuse(&s->base, m, RT_EFULL);
+		return;
+	}
+	struct event *e = event_new(s, in->entry);
+	rt_msg_take(m);
+	e->request = m;
+	e->state = EV_APPENDING;
+	await(s, e, rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(s->base.loop, in->entry)->head,
+			   m->deadline_ns ? m->deadline_ns : loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull,
+			   ACTOR_NONE));
+	in->entry = NULL;
+}
+
+static void on_redo(struct ingestor *s, struct msg *m)
+{
+	struct ingest_event *in = (struct ingest_event *)m;
+	enqueue(s, event_new(s, in->entry));
+}
+
+static void in_appending(struct ingestor *s, struct event *e, struct msg *m)
+{
+	struct msg *request = e->request;
+	e->request = NULL;
+	struct ingest_accepted *reply = rt_msg_new(s->base.loop, INGEST_ACCEPTED);
+	if (m->kind == LEDGER_APPENDED && m->status == RT_OK) {
+		e->lsn = reply->lsn = ((struct ledger_append *)m)->entry->lsn;
+		rt_reply(&s->base, request, &reply->head);
+		enqueue(s, e);
+		return;
+	}
+	/* Not accepted. If the bytes reached the disk all the same, the restart finds the event pending and applies it. */
+	reply->head.status = m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status;
+	rt_reply(&s->base, request, &reply->head);
+	event_free(s, e);
+}
+
+/* ---- the actor ---- */
+
+static void ingestor_on_message(struct actor *a, struct msg *m)
+{
+	struct ingestor *s = (struct ingestor *)a;
+	switch (m->kind) {
+	case INGEST_EVENT:
+		on_event(s, m);
+		return;
+	case INGEST_REDO:
+		on_redo(s, m);
+		return;
+	case RT_TIMER:
+		on_retry(s);
+		return;
+	case RT_STOP:
+		rt_stop(a);
+		return;
+	default:
+		break;
+	}
+	struct event *e = m->op ? take_by_op(s, m->op) : NULL;
+	if (e == NULL)
+		return;
+	switch (e->state) {
+	case EV_APPENDING:
+		in_appending(s, e, m);
+		return;
+	case EV_APPLYING:
+		in_applying(s, e, m);
+		return;
+	case EV_COMMITTING:
+		in_committing(s, e, m);
+		return;
+	case EV_QUEUED:
+	case EV_WAITING_TO_RETRY:
+		UNREACHABLE();
+	}
+}
+
+static int ingestor_init(struct actor *a, void *arg)
+{
+	((struct ingestor *)a)->nl = arg;
+	return 0;
+}
+
+/* What is durable but not applied is found again by the next start. */
+static void ingestor_finish(struct actor *a)
+{
+	struct ingestor *s = (struct ingestor *)a;
+	for (size_t b = 0; b < BUCKETS; b++) {
+		for (struct event *e = s->by_op[b], *next; e; e = next) {
+			next = e->next_by_op;
+			if (e->state == EV_APPENDING)
+				event_free(s, e);
+		}
+		while (s->queues[b]) {
+			struct queue *q = s->queues[b];
+			for (struct event *e = q->head, *next; e; e = next) {
+				next = e->next;
+				event_free(s, e);
+			}
+			queue_free(s, q);
+		}
+	}
+}
+
+const struct actor_class ingestor_class = {
+	.name = "ingestor",
+	.size = sizeof(struct ingestor),
+	.mailbox_len_max = 16384,
+	.init = ingestor_init,
+	.on_message = ingestor_on_message,
+	.finish = ingestor_finish,
+};
+
+/* ---- messages ---- */
+
+static void event_dispose(struct msg *m)
+{
+	ledger_entry_free(((struct ingest_event *)m)->entry);
+}
+
+static struct ingest_event *with_entry(struct ingest_event *m, struct ledger_entry *entry)
+{
+	m->head.dispose = event_dispose;
+	m->entry = entry;
+	return m;
+}
+
+struct ingest_event *ingest_event_new(struct loop *loop, uint16_t kind, struct ledger_entry *entry)
+{
+	return with_entry(rt_msg_new(loop, kind), entry);
+}
+
+struct ingest_event *ingest_event_post(uint16_t kind, struct ledger_entry *entry)
+{
+	return with_entry(loop_msg_new(kind), entry);
+}
+MSG_SIZE_CHECK(ingest_event);
+MSG_SIZE_CHECK(ingest_accepted);

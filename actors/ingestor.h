@@ -1,0 +1,25 @@
+/* The ingestor: one actor per I/O loop. Makes events durable, then applies them to the features they trigger, in log
+ * order for each entity and exactly once, with the previous value at hand. An entity's events all go to the ingestor of
+ * one loop (node_owner_of). */
+#pragma once
+#include "actors/node.h"
+#include "store/entries.h"
+
+enum ingestor_msg {
+	INGEST_EVENT = MSG_KIND(CLASS_INGESTOR, 1),    /* ask: struct ingest_event */
+	INGEST_ACCEPTED = MSG_KIND(CLASS_INGESTOR, 2), /* reply: struct ingest_accepted; status as LEDGER_APPENDED */
+	INGEST_REDO = MSG_KIND(CLASS_INGESTOR, 3),     /* tell: struct ingest_event that is durable already (after a crash) */
+};
+struct ingest_event {
+	struct msg head; /* dispose frees entry */
+	struct ledger_entry *entry; /* moves; LEDGER_EVENT */
+};
+struct ingest_accepted {
+	struct msg head;
+	uint64_t lsn;
+	char reason[48];
+};
+extern const struct actor_class ingestor_class; /* init argument: struct node_loop */
+struct ingest_event *ingest_event_new(struct loop *loop, uint16_t kind, struct ledger_entry *entry); /* moves entry */
+/* The same from a thread that is no loop (start-up). */
+struct ingest_event *ingest_event_post(uint16_t kind, struct ledger_entry *entry);

@@ -1,0 +1,78 @@
+/* The material of a context: what was read and which items it gave, and after counting the text as sent. It is what the
+ * context cache keeps; everything that belongs to one request only (ids, times, freshness) is added by the recorder. */
+#pragma once
+#include "actors/feature_request.h"
+#include "actors/node.h"
+#include "actors/retrieved.h"
+
+enum { MATERIAL_ITEMS_MAX = 4096, MATERIAL_FEATURES_MAX = 1024, MATERIAL_CALLS_MAX = 64 };
+
+struct material_item {
+	struct str content;
+	int64_t priority;
+	bool required, dropped;
+	struct str source_id;    /* p NULL = none */
+	int64_t last_updated_us; /* INT64_MIN = none */
+	struct tokens_span span;
+};
+
+struct material_feature {
+	uint32_t feature;
+	struct str entity_id;
+	struct str value_json;
+	enum record_source source;
+	int64_t as_of_us;
+};
+
+struct material_call {
+	struct retrieved *retrieved; /* shares */
+	int64_t *chunk_tokens;       /* by chunk */
+};
+
+struct material {
+	uint32_t refs; /* of one loop */
+	struct arena arena;
+	uint32_t context;
+	int64_t made_at_us;
+	struct material_item *items;
+	uint32_t items_count, items_cap;
+	struct material_feature *features;
+	uint32_t features_count, features_cap;
+	struct material_call calls[MATERIAL_CALLS_MAX];
+	uint32_t calls_count;
+	/* after material_budget */
+	struct str content;
+	char content_hash[RECORD_HASH_TEXT];
+	int64_t tokens;
+	uint32_t *dropped; /* item indexes in the order in which they were dropped */
+	uint32_t dropped_count;
+	bool budget_exceeded;
+};
+
+struct material *material_new(uint32_t context, int64_t now_us); /* NULL: no memory; refs = 1 */
+struct material *material_ref(struct material *m);
+void material_unref(struct material *m);
+
+/* Texts are copied. false: a bound is reached. */
+bool material_add_item(struct material *m, const struct material_item *item);
+bool material_add_feature(struct material *m, uint32_t feature, struct str entity_id, const struct feature_result *result);
+bool material_add_call(struct material *m, struct retrieved *retrieved); /* refs it */
+
+/* Counts the items and chunks, then drops items until the text as sent fits (fabra-core 3.3, with the exact total of the
+ * joined text), joins and hashes it. Works in slices: begin once, step until it does not answer MATERIAL_MORE. */
+enum material_progress { MATERIAL_MORE, MATERIAL_DONE, MATERIAL_NO_MEMORY };
+struct material_work {
+	struct material *material;  /* borrows */
+	const struct tokens *tokens;
+	struct token_cache *cache;
+	int64_t max_tokens;         /* 0 = no budget */
+	enum { WORK_ITEMS, WORK_CHUNKS, WORK_TOTAL, WORK_RECOUNT } state;
+	uint32_t item, call, chunk;
+	bool job_open;
+	struct tokens_job job;
+	struct buf joined;          /* WORK_RECOUNT: the text itself, when its seams are too long to count apart */
+};
+void material_work_begin(struct material_work *w, struct material *m, const struct tokens *tokens,
+			 struct token_cache *cache, int64_t max_tokens);
+enum material_progress material_work_step(struct material_work *w);
+void material_work_finish(struct material_work *w); /* at any point */

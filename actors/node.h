@@ -1,0 +1,82 @@
+/* What the actors of one process share: built once by the composition root, then read-only but for the stores behind it. */
+#pragma once
+#include "actors/definitions.h"
+#include "actors/node_metrics.h"
+#include "actors/pricing.h"
+#include "actors/script.h"
+#include "actors/tokens.h"
+#include "actors/tokens_cache.h"
+#include "runtime/loop.h"
+#include "store/ledger.h"
+#include "store/online.h"
+#include "store/uuid.h"
+
+/* Names of supervised actors, one table per loop. */
+enum node_name {
+	NAME_INGESTOR = 1,
+	NAME_CONTEXT_CACHE = 2,
+	NAME_MATERIALIZER = 3,
+	NAME_SWEEPER = 4,
+	NAME_RESOLVER = 16,   /* + entity */
+	NAME_RETRIEVER = 512, /* + retriever */
+	NODE_ENTITIES_MAX = NAME_RETRIEVER - NAME_RESOLVER,
+	NODE_RETRIEVERS_MAX = RT_NAMES_MAX - NAME_RETRIEVER,
+};
+
+struct node_loop;
+
+/* Init arguments of the actors that exist once per entity or retriever; they outlive restarts. */
+struct resolver_args {
+	struct node_loop *nl;
+	uint32_t entity;
+};
+struct retriever_args {
+	struct node_loop *nl;
+	uint32_t retriever;
+};
+
+struct node {
+	const struct definitions *definitions;
+	struct online *online;
+	struct ledger *ledger;
+	struct offline *offline;
+	struct actor_ref committer;      /* answers LEDGER_APPEND */
+	struct actor_ref ledger_reader;  /* answers LEDGER_FIND */
+	struct actor_ref offline_reader; /* answers OFFLINE_*, for requests */
+	struct actor_ref materialize_reader; /* the same, for the materialiser: its long queries hold back no request */
+	const struct pricing *pricing;
+	struct tokens encodings[2];      /* by enum tokens_encoding */
+	struct str environment;          /* FABRA_ENV as written */
+	struct str fabra_version;
+	bool evidence_required;
+	bool include_content;            /* false: privacy mode */
+	uint32_t evidence_timeout_ms;    /* how long a reply waits for its record */
+	struct value **defaults;         /* by feature; NULL where there is none; owned */
+	struct node_metrics metrics;
+	struct node_loop *loops[LOOPS_MAX];
+	unsigned loops_count;            /* I/O loops */
+	struct node_loop *by_loop_id[LOOPS_MAX + 1];
+};
+
+struct node_loop {
+	struct node *node;
+	struct loop *loop;
+	struct script *script;       /* owned; this loop's state */
+	struct token_cache *tokens;  /* owned */
+	struct uuid7 ids;
+	unsigned index;              /* in node->loops */
+	struct resolver_args resolver_args[NODE_ENTITIES_MAX];
+	struct retriever_args retriever_args[NODE_RETRIEVERS_MAX];
+};
+
+static inline struct node_loop *node_here(const struct node *n, const struct loop *loop)
+{
+	return n->by_loop_id[loop_id(loop)];
+}
+struct actor_ref node_resolver(const struct node_loop *nl, uint32_t entity);
+struct actor_ref node_retriever(const struct node_loop *nl, uint32_t retriever);
+/* Spawns the actors that every I/O loop has. Before the loop runs, or on its thread. false: *ret_why. */
+bool node_loop_spawn(struct node_loop *nl, struct buf *ret_why);
+const struct tokens *node_tokens(const struct node *n, struct str model);
+/* The loop whose ingestor owns an entity id: events of one entity are processed there, in order. */
+struct node_loop *node_owner_of(const struct node *n, struct str entity_id);

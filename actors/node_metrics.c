@@ -1,0 +1,90 @@
+#include "actors/node_metrics.h"
+#include <stdlib.h>
+
+static metric_id series2(uint32_t family, const char *a, const char *b)
+{
+	return metrics_series(family, (const char *const[]){ a, b });
+}
+
+static void features_register(struct node_metrics *m, const struct definitions *d)
+{
+	uint32_t requests = metrics_family(METRIC_COUNTER, "fabra_feature_requests_total",
+					   "Feature reads by outcome", "feature,status", NULL);
+	uint32_t seconds = metrics_family(METRIC_HISTOGRAM, "fabra_feature_latency_seconds",
+					  "Time to compute a feature", "feature,step", NULL);
+	uint32_t failures = metrics_family(METRIC_COUNTER, "fabra_feature_materialize_failures_total",
+					   "Failed materialisations", "feature", NULL);
+	for (uint32_t i = 0; i < d->features_count; i++) {
+		const char *name = d->features[i].name.p;
+		m->features[i] = (struct feature_metrics){
+			.hit = series2(requests, name, "hit"),
+			.miss = series2(requests, name, "miss"),
+			.compute_success = series2(requests, name, "compute_success"),
+			.compute_failure = series2(requests, name, "compute_failure"),
+			.defaulted = series2(requests, name, "default"),
+			.error = series2(requests, name, "error"),
+			.compute_seconds = series2(seconds, name, "compute"),
+			.materialize_failures = metrics_series(failures, &name),
+		};
+	}
+	m->feature_unknown = series2(requests, "", "unknown");
+}
+
+static void contexts_register(struct node_metrics *m, const struct definitions *d)
+{
+	static const double age_buckets[] = { .1, .5, 1, 5, 10, 30, 60, 300, 600, 1800, 3600, 0 };
+	uint32_t assembly = metrics_family(METRIC_COUNTER, "fabra_context_assembly_total", "Context assemblies",
+					   "name,status", NULL);
+	uint32_t seconds = metrics_family(METRIC_HISTOGRAM, "fabra_context_latency_seconds",
+					  "Time to assemble a context, until its record is durable", "name", NULL);
+	uint32_t tokens = metrics_family(METRIC_COUNTER, "fabra_context_tokens_total", "Tokens in contexts", "name", NULL);
+	uint32_t hits = metrics_family(METRIC_COUNTER, "fabra_context_cache_hit_total", "Contexts from the cache",
+				       "name", NULL);
+	uint32_t status = metrics_family(METRIC_COUNTER, "fabra_context_freshness_status_total",
+					 "Contexts by freshness", "name,status", NULL);
+	uint32_t stalest = metrics_family(METRIC_HISTOGRAM, "fabra_context_stalest_feature_seconds",
+					  "Age of the stalest feature of a context", "name", age_buckets);
+	for (uint32_t i = 0; i < d->contexts_count; i++) {
+		const char *name = d->contexts[i].name.p;
+		m->contexts[i] = (struct context_metrics){
+			.success = series2(assembly, name, "success"),
+			.failure = series2(assembly, name, "failure"),
+			.seconds = metrics_series(seconds, &name),
+			.tokens = metrics_series(tokens, &name),
+			.cache_hit = metrics_series(hits, &name),
+			.guaranteed = series2(status, name, "guaranteed"),
+			.degraded = series2(status, name, "degraded"),
+			.stalest_seconds = metrics_series(stalest, &name),
+		};
+	}
+}
+
+bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool evidence_required)
+{
+	*m = (struct node_metrics){ 0 };
+	m->features = calloc(d->features_count + 1, sizeof *m->features);
+	m->contexts = calloc(d->contexts_count + 1, sizeof *m->contexts);
+	if (m->features == NULL || m->contexts == NULL) {
+		node_metrics_finish(m);
+		return false;
+	}
+	features_register(m, d);
+	contexts_register(m, d);
+	const char *mode = evidence_required ? "required" : "best_effort";
+	m->evidence_success = metrics_series(metrics_family(METRIC_COUNTER, "fabra_evidence_persist_success_total",
+							    "Records made durable", "mode", NULL), &mode);
+	m->evidence_failure = metrics_series(metrics_family(METRIC_COUNTER, "fabra_evidence_persist_failures_total",
+							    "Records that could not be made durable", "mode", NULL), &mode);
+	m->events_processed = metrics_series(metrics_family(METRIC_COUNTER, "fabra_events_processed_total",
+							    "Events applied", "", NULL), NULL);
+	m->events_failed = metrics_series(metrics_family(METRIC_COUNTER, "fabra_events_failed_total",
+							 "Feature functions that failed on an event", "", NULL), NULL);
+	return true;
+}
+
+void node_metrics_finish(struct node_metrics *m)
+{
+	free(m->features);
+	free(m->contexts);
+	*m = (struct node_metrics){ 0 };
+}

@@ -1,0 +1,29 @@
+/* The metric series of features and contexts, registered once per definitions file: label values are names from the
+ * file and fixed words, so that their number is bounded. Names are Fabra's (fabra-core 1.3). */
+#pragma once
+#include "actors/definitions.h"
+#include "runtime/metrics.h"
+
+struct feature_metrics {
+	metric_id hit, miss, compute_success, compute_failure, defaulted, error;
+	metric_id compute_seconds;
+	metric_id materialize_failures;
+};
+
+struct context_metrics {
+	metric_id success, failure, seconds, tokens, cache_hit;
+	metric_id guaranteed, degraded;
+	metric_id stalest_seconds;
+};
+
+struct node_metrics {
+	struct feature_metrics *features; /* by feature; owned */
+	struct context_metrics *contexts; /* by context; owned */
+	metric_id evidence_success, evidence_failure; /* of the mode in force */
+	metric_id feature_unknown;
+	metric_id events_processed, events_failed;
+};
+
+/* false: out of memory. */
+bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool evidence_required);
+void node_metrics_finish(struct node_metrics *m);

@@ -1,0 +1,248 @@
+#include "actors/plan.h"
+#include "runtime/check.h"
+
+/* A value as text inside a template: strings as they are, null as nothing, the rest as JSON. */
+static void write_value(struct buf *out, yyjson_val *v)
+{
+	if (yyjson_is_str(v))
+		buf_append_str(out, json_str(v));
+	else if (v && !yyjson_is_null(v))
+		json_write_value(out, v);
+}
+
+static yyjson_val *param_value(const struct plan *p, uint32_t index)
+{
+	struct str name = p->context->params[index].name;
+	return yyjson_obj_getn(p->args, name.p, name.n);
+}
+
+/* An absent optional parameter has its default. */
+static void write_param(const struct plan *p, uint32_t index, struct buf *out)
+{
+	yyjson_val *v = param_value(p, index);
+	const struct def_param *d = &p->context->params[index];
+	if (v || d->default_json.p == NULL) {
+		write_value(out, v);
+		return;
+	}
+	yyjson_doc *doc = yyjson_read(d->default_json.p, d->default_json.n, 0);
+	write_value(out, yyjson_doc_get_root(doc));
+	yyjson_doc_free(doc);
+}
+
+static const struct feature_result *find_result(const struct plan *p, uint32_t entity, struct str entity_id, uint32_t feature)
+{
+	for (uint32_t g = 0; g < p->groups_count; g++) {
+		const struct plan_group *group = &p->groups[g];
+		if (group->entity != entity || !str_eq(group->entity_id, entity_id) || group->answer == NULL)
+			continue;
+		for (uint32_t f = 0; f < group->features_count; f++)
+			if (group->features[f] == feature)
+				return feature_request_result(group->answer, 0, f);
+	}
+	return NULL;
+}
+
+static void write_feature(const struct feature_result *result, struct buf *out)
+{
+	if (result == NULL || result->state != FEATURE_FOUND)
+		return;
+	if (result->value->json[0] != '"') {
+		if (!str_eq(str_of(result->value->json, result->value->len), STR("null")))
+			buf_append(out, result->value->json, result->value->len);
+		return;
+	}
+	yyjson_doc *doc = yyjson_read(result->value->json, result->value->len, 0);
+	write_value(out, yyjson_doc_get_root(doc));
+	yyjson_doc_free(doc);
+}
+
+static void write_template(const struct plan *p, const struct definitions *d, const struct def_template *t,
+			   struct str entity_id, struct buf *out)
+{
+	for (uint32_t i = 0; i < t->count; i++) {
+		const struct def_piece *piece = &t->pieces[i];
+		switch (piece->type) {
+		case PIECE_TEXT:
+			buf_append_str(out, piece->text);
+			break;
+		case PIECE_PARAM:
+			write_param(p, piece->index, out);
+			break;
+		case PIECE_FEATURE:
+			write_feature(find_result(p, d->features[piece->index].entity, entity_id, piece->index), out);
+			break;
+		}
+	}
+}
+
+/* ---- what to ask ---- */
+
+static bool need_feature(struct plan *p, uint32_t entity, struct str entity_id, uint32_t feature)
+{
+	struct plan_group *group = NULL;
+	for (uint32_t g = 0; g < p->groups_count && group == NULL; g++)
+		if (p->groups[g].entity == entity && str_eq(p->groups[g].entity_id, entity_id))
+			group = &p->groups[g];
+	if (group == NULL) {
+		if (p->groups_count == PLAN_GROUPS_MAX)
+			return false;
+		group = &p->groups[p->groups_count++];
+		group->entity = entity;
+		group->entity_id = entity_id;
+	}
+	for (uint32_t f = 0; f < group->features_count; f++)
+		if (group->features[f] == feature)
+			return true;
+	if (group->features_count == PLAN_GROUP_FEATURES_MAX)
+		return false;
+	group->features[group->features_count++] = feature;
+	return true;
+}
+
+static void write_arg(const struct plan *p, const struct def_arg *arg, struct buf *out)
+{
+	const struct def_template *t = &arg->text;
+	if (t->count == 0) {
+		buf_append_str(out, arg->json);
+		return;
+	}
+	yyjson_val *alone = t->count == 1 && t->pieces[0].type == PIECE_PARAM ? param_value(p, t->pieces[0].index) : NULL;
+	if (alone) { /* "{k}" keeps the type of k */
+		json_write_value(out, alone);
+		return;
+	}
+	struct buf text = { 0 };
+	write_template(p, NULL, t, (struct str){ 0 }, &text);
+	json_write_string(out, buf_str(&text));
+	buf_finish(&text);
+}
+
+static bool need_call(struct plan *p, uint32_t item, struct arena *arena)
+{
+	const struct def_item *d = &p->context->items[item];
+	if (p->calls_count == MATERIAL_CALLS_MAX)
+		return false;
+	struct buf args = { 0 };
+	buf_append_char(&args, '{');
+	for (uint32_t i = 0; i < d->args_count; i++) {
+		if (i)
+			buf_append_char(&args, ',');
+		json_write_string(&args, d->args[i].name);
+		buf_append_char(&args, ':');
+		write_arg(p, &d->args[i], &args);
+	}
+	buf_append_char(&args, '}');
+	struct plan_call *call = &p->calls[p->calls_count++];
+	call->item = item;
+	call->args_json = arena_dup(arena, buf_str(&args));
+	bool ok = !args.failed && call->args_json.p;
+	buf_finish(&args);
+	return ok;
+}
+
+static bool need_features_of(struct plan *p, const struct definitions *d, uint32_t item, struct arena *arena)
+{
+	const struct def_item *def = &p->context->items[item];
+	struct buf id = { 0 };
+	write_template(p, d, &def->entity_id, (struct str){ 0 }, &id);
+	struct str entity_id = arena_dup(arena, buf_str(&id));
+	bool ok = !id.failed && entity_id.p;
+	buf_finish(&id);
+	p->entity_ids[item] = entity_id;
+	for (uint32_t i = 0; ok && i < def->text.count; i++)
+		if (def->text.pieces[i].type == PIECE_FEATURE) {
+			uint32_t feature = def->text.pieces[i].index;
+			ok = need_feature(p, d->features[feature].entity, entity_id, feature);
+		}
+	return ok;
+}
+
+struct plan *plan_new(const struct definitions *d, const struct def_context *context, yyjson_val *args, struct arena *arena)
+{
+	struct plan *p = arena_zalloc(arena, sizeof *p);
+	if (p == NULL)
+		return NULL;
+	p->context = context;
+	p->args = args;
+	p->entity_ids = arena_zalloc(arena, (context->items_count + 1) * sizeof *p->entity_ids);
+	bool ok = p->entity_ids != NULL;
+	for (uint32_t i = 0; ok && i < context->items_count; i++)
+		ok = context->items[i].retriever == DEF_NONE ? need_features_of(p, d, i, arena) : need_call(p, i, arena);
+	return ok ? p : NULL;
+}
+
+void plan_finish(struct plan *p)
+{
+	if (p == NULL)
+		return;
+	for (uint32_t g = 0; g < p->groups_count; g++)
+		feature_request_free(p->groups[g].answer);
+	for (uint32_t c = 0; c < p->calls_count; c++)
+		retrieved_unref(p->calls[c].answer);
+	p->groups_count = p->calls_count = 0;
+}
+
+/* ---- what came of it ---- */
+
+static struct str derived_source(const struct definitions *d, const struct def_item *def)
+{
+	if (def->source_id.p)
+		return def->source_id;
+	for (uint32_t i = 0; i < def->text.count; i++)
+		if (def->text.pieces[i].type == PIECE_FEATURE)
+			return d->features[def->text.pieces[i].index].name;
+	return (struct str){ 0 };
+}
+
+static bool fill_text(const struct plan *p, const struct definitions *d, uint32_t item, struct material *m)
+{
+	const struct def_item *def = &p->context->items[item];
+	struct buf text = { 0 };
+	write_template(p, d, &def->text, p->entity_ids[item], &text);
+	bool ok = !text.failed &&
+		  material_add_item(m, &(struct material_item){ .content = buf_str(&text), .priority = def->priority,
+								 .required = def->required, .source_id = derived_source(d, def),
+								 .last_updated_us = INT64_MIN });
+	buf_finish(&text);
+	for (uint32_t i = 0; ok && i < def->text.count; i++) {
+		if (def->text.pieces[i].type != PIECE_FEATURE)
+			continue;
+		uint32_t feature = def->text.pieces[i].index;
+		const struct feature_result *result =
+		    find_result(p, d->features[feature].entity, p->entity_ids[item], feature);
+		if (result && result->state == FEATURE_FOUND)
+			ok = material_add_feature(m, feature, p->entity_ids[item], result);
+	}
+	return ok;
+}
+
+static bool fill_call(const struct plan_call *call, const struct def_item *def, struct material *m)
+{
+	if (call->answer == NULL)
+		return true;
+	bool ok = material_add_call(m, call->answer);
+	for (uint32_t i = 0; ok && i < call->answer->chunks_count; i++) {
+		const struct chunk *c = &call->answer->chunks[i];
+		ok = material_add_item(m, &(struct material_item){ .content = c->content, .priority = def->priority,
+								    .required = def->required, .source_id = c->chunk_id,
+								    .last_updated_us = c->indexed_at_us });
+	}
+	return ok;
+}
+
+bool plan_fill(const struct plan *p, const struct definitions *d, struct material *m)
+{
+	uint32_t call = 0;
+	bool ok = true;
+	for (uint32_t i = 0; ok && i < p->context->items_count; i++) {
+		const struct def_item *def = &p->context->items[i];
+		if (def->retriever == DEF_NONE) {
+			ok = fill_text(p, d, i, m);
+			continue;
+		}
+		DCHECK(p->calls[call].item == i);
+		ok = fill_call(&p->calls[call++], def, m);
+	}
+	return ok;
+}

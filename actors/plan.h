@@ -1,0 +1,38 @@
+/* A declarative context at work: which features and retrievers its items need for these arguments, and the items that
+ * come of the answers. No code of the definitions file runs. */
+#pragma once
+#include "actors/material.h"
+
+enum { PLAN_GROUPS_MAX = 32, PLAN_GROUP_FEATURES_MAX = 128 };
+
+struct plan_group { /* all features of one entity id: one ask */
+	uint32_t entity;
+	struct str entity_id;
+	uint32_t features[PLAN_GROUP_FEATURES_MAX];
+	uint32_t features_count;
+	uint64_t op;
+	struct feature_request *answer; /* owned; NULL until it came */
+};
+
+struct plan_call { /* one retriever item: one ask */
+	uint32_t item;
+	struct str args_json;
+	uint64_t op;
+	struct retrieved *answer; /* shares */
+};
+
+struct plan {
+	const struct def_context *context;
+	yyjson_val *args; /* borrows */
+	struct str *entity_ids; /* by item */
+	struct plan_group groups[PLAN_GROUPS_MAX];
+	uint32_t groups_count;
+	struct plan_call calls[MATERIAL_CALLS_MAX];
+	uint32_t calls_count;
+};
+
+/* args: the request's arguments, checked. Texts go to the arena. NULL: a bound is reached. */
+struct plan *plan_new(const struct definitions *d, const struct def_context *context, yyjson_val *args, struct arena *arena);
+void plan_finish(struct plan *p); /* lets answers go; the struct is the arena's */
+/* After all answers: items, features and calls in the order of the file. */
+bool plan_fill(const struct plan *p, const struct definitions *d, struct material *m);

@@ -1,0 +1,349 @@
+#include "actors/recorder.h"
+#include "actors/pricing.h"
+#include <stdio.h>
+
+static int64_t age_ms(int64_t now_us, int64_t then_us)
+{
+	return (now_us - then_us) / 1000;
+}
+
+/* ---- freshness ---- */
+
+struct violations {
+	struct str *names;
+	size_t count, cap;
+};
+
+static void violated(struct violations *v, struct str name)
+{
+	if (v->count < v->cap)
+		v->names[v->count++] = name;
+}
+
+static bool contains(const struct str *names, size_t count, struct str name)
+{
+	for (size_t i = 0; i < count; i++)
+		if (str_eq(names[i], name))
+			return true;
+	return false;
+}
+
+/* ---- the parts of a record ---- */
+
+static bool fill_features(const struct node *n, const struct material *m, struct arena *arena, struct record *r,
+			  struct violations *too_old)
+{
+	const struct definitions *d = n->definitions;
+	struct record_feature *features = arena_alloc(arena, (m->features_count + 1) * sizeof *features);
+	struct str *names = arena_alloc(arena, (m->features_count + 1) * sizeof *names);
+	if (features == NULL || names == NULL)
+		return false;
+	for (uint32_t i = 0; i < m->features_count; i++) {
+		const struct material_feature *f = &m->features[i];
+		struct str name = d->features[f->feature].name;
+		int64_t age = age_ms(r->created_at_us, f->as_of_us);
+		features[i] = (struct record_feature){ .name = name, .entity_id = f->entity_id, .value_json = f->value_json,
+						       .source = f->source, .as_of_us = f->as_of_us, .freshness_ms = age };
+		names[i] = name;
+		if (r->assembly.freshness_sla_ms > 0 && age > r->assembly.freshness_sla_ms)
+			violated(too_old, name);
+	}
+	r->features = features;
+	r->features_count = m->features_count;
+	r->lineage.features_used = names;
+	r->lineage.features_used_count = m->features_count;
+	return true;
+}
+
+static size_t chunks_total(const struct material *m)
+{
+	size_t total = 0;
+	for (uint32_t c = 0; c < m->calls_count; c++)
+		total += m->calls[c].retrieved->chunks_count;
+	return total;
+}
+
+static void fill_call_items(const struct node *n, const struct material_call *call, int64_t now_us, struct record_item *out,
+			    struct violations *too_old)
+{
+	const struct retrieved *q = call->retrieved;
+	const struct def_retriever *d = &n->definitions->retrievers[q->retriever];
+	for (uint32_t i = 0; i < q->chunks_count; i++) {
+		const struct chunk *c = &q->chunks[i];
+		int64_t age = age_ms(now_us, c->indexed_at_us);
+		bool is_stale = d->max_age_ms && age > d->max_age_ms;
+		out[i] = (struct record_item){ .retriever = d->name, .chunk_id = c->chunk_id, .document_id = c->document_id,
+					       .content_hash = c->content_hash, .source_url = c->source_url,
+					       .token_count = call->chunk_tokens[i], .priority = i,
+					       .similarity_score = c->score, .as_of_us = c->indexed_at_us,
+					       .freshness_ms = age, .is_stale = is_stale };
+		if (is_stale)
+			violated(too_old, d->name);
+	}
+}
+
+static bool fill_items(const struct node *n, const struct material *m, struct arena *arena, struct record *r,
+		       struct record_extras *e, struct violations *too_old)
+{
+	size_t total = chunks_total(m);
+	struct record_item *items = arena_alloc(arena, (total + 1) * sizeof *items);
+	struct record_call *calls = arena_zalloc(arena, (m->calls_count + 1) * sizeof *calls);
+	struct str *names = arena_alloc(arena, (m->calls_count + 1) * sizeof *names);
+	if (items == NULL || calls == NULL || names == NULL)
+		return false;
+	size_t at = 0, names_count = 0;
+	for (uint32_t c = 0; c < m->calls_count; c++) {
+		const struct retrieved *q = m->calls[c].retrieved;
+		const struct def_retriever *d = &n->definitions->retrievers[q->retriever];
+		fill_call_items(n, &m->calls[c], r->created_at_us, items + at, too_old);
+		calls[c] = (struct record_call){ .retriever = d->name, .query = q->query, .index_name = d->index,
+						 .latency_ms = q->latency_ms, .first_item = at,
+						 .items_count = q->chunks_count,
+						 .max_age_ms = d->max_age_ms ? d->max_age_ms : -1 };
+		at += q->chunks_count;
+		if (!contains(names, names_count, d->name))
+			names[names_count++] = d->name;
+	}
+	r->items = items;
+	r->items_count = total;
+	r->lineage.retrievers_used = names;
+	r->lineage.retrievers_used_count = names_count;
+	e->calls = calls;
+	e->calls_count = m->calls_count;
+	return true;
+}
+
+static struct str item_name(const struct material *m, uint32_t item, struct arena *arena)
+{
+	if (m->items[item].source_id.p)
+		return m->items[item].source_id;
+	char name[24];
+	int n = snprintf(name, sizeof name, "item_%u", item);
+	return arena_dup(arena, str_of(name, (size_t)n));
+}
+
+static bool fill_assembly(const struct def_context *d, const struct material *m, struct arena *arena, struct record *r)
+{
+	struct record_dropped *dropped = arena_zalloc(arena, (m->dropped_count + 1) * sizeof *dropped);
+	if (dropped == NULL)
+		return false;
+	for (uint32_t i = 0; i < m->dropped_count; i++) {
+		const struct material_item *item = &m->items[m->dropped[i]];
+		dropped[i] = (struct record_dropped){ .source_id = item_name(m, m->dropped[i], arena),
+						      .priority = item->priority, .token_count = item->span.total };
+	}
+	r->assembly.max_tokens = d->max_tokens ? d->max_tokens : -1;
+	r->assembly.tokens_used = m->tokens;
+	r->assembly.items_provided = m->items_count;
+	r->assembly.items_included = m->items_count - m->dropped_count;
+	r->assembly.dropped = dropped;
+	r->assembly.dropped_count = m->dropped_count;
+	r->assembly.required_items_included = !m->budget_exceeded;
+	return true;
+}
+
+static bool fill_sources(const struct def_context *d, const struct material *m, struct arena *arena, int64_t now_us,
+			 struct record_extras *e)
+{
+	struct str *sources = arena_alloc(arena, (m->items_count + 1) * sizeof *sources);
+	struct str *stale = arena_alloc(arena, (m->items_count + 1) * sizeof *stale);
+	if (sources == NULL || stale == NULL)
+		return false;
+	for (uint32_t i = 0; i < m->items_count; i++) {
+		const struct material_item *item = &m->items[i];
+		if (item->source_id.p)
+			sources[e->source_ids_count++] = item->source_id;
+		if (d->max_staleness_ms && item->last_updated_us != INT64_MIN &&
+		    age_ms(now_us, item->last_updated_us) > d->max_staleness_ms)
+			stale[e->stale_sources_count++] = item->source_id.p ? item->source_id : STR("unknown");
+	}
+	e->source_ids = sources;
+	e->stale_sources = stale;
+	return true;
+}
+
+/* The arguments with the interaction reference added, when they do not carry one themselves. */
+static struct str inputs_with(struct str args_json, struct str interaction_ref_json, struct arena *arena)
+{
+	if (interaction_ref_json.p == NULL)
+		return args_json;
+	struct json_error error;
+	yyjson_doc *args = json_parse(args_json, NULL, &error);
+	bool has_own = args && yyjson_obj_get(yyjson_doc_get_root(args), "interaction_ref");
+	yyjson_doc_free(args);
+	if (has_own)
+		return args_json;
+	struct buf out = { 0 };
+	buf_append(&out, args_json.p, args_json.n - 1);
+	if (args_json.n > 2)
+		buf_append_char(&out, ',');
+	buf_append_lit(&out, "\"interaction_ref\":");
+	buf_append_str(&out, interaction_ref_json);
+	buf_append_char(&out, '}');
+	struct str inputs = out.failed ? (struct str){ 0 } : arena_dup(arena, buf_str(&out));
+	buf_finish(&out);
+	return inputs;
+}
+
+static struct str new_context_id(struct node_loop *nl, int64_t now_us, struct arena *arena)
+{
+	char id[4 + UUID_TEXT] = "ctx_";
+	uuid7_text(&nl->ids, now_us, loop_random(nl->loop), loop_random(nl->loop), id + 4);
+	return arena_dup(arena, str_of(id, sizeof id));
+}
+
+bool recorder_fill(struct node_loop *nl, const struct material *m, const struct recorder_request *q, struct arena *arena,
+		   struct record *r, struct record_extras *e)
+{
+	const struct node *n = nl->node;
+	const struct def_context *d = &n->definitions->contexts[m->context];
+	int64_t now_us = loop_wall_us(nl->loop);
+	*r = (struct record){
+		.context_id = new_context_id(nl, now_us, arena),
+		.created_at_us = now_us,
+		.environment = n->environment,
+		.schema_version = STR("1.0.0"),
+		.context_function = d->name,
+		.inputs_json = inputs_with(q->args_json, q->interaction_ref_json, arena),
+		.content = n->include_content ? m->content : STR(""),
+		.token_count = m->tokens,
+		.integrity = { .signed_at_us = -1 },
+	};
+	*e = (struct record_extras){ .version = d->version.n ? d->version : STR("v1"),
+				     .interaction_ref_json = q->interaction_ref_json,
+				     .evidence_mode = n->evidence_required ? STR("required") : STR("best_effort"),
+				     .is_cached_response = q->is_cached,
+				     .budget_exceeded = m->budget_exceeded };
+	r->assembly.freshness_sla_ms = d->freshness_sla_ms ? d->freshness_sla_ms : -1;
+	struct violations too_old = { .cap = m->features_count + chunks_total(m) };
+	too_old.names = arena_alloc(arena, (too_old.cap + 1) * sizeof *too_old.names);
+	bool ok = r->context_id.p && r->inputs_json.p && too_old.names && fill_features(n, m, arena, r, &too_old) &&
+		  fill_items(n, m, arena, r, e, &too_old) && fill_assembly(d, m, arena, r) &&
+		  fill_sources(d, m, arena, now_us, e);
+	r->assembly.freshness_violations = too_old.names;
+	r->assembly.freshness_violations_count = too_old.count;
+	r->assembly.freshness_status = too_old.count || e->stale_sources_count ? RECORD_DEGRADED : RECORD_GUARANTEED;
+	r->lineage.code_version = str_from(n->definitions->code_version);
+	r->lineage.fabra_version = n->fabra_version;
+	r->lineage.assembly_latency_ms = (double)((loop_mono_ns(nl->loop) - q->started_ns) / 1000) / 1000.0;
+	r->lineage.estimated_cost_usd = pricing_cost_usd(n->pricing, d->model, (uint64_t)m->tokens, 0);
+	char *hash = arena_alloc(arena, RECORD_HASH_TEXT);
+	if (!ok || hash == NULL)
+		return false;
+	if (n->include_content)
+		memcpy(hash, m->content_hash, RECORD_HASH_TEXT);
+	else
+		record_hash_text(STR(""), hash);
+	r->integrity.content_hash = str_of(hash, RECORD_HASH_TEXT);
+	return true;
+}
+
+struct str recorder_freshness_error(const struct node *n, const struct record *r, struct arena *arena)
+{
+	if (r->assembly.freshness_violations_count == 0)
+		return (struct str){ 0 };
+	struct buf text = { 0 };
+	buf_printf(&text, "Freshness SLA breached for %zu feature(s): ", r->assembly.freshness_violations_count);
+	bool first = true;
+	for (size_t i = 0; i < r->features_count; i++) {
+		const struct record_feature *f = &r->features[i];
+		if (r->assembly.freshness_sla_ms <= 0 || f->freshness_ms <= r->assembly.freshness_sla_ms)
+			continue;
+		buf_printf(&text, "%s%.*s (%lldms > %lldms)", first ? "" : ", ", STR_ARG(f->name),
+			   (long long)f->freshness_ms, (long long)r->assembly.freshness_sla_ms);
+		first = false;
+	}
+	for (size_t i = 0; i < r->items_count; i++) {
+		const struct record_item *item = &r->items[i];
+		uint32_t retriever = definitions_retriever(n->definitions, item->retriever);
+		if (!item->is_stale || retriever == DEF_NONE)
+			continue;
+		buf_printf(&text, "%s%.*s (%lldms > %lldms)", first ? "" : ", ", STR_ARG(item->retriever),
+			   (long long)item->freshness_ms, (long long)n->definitions->retrievers[retriever].max_age_ms);
+		first = false;
+	}
+	struct str out = arena_dup(arena, buf_str(&text));
+	buf_finish(&text);
+	return out;
+}
+
+struct ledger_entry *recorder_entry(const struct record *r, const struct record_extras *e)
+{
+	struct ledger_entry *entry = ledger_entry_new(LEDGER_RECORD);
+	if (entry == NULL)
+		return NULL;
+	memcpy(entry->context_id, r->context_id.p, r->context_id.n);
+	bool ok = record_write_canonical(r, &entry->body, &entry->previous_at);
+	record_extras_write(e, &entry->extras);
+	if (ok && !entry->body.failed && !entry->extras.failed)
+		return entry;
+	ledger_entry_free(entry);
+	return NULL;
+}
+
+/* ---- interaction references ---- */
+
+static void write_text_member(struct buf *out, const char *name, yyjson_val *v)
+{
+	if (out->n > 1)
+		buf_append_char(out, ',');
+	json_write_string(out, str_from(name));
+	buf_append_char(out, ':');
+	struct buf text = { 0 };
+	if (yyjson_is_str(v))
+		buf_append_str(&text, json_str(v));
+	else if (yyjson_is_bool(v)) /* str() of Python */
+		buf_append_str(&text, yyjson_get_bool(v) ? STR("True") : STR("False"));
+	else
+		json_write_value(&text, v);
+	json_write_string(out, buf_str(&text));
+	buf_finish(&text);
+}
+
+static bool is_given(yyjson_val *v)
+{
+	return v && !yyjson_is_null(v);
+}
+
+static bool is_text(yyjson_val *v)
+{
+	return yyjson_is_str(v) && yyjson_get_len(v) > 0;
+}
+
+static void write_parts(struct buf *out, yyjson_val *args)
+{
+	buf_append_char(out, '{');
+	yyjson_val *mode = yyjson_obj_get(args, "interaction_mode");
+	if (!is_text(mode))
+		mode = yyjson_obj_get(args, "mode");
+	if (is_text(mode))
+		write_text_member(out, "mode", mode);
+	static const char *const ids[] = { "call_id", "session_id", "turn_id" };
+	for (size_t i = 0; i < 3; i++)
+		if (is_given(yyjson_obj_get(args, ids[i])))
+			write_text_member(out, ids[i], yyjson_obj_get(args, ids[i]));
+	yyjson_val *index = yyjson_obj_get(args, "turn_index");
+	if (yyjson_is_int(index)) {
+		buf_append_lit(out, ",\"turn_index\":");
+		json_write_value(out, index);
+	}
+	static const char *const texts[] = { "jurisdiction", "consent_state" };
+	for (size_t i = 0; i < 2; i++)
+		if (is_text(yyjson_obj_get(args, texts[i])))
+			write_text_member(out, texts[i], yyjson_obj_get(args, texts[i]));
+	buf_append_char(out, '}');
+}
+
+struct str recorder_interaction_ref(yyjson_val *args, struct arena *arena)
+{
+	struct buf out = { 0 };
+	yyjson_val *own = yyjson_obj_get(args, "interaction_ref");
+	if (yyjson_is_obj(own) && yyjson_obj_size(own) > 0)
+		json_write_value(&out, own);
+	else if (is_given(yyjson_obj_get(args, "call_id")) || is_given(yyjson_obj_get(args, "session_id")) ||
+		 is_given(yyjson_obj_get(args, "turn_id")))
+		write_parts(&out, args);
+	struct str ref = out.n && !out.failed ? arena_dup(arena, buf_str(&out)) : (struct str){ 0 };
+	buf_finish(&out);
+	return ref;
+}

@@ -1,0 +1,522 @@
+/* resolver.c -- feature values of one entity kind on one loop.
+ *
+ *     GET: online value? -> answer now
+ *          computing already? -> wait for that flight
+ *          compute, or SQL on demand? -> start a flight          flight --lands--> append to the history,
+ *          default? -> answer with it                                             publish, answer all who wait
+ *          else missing                                          flight --fails--> default, or FAILED with the reason
+ *
+ * A flight is one computation of one (feature, id); whoever asks meanwhile joins it. What lands in a turn is handed to
+ * the ledger in one entry at its end, then published, then answered: no record can precede what it used, and nobody waits
+ * for that commit. Bounds: the mailbox, FLIGHTS_MAX, the deadline of the first asker of a flight. */
+#include "actors/resolver.h"
+#include "actors/computation.h"
+#include "runtime/check.h"
+#include "runtime/hash.h"
+#include "runtime/log.h"
+#include "store/entries.h"
+#include "store/offline.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { FLIGHTS_MAX = 8192, FLIGHT_BUCKETS = 1024, APPEND_TIMEOUT_MS = 30000, REFRESH_TIMEOUT_MS = 10000 };
+
+struct get { /* a RESOLVER_GET that waits for flights */
+	struct msg *request;
+	struct feature_request *r;
+};
+
+struct waiter {
+	struct waiter *next;
+	struct get *get;
+	uint32_t result; /* index into get->r->results */
+};
+
+struct flight {
+	struct flight *next_by_key, *next_by_op;
+	uint64_t op; /* of the ask that computes it */
+	uint64_t key_hash;
+	uint32_t feature;
+	int64_t started_us;
+	struct waiter *waiters;
+	struct value *value; /* what it gave; NULL: nothing, or it failed with reason */
+	char *reason;
+	size_t id_n;
+	char id[];
+};
+
+struct resolver {
+	struct actor base;
+	struct node_loop *nl;
+	uint32_t entity;
+	uint32_t flights_count;
+	struct flight *by_key[FLIGHT_BUCKETS], *by_op[FLIGHT_BUCKETS];
+	struct flight *landed, **landed_end; /* of this turn, in order of arrival */
+	uint32_t landed_count;
+};
+
+/* ---- reading ---- */
+
+bool resolver_read_online(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us,
+			  struct online_cell *ret, bool *ret_refresh_due)
+{
+	const struct def_feature *f = &n->definitions->features[feature];
+	*ret_refresh_due = false;
+	if (f->has_compute && f->ttl_ms == 0 && f->trigger.p == NULL)
+		return false;
+	if (!online_get(n->online, f->entity, entity_id, feature, now_us, ret))
+		return false;
+	if (f->refresh_ms && f->has_compute && f->trigger.p == NULL) {
+		/* Ids are renewed up to a tenth early, each at its own moment, so that they do not come due together. */
+		int64_t refresh_us = f->refresh_ms * 1000;
+		int64_t jitter_us = (int64_t)(hash64(entity_id) % (uint64_t)(refresh_us / 10 + 1));
+		*ret_refresh_due = now_us - ret->meta.written_us >= refresh_us - jitter_us;
+	}
+	return true;
+}
+
+static bool is_computed(const struct def_feature *f)
+{
+	return (f->has_compute && f->trigger.p == NULL) || (f->sql.p && !f->materialize);
+}
+
+/* ---- flights ---- */
+
+static uint64_t flight_hash(uint32_t feature, struct str id)
+{
+	return hash_mix(hash64(id) + feature);
+}
+
+static struct flight *flight_find(struct resolver *s, uint32_t feature, struct str id, uint64_t hash)
+{
+	struct flight *f = s->by_key[hash % FLIGHT_BUCKETS];
+	while (f && !(f->key_hash == hash && f->feature == feature && str_eq(str_of(f->id, f->id_n), id)))
+		f = f->next_by_key;
+	return f;
+}
+
+static void flight_link(struct resolver *s, struct flight *f)
+{
+	struct flight **key = &s->by_key[f->key_hash % FLIGHT_BUCKETS];
+	struct flight **op = &s->by_op[hash_mix(f->op) % FLIGHT_BUCKETS];
+	f->next_by_key = *key;
+	*key = f;
+	f->next_by_op = *op;
+	*op = f;
+	s->flights_count++;
+}
+
+/* Takes the flight that awaits this op out of both tables. */
+static struct flight *flight_unlink(struct resolver *s, uint64_t op)
+{
+	struct flight **at = &s->by_op[hash_mix(op) % FLIGHT_BUCKETS];
+	while (*at && (*at)->op != op)
+		at = &(*at)->next_by_op;
+	struct flight *f = *at;
+	if (f == NULL)
+		return NULL;
+	*at = f->next_by_op;
+	at = &s->by_key[f->key_hash % FLIGHT_BUCKETS];
+	while (*at != f)
+		at = &(*at)->next_by_key;
+	*at = f->next_by_key;
+	s->flights_count--;
+	return f;
+}
+
+static uint64_t ask_compute(struct resolver *s, uint32_t feature, struct str id, uint64_t deadline_ns)
+{
+	struct computation_job *job = computation_job_new(SCRIPT_COMPUTE, feature, id);
+	return job ? computation_start(&s->base, s->nl, job, deadline_ns, ACTOR_NONE) : 0;
+}
+
+/* SQL without materialize: the same statement, narrowed to one id. */
+static uint64_t ask_sql(struct resolver *s, uint32_t feature, struct str id, uint64_t deadline_ns)
+{
+	const struct definitions *d = s->nl->node->definitions;
+	const struct def_feature *f = &d->features[feature];
+	struct buf sql = { 0 }, params = { 0 };
+	buf_printf(&sql, "SELECT \"%.*s\" AS value FROM (%.*s) WHERE CAST(\"%.*s\" AS VARCHAR) = ? LIMIT 1",
+		   STR_ARG(f->name), STR_ARG(f->sql), STR_ARG(d->entities[f->entity].id));
+	buf_append_char(&params, '[');
+	json_write_string(&params, id);
+	buf_append_char(&params, ']');
+	struct offline_query *m = offline_query_new(s->base.loop, buf_str(&sql), buf_str(&params));
+	buf_finish(&sql);
+	buf_finish(&params);
+	return rt_ask(&s->base, s->nl->node->offline_reader, &m->head, deadline_ns, ACTOR_NONE);
+}
+
+/* The flight for this key: the one under way, or a new one. NULL: the bound is reached. */
+static struct flight *flight_join(struct resolver *s, uint32_t feature, struct str id, uint64_t deadline_ns)
+{
+	uint64_t hash = flight_hash(feature, id);
+	struct flight *f = flight_find(s, feature, id, hash);
+	if (f || s->flights_count == FLIGHTS_MAX)
+		return f;
+	f = calloc(1, sizeof *f + id.n);
+	if (f == NULL)
+		return NULL;
+	f->key_hash = hash;
+	f->feature = feature;
+	f->started_us = loop_wall_us(s->base.loop);
+	f->id_n = id.n;
+	memcpy(f->id, id.p, id.n);
+	f->op = s->nl->node->definitions->features[feature].has_compute ? ask_compute(s, feature, id, deadline_ns)
+									  : ask_sql(s, feature, id, deadline_ns);
+	if (f->op == 0) {
+		free(f);
+		return NULL;
+	}
+	flight_link(s, f);
+	return f;
+}
+
+/* ---- answers ---- */
+
+static void result_found(struct feature_result *result, struct value *shared, enum record_source source, int64_t as_of_us)
+{
+	result->state = FEATURE_FOUND;
+	result->value = shared;
+	result->source = source;
+	result->as_of_us = as_of_us;
+}
+
+static void result_without_value(struct resolver *s, struct feature_request *r, struct feature_result *result,
+				 uint32_t feature, struct str reason)
+{
+	const struct feature_metrics *metrics = &s->nl->node->metrics.features[feature];
+	struct value *fallback = s->nl->node->defaults[feature];
+	if (fallback) {
+		result_found(result, value_ref(fallback), RECORD_FALLBACK, loop_wall_us(s->base.loop));
+		metrics_add(metrics->defaulted, 1);
+		return;
+	}
+	result->state = reason.p ? FEATURE_FAILED : FEATURE_MISSING;
+	if (reason.p) {
+		result->reason = arena_dup(&r->arena, reason);
+		metrics_add(metrics->error, 1);
+	}
+}
+
+static void get_answer(struct resolver *s, struct msg *request, struct feature_request *r)
+{
+	struct resolver_get *reply = resolver_get_new(s->base.loop, RESOLVER_GOT, r);
+	((struct resolver_get *)request)->request = NULL;
+	rt_reply(&s->base, request, &reply->head);
+}
+
+static void waiter_answer(struct resolver *s, struct waiter *w, const struct flight *f)
+{
+	struct feature_request *r = w->get->r;
+	struct feature_result *result = &r->results[w->result];
+	if (f->value)
+		result_found(result, value_ref(f->value), RECORD_COMPUTE, f->started_us);
+	else
+		result_without_value(s, r, result, f->feature, str_from(f->reason));
+	if (--r->pending == 0) {
+		get_answer(s, w->get->request, r);
+		free(w->get);
+	}
+}
+
+/* ---- what a flight gave ---- */
+
+static void flight_free(struct flight *f)
+{
+	value_unref(f->value);
+	free(f->reason);
+	free(f);
+}
+
+/* Answers wait for the end of the turn: the ledger gets all values of the turn in one entry, before anybody uses them. */
+static void flight_land(struct resolver *s, struct flight *f, struct value *value, struct str reason)
+{
+	f->value = value;
+	f->reason = reason.p ? strndup(reason.p, reason.n) : NULL;
+	f->next_by_key = NULL;
+	*s->landed_end = f;
+	s->landed_end = &f->next_by_key;
+	s->landed_count += value != NULL;
+}
+
+static void flight_measure(struct resolver *s, const struct flight *f)
+{
+	const struct feature_metrics *metrics = &s->nl->node->metrics.features[f->feature];
+	metrics_observe(metrics->compute_seconds, (double)(loop_wall_us(s->base.loop) - f->started_us) / 1e6);
+	if (f->value)
+		metrics_add(metrics->compute_success, 1);
+	if (f->reason == NULL)
+		return;
+	metrics_add(metrics->compute_failure, 1);
+	log_line(LOG_WARNING, "resolver", "feature could not be computed",
+		 LOG_STR("feature", s->nl->node->definitions->features[f->feature].name),
+		 LOG_STR("entity_id", str_of(f->id, f->id_n)), LOG_CSTR("reason", f->reason));
+}
+
+static void flight_publish(struct resolver *s, const struct flight *f)
+{
+	const struct node *n = s->nl->node;
+	int64_t ttl_us = n->definitions->features[f->feature].ttl_ms * 1000;
+	if (f->value == NULL || ttl_us == 0)
+		return;
+	online_put(n->online, &(struct online_write){ .kind = s->entity, .id = str_of(f->id, f->id_n),
+						      .feature = f->feature, .value = f->value,
+						      .meta = { .event_time_us = f->started_us, .lsn = ONLINE_LSN_PENDING,
+								.written_us = f->started_us,
+								.expires_us = f->started_us + ttl_us,
+								.flags = ONLINE_COMPUTED } });
+}
+
+static void on_computed(struct resolver *s, struct flight *f, const struct computation_job *job)
+{
+	if (job->outcome.error.p)
+		flight_land(s, f, NULL, job->outcome.error);
+	else
+		flight_land(s, f, job->outcome.value_json.p ? value_create(job->outcome.value_json) : NULL, (struct str){ 0 });
+}
+
+/* Rows are [{"value": ...}] or []. */
+static void on_queried(struct resolver *s, struct flight *f, const struct offline_result *m)
+{
+	if (m->head.status != RT_OK) {
+		flight_land(s, f, NULL, m->json.n ? buf_str(&m->json) : str_from(rt_error_text(m->head.status)));
+		return;
+	}
+	struct json_error error;
+	yyjson_doc *rows = json_parse(buf_str(&m->json), &(struct json_limits){ .bytes_max = 16u << 20 }, &error);
+	yyjson_val *found = rows ? yyjson_obj_get(yyjson_arr_get_first(yyjson_doc_get_root(rows)), "value") : NULL;
+	struct buf text = { 0 };
+	if (found)
+		json_write_value(&text, found);
+	struct value *v = found && !text.failed ? value_create(buf_str(&text)) : NULL;
+	buf_finish(&text);
+	yyjson_doc_free(rows);
+	flight_land(s, f, v, (struct str){ 0 });
+}
+
+/* ---- requests ---- */
+
+/* true: answered already. */
+static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t index, struct get **get, struct msg *m)
+{
+	struct str id = r->ids[index / r->features_count];
+	uint32_t feature = r->features[index % r->features_count];
+	struct feature_result *result = &r->results[index];
+	const struct node *n = s->nl->node;
+	struct online_cell cell;
+	bool refresh_due;
+	if (resolver_read_online(n, feature, id, loop_wall_us(s->base.loop), &cell, &refresh_due)) {
+		result_found(result, cell.value, RECORD_CACHE, cell.meta.event_time_us);
+		metrics_add(n->metrics.features[feature].hit, 1);
+		if (refresh_due)
+			flight_join(s, feature, id, loop_mono_ns(s->base.loop) + REFRESH_TIMEOUT_MS * 1000000ull);
+		return true;
+	}
+	metrics_add(n->metrics.features[feature].miss, 1);
+	if (!is_computed(&n->definitions->features[feature])) {
+		result_without_value(s, r, result, feature, (struct str){ 0 });
+		return true;
+	}
+	uint64_t deadline_ns = m->deadline_ns ? m->deadline_ns
+					      : loop_mono_ns(s->base.loop) + REFRESH_TIMEOUT_MS * 1000000ull;
+	struct flight *f = flight_join(s, feature, id, deadline_ns);
+	struct waiter *w = f ? malloc(sizeof *w) : NULL;
+	if (*get == NULL && w)
+		*get = calloc(1, sizeof **get);
+	if (w == NULL || *get == NULL) {
+		free(w);
+		result_without_value(s, r, result, feature, STR("too many computations are under way"));
+		return true;
+	}
+	*w = (struct waiter){ f->waiters, *get, index };
+	f->waiters = w;
+	return false;
+}
+
+static void on_get(struct resolver *s, struct msg *m)
+{
+	struct feature_request *r = ((struct resolver_get *)m)->request;
+	struct get *get = NULL;
+	r->pending = 0;
+	for (uint32_t i = 0; i < r->ids_count * r->features_count; i++)
+		r->pending += !resolve_one(s, r, i, &get, m);
+	rt_msg_take(m);
+	if (r->pending == 0) {
+		free(get);
+		get_answer(s, m, r);
+		return;
+	}
+	get->request = m;
+	get->r = r;
+}
+
+static void on_refresh(struct resolver *s, struct msg *m)
+{
+	const struct feature_request *r = ((struct resolver_get *)m)->request;
+	uint64_t deadline_ns = loop_mono_ns(s->base.loop) + REFRESH_TIMEOUT_MS * 1000000ull;
+	for (uint32_t i = 0; i < r->ids_count * r->features_count; i++) {
+		uint32_t feature = r->features[i % r->features_count];
+		if (is_computed(&s->nl->node->definitions->features[feature]))
+			flight_join(s, feature, r->ids[i / r->features_count], deadline_ns);
+	}
+}
+
+/* ---- history ---- */
+
+static void confirm_value(void *arg, const struct entry_values *head, const struct entry_value *v)
+{
+	(void)head;
+	struct resolver *s = ((void **)arg)[0];
+	const struct ledger_entry *e = ((void **)arg)[1];
+	struct online *online = s->nl->node->online;
+	uint32_t feature = definitions_feature(s->nl->node->definitions, v->feature);
+	struct online_cell cell;
+	if (!online_get(online, s->entity, v->entity_id, feature, v->event_time_us, &cell))
+		return;
+	if (cell.meta.lsn == ONLINE_LSN_PENDING && cell.meta.event_time_us == v->event_time_us)
+		online_confirm(online, &(struct online_write){ .kind = s->entity, .id = v->entity_id, .feature = feature,
+							       .value = cell.value, .meta = cell.meta }, e->lsn);
+	value_unref(cell.value);
+}
+
+static void on_appended(struct resolver *s, struct msg *m)
+{
+	struct ledger_entry *e = ((struct ledger_append *)m)->entry;
+	if (m->status != RT_OK) {
+		log_line(LOG_ERROR, "resolver", "computed values are missing in the history", LOG_CSTR("reason", e->reason));
+		return;
+	}
+	entry_values_read(buf_str(&e->body), &(struct entry_values){ 0 }, (void *[]){ s, e }, confirm_value);
+}
+
+static void landed_append(struct resolver *s)
+{
+	const struct definitions *d = s->nl->node->definitions;
+	struct loop *loop = s->base.loop;
+	struct entry_value *values = calloc(s->landed_count, sizeof *values);
+	CHECK(values != NULL);
+	size_t count = 0;
+	for (const struct flight *f = s->landed; f; f = f->next_by_key) {
+		if (f->value == NULL)
+			continue;
+		values[count++] = (struct entry_value){ .entity_id = str_of(f->id, f->id_n),
+							.feature = d->features[f->feature].name,
+							.value_json = str_of(f->value->json, f->value->len),
+							.event_time_us = f->started_us,
+							.ttl_ms = d->features[f->feature].ttl_ms };
+	}
+	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+	entry_values_write(&e->body, &(struct entry_values){ .entity = d->entities[s->entity].name, .source = ENTRY_COMPUTED,
+							      .values = values, .count = count });
+	free(values);
+	rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(loop, e)->head,
+	       loop_mono_ns(loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
+}
+
+static void resolver_on_turn_end(struct actor *a)
+{
+	struct resolver *s = (struct resolver *)a;
+	if (s->landed_count)
+		landed_append(s);
+	struct flight *f = s->landed;
+	s->landed = NULL;
+	s->landed_end = &s->landed;
+	s->landed_count = 0;
+	for (struct flight *next; f; f = next) {
+		next = f->next_by_key;
+		flight_measure(s, f);
+		flight_publish(s, f);
+		for (struct waiter *w = f->waiters, *next_w; w; w = next_w) {
+			next_w = w->next;
+			waiter_answer(s, w, f);
+			free(w);
+		}
+		flight_free(f);
+	}
+}
+
+/* ---- the actor ---- */
+
+static struct str failure_text(const struct msg *m)
+{
+	return m->kind == RT_DEADLINE ? STR("not computed before the deadline") : str_from(rt_error_text(m->status));
+}
+
+static void resolver_on_message(struct actor *a, struct msg *m)
+{
+	struct resolver *s = (struct resolver *)a;
+	switch (m->kind) {
+	case RESOLVER_GET:
+		on_get(s, m);
+		return;
+	case RESOLVER_REFRESH:
+		on_refresh(s, m);
+		return;
+	case LEDGER_APPENDED:
+		on_appended(s, m);
+		return;
+	case RT_STOP:
+		rt_stop(a);
+		return;
+	default:
+		break;
+	}
+	struct flight *f = flight_unlink(s, m->op);
+	if (f == NULL)
+		return;
+	if (m->kind == COMPUTATION_DONE)
+		on_computed(s, f, ((struct computation_run *)m)->job);
+	else if (m->kind == OFFLINE_RESULT)
+		on_queried(s, f, (struct offline_result *)m);
+	else
+		flight_land(s, f, NULL, failure_text(m));
+}
+
+static int resolver_init(struct actor *a, void *arg)
+{
+	struct resolver *s = (struct resolver *)a;
+	s->nl = ((struct resolver_args *)arg)->nl;
+	s->entity = ((struct resolver_args *)arg)->entity;
+	s->landed_end = &s->landed;
+	return 0;
+}
+
+static void flight_abandon(struct actor *a, struct flight *f)
+{
+	for (struct waiter *w = f->waiters, *next; w; w = next) {
+		next = w->next;
+		if (--w->get->r->pending == 0) {
+			rt_msg_free(a->loop, w->get->request);
+			free(w->get);
+		}
+		free(w);
+	}
+	flight_free(f);
+}
+
+/* Whoever still waits gets RT_DOWN from the runtime. */
+static void resolver_finish(struct actor *a)
+{
+	struct resolver *s = (struct resolver *)a;
+	for (size_t b = 0; b < FLIGHT_BUCKETS; b++) {
+		for (struct flight *f = s->by_key[b], *next; f; f = next) {
+			next = f->next_by_key;
+			flight_abandon(a, f);
+		}
+	}
+	for (struct flight *f = s->landed, *next; f; f = next) {
+		next = f->next_by_key;
+		flight_abandon(a, f);
+	}
+}
+
+const struct actor_class resolver_class = {
+	.name = "resolver",
+	.size = sizeof(struct resolver),
+	.mailbox_len_max = 8192,
+	.init = resolver_init,
+	.on_message = resolver_on_message,
+	.on_turn_end = resolver_on_turn_end,
+	.finish = resolver_finish,
+};

@@ -1,0 +1,12 @@
+/* The feature resolver: one actor per entity kind and I/O loop. Answers RESOLVER_GET (feature_request.h) from the online
+ * table, then by computing, then by the default; one computation at a time per (feature, id), shared by all who ask. */
+#pragma once
+#include "actors/node.h"
+#include "store/online.h"
+
+extern const struct actor_class resolver_class; /* init argument: struct resolver_args */
+/* Reads a live value from the online table, without asking anybody: the fast path of every read. false: it has to be
+ * resolved (missing, expired, or a feature that is computed at each read). *ret_refresh_due: it was served, and its
+ * resolver should be told RESOLVER_REFRESH. The cell's value is a new reference. Any thread. */
+bool resolver_read_online(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us,
+			  struct online_cell *ret, bool *ret_refresh_due);

@@ -1,0 +1,48 @@
+/* What a retriever answered: chunks with their provenance, shared by everyone on the loop who asked the same. */
+#pragma once
+#include "runtime/loop.h"
+#include "store/record.h"
+
+struct chunk {
+	struct str content, chunk_id, document_id, content_hash, source_url; /* source_url.p NULL = none */
+	struct str metadata_json; /* an object, or p NULL */
+	double score;
+	int64_t indexed_at_us;
+};
+
+struct retrieved {
+	uint32_t refs; /* of this loop only: not atomic */
+	struct arena arena;
+	uint32_t retriever;
+	struct str query;     /* args.query, or "" */
+	struct str args_json; /* canonical: the cache key */
+	struct str chunks_json; /* the array as Lua sees it: content, chunk_id, document_id, score, metadata, ... */
+	struct chunk *chunks;
+	uint32_t chunks_count;
+	double latency_ms;    /* of the run that made it */
+	int64_t made_at_us;
+};
+
+/* rows_json: an array of strings or of objects {content, chunk_id?, document_id?, id?, score?, metadata?, ...}, as the
+ * definitions file returned it. Ids, hash and time follow Fabra's lineage rules (fabra-core 5), with whole sha256 hashes.
+ * refs = 1. NULL: *ret_why (static) says why. */
+struct retrieved *retrieved_new(uint32_t retriever, struct str args_json, struct str rows_json, uint32_t top_k,
+				int64_t now_us, double latency_ms, const char **ret_why);
+struct retrieved *retrieved_ref(struct retrieved *r);
+void retrieved_unref(struct retrieved *r);
+
+enum retriever_msg {
+	RETRIEVER_GET = MSG_KIND(CLASS_RETRIEVER, 1), /* ask: struct retriever_get */
+	RETRIEVER_GOT = MSG_KIND(CLASS_RETRIEVER, 2), /* reply: struct retriever_got; status != 0: error has a line */
+};
+struct retriever_get {
+	struct msg head; /* dispose frees args */
+	char *args_json; /* moves; NUL-terminated object */
+};
+struct retriever_got {
+	struct msg head; /* dispose lets go */
+	struct retrieved *retrieved; /* shares; NULL on failure */
+	char *error;                 /* owned; NULL on success */
+};
+struct retriever_get *retriever_get_new(struct loop *loop, struct str args_json); /* copies */
+struct retriever_got *retriever_got_new(struct loop *loop, struct retrieved *retrieved, const char *error); /* refs, copies */

@@ -1,0 +1,37 @@
+/* sweeper.c -- one state: each second it sweeps a piece of the online table. */
+#include "actors/sweeper.h"
+
+enum { PERIOD_MS = 250, BUCKETS_PER_SWEEP = 1000 };
+
+struct sweeper {
+	struct actor base;
+	struct node_loop *nl;
+};
+
+static void sweeper_on_message(struct actor *a, struct msg *m)
+{
+	struct sweeper *s = (struct sweeper *)a;
+	if (m->kind == RT_STOP) {
+		rt_stop(a);
+		return;
+	}
+	if (m->kind != RT_TIMER)
+		return;
+	online_sweep(s->nl->node->online, loop_wall_us(a->loop), BUCKETS_PER_SWEEP);
+	rt_timer_start(a, PERIOD_MS, 0);
+}
+
+static int sweeper_init(struct actor *a, void *arg)
+{
+	((struct sweeper *)a)->nl = arg;
+	rt_timer_start(a, PERIOD_MS, 0);
+	return 0;
+}
+
+const struct actor_class sweeper_class = {
+	.name = "sweeper",
+	.size = sizeof(struct sweeper),
+	.mailbox_len_max = 16,
+	.init = sweeper_init,
+	.on_message = sweeper_on_message,
+};

@@ -1,0 +1,188 @@
+/* Assembling contexts, and listing them. */
+#include "actors/assembler.h"
+#include "http/api.h"
+#include "store/offline.h"
+#include "store/timefmt.h"
+#include <stdlib.h>
+
+/* ---- POST /v1/context/{name} ---- */
+
+void api_context_post(struct exchange *x)
+{
+	const struct node *n = api_node(x);
+	struct str name = exchange_param(x, 0);
+	uint32_t context = definitions_context(n->definitions, name);
+	if (context == DEF_NONE) {
+		exchange_error(x, 404, "Context '%.*s' not found", STR_ARG(name));
+		return;
+	}
+	yyjson_val *args = api_body_object(x);
+	if (args == NULL)
+		return;
+	struct buf text = { 0 };
+	json_write_value(&text, args);
+	struct assembly_job *job = text.failed ? NULL : assembly_job_new(context, buf_str(&text));
+	buf_finish(&text);
+	if (job == NULL) {
+		exchange_fail(x, RT_EFULL, "out of memory");
+		return;
+	}
+	struct actor *a = exchange_actor(x);
+	assembler_start(a, node_here(n, a->loop), job, exchange_deadline_ns(x), a->self);
+}
+
+static int status_of(enum assembly_outcome outcome)
+{
+	switch (outcome) {
+	case ASSEMBLY_OK:
+		return 200;
+	case ASSEMBLY_BAD_ARGUMENTS:
+		return 400;
+	case ASSEMBLY_OVER_BUDGET:
+		return 422;
+	case ASSEMBLY_FAILED:
+		return 500;
+	case ASSEMBLY_NO_EVIDENCE:
+	case ASSEMBLY_BUSY:
+		return 503;
+	case ASSEMBLY_LATE:
+		return 504;
+	}
+	return 500;
+}
+
+static void write_hashes(const struct assembly_job *job, struct buf *out)
+{
+	if (!job->persisted)
+		return;
+	buf_append_lit(out, ",\"record_hash\":\"");
+	buf_append(out, job->stamp.record_hash, RECORD_HASH_TEXT);
+	buf_append_lit(out, "\",\"content_hash\":\"");
+	buf_append_str(out, job->record.integrity.content_hash);
+	buf_append_char(out, '"');
+}
+
+/* The reply carries the text itself, also in privacy mode, where only the record goes without it. */
+static void write_assembled(const struct assembly_job *job, struct str content, struct buf *out)
+{
+	buf_reserve(out, content.n + content.n / 8 + 4096);
+	buf_append_lit(out, "{\"id\":");
+	json_write_string(out, job->record.context_id);
+	buf_append_lit(out, ",\"content\":");
+	json_write_string(out, content);
+	buf_append_lit(out, ",\"meta\":");
+	record_write_meta(&job->record, &job->extras, job->persisted ? &job->stamp : NULL, job->persisted,
+			  job->evidence_error, out);
+	write_hashes(job, out);
+	if (job->extras.interaction_ref_json.p) {
+		buf_append_lit(out, ",\"interaction_ref\":");
+		buf_append_str(out, job->extras.interaction_ref_json);
+	}
+	buf_append_lit(out, ",\"lineage\":");
+	record_write_lineage(&job->record, &job->extras, out);
+	buf_append_char(out, '}');
+}
+
+void api_context_post_message(struct exchange *x, struct msg *m)
+{
+	if (m->kind != ASSEMBLER_DONE) {
+		exchange_fail(x, m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status, "the context");
+		return;
+	}
+	const struct assembly_job *job = ((struct assembler_run *)m)->job;
+	if (job->outcome != ASSEMBLY_OK) {
+		exchange_error(x, status_of(job->outcome), "%.*s", STR_ARG(job->error));
+		return;
+	}
+	struct buf out = { 0 };
+	write_assembled(job, assembly_content(job), &out);
+	if (out.failed)
+		exchange_error(x, 500, "the context is too large to send");
+	else
+		exchange_reply_json(x, 200, buf_str(&out));
+	buf_finish(&out);
+}
+
+/* ---- GET /v1/contexts ---- */
+
+static bool read_time(struct exchange *x, const char *name, int64_t fallback_us, int64_t *ret_us)
+{
+	struct str text;
+	*ret_us = fallback_us;
+	if (!exchange_query(x, name, &text) || text.n == 0)
+		return true;
+	/* "+00:00" arrives as " 00:00" from clients that do not encode the plus. */
+	char fixed[64];
+	if (text.n < sizeof fixed) {
+		memcpy(fixed, text.p, text.n);
+		if (text.n > 6 && fixed[text.n - 6] == ' ' && text.n > 12)
+			fixed[text.n - 6] = '+';
+		if (time_parse(str_of(fixed, text.n), ret_us))
+			return true;
+	}
+	exchange_error(x, 400, "Invalid %s: expected an ISO 8601 time such as 2026-01-31T12:00:00Z", name);
+	return false;
+}
+
+static bool read_limit(struct exchange *x, int32_t *ret)
+{
+	struct str text;
+	*ret = 100;
+	if (!exchange_query(x, "limit", &text))
+		return true;
+	char digits[16], *end;
+	if (text.n == 0 || text.n >= sizeof digits) {
+		end = NULL;
+	} else {
+		memcpy(digits, text.p, text.n);
+		digits[text.n] = '\0';
+		long v = strtol(digits, &end, 10);
+		if (*end == '\0' && v >= 0) {
+			*ret = v > API_LIST_MAX ? API_LIST_MAX : (int32_t)v;
+			return true;
+		}
+	}
+	struct buf input = { 0 };
+	json_write_string(&input, text);
+	exchange_invalid(x, "int_parsing", "[\"query\",\"limit\"]",
+			 "Input should be a valid integer, unable to parse string as an integer", buf_str(&input), NULL);
+	buf_finish(&input);
+	return false;
+}
+
+static char *query_copy(struct exchange *x, const char *name)
+{
+	struct str text;
+	return exchange_query(x, name, &text) && text.n ? strndup(text.p, text.n) : NULL;
+}
+
+void api_contexts_list(struct exchange *x)
+{
+	int64_t start_us, end_us;
+	int32_t limit;
+	if (!read_time(x, "start", INT64_MIN, &start_us) || !read_time(x, "end", INT64_MAX, &end_us) ||
+	    !read_limit(x, &limit))
+		return;
+	char *status = query_copy(x, "freshness_status");
+	if (status && strcmp(status, "guaranteed") != 0 && strcmp(status, "degraded") != 0) {
+		free(status);
+		exchange_error(x, 400, "freshness_status must be 'guaranteed' or 'degraded'");
+		return;
+	}
+	struct actor *a = exchange_actor(x);
+	struct offline_contexts *m = offline_contexts_new(a->loop);
+	m->start_us = start_us;
+	m->end_us = end_us;
+	m->limit = limit;
+	m->name = query_copy(x, "name");
+	m->freshness_status = status;
+	rt_ask(a, api_node(x)->offline_reader, &m->head, exchange_deadline_ns(x), a->self);
+}
+
+void api_contexts_list_message(struct exchange *x, struct msg *m)
+{
+	if (m->kind == OFFLINE_RESULT && m->status == RT_OK)
+		exchange_reply_json(x, 200, buf_str(&((struct offline_result *)m)->json));
+	else
+		exchange_fail(x, m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status, "the offline store");
+}

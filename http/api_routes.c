@@ -1,0 +1,62 @@
+/* The /v1 family at one glance. Shapes: docs/http.md; what is not here yet: docs/status.md. */
+#include "http/api.h"
+
+/* Known to Fabra's clients, and to come: an honest 501 instead of a 404 that looks like a missing id. */
+static void not_yet(struct exchange *x)
+{
+	exchange_error(x, 501, "%.*s is not available in this version", STR_ARG(exchange_path(x)));
+}
+
+const struct route api_routes[] = {
+	{ "GET", "/v1/features/{name}", 0, api_feature_get, api_feature_get_message, NULL,
+	  "One feature of one entity: online, else computed, else the default",
+	  "{\"parameters\":[{\"name\":\"entity_id\",\"in\":\"query\",\"required\":true,\"schema\":{\"type\":\"string\"}}]}" },
+	{ "POST", "/v1/features", ROUTE_BODY, api_features_post, api_features_post_message, NULL,
+	  "Several features of one entity",
+	  "{\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\",\"required\":"
+	  "[\"entity_name\",\"entity_id\",\"features\"],\"properties\":{\"entity_name\":{\"type\":\"string\"},\"entity_id\":"
+	  "{\"type\":\"string\"},\"features\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}}}}}}}" },
+	{ "POST", "/v1/features/batch", ROUTE_BODY, api_batch_post, api_batch_message, api_batch_end,
+	  "Several features of many entities",
+	  "{\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\",\"required\":"
+	  "[\"name\",\"ids\",\"features\"],\"properties\":{\"name\":{\"type\":\"string\"},\"ids\":{\"type\":\"array\",\"items\":"
+	  "{\"type\":\"string\"}},\"features\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}}}}}}}" },
+	{ "PUT", "/v1/features/{entity}/{entity_id}", ROUTE_BODY, api_values_put, api_values_put_message, api_writes_end,
+	  "Push values; durable before the answer, an older timestamp never replaces a newer value",
+	  "{\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\",\"required\":"
+	  "[\"values\"],\"properties\":{\"values\":{\"type\":\"object\"},\"timestamp\":{\"type\":\"string\",\"format\":"
+	  "\"date-time\"}}}}}}}" },
+	{ "POST", "/v1/ingest/{event_type}", ROUTE_BODY, api_ingest_post, api_ingest_message, NULL,
+	  "Accept an event; durable before the answer, applied exactly once to the features it triggers",
+	  "{\"parameters\":[{\"name\":\"entity_id\",\"in\":\"query\",\"required\":true,\"schema\":{\"type\":\"string\"}}],"
+	  "\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\"}}}}}" },
+	{ "POST", "/v1/context/{name}", ROUTE_BODY, api_context_post, api_context_post_message, NULL,
+	  "Assemble a context; its record is durable before the answer",
+	  "{\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\"}}}}}" },
+	{ "GET", "/v1/contexts", 0, api_contexts_list, api_contexts_list_message, NULL, "List contexts, newest first",
+	  "{\"parameters\":[{\"name\":\"start\",\"in\":\"query\",\"schema\":{\"type\":\"string\"}},{\"name\":\"end\",\"in\":"
+	  "\"query\",\"schema\":{\"type\":\"string\"}},{\"name\":\"limit\",\"in\":\"query\",\"schema\":{\"type\":\"integer\"}},"
+	  "{\"name\":\"name\",\"in\":\"query\",\"schema\":{\"type\":\"string\"}},{\"name\":\"freshness_status\",\"in\":\"query\","
+	  "\"schema\":{\"type\":\"string\",\"enum\":[\"guaranteed\",\"degraded\"]}}]}" },
+	{ "GET", "/v1/context/{id}", 0, api_context_get, api_context_get_message, NULL, "A stored context with its lineage",
+	  NULL },
+	{ "GET", "/v1/context/{id}/lineage", 0, api_lineage_get, api_lineage_get_message, NULL, "The lineage of a context", NULL },
+	{ "GET", "/v1/context/{id}/explain", 0, api_explain_get, api_explain_get_message, NULL, "The trace of a context", NULL },
+	{ "GET", "/context/{id}/explain", 0, api_explain_get, api_explain_get_message, NULL,
+	  "The same, where Fabra's command line asks for it", NULL },
+	{ "GET", "/v1/record/{ref}", 0, api_record_get, api_record_get_message, NULL,
+	  "A record (CRS-001) by ctx_ id, bare UUID or sha256: hash", NULL },
+	{ "POST", "/v1/record", ROUTE_BODY, api_record_post, api_record_post_message, NULL,
+	  "Store a receipt made elsewhere; same hash again is fine, same id with another hash is refused",
+	  "{\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\"}}}}}" },
+	{ "DELETE", "/v1/cache/{entity}/{entity_id}", 0, api_cache_delete, api_cache_delete_message, NULL,
+	  "Remove the online values of an entity and the cached contexts that used them; history stays", NULL },
+	{ "POST", "/v1/context/{id}/replay", 0, not_yet, NULL, NULL, "Replay (not available yet)", NULL },
+	{ "GET", "/v1/context/diff/{base}/{comparison}", 0, not_yet, NULL, NULL, "Diff of contexts (not available yet)", NULL },
+	{ "GET", "/v1/record/diff/{base}/{comparison}", 0, not_yet, NULL, NULL, "Diff of records (not available yet)", NULL },
+	{ "GET", "/v1/context/{id}/visualize", 0, not_yet, NULL, NULL, "Page of a context (not available yet)", NULL },
+	{ "GET", "/v1/records", 0, not_yet, NULL, NULL, "Search records (not available yet)", NULL },
+	{ "GET", "/ready", ROUTE_PUBLIC | ROUTE_SYSTEM, api_ready_get, NULL, NULL,
+	  "Whether this process can serve: ledger, projection, materialised features", NULL },
+};
+const size_t api_routes_count = sizeof api_routes / sizeof api_routes[0];

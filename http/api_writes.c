@@ -1,0 +1,335 @@
+/* Writing: pushed values, deletes, events. Nothing is acknowledged before it is durable. */
+#include "actors/context_cache.h"
+#include "actors/ingestor.h"
+#include "http/api.h"
+#include "store/timefmt.h"
+#include <stdlib.h>
+
+/* How far in the future an event time may lie: clocks differ by seconds, not by more than this. */
+static const int64_t FUTURE_US_MAX = 5 * 60 * 1000000ll;
+
+static uint64_t ask_ledger(struct exchange *x, struct ledger_entry *e)
+{
+	struct actor *a = exchange_actor(x);
+	/* No cancel token: what was asked for is written, even when the client does not wait for the answer. */
+	return rt_ask(a, api_node(x)->committer, &ledger_append_new(a->loop, e)->head, exchange_deadline_ns(x), ACTOR_NONE);
+}
+
+static void fail_append(struct exchange *x, const struct msg *m)
+{
+	if (m->kind == RT_DEADLINE)
+		exchange_fail(x, RT_EDEADLINE, "the ledger");
+	else
+		exchange_fail(x, m->status, "the ledger");
+}
+
+/* The context caches of all loops forget what used this entity. */
+static void forget_contexts(struct exchange *x, uint32_t entity, struct str entity_id)
+{
+	const struct node *n = api_node(x);
+	for (unsigned i = 0; i < n->loops_count; i++)
+		rt_send(exchange_loop(x), rt_named(n->loops[i]->loop, NAME_CONTEXT_CACHE),
+			context_cache_forget_new(exchange_loop(x), entity, entity_id));
+}
+
+/* ---- PUT /v1/features/{entity}/{entity_id} ---- */
+
+struct values_put {
+	uint32_t entity, count;
+	struct str entity_id;
+	int64_t event_time_us;
+	uint32_t features[API_FEATURES_MAX];
+	struct value *values[API_FEATURES_MAX]; /* owned */
+};
+
+static bool read_timestamp(struct exchange *x, yyjson_val *body, int64_t *ret_us)
+{
+	int64_t now_us = loop_wall_us(exchange_loop(x));
+	yyjson_val *v = yyjson_obj_get(body, "timestamp");
+	*ret_us = now_us;
+	if (v == NULL || yyjson_is_null(v))
+		return true;
+	struct buf input = { 0 };
+	json_write_value(&input, v);
+	bool ok = false;
+	if (!yyjson_is_str(v) || !time_parse(json_str(v), ret_us))
+		exchange_invalid(x, "datetime_parsing", "[\"body\",\"timestamp\"]",
+				 "Input should be a valid datetime in ISO 8601", buf_str(&input), NULL);
+	else if (*ret_us > now_us + FUTURE_US_MAX)
+		exchange_invalid(x, "value_error", "[\"body\",\"timestamp\"]",
+				 "Value error, more than 5 minutes in the future", buf_str(&input), NULL);
+	else
+		ok = true;
+	buf_finish(&input);
+	return ok;
+}
+
+static bool take_value(struct exchange *x, struct values_put *p, struct str name, yyjson_val *value)
+{
+	const struct definitions *d = api_node(x)->definitions;
+	uint32_t feature = definitions_feature(d, name);
+	if (feature == DEF_NONE || d->features[feature].entity != p->entity) {
+		struct buf near = { 0 };
+		definitions_suggest(d, name, &near);
+		exchange_error(x, 404, "Feature '%.*s' not found for entity '%.*s'%s%.*s%s", STR_ARG(name),
+			       STR_ARG(d->entities[p->entity].name), near.n ? ". Did you mean: " : "",
+			       STR_ARG(buf_str(&near)), near.n ? "?" : "");
+		buf_finish(&near);
+		return false;
+	}
+	const struct def_feature *f = &d->features[feature];
+	if ((f->has_compute && f->trigger.p == NULL) || f->sql.p) {
+		exchange_error(x, 422, "Feature '%.*s' is computed from its definition and cannot be pushed", STR_ARG(name));
+		return false;
+	}
+	struct buf text = { 0 };
+	json_write_value(&text, value);
+	p->features[p->count] = feature;
+	p->values[p->count] = text.failed ? NULL : value_create(buf_str(&text));
+	buf_finish(&text);
+	if (p->values[p->count] == NULL) {
+		exchange_fail(x, RT_EFULL, "out of memory");
+		return false;
+	}
+	p->count++;
+	return true;
+}
+
+static bool take_values(struct exchange *x, struct values_put *p, yyjson_val *body)
+{
+	yyjson_val *values = yyjson_obj_get(body, "values");
+	if (!yyjson_is_obj(values) || yyjson_obj_size(values) == 0) {
+		exchange_invalid(x, values ? "dict_type" : "missing", "[\"body\",\"values\"]",
+				 values ? "Input should be a valid dictionary with at least one value" : "Field required",
+				 STR("null"), NULL);
+		return false;
+	}
+	if (yyjson_obj_size(values) > API_FEATURES_MAX) {
+		exchange_invalid(x, "too_long", "[\"body\",\"values\"]", "at most 200 values can be written at once",
+				 STR("null"), NULL);
+		return false;
+	}
+	size_t i, max;
+	yyjson_val *name, *value;
+	yyjson_obj_foreach(values, i, max, name, value) {
+		if (!take_value(x, p, json_str(name), value))
+			return false;
+	}
+	return true;
+}
+
+static struct ledger_entry *values_entry(const struct definitions *d, const struct values_put *p)
+{
+	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+	struct entry_value values[API_FEATURES_MAX];
+	for (uint32_t i = 0; i < p->count; i++)
+		values[i] = (struct entry_value){ .entity_id = p->entity_id, .feature = d->features[p->features[i]].name,
+						  .value_json = str_of(p->values[i]->json, p->values[i]->len),
+						  .event_time_us = p->event_time_us,
+						  .ttl_ms = d->features[p->features[i]].ttl_ms };
+	if (e)
+		entry_values_write(&e->body, &(struct entry_values){ .entity = d->entities[p->entity].name,
+								      .source = ENTRY_PUSHED, .values = values,
+								      .count = p->count });
+	return e;
+}
+
+void api_values_put(struct exchange *x)
+{
+	struct str entity_name = exchange_param(x, 0), id = exchange_param(x, 1);
+	yyjson_val *body = api_body_model(x);
+	if (body == NULL || !api_id(x, id, "[\"path\",\"entity_id\"]"))
+		return;
+	uint32_t entity = api_entity(x, entity_name);
+	if (entity == DEF_NONE)
+		return;
+	struct values_put *p = calloc(1, sizeof *p);
+	if (p == NULL) {
+		exchange_fail(x, RT_EFULL, "out of memory");
+		return;
+	}
+	*exchange_data(x) = p;
+	p->entity = entity;
+	p->entity_id = id;
+	if (!read_timestamp(x, body, &p->event_time_us) || !take_values(x, p, body))
+		return;
+	struct ledger_entry *e = values_entry(api_node(x)->definitions, p);
+	if (e == NULL)
+		exchange_fail(x, RT_EFULL, "out of memory");
+	else
+		ask_ledger(x, e);
+}
+
+static void write_names(const struct definitions *d, const struct values_put *p, const bool *stale, bool want, struct buf *out)
+{
+	bool first = true;
+	for (uint32_t i = 0; i < p->count; i++) {
+		if (stale[i] != want)
+			continue;
+		if (!first)
+			buf_append_char(out, ',');
+		first = false;
+		json_write_string(out, d->features[p->features[i]].name);
+	}
+}
+
+void api_values_put_message(struct exchange *x, struct msg *m)
+{
+	if (m->kind != LEDGER_APPENDED || m->status != RT_OK) {
+		fail_append(x, m);
+		return;
+	}
+	const struct node *n = api_node(x);
+	const struct values_put *p = *exchange_data(x);
+	uint64_t lsn = ((struct ledger_append *)m)->entry->lsn;
+	int64_t now_us = loop_wall_us(exchange_loop(x));
+	bool stale[API_FEATURES_MAX];
+	for (uint32_t i = 0; i < p->count; i++) {
+		int64_t ttl_us = n->definitions->features[p->features[i]].ttl_ms * 1000;
+		stale[i] = online_put(n->online, &(struct online_write){ .kind = p->entity, .id = p->entity_id,
+									  .feature = p->features[i], .value = p->values[i],
+									  .meta = { .event_time_us = p->event_time_us,
+										    .lsn = lsn,
+										    .written_us = now_us,
+										    .expires_us = ttl_us ? p->event_time_us + ttl_us
+													 : 0,
+										    .flags = ONLINE_PUSHED } }) == ONLINE_STALE;
+	}
+	forget_contexts(x, p->entity, p->entity_id);
+	struct buf out = { 0 };
+	buf_append_lit(&out, "{\"entity\":");
+	json_write_string(&out, n->definitions->entities[p->entity].name);
+	buf_append_lit(&out, ",\"entity_id\":");
+	json_write_string(&out, p->entity_id);
+	buf_append_lit(&out, ",\"timestamp\":\"");
+	time_write_z(&out, p->event_time_us);
+	buf_append_lit(&out, "\",\"written\":[");
+	write_names(n->definitions, p, stale, false, &out);
+	buf_append_lit(&out, "],\"stale\":[");
+	write_names(n->definitions, p, stale, true, &out);
+	buf_append_lit(&out, "]}");
+	exchange_reply_json(x, 200, buf_str(&out));
+	buf_finish(&out);
+}
+
+void api_writes_end(struct exchange *x)
+{
+	struct values_put *p = *exchange_data(x);
+	for (uint32_t i = 0; p && i < p->count; i++)
+		value_unref(p->values[i]);
+	free(p);
+}
+
+/* ---- DELETE /v1/cache/{entity}/{entity_id} ---- */
+
+void api_cache_delete(struct exchange *x)
+{
+	struct str id = exchange_param(x, 1);
+	uint32_t entity = api_entity(x, exchange_param(x, 0));
+	if (entity == DEF_NONE || !api_id(x, id, "[\"path\",\"entity_id\"]"))
+		return;
+	struct ledger_entry *e = ledger_entry_new(LEDGER_DELETE);
+	if (e == NULL) {
+		exchange_fail(x, RT_EFULL, "out of memory");
+		return;
+	}
+	entry_delete_write(&e->body, &(struct entry_delete){ .entity = api_node(x)->definitions->entities[entity].name,
+							      .entity_id = id,
+							      .event_time_us = loop_wall_us(exchange_loop(x)) });
+	ask_ledger(x, e);
+}
+
+void api_cache_delete_message(struct exchange *x, struct msg *m)
+{
+	if (m->kind != LEDGER_APPENDED || m->status != RT_OK) {
+		fail_append(x, m);
+		return;
+	}
+	const struct ledger_entry *e = ((struct ledger_append *)m)->entry;
+	struct entry_delete d;
+	uint32_t entity = definitions_entity(api_node(x)->definitions, exchange_param(x, 0));
+	struct str id = exchange_param(x, 1);
+	if (!entry_delete_read(buf_str(&e->body), &d)) {
+		exchange_error(x, 500, "the delete could not be applied");
+		return;
+	}
+	online_delete_row(api_node(x)->online, entity, id, d.event_time_us, e->lsn, loop_wall_us(exchange_loop(x)));
+	forget_contexts(x, entity, id);
+	struct buf out = { 0 }, key = { 0 };
+	buf_printf(&key, "%.*s:%.*s", STR_ARG(d.entity), STR_ARG(id));
+	buf_append_lit(&out, "{\"status\":\"invalidated\",\"key\":");
+	json_write_string(&out, buf_str(&key));
+	buf_append_char(&out, '}');
+	exchange_reply_json(x, 200, buf_str(&out));
+	buf_finish(&out);
+	buf_finish(&key);
+}
+
+/* ---- POST /v1/ingest/{event_type} ---- */
+
+/* Letters, digits and underscores, and not underscores alone; letters beyond ASCII count, as in Fabra. */
+static bool is_event_type(struct str s)
+{
+	bool has_letter = false;
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+		bool letter = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c >= 0x80;
+		if (!letter && c != '_')
+			return false;
+		has_letter = has_letter || letter;
+	}
+	return has_letter && s.n <= API_NAME_BYTES_MAX && json_utf8_valid(s);
+}
+
+struct ingest_state {
+	char event_id[UUID_TEXT];
+};
+
+void api_ingest_post(struct exchange *x)
+{
+	struct str type = exchange_param(x, 0), id;
+	yyjson_val *payload = api_body_object(x);
+	if (payload == NULL || !api_query_required(x, "entity_id", &id))
+		return;
+	if (!is_event_type(type)) {
+		exchange_error(x, 400, "Event type must be alphanumeric (underscores allowed)");
+		return;
+	}
+	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	struct ingest_state *state = arena_alloc(exchange_arena(x), sizeof *state);
+	struct buf text = { 0 };
+	json_write_value(&text, payload);
+	if (e == NULL || state == NULL || text.failed) {
+		ledger_entry_free(e);
+		buf_finish(&text);
+		exchange_fail(x, RT_EFULL, "out of memory");
+		return;
+	}
+	*exchange_data(x) = state;
+	struct loop *loop = exchange_loop(x);
+	uuid4_text(loop_random(loop), loop_random(loop), state->event_id);
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = str_of(state->event_id, UUID_TEXT), .event_type = type,
+							    .entity_id = id, .payload_json = buf_str(&text),
+							    .event_time_us = loop_wall_us(loop) });
+	buf_finish(&text);
+	struct actor *a = exchange_actor(x);
+	struct node_loop *owner = node_owner_of(api_node(x), id);
+	rt_ask(a, rt_named(owner->loop, NAME_INGESTOR), &ingest_event_new(loop, INGEST_EVENT, e)->head,
+	       exchange_deadline_ns(x), ACTOR_NONE);
+}
+
+void api_ingest_message(struct exchange *x, struct msg *m)
+{
+	const struct ingest_state *state = *exchange_data(x);
+	if (m->kind != INGEST_ACCEPTED || m->status != RT_OK) {
+		fail_append(x, m);
+		return;
+	}
+	struct buf out = { 0 };
+	/* The form of a Redis stream id: milliseconds, then the place in the log. */
+	buf_printf(&out, "{\"msg_id\":\"%lld-%llu\",\"event_id\":\"%.*s\"}",
+		   (long long)(loop_wall_us(exchange_loop(x)) / 1000),
+		   (unsigned long long)((struct ingest_accepted *)m)->lsn, UUID_TEXT, state->event_id);
+	exchange_reply_json(x, 202, buf_str(&out));
+	buf_finish(&out);
+}

@@ -1,5 +1,5 @@
 /* Calls of a script state: values in and out, asks, slices, limits of one call. */
-#include "script_fixture.h"
+#include "tests/unit/script_fixture.h"
 
 static void values_keep_their_type(void **state)
 {

@@ -1,5 +1,5 @@
 /* Everything a definitions file can try to keep a loop busy, to outlive a stop, or to change the state for others. */
-#include "script_fixture.h"
+#include "tests/unit/script_fixture.h"
 
 static const struct script_limits small = { .instructions_max = 1000000, .memory_bytes_max = 16 << 20, .slice_instructions = 20000 };
 

@@ -282,7 +282,8 @@ static void test_tombstones_end(void **state)
 		online_stats(t, &s);
 		assert_true(s.tombstones <= 100);
 	}
-	assert_int_equal(s.tombstones_forgotten, 1900);
+	assert_true(s.tombstones > 80); /* a few go together, those of one look of the hand */
+	assert_int_equal(s.tombstones_forgotten + s.tombstones, 2000);
 	assert_value(t, "u1", 1, 0, "0"); /* a flood of deletes costs no value */
 	online_destroy(t);
 }

@@ -302,7 +302,8 @@ static void test_eviction(void **state)
 	for (int i = 0; i < 30000; i++) {
 		snprintf(id, sizeof id, "cold%d", i);
 		assert_int_equal(put(t, id, 1, "\"a cold value\"", 100, 1, 0), ONLINE_APPLIED);
-		assert_value(t, id, 1, 0, "\"a cold value\""); /* a write never evicts itself */
+		if (i % 16 == 0) /* a write never evicts itself */
+			assert_value(t, id, 1, 0, "\"a cold value\"");
 		snprintf(id, sizeof id, "hot%d", i % 100);
 		online_read_copy(t, USER, str_from(id), 1, 0, id, 0, &(size_t){ 0 }, &(struct online_meta){ 0 });
 		online_stats(t, &s);

@@ -20,12 +20,16 @@ struct entry_values {
 	const struct entry_value *values;
 	size_t count;
 };
+/* The writers append to out; what cannot be encoded (unknown source, negative ttl, a text beyond 4 GiB) sets out->failed. */
 void entry_values_write(struct buf *out, const struct entry_values *v);
-/* Calls each with every value; borrows the payload. false: malformed. */
+/* Checks all of the payload, then calls each (may be NULL) with every value; texts borrow the payload. ret_head may be
+ * NULL; its `values` stays NULL. false: malformed, nothing was called. */
 bool entry_values_read(struct str payload, struct entry_values *ret_head, void *arg,
 		       void (*each)(void *arg, const struct entry_values *head, const struct entry_value *value));
+/* Only the head's event_lsn, for code that counts events off. false: malformed head. */
+bool entry_values_event_lsn(struct str payload, uint64_t *ret_event_lsn);
 
-/* LEDGER_DELETE: features NULL/0 = all of the entity. */
+/* LEDGER_DELETE: all online values of one id of an entity. */
 struct entry_delete {
 	struct str entity, entity_id;
 	int64_t event_time_us;

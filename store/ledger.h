@@ -22,13 +22,14 @@ enum ledger_kind {
 /* One entry on its way to disk. Heap; moves with the append and comes back with the reply. */
 struct ledger_entry {
 	enum ledger_kind kind;
-	struct buf body;    /* LEDGER_RECORD: canonical text (predecessor null); else the payload of store/entries.h */
+	struct buf body;    /* LEDGER_RECORD: canonical text (predecessor null); LEDGER_RECORD_IMPORTED: the record as it came;
+	                       else the payload of store/entries.h */
 	struct buf extras;  /* LEDGER_RECORD only */
 	size_t previous_at; /* LEDGER_RECORD: offset of the null that the predecessor replaces */
 	char context_id[40];/* LEDGER_RECORD*: "ctx_" and uuid; not NUL-terminated when 40 long */
 	/* filled by the committer */
 	uint64_t lsn;       /* position in log order, 1.. */
-	struct record_stamp stamp;             /* LEDGER_RECORD */
+	struct record_stamp stamp;             /* LEDGER_RECORD. LEDGER_RECORD_IMPORTED: the asker sets record_hash */
 	char previous_context_id[40 + 1];      /* "" = first of the chain */
 	bool already_there; /* LEDGER_RECORD_IMPORTED with the same id and hash: nothing was written */
 	char reason[160];   /* of a failure, for people; no paths, no errno numbers alone */
@@ -39,7 +40,8 @@ void ledger_entry_free(struct ledger_entry *e);
 enum ledger_msg {
 	LEDGER_APPEND = MSG_KIND(CLASS_LEDGER, 1),   /* ask: struct ledger_append */
 	LEDGER_APPENDED = MSG_KIND(CLASS_LEDGER, 2), /* reply: struct ledger_append with head.status: 0, RT_EIO, RT_EREADONLY,
-	                                                RT_EFULL (disk), RT_EEXIST (import: same id, other hash) */
+	                                                RT_EFULL (disk), RT_EEXIST (import: same id, other hash),
+	                                                RT_ETOOBIG, RT_EINVAL (entry->reason says why) */
 	LEDGER_FIND = MSG_KIND(CLASS_LEDGER, 3),     /* ask to a ledger_reader actor: struct ledger_find */
 	LEDGER_FOUND = MSG_KIND(CLASS_LEDGER, 4),    /* reply: struct ledger_found; status RT_ENOTFOUND, RT_EIO */
 };
@@ -93,6 +95,12 @@ struct actor_ref ledger_spawn_committer(struct ledger *l, struct loop *loop);
 struct actor_ref ledger_spawn_reader(struct ledger *l, struct loop *loop);
 void ledger_health_read(struct ledger *l, struct ledger_health *ret); /* any thread */
 uint64_t ledger_durable_lsn(const struct ledger *l);                  /* any thread; one atomic load */
+/* Events that were accepted and have no LEDGER_EVENT_APPLIED mark, in log order: what the last run left undone. Calls each
+ * (frame: borrows) for every one. Between ledger_open and ledger_spawn_committer; start-up only. Reads from the oldest
+ * unmarked event on, a place that segment headers and footers keep, not from the beginning. false: *ret_why. */
+struct ledger_frame;
+bool ledger_pending_events(struct ledger *l, void *arg, void (*each)(void *arg, const struct ledger_frame *frame),
+			   struct buf *ret_why);
 /* The projection tells how far it has come, so that segments can be recycled. Any thread. */
 void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn);
 
@@ -103,7 +111,8 @@ struct ledger_frame {
 	uint64_t lsn;
 	int64_t written_us;       /* when the committer wrote it */
 	struct str body, extras;  /* borrow the scan's buffer until the next call */
-	struct record_stamp stamp;/* LEDGER_RECORD: as stored */
+	struct str context_id;    /* LEDGER_RECORD*; borrows as body does */
+	struct record_stamp stamp;/* LEDGER_RECORD: as stored; LEDGER_RECORD_IMPORTED: only record_hash */
 	const char *path;         /* segment and offset, for reports */
 	uint64_t offset;
 };

@@ -1,0 +1,154 @@
+/* From an id or a hash to the record, and the actor that answers so. */
+#include "runtime/check.h"
+#include "store/ledger_private.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct wanted {
+	bool by_hash;
+	uint8_t hash[32];
+	struct str id;
+	uint64_t key;
+};
+
+static bool parse(struct str ref, struct wanted *ret)
+{
+	*ret = (struct wanted){ .id = ref };
+	ret->by_hash = ledger_digest_parse(ref, STR("sha256:"), ret->hash);
+	if (ret->by_hash) {
+		ret->key = ledger_key_of_hash(ret->hash);
+		return true;
+	}
+	if (ref.n == 0 || ref.n > LEDGER_ID_MAX)
+		return false;
+	EVP_MD_CTX *hasher = ledger_hasher_create();
+	ret->key = ledger_key_of_id(hasher, ref);
+	ledger_hasher_destroy(hasher);
+	return true;
+}
+
+static bool is_wanted(const struct wanted *w, const struct ledger_payload *p)
+{
+	return w->by_hash ? memcmp(w->hash, p->hash, 32) == 0 : ledger_ids_match(w->id, p->id);
+}
+
+static struct ledger_record *make_record(const struct ledger_payload *p, const struct ledger_frame_head *head, bool want_view)
+{
+	struct ledger_record *r = calloc(1, sizeof *r);
+	if (r == NULL)
+		return NULL;
+	buf_append_str(&r->canonical, p->canonical);
+	if (want_view)
+		buf_append_str(&r->extras, p->extras);
+	r->stamp = p->stamp;
+	r->imported = head->kind == LEDGER_RECORD_IMPORTED;
+	r->lsn = head->lsn;
+	if (r->canonical.failed || r->extras.failed) {
+		ledger_record_free(r);
+		return NULL;
+	}
+	return r;
+}
+
+/* Was the file put to another use since its place was looked up? Then its bytes are not ours to judge. */
+static bool is_recycled(const struct ledger *l, int fd, const struct ledger_segment *s)
+{
+	uint8_t block[LEDGER_BLOCK];
+	struct ledger_segment_head head;
+	return ledger_io_read_all(l->io, fd, block, sizeof block, 0) != sizeof block ||
+	       !ledger_segment_head_read(block, &head) || head.epoch != s->head.epoch;
+}
+
+/* One pread. 0, RT_ENOTFOUND (another record, or the segment is gone) or RT_EIO. */
+static int read_record(const struct ledger *l, int fd, const struct ledger_segment *s, uint64_t place,
+		       const struct wanted *w, bool want_view, struct ledger_record **ret)
+{
+	uint64_t n = ledger_place_bytes(place), at = ledger_place_at(place);
+	if (n < LEDGER_FRAME_HEAD || n > s->head.segment_bytes)
+		return RT_EIO;
+	uint8_t *frame = malloc((size_t)n);
+	if (frame == NULL)
+		return RT_EIO;
+	struct ledger_frame_head head;
+	struct ledger_payload p;
+	ssize_t got = ledger_io_read_all(l->io, fd, frame, (size_t)n, at);
+	int status = RT_OK;
+	if (got < 0)
+		status = RT_EIO;
+	else if ((size_t)got != n || !ledger_frame_head_read(frame, s->head.epoch, &head) ||
+		 ledger_frame_bytes(head.payload_bytes) != n || !ledger_frame_crc_is_good(frame, &head) ||
+		 !ledger_payload_read(str_of((const char *)frame + LEDGER_FRAME_HEAD, head.payload_bytes), &p))
+		status = is_recycled(l, fd, s) ? RT_ENOTFOUND : RT_EIO;
+	else if (!is_wanted(w, &p))
+		status = RT_ENOTFOUND;
+	else if ((*ret = make_record(&p, &head, want_view)) == NULL)
+		status = RT_EIO;
+	free(frame);
+	return status;
+}
+
+static int find_places(struct ledger *l, const struct ledger_segment *s, int *fd, uint64_t key,
+		       uint64_t ret_places[static LEDGER_HITS_MAX])
+{
+	char name[LEDGER_SEGMENT_NAME];
+	int hits = 1;
+	ledger_segment_name(s->head.seq, name);
+	if (!s->is_sealed) {
+		pthread_mutex_lock(&l->lock);
+		hits = (int)ledger_index_find(&s->index, key, ret_places);
+		pthread_mutex_unlock(&l->lock);
+	}
+	if (hits == 0)
+		return 0;
+	*fd = l->io->open(l->io, l->dir_fd, name, O_RDONLY);
+	if (*fd < 0)
+		return *fd == -ENOENT ? 0 : *fd;
+	return s->is_sealed ? ledger_fences_find(&s->fences, l->io, *fd, &s->foot, key, ret_places) : hits;
+}
+
+static int find_in(struct ledger *l, const struct ledger_segment *s, const struct wanted *w, bool want_view,
+		   struct ledger_record **ret)
+{
+	uint64_t places[LEDGER_HITS_MAX];
+	int fd = -1, status = RT_ENOTFOUND, hits = find_places(l, s, &fd, w->key, places);
+	if (hits < 0)
+		status = hits == -EBADMSG && is_recycled(l, fd, s) ? RT_ENOTFOUND : RT_EIO;
+	for (int i = 0; i < hits && status == RT_ENOTFOUND; i++)
+		status = read_record(l, fd, s, places[i], w, want_view, ret);
+	if (fd >= 0)
+		close(fd);
+	return status;
+}
+
+int ledger_find_record(struct ledger *l, struct str ref, bool want_view, struct ledger_record **ret, char reason[static 160])
+{
+	struct wanted wanted;
+	*ret = NULL;
+	if (!parse(ref, &wanted))
+		return RT_ENOTFOUND;
+	struct ledger_set *set = ledger_set_borrow(l);
+	int status = RT_ENOTFOUND;
+	for (size_t i = set->count; i-- > 0 && status != RT_OK;) {
+		int found = find_in(l, set->segments[i], &wanted, want_view, ret);
+		if (found == RT_ENOTFOUND)
+			continue; /* a damaged segment does not hide what others hold, nor does it make "not found" true */
+		status = found;
+		if (found == RT_EIO)
+			snprintf(reason, 160, "a part of the ledger cannot be read (segment %llu): run `fabra ledger verify`",
+				 (unsigned long long)set->segments[i]->head.seq);
+	}
+	ledger_set_unref(set);
+	return status;
+}
+
+void ledger_record_free(struct ledger_record *r)
+{
+	if (r == NULL)
+		return;
+	buf_finish(&r->canonical);
+	buf_finish(&r->extras);
+	free(r);
+}

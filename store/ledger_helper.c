@@ -1,0 +1,152 @@
+/* The helper thread: what must happen around the log and need not happen now. Idle priority: see ledger_private.h. */
+#include "runtime/log.h"
+#include "store/ledger_private.h"
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { RETRY_S = 1 };
+
+/* ---- two stacks: any pusher, one taker who takes all ---- */
+static void push(_Atomic(struct ledger_job *) *stack, struct ledger_job *job)
+{
+	job->next = atomic_load(stack);
+	while (!atomic_compare_exchange_weak(stack, &job->next, job))
+		;
+}
+
+static struct ledger_job *take_all(_Atomic(struct ledger_job *) *stack)
+{
+	struct ledger_job *newest = atomic_exchange(stack, NULL), *oldest = NULL;
+	while (newest != NULL) {
+		struct ledger_job *next = newest->next;
+		newest->next = oldest;
+		oldest = newest;
+		newest = next;
+	}
+	return oldest;
+}
+
+bool ledger_helper_push(struct ledger *l, int kind, struct ledger_segment *segment)
+{
+	struct ledger_job *job = calloc(1, sizeof *job);
+	if (job == NULL)
+		return false;
+	atomic_fetch_add(&segment->refs, 1);
+	job->kind = kind;
+	job->segment = segment;
+	push(&l->helper.todo, job);
+	ledger_helper_wake(l);
+	return true;
+}
+
+struct ledger_job *ledger_helper_collect(struct ledger *l)
+{
+	return take_all(&l->helper.done);
+}
+
+void ledger_helper_wake(struct ledger *l)
+{
+	sem_post(&l->helper.wake);
+}
+
+/* ---- work ---- */
+static void log_failure(const char *what, uint64_t seq, int error)
+{
+	log_line(LOG_WARNING, "ledger", what, LOG_INT("segment", (int64_t)seq), LOG_CSTR("error", strerror(-error)));
+}
+
+static void run(struct ledger *l, struct ledger_job *job)
+{
+	struct ledger_segment *s = job->segment;
+	int error = 0;
+	switch (job->kind) {
+	case LEDGER_JOB_SEAL:
+		error = ledger_file_seal(l, s, &job->sealed);
+		if (error != 0)
+			log_failure("a full segment could not be sealed; its index stays in memory until the next start",
+				    s->head.seq, error);
+		break;
+	case LEDGER_JOB_RETIRE:
+		/* A sealed segment that kept its size ends in the last block of a full one. */
+		error = ledger_file_retire(l, s->head.seq,
+					   s->foot.index_at + ledger_index_disk_bytes(s->foot.index_entries) + LEDGER_BLOCK);
+		if (error != 0)
+			log_failure("a segment past its retention could not be removed; the next start tries again", s->head.seq,
+				    error);
+		break;
+	}
+	push(&l->helper.done, job);
+}
+
+static void make_reserve(struct ledger *l)
+{
+	struct ledger_helper *h = &l->helper;
+	int error = ledger_file_make_reserve(l);
+	if (error == -ECANCELED)
+		return;
+	if (error != 0 && error != atomic_load(&h->reserve_error))
+		log_line(LOG_WARNING, "ledger", "no room for the next segment yet: free disk space before this one is full",
+			 LOG_CSTR("error", strerror(-error)));
+	atomic_store(&h->reserve_error, error);
+	if (error == 0)
+		atomic_store(&h->has_reserve, true);
+}
+
+static void wait_for_work(struct ledger_helper *h)
+{
+	if (atomic_load(&h->has_reserve)) {
+		sem_wait(&h->wake);
+		return;
+	}
+	struct timespec until;
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += RETRY_S;
+	sem_timedwait(&h->wake, &until);
+}
+
+static void *helper_main(void *arg)
+{
+	struct ledger *l = arg;
+	struct ledger_helper *h = &l->helper;
+	struct sched_param param = { 0 };
+	sched_setscheduler(0, SCHED_IDLE, &param); /* without it the work is the same, only less polite */
+	log_attach();
+	for (;;) {
+		bool is_last = atomic_load(&h->is_stopping);
+		for (struct ledger_job *job = take_all(&h->todo), *next; job != NULL; job = next) {
+			next = job->next;
+			run(l, job);
+		}
+		if (is_last)
+			break;
+		if (!atomic_load(&h->has_reserve))
+			make_reserve(l);
+		wait_for_work(h);
+	}
+	return NULL;
+}
+
+int ledger_helper_start(struct ledger *l)
+{
+	sem_init(&l->helper.wake, 0, 0);
+	int error = pthread_create(&l->helper.thread, NULL, helper_main, l);
+	l->helper.has_thread = error == 0;
+	if (error == 0)
+		pthread_setname_np(l->helper.thread, "ledger-helper");
+	return -error;
+}
+
+void ledger_helper_stop(struct ledger *l)
+{
+	struct ledger_helper *h = &l->helper;
+	if (!h->has_thread)
+		return;
+	atomic_store(&h->is_stopping, true);
+	ledger_helper_wake(l);
+	pthread_join(h->thread, NULL);
+	sem_destroy(&h->wake);
+	h->has_thread = false;
+}

@@ -1,0 +1,16 @@
+/* Recovery's parts; see ledger_recover.c for the rules. */
+#pragma once
+#include "store/entries.h"
+#include "store/ledger_private.h"
+
+/* Walks the unsealed segment files[i]. hint_lsn: what the `durable` file says. NULL: *ret_error. The result's foot tells
+ * what was found; corrupt_frames and torn_bytes are set. */
+struct ledger_segment *ledger_recover_segment(struct ledger *l, const struct ledger_catalog *c, size_t i, uint64_t hint_lsn,
+					      int *ret_error);
+/* Fills writer.events from the frames at from_lsn and later. */
+bool ledger_recover_events(struct ledger *l, uint64_t from_lsn, struct buf *ret_why);
+
+/* The LSNs of events without their mark. */
+bool ledger_events_add(struct ledger_writer *w, uint64_t lsn); /* false: no memory */
+bool ledger_events_reserve(struct ledger_writer *w, size_t extra);
+void ledger_events_remove(struct ledger_writer *w, uint64_t lsn);

@@ -1,0 +1,311 @@
+/* Reading in order, beside a running server, in any process.
+ *
+ * A scan reads files by name and shares nothing with the committer but how far the log is durable, and which segment
+ * was the newest then: two atomic numbers, or the `durable` file. Nothing beyond that is ever looked at, so that what it
+ * finds bad is damage, not a write in progress. */
+#include "runtime/check.h"
+#include "store/ledger_private.h"
+#include "store/ledger_walk.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct ledger_scan {
+	struct ledger *l; /* borrows; NULL: from outside */
+	const struct ledger_io *io;
+	int dir_fd;
+	struct ledger_catalog catalog;
+	size_t current;        /* index into the catalog */
+	int fd;                /* of the current segment; -1 = none */
+	struct ledger_walk walk;
+	uint64_t expected;     /* LSN of the next frame */
+	uint64_t from_lsn;
+	uint64_t durable_lsn, newest_seq;
+	uint64_t listed_seq;   /* newest_seq when the directory was last read */
+	bool is_in_gap;        /* damage at walk.at was reported; the next good frame is looked for behind it */
+	char path[LEDGER_SEGMENT_NAME];
+};
+
+int ledger_read_durable(const struct ledger_io *io, int dir_fd, struct ledger_durable *ret)
+{
+	int fd = io->open(io, dir_fd, "durable", O_RDONLY);
+	if (fd < 0)
+		return fd;
+	bool ok = ledger_durable_read(io, fd, ret);
+	close(fd);
+	return ok ? 0 : -EBADMSG;
+}
+
+/* What the files alone prove: the last footer or header, and what frames of an unsealed segment say of those before. */
+static void prove_bound(struct ledger_scan *s)
+{
+	size_t i = s->catalog.count;
+	while (i > 0 && !s->catalog.files[i - 1].has_head)
+		i--;
+	if (i == 0)
+		return;
+	const struct ledger_segment_file *f = &s->catalog.files[i - 1];
+	uint64_t lsn = f->has_foot ? f->foot.after.lsn : f->head.before.lsn, behind = 0, bytes;
+	char name[LEDGER_SEGMENT_NAME];
+	int error, fd = -1;
+	ledger_segment_name(f->seq, name);
+	if (!f->has_foot)
+		fd = s->io->open(s->io, s->dir_fd, name, O_RDONLY);
+	if (fd >= 0) {
+		struct ledger_walk walk;
+		ledger_walk_init(&walk, s->io, fd, f->head.epoch, LEDGER_BLOCK, f->file_bytes);
+		ledger_walk_look_behind(&walk, &behind, &bytes, &error);
+		ledger_walk_finish(&walk);
+		close(fd);
+	}
+	lsn = behind > lsn ? behind : lsn;
+	s->durable_lsn = lsn > s->durable_lsn ? lsn : s->durable_lsn;
+}
+
+/* Reads the directory again from the current segment on. */
+static int reload(struct ledger_scan *s)
+{
+	struct ledger_catalog fresh;
+	uint64_t seq = s->fd >= 0 ? s->catalog.files[s->current].seq : 0;
+	int error = ledger_catalog_load(s->io, s->dir_fd, seq, &fresh);
+	if (error != 0)
+		return error;
+	ledger_catalog_finish(&s->catalog);
+	s->catalog = fresh;
+	s->current = 0;
+	s->listed_seq = s->newest_seq;
+	if (s->fd >= 0 && (fresh.count == 0 || fresh.files[0].seq != seq || !fresh.files[0].has_head ||
+			   fresh.files[0].head.epoch != s->walk.epoch)) {
+		close(s->fd); /* retired under us: what it held is no longer kept */
+		s->fd = -1;
+	}
+	if (s->fd >= 0)
+		s->walk.end = ledger_catalog_end(&s->catalog, 0);
+	return 0;
+}
+
+static int refresh_bound(struct ledger_scan *s)
+{
+	struct ledger_durable d;
+	if (s->l != NULL) {
+		s->durable_lsn = atomic_load(&s->l->durable_lsn);
+		s->newest_seq = atomic_load(&s->l->newest_seq);
+		return 0;
+	}
+	if (ledger_read_durable(s->io, s->dir_fd, &d) == 0) {
+		s->durable_lsn = d.lsn > s->durable_lsn ? d.lsn : s->durable_lsn;
+		s->newest_seq = d.seq;
+		return 0;
+	}
+	int error = reload(s);
+	if (error == 0)
+		prove_bound(s);
+	return error;
+}
+
+static int enter(struct ledger_scan *s, size_t i)
+{
+	const struct ledger_segment_file *f = &s->catalog.files[i];
+	if (s->fd >= 0)
+		close(s->fd);
+	ledger_walk_finish(&s->walk);
+	ledger_segment_name(f->seq, s->path);
+	s->fd = s->io->open(s->io, s->dir_fd, s->path, O_RDONLY);
+	if (s->fd < 0)
+		return s->fd;
+	s->current = i;
+	s->is_in_gap = false;
+	ledger_walk_init(&s->walk, s->io, s->fd, f->head.epoch, LEDGER_BLOCK, ledger_catalog_end(&s->catalog, i));
+	if (f->head.before.lsn + 1 > s->expected)
+		s->expected = f->head.before.lsn + 1;
+	return 0;
+}
+
+/* The segment that holds `expected`: the last one that starts at or before it, else the first one behind it. */
+static bool choose(const struct ledger_scan *s, size_t *ret_index)
+{
+	bool found = false;
+	for (size_t i = 0; i < s->catalog.count; i++) {
+		const struct ledger_segment_file *f = &s->catalog.files[i];
+		if (!f->has_head)
+			continue;
+		if (found && f->head.before.lsn + 1 > s->expected)
+			break;
+		*ret_index = i;
+		found = true;
+	}
+	return found;
+}
+
+static bool is_settled(const struct ledger_scan *s)
+{
+	if (s->fd < 0 || s->listed_seq < s->newest_seq)
+		return false;
+	return s->current + 1 == s->catalog.count || (s->catalog.files[s->current + 1].has_head &&
+						      s->catalog.files[s->current + 1].head.before.lsn >= s->expected);
+}
+
+/* Brings the scan to the segment of `expected`. -ENOENT: there is none. */
+static int settle(struct ledger_scan *s)
+{
+	size_t i = 0;
+	while (!is_settled(s)) {
+		int error = s->fd < 0 || s->listed_seq < s->newest_seq ? reload(s) : 0;
+		if (error != 0)
+			return error;
+		if (!choose(s, &i))
+			return -ENOENT;
+		if (s->fd >= 0 && i == s->current)
+			return 0;
+		error = enter(s, i);
+		if (error != -ENOENT)
+			return error;
+	}
+	return 0;
+}
+
+static void fill_frame(struct ledger_scan *s, const struct ledger_frame_head *head, const uint8_t *bytes,
+		       struct ledger_frame *ret)
+{
+	struct ledger_payload p;
+	struct str payload = str_of((const char *)bytes + LEDGER_FRAME_HEAD, head->payload_bytes);
+	*ret = (struct ledger_frame){ .kind = head->kind, .lsn = head->lsn, .written_us = head->written_us };
+	ret->path = s->path;
+	ret->offset = s->walk.at - ledger_frame_bytes(head->payload_bytes);
+	ret->body = payload;
+	if ((head->kind == LEDGER_RECORD || head->kind == LEDGER_RECORD_IMPORTED) && ledger_payload_read(payload, &p)) {
+		ret->body = p.canonical;
+		ret->extras = p.extras;
+		ret->stamp = p.stamp;
+		ret->context_id = p.id;
+	}
+}
+
+static bool is_retired(struct ledger_scan *s)
+{
+	struct ledger_segment_file f;
+	return ledger_segment_look(s->io, s->dir_fd, s->catalog.files[s->current].seq, &f) != 0 || !f.has_head ||
+	       f.head.epoch != s->walk.epoch;
+}
+
+/* No good frame at walk.at although one is durable there: damage, unless the file is no longer this segment. */
+static bool is_damage(struct ledger_scan *s, struct ledger_frame *ret)
+{
+	if (is_retired(s)) {
+		close(s->fd);
+		s->fd = -1;
+		return false;
+	}
+	*ret = (struct ledger_frame){ .lsn = s->expected, .path = s->path, .offset = s->walk.at };
+	s->is_in_gap = true;
+	return true;
+}
+
+/* Behind damage: to the next good frame that is durable, here or in a later segment, or to the end of what is durable. */
+static int cross_gap(struct ledger_scan *s)
+{
+	struct ledger_frame_head head;
+	int error;
+	uint64_t at = s->walk.at;
+	enum ledger_walk_result result = ledger_walk_resync(&s->walk, s->expected, &head, &error);
+	if (result == LEDGER_WALK_ERROR)
+		return error;
+	if (result == LEDGER_WALK_FRAME && head.lsn <= s->durable_lsn) {
+		s->is_in_gap = false;
+		s->expected = head.lsn;
+		return 0;
+	}
+	s->walk.at = at;
+	s->expected = s->durable_lsn + 1; /* new frames may still come here, behind the damage */
+	for (size_t i = s->catalog.count; i-- > s->current + 1;) {
+		if (s->catalog.files[i].has_head)
+			s->expected = s->catalog.files[i].head.before.lsn + 1;
+	}
+	return 0;
+}
+
+/* One step towards the next frame. LEDGER_SCAN_END here means: look again. */
+static enum ledger_scan_result step(struct ledger_scan *s, struct ledger_frame *ret)
+{
+	struct ledger_frame_head head;
+	const uint8_t *bytes;
+	int error;
+	if (s->is_in_gap)
+		return cross_gap(s) != 0 ? LEDGER_SCAN_ERROR : LEDGER_SCAN_END;
+	switch (ledger_walk_next(&s->walk, &head, &bytes, &error)) {
+	case LEDGER_WALK_ERROR:
+		return LEDGER_SCAN_ERROR;
+	case LEDGER_WALK_BAD:
+		return is_damage(s, ret) ? LEDGER_SCAN_CORRUPT : LEDGER_SCAN_END;
+	case LEDGER_WALK_FRAME:
+		break;
+	}
+	if (head.lsn < s->expected && s->expected == s->from_lsn)
+		return LEDGER_SCAN_END; /* on the way to the first one that is wanted */
+	if (head.lsn != s->expected) {
+		s->walk.at -= ledger_frame_bytes(head.payload_bytes);
+		return is_damage(s, ret) ? LEDGER_SCAN_CORRUPT : LEDGER_SCAN_END;
+	}
+	s->expected++;
+	fill_frame(s, &head, bytes, ret);
+	return LEDGER_SCAN_FRAME;
+}
+
+enum ledger_scan_result ledger_scan_next(struct ledger_scan *s, struct ledger_frame *ret)
+{
+	enum ledger_scan_result result = LEDGER_SCAN_END;
+	while (result == LEDGER_SCAN_END) {
+		if (s->expected > s->durable_lsn && refresh_bound(s) != 0)
+			return LEDGER_SCAN_ERROR;
+		if (s->expected > s->durable_lsn)
+			return LEDGER_SCAN_END;
+		int error = settle(s);
+		if (error != 0)
+			return error == -ENOENT ? LEDGER_SCAN_END : LEDGER_SCAN_ERROR;
+		if (s->expected <= s->durable_lsn) /* else the segment starts behind the bound */
+			result = step(s, ret);
+	}
+	return result;
+}
+
+struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn, struct buf *ret_why)
+{
+	struct ledger_scan *s = calloc(1, sizeof *s);
+	if (s == NULL) {
+		buf_append_lit(ret_why, "out of memory");
+		return NULL;
+	}
+	s->l = l;
+	s->io = l != NULL ? l->io : &ledger_io_real;
+	s->fd = -1;
+	s->expected = s->from_lsn = from_lsn > 0 ? from_lsn : 1;
+	s->dir_fd = l != NULL ? dup(l->dir_fd) : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int error = s->dir_fd < 0 ? -errno : 0;
+	if (error == 0)
+		error = ledger_catalog_load(s->io, s->dir_fd, 0, &s->catalog);
+	if (error == 0 && l == NULL && s->catalog.count == 0 && faccessat(s->dir_fd, "durable", F_OK, 0) != 0)
+		error = -ENOENT;
+	if (error == 0) {
+		if (l == NULL)
+			prove_bound(s); /* after a power failure the hint may know less than the files */
+		return s;
+	}
+	buf_printf(ret_why, "there is no ledger to read at %s: %s", l != NULL ? l->config.dir : dir, strerror(-error));
+	ledger_scan_close(s);
+	return NULL;
+}
+
+void ledger_scan_close(struct ledger_scan *s)
+{
+	if (s == NULL)
+		return;
+	ledger_walk_finish(&s->walk);
+	ledger_catalog_finish(&s->catalog);
+	if (s->fd >= 0)
+		close(s->fd);
+	if (s->dir_fd >= 0)
+		close(s->dir_fd);
+	free(s);
+}

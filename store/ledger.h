@@ -51,13 +51,23 @@ struct ledger_append {
 };
 struct ledger_append *ledger_append_new(struct loop *loop, struct ledger_entry *entry); /* moves entry */
 
-/* ref: "ctx_<uuid>", a bare UUID, or "sha256:<hex>". */
+/* How a record is named: by its id or by its record_hash. */
+struct ledger_name {
+	bool by_hash;
+	uint8_t id_n;      /* 0 and not by_hash: names nothing, found by nobody */
+	union {
+		char id[40];
+		uint8_t hash[32];
+	};
+};
+/* ref: "ctx_<uuid>", a bare UUID, or "sha256:<hex>". false: none of these; *ret then names nothing. */
+bool ledger_name_parse(struct str ref, struct ledger_name *ret);
 struct ledger_find {
 	struct msg head;
-	char ref[72];
-	uint8_t ref_n;
+	struct ledger_name name;
 	bool want_view; /* extras too */
 };
+struct ledger_find *ledger_find_new(struct loop *loop, struct str ref, bool want_view);
 struct ledger_record { /* heap; one read of one record */
 	struct buf canonical, extras;
 	struct record_stamp stamp;

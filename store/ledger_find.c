@@ -7,32 +7,39 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-struct wanted {
-	bool by_hash;
-	uint8_t hash[32];
-	struct str id;
-	uint64_t key;
-};
-
-static bool parse(struct str ref, struct wanted *ret)
+bool ledger_name_parse(struct str ref, struct ledger_name *ret)
 {
-	*ret = (struct wanted){ .id = ref };
-	ret->by_hash = ledger_digest_parse(ref, STR("sha256:"), ret->hash);
-	if (ret->by_hash) {
-		ret->key = ledger_key_of_hash(ret->hash);
+	*ret = (struct ledger_name){ .by_hash = false };
+	if (ledger_digest_parse(ref, STR("sha256:"), ret->hash)) {
+		ret->by_hash = true;
 		return true;
 	}
-	if (ref.n == 0 || ref.n > LEDGER_ID_MAX)
+	memset(ret->hash, 0, sizeof ret->hash);
+	if (ref.n == 0 || ref.n > sizeof ret->id)
 		return false;
-	EVP_MD_CTX *hasher = ledger_hasher_create();
-	ret->key = ledger_key_of_id(hasher, ref);
-	ledger_hasher_destroy(hasher);
+	memcpy(ret->id, ref.p, ref.n);
+	ret->id_n = (uint8_t)ref.n;
 	return true;
 }
 
-static bool is_wanted(const struct wanted *w, const struct ledger_payload *p)
+static struct str name_id(const struct ledger_name *name)
 {
-	return w->by_hash ? memcmp(w->hash, p->hash, 32) == 0 : ledger_ids_match(w->id, p->id);
+	return str_of(name->id, name->id_n);
+}
+
+static uint64_t name_key(const struct ledger_name *name)
+{
+	if (name->by_hash)
+		return ledger_key_of_hash(name->hash);
+	EVP_MD_CTX *hasher = ledger_hasher_create();
+	uint64_t key = ledger_key_of_id(hasher, name_id(name));
+	ledger_hasher_destroy(hasher);
+	return key;
+}
+
+bool ledger_name_matches(const struct ledger_name *name, const struct ledger_payload *p)
+{
+	return name->by_hash ? memcmp(name->hash, p->hash, 32) == 0 : ledger_ids_match(name_id(name), p->id);
 }
 
 static struct ledger_record *make_record(const struct ledger_payload *p, const struct ledger_frame_head *head, bool want_view)
@@ -64,7 +71,7 @@ static bool is_recycled(const struct ledger *l, int fd, const struct ledger_segm
 
 /* One pread. 0, RT_ENOTFOUND (another record, or the segment is gone) or RT_EIO. */
 static int read_record(const struct ledger *l, int fd, const struct ledger_segment *s, uint64_t place,
-		       const struct wanted *w, bool want_view, struct ledger_record **ret)
+		       const struct ledger_name *name, bool want_view, struct ledger_record **ret)
 {
 	uint64_t n = ledger_place_bytes(place), at = ledger_place_at(place);
 	if (n < LEDGER_FRAME_HEAD || n > s->head.segment_bytes)
@@ -82,7 +89,7 @@ static int read_record(const struct ledger *l, int fd, const struct ledger_segme
 		 ledger_frame_bytes(head.payload_bytes) != n || !ledger_frame_crc_is_good(frame, &head) ||
 		 !ledger_payload_read(str_of((const char *)frame + LEDGER_FRAME_HEAD, head.payload_bytes), &p))
 		status = is_recycled(l, fd, s) ? RT_ENOTFOUND : RT_EIO;
-	else if (!is_wanted(w, &p))
+	else if (!ledger_name_matches(name, &p))
 		status = RT_ENOTFOUND;
 	else if ((*ret = make_record(&p, &head, want_view)) == NULL)
 		status = RT_EIO;
@@ -109,30 +116,31 @@ static int find_places(struct ledger *l, const struct ledger_segment *s, int *fd
 	return s->is_sealed ? ledger_fences_find(&s->fences, l->io, *fd, &s->foot, key, ret_places) : hits;
 }
 
-static int find_in(struct ledger *l, const struct ledger_segment *s, const struct wanted *w, bool want_view,
-		   struct ledger_record **ret)
+static int find_in(struct ledger *l, const struct ledger_segment *s, const struct ledger_name *name, uint64_t key,
+		   bool want_view, struct ledger_record **ret)
 {
 	uint64_t places[LEDGER_HITS_MAX];
-	int fd = -1, status = RT_ENOTFOUND, hits = find_places(l, s, &fd, w->key, places);
+	int fd = -1, status = RT_ENOTFOUND, hits = find_places(l, s, &fd, key, places);
 	if (hits < 0)
 		status = hits == -EBADMSG && is_recycled(l, fd, s) ? RT_ENOTFOUND : RT_EIO;
 	for (int i = 0; i < hits && status == RT_ENOTFOUND; i++)
-		status = read_record(l, fd, s, places[i], w, want_view, ret);
+		status = read_record(l, fd, s, places[i], name, want_view, ret);
 	if (fd >= 0)
 		close(fd);
 	return status;
 }
 
-int ledger_find_record(struct ledger *l, struct str ref, bool want_view, struct ledger_record **ret, char reason[static 160])
+int ledger_find_record(struct ledger *l, const struct ledger_name *name, bool want_view, struct ledger_record **ret,
+		       char reason[static 160])
 {
-	struct wanted wanted;
 	*ret = NULL;
-	if (!parse(ref, &wanted))
+	if (!name->by_hash && name->id_n == 0)
 		return RT_ENOTFOUND;
+	uint64_t key = name_key(name);
 	struct ledger_set *set = ledger_set_borrow(l);
 	int status = RT_ENOTFOUND;
 	for (size_t i = set->count; i-- > 0 && status != RT_OK;) {
-		int found = find_in(l, set->segments[i], &wanted, want_view, ret);
+		int found = find_in(l, set->segments[i], name, key, want_view, ret);
 		if (found == RT_ENOTFOUND)
 			continue; /* a damaged segment does not hide what others hold, nor does it make "not found" true */
 		status = found;

@@ -100,8 +100,14 @@ uint64_t ledger_events_from(const struct ledger *l);
 
 /* ---- reading ---- */
 /* 0, RT_ENOTFOUND or RT_EIO (reason says what). Any thread. */
-int ledger_find_record(struct ledger *l, struct str ref, bool want_view, struct ledger_record **ret, char reason[static 160]);
+int ledger_find_record(struct ledger *l, const struct ledger_name *name, bool want_view, struct ledger_record **ret,
+		       char reason[static 160]);
+bool ledger_name_matches(const struct ledger_name *name, const struct ledger_payload *p);
 int ledger_read_durable(const struct ledger_io *io, int dir_fd, struct ledger_durable *ret);
+
+/* Replies, for the actors here and for the fake. */
+struct ledger_append *ledger_appended_new(struct loop *loop, struct ledger_entry *entry, int status); /* moves entry */
+struct ledger_found *ledger_found_new(struct loop *loop, struct ledger_record *record, int status);   /* moves record */
 
 struct ledger {
 	struct ledger_config config; /* dir: owned */

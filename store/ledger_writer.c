@@ -250,8 +250,10 @@ static int check_import(struct ledger *l, struct ledger_entry *const *entries, s
 		if (w->members[i].id_key == key && is_record(entries[w->members[i].entry]->kind))
 			return IN_BATCH;
 	}
+	struct ledger_name name;
 	struct ledger_record *found;
-	int status = ledger_find_record(l, id, false, &found, e->reason);
+	ledger_name_parse(id, &name);
+	int status = ledger_find_record(l, &name, false, &found, e->reason);
 	if (status == RT_ENOTFOUND)
 		return 0;
 	if (status != 0)

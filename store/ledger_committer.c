@@ -1,0 +1,146 @@
+/* The committer: appends gather during a turn, are written and synced once at its end, and are then answered.
+ *
+ *     APPEND --> waiting --turn end, or full--> ledger_write (blocks) --> APPENDED to each
+ *     TIMER  --> takes over what the helper thread did, retention, tries to become writable again
+ *     STOP   --> what waits is written and answered, then it ends
+ *
+ * One state only. Bounds: WAITING_MAX in a batch, MAILBOX_MAX behind it; more are refused with RT_EFULL. It has no
+ * deadlines of its own: an append whose asker gave up while it was in a batch exists, and its reply is dropped. */
+#include "runtime/check.h"
+#include "store/ledger_private.h"
+#include <stdlib.h>
+
+enum { WAITING_MAX = 1024, MAILBOX_MAX = 16384, TICK_MS = 500 };
+
+struct committer {
+	struct actor base;
+	struct ledger *l; /* borrows: the ledger is closed after its loops */
+	struct waiting {
+		struct ledger_append *appends[WAITING_MAX]; /* taken */
+		struct ledger_entry *entries[WAITING_MAX];
+		int statuses[WAITING_MAX];
+		size_t count;
+	} *waiting; /* owned */
+};
+
+MSG_SIZE_CHECK(ledger_append);
+
+static void dispose_append(struct msg *m)
+{
+	ledger_entry_free(((struct ledger_append *)m)->entry);
+}
+
+static struct ledger_append *append_new(struct loop *loop, uint16_t kind, struct ledger_entry *entry)
+{
+	struct ledger_append *m = loop != NULL ? rt_msg_new(loop, kind) : loop_msg_new(kind);
+	m->head.dispose = dispose_append;
+	m->entry = entry;
+	return m;
+}
+
+struct ledger_append *ledger_append_new(struct loop *loop, struct ledger_entry *entry)
+{
+	return append_new(loop, LEDGER_APPEND, entry);
+}
+
+struct ledger_append *ledger_appended_new(struct loop *loop, struct ledger_entry *entry, int status)
+{
+	struct ledger_append *m = append_new(loop, LEDGER_APPENDED, entry);
+	m->head.status = status;
+	return m;
+}
+
+static void flush(struct committer *c)
+{
+	struct waiting *w = c->waiting;
+	if (w->count == 0)
+		return;
+	ledger_write(c->l, w->entries, w->statuses, w->count, loop_wall_us(c->base.loop));
+	for (size_t i = 0; i < w->count; i++) {
+		struct ledger_append *m = w->appends[i];
+		m->entry = NULL; /* moves on with the reply */
+		rt_reply(&c->base, &m->head, &ledger_appended_new(c->base.loop, w->entries[i], w->statuses[i])->head);
+	}
+	w->count = 0;
+}
+
+static void on_append(struct committer *c, struct msg *m)
+{
+	struct ledger_append *append = (struct ledger_append *)m;
+	struct waiting *w = c->waiting;
+	if (append->entry == NULL) {
+		rt_refuse(&c->base, m, RT_EINVAL);
+		return;
+	}
+	if (w->count == WAITING_MAX)
+		flush(c);
+	rt_msg_take(m);
+	w->appends[w->count] = append;
+	w->entries[w->count++] = append->entry;
+}
+
+static void on_tick(struct committer *c)
+{
+	int64_t now_us = loop_wall_us(c->base.loop);
+	ledger_tend(c->l, now_us);
+	ledger_heal(c->l, now_us);
+	rt_timer_start(&c->base, TICK_MS, 1);
+}
+
+static int committer_init(struct actor *a, void *arg)
+{
+	struct committer *c = (struct committer *)a;
+	c->l = arg;
+	c->waiting = calloc(1, sizeof *c->waiting);
+	if (c->waiting == NULL)
+		return RT_EFULL;
+	rt_timer_start(a, TICK_MS, 1);
+	return 0;
+}
+
+static void committer_on_message(struct actor *a, struct msg *m)
+{
+	struct committer *c = (struct committer *)a;
+	switch (m->kind) {
+	case LEDGER_APPEND:
+		on_append(c, m);
+		return;
+	case RT_TIMER:
+		on_tick(c);
+		return;
+	case RT_STOP:
+		flush(c);
+		rt_stop(a);
+		return;
+	default:
+		return;
+	}
+}
+
+static void committer_on_turn_end(struct actor *a)
+{
+	flush((struct committer *)a);
+}
+
+static void committer_finish(struct actor *a)
+{
+	struct committer *c = (struct committer *)a;
+	for (size_t i = 0; c->waiting != NULL && i < c->waiting->count; i++)
+		rt_refuse(a, &c->waiting->appends[i]->head, RT_ESHUTDOWN);
+	free(c->waiting);
+}
+
+static const struct actor_class committer_class = {
+	.name = "ledger_committer",
+	.size = sizeof(struct committer),
+	.mailbox_len_max = MAILBOX_MAX,
+	.init = committer_init,
+	.on_message = committer_on_message,
+	.on_turn_end = committer_on_turn_end,
+	.finish = committer_finish,
+};
+
+struct actor_ref ledger_spawn_committer(struct ledger *l, struct loop *loop)
+{
+	return rt_spawn(loop, &committer_class, l);
+}

@@ -1,0 +1,71 @@
+/* A reader: answers each FIND with the record or why there is none. It blocks for a file read, so it lives on a blocking
+ * loop; it has no state but the ledger it reads. */
+#include "store/ledger_private.h"
+#include "runtime/log.h"
+
+struct reader {
+	struct actor base;
+	struct ledger *l; /* borrows: the ledger is closed after its loops */
+};
+
+MSG_SIZE_CHECK(ledger_find);
+MSG_SIZE_CHECK(ledger_found);
+
+static void dispose_found(struct msg *m)
+{
+	ledger_record_free(((struct ledger_found *)m)->record);
+}
+
+struct ledger_found *ledger_found_new(struct loop *loop, struct ledger_record *record, int status)
+{
+	struct ledger_found *m = rt_msg_new(loop, LEDGER_FOUND);
+	m->head.dispose = dispose_found;
+	m->head.status = status;
+	m->record = record;
+	return m;
+}
+
+struct ledger_find *ledger_find_new(struct loop *loop, struct str ref, bool want_view)
+{
+	struct ledger_find *m = loop != NULL ? rt_msg_new(loop, LEDGER_FIND) : loop_msg_new(LEDGER_FIND);
+	ledger_name_parse(ref, &m->name);
+	m->want_view = want_view;
+	return m;
+}
+
+static int reader_init(struct actor *a, void *arg)
+{
+	((struct reader *)a)->l = arg;
+	return 0;
+}
+
+static void reader_on_message(struct actor *a, struct msg *m)
+{
+	struct reader *r = (struct reader *)a;
+	if (m->kind == RT_STOP) {
+		rt_stop(a);
+		return;
+	}
+	if (m->kind != LEDGER_FIND)
+		return;
+	const struct ledger_find *find = (const struct ledger_find *)m;
+	struct ledger_record *record = NULL;
+	char reason[160];
+	int status = ledger_find_record(r->l, &find->name, find->want_view, &record, reason);
+	if (status == RT_EIO)
+		log_line(LOG_ERROR, "ledger", "a record cannot be read", LOG_CSTR("reason", reason));
+	rt_reply(a, m, &ledger_found_new(a->loop, record, status)->head);
+}
+
+static const struct actor_class reader_class = {
+	.name = "ledger_reader",
+	.size = sizeof(struct reader),
+	.mailbox_len_max = 4096,
+	.init = reader_init,
+	.on_message = reader_on_message,
+};
+
+struct actor_ref ledger_spawn_reader(struct ledger *l, struct loop *loop)
+{
+	return rt_spawn(loop, &reader_class, l);
+}

@@ -7,17 +7,10 @@
 
 /* ---- finding ---- */
 
-static void find(struct exchange *x, struct str ref, bool want_view, const char *not_found)
+static void find(struct exchange *x, struct str ref, bool want_view)
 {
 	struct actor *a = exchange_actor(x);
-	if (ref.n == 0 || ref.n > sizeof ((struct ledger_find *)0)->ref) {
-		exchange_error(x, 404, "%s", not_found);
-		return;
-	}
-	struct ledger_find *m = rt_msg_new(a->loop, LEDGER_FIND);
-	memcpy(m->ref, ref.p, ref.n);
-	m->ref_n = (uint8_t)ref.n;
-	m->want_view = want_view;
+	struct ledger_find *m = ledger_find_new(a->loop, ref, want_view);
 	rt_ask(a, api_node(x)->ledger_reader, &m->head, exchange_deadline_ns(x), a->self);
 }
 
@@ -46,7 +39,7 @@ static struct record *parse(struct exchange *x, const struct ledger_record *foun
 
 void api_record_get(struct exchange *x)
 {
-	find(x, exchange_param(x, 0), false, "Record not found");
+	find(x, exchange_param(x, 0), false);
 }
 
 static void reply_record(struct exchange *x, struct str record_json, const struct record_stamp *stamp)
@@ -182,7 +175,7 @@ static bool parse_view(struct exchange *x, const struct msg *m, const char *not_
 
 void api_context_get(struct exchange *x)
 {
-	find(x, exchange_param(x, 0), true, "Context not found");
+	find(x, exchange_param(x, 0), true);
 }
 
 void api_context_get_message(struct exchange *x, struct msg *m)
@@ -212,7 +205,7 @@ void api_context_get_message(struct exchange *x, struct msg *m)
 
 void api_lineage_get(struct exchange *x)
 {
-	find(x, exchange_param(x, 0), true, "Context not found");
+	find(x, exchange_param(x, 0), true);
 }
 
 void api_lineage_get_message(struct exchange *x, struct msg *m)
@@ -247,7 +240,7 @@ static void write_names(struct buf *out, const struct str *names, size_t count)
 
 void api_explain_get(struct exchange *x)
 {
-	find(x, exchange_param(x, 0), true, "Context trace not found");
+	find(x, exchange_param(x, 0), true);
 }
 
 void api_explain_get_message(struct exchange *x, struct msg *m)

@@ -177,11 +177,11 @@ int ledger_file_retire(struct ledger *l, uint64_t seq, uint64_t file_bytes)
 	const struct ledger_io *io = l->io;
 	char name[LEDGER_SEGMENT_NAME];
 	ledger_segment_name(seq, name);
-	bool is_wanted = file_bytes == l->config.segment_bytes && !atomic_load(&l->helper.has_reserve);
+	bool is_wanted = file_bytes == l->config.segment_bytes && atomic_load(&l->helper.reserve) == LEDGER_RESERVE_NONE;
 	int error = is_wanted ? io->rename(io, l->dir_fd, name, reserve_name) : io->unlink(io, l->dir_fd, name);
 	if (error == 0)
 		error = io->sync_dir(io, l->dir_fd);
 	if (error == 0 && is_wanted)
-		atomic_store(&l->helper.has_reserve, true);
+		atomic_store(&l->helper.reserve, LEDGER_RESERVE_READY);
 	return error;
 }

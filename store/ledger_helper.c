@@ -92,12 +92,12 @@ static void make_reserve(struct ledger *l)
 			 LOG_CSTR("error", strerror(-error)));
 	atomic_store(&h->reserve_error, error);
 	if (error == 0)
-		atomic_store(&h->has_reserve, true);
+		atomic_store(&h->reserve, LEDGER_RESERVE_READY);
 }
 
 static void wait_for_work(struct ledger_helper *h)
 {
-	if (atomic_load(&h->has_reserve)) {
+	if (atomic_load(&h->reserve) != LEDGER_RESERVE_NONE) {
 		sem_wait(&h->wake);
 		return;
 	}
@@ -122,7 +122,7 @@ static void *helper_main(void *arg)
 		}
 		if (is_last)
 			break;
-		if (!atomic_load(&h->has_reserve))
+		if (atomic_load(&h->reserve) == LEDGER_RESERVE_NONE)
 			make_reserve(l);
 		wait_for_work(h);
 	}

@@ -88,7 +88,7 @@ static void clean_up(struct ledger *l)
 	if (fstatat(l->dir_fd, "reserve", &st, AT_SYMLINK_NOFOLLOW) != 0)
 		return;
 	if ((uint64_t)st.st_size == l->config.segment_bytes)
-		atomic_store(&l->helper.has_reserve, true);
+		atomic_store(&l->helper.reserve, LEDGER_RESERVE_READY);
 	else
 		l->io->unlink(l->io, l->dir_fd, "reserve");
 }

@@ -42,15 +42,17 @@ struct ledger_job {
 	struct ledger_segment *segment; /* shares */
 	struct ledger_segment *sealed;  /* result of a seal; NULL: it failed, the old one stays in use */
 };
+enum ledger_reserve { LEDGER_RESERVE_NONE, LEDGER_RESERVE_READY, LEDGER_RESERVE_TAKEN };
 struct ledger_helper {
 	pthread_t thread;
 	bool has_thread;
 	atomic_bool is_stopping;
 	sem_t wake;
 	_Atomic(struct ledger_job *) todo, done;
-	atomic_bool has_reserve;   /* set by the helper, taken by the committer */
+	/* The file `reserve`: the helper goes from NONE to READY, the committer from READY over TAKEN to NONE. While it is
+	 * TAKEN the helper keeps its hands off the name. */
+	_Atomic(enum ledger_reserve) reserve;
 	atomic_int reserve_error;  /* of the last try to make one */
-	uint64_t reserve_tries;
 };
 int ledger_helper_start(struct ledger *l);
 void ledger_helper_stop(struct ledger *l); /* finishes the jobs that wait, then joins */

@@ -76,8 +76,11 @@ static int open_segment(struct ledger *l, int64_t now_us)
 	struct ledger_segment *s = ledger_segment_create(&head);
 	if (s == NULL)
 		return -ENOMEM;
-	bool has_reserve = atomic_exchange(&l->helper.has_reserve, false);
-	int fd = ledger_file_activate(l, &head, has_reserve);
+	enum ledger_reserve ready = LEDGER_RESERVE_READY;
+	bool is_reserve = atomic_compare_exchange_strong(&l->helper.reserve, &ready, LEDGER_RESERVE_TAKEN);
+	int fd = ledger_file_activate(l, &head, is_reserve);
+	if (is_reserve)
+		atomic_store(&l->helper.reserve, LEDGER_RESERVE_NONE);
 	ledger_helper_wake(l);
 	if (fd >= 0 && !ledger_set_change(l, NULL, s)) {
 		close(fd);

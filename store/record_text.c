@@ -1,5 +1,25 @@
 #include "store/record_text.h"
 
+void record_put_text_or_null(struct buf *out, struct str key, struct str value)
+{
+	buf_append_str(out, key);
+	if (value.p)
+		json_write_string(out, value);
+	else
+		buf_append_lit(out, "null");
+}
+
+void record_put_texts(struct buf *out, struct str key, const struct str *texts, size_t count)
+{
+	buf_append_str(out, key);
+	for (size_t i = 0; i < count; i++) {
+		if (i)
+			buf_append_char(out, ',');
+		json_write_string(out, texts[i]);
+	}
+	buf_append_char(out, ']');
+}
+
 struct str record_source_name(enum record_source source)
 {
 	switch (source) {

@@ -37,6 +37,10 @@ static inline void record_put_time(struct buf *out, struct str key, int64_t us, 
 	buf_append_char(out, '"');
 }
 
+/* Raw UTF-8. The key of an array ends with its opening bracket. */
+void record_put_text_or_null(struct buf *out, struct str key, struct str value);
+void record_put_texts(struct buf *out, struct str key, const struct str *texts, size_t count);
+
 struct str record_source_name(enum record_source source);
 struct str record_freshness_name(enum record_freshness status);
 struct str record_reason_name(const struct record_dropped *d);

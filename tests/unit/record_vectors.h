@@ -82,3 +82,20 @@ static inline struct record vector_rich(void)
 		},
 	};
 }
+
+/* The chat record as Fabra's program writes it to a file: declared order, spaces, every field. */
+#define VECTOR_CHAT_JSON                                                                                               \
+	"{\n  \"context_id\": \"ctx_00000000-0000-0000-0000-000000000001\",\n"                                         \
+	"  \"created_at\": \"2025-01-01T00:00:00Z\",\n  \"environment\": \"development\",\n"                           \
+	"  \"schema_version\": \"1.0.0\",\n  \"inputs\": {\"user_id\": \"u1\", \"query\": \"test\"},\n"                \
+	"  \"context_function\": \"chat_context\",\n  \"content\": \"User tier: premium\\nDocs: ...\",\n"              \
+	"  \"token_count\": 42,\n  \"features\": [],\n  \"retrieved_items\": [],\n"                                    \
+	"  \"assembly\": {\"max_tokens\": 4000, \"tokens_used\": 42, \"items_provided\": 2, \"items_included\": 2,\n"  \
+	"    \"dropped_items\": [], \"required_items_included\": true, \"freshness_sla_ms\": 300000,\n"                \
+	"    \"freshness_status\": \"guaranteed\", \"freshness_violations\": []},\n"                                   \
+	"  \"lineage\": {\"features_used\": [\"user_tier\"], \"retrievers_used\": [\"demo_docs\"],\n"                  \
+	"    \"indexes_used\": [], \"code_version\": null, \"fabra_version\": \"2.1.2\",\n"                            \
+	"    \"assembly_latency_ms\": 12.3, \"estimated_cost_usd\": 0.0001},\n"                                        \
+	"  \"integrity\": {\"record_hash\": \"" VECTOR_CHAT_HASH "\",\n"                                               \
+	"    \"content_hash\": \"sha256:ca55c427a31e4378f53941b6d77ae8b1a133ea37cbfb48a85bdaa66436f6bba8\",\n"         \
+	"    \"previous_context_id\": null, \"signed_at\": null, \"signing_key_id\": null, \"signature\": null}\n}\n"

@@ -1,0 +1,84 @@
+/* What meta and lineage need beyond the record, as the compact JSON that a ledger entry keeps beside it. */
+#include "store/record_shape.h"
+#include "store/record_text.h"
+
+static void put_call(struct buf *out, const struct record_call *call)
+{
+	record_put_text_or_null(out, STR("{\"retriever\":"), call->retriever);
+	record_put_text_or_null(out, STR(",\"query\":"), call->query);
+	record_put_text_or_null(out, STR(",\"index_name\":"), call->index_name);
+	buf_append_lit(out, ",\"latency_ms\":");
+	json_write_float(out, call->latency_ms);
+	record_put_int_or_null(out, STR(",\"max_age_ms\":"), call->max_age_ms);
+	record_put_int(out, STR(",\"first_item\":"), (int64_t)call->first_item);
+	record_put_int(out, STR(",\"items_count\":"), (int64_t)call->items_count);
+	buf_append_char(out, '}');
+}
+
+void record_extras_write(const struct record_extras *e, struct buf *out)
+{
+	record_put_text_or_null(out, STR("{\"version\":"), e->version);
+	record_put_texts(out, STR(",\"source_ids\":["), e->source_ids, e->source_ids_count);
+	record_put_texts(out, STR(",\"stale_sources\":["), e->stale_sources, e->stale_sources_count);
+	buf_append_lit(out, ",\"calls\":[");
+	for (size_t i = 0; i < e->calls_count; i++) {
+		if (i)
+			buf_append_char(out, ',');
+		put_call(out, &e->calls[i]);
+	}
+	buf_append_char(out, ']');
+	if (e->interaction_ref_json.p) {
+		buf_append_lit(out, ",\"interaction_ref\":");
+		buf_append_str(out, e->interaction_ref_json);
+	}
+	record_put_text_or_null(out, STR(",\"evidence_mode\":"), e->evidence_mode);
+	record_put_bool(out, STR(",\"budget_exceeded\":"), e->budget_exceeded);
+	buf_append_char(out, '}');
+}
+
+#define CALL(key, kind_, member) \
+	{ .name = key, .kind = kind_, .required = true, .at = offsetof(struct record_call, member) }
+static const struct shape_member call_members[] = {
+	CALL("retriever", SHAPE_TEXT_OR_NULL, retriever),
+	CALL("query", SHAPE_TEXT_OR_NULL, query),
+	CALL("index_name", SHAPE_TEXT_OR_NULL, index_name),
+	CALL("latency_ms", SHAPE_FLOAT, latency_ms),
+	CALL("max_age_ms", SHAPE_INT_OR_NULL, max_age_ms),
+	CALL("first_item", SHAPE_COUNT, first_item),
+	CALL("items_count", SHAPE_COUNT, items_count),
+};
+static const struct shape call_shape = SHAPE(call_members, struct record_call, NULL);
+
+#define EXTRA(key, kind_, member, ...) \
+	{ .name = key, .kind = kind_, .at = offsetof(struct record_extras, member), __VA_ARGS__ }
+static const struct shape_member extras_members[] = {
+	EXTRA("version", SHAPE_TEXT_OR_NULL, version, .required = true),
+	EXTRA("source_ids", SHAPE_TEXTS, source_ids,
+	      .aside = offsetof(struct record_extras, source_ids_count)),
+	EXTRA("stale_sources", SHAPE_TEXTS, stale_sources,
+	      .aside = offsetof(struct record_extras, stale_sources_count)),
+	EXTRA("calls", SHAPE_PARTS, calls, .aside = offsetof(struct record_extras, calls_count),
+	      .part = &call_shape),
+	EXTRA("interaction_ref", SHAPE_JSON_OBJECT, interaction_ref_json),
+	EXTRA("evidence_mode", SHAPE_TEXT_OR_NULL, evidence_mode, .required = true),
+	EXTRA("budget_exceeded", SHAPE_BOOL, budget_exceeded, .required = true),
+};
+static const struct shape extras_shape = SHAPE(extras_members, struct record_extras, NULL);
+
+/* Members that are not known come from a later version of this program; what is known still reads. */
+bool record_extras_parse(struct str json, struct arena *arena, struct record_extras *ret)
+{
+	struct json_limits limits = { .depth_max = RECORD_DEPTH_MAX, .bytes_max = RECORD_BYTES_MAX };
+	struct json_error error;
+	const char *why;
+	struct record_extras e = { 0 };
+	yyjson_doc *doc = json_parse(json, &limits, &error);
+	if (doc == NULL)
+		return false;
+	yyjson_val *root = yyjson_doc_get_root(doc);
+	bool ok = yyjson_is_obj(root) && shape_read(&extras_shape, root, false, arena, &e, &why);
+	if (ok)
+		*ret = e;
+	yyjson_doc_free(doc);
+	return ok;
+}

@@ -63,6 +63,28 @@ void tokens_close(struct tokens *t)
 	tokens_table_close(&t->table);
 }
 
+/* What short pieces that are no token came to: words recur, and a merge costs twenty times a look here. One thread's
+ * own, so that no lock is needed; any entry may be replaced at any time. */
+#define MEMO_BITS 13
+struct memo {
+	uint64_t a; /* the piece, as in a slot of the table */
+	uint32_t b;
+	uint8_t n, encoding, count, pad;
+};
+static _Thread_local struct memo memos[1 << MEMO_BITS];
+
+static size_t merge_short(const struct tokens *t, const uint8_t *p, size_t n, const uint8_t *end)
+{
+	struct memo memo = { .n = (uint8_t)n, .encoding = (uint8_t)t->encoding };
+	tokens_key(p, n, end, &memo.a, &memo.b);
+	struct memo *known = &memos[tokens_key_hash(memo.a, memo.b, n) >> (64 - MEMO_BITS)];
+	if (known->a == memo.a && known->b == memo.b && known->n == n && known->encoding == memo.encoding)
+		return known->count;
+	memo.count = (uint8_t)tokens_bpe_merge(&t->table, p, n, NULL);
+	*known = memo;
+	return memo.count;
+}
+
 /* Most pieces are one token, so that is tried first, as the reference does. */
 static inline size_t piece(const struct tokens *t, const uint8_t *p, size_t n, const uint8_t *end, struct tokens_ids *ids)
 {
@@ -75,8 +97,10 @@ static inline size_t piece(const struct tokens *t, const uint8_t *p, size_t n, c
 		}
 		return 1;
 	}
+	if (n <= TOKENS_KEY_MAX && ids == NULL)
+		return merge_short(t, p, n, end);
 	if (n <= TOKENS_WINDOW_BYTES)
-		return tokens_bpe_merge(&t->table, p, n, end, ids);
+		return tokens_bpe_merge(&t->table, p, n, ids);
 	struct tokens_bpe b;
 	tokens_bpe_begin(&b, &t->table, p, n, TOKENS_WINDOW_BYTES);
 	while (!tokens_bpe_step(&b, ids))

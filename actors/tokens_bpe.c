@@ -2,91 +2,118 @@
 #include "runtime/check.h"
 #include <stdlib.h>
 
-/* The parts of a stretch while it is merged. rank[i] is that of parts i and i + 1 joined. */
-struct parts {
-	uint32_t *rank, *id;
-	uint32_t *at; /* where part i begins; at[n] is the length of the stretch */
-	size_t n;
+/* The parts of a stretch while it is merged. The part that begins at byte i - 1 is part i; a part that was joined to
+ * the one before it is no longer in the list. Parts 0 and n + 1 stand for neighbours outside, whose id no merge knows.
+ *
+ * key[i] is the rank of part i joined with the next one, then i: the least key is the leftmost pair of the lowest rank.
+ * least[b] is the least key of block b, so that finding the least of all looks at n / BLOCK keys and not at n. */
+struct row {
+	uint64_t *key, *least;
+	uint32_t *id, *next, *prev;
+	uint32_t n;
 };
 
-#define PARTS_WORDS(bytes) (3 * ((bytes) + 1))
+#define BLOCK       16u
+#define NO_KEY      ((uint64_t)TOKENS_NO_RANK << 32) /* no pair: this or above */
+#define BLOCKS(n)   (((n) + 2 + BLOCK - 1) / BLOCK)
+#define ROW_WORDS(n) (BLOCKS(n) * (BLOCK + 1) + 3 * ((n) + 2) / 2 + 1)
 
-static inline void parts_place(struct parts *parts, uint32_t *room, size_t bytes)
+static inline uint64_t key_of(uint32_t rank, uint32_t at)
 {
-	parts->rank = room;
-	parts->id = room + bytes + 1;
-	parts->at = room + 2 * (bytes + 1);
+	return (uint64_t)rank << 32 | at;
 }
 
-static void parts_start(struct parts *parts, const struct tokens_table *t, const uint8_t *p, size_t n)
+static inline uint64_t lesser(uint64_t a, uint64_t b)
 {
-	for (size_t i = 0; i < n; i++) {
-		parts->at[i] = (uint32_t)i;
-		parts->id[i] = t->singles[p[i]];
-		parts->rank[i] = i + 1 < n ? t->pairs[p[i] << 8 | p[i + 1]] : TOKENS_NO_RANK;
+	return a < b ? a : b;
+}
+
+static inline void refresh(struct row *row, uint32_t block)
+{
+	const uint64_t *key = row->key + (size_t)block * BLOCK;
+	uint64_t even = key[0], odd = key[1];
+	for (unsigned i = 2; i < BLOCK; i += 2) {
+		even = lesser(even, key[i]);
+		odd = lesser(odd, key[i + 1]);
 	}
-	parts->at[n] = (uint32_t)n;
-	parts->n = n;
+	row->least[block] = lesser(even, odd);
 }
 
-static inline size_t lowest(const uint32_t *rank, size_t n)
+/* `room`: ROW_WORDS(n). */
+static inline void row_start(struct row *row, uint64_t *room, const struct tokens_table *t, const uint8_t *p, uint32_t n)
 {
-	uint32_t best_rank = rank[0];
-	size_t best = 0;
-	for (size_t i = 1; i < n; i++)
-		if (rank[i] < best_rank) {
-			best_rank = rank[i];
-			best = i;
+	uint32_t blocks = BLOCKS(n);
+	row->n = n;
+	row->key = room;
+	row->least = room + (size_t)blocks * BLOCK;
+	row->id = (uint32_t *)(row->least + blocks);
+	row->next = row->id + n + 2;
+	row->prev = row->next + n + 2;
+	for (uint32_t i = 1; i <= n; i++) {
+		row->id[i] = t->singles[p[i - 1]];
+		row->key[i] = key_of(i < n ? t->pairs[p[i - 1] << 8 | p[i]] : TOKENS_NO_RANK, i);
+		row->next[i] = i + 1;
+		row->prev[i] = i - 1;
+	}
+	row->id[0] = row->id[n + 1] = TOKENS_RANK_MASK;
+	row->next[0] = 1;
+	row->key[0] = NO_KEY;
+	for (uint32_t i = n + 1; i < blocks * BLOCK; i++)
+		row->key[i] = NO_KEY;
+	for (uint32_t block = 0; block < blocks; block++)
+		refresh(row, block);
+}
+
+/* Returns the number of tokens. */
+static inline uint32_t row_merge(struct row *row, const struct tokens_table *t)
+{
+	const uint32_t blocks = BLOCKS(row->n);
+	uint32_t tokens = row->n;
+	for (;;) {
+		uint64_t least = row->least[0];
+		for (uint32_t block = 1; block < blocks; block++)
+			least = lesser(least, row->least[block]);
+		if (least >= NO_KEY)
+			return tokens;
+		uint32_t at = (uint32_t)least, joined = row->next[at], after = row->next[joined], before = row->prev[at];
+		row->id[at] = (uint32_t)(least >> 32);
+		row->next[at] = after;
+		row->prev[after] = at;
+		row->key[joined] = NO_KEY;
+		row->key[at] = key_of(tokens_table_merge(t, row->id[at], row->id[after]), at);
+		row->key[before] = key_of(tokens_table_merge(t, row->id[before], row->id[at]), before);
+		refresh(row, at / BLOCK);
+		if (joined / BLOCK != at / BLOCK)
+			refresh(row, joined / BLOCK);
+		if (before / BLOCK != at / BLOCK)
+			refresh(row, before / BLOCK);
+		tokens--;
+	}
+}
+
+/* Appends the ids of the first `count` tokens; returns the number of bytes they cover. */
+static size_t row_take(const struct row *row, size_t count, struct tokens_ids *ids)
+{
+	uint32_t at = 1;
+	for (size_t i = 0; i < count; i++, at = row->next[at])
+		if (ids != NULL) {
+			if (ids->n < ids->max)
+				ids->p[ids->n] = row->id[at];
+			ids->n++;
 		}
-	return best;
+	return at - 1;
 }
 
-static inline uint32_t joined_rank(const struct parts *parts, const struct tokens_table *t, const uint8_t *p, size_t i,
-				   const uint8_t *end)
+size_t tokens_bpe_merge(const struct tokens_table *t, const uint8_t *p, size_t n, struct tokens_ids *ids)
 {
-	if (i + 2 > parts->n)
-		return TOKENS_NO_RANK;
-	return tokens_table_find(t, p + parts->at[i], parts->at[i + 2] - parts->at[i], end);
-}
-
-static void merge(struct parts *parts, const struct tokens_table *t, const uint8_t *p, size_t n, const uint8_t *end)
-{
-	parts_start(parts, t, p, n);
-	while (parts->n > 1) {
-		size_t i = lowest(parts->rank, parts->n - 1);
-		if (parts->rank[i] == TOKENS_NO_RANK)
-			return;
-		size_t behind = parts->n - i - 2;
-		parts->id[i] = parts->rank[i];
-		memmove(parts->rank + i + 1, parts->rank + i + 2, behind * sizeof(uint32_t));
-		memmove(parts->id + i + 1, parts->id + i + 2, behind * sizeof(uint32_t));
-		memmove(parts->at + i + 1, parts->at + i + 2, (behind + 1) * sizeof(uint32_t));
-		parts->n--;
-		parts->rank[i] = joined_rank(parts, t, p, i, end);
-		if (i > 0)
-			parts->rank[i - 1] = joined_rank(parts, t, p, i - 1, end);
-	}
-}
-
-static void emit(struct tokens_ids *ids, const uint32_t *id, size_t n)
-{
-	if (ids == NULL)
-		return;
-	for (size_t i = 0; i < n; i++, ids->n++)
-		if (ids->n < ids->max)
-			ids->p[ids->n] = id[i];
-}
-
-size_t tokens_bpe_merge(const struct tokens_table *t, const uint8_t *p, size_t n, const uint8_t *end,
-			struct tokens_ids *ids)
-{
-	uint32_t room[PARTS_WORDS(TOKENS_WINDOW_BYTES)];
-	struct parts parts;
+	uint64_t room[ROW_WORDS(TOKENS_WINDOW_BYTES)];
+	struct row row;
 	CHECK(n >= 1 && n <= TOKENS_WINDOW_BYTES);
-	parts_place(&parts, room, n);
-	merge(&parts, t, p, n, end);
-	emit(ids, parts.id, parts.n);
-	return parts.n;
+	row_start(&row, room, t, p, (uint32_t)n);
+	size_t count = row_merge(&row, t);
+	if (ids != NULL)
+		row_take(&row, count, ids);
+	return count;
 }
 
 void tokens_bpe_begin(struct tokens_bpe *b, const struct tokens_table *t, const uint8_t *p, size_t n, size_t window_bytes)
@@ -98,13 +125,12 @@ void tokens_bpe_begin(struct tokens_bpe *b, const struct tokens_table *t, const 
 /* Whether the last final token and the `n` bytes at b->at stay apart when merged alone. */
 static bool seam_holds(const struct tokens_bpe *b, size_t n)
 {
-	uint32_t room[PARTS_WORDS(2 * TOKENS_TOKEN_MAX)];
-	struct parts parts;
+	uint64_t room[ROW_WORDS(2 * TOKENS_TOKEN_MAX)];
+	struct row row;
 	if (b->last_bytes == 0)
 		return true;
-	parts_place(&parts, room, b->last_bytes + n);
-	merge(&parts, b->table, b->at - b->last_bytes, b->last_bytes + n, b->end);
-	return parts.n == 2 && parts.at[1] == b->last_bytes;
+	row_start(&row, room, b->table, b->at - b->last_bytes, (uint32_t)(b->last_bytes + n));
+	return row_merge(&row, b->table) == 2 && row.next[1] == b->last_bytes + 1;
 }
 
 static void begin_again(struct tokens_bpe *b, struct tokens_ids *ids)
@@ -116,36 +142,37 @@ static void begin_again(struct tokens_bpe *b, struct tokens_ids *ids)
 	b->window_bytes *= 2;
 }
 
-/* How many tokens of the window are kept: those that end before its last quarter, or all at the end of the piece. */
-static size_t kept(const struct parts *parts, size_t n, bool whole)
+/* Makes the tokens of the window final that end before its last quarter, at least one; all at the end of the piece. */
+static void keep(struct tokens_bpe *b, const struct row *row, size_t tokens, bool whole, struct tokens_ids *ids)
 {
-	size_t keep = parts->n;
-	if (!whole)
-		while (keep > 1 && parts->at[keep] > n - n / 4)
-			keep--;
-	return keep;
+	size_t count = tokens;
+	if (!whole) {
+		uint32_t at = row->next[1];
+		for (count = 1; at <= row->n && row->next[at] - 1 <= row->n - row->n / 4; at = row->next[at])
+			count++;
+	}
+	size_t covered = row_take(row, count, ids);
+	b->count += count;
+	b->at += covered;
+	b->last_bytes = covered + 1 - row->prev[covered + 1];
 }
 
 bool tokens_bpe_step(struct tokens_bpe *b, struct tokens_ids *ids)
 {
-	uint32_t fixed[PARTS_WORDS(TOKENS_WINDOW_BYTES)], *room = fixed;
+	uint64_t fixed[ROW_WORDS(TOKENS_WINDOW_BYTES)], *room = fixed;
 	size_t left = (size_t)(b->end - b->at), n = left < b->window_bytes ? left : b->window_bytes;
+	struct row row;
 	if (n > TOKENS_WINDOW_BYTES) {
-		room = malloc(PARTS_WORDS(n) * sizeof *room);
+		CHECK(n < 1u << 31);
+		room = malloc(ROW_WORDS(n) * sizeof *room);
 		CHECK(room != NULL);
 	}
-	struct parts parts;
-	parts_place(&parts, room, n);
-	merge(&parts, b->table, b->at, n, b->end);
-	if (seam_holds(b, parts.at[1])) {
-		size_t keep = kept(&parts, n, n == left);
-		emit(ids, parts.id, keep);
-		b->count += keep;
-		b->at += parts.at[keep];
-		b->last_bytes = parts.at[keep] - parts.at[keep - 1];
-	} else {
+	row_start(&row, room, b->table, b->at, (uint32_t)n);
+	size_t tokens = row_merge(&row, b->table);
+	if (seam_holds(b, row.next[1] - 1))
+		keep(b, &row, tokens, n == left, ids);
+	else
 		begin_again(b, ids);
-	}
 	if (room != fixed)
 		free(room);
 	return b->at == b->end;

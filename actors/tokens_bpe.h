@@ -34,8 +34,7 @@ struct tokens_bpe {
 };
 
 /* The number of tokens of p[0..n), 1 <= n <= TOKENS_WINDOW_BYTES, by merges alone (no look at the whole piece). */
-size_t tokens_bpe_merge(const struct tokens_table *t, const uint8_t *p, size_t n, const uint8_t *end,
-			struct tokens_ids *ids);
+size_t tokens_bpe_merge(const struct tokens_table *t, const uint8_t *p, size_t n, struct tokens_ids *ids);
 
 /* A longer piece: begin, then step until true; `count` is then its tokens. One step costs one window. */
 void tokens_bpe_begin(struct tokens_bpe *b, const struct tokens_table *t, const uint8_t *p, size_t n, size_t window_bytes);

@@ -109,6 +109,50 @@ static inline const uint8_t *numbers(const uint8_t *p, const uint8_t *end)
 	return p;
 }
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+
+/* Bit i: byte i of the 16 lies in [low, low + count). */
+static inline unsigned in_range(__m128i bytes, char low, int count)
+{
+	/* Shifted so that the range begins at the least signed byte, one signed comparison does. */
+	__m128i shifted = _mm_add_epi8(bytes, _mm_set1_epi8((char)(-128 - low)));
+	return (unsigned)_mm_movemask_epi8(_mm_cmplt_epi8(shifted, _mm_set1_epi8((char)(-128 + count))));
+}
+
+/* Nearly all pieces of Latin text: at most one ASCII character and ASCII letters, or one mark of punctuation before a
+ * space, or one line end before a letter; not at the very end of the text. All are tried at once, since neither the
+ * lengths nor the kinds of pieces are what a branch could predict. The end of the piece; NULL: it is not that simple. */
+static inline const uint8_t *simple(enum tokens_rules rules, const uint8_t *p, const uint8_t *end)
+{
+	if (end - p < 18)
+		return NULL;
+	unsigned first = ascii[*p];
+	const uint8_t *word = p + ((first & (TOKENS_SPACE | TOKENS_OTHER)) != 0);
+	__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)word);
+	unsigned small = in_range(bytes, 'a', 26), capital = in_range(bytes, 'A', 26), n;
+	if (rules == TOKENS_RULES_CASED) {
+		unsigned capitals = (unsigned)__builtin_ctz(~capital);
+		n = capitals + (unsigned)__builtin_ctz(~(small >> capitals));
+	} else {
+		n = (unsigned)__builtin_ctz(~(small | capital));
+	}
+	bool single = ((first == TOKENS_OTHER) & (p[1] == ' ')) |
+		      ((first == TOKENS_NEWLINE) & ((ascii[p[1]] & LETTERS) != 0));
+	const uint8_t *stop = word + n, *after = single ? p + 1 : stop;
+	/* No letter at all, too many, or one that may go on with what is not ASCII, or a contraction. */
+	if (((n - 1 >= 15) & !single) | (*stop >= 0x80) | (*stop == '\'') | (*p == '\''))
+		return NULL;
+	return after;
+}
+#else
+static inline const uint8_t *simple(enum tokens_rules rules, const uint8_t *p, const uint8_t *end)
+{
+	(void)rules, (void)p, (void)end;
+	return NULL;
+}
+#endif
+
 static inline void enter(struct tokens_split *s, enum tokens_phase phase, const uint8_t *at)
 {
 	s->phase = phase;
@@ -256,12 +300,23 @@ bool tokens_split_step(struct tokens_split *s, enum tokens_rules rules, const ui
 	return step(s, rules, stop, end);
 }
 
-const uint8_t *tokens_split_next(enum tokens_rules rules, const uint8_t *p, const uint8_t *end)
+static inline __attribute__((always_inline)) const uint8_t *next_piece(enum tokens_rules rules, const uint8_t *p,
+								       const uint8_t *end)
 {
+	const uint8_t *after = simple(rules, p, end);
+	if (after != NULL)
+		return after;
 	struct tokens_split s;
 	begin(&s, rules, p, end);
 	bool done = step(&s, rules, end, end);
 	DCHECK(done);
 	(void)done;
 	return s.at;
+}
+
+const uint8_t *tokens_split_next(enum tokens_rules rules, const uint8_t *p, const uint8_t *end)
+{
+	/* Two copies, so that each knows its rules. */
+	return rules == TOKENS_RULES_CASED ? next_piece(TOKENS_RULES_CASED, p, end)
+					   : next_piece(TOKENS_RULES_PLAIN, p, end);
 }

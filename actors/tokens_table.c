@@ -40,7 +40,8 @@ static const char *header_fault(const struct tokens_file_header *h, size_t file_
 	if (strncmp(h->encoding, encoding, sizeof h->encoding) != 0)
 		return "is the table of another encoding";
 	if (h->bucket_bits > 24 || h->token_bytes_max > TOKENS_TOKEN_MAX || !part_fits(h, h->singles_at, 4 * 256) ||
-	    !part_fits(h, h->pairs_at, 4 * 65536) ||
+	    !part_fits(h, h->pairs_at, 4 * 65536) || !part_fits(h, h->filter_at, 8ull << TOKENS_FILTER_BITS) ||
+	    h->merge_bits > 24 || !part_fits(h, h->merges_at, 8ull << h->merge_bits) ||
 	    !part_fits(h, h->buckets_at, sizeof(struct tokens_bucket) << h->bucket_bits) ||
 	    !part_fits(h, h->bytes_at, 0))
 		return "has a damaged header";
@@ -93,6 +94,9 @@ int tokens_table_open(struct tokens_table *t, const char *folder, const char *en
 		.header = h,
 		.singles = (const uint32_t *)(const void *)(base + h->singles_at),
 		.pairs = (const uint32_t *)(const void *)(base + h->pairs_at),
+		.filter = (const uint64_t *)(const void *)(base + h->filter_at),
+		.merges = (const uint64_t *)(const void *)(base + h->merges_at),
+		.merge_mask = (1u << h->merge_bits) - 1,
 		.buckets = (const struct tokens_bucket *)(const void *)(base + h->buckets_at),
 		.bucket_mask = (1u << h->bucket_bits) - 1,
 		.bytes = base + h->bytes_at,
@@ -105,4 +109,18 @@ void tokens_table_close(struct tokens_table *t)
 	if (t->header != NULL)
 		munmap((void *)(uintptr_t)t->header, t->header->file_bytes);
 	*t = (struct tokens_table){ 0 };
+}
+
+uint32_t tokens_table_find_long(const struct tokens_table *t, const uint8_t *p, size_t n)
+{
+	if (n > t->header->token_bytes_max)
+		return TOKENS_NO_RANK;
+	uint64_t hash = tokens_long_hash(p, n);
+	for (uint32_t at = tokens_bucket_of(hash, t->bucket_mask);; at = (at + 1) & t->bucket_mask)
+		for (const struct tokens_slot *s = t->buckets[at].slots, *stop = s + 4; s < stop; s++) {
+			if (s->a == hash && s->meta >> TOKENS_RANK_BITS == n && memcmp(t->bytes + s->b, p, n) == 0)
+				return s->meta & TOKENS_RANK_MASK;
+			if (s->meta == 0)
+				return TOKENS_NO_RANK;
+		}
 }

@@ -1,13 +1,19 @@
-/* The vocabulary of one encoding as a file that is mapped, not parsed: bytes of a token -> its rank.
+/* The vocabulary of one encoding as a file that is mapped, not parsed.
  *
  * tools/ranks/make_ranks.c writes the file at build time from the published rank list (base64 and rank per line), so
  * that opening costs a map and a checksum. Layout, native byte order, each part aligned to 64 bytes:
  *
- *     header | rank of each single byte | rank of each pair of bytes | buckets | bytes of the tokens above 12 bytes
+ *     header | singles | pairs | filter | merges | buckets | bytes of long tokens
  *
- * A bucket is one cache line of four slots. A token that finds its bucket full lies in the next one with room; a lookup
- * therefore stops at the first free slot. A token of at most TOKENS_KEY_MAX bytes is its own key, zero-padded; a longer
- * one is found by a 64-bit hash and then compared byte by byte, so the answer is exact for every length.
+ * Two questions are asked. "Is this whole piece a token?" looks in the buckets. A bucket is one cache line of four
+ * slots; a token that finds its bucket full lies in the next one with room, so a lookup stops at the first free slot. A
+ * token of at most TOKENS_KEY_MAX bytes is its own key, zero-padded; a longer one is found by a 64-bit hash and then
+ * compared byte by byte: the answer is exact for every length.
+ *
+ * "What do these two neighbours make?" is asked of `pairs` for single bytes and of `merges` for ids. A token can come
+ * about in one way only, from the last two parts of its own bytes when they are merged alone (docs/tokens.md), so one
+ * entry per token is enough. Most of these lookups are misses. The filter, a Bloom filter with two bits in one word,
+ * answers them from the second-level cache, which the merges do not fit in.
  *
  * Tables are immutable: any thread may read them. */
 #pragma once
@@ -18,7 +24,8 @@
 #define TOKENS_TOKEN_MAX  255u                  /* bytes of the longest token that the format can hold */
 #define TOKENS_RANK_BITS  18
 #define TOKENS_NO_RANK    UINT32_MAX
-#define TOKENS_FILE_MAGIC "FABRANK1"
+#define TOKENS_FILTER_BITS 15                   /* log2 of the filter's words */
+#define TOKENS_FILE_MAGIC "FABRANK2"
 
 struct tokens_slot {
 	uint64_t a; /* bytes 0..7, or the hash of a long token */
@@ -32,21 +39,25 @@ struct tokens_bucket {
 
 struct tokens_file_header {
 	char magic[8];
-	uint32_t token_count, bucket_bits, token_bytes_max, reserved;
-	uint64_t singles_at, pairs_at, buckets_at, bytes_at; /* offsets in the file */
+	uint32_t token_count, bucket_bits, merge_bits, token_bytes_max;
+	uint64_t singles_at, pairs_at, filter_at, merges_at, buckets_at, bytes_at; /* offsets in the file */
 	uint64_t file_bytes;
 	uint64_t checksum; /* tokens_table_checksum of all that follows the header */
 	char encoding[24];
 	uint8_t source_sha256[32]; /* of the rank list it was made from */
+	uint8_t pad[48];
 };
 _Static_assert(sizeof(struct tokens_file_header) % 64 == 0, "the parts behind the header are aligned to 64");
 
 struct tokens_table {
 	const struct tokens_file_header *header; /* owned map of the whole file */
-	const uint32_t *singles;                 /* [256] */
-	const uint32_t *pairs;                   /* [65536], index first << 8 | second */
-	const struct tokens_bucket *buckets;
+	const uint32_t *singles;                 /* [256] rank of each byte */
+	const uint32_t *pairs;                   /* [65536] rank of two bytes, index first << 8 | second */
+	const uint64_t *filter;                  /* [1 << TOKENS_FILTER_BITS] */
+	const uint64_t *merges;                  /* left id, right id, rank, TOKENS_RANK_BITS each; 0: free */
+	uint32_t merge_mask;
 	uint32_t bucket_mask;
+	const struct tokens_bucket *buckets;
 	const uint8_t *bytes;
 };
 
@@ -82,55 +93,79 @@ static inline uint64_t tokens_long_hash(const uint8_t *p, size_t n)
 	return tokens_fold(h ^ word, 0xc4ceb9fe1a85ec53ull);
 }
 
-/* The zero-padded key of n <= TOKENS_KEY_MAX bytes; reads nothing at or behind `end`. */
+/* The zero-padded key of n <= TOKENS_KEY_MAX bytes; reads nothing at or behind `end`. The masks keep branches on the
+ * length out of the way, since the lengths of words cannot be predicted. */
 static inline void tokens_key(const uint8_t *p, size_t n, const uint8_t *end, uint64_t *ret_a, uint32_t *ret_b)
 {
-	*ret_b = 0;
-	if (n >= 8) {
-		memcpy(ret_a, p, 8);
-		if (n > 8) {
-			uint32_t tail;
-			memcpy(&tail, p + n - 4, 4);
-			*ret_b = tail >> (32 - 8 * (n - 8)) ;
-		}
-	} else if (end - p >= 8) {
-		memcpy(ret_a, p, 8);
-		*ret_a &= (1ull << 8 * n) - 1;
-	} else {
-		*ret_a = 0;
-		memcpy(ret_a, p, n);
+	static const uint8_t masks[2 * TOKENS_KEY_MAX] = { 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255 };
+	uint64_t a, mask_a;
+	uint32_t b, mask_b;
+	if (__builtin_expect(end - p < (ptrdiff_t)TOKENS_KEY_MAX, 0)) {
+		uint8_t copy[TOKENS_KEY_MAX] = { 0 };
+		memcpy(copy, p, n);
+		memcpy(ret_a, copy, 8);
+		memcpy(ret_b, copy + 8, 4);
+		return;
 	}
+	memcpy(&a, p, 8);
+	memcpy(&b, p + 8, 4);
+	memcpy(&mask_a, masks + TOKENS_KEY_MAX - n, 8);
+	memcpy(&mask_b, masks + TOKENS_KEY_MAX - n + 8, 4);
+	*ret_a = a & mask_a;
+	*ret_b = b & mask_b;
 }
 
-static inline uint32_t tokens_table_find_long(const struct tokens_table *t, const uint8_t *p, size_t n)
+/* The bucket that a hash begins at. */
+static inline uint32_t tokens_bucket_of(uint64_t hash, uint32_t bucket_mask)
 {
-	uint64_t a = tokens_long_hash(p, n);
-	for (uint32_t at = (uint32_t)(a >> 32) & t->bucket_mask;; at = (at + 1) & t->bucket_mask)
-		for (const struct tokens_slot *s = t->buckets[at].slots, *stop = s + 4; s < stop; s++) {
-			if (s->a == a && s->meta >> TOKENS_RANK_BITS == n && memcmp(t->bytes + s->b, p, n) == 0)
-				return s->meta & ((1u << TOKENS_RANK_BITS) - 1);
-			if (s->meta == 0)
-				return TOKENS_NO_RANK;
-		}
+	return (uint32_t)(hash >> 20) & bucket_mask;
 }
+
+#define TOKENS_RANK_MASK ((1u << TOKENS_RANK_BITS) - 1)
+
+/* For n > TOKENS_KEY_MAX. */
+uint32_t tokens_table_find_long(const struct tokens_table *t, const uint8_t *p, size_t n);
 
 /* The rank of the token that is exactly p[0..n), n >= 1, or TOKENS_NO_RANK. `end` is the end of the readable text. */
 static inline uint32_t tokens_table_find(const struct tokens_table *t, const uint8_t *p, size_t n, const uint8_t *end)
 {
-	if (n == 1)
-		return t->singles[p[0]];
-	if (n == 2)
-		return t->pairs[p[0] << 8 | p[1]];
-	if (n > TOKENS_KEY_MAX)
-		return n > t->header->token_bytes_max ? TOKENS_NO_RANK : tokens_table_find_long(t, p, n);
+	if (__builtin_expect(n > TOKENS_KEY_MAX, 0))
+		return tokens_table_find_long(t, p, n);
 	uint64_t a;
 	uint32_t b;
 	tokens_key(p, n, end, &a, &b);
-	for (uint32_t at = (uint32_t)(tokens_key_hash(a, b, n) >> 32) & t->bucket_mask;; at = (at + 1) & t->bucket_mask)
+	for (uint32_t at = tokens_bucket_of(tokens_key_hash(a, b, n), t->bucket_mask);; at = (at + 1) & t->bucket_mask)
 		for (const struct tokens_slot *s = t->buckets[at].slots, *stop = s + 4; s < stop; s++) {
 			if (s->a == a && s->b == b && s->meta >> TOKENS_RANK_BITS == n)
-				return s->meta & ((1u << TOKENS_RANK_BITS) - 1);
+				return s->meta & TOKENS_RANK_MASK;
 			if (s->meta == 0)
 				return TOKENS_NO_RANK;
 		}
+}
+
+/* The top bits of the hash choose the word of the filter and the slot of the merge. */
+static inline uint64_t tokens_merge_hash(uint32_t left, uint32_t right)
+{
+	return tokens_fold(((uint64_t)left << TOKENS_RANK_BITS | right) ^ 0x9e3779b97f4a7c15ull, 0xd1b54a32d192ed03ull);
+}
+
+static inline uint64_t tokens_filter_bits(uint64_t hash)
+{
+	return 1ull << (hash & 63) | 1ull << (hash >> 6 & 63);
+}
+
+/* The rank of the token that two neighbouring tokens make, or TOKENS_NO_RANK. */
+static inline uint32_t tokens_table_merge(const struct tokens_table *t, uint32_t left, uint32_t right)
+{
+	uint64_t hash = tokens_merge_hash(left, right), bits = tokens_filter_bits(hash);
+	if ((t->filter[hash >> (64 - TOKENS_FILTER_BITS)] & bits) != bits)
+		return TOKENS_NO_RANK;
+	uint64_t key = (uint64_t)left << TOKENS_RANK_BITS | right;
+	for (uint32_t at = (uint32_t)(hash >> 32) & t->merge_mask;; at = (at + 1) & t->merge_mask) {
+		uint64_t merge = t->merges[at];
+		if (merge >> TOKENS_RANK_BITS == key)
+			return (uint32_t)merge & TOKENS_RANK_MASK;
+		if (merge == 0)
+			return TOKENS_NO_RANK;
+	}
 }

@@ -17,12 +17,9 @@ struct template_reader {
 	struct buf literal;
 };
 
-static bool wrong(struct template_reader *t, const char *format, struct str detail)
+static bool wrong(struct template_reader *t, const char *what, struct str detail)
 {
-	struct buf what = { 0 };
-	buf_printf(&what, "%s", format);
-	definitions_field_error(t->r, t->key, "%.*s '%.*s'", STR_ARG(buf_str(&what)), STR_ARG(detail));
-	buf_finish(&what);
+	definitions_field_error(t->r, t->key, "%s '%.*s'", what, STR_ARG(detail));
 	return false;
 }
 
@@ -391,9 +388,7 @@ void definitions_context_read(struct declare_reader *r, uint32_t index)
 					    "freshness_strict", "max_staleness", "model", "cache_ttl", "version", "description",
 					    NULL };
 	struct def_context *c = &r->declare->d->contexts[index];
-	uint32_t taken;
-	if (definitions_field_name(r, &c->name) && !definitions_add_name(r->declare->d, DECLARE_CONTEXT, index, &taken))
-		definitions_field_error(r, "name", "another context has this name");
+	definitions_read_name(r, DECLARE_CONTEXT, index, &c->name);
 	definitions_field_check_keys(r, keys);
 	definitions_field_integer(r, "max_tokens", 1, INT32_MAX, &c->max_tokens);
 	read_on_budget(r, c);

@@ -14,7 +14,7 @@ static int line_of(const struct declare *declare, enum declare_kind kind, uint32
 	return 0;
 }
 
-static void read_name(struct declare_reader *r, enum declare_kind kind, uint32_t index, struct str *ret)
+void definitions_read_name(struct declare_reader *r, enum declare_kind kind, uint32_t index, struct str *ret)
 {
 	uint32_t taken;
 	if (definitions_field_name(r, ret) && !definitions_add_name(r->declare->d, kind, index, &taken))
@@ -25,7 +25,7 @@ static void read_entity(struct declare_reader *r, uint32_t index)
 {
 	static const char *const keys[] = { "name", "id", "description", NULL };
 	struct def_entity *e = &r->declare->d->entities[index];
-	read_name(r, DECLARE_ENTITY, index, &e->name);
+	definitions_read_name(r, DECLARE_ENTITY, index, &e->name);
 	definitions_field_check_keys(r, keys);
 	if (definitions_field_push(r, "id") == LUA_TNIL)
 		definitions_field_error(r, "id", "missing: the column that holds the entity's id, such as \"user_id\"");
@@ -93,7 +93,7 @@ static void read_feature(struct declare_reader *r, uint32_t index)
 	static const char *const keys[] = { "name", "entity", "compute", "sql", "refresh", "ttl", "materialize", "default",
 					    "trigger", "description", "dtype", "version", "tags", NULL };
 	struct def_feature *f = &r->declare->d->features[index];
-	read_name(r, DECLARE_FEATURE, index, &f->name);
+	definitions_read_name(r, DECLARE_FEATURE, index, &f->name);
 	definitions_field_check_keys(r, keys);
 	f->entity = read_entity_of(r);
 	f->has_compute = definitions_field_function(r, "compute", SCRIPT_COMPUTE, index);
@@ -151,7 +151,7 @@ static void read_table(struct declare_reader *r, uint32_t index)
 {
 	static const char *const keys[] = { "name", "file", "sql", NULL };
 	struct def_table *t = &r->declare->d->tables[index];
-	read_name(r, DECLARE_TABLE, index, &t->name);
+	definitions_read_name(r, DECLARE_TABLE, index, &t->name);
 	definitions_field_check_keys(r, keys);
 	bool has_file = definitions_field_push(r, "file") != LUA_TNIL;
 	bool has_sql = definitions_field_push(r, "sql") != LUA_TNIL;
@@ -169,7 +169,7 @@ static void read_retriever(struct declare_reader *r, uint32_t index)
 	enum { TOP_K_DEFAULT = 5, TOP_K_MAX = 1000 };
 	struct def_retriever *t = &r->declare->d->retrievers[index];
 	int64_t top_k = TOP_K_DEFAULT;
-	read_name(r, DECLARE_RETRIEVER, index, &t->name);
+	definitions_read_name(r, DECLARE_RETRIEVER, index, &t->name);
 	definitions_field_check_keys(r, keys);
 	bool has_index = definitions_field_push(r, "index") != LUA_TNIL;
 	bool has_run = definitions_field_push(r, "run") != LUA_TNIL;

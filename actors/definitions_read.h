@@ -79,3 +79,5 @@ bool definitions_read_again(struct script *s, const struct definitions *d, struc
 
 /* definitions_read.c: reads all that was declared; errors are recorded. Runs protected; false: no memory. */
 bool definitions_read_all(struct declare *declare);
+/* Reads `name` and claims it. */
+void definitions_read_name(struct declare_reader *r, enum declare_kind kind, uint32_t index, struct str *ret);

@@ -168,6 +168,7 @@ static void add_one_line(struct buf *out, struct str text)
 static void add_raised(struct script_call *call, lua_State *L)
 {
 	struct str text = { 0 };
+	const char *type = luaL_typename(L, -1);
 	if (lua_istable(L, -1)) {
 		lua_pushliteral(L, "message");
 		lua_rawget(L, -2);
@@ -177,7 +178,7 @@ static void add_raised(struct script_call *call, lua_State *L)
 	if (text.p)
 		add_one_line(&call->error, text);
 	else
-		buf_printf(&call->error, "raised a %s instead of a text", luaL_typename(L, -1));
+		buf_printf(&call->error, "raised a %s instead of a text", type);
 }
 
 static int call_finish(lua_State *L, int status, lua_KContext ctx)

@@ -274,6 +274,26 @@ static int fabra_log(lua_State *L)
 	return 0;
 }
 
+/* print writes to the log, as everything does here. */
+int script_ask_print(lua_State *L)
+{
+	int count = lua_gettop(L);
+	luaL_Buffer line;
+	luaL_buffinit(L, &line);
+	for (int arg = 1; arg <= count; arg++) {
+		if (arg > 1)
+			luaL_addchar(&line, '\t');
+		luaL_tolstring(L, arg, NULL);
+		luaL_addvalue(&line);
+	}
+	luaL_pushresult(&line);
+	lua_replace(L, 1);
+	lua_settop(L, 1);
+	lua_pushliteral(L, "info");
+	lua_insert(L, 1);
+	return fabra_log(L);
+}
+
 static int fabra_now(lua_State *L)
 {
 	const struct script_call *call = running_call(L, "now");

@@ -78,6 +78,9 @@ static bool in_class(int c, int class)
 	case 'x':
 		in = isxdigit(c);
 		break;
+	case 'z': /* of Lua 5.1, and still there */
+		in = c == 0;
+		break;
 	default:
 		return class == c;
 	}

@@ -2,6 +2,7 @@
  * the state for other calls is absent, wrapped or read-only.
  *
  * _G itself stays empty: reads fall back on a table that no code can reach, so that writing can be refused. */
+#include "actors/definitions_near.h"
 #include "actors/script_state.h"
 #include "runtime/check.h"
 #include <lualib.h>
@@ -227,7 +228,7 @@ static void open_base(lua_State *L)
 	static const luaL_Reg own[] = { { "rawset", safe_rawset },         { "setmetatable", safe_setmetatable },
 					{ "load", safe_load },             { "collectgarbage", safe_collectgarbage },
 					{ "require", safe_require },       { "xpcall", safe_xpcall },
-					{ NULL, NULL } };
+					{ "print", script_ask_print },     { NULL, NULL } };
 	luaL_requiref(L, LUA_GNAME, luaopen_base, 0);
 	copy_fields(L, names);
 	luaL_setfuncs(L, own, 0);
@@ -266,9 +267,15 @@ static void open_unsafe(lua_State *L)
 
 static int unknown_in_fabra(lua_State *L)
 {
+	static const char *const names[] = { "entity",   "feature", "table", "retriever", "context", "item",   "feature_value",
+					     "features", "retrieve", "sql",  "await",     "all",     "try",    "log",
+					     "now",      "null",     "array", "object",   "json",    NULL };
 	const char *key = luaL_tolstring(L, 2, NULL);
+	const char *near = definitions_near(names, str_from(key));
 	if (strcmp(key, "http") == 0)
 		return luaL_error(L, "fabra.http is not available yet");
+	if (near)
+		return luaL_error(L, "there is no fabra.%s (did you mean '%s'?)", key, near);
 	return luaL_error(L, "there is no fabra.%s", key);
 }
 

@@ -113,6 +113,7 @@ bool script_json_is_null(lua_State *L, int index);
 
 /* script_ask.c */
 void script_ask_open(lua_State *L);
+int script_ask_print(lua_State *L); /* the global print */
 void script_ask_cancel_open(struct script_call *call);
 
 /* script_item.c */

@@ -2,7 +2,7 @@
 # CPU per request of a server against the bare libh2o server that returns the same bytes: interleaved runs, medians.
 #     bench_features.sh BUILD [--server 'COMMAND that prints "port N"'] [--path /v1/features/x?entity_id=] [--runs 5]
 #                       [--requests 200000] [--ids 100000] [--body JSON]
-# The whole process is measured (log thread included) from /proc/PID/stat, after a warm-up. h2load shares the machine, so
+# The whole process is measured (log thread included) from schedstat, after a warm-up. h2load shares the machine, so
 # requests per second say little; CPU per request is the steady figure. ids: random values appended to the path; 0 = none.
 set -euo pipefail
 build=$1
@@ -39,7 +39,7 @@ start() { # name, command...
 	exit 1
 }
 port() { grep -o 'port [0-9]*' "$work/$1.out" | head -1 | cut -d' ' -f2; }
-ticks() { cut -d')' -f2 "/proc/$1/stat" | awk '{print $12 + $13}'; } # user and system, of all threads
+cpu_ns() { awk '{sum += $1} END {printf "%.0f", sum}' /proc/"$1"/task/*/schedstat; } # of all threads
 
 start bare "$build/bench/bench_http_bare" "$body"
 # shellcheck disable=SC2086
@@ -53,16 +53,15 @@ for name in bare server; do
 	fi
 	h2load -n 20000 -c 32 -m 10 -i "$work/$name.urls" >/dev/null
 done
-hz=$(getconf CLK_TCK)
 printf 'run\tbare us\tserver us\tratio\n'
 for run in $(seq "$runs"); do
 	declare -A us
 	for name in bare server; do
 		[ $name = bare ] && pid=${pids[0]} || pid=${pids[1]}
-		before=$(ticks "$pid")
+		before=$(cpu_ns "$pid")
 		h2load -n "$requests" -c 32 -m 10 -i "$work/$name.urls" >"$work/load" 2>&1
 		grep -q "$requests succeeded" "$work/load" || { grep requests: "$work/load" >&2; exit 1; }
-		us[$name]=$(awk -v t=$(($(ticks "$pid") - before)) -v hz="$hz" -v n="$requests" 'BEGIN {print t / hz * 1e6 / n}')
+		us[$name]=$(awk -v t=$(($(cpu_ns "$pid") - before)) -v n="$requests" 'BEGIN {print t / 1000 / n}')
 	done
 	awk -v r="$run" -v b="${us[bare]}" -v s="${us[server]}" 'BEGIN {printf "%d\t%.2f\t%.2f\t%.3f\n", r, b, s, s / b}' |
 		tee -a "$work/ratios"

@@ -12,7 +12,6 @@
  * request dies unanswered, which is the only sign it gives. */
 #include "http/server_private.h"
 #include "http/uri.h"
-#include "runtime/clock.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
 #include "store/json.h"
@@ -406,8 +405,18 @@ static bool read_timeout(struct exchange *x)
 	return true;
 }
 
+static bool is_plain_ascii(struct str s)
+{
+	unsigned char bits = 0;
+	for (size_t i = 0; i < s.n; i++)
+		bits |= (unsigned char)s.p[i] | (s.p[i] == '%' ? 0x80 : 0);
+	return bits < 0x80;
+}
+
 static bool text_is_valid(struct exchange *x)
 {
+	if (is_plain_ascii(x->path) && is_plain_ascii(x->query))
+		return true;
 	bool path_is_valid = true;
 	for (unsigned i = 0; i < x->params_len; i++)
 		path_is_valid = path_is_valid && json_utf8_valid(x->params[i]);
@@ -470,7 +479,7 @@ static void wait_for_reply(struct exchange *x)
 	x->guard = h2o_mem_alloc_shared(&x->req->pool, sizeof *x->guard, on_guard_dispose);
 	x->guard->x = x;
 	waiting_add(x);
-	uint64_t now_ns = clock_mono_ns(), left_ns = x->deadline_ns > now_ns ? x->deadline_ns - now_ns : 0;
+	uint64_t now_ns = loop_mono_ns(x->front->loop), left_ns = x->deadline_ns > now_ns ? x->deadline_ns - now_ns : 0;
 	rt_timer_start(&x->actor->base, left_ns / 1000000u + 1, OP_DEADLINE);
 }
 
@@ -482,7 +491,7 @@ int exchange_on_request(h2o_handler_t *handler, h2o_req_t *req)
 	x->front = f;
 	x->conn = exchange_conn_of(req);
 	x->req = req;
-	x->started_ns = clock_mono_ns();
+	x->started_ns = loop_mono_ns(f->loop); /* when the poll that brought it returned */
 	input_read(x, req);
 	if (admit(x, req))
 		x->route->on_request(x);

@@ -242,7 +242,7 @@ static void front_destroy(struct http_front *f)
 		h2o_timeout_unlink(&f->h2o.http2._graceful_shutdown_timeout);
 	h2o_context_dispose(&f->h2o);
 	exchange_pool_finish(f);
-	free(f->metrics);
+	observe_routes_destroy(f->server, f->metrics);
 }
 
 void http_server_destroy(struct http_server *s)

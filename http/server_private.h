@@ -26,6 +26,7 @@ enum {
 	 * told a multiple of our own bound and we answer 413 in between. */
 	H2O_BODY_FACTOR = 16,
 	STATUS_SLOTS = 24,
+	ROUTE_LOG_MAX = 400,
 };
 
 struct http_front;
@@ -42,10 +43,11 @@ struct http_conn {
 	bool is_cut;
 };
 
-/* Where a route's numbers go; a series is registered when it is first needed. */
+/* Where a route's numbers and lines go; a series is registered when it is first needed. */
 struct route_metrics {
 	metric_id latency;
 	metric_id count[STATUS_SLOTS];
+	struct buf log_text; /* the part of an access line that is the route's */
 };
 
 /* The server's part on one loop: h2o's context, the connections, and the actor that receives new ones. */
@@ -148,6 +150,7 @@ void exchange_pool_finish(struct http_front *f);
 /* ---- exchange_observe.c ---- */
 void observe_init(struct http_server *s);
 struct route_metrics *observe_routes_create(const struct http_server *s);
+void observe_routes_destroy(const struct http_server *s, struct route_metrics *all);
 void observe_reply(struct exchange *x, int status, size_t body_bytes);
 void observe_library_error(struct http_front *f, int status);
 void observe_key_name(struct str key, char ret_name[static 13]);

@@ -27,6 +27,8 @@ struct log_field {
 #define LOG_FLOAT(k, v) ((struct log_field){ .name = (k), .type = LOG_T_FLOAT, .f = (v) })
 #define LOG_BOOL(k, v)  ((struct log_field){ .name = (k), .type = LOG_T_BOOL, .b = (v) })
 #define LOG_RAW(k, v)   ((struct log_field){ .name = (k), .type = LOG_T_RAW, .s = (v) })
+/* Several fields that the caller has written already: `"a":1,"b":"x"`. For lines that are too many to be built slowly. */
+#define LOG_MEMBERS(v)  LOG_RAW("", v)
 
 #define log_line(level, logger, message, ...)                                                                      \
 	do {                                                                                                       \

@@ -220,6 +220,10 @@ static void put_value(struct out *o, const struct log_field *f)
 
 static void put_name(struct out *o, const char *name)
 {
+	if (name[0] == '\0') { /* LOG_MEMBERS: the names are in the text */
+		put(o, ",", 1);
+		return;
+	}
 	put(o, ",\"", 2);
 	put_str(o, str_from(name));
 	put(o, "\":", 2);

@@ -262,7 +262,7 @@ static bool adopt(struct offline *o, struct offline_error *error)
 
 static void slow_query(void *arg)
 {
-	(void)arg;
+	offline_projection_hurry(arg);
 }
 
 static void init_locks(struct offline *o)
@@ -274,6 +274,9 @@ static void init_locks(struct offline *o)
 	pthread_rwlockattr_destroy(&attr);
 	pthread_mutex_init(&o->conns_lock, NULL);
 	pthread_mutex_init(&o->admin_lock, NULL);
+	pthread_mutex_init(&o->projection.lock, NULL);
+	pthread_mutex_init(&o->projection.error_lock, NULL);
+	pthread_mutex_init(&o->projection.hurry_lock, NULL);
 	dlist_init(&o->conns);
 }
 
@@ -286,7 +289,7 @@ static bool open_parts(struct offline *o, struct buf *ret_why)
 		return false;
 	}
 	if (db_open(o, &error) && (o->admin = offline_conn_open(o, &error)) != NULL && adopt(o, &error))
-		return true;
+		return offline_projection_init(o, ret_why);
 	buf_printf(ret_why, "cannot open %s: %s. The ledger beside it is untouched; if the file is damaged, move it away: it is "
 		   "built again from the ledger, and fabra.table files are loaded again", o->path, error.text);
 	return false;
@@ -312,6 +315,7 @@ void offline_close(struct offline *o)
 {
 	if (o == NULL)
 		return;
+	offline_projection_finish(o);
 	offline_conn_close(o->admin);
 	CHECK(dlist_is_empty(&o->conns)); /* the loops of all readers have ended */
 	if (o->db != NULL)
@@ -320,6 +324,14 @@ void offline_close(struct offline *o)
 	pthread_rwlock_destroy(&o->gate);
 	pthread_mutex_destroy(&o->conns_lock);
 	pthread_mutex_destroy(&o->admin_lock);
+	pthread_mutex_destroy(&o->projection.lock);
+	pthread_mutex_destroy(&o->projection.error_lock);
+	pthread_mutex_destroy(&o->projection.hurry_lock);
 	free(o->path);
 	free(o);
+}
+
+uint64_t offline_applied_lsn(const struct offline *o)
+{
+	return atomic_load_explicit(&o->projection.applied_lsn, memory_order_acquire);
 }

@@ -1,11 +1,12 @@
 /* What the offline store's own files share. Nobody else includes it.
  *
- * Locks, in the order they are taken: admin_lock (the connection of start-up and
+ * Locks, in the order they are taken: projection.lock (one step at a time), admin_lock (the connection of start-up and
  * blocking calls), gate (shared by everyone who uses a connection; alone by the one who opens the database again),
  * conns_lock (the list of connections). */
 #pragma once
 #include "store/offline.h"
 #include "store/offline_conn.h"
+#include "store/offline_projection.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -26,6 +27,8 @@ struct offline {
 	pthread_mutex_t admin_lock;
 	struct offline_conn *admin;
 	_Atomic bool has_context_log, has_context_records; /* of Fabra's Python program */
+
+	struct offline_projection projection;
 };
 
 /* ---- offline.c ---- */

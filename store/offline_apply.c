@@ -1,0 +1,284 @@
+#include "store/offline_apply.h"
+#include "runtime/check.h"
+#include "runtime/msg.h"
+#include "store/entries.h"
+#include "store/json.h"
+#include "store/timefmt.h"
+
+static const char *const table_names[OFFLINE_TABLES] = {
+	[OFFLINE_TABLE_RECORDS] = "records",
+	[OFFLINE_TABLE_HISTORY] = "feature_history",
+	[OFFLINE_TABLE_DELETES] = "deletes",
+	[OFFLINE_TABLE_EVENTS] = "events",
+	[OFFLINE_TABLE_EVENTS_APPLIED] = "events_applied",
+};
+
+/* ---- appenders ---- */
+void offline_apply_init(struct offline_apply *a, struct offline_conn *conn)
+{
+	*a = (struct offline_apply){ .conn = conn, .json = yyjson_alc_dyn_new() };
+	CHECK(a->json != NULL);
+}
+
+void offline_apply_finish(struct offline_apply *a)
+{
+	offline_apply_drop(a);
+	if (a->json != NULL)
+		yyjson_alc_dyn_free(a->json);
+	a->json = NULL;
+}
+
+void offline_apply_drop(struct offline_apply *a)
+{
+	for (size_t i = 0; i < OFFLINE_TABLES; i++)
+		if (a->appenders[i] != NULL)
+			duckdb_appender_destroy(&a->appenders[i]);
+	a->rows = 0;
+}
+
+static void take_error(struct offline_apply *a, duckdb_appender appender, struct offline_error *error)
+{
+	duckdb_error_data data = duckdb_appender_error_data(appender);
+	offline_error_set(a->conn->offline, error, duckdb_error_data_error_type(data), duckdb_error_data_message(data));
+	if (error->status == RT_EINVAL) /* an entry that DuckDB does not take is the store's trouble, not a caller's */
+		error->status = RT_EIO;
+	duckdb_destroy_error_data(&data);
+}
+
+static duckdb_appender appender_of(struct offline_apply *a, enum offline_table_id table, struct offline_error *error)
+{
+	duckdb_appender *appender = &a->appenders[table];
+	if (*appender == NULL &&
+	    duckdb_appender_create_ext(a->conn->handle, "offline", "fabra", table_names[table], appender) != DuckDBSuccess) {
+		take_error(a, *appender, error);
+		duckdb_appender_destroy(appender);
+		*appender = NULL;
+	}
+	return *appender;
+}
+
+bool offline_apply_flush(struct offline_apply *a, struct offline_error *error)
+{
+	bool ok = true;
+	for (size_t i = 0; ok && i < OFFLINE_TABLES; i++) {
+		if (a->appenders[i] == NULL)
+			continue;
+		ok = duckdb_appender_close(a->appenders[i]) == DuckDBSuccess;
+		if (!ok)
+			take_error(a, a->appenders[i], error);
+	}
+	offline_apply_drop(a);
+	return ok;
+}
+
+/* An append fails only by a wrong type, which the end of the row reports. */
+static void append_text(duckdb_appender appender, struct str s)
+{
+	if (s.p != NULL)
+		duckdb_append_varchar_length(appender, s.p, s.n);
+	else
+		duckdb_append_null(appender);
+}
+
+static void append_time(duckdb_appender appender, int64_t us)
+{
+	duckdb_append_timestamp(appender, (duckdb_timestamp){ us });
+}
+
+static enum offline_applied end_row(struct offline_apply *a, duckdb_appender appender, struct offline_error *error)
+{
+	a->rows++;
+	if (duckdb_appender_end_row(appender) == DuckDBSuccess)
+		return OFFLINE_APPLIED;
+	take_error(a, appender, error);
+	return OFFLINE_FAILED;
+}
+
+/* ---- records ---- */
+static struct str text_of(yyjson_val *object, const char *key)
+{
+	return json_str(yyjson_obj_get(object, key));
+}
+
+static void append_number(duckdb_appender appender, yyjson_val *v)
+{
+	if (yyjson_is_int(v))
+		duckdb_append_int64(appender, yyjson_get_sint(v));
+	else
+		duckdb_append_null(appender);
+}
+
+/* The fields one searches records by: fabra-core 3.9. */
+static void append_interaction(duckdb_appender appender, yyjson_val *inputs)
+{
+	yyjson_val *ref = yyjson_obj_get(inputs, "interaction_ref");
+	append_text(appender, text_of(ref, "mode"));
+	append_text(appender, text_of(ref, "call_id"));
+	append_text(appender, text_of(ref, "session_id"));
+	append_text(appender, text_of(ref, "turn_id"));
+	append_number(appender, yyjson_obj_get(ref, "turn_index"));
+	append_text(appender, text_of(ref, "jurisdiction"));
+	append_text(appender, text_of(ref, "consent_state"));
+}
+
+static struct str or_else(struct str s, struct str otherwise)
+{
+	return s.p != NULL ? s : otherwise;
+}
+
+static enum offline_applied append_record(struct offline_apply *a, const struct ledger_frame *frame, yyjson_val *record,
+					  struct str version, struct offline_error *error)
+{
+	int64_t created_us;
+	struct str id = frame->context_id, created = text_of(record, "created_at");
+	yyjson_val *integrity = yyjson_obj_get(record, "integrity");
+	struct str hash = str_from(frame->stamp.record_hash);
+	if (id.n == 0 || created.p == NULL || !time_parse(created, &created_us))
+		return OFFLINE_MALFORMED;
+	if (frame->stamp.record_hash[0] == '\0')
+		hash = text_of(integrity, "record_hash");
+	else
+		hash.n = strnlen(frame->stamp.record_hash, RECORD_HASH_TEXT);
+	duckdb_appender appender = appender_of(a, OFFLINE_TABLE_RECORDS, error);
+	if (appender == NULL)
+		return OFFLINE_FAILED;
+	append_text(appender, id);
+	duckdb_append_uint64(appender, frame->lsn);
+	append_time(appender, created_us);
+	append_text(appender, text_of(record, "environment"));
+	append_text(appender, text_of(record, "schema_version"));
+	append_text(appender, text_of(record, "context_function"));
+	append_number(appender, yyjson_obj_get(record, "token_count"));
+	append_text(appender, hash);
+	append_text(appender, or_else(text_of(yyjson_obj_get(record, "assembly"), "freshness_status"), STR("unknown")));
+	append_text(appender, or_else(version, STR("v1")));
+	duckdb_append_bool(appender, frame->kind == LEDGER_RECORD_IMPORTED);
+	append_interaction(appender, yyjson_obj_get(record, "inputs"));
+	return end_row(a, appender, error);
+}
+
+static yyjson_doc *parse(struct offline_apply *a, struct str text)
+{
+	return yyjson_read_opts((char *)(uintptr_t)text.p, text.n, YYJSON_READ_NOFLAG, a->json, NULL);
+}
+
+static enum offline_applied apply_record(struct offline_apply *a, const struct ledger_frame *frame, struct offline_error *error)
+{
+	yyjson_doc *record = parse(a, frame->body);
+	if (record == NULL)
+		return OFFLINE_MALFORMED;
+	yyjson_doc *extras = frame->kind == LEDGER_RECORD ? parse(a, frame->extras) : NULL;
+	struct str version = text_of(yyjson_doc_get_root(extras), "version");
+	enum offline_applied applied = append_record(a, frame, yyjson_doc_get_root(record), version, error);
+	yyjson_doc_free(extras);
+	yyjson_doc_free(record);
+	return applied;
+}
+
+/* ---- values, deletes, events ---- */
+struct values_writer {
+	struct offline_apply *apply;
+	const struct ledger_frame *frame;
+	duckdb_appender appender;
+	struct offline_error *error;
+	enum offline_applied applied;
+};
+
+static void check_value(void *arg, const struct entry_values *head, const struct entry_value *v)
+{
+	(void)head;
+	bool *is_text = arg;
+	*is_text &= json_utf8_valid(v->entity_id) && json_utf8_valid(v->feature) && json_utf8_valid(v->value_json);
+}
+
+static void append_value(void *arg, const struct entry_values *head, const struct entry_value *v)
+{
+	struct values_writer *w = arg;
+	if (w->applied != OFFLINE_APPLIED)
+		return;
+	append_text(w->appender, head->entity);
+	append_text(w->appender, v->entity_id);
+	append_text(w->appender, v->feature);
+	append_text(w->appender, v->value_json);
+	append_time(w->appender, v->event_time_us);
+	append_time(w->appender, w->frame->written_us);
+	duckdb_append_uint64(w->appender, w->frame->lsn);
+	duckdb_append_int64(w->appender, v->ttl_ms);
+	duckdb_append_uint8(w->appender, (uint8_t)head->source);
+	w->applied = end_row(w->apply, w->appender, w->error);
+}
+
+static enum offline_applied apply_values(struct offline_apply *a, const struct ledger_frame *frame, struct offline_error *error)
+{
+	struct entry_values head;
+	bool is_text = true;
+	if (!entry_values_read(frame->body, &head, &is_text, check_value) || !is_text || !json_utf8_valid(head.entity))
+		return OFFLINE_MALFORMED;
+	struct values_writer w = { a, frame, appender_of(a, OFFLINE_TABLE_HISTORY, error), error, OFFLINE_APPLIED };
+	if (w.appender == NULL)
+		return OFFLINE_FAILED;
+	entry_values_read(frame->body, &head, &w, append_value);
+	if (w.applied != OFFLINE_APPLIED || frame->kind != LEDGER_EVENT_APPLIED)
+		return w.applied;
+	duckdb_appender appender = appender_of(a, OFFLINE_TABLE_EVENTS_APPLIED, error);
+	if (appender == NULL)
+		return OFFLINE_FAILED;
+	duckdb_append_uint64(appender, head.event_lsn);
+	duckdb_append_uint64(appender, frame->lsn);
+	append_time(appender, frame->written_us);
+	return end_row(a, appender, error);
+}
+
+static enum offline_applied apply_delete(struct offline_apply *a, const struct ledger_frame *frame, struct offline_error *error)
+{
+	struct entry_delete d;
+	if (!entry_delete_read(frame->body, &d) || !json_utf8_valid(d.entity) || !json_utf8_valid(d.entity_id))
+		return OFFLINE_MALFORMED;
+	duckdb_appender appender = appender_of(a, OFFLINE_TABLE_DELETES, error);
+	if (appender == NULL)
+		return OFFLINE_FAILED;
+	append_text(appender, d.entity);
+	append_text(appender, d.entity_id);
+	append_time(appender, d.event_time_us);
+	append_time(appender, frame->written_us);
+	duckdb_append_uint64(appender, frame->lsn);
+	return end_row(a, appender, error);
+}
+
+static enum offline_applied apply_event(struct offline_apply *a, const struct ledger_frame *frame, struct offline_error *error)
+{
+	struct entry_event e;
+	if (!entry_event_read(frame->body, &e) || !json_utf8_valid(e.event_id) || !json_utf8_valid(e.event_type) ||
+	    !json_utf8_valid(e.entity_id))
+		return OFFLINE_MALFORMED;
+	duckdb_appender appender = appender_of(a, OFFLINE_TABLE_EVENTS, error);
+	if (appender == NULL)
+		return OFFLINE_FAILED;
+	duckdb_append_uint64(appender, frame->lsn);
+	append_text(appender, e.event_id);
+	append_text(appender, e.event_type);
+	append_text(appender, e.entity_id);
+	append_time(appender, e.event_time_us);
+	append_time(appender, frame->written_us);
+	return end_row(a, appender, error);
+}
+
+enum offline_applied offline_apply_frame(struct offline_apply *a, const struct ledger_frame *frame, struct offline_error *error)
+{
+	switch (frame->kind) {
+	case LEDGER_RECORD:
+	case LEDGER_RECORD_IMPORTED:
+		return apply_record(a, frame, error);
+	case LEDGER_VALUES:
+	case LEDGER_EVENT_APPLIED:
+		return apply_values(a, frame, error);
+	case LEDGER_DELETE:
+		return apply_delete(a, frame, error);
+	case LEDGER_EVENT:
+		return apply_event(a, frame, error);
+	case LEDGER_DOCUMENT:
+	case LEDGER_DOCUMENT_DELETE:
+		break; /* documents have no rows here */
+	}
+	return OFFLINE_APPLIED;
+}

@@ -1,0 +1,428 @@
+#include "store/offline_projection.h"
+#include "runtime/check.h"
+#include "runtime/clock.h"
+#include "runtime/log.h"
+#include "store/offline_private.h"
+#include <inttypes.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+	STEP_ENTRIES_MAX = 500,
+	STEP_ROWS_MAX = 2000,
+	RETRY_MS_MIN = 250,
+	RETRY_MS_MAX = 10000,
+	QUIET_MS = 1000,           /* without a commit, before a small checkpoint */
+	CHECKPOINT_RETRY_MS = 5000,
+	TICK_BUSY_MS = 5,
+	TICK_MS = 50,
+	TICK_QUIET_MS = 250,
+};
+static const uint64_t STEP_NS_MAX = 50000000, MS = 1000000;
+static const off_t WAL_QUIET_BYTES = 1 << 20, WAL_BYTES_MAX = 64 << 20;
+
+/* ---- health ---- */
+static void set_error(struct offline_projection *p, const char *text)
+{
+	pthread_mutex_lock(&p->error_lock);
+	snprintf(p->error, sizeof p->error, "%.*s", (int)sizeof p->error - 1, text);
+	pthread_mutex_unlock(&p->error_lock);
+}
+
+int64_t offline_projection_lag_ms(struct offline *o)
+{
+	if (o->ledger == NULL || ledger_durable_lsn(o->ledger) <= offline_applied_lsn(o))
+		return 0;
+	int64_t lag_us = clock_wall_us() - atomic_load_explicit(&o->projection.applied_us, memory_order_relaxed);
+	return lag_us > 0 ? lag_us / 1000 : 0;
+}
+
+void offline_health_read(struct offline *o, struct offline_health *ret)
+{
+	struct offline_projection *p = &o->projection;
+	uint64_t applied = offline_applied_lsn(o), durable = o->ledger != NULL ? ledger_durable_lsn(o->ledger) : 0;
+	*ret = (struct offline_health){
+		.paused = atomic_load(&p->is_paused),
+		.applied_lsn = applied,
+		.lag_entries = durable > applied ? durable - applied : 0,
+		.lag_ms = offline_projection_lag_ms(o),
+		.entries = atomic_load(&p->entries),
+		.transactions = atomic_load(&p->transactions),
+		.corrupt_frames = atomic_load(&p->corrupt_frames),
+		.reopened = atomic_load(&o->reopened),
+	};
+	pthread_mutex_lock(&p->error_lock);
+	memcpy(ret->error, p->error, sizeof ret->error);
+	pthread_mutex_unlock(&p->error_lock);
+}
+
+void offline_projection_error(struct offline *o, struct offline_error *ret)
+{
+	struct offline_health health;
+	offline_health_read(o, &health);
+	offline_error_text(ret, RT_EIO, "the projection of the ledger is paused: %s", health.error);
+}
+
+/* ---- who is in a step ---- */
+static bool is_idle_priority(int tid)
+{
+	return sched_getscheduler(tid) == SCHED_IDLE;
+}
+
+static void set_priority(int tid, int policy)
+{
+	struct sched_param none = { 0 };
+	sched_setscheduler(tid, policy, &none); /* may be forbidden; then the step takes as long as it takes */
+}
+
+static void note_begin(struct offline_projection *p)
+{
+	int tid = gettid();
+	if (!is_idle_priority(tid))
+		return;
+	pthread_mutex_lock(&p->hurry_lock);
+	p->stepping_tid = tid;
+	pthread_mutex_unlock(&p->hurry_lock);
+}
+
+static void note_end(struct offline_projection *p)
+{
+	pthread_mutex_lock(&p->hurry_lock);
+	bool was_hurried = p->was_hurried;
+	p->stepping_tid = 0;
+	p->was_hurried = false;
+	pthread_mutex_unlock(&p->hurry_lock);
+	if (was_hurried)
+		set_priority(0, SCHED_IDLE);
+}
+
+void offline_projection_hurry(struct offline *o)
+{
+	struct offline_projection *p = &o->projection;
+	/* An idle thread may hold this lock and not run: whoever hurries it must not wait for it. */
+	if (pthread_mutex_trylock(&p->hurry_lock) != 0)
+		return;
+	if (p->stepping_tid != 0 && !p->was_hurried) {
+		set_priority(p->stepping_tid, SCHED_OTHER);
+		p->was_hurried = true;
+	}
+	pthread_mutex_unlock(&p->hurry_lock);
+}
+
+/* ---- a step; the lock is held ---- */
+static bool read_applied(struct offline *o, uint64_t *ret, struct offline_error *error)
+{
+	struct offline_conn *c = o->projection.conn;
+	duckdb_data_chunk chunk = NULL;
+	if (offline_conn_select(c, STR("SELECT max(applied_lsn) FROM fabra.projection_state"), NULL, UINT64_MAX, error))
+		chunk = offline_conn_fetch(c, error);
+	if (chunk != NULL) {
+		*ret = *(uint64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
+		duckdb_destroy_data_chunk(&chunk);
+	}
+	offline_conn_end(c);
+	return error->status == 0;
+}
+
+static void forget_position(struct offline_projection *p)
+{
+	ledger_scan_close(p->scan);
+	p->scan = NULL;
+	p->is_stale = true;
+}
+
+static bool find_position(struct offline *o, struct offline_error *error)
+{
+	struct offline_projection *p = &o->projection;
+	uint64_t applied = atomic_load(&p->applied_lsn);
+	if (p->is_stale) {
+		if (!read_applied(o, &applied, error))
+			return false;
+		atomic_store_explicit(&p->applied_lsn, applied, memory_order_release);
+		p->is_stale = false;
+	}
+	uint64_t durable = ledger_durable_lsn(o->ledger);
+	if (applied > durable) {
+		offline_error_text(error, RT_EIO, "the offline store knows entries up to %" PRIu64 ", but the ledger ends at %" PRIu64
+				   "; put its ledger back, or move the offline store's file away", applied, durable);
+		return false;
+	}
+	if (p->scan != NULL)
+		return true;
+	struct buf why = { 0 };
+	p->scan = ledger_scan_open(o->ledger, NULL, applied + 1, &why);
+	if (p->scan == NULL)
+		offline_error_text(error, RT_EIO, "the ledger cannot be read: %.*s", STR_ARG(buf_str(&why)));
+	buf_finish(&why);
+	return p->scan != NULL;
+}
+
+struct batch {
+	uint64_t entries, last_lsn, end_ns;
+	int64_t last_us;    /* when the last entry was written */
+	bool is_open;       /* the transaction */
+	bool is_at_end;     /* of the ledger */
+};
+
+static void note_damage(struct offline_projection *p, const struct ledger_frame *frame, const char *what)
+{
+	atomic_fetch_add(&p->corrupt_frames, 1);
+	log_line(LOG_ERROR, "offline", what, LOG_CSTR("segment", frame->path), LOG_INT("offset", (int64_t)frame->offset),
+		 LOG_INT("lsn", (int64_t)frame->lsn));
+}
+
+static bool take_frame(struct offline *o, const struct ledger_frame *frame, struct batch *b, struct offline_error *error)
+{
+	struct offline_projection *p = &o->projection;
+	if (frame->lsn <= atomic_load_explicit(&p->applied_lsn, memory_order_relaxed))
+		return true;
+	if (!b->is_open && !offline_conn_run(p->conn, "BEGIN TRANSACTION", error))
+		return false;
+	b->is_open = true;
+	enum offline_applied applied = offline_apply_frame(&p->apply, frame, error);
+	if (applied == OFFLINE_FAILED)
+		return false;
+	if (applied == OFFLINE_MALFORMED)
+		note_damage(p, frame, "an entry of the ledger is malformed and has no rows");
+	b->entries++;
+	b->last_lsn = frame->lsn;
+	b->last_us = frame->written_us;
+	return true;
+}
+
+static bool take_frames(struct offline *o, struct batch *b, struct offline_error *error)
+{
+	struct offline_projection *p = &o->projection;
+	while (b->entries < STEP_ENTRIES_MAX && p->apply.rows < STEP_ROWS_MAX &&
+	       (b->entries % 16 != 0 || clock_mono_ns() < b->end_ns)) {
+		struct ledger_frame frame;
+		switch (ledger_scan_next(p->scan, &frame)) {
+		case LEDGER_SCAN_FRAME:
+			if (!take_frame(o, &frame, b, error))
+				return false;
+			break;
+		case LEDGER_SCAN_END:
+			b->is_at_end = true;
+			return true;
+		case LEDGER_SCAN_CORRUPT:
+			note_damage(p, &frame, "the ledger is damaged here; entries are missing from the offline store");
+			break;
+		case LEDGER_SCAN_ERROR:
+			offline_error_text(error, RT_EIO, "the ledger cannot be read");
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool commit(struct offline *o, const struct batch *b, struct offline_error *error)
+{
+	struct offline_projection *p = &o->projection;
+	if (!offline_apply_flush(&p->apply, error))
+		return false;
+	duckdb_prepared_statement s = offline_conn_prepare(p->conn, STR("UPDATE fabra.projection_state SET applied_lsn = ?"), error);
+	return s != NULL && duckdb_bind_uint64(s, 1, b->last_lsn) == DuckDBSuccess && offline_conn_execute(p->conn, s, error) &&
+	       offline_conn_run(p->conn, "COMMIT", error);
+}
+
+static void roll_back(struct offline *o, const struct batch *b)
+{
+	struct offline_projection *p = &o->projection;
+	struct offline_error ignored;
+	offline_apply_drop(&p->apply);
+	if (b->is_open)
+		offline_conn_run(p->conn, "ROLLBACK", &ignored);
+	forget_position(p);
+}
+
+static void note_success(struct offline *o, const struct batch *b, int64_t began_us)
+{
+	struct offline_projection *p = &o->projection;
+	if (b->entries > 0) {
+		p->committed_ns = clock_mono_ns();
+		atomic_fetch_add(&p->entries, b->entries);
+		atomic_fetch_add(&p->transactions, 1);
+		atomic_store_explicit(&p->applied_lsn, b->last_lsn, memory_order_release);
+		ledger_set_projected_lsn(o->ledger, b->last_lsn);
+	}
+	if (b->is_at_end)
+		atomic_store(&p->applied_us, began_us);
+	else if (b->entries > 0)
+		atomic_store(&p->applied_us, b->last_us);
+	p->retry_after_ms = 0;
+	if (atomic_exchange(&p->is_paused, false)) {
+		set_error(p, "");
+		log_line(LOG_INFO, "offline", "the projection goes on");
+	}
+}
+
+static void note_failure(struct offline_projection *p, const struct offline_error *error)
+{
+	p->retry_after_ms = p->retry_after_ms == 0 ? RETRY_MS_MIN : p->retry_after_ms * 2;
+	if (p->retry_after_ms > RETRY_MS_MAX)
+		p->retry_after_ms = RETRY_MS_MAX;
+	p->retry_at_ns = clock_mono_ns() + p->retry_after_ms * MS;
+	set_error(p, error->text);
+	if (!atomic_exchange(&p->is_paused, true))
+		log_line(LOG_ERROR, "offline", "the projection is paused; the ledger keeps everything until it goes on",
+			 LOG_CSTR("reason", error->text));
+}
+
+static enum offline_step step_locked(struct offline *o)
+{
+	struct offline_projection *p = &o->projection;
+	struct offline_error error = { 0 };
+	int64_t began_us = clock_wall_us();
+	uint64_t began_ns = clock_mono_ns();
+	struct batch b = { .end_ns = began_ns + STEP_NS_MAX };
+	if (p->retry_after_ms != 0 && began_ns < p->retry_at_ns)
+		return OFFLINE_STEP_PAUSED;
+	if (!offline_conn_enter(p->conn, &error)) {
+		forget_position(p);
+		note_failure(p, &error);
+		return OFFLINE_STEP_PAUSED;
+	}
+	bool ok = find_position(o, &error) && take_frames(o, &b, &error) && (!b.is_open || commit(o, &b, &error));
+	if (!ok)
+		roll_back(o, &b);
+	offline_conn_leave(p->conn);
+	if (!ok) {
+		note_failure(p, &error);
+		return OFFLINE_STEP_PAUSED;
+	}
+	note_success(o, &b, began_us);
+	return b.is_at_end ? OFFLINE_STEP_CAUGHT_UP : OFFLINE_STEP_MORE;
+}
+
+enum offline_step offline_projection_step(struct offline *o)
+{
+	struct offline_projection *p = &o->projection;
+	if (o->ledger == NULL)
+		return OFFLINE_STEP_CAUGHT_UP;
+	if (pthread_mutex_trylock(&p->lock) != 0)
+		return OFFLINE_STEP_BUSY;
+	note_begin(p);
+	enum offline_step did = step_locked(o);
+	note_end(p);
+	pthread_mutex_unlock(&p->lock);
+	return did;
+}
+
+/* ---- checkpoints ---- */
+static off_t wal_bytes(const struct offline *o)
+{
+	struct buf path = { 0 };
+	struct stat st;
+	buf_printf(&path, "%s.wal", o->path);
+	buf_append_char(&path, '\0');
+	off_t bytes = !path.failed && stat(path.p, &st) == 0 ? st.st_size : 0;
+	buf_finish(&path);
+	return bytes;
+}
+
+/* DuckDB's own checkpoints are off, since they run inside a commit and take as long as they take. */
+static bool checkpoint_is_due(struct offline *o)
+{
+	struct offline_projection *p = &o->projection;
+	uint64_t now_ns = clock_mono_ns();
+	if (o->in_memory || now_ns < p->checkpoint_at_ns)
+		return false;
+	p->checkpoint_at_ns = now_ns + QUIET_MS * MS;
+	off_t bytes = wal_bytes(o);
+	bool is_quiet = now_ns - p->committed_ns > QUIET_MS * MS;
+	return bytes > WAL_BYTES_MAX || (is_quiet && bytes > WAL_QUIET_BYTES);
+}
+
+void offline_projection_checkpoint(struct offline *o)
+{
+	struct offline_projection *p = &o->projection;
+	struct offline_error error;
+	if (pthread_mutex_trylock(&p->lock) != 0)
+		return;
+	note_begin(p);
+	if (checkpoint_is_due(o) && offline_conn_enter(p->conn, &error)) {
+		/* Refused while another transaction runs: later, then. */
+		if (!offline_conn_run(p->conn, "CHECKPOINT", &error))
+			p->checkpoint_at_ns = clock_mono_ns() + CHECKPOINT_RETRY_MS * MS;
+		offline_conn_leave(p->conn);
+	}
+	note_end(p);
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- life ---- */
+bool offline_projection_init(struct offline *o, struct buf *ret_why)
+{
+	struct offline_projection *p = &o->projection;
+	struct offline_error error = { 0 };
+	atomic_store(&p->applied_us, clock_wall_us());
+	p->conn = offline_conn_open(o, &error);
+	uint64_t applied = 0;
+	bool ok = p->conn != NULL && offline_conn_enter(p->conn, &error);
+	if (ok) {
+		ok = read_applied(o, &applied, &error);
+		offline_conn_leave(p->conn);
+	}
+	if (!ok) {
+		buf_printf(ret_why, "cannot read the state of the projection: %s", error.text);
+		return false;
+	}
+	offline_apply_init(&p->apply, p->conn);
+	atomic_store(&p->applied_lsn, applied);
+	if (o->ledger != NULL)
+		ledger_set_projected_lsn(o->ledger, applied);
+	return true;
+}
+
+void offline_projection_finish(struct offline *o)
+{
+	struct offline_projection *p = &o->projection;
+	ledger_scan_close(p->scan);
+	offline_apply_finish(&p->apply);
+	offline_conn_close(p->conn);
+}
+
+/* ---- the actor: a step now and then ---- */
+struct projector {
+	struct actor base;
+	struct offline *offline; /* borrows */
+	uint64_t worked_ns;      /* when a step last found something */
+};
+
+static uint64_t projector_step(struct projector *s)
+{
+	uint64_t now_ns = loop_mono_ns(s->base.loop), applied = offline_applied_lsn(s->offline);
+	enum offline_step did = offline_projection_step(s->offline);
+	if (offline_applied_lsn(s->offline) != applied)
+		s->worked_ns = now_ns;
+	offline_projection_checkpoint(s->offline);
+	if (did == OFFLINE_STEP_MORE)
+		return TICK_BUSY_MS;
+	return did == OFFLINE_STEP_PAUSED || now_ns - s->worked_ns > QUIET_MS * MS ? TICK_QUIET_MS : TICK_MS;
+}
+
+static void projector_on_message(struct actor *a, struct msg *m)
+{
+	struct projector *s = (struct projector *)a;
+	if (m->kind == RT_TIMER)
+		rt_timer_start(a, projector_step(s), 0);
+	else if (m->kind == RT_STOP)
+		rt_stop(a);
+}
+
+static int projector_init(struct actor *a, void *arg)
+{
+	((struct projector *)a)->offline = arg;
+	return rt_timer_start(a, 1, 0) != 0 ? 0 : RT_EFULL;
+}
+
+static const struct actor_class projector_class = {
+	.name = "offline_projection", .size = sizeof(struct projector), .mailbox_len_max = 16,
+	.init = projector_init, .on_message = projector_on_message,
+};
+
+struct actor_ref offline_spawn_projection(struct offline *o, struct loop *loop)
+{
+	return rt_spawn(loop, &projector_class, o);
+}

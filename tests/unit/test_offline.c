@@ -1,0 +1,336 @@
+/* The reader's answers: queries, batches, lists of contexts, and all of it behind the projection. */
+#include "tests/unit/offline_fixture.h"
+
+static struct rig rig;
+
+static int setup(void **state)
+{
+	(void)state;
+	rig_make_folder(&rig);
+	rig_open(&rig);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	rig_stop(&rig);
+	rig_close(&rig);
+	rig_remove_folder(&rig);
+	return 0;
+}
+
+static struct answer ask_query(const char *sql, const char *params, uint64_t timeout_ms)
+{
+	struct query q = { .sql = sql, .params = params };
+	return rig_wait(rig_ask(&rig, make_query, &q, timeout_ms));
+}
+
+static void test_queries(void **state)
+{
+	(void)state;
+	rig_start(&rig, false, false);
+	struct answer a = ask_query("SELECT ?::VARCHAR AS id, count(*) AS n FROM range(7)", "[\"u1\"]", 5000);
+	assert_int_equal(a.kind, OFFLINE_RESULT);
+	assert_int_equal(a.status, RT_OK);
+	assert_int_equal(a.rows, 1);
+	assert_string_equal(a.text, "[{\"id\":\"u1\",\"n\":7}]");
+	free(a.text);
+	a = ask_query("SELECT nothing", NULL, 5000);
+	assert_int_equal(a.status, RT_EINVAL);
+	assert_non_null(strstr(a.text, "Binder Error"));
+	free(a.text);
+	a = ask_query("SELECT 1 AS a", "{}", 5000);
+	assert_int_equal(a.status, RT_EINVAL);
+	free(a.text);
+}
+
+static void test_a_late_query_frees_its_reader(void **state)
+{
+	(void)state;
+	rig_start(&rig, false, false);
+	uint64_t start_ns = clock_mono_ns();
+	struct answer a = ask_query("SELECT sum(a.range * b.range % 7) AS s FROM range(1000000) a, range(1000000) b", NULL, 100);
+	assert_true(a.kind == RT_DEADLINE || (a.kind == OFFLINE_RESULT && a.status == RT_EDEADLINE));
+	free(a.text);
+	a = ask_query("SELECT 1 AS a", NULL, 10000);
+	assert_string_equal(a.text, "[{\"a\":1}]");
+	free(a.text);
+	assert_true(clock_mono_ns() - start_ns < 8000000000);
+}
+
+/* ---- batches ---- */
+struct rows {
+	const char *sql, *key, *value;
+	uint64_t cursor;
+};
+
+static struct msg *make_rows(struct loop *loop, const void *arg)
+{
+	const struct rows *r = arg;
+	if (r->cursor != 0)
+		return &offline_rows_next(loop, r->cursor)->head;
+	return &offline_rows_new(loop, str_from(r->sql), str_from(r->key), str_from(r->value))->head;
+}
+
+static struct answer ask_rows(const char *sql, uint64_t cursor)
+{
+	struct rows rows = { .sql = sql, .key = "id", .value = "v", .cursor = cursor };
+	return rig_wait(rig_ask(&rig, make_rows, &rows, 10000));
+}
+
+static void test_batches(void **state)
+{
+	(void)state;
+	rig_start(&rig, false, false);
+	uint32_t rows = 0, batches = 0;
+	uint64_t cursor = 0;
+	bool last = false;
+	while (!last) {
+		struct answer a = ask_rows("SELECT i AS ID, i * 2 AS v FROM range(10000) t(i)", cursor);
+		assert_int_equal(a.status, RT_OK);
+		assert_true(a.rows <= OFFLINE_BATCH_ROWS_MAX);
+		if (batches == 0)
+			assert_true(strncmp(a.text, "0=0;1=2;2=4;", 12) == 0);
+		rows += a.rows;
+		cursor = a.cursor;
+		last = a.last;
+		batches++;
+		free(a.text);
+	}
+	assert_int_equal(rows, 10000);
+	assert_true(batches >= 3);
+	/* The cursor is closed behind the last batch. */
+	struct answer a = ask_rows(NULL, cursor);
+	assert_int_equal(a.status, RT_EINVAL);
+	free(a.text);
+}
+
+static void test_batch_keys_and_values(void **state)
+{
+	(void)state;
+	rig_start(&rig, false, false);
+	struct answer a = ask_rows("SELECT * FROM (VALUES ('x\"y', [1]), (NULL, [2]), ('', NULL)) t(id, v)", 0);
+	assert_string_equal(a.text, "x\"y=[1];=null;");
+	free(a.text);
+	a = ask_rows("SELECT DATE '2025-01-02' AS id, 1.5::DOUBLE AS v", 0);
+	assert_string_equal(a.text, "2025-01-02=1.5;");
+	free(a.text);
+	a = ask_rows("SELECT 1 AS id, 2 AS w", 0);
+	assert_int_equal(a.status, RT_EINVAL);
+	assert_string_equal(a.text, "the SQL gives no column \"v\"");
+	free(a.text);
+	a = ask_rows("SELECT 1 AS id, 9223372036854775808::HUGEINT AS v", 0);
+	assert_int_equal(a.status, RT_EINVAL);
+	free(a.text);
+}
+
+static void test_open_cursors_are_bounded(void **state)
+{
+	(void)state;
+	rig_start(&rig, false, false);
+	for (int i = 0; i < OFFLINE_CURSORS_MAX; i++) {
+		struct answer a = ask_rows("SELECT i AS id, i AS v FROM range(10000) t(i)", 0);
+		assert_int_equal(a.status, RT_OK);
+		free(a.text);
+	}
+	struct answer a = ask_rows("SELECT i AS id, i AS v FROM range(10000) t(i)", 0);
+	assert_int_equal(a.status, RT_EFULL);
+	free(a.text);
+}
+
+/* ---- the projection ---- */
+static void append_all_kinds(void)
+{
+	rig_append_record(&rig, 1, "chat", RECORD_GUARANTEED);
+	rig_append_record(&rig, 2, "search", RECORD_DEGRADED);
+	rig_append_value(&rig, "u1", "tier", "\"gold\"", T0_US, 0);
+	rig_append_delete(&rig, "u1", T0_US + 10);
+	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("e1"), .event_type = STR("purchase"),
+							   .entity_id = STR("u1"), .payload_json = STR("{}"), .event_time_us = T0_US });
+	rig_append(&rig, e, T0_US);
+	e = ledger_entry_new(LEDGER_EVENT_APPLIED);
+	struct entry_value v = { STR("u1"), STR("spent"), STR("12.5"), T0_US, 1000 };
+	entry_values_write(&e->body, &(struct entry_values){ STR("User"), ENTRY_TRIGGERED, 5, &v, 1 });
+	rig_append(&rig, e, T0_US + 20);
+}
+
+static void test_every_kind_has_its_rows(void **state)
+{
+	(void)state;
+	append_all_kinds();
+	rig_start(&rig, true, false);
+	assert_query(&rig, "SELECT * EXCLUDE (record_hash) FROM fabra.records WHERE lsn = 1",
+		     "[{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000001\",\"lsn\":1,\"created_at\":\"2023-11-14T22:13:21\","
+		     "\"environment\":\"development\",\"schema_version\":\"1.0.0\",\"context_function\":\"chat\",\"token_count\":41,"
+		     "\"freshness_status\":\"guaranteed\",\"version\":\"v7\",\"imported\":false,\"mode\":\"voice\",\"call_id\":\"c1\","
+		     "\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3,\"jurisdiction\":null,\"consent_state\":null}]");
+	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records WHERE record_hash LIKE 'sha256:%' AND length(record_hash) = 71",
+		     "[{\"n\":2}]");
+	assert_query(&rig, "SELECT * FROM fabra.feature_history ORDER BY lsn",
+		     "[{\"entity\":\"User\",\"entity_id\":\"u1\",\"feature\":\"tier\",\"value\":\"\\\"gold\\\"\","
+		     "\"event_time\":\"2023-11-14T22:13:20\",\"written_at\":\"2023-11-14T22:13:20.000005\",\"lsn\":3,\"ttl_ms\":0,\"source\":2},"
+		     "{\"entity\":\"User\",\"entity_id\":\"u1\",\"feature\":\"spent\",\"value\":\"12.5\","
+		     "\"event_time\":\"2023-11-14T22:13:20\",\"written_at\":\"2023-11-14T22:13:20.000020\",\"lsn\":6,\"ttl_ms\":1000,\"source\":4}]");
+	assert_query(&rig, "SELECT entity, entity_id, lsn FROM fabra.deletes", "[{\"entity\":\"User\",\"entity_id\":\"u1\",\"lsn\":4}]");
+	assert_query(&rig, "SELECT event_id, event_type, a.lsn FROM fabra.events e JOIN fabra.events_applied a ON a.event_lsn = e.lsn",
+		     "[{\"event_id\":\"e1\",\"event_type\":\"purchase\",\"lsn\":6}]");
+	assert_int_equal(offline_applied_lsn(rig.offline), 6);
+}
+
+/* Without the projection's own actor, the reader does the work it waits for. */
+static void test_a_waiting_reader_helps_itself(void **state)
+{
+	(void)state;
+	rig_start(&rig, false, false);
+	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records", "[{\"n\":0}]");
+	for (unsigned i = 0; i < 1200; i++)
+		rig_append_record(&rig, i, "chat", RECORD_GUARANTEED);
+	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records", "[{\"n\":1200}]");
+	struct offline_health health;
+	offline_health_read(rig.offline, &health);
+	assert_int_equal(health.applied_lsn, 1200);
+	assert_int_equal(health.lag_entries, 0);
+	assert_true(health.transactions >= 3);
+	assert_false(health.paused);
+}
+
+static void test_a_restart_goes_on_where_it_was(void **state)
+{
+	(void)state;
+	append_all_kinds();
+	rig_start(&rig, true, false);
+	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records", "[{\"n\":2}]");
+	rig_stop(&rig);
+	rig_close(&rig);
+	rig_open(&rig);
+	assert_int_equal(offline_applied_lsn(rig.offline), 6);
+	rig_append_record(&rig, 3, "chat", RECORD_UNKNOWN);
+	rig_start(&rig, true, false);
+	assert_query(&rig, "SELECT count(*) AS n, max(lsn) AS last FROM fabra.records", "[{\"n\":3,\"last\":7}]");
+	assert_query(&rig, "SELECT count(*) AS n FROM fabra.feature_history", "[{\"n\":2}]");
+}
+
+static void test_a_dropped_schema_is_built_again(void **state)
+{
+	(void)state;
+	append_all_kinds();
+	rig_start(&rig, true, false);
+	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records", "[{\"n\":2}]");
+	rig_stop(&rig);
+	struct offline_error error;
+	struct offline_conn *c = offline_admin_enter(rig.offline, &error);
+	assert_true(offline_conn_run(c, "DROP SCHEMA fabra CASCADE", &error));
+	offline_admin_leave(rig.offline);
+	rig_close(&rig);
+	rig_open(&rig);
+	assert_int_equal(offline_applied_lsn(rig.offline), 0);
+	rig_start(&rig, true, false);
+	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records", "[{\"n\":2}]");
+	assert_query(&rig, "SELECT count(*) AS n FROM fabra.feature_history", "[{\"n\":2}]");
+}
+
+static void test_malformed_entries_are_counted_and_passed(void **state)
+{
+	(void)state;
+	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+	buf_append_lit(&e->body, "rubbish");
+	int status;
+	ledger_write(rig.ledger, &e, &status, 1, T0_US);
+	ledger_entry_free(e);
+	rig_append_value(&rig, "u\xff", "tier", "1", T0_US, 0);
+	rig_append_value(&rig, "u1", "tier", "1", T0_US, 0);
+	rig_start(&rig, true, false);
+	assert_query(&rig, "SELECT entity_id FROM fabra.feature_history", "[{\"entity_id\":\"u1\"}]");
+	struct offline_health health;
+	offline_health_read(rig.offline, &health);
+	assert_true(health.corrupt_frames >= 1);
+	assert_int_equal(health.applied_lsn, ledger_durable_lsn(rig.ledger));
+}
+
+static void test_another_ledger_pauses_the_projection(void **state)
+{
+	(void)state;
+	append_all_kinds();
+	rig_start(&rig, true, false);
+	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records", "[{\"n\":2}]");
+	rig_stop(&rig);
+	rig_close(&rig);
+	assert_int_equal(nftw(rig.ledger_dir, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+	rig_open(&rig);
+	struct offline_health health;
+	assert_int_equal(offline_projection_step(rig.offline), OFFLINE_STEP_PAUSED);
+	offline_health_read(rig.offline, &health);
+	assert_true(health.paused);
+	assert_non_null(strstr(health.error, "knows entries up to 6, but the ledger ends at 0"));
+}
+
+/* ---- lists ---- */
+struct list {
+	int64_t start_us, end_us;
+	int32_t limit;
+	const char *name, *freshness;
+};
+
+static struct msg *make_list(struct loop *loop, const void *arg)
+{
+	const struct list *l = arg;
+	struct offline_contexts *m = offline_contexts_new(loop);
+	if (l->start_us != 0)
+		m->start_us = l->start_us;
+	if (l->end_us != 0)
+		m->end_us = l->end_us;
+	if (l->limit != 0)
+		m->limit = l->limit;
+	m->name = l->name != NULL ? strdup(l->name) : NULL;
+	m->freshness_status = l->freshness != NULL ? strdup(l->freshness) : NULL;
+	return &m->head;
+}
+
+static void assert_list(struct list list, const char *wanted)
+{
+	struct answer a = rig_wait(rig_ask(&rig, make_list, &list, 10000));
+	assert_string_equal(a.text, wanted);
+	free(a.text);
+}
+
+#define ITEM_1 "{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000001\",\"timestamp\":\"2023-11-14T22:13:21\"," \
+	       "\"name\":\"chat\",\"token_usage\":41,\"freshness_status\":\"guaranteed\",\"version\":\"v7\"}"
+#define ITEM_2 "{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000002\",\"timestamp\":\"2023-11-14T22:13:22\"," \
+	       "\"name\":\"it's\",\"token_usage\":42,\"freshness_status\":\"degraded\",\"version\":\"v7\"}"
+
+static void test_lists_of_contexts(void **state)
+{
+	(void)state;
+	rig_append_record(&rig, 1, "chat", RECORD_GUARANTEED);
+	rig_append_record(&rig, 2, "it's", RECORD_DEGRADED);
+	rig_start(&rig, true, false);
+	assert_list((struct list){ 0 }, "[" ITEM_2 "," ITEM_1 "]");
+	assert_list((struct list){ .limit = 1 }, "[" ITEM_2 "]");
+	assert_list((struct list){ .name = "it's" }, "[" ITEM_2 "]");
+	assert_list((struct list){ .freshness = "guaranteed" }, "[" ITEM_1 "]");
+	assert_list((struct list){ .start_us = T0_US + 2000000 }, "[" ITEM_2 "]");
+	assert_list((struct list){ .end_us = T0_US + 1000000 }, "[" ITEM_1 "]");
+	assert_list((struct list){ .end_us = T0_US + 999999 }, "[]");
+	assert_list((struct list){ .limit = -1 }, "[]");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_queries, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_late_query_frees_its_reader, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_batches, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_batch_keys_and_values, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_open_cursors_are_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_every_kind_has_its_rows, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_waiting_reader_helps_itself, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_restart_goes_on_where_it_was, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_dropped_schema_is_built_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_malformed_entries_are_counted_and_passed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_another_ledger_pauses_the_projection, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lists_of_contexts, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -144,7 +144,9 @@ void ledger_helper_stop(struct ledger *l)
 	struct ledger_helper *h = &l->helper;
 	if (!h->has_thread)
 		return;
+	struct sched_param param = { 0 };
 	atomic_store(&h->is_stopping, true);
+	pthread_setschedparam(h->thread, SCHED_OTHER, &param); /* somebody waits now; where it is not allowed, a little longer */
 	ledger_helper_wake(l);
 	pthread_join(h->thread, NULL);
 	sem_destroy(&h->wake);

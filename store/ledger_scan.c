@@ -4,8 +4,7 @@
  * was the newest then: two atomic numbers, or the `durable` file. Nothing beyond that is ever looked at, so that what it
  * finds bad is damage, not a write in progress. */
 #include "runtime/check.h"
-#include "store/ledger_private.h"
-#include "store/ledger_walk.h"
+#include "store/ledger_scan.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -24,6 +23,8 @@ struct ledger_scan {
 	uint64_t from_lsn;
 	uint64_t durable_lsn, newest_seq;
 	uint64_t listed_seq;   /* newest_seq when the directory was last read */
+	const uint8_t *frame;  /* the last one given, in walk's window */
+	struct ledger_frame_head frame_head;
 	bool is_in_gap;        /* damage at walk.at was reported; the next good frame is looked for behind it */
 	char path[LEDGER_SEGMENT_NAME];
 };
@@ -249,6 +250,8 @@ static enum ledger_scan_result step(struct ledger_scan *s, struct ledger_frame *
 		return is_damage(s, ret) ? LEDGER_SCAN_CORRUPT : LEDGER_SCAN_END;
 	}
 	s->expected++;
+	s->frame = bytes;
+	s->frame_head = head;
 	fill_frame(s, &head, bytes, ret);
 	return LEDGER_SCAN_FRAME;
 }
@@ -256,6 +259,7 @@ static enum ledger_scan_result step(struct ledger_scan *s, struct ledger_frame *
 enum ledger_scan_result ledger_scan_next(struct ledger_scan *s, struct ledger_frame *ret)
 {
 	enum ledger_scan_result result = LEDGER_SCAN_END;
+	s->frame = NULL;
 	while (result == LEDGER_SCAN_END) {
 		if (s->expected > s->durable_lsn && refresh_bound(s) != 0)
 			return LEDGER_SCAN_ERROR;
@@ -295,6 +299,18 @@ struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t
 	buf_printf(ret_why, "there is no ledger to read at %s: %s", l != NULL ? l->config.dir : dir, strerror(-error));
 	ledger_scan_close(s);
 	return NULL;
+}
+
+void ledger_scan_raw(struct ledger_scan *s, struct ledger_scan_raw *ret)
+{
+	*ret = (struct ledger_scan_raw){ .frame = s->frame, .head = s->frame_head, .walk = &s->walk };
+	if (s->fd >= 0)
+		ret->file = &s->catalog.files[s->current];
+}
+
+int ledger_scan_dir(const struct ledger_scan *s)
+{
+	return s->dir_fd;
 }
 
 void ledger_scan_close(struct ledger_scan *s)

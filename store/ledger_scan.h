@@ -1,0 +1,13 @@
+/* A scan's inside, for verify: the frame behind what ledger_scan_next just gave. */
+#pragma once
+#include "store/ledger_private.h"
+#include "store/ledger_walk.h"
+
+struct ledger_scan_raw {
+	const struct ledger_segment_file *file; /* NULL: no segment was entered yet. Borrows until the next call */
+	const uint8_t *frame;                   /* as file does; NULL when the last result was no frame */
+	struct ledger_frame_head head;
+	struct ledger_walk *walk;
+};
+void ledger_scan_raw(struct ledger_scan *s, struct ledger_scan_raw *ret);
+int ledger_scan_dir(const struct ledger_scan *s); /* borrows */

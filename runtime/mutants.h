@@ -36,3 +36,6 @@
 #ifndef FABRA_MUTANT_BATCH_REVERSED
 #define FABRA_MUTANT_BATCH_REVERSED 0 /* messages from another loop arrive newest first */
 #endif
+#ifndef FABRA_MUTANT_ACK_BEFORE_SYNC
+#define FABRA_MUTANT_ACK_BEFORE_SYNC 0 /* the ledger answers without waiting for fdatasync */
+#endif

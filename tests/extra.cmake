@@ -37,6 +37,14 @@ endforeach()
 fabra_mutant(NO_SLEEP_RECHECK unit/test_loop.c)
 fabra_mutant(URGENT_ALWAYS unit/test_turn.c)
 
+# The same for the ledger.
+add_executable(mutant_ack_before_sync unit/test_ledger_crash.c ${CMAKE_SOURCE_DIR}/store/ledger_writer.c)
+target_compile_definitions(mutant_ack_before_sync PRIVATE FABRA_MUTANT_ACK_BEFORE_SYNC=1)
+target_link_libraries(mutant_ack_before_sync PRIVATE fabra_warnings fabra_store fabra_runtime fabra_cmocka m)
+add_test(NAME mutant/ack_before_sync COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/mutant.sh
+  $<TARGET_FILE:mutant_ack_before_sync> acknowledged_records_survive_a_power_failure)
+set_tests_properties(mutant/ack_before_sync PROPERTIES LABELS mutant TIMEOUT 120)
+
 # The example that docs/actors.md walks through.
 add_executable(example_first_actor ${CMAKE_SOURCE_DIR}/examples/first_actor/greeter.c
   ${CMAKE_SOURCE_DIR}/examples/first_actor/test_greeter.c)

@@ -312,8 +312,10 @@ static void events_are_applied_exactly_once_across_kills(void **state)
 	buf_finish(&why);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+	if (argc > 1)
+		cmocka_set_test_filter(argv[1]);
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(acknowledged_records_survive_a_power_failure),

@@ -1,5 +1,6 @@
-/* The yardstick for the HTTP front end: a libh2o server on libuv that does nothing but return one fixed JSON reply. It sends
- * the same bytes as ours, hence also an x-request-id that differs each time; one thread, no log, no routes.
+/* The yardstick for the HTTP front end: a libh2o server on libuv that does nothing but return one fixed JSON
+ * reply. It sends the same bytes as ours, hence also an x-request-id that differs each time; one thread, no
+ * log, no routes.
  *     bench_http_bare [BODY]    prints "port N"; on SIGTERM prints its CPU microseconds and requests. */
 #include <h2o.h>
 #include <netinet/in.h>

@@ -1,4 +1,5 @@
-/* The page at /docs: every route with its parameters and a command to try, without scripts and without other hosts. */
+/* The page at /docs: every route with its parameters and a command to try, without scripts and without other
+ * hosts. */
 #include "http/server_private.h"
 #include <yyjson.h>
 

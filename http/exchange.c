@@ -7,9 +7,9 @@
  *             --deadline (504), RT_STOP (503), failed route (500)--> the same
  *             --client gone: guard disposed, or seen by the watch--> the same, no reply
  *
- * An actor is taken from the front's spare one only when a route asks for it, so a reply from on_request costs no spawn,
- * no message and no allocation of ours. The guard is a piece of memory in the request's pool: h2o disposes it when a
- * request dies unanswered, which is the only sign it gives. */
+ * An actor is taken from the front's spare one only when a route asks for it, so a reply from on_request
+ * costs no spawn, no message and no allocation of ours. The guard is a piece of memory in the request's
+ * pool: h2o disposes it when a request dies unanswered, which is the only sign it gives. */
 #include "http/server_private.h"
 #include "http/uri.h"
 #include "runtime/hash.h"
@@ -240,7 +240,8 @@ static void request_id_set(struct exchange *x, struct str sent)
 	x->request_id_len = 16;
 }
 
-/* One pass over the headers for the ones of interest. Returns whether they are within the bounds of size and number. */
+/* One pass over the headers for the ones of interest. Returns whether they are within the bounds of size and
+ * number. */
 static bool headers_read(struct exchange *x, const h2o_req_t *req)
 {
 	struct str request_id = { 0 };
@@ -479,7 +480,8 @@ static void wait_for_reply(struct exchange *x)
 	x->guard = h2o_mem_alloc_shared(&x->req->pool, sizeof *x->guard, on_guard_dispose);
 	x->guard->x = x;
 	waiting_add(x);
-	uint64_t now_ns = loop_mono_ns(x->front->loop), left_ns = x->deadline_ns > now_ns ? x->deadline_ns - now_ns : 0;
+	uint64_t now_ns = loop_mono_ns(x->front->loop);
+	uint64_t left_ns = x->deadline_ns > now_ns ? x->deadline_ns - now_ns : 0;
 	rt_timer_start(&x->actor->base, left_ns / 1000000u + 1, OP_DEADLINE);
 }
 

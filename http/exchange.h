@@ -1,9 +1,10 @@
 /* One HTTP request as an object, and the routes that answer it.
  *
- * An exchange is an actor on the loop that owns its connection. h2o's request never leaves exchange.c: when the client
- * goes away the exchange stops, and as it is the cancel token of all its asks, the whole tree of work ends with it. A
- * route's on_request answers at once (exchange_reply) or starts asks with exchange_actor(x) and answers from on_message.
- * Exactly one reply; the deadline (504) and a failed route (500) are answered by the exchange itself. */
+ * An exchange is an actor on the loop that owns its connection. h2o's request never leaves exchange.c: when
+ * the client goes away the exchange stops, and as it is the cancel token of all its asks, the whole tree of
+ * work ends with it. A route's on_request answers at once (exchange_reply) or starts asks with
+ * exchange_actor(x) and answers from on_message. Exactly one reply; the deadline (504) and a failed route
+ * (500) are answered by the exchange itself. */
 #pragma once
 #include "runtime/arena.h"
 #include "runtime/buf.h"
@@ -14,7 +15,7 @@ struct http_server;
 
 enum route_flags {
 	ROUTE_PUBLIC = 1 << 0, /* no API key */
-	ROUTE_BODY = 1 << 1,   /* a JSON body is expected: parsed strictly before on_request, 422 json_invalid as Fabra does */
+	ROUTE_BODY = 1 << 1,   /* a JSON body is expected: parsed strictly before on_request, else 422 */
 	ROUTE_SYSTEM = 1 << 2, /* answered even under overload and while draining: /health, /ready, /metrics */
 };
 
@@ -24,14 +25,14 @@ struct route {
 	unsigned flags;
 	void (*on_request)(struct exchange *x);
 	void (*on_message)(struct exchange *x, struct msg *m); /* borrows m; NULL when the route never asks */
-	void (*on_end)(struct exchange *x);                    /* NULL ok; releases what exchange_data points to, always runs */
+	void (*on_end)(struct exchange *x); /* NULL ok; runs after every on_request: releases what exchange_data points to */
 	const char *summary; /* for /openapi.json and /docs */
 	const char *openapi; /* JSON text of the operation's parameters, requestBody and responses; NULL = minimal */
 };
 
 /* ---- the request ----
- * Texts borrow h2o's memory: they are valid inside on_request and on_message, and empty in on_end. What an ask carries must
- * be owned by its message, because the exchange may end before the message is read. */
+ * Texts borrow h2o's memory: they are valid inside on_request and on_message, and empty in on_end. What an
+ * ask carries must be owned by its message, because the exchange may end before the message is read. */
 struct str exchange_method(const struct exchange *x);
 struct str exchange_path(const struct exchange *x);
 struct str exchange_param(const struct exchange *x, unsigned index); /* of the template, from left to right; UTF-8 */
@@ -43,8 +44,9 @@ struct yyjson_doc *exchange_json(struct exchange *x); /* ROUTE_BODY; borrowed un
 struct str exchange_request_id(const struct exchange *x);
 
 /* ---- for asks ---- */
-/* Takes an actor for this request; a route that replies from on_request without calling this costs no spawn. Only for
- * routes with an on_message. Timers of the route may use any op but UINT64_MAX, which is the deadline's. */
+/* Takes an actor for this request; a route that replies from on_request without calling this costs no spawn.
+ * Only for routes with an on_message. Timers of the route may use any op but UINT64_MAX, which is the
+ * deadline's. */
 struct actor *exchange_actor(struct exchange *x);
 struct loop *exchange_loop(struct exchange *x);
 uint64_t exchange_deadline_ns(const struct exchange *x); /* 5 s or what x-request-timeout-ms lowered it to */
@@ -52,7 +54,7 @@ struct arena *exchange_arena(struct exchange *x);
 void **exchange_data(struct exchange *x);                 /* the route's own state */
 void *exchange_app(struct exchange *x);                   /* http_config.app */
 
-/* ---- the reply; body is copied. Bodies of 2 KiB and more are compressed when the client accepts gzip ---- */
+/* ---- the reply: the body is copied; 2 KiB and more are compressed when the client accepts gzip ---- */
 /* Before the reply; at most 8. name: a lower-case literal, borrowed; value is copied. */
 void exchange_header_add(struct exchange *x, const char *name, struct str value);
 /* content_type: borrowed for the call; NULL = none. */
@@ -61,8 +63,8 @@ void exchange_reply_json(struct exchange *x, int status, struct str json);
 /* {"detail": text}; text must not leak SQL, paths or stack traces. 503 adds Retry-After: 1. */
 void exchange_error(struct exchange *x, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* 422 {"detail":[{"type","loc":[...],"msg","input",("ctx")}]}; loc and input are JSON texts. */
-void exchange_invalid(struct exchange *x, const char *type, const char *loc_json, const char *msg, struct str input_json,
-		      const char *ctx_json);
+void exchange_invalid(struct exchange *x, const char *type, const char *loc_json, const char *msg,
+		      struct str input_json, const char *ctx_json);
 /* Maps an enum rt_error to its status and text: EFULL 503, EDEADLINE 504, ENOTFOUND 404, ... */
 void exchange_fail(struct exchange *x, int rt_error, const char *what);
 
@@ -86,10 +88,11 @@ struct http_config {
 };
 
 /* Binds and prepares; the loops must be LOOP_IO and not yet started. NULL: *ret_why. */
-struct http_server *http_server_create(const struct http_config *config, struct loop *const *loops, unsigned loops_count,
-				       struct buf *ret_why);
+struct http_server *http_server_create(const struct http_config *config, struct loop *const *loops,
+				       unsigned loops_count, struct buf *ret_why);
 uint16_t http_server_port(const struct http_server *s);
-/* Stops accepting, GOAWAY, waits for what is in flight up to the grace. Any thread; `done` runs on a loop's thread. */
+/* Stops accepting, GOAWAY, waits for what is in flight up to the grace. Any thread; `done` runs on a loop's
+ * thread. */
 void http_server_drain(struct http_server *s, void (*done)(void *arg), void *arg);
 /* After loop_join and before loop_destroy of its loops. NULL is ok. */
 void http_server_destroy(struct http_server *s);

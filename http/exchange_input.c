@@ -1,5 +1,5 @@
-/* What a route may ask about its request. Texts that borrow h2o's memory are empty once the request has been answered or
- * its client has gone. */
+/* What a route may ask about its request. Texts that borrow h2o's memory are empty once the request has been
+ * answered or its client has gone. */
 #include "http/server_private.h"
 #include "http/uri.h"
 

@@ -1,4 +1,5 @@
-/* Counts, times and logs each reply. Labels are route templates, so the number of series is that of the routes. */
+/* Counts, times and logs each reply. Labels are route templates, so the number of series is that of the
+ * routes. */
 #include "http/server_private.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
@@ -35,7 +36,7 @@ void observe_init(struct http_server *s)
 	c->clients_gone = counter("fabra_http_clients_gone", "Clients that left before their reply.");
 	c->refused_connections = counter("fabra_http_connections_refused", "Connections closed at a limit.");
 	c->refused_overload = counter("fabra_http_requests_refused", "Requests answered 503 at a limit.");
-	c->cut_connections = counter("fabra_http_connections_cut", "Connections ended by the server for their conduct.");
+	c->cut_connections = counter("fabra_http_connections_cut", "Connections ended for their conduct.");
 	c->connections = metrics_series(
 		metrics_family(METRIC_GAUGE, "fabra_http_connections", "Open connections.", "", NULL), NULL);
 }

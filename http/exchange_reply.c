@@ -4,9 +4,11 @@
 #include "store/json.h"
 
 enum {
-	/* gzip at level 1 pays from about this size on; below it the set-up of a stream costs more than the bytes. */
+	/* gzip at level 1 pays from about this size on; below it the set-up of a stream costs more than the
+	 * bytes. */
 	COMPRESS_BYTES_MIN = 2048,
-	/* One slice is what a loop may spend at once on compression (about 0.2 ms); the rest follows after the write. */
+	/* One slice is what a loop may spend at once on compression (about 0.2 ms); the rest follows after
+	 * the write. */
 	COMPRESS_SLICE_BYTES = 16 << 10,
 };
 
@@ -144,8 +146,8 @@ void exchange_error(struct exchange *x, int status, const char *format, ...)
 	buf_finish(&json);
 }
 
-void exchange_invalid(struct exchange *x, const char *type, const char *loc_json, const char *msg, struct str input_json,
-		      const char *ctx_json)
+void exchange_invalid(struct exchange *x, const char *type, const char *loc_json, const char *msg,
+		      struct str input_json, const char *ctx_json)
 {
 	struct buf json = { 0 };
 	buf_append_lit(&json, "{\"detail\":[{\"type\":");

@@ -1,6 +1,6 @@
 /* The head of h2o 2.2.5's HTTP/2 stream. Its own header describes it (h2o/http2_internal.h, struct
- * st_h2o_http2_stream_t), but Debian does not ship the khash.h that this header needs. The watch wants one field of it: a
- * body that is still arriving can be seen nowhere else. */
+ * st_h2o_http2_stream_t), but Debian does not ship the khash.h that this header needs. The watch wants one
+ * field of it: a body that is still arriving can be seen nowhere else. */
 #pragma once
 #include <h2o.h>
 #include <h2o/http2.h>

@@ -1,5 +1,6 @@
-/* The OpenAPI 3.1 document, made from the route table, so that it cannot say anything else than what is served. A route
- * may bring its parameters, requestBody and responses as JSON; what it does not say follows from its template. */
+/* The OpenAPI 3.1 document, made from the route table, so that it cannot say anything else than what is
+ * served. A route may bring its parameters, requestBody and responses as JSON; what it does not say follows
+ * from its template. */
 #include "http/server_private.h"
 #include <yyjson.h>
 
@@ -102,8 +103,8 @@ static void add_frame(yyjson_mut_doc *doc, yyjson_mut_val *root)
 	yyjson_mut_obj_add_str(doc, info, "description",
 			       "Features and contexts, each context with a durable, verifiable record. Errors are "
 			       "{\"detail\": text}; a request of the wrong shape is 422 with a list of what is wrong.");
-	yyjson_mut_val *scheme =
-		object_under(doc, object_under(doc, object_under(doc, root, "components"), "securitySchemes"), "ApiKey");
+	yyjson_mut_val *schemes = object_under(doc, object_under(doc, root, "components"), "securitySchemes");
+	yyjson_mut_val *scheme = object_under(doc, schemes, "ApiKey");
 	yyjson_mut_obj_add_str(doc, scheme, "type", "apiKey");
 	yyjson_mut_obj_add_str(doc, scheme, "in", "header");
 	yyjson_mut_obj_add_str(doc, scheme, "name", "X-API-Key");

@@ -164,7 +164,7 @@ bool router_add(struct router *r, const char *method, const char *path, unsigned
 	enum method m = method_parse(str_from(method));
 	struct segments segments;
 	if (m == METHODS_MAX)
-		return add_fails(ret_why, method, path, "the method is not one of GET HEAD POST PUT DELETE PATCH OPTIONS");
+		return add_fails(ret_why, method, path, "unknown method (GET HEAD POST PUT DELETE PATCH OPTIONS)");
 	if (!split(str_from(path), &segments))
 		return add_fails(ret_why, method, path, "the path must start with / and have at most 16 segments");
 	CHECK(route < ROUTE_NONE);
@@ -199,8 +199,8 @@ static unsigned route_of(const struct node *n, enum method m)
 	return m == M_HEAD && n->route[M_HEAD] == ROUTE_NONE ? n->route[M_GET] : n->route[m];
 }
 
-/* Tries names first and goes back to a parameter where one was passed by. Visits each node of the trie at most once, so
- * the templates bound the work. took_param says how each segment was matched. */
+/* Tries names first and goes back to a parameter where one was passed by. Visits each node of the trie at
+ * most once, so the templates bound the work. took_param says how each segment was matched. */
 static void walk(const struct router *r, const struct segments *path, enum method m, bool *took_param,
 		 struct router_match *match)
 {

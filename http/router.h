@@ -1,8 +1,9 @@
-/* Finds the route of a request: a trie of path segments, built once and then shared by all loops without locks.
+/* Finds the route of a request: a trie of path segments, built once and then shared by all loops without
+ * locks.
  *
- * A node has named children and at most one parameter child; a name beats a parameter, and when the named branch does not
- * lead to a route for this method the walk goes back and takes the parameter. All edges are in one hash table, so a
- * request costs one probe per segment whatever the number of routes. */
+ * A node has named children and at most one parameter child; a name beats a parameter, and when the named
+ * branch does not lead to a route for this method the walk goes back and takes the parameter. All edges are
+ * in one hash table, so a request costs one probe per segment whatever the number of routes. */
 #pragma once
 #include "runtime/arena.h"
 #include "runtime/buf.h"
@@ -30,12 +31,12 @@ struct router_match {
 struct router *router_create(void);
 void router_destroy(struct router *r);
 
-/* path is a template such as "/v1/features/{name}" and is borrowed for the router's life. false: *ret_why names the
- * mistake (unknown method, empty segment, the same method and shape twice). */
+/* path is a template such as "/v1/features/{name}" and is borrowed for the router's life. false: *ret_why
+ * names the mistake (unknown method, empty segment, the same method and shape twice). */
 bool router_add(struct router *r, const char *method, const char *path, unsigned route, struct buf *ret_why);
 
-/* path: raw, without the query. Decoded segments come from the arena, which is not touched when nothing is encoded.
- * HEAD finds the GET route when there is none of its own. Any thread. */
+/* path: raw, without the query. Decoded segments come from the arena, which is not touched when nothing is
+ * encoded. HEAD finds the GET route when there is none of its own. Any thread. */
 void router_find(const struct router *r, struct str method, struct str path, struct arena *arena,
 		 struct router_match *ret_match);
 

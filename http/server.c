@@ -1,4 +1,5 @@
-/* The server as a whole: made before its loops run, drained while they run, destroyed after they have ended. */
+/* The server as a whole: made before its loops run, drained while they run, destroyed after they have ended.
+ */
 #include "http/server_private.h"
 #include "runtime/log.h"
 #include <openssl/ssl.h>
@@ -142,7 +143,8 @@ static void h2o_make(struct http_server *s)
 	h2o_config_init(&s->h2o);
 	s->h2o.server_name = h2o_iovec_init(NULL, 0);
 	uint64_t body_max = s->config.body_bytes_max;
-	s->h2o.max_request_entity_size = body_max < SIZE_MAX / H2O_BODY_FACTOR ? body_max * H2O_BODY_FACTOR : SIZE_MAX;
+	bool fits = body_max < SIZE_MAX / H2O_BODY_FACTOR;
+	s->h2o.max_request_entity_size = fits ? body_max * H2O_BODY_FACTOR : SIZE_MAX;
 	s->h2o.http1.req_timeout = HTTP1_IDLE_MS;
 	s->h2o.http2.idle_timeout = HTTP2_IDLE_MS;
 	h2o_hostconf_t *host = h2o_config_register_host(&s->h2o, h2o_iovec_init(H2O_STRLIT("default")), 65535);
@@ -178,8 +180,8 @@ static void parts_free(struct http_server *s)
 	free(s);
 }
 
-struct http_server *http_server_create(const struct http_config *config, struct loop *const *loops, unsigned loops_count,
-				       struct buf *ret_why)
+struct http_server *http_server_create(const struct http_config *config, struct loop *const *loops,
+				       unsigned loops_count, struct buf *ret_why)
 {
 	CHECK(loops_count > 0);
 	struct http_server *s = calloc(1, sizeof *s);
@@ -224,7 +226,8 @@ void http_server_drain(struct http_server *s, void (*done)(void *arg), void *arg
 	}
 }
 
-/* What a forced end of the loop left open is closed here, on the caller's thread: nobody else runs the loop now. */
+/* What a forced end of the loop left open is closed here, on the caller's thread: nobody else runs the loop
+ * now. */
 static void front_destroy(struct http_front *f)
 {
 	if (f->actor != NULL) {

@@ -1,10 +1,10 @@
-/* The one listening socket. It is polled on the first loop, which hands each accepted descriptor to the loop with the
- * fewest connections; the count is raised before the hand-over and lowered when h2o closes the connection, so a burst
- * spreads evenly.
+/* The one listening socket. It is polled on the first loop, which hands each accepted descriptor to the loop
+ * with the fewest connections; the count is raised before the hand-over and lowered when h2o closes the
+ * connection, so a burst spreads evenly.
  *
- * A level-triggered poll would spin when accept4 cannot make a descriptor (EMFILE). One descriptor is kept in reserve for
- * that: it is closed, the waiting client is accepted and closed in its place, and the reserve is taken again. When even
- * that fails the poll pauses until the next watch. */
+ * A level-triggered poll would spin when accept4 cannot make a descriptor (EMFILE). One descriptor is kept
+ * in reserve for that: it is closed, the waiting client is accepted and closed in its place, and the reserve
+ * is taken again. When even that fails the poll pauses until the next watch. */
 #include "http/server_private.h"
 #include "runtime/log.h"
 #include <errno.h>

@@ -72,7 +72,8 @@ void conn_adopt(struct http_front *f, int fd)
 	h2o_accept(&f->accept_ctx, c->sock);
 }
 
-/* Never h2o_socket_close: h2o may be in the middle of this connection. It learns of the end by reading or writing. */
+/* Never h2o_socket_close: h2o may be in the middle of this connection. It learns of the end by reading or
+ * writing. */
 void conn_cut(struct http_conn *c)
 {
 	if (c->sock == NULL || c->is_cut)
@@ -81,7 +82,8 @@ void conn_cut(struct http_conn *c)
 	shutdown(h2o_socket_get_fd(c->sock), SHUT_RDWR);
 }
 
-/* A reset frees its stream at once, so the limit of streams does not bound the work a client can start and drop. */
+/* A reset frees its stream at once, so the limit of streams does not bound the work a client can start and
+ * drop. */
 void conn_abandoned(struct http_conn *c)
 {
 	c->abandoned++;

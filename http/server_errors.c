@@ -1,5 +1,5 @@
-/* h2o answers some requests itself, before a handler sees them: broken framing, an oversized HTTP/1.1 body, a strange
- * Expect. This filter on its fallback path gives those pages the shape of our own errors. */
+/* h2o answers some requests itself, before a handler sees them: broken framing, an oversized HTTP/1.1 body,
+ * a strange Expect. This filter on its fallback path gives those pages the shape of our own errors. */
 #include "http/server_private.h"
 #include "runtime/hash.h"
 
@@ -19,7 +19,8 @@ static struct str page_body(int status)
 	}
 }
 
-static void send_page(h2o_ostream_t *stream, h2o_req_t *req, h2o_iovec_t *bufs, size_t bufs_len, h2o_send_state_t state)
+static void send_page(h2o_ostream_t *stream, h2o_req_t *req, h2o_iovec_t *bufs, size_t bufs_len,
+		      h2o_send_state_t state)
 {
 	struct page *page = (struct page *)stream;
 	(void)bufs;

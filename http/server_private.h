@@ -1,5 +1,6 @@
-/* What the server's own files share: the server, its part on each loop, its connections and the exchange. Nobody else
- * includes it. h2o's request is seen by exchange.c and by the watch that walks over h2o's lists. */
+/* What the server's own files share: the server, its part on each loop, its connections and the exchange.
+ * Nobody else includes it. h2o's request is seen by exchange.c and by the watch that walks over h2o's lists.
+ */
 #pragma once
 #include "http/exchange.h"
 #include "http/router.h"
@@ -22,8 +23,8 @@ enum {
 	HEADERS_MAX = 100,
 	REQUEST_ID_MAX = 128,
 	REPLY_HEADERS_MAX = 8,
-	/* h2o refuses larger bodies itself (HTTP/1.1: 413; HTTP/2: a reset that clients take as "try again"), so it is
-	 * told a multiple of our own bound and we answer 413 in between. */
+	/* h2o refuses larger bodies itself (HTTP/1.1: 413; HTTP/2: a reset that clients take as "try
+	 * again"), so it is told a multiple of our own bound and we answer 413 in between. */
 	H2O_BODY_FACTOR = 16,
 	STATUS_SLOTS = 24,
 	ROUTE_LOG_MAX = 400,
@@ -62,7 +63,7 @@ struct http_front {
 	struct exchange *waiting;         /* exchanges with a guard: deferred, not replied */
 	struct exchange *free;            /* owned; at most EXCHANGES_KEPT */
 	uint32_t free_len;
-	struct exchange_actor *spare;     /* spawned ahead, so that a request that turns out to need an actor has one */
+	struct exchange_actor *spare;     /* spawned ahead: a request that turns out to need an actor has one */
 	uint32_t in_flight;
 	uint64_t id_next;
 	struct route_metrics *metrics;    /* one per route, and one for requests without a route */
@@ -113,8 +114,8 @@ struct reply_header {
 	struct str value; /* in the arena */
 };
 
-/* Ends when it has replied or its client has gone; with an actor, when that actor ends. Fields up to `params` are zeroed
- * for each request. */
+/* Ends when it has replied or its client has gone; with an actor, when that actor ends. Fields up to
+ * `params` are zeroed for each request. */
 struct exchange {
 	struct http_front *front;
 	struct http_conn *conn;

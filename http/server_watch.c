@@ -1,9 +1,10 @@
 /* What handlers cannot see, looked at every WATCH_MS while there are connections:
  *
- * - bytes: h2o keeps bodies whole before it calls us, and replies until they are read. Their sum over the server is
- *   bounded by cutting the connections that hold most.
+ * - bytes: h2o keeps bodies whole before it calls us, and replies until they are read. Their sum over the
+ *   server is bounded by cutting the connections that hold most.
  * - HTTP/1.1 clients that left: h2o does not read while a reply is due, so the kernel is asked.
- * - draining: idle HTTP/1.1 connections are closed (h2o tells HTTP/2 clients itself), and after the grace all of them. */
+ * - draining: idle HTTP/1.1 connections are closed (h2o tells HTTP/2 clients itself), and after the grace
+ *   all of them. */
 #include "http/h2o_stream.h"
 #include "http/server_private.h"
 #include "runtime/log.h"

@@ -18,7 +18,8 @@ SSL_CTX *tls_create(const char *cert_file, const char *key_file, struct buf *ret
 	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
 	CHECK(ctx != NULL);
 	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-	/* Forward secrecy and authenticated encryption only, also under TLS 1.2 (RFC 9113 forbids the rest for HTTP/2). */
+	/* Forward secrecy and authenticated encryption only, also under TLS 1.2 (RFC 9113 forbids the rest
+	 * for HTTP/2). */
 	SSL_CTX_set_cipher_list(ctx, "ECDHE+AESGCM:ECDHE+CHACHA20");
 	SSL_CTX_set_options(ctx, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
 	SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);

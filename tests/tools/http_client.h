@@ -313,7 +313,8 @@ static inline nghttp2_nv h2_nv(const char *name, const char *value)
 	return (nghttp2_nv){ (uint8_t *)name, (uint8_t *)value, strlen(name), strlen(value), 0 };
 }
 
-/* body p NULL: none. name NULL: no further header. hold: the body never ends. The request is sent by h2_run. */
+/* body p NULL: none. name NULL: no further header. hold: the body never ends. The request is sent by h2_run.
+ */
 static inline struct h2_stream *h2_submit(struct h2_client *c, const char *method, const char *target, const char *name,
 				   const char *value, struct str body, bool hold)
 {
@@ -331,7 +332,8 @@ static inline struct h2_stream *h2_submit(struct h2_client *c, const char *metho
 	return s;
 }
 
-/* Sends and receives until all streams are closed (or, with until_over, the connection) or wait_ms have passed. */
+/* Sends and receives until all streams are closed (or, with until_over, the connection) or wait_ms have
+ * passed. */
 static inline bool h2_run(struct h2_client *c, bool until_over, int wait_ms)
 {
 	static uint8_t bytes[65536];

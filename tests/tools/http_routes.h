@@ -1,4 +1,5 @@
-/* Routes that show every way an exchange can end; used by test_exchange.c and by the program http_test_server. */
+/* Routes that show every way an exchange can end; used by test_exchange.c and by the program
+ * http_test_server. */
 #pragma once
 #include "http/exchange.h"
 #include "runtime/check.h"

@@ -1,6 +1,7 @@
 /* A server with the test routes, for tests and measurements that drive it from outside.
  *     http_test_server [--loops N] [--log] [--key K] [--tls CERT KEY] [--grace MS] [--connections N] [--buffered BYTES]
- * Prints "port N", drains on SIGTERM and then prints its counters as one JSON line: actors and asks must be 0. */
+ * Prints "port N", drains on SIGTERM and then prints its counters as one JSON line: actors and asks must be
+ * 0. */
 #include "runtime/log.h"
 #include "tests/tools/http_routes.h"
 #include <signal.h>

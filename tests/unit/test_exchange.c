@@ -1,4 +1,5 @@
-/* What one well-behaved client sees: routing, shapes of errors, keys, ids, bodies, deadlines; HTTP/1.1 and HTTP/2. */
+/* What one well-behaved client sees: routing, shapes of errors, keys, ids, bodies, deadlines; HTTP/1.1 and
+ * HTTP/2. */
 #include "tests/tools/http_fixture.h"
 #include <setjmp.h>
 #include <stdarg.h>

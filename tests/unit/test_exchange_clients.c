@@ -1,5 +1,6 @@
-/* Clients that leave, flood, hang or come in crowds, and a server that is told to stop. After each test the server is idle:
- * every descriptor is closed, every route has seen its end, and no actor, ask or message is left. */
+/* Clients that leave, flood, hang or come in crowds, and a server that is told to stop. After each test the
+ * server is idle: every descriptor is closed, every route has seen its end, and no actor, ask or message is
+ * left. */
 #include "tests/tools/http_fixture.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -125,7 +126,8 @@ static void test_http2_connection_is_closed_with_open_streams(void **state)
 	finish(f);
 }
 
-/* The answer of the asked actor comes while the request ends by itself: it is late, dropped and counted, nothing more. */
+/* The answer of the asked actor comes while the request ends by itself: it is late, dropped and counted,
+ * nothing more. */
 static void test_replies_race_with_resets(void **state)
 {
 	(void)state;
@@ -303,7 +305,8 @@ static void test_bodies_of_the_whole_server_are_bounded(void **state)
 	finish(f);
 }
 
-/* Starting and dropping requests: the work in flight stays within the connection's bound, and the connection ends. */
+/* Starting and dropping requests: the work in flight stays within the connection's bound, and the connection
+ * ends. */
 static void test_rapid_resets(void **state)
 {
 	(void)state;

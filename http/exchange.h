@@ -54,7 +54,7 @@ struct arena *exchange_arena(struct exchange *x);
 void **exchange_data(struct exchange *x);                 /* the route's own state */
 void *exchange_app(struct exchange *x);                   /* http_config.app */
 
-/* ---- the reply: the body is copied; 2 KiB and more are compressed when the client accepts gzip ---- */
+/* ---- the reply: the body is copied; 8 KiB and more are compressed when the client accepts gzip ---- */
 /* Before the reply; at most 8. name: a lower-case literal, borrowed; value is copied. */
 void exchange_header_add(struct exchange *x, const char *name, struct str value);
 /* content_type: borrowed for the call; NULL = none. */

@@ -30,6 +30,12 @@ enum {
 	ROUTE_LOG_MAX = 400,
 };
 
+/* h2o takes a header's name for one of its own, which it compares by address and does not copy into each connection's
+ * header table, when it lies in its array of tokens. Version 2.2.5 fills 62 of 100 places; the last one is made ours
+ * (see server.c). It saves about 0.15 us and an allocation
+ * per HTTP/2 reply, whose id differs each time. */
+#define REQUEST_ID_TOKEN (&h2o__tokens[H2O_MAX_TOKENS - 1])
+
 struct http_front;
 struct exchange;
 

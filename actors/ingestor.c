@@ -439,7 +439,7 @@ static void ingestor_finish(struct actor *a)
 const struct actor_class ingestor_class = {
 	.name = "ingestor",
 	.size = sizeof(struct ingestor),
-	.mailbox_len_max = 16384,
+	.mailbox_len_max = EVENTS_MAX,
 	.init = ingestor_init,
 	.on_message = ingestor_on_message,
 	.finish = ingestor_finish,

@@ -95,6 +95,6 @@ struct rt_child_down {
  * loop's: logged, and `loop_failed` turns readiness off. Names are small numbers, one table per loop. */
 struct actor_ref rt_supervise(struct loop *loop, uint32_t name, const struct actor_class *class, void *arg,
 			      uint32_t restarts_max, uint32_t window_ms);
-/* The present life of a named actor on this loop; ACTOR_NONE between lives. */
+/* The present life of a named actor of that loop; ACTOR_NONE between lives. Any thread, once its loop's names are there. */
 struct actor_ref rt_named(struct loop *loop, uint32_t name);
 enum { RT_NAMES_MAX = 1024 };

@@ -80,7 +80,7 @@ struct outbox {
 struct supervised {
 	const struct actor_class *class; /* NULL: no such name */
 	void *arg;
-	struct actor_ref ref;
+	_Atomic uint64_t ref_bits;       /* written by the loop, read by any thread */
 	uint32_t restarts_max, window_ms;
 	uint32_t restarts;               /* in the present window */
 	uint64_t window_start_ns;

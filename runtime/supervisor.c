@@ -3,13 +3,25 @@
 #include "runtime/log.h"
 #include "runtime/private.h"
 
+static void set_ref(struct supervised *s, struct actor_ref ref)
+{
+	/* Relaxed: a ref carries no data, and a stale one is as good as a dead one. */
+	atomic_store_explicit(&s->ref_bits, ref.bits, memory_order_relaxed);
+}
+
+static struct actor_ref get_ref(struct supervised *s)
+{
+	return (struct actor_ref){ atomic_load_explicit(&s->ref_bits, memory_order_relaxed) };
+}
+
 static void start(struct loop *loop, uint32_t name)
 {
 	struct supervised *s = &loop->names[name];
-	s->ref = rt_spawn(loop, s->class, s->arg);
-	if (ref_is_none(s->ref))
+	struct actor_ref ref = rt_spawn(loop, s->class, s->arg);
+	set_ref(s, ref);
+	if (ref_is_none(ref))
 		return;
-	struct actor_private *p = loop_actor(loop, s->ref)->private;
+	struct actor_private *p = loop_actor(loop, ref)->private;
 	p->is_named = true;
 	p->name = name;
 }
@@ -31,7 +43,7 @@ static void restart(struct loop *loop, uint32_t name)
 	while (may_restart(loop, s)) {
 		loop->stats.restarts++;
 		start(loop, name);
-		if (!ref_is_none(s->ref))
+		if (!ref_is_none(get_ref(s)))
 			return;
 	}
 	log_line(LOG_ERROR, "runtime", "an actor failed too often and stays down: the loop has failed",
@@ -48,20 +60,20 @@ struct actor_ref rt_supervise(struct loop *loop, uint32_t name, const struct act
 		.class = class, .arg = arg, .restarts_max = restarts_max, .window_ms = window_ms
 	};
 	start(loop, name);
-	if (ref_is_none(loop->names[name].ref))
+	if (ref_is_none(rt_named(loop, name)))
 		restart(loop, name);
-	return loop->names[name].ref;
+	return rt_named(loop, name);
 }
 
 struct actor_ref rt_named(struct loop *loop, uint32_t name)
 {
 	CHECK(name < RT_NAMES_MAX);
-	return loop->names[name].ref;
+	return get_ref(&loop->names[name]);
 }
 
 void supervisor_child_ended(struct loop *loop, uint32_t name, bool has_failed)
 {
-	loop->names[name].ref = ACTOR_NONE;
+	set_ref(&loop->names[name], ACTOR_NONE);
 	if (has_failed && !loop->is_stopping)
 		restart(loop, name);
 }

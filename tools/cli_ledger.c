@@ -1,0 +1,73 @@
+/* cli_ledger.c -- `fabra ledger`: the evidence on disk, read while the server runs or without one. */
+#include "store/ledger.h"
+#include "tools/commands.h"
+#include "tools/paths.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char help[] =
+    "usage: fabra ledger verify [DIR]\n"
+    "       fabra ledger stat [DIR]\n"
+    "\n"
+    "DIR is the ledger's folder; default: the one of FABRA_DUCKDB_PATH or FABRA_HOME (~/.fabra/fabra.duckdb.ledger).\n"
+    "Both read the files only, so that they work beside a running server.\n"
+    "\n"
+    "  verify   checks every frame, the chain of frames, every record's hash, the chain of records and, with\n"
+    "           FABRA_SIGNING_KEY, the signatures. Findings are printed as JSON, one per line; exit code 1 when there is one\n"
+    "  stat     prints what the ledger holds, as JSON\n";
+
+static void print_report(const struct ledger_report *r, int64_t problems)
+{
+	printf("{\"segments\":%llu,\"frames\":%llu,\"records\":%llu,\"values\":%llu,\"events\":%llu,\"first_lsn\":%llu,"
+	       "\"last_lsn\":%llu,\"bytes\":%llu,\"torn_tails\":%llu,\"problems\":%lld,\"last_context_id\":\"%s\"}\n",
+	       (unsigned long long)r->segments, (unsigned long long)r->frames, (unsigned long long)r->records,
+	       (unsigned long long)r->values, (unsigned long long)r->events, (unsigned long long)r->first_lsn,
+	       (unsigned long long)r->last_lsn, (unsigned long long)r->bytes, (unsigned long long)r->torn_tails,
+	       (long long)problems, r->last_context_id);
+}
+
+static int run(const char *sub, const char *dir)
+{
+	bool is_stat = strcmp(sub, "stat") == 0;
+	struct record_signer signer = { 0 };
+	struct buf errors = { 0 }, findings = { 0 };
+	record_signer_load(&signer, &errors); /* without a key the signatures are left alone */
+	buf_finish(&errors);
+	struct ledger_report report = { 0 };
+	int64_t problems = ledger_verify(dir, &signer, &report, &findings);
+	if (problems < 0) {
+		fprintf(stderr, "fabra ledger %s: %.*s\n", sub, STR_ARG(buf_str(&findings)));
+		buf_finish(&findings);
+		return EXIT_ERROR;
+	}
+	if (!is_stat && findings.n)
+		fwrite(findings.p, 1, findings.n, stdout);
+	buf_finish(&findings);
+	print_report(&report, problems);
+	if (is_stat)
+		return EXIT_OK;
+	fprintf(stderr, problems ? "%lld problem(s) found in %s\n" : "no problem found (%lld) in %s\n", (long long)problems, dir);
+	return problems ? EXIT_ERROR : EXIT_OK;
+}
+
+int ledger_main(int argc, char **argv)
+{
+	if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
+		fputs(help, stdout);
+		return EXIT_OK;
+	}
+	if (argc < 2 || argc > 3 || (strcmp(argv[1], "verify") != 0 && strcmp(argv[1], "stat") != 0)) {
+		fputs("usage: fabra ledger verify|stat [DIR]; try: fabra ledger --help\n", stderr);
+		return EXIT_USAGE;
+	}
+	if (argc == 3)
+		return run(argv[1], argv[2]);
+	struct paths paths;
+	struct buf why = { 0 };
+	if (!paths_find(&paths, &why) || paths.in_memory) {
+		fprintf(stderr, "fabra ledger: %s\n", paths.in_memory ? "FABRA_DUCKDB_PATH is :memory:, which keeps no ledger" : "no state folder");
+		buf_finish(&why);
+		return EXIT_ERROR;
+	}
+	return run(argv[1], paths.ledger);
+}

@@ -1,0 +1,103 @@
+#include "tools/http_client.h"
+#include "runtime/config.h"
+#include <curl/curl.h>
+#include <stdio.h>
+
+enum { BODY_MAX = 256 << 20, CONNECT_TIMEOUT_MS = 5000 };
+
+void http_client_init(struct http_client *c, const char *url, const char *host, unsigned port)
+{
+	*c = (struct http_client){ .api_key = config_str("FABRA_API_KEY", NULL), .timeout_ms = 30000 };
+	if (url == NULL && host == NULL && port == 0)
+		url = config_str("FABRA_URL", NULL);
+	if (url)
+		snprintf(c->url, sizeof c->url, "%s", url);
+	else
+		snprintf(c->url, sizeof c->url, "http://%s:%u", host ? host : "127.0.0.1", port ? port : 8000);
+	for (size_t n = strlen(c->url); n && c->url[n - 1] == '/'; n--)
+		c->url[n - 1] = '\0';
+}
+
+void http_client_escape(struct buf *out, const char *text)
+{
+	static const char hex[] = "0123456789ABCDEF";
+	for (; *text; text++) {
+		unsigned char ch = (unsigned char)*text;
+		bool plain = (ch >= '0' && ch <= '9') || (ch >= 'A' && ch <= 'Z') || (ch >= 'a' && ch <= 'z') ||
+			     strchr("-._~:", ch);
+		if (plain) {
+			buf_append_char(out, (char)ch);
+			continue;
+		}
+		buf_append_char(out, '%');
+		buf_append_char(out, hex[ch >> 4]);
+		buf_append_char(out, hex[ch & 15]);
+	}
+}
+
+static size_t on_data(char *data, size_t size, size_t n, void *arg)
+{
+	struct buf *body = arg;
+	buf_append(body, data, size * n);
+	return body->failed ? 0 : size * n;
+}
+
+static struct curl_slist *headers_of(const struct http_client *c, bool has_body)
+{
+	struct curl_slist *list = NULL;
+	char line[600];
+	if (c->api_key) {
+		snprintf(line, sizeof line, "X-API-Key: %s", c->api_key);
+		list = curl_slist_append(list, line);
+	}
+	if (has_body)
+		list = curl_slist_append(list, "Content-Type: application/json");
+	return list;
+}
+
+void http_client_request(const struct http_client *c, const char *method, const char *path, const char *body,
+			 struct http_answer *ret)
+{
+	*ret = (struct http_answer){ .body = { .max = BODY_MAX } };
+	char url[4096];
+	if ((size_t)snprintf(url, sizeof url, "%s%s", c->url, path) >= sizeof url) {
+		buf_append_lit(&ret->body, "the URL is too long");
+		return;
+	}
+	CURL *curl = curl_easy_init();
+	if (curl == NULL) {
+		buf_append_lit(&ret->body, "out of memory");
+		return;
+	}
+	struct curl_slist *headers = headers_of(c, body != NULL);
+	char why[CURL_ERROR_SIZE] = "";
+	curl_easy_setopt(curl, CURLOPT_URL, url);
+	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
+	if (body)
+		curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body);
+	curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+	curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
+	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, c->timeout_ms);
+	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+	curl_easy_setopt(curl, CURLOPT_USERAGENT, "fabra/" FABRA_VERSION);
+	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
+	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &ret->body);
+	if (c->insecure) {
+		curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
+		curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
+	}
+	if (c->ca_file)
+		curl_easy_setopt(curl, CURLOPT_CAINFO, c->ca_file);
+	CURLcode code = curl_easy_perform(curl);
+	if (code == CURLE_OK) {
+		curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &ret->status);
+	} else {
+		buf_clear(&ret->body);
+		buf_printf(&ret->body, "%s", why[0] ? why : curl_easy_strerror(code));
+	}
+	curl_slist_free_all(headers);
+	curl_easy_cleanup(curl);
+}

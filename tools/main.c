@@ -1,0 +1,119 @@
+/* main.c -- finds the command and runs it. */
+#include "tools/commands.h"
+#include <stdio.h>
+#include <string.h>
+
+struct command {
+	const char *name;
+	int (*run)(int argc, char **argv); /* argv[0] is the command's name */
+	const char *summary;
+};
+
+static int help_main(int argc, char **argv);
+
+static const struct command commands[] = {
+	{ "serve", serve_main, "serve a definitions file over HTTP/2" },
+	{ "demo", demo_main, "serve the built-in example and show it at work" },
+	{ "context", context_main, "show, list and verify contexts of a running server" },
+	{ "ledger", ledger_main, "verify or summarise the ledger's files, also while the server runs" },
+	{ "version", version_main, "print the version" },
+	{ "help", help_main, "this text, or `fabra help COMMAND`" },
+};
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static void print_help(FILE *out)
+{
+	fputs("fabra: serves ML features and LLM contexts, and leaves a verifiable record of what the model saw\n\n"
+	      "usage: fabra COMMAND [arguments]\n\n", out);
+	for (int i = 0; i < COMMANDS; i++)
+		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+	fputs("\nfirst steps:\n"
+	      "  fabra demo                          a server with an example, and requests to it\n"
+	      "  fabra serve store.lua               your own definitions\n"
+	      "  fabra context list                  what it has assembled\n"
+	      "  fabra context verify ctx_...        is that record what the model saw?\n\n"
+	      "`fabra COMMAND --help` explains a command.\n", out);
+}
+
+static const struct command *find(const char *name)
+{
+	for (int i = 0; i < COMMANDS; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+/* How many single-character edits apart; both short. */
+static unsigned distance(const char *a, const char *b)
+{
+	unsigned row[32];
+	size_t n = strlen(b);
+	if (strlen(a) > 30 || n > 30)
+		return 31;
+	for (size_t j = 0; j <= n; j++)
+		row[j] = (unsigned)j;
+	for (size_t i = 1; a[i - 1]; i++) {
+		unsigned diagonal = row[0];
+		row[0] = (unsigned)i;
+		for (size_t j = 1; j <= n; j++) {
+			unsigned replace = diagonal + (a[i - 1] != b[j - 1]);
+			unsigned other = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+			diagonal = row[j];
+			row[j] = replace < other ? replace : other;
+		}
+	}
+	return row[n];
+}
+
+static int unknown(const char *name)
+{
+	fprintf(stderr, "fabra: there is no command '%s'", name);
+	for (int i = 0; i < COMMANDS; i++)
+		if (distance(name, commands[i].name) <= 2) {
+			fprintf(stderr, "; did you mean '%s'?", commands[i].name);
+			break;
+		}
+	fputs("\ntry: fabra help\n", stderr);
+	return EXIT_USAGE;
+}
+
+static int help_main(int argc, char **argv)
+{
+	if (argc < 2) {
+		print_help(stdout);
+		return EXIT_OK;
+	}
+	const struct command *c = find(argv[1]);
+	if (c == NULL)
+		return unknown(argv[1]);
+	char help[] = "--help";
+	char *arguments[] = { argv[1], help, NULL };
+	return c->run(2, arguments);
+}
+
+int version_main(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	puts("Fabra v" FABRA_VERSION);
+	return EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+	/* -v and --verbose before the command are Fabra's; each command has its own. */
+	int at = 1;
+	while (at < argc && (strcmp(argv[at], "-v") == 0 || strcmp(argv[at], "--verbose") == 0))
+		at++;
+	if (at >= argc) {
+		print_help(stderr);
+		return EXIT_USAGE;
+	}
+	const char *name = argv[at];
+	if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+		name = "help";
+	else if (strcmp(name, "--version") == 0)
+		name = "version";
+	const struct command *c = find(name);
+	return c ? c->run(argc - at, argv + at) : unknown(name);
+}

@@ -1,0 +1,482 @@
+/* serve.c -- composes one process: stores, loops, actors, HTTP; waits for a signal; takes it apart in reverse order.
+ *
+ * Threads: I/O loops (requests), and blocking loops: ledger (the committer alone), records (reads by id), offline (SQL of
+ * requests), materialise (SQL of materialised features), projection (SCHED_IDLE). */
+#include "tools/serve.h"
+#include "actors/ingestor.h"
+#include "actors/materializer.h"
+#include "http/api.h"
+#include "runtime/clock.h"
+#include "runtime/log.h"
+#include "store/entries.h"
+#include "store/offline.h"
+#include "tools/serve_options.h"
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct server {
+	struct serve_options options;
+	struct node node;
+	struct node_loop *node_loops[LOOPS_MAX]; /* owned */
+	struct loop *io[LOOPS_MAX];
+	struct loop *ledger_loop, *records_loop, *offline_loop, *materialize_loop, *projection_loop;
+	struct definitions *definitions;
+	struct pricing *pricing;
+	struct http_server *http;
+	sem_t drained;
+	uint32_t values_warm;
+	struct ledger_entry **pending; /* events of an earlier life that are not applied yet; owned */
+	size_t pending_count;
+};
+
+static bool say(struct buf *why, const char *what)
+{
+	fprintf(stderr, "fabra serve: %s: %.*s%s", what, STR_ARG(buf_str(why)),
+		why->n && why->p[why->n - 1] == '\n' ? "" : "\n");
+	buf_finish(why);
+	return false;
+}
+
+/* ---- stores ---- */
+
+static bool open_stores(struct server *s)
+{
+	struct buf why = { 0 };
+	struct serve_options *o = &s->options;
+	if (!paths_prepare(&o->paths, &why))
+		return say(&why, "state folder");
+	s->node.ledger = ledger_open(&(struct ledger_config){ .dir = o->paths.ledger, .segment_bytes = o->segment_bytes,
+							       .signer = &o->signer, .record_keep_ms = o->record_keep_ms,
+							       .value_keep_ms = o->value_keep_ms,
+							       .event_keep_ms = o->event_keep_ms,
+							       .temporary = o->paths.in_memory }, &why);
+	if (s->node.ledger == NULL)
+		return say(&why, "ledger");
+	s->node.offline = offline_open(&(struct offline_config){ .path = o->paths.duckdb, .memory_limit_bytes = o->duckdb_bytes,
+								  .ledger = s->node.ledger }, &why);
+	if (s->node.offline == NULL)
+		return say(&why, "offline store");
+	s->node.online = online_create(&(struct online_config){ .bytes_max = o->online_bytes });
+	if (s->node.online == NULL) {
+		buf_append_lit(&why, "out of memory; lower FABRA_ONLINE_BYTES");
+		return say(&why, "online store");
+	}
+	return true;
+}
+
+static bool load_tables(struct server *s)
+{
+	for (uint32_t i = 0; i < s->definitions->tables_count; i++) {
+		const struct def_table *t = &s->definitions->tables[i];
+		struct buf why = { 0 };
+		uint64_t rows = 0;
+		uint64_t started_ns = clock_mono_ns();
+		if (!offline_load_table(s->node.offline, &(struct offline_table){ .name = t->name.p, .file = t->file.p,
+										   .sql = t->sql.p }, &rows, &why))
+			return say(&why, "table");
+		log_line(LOG_INFO, "serve", "table loaded", LOG_STR("table", t->name), LOG_INT("rows", (int64_t)rows),
+			 LOG_INT("duration_ms", (int64_t)((clock_mono_ns() - started_ns) / 1000000)));
+		buf_finish(&why);
+	}
+	return true;
+}
+
+/* ---- warm start: the projection's newest values, then what the ledger has beyond it ---- */
+
+static void warm_put(struct server *s, uint32_t entity, uint32_t feature, struct str id, struct str json,
+		     const struct online_meta *meta)
+{
+	struct value *v = value_create(json);
+	if (v == NULL)
+		return;
+	if (online_put(s->node.online, &(struct online_write){ .kind = entity, .feature = feature, .id = id, .value = v,
+							       .meta = *meta }) == ONLINE_APPLIED)
+		s->values_warm++;
+	value_unref(v);
+}
+
+static bool warm_value(void *arg, const struct offline_value *v)
+{
+	struct server *s = arg;
+	uint32_t entity = definitions_entity(s->definitions, v->entity);
+	uint32_t feature = definitions_feature(s->definitions, v->feature);
+	int64_t now_us = clock_wall_us();
+	if (entity == DEF_NONE)
+		return true;
+	if (v->deleted) {
+		online_delete_row(s->node.online, entity, v->entity_id, v->event_time_us, v->lsn, now_us);
+		return true;
+	}
+	if (feature == DEF_NONE || s->definitions->features[feature].entity != entity)
+		return true;
+	int64_t expires_us = v->ttl_ms ? v->event_time_us + v->ttl_ms * 1000 : 0;
+	if (expires_us == 0 || expires_us > now_us)
+		warm_put(s, entity, feature, v->entity_id, v->value_json,
+			 &(struct online_meta){ .event_time_us = v->event_time_us, .lsn = v->lsn,
+						.written_us = v->written_us, .expires_us = expires_us });
+	return true;
+}
+
+struct tail {
+	struct server *s;
+	const struct ledger_frame *frame;
+};
+
+static void tail_value(void *arg, const struct entry_values *head, const struct entry_value *v)
+{
+	const struct tail *t = arg;
+	warm_value(t->s, &(struct offline_value){ .entity = head->entity, .entity_id = v->entity_id, .feature = v->feature,
+						  .value_json = v->value_json, .event_time_us = v->event_time_us,
+						  .written_us = t->frame->written_us, .ttl_ms = v->ttl_ms,
+						  .lsn = t->frame->lsn });
+}
+
+static void tail_frame(struct server *s, const struct ledger_frame *f)
+{
+	struct entry_values head;
+	struct entry_delete d;
+	switch (f->kind) {
+	case LEDGER_VALUES:
+	case LEDGER_EVENT_APPLIED:
+		entry_values_read(f->body, &head, &(struct tail){ s, f }, tail_value);
+		return;
+	case LEDGER_DELETE:
+		if (entry_delete_read(f->body, &d))
+			warm_value(s, &(struct offline_value){ .entity = d.entity, .entity_id = d.entity_id,
+							       .event_time_us = d.event_time_us, .lsn = f->lsn,
+							       .deleted = true });
+		return;
+	case LEDGER_RECORD:
+	case LEDGER_RECORD_IMPORTED:
+	case LEDGER_EVENT:
+	case LEDGER_DOCUMENT:
+	case LEDGER_DOCUMENT_DELETE:
+		return;
+	}
+}
+
+static bool warm_start(struct server *s)
+{
+	struct buf why = { 0 };
+	uint64_t started_ns = clock_mono_ns();
+	if (!offline_warm(s->node.offline, s, warm_value, &why))
+		return say(&why, "warm start");
+	struct ledger_scan *scan =
+	    ledger_scan_open(s->node.ledger, NULL, offline_applied_lsn(s->node.offline) + 1, &why);
+	if (scan == NULL)
+		return say(&why, "warm start");
+	struct ledger_frame frame;
+	enum ledger_scan_result r;
+	while ((r = ledger_scan_next(scan, &frame)) == LEDGER_SCAN_FRAME || r == LEDGER_SCAN_CORRUPT)
+		if (r == LEDGER_SCAN_FRAME)
+			tail_frame(s, &frame);
+	ledger_scan_close(scan);
+	log_line(LOG_INFO, "serve", "warm start", LOG_INT("values", s->values_warm),
+		 LOG_INT("duration_ms", (int64_t)((clock_mono_ns() - started_ns) / 1000000)));
+	return r == LEDGER_SCAN_END || say(&why, "warm start: the ledger cannot be read");
+}
+
+/* ---- events that a crash left behind ---- */
+
+static void keep_pending(void *arg, const struct ledger_frame *f)
+{
+	struct server *s = arg;
+	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	struct ledger_entry **grown = realloc(s->pending, (s->pending_count + 1) * sizeof *grown);
+	if (grown)
+		s->pending = grown;
+	if (e == NULL || grown == NULL) {
+		ledger_entry_free(e); /* it stays pending, for the next start */
+		return;
+	}
+	e->lsn = f->lsn;
+	buf_append_str(&e->body, f->body);
+	s->pending[s->pending_count++] = e;
+}
+
+static bool find_pending(struct server *s)
+{
+	struct buf why = { 0 };
+	return ledger_pending_events(s->node.ledger, s, keep_pending, &why) || say(&why, "pending events");
+}
+
+/* In log order to the loops that own their entities. */
+static void redo_pending(struct server *s)
+{
+	struct entry_event event;
+	for (size_t i = 0; i < s->pending_count; i++) {
+		struct ledger_entry *e = s->pending[i];
+		if (!entry_event_read(buf_str(&e->body), &event)) {
+			ledger_entry_free(e);
+			continue;
+		}
+		struct node_loop *owner = node_owner_of(&s->node, event.entity_id);
+		if (!loop_post(rt_named(owner->loop, NAME_INGESTOR), &ingest_event_post(INGEST_REDO, e)->head))
+			log_line(LOG_ERROR, "serve", "a pending event waits for the next start: too many at once");
+	}
+	if (s->pending_count)
+		log_line(LOG_INFO, "serve", "pending events", LOG_INT("events", (int64_t)s->pending_count));
+	free(s->pending);
+}
+
+/* ---- the node ---- */
+
+static bool fill_defaults(struct server *s)
+{
+	const struct definitions *d = s->definitions;
+	s->node.defaults = calloc(d->features_count + 1, sizeof *s->node.defaults);
+	if (s->node.defaults == NULL)
+		return false;
+	for (uint32_t i = 0; i < d->features_count; i++)
+		if (d->features[i].default_json.p)
+			s->node.defaults[i] = value_create(d->features[i].default_json);
+	return true;
+}
+
+static bool fill_node(struct server *s)
+{
+	struct buf why = { 0 };
+	struct node *n = &s->node;
+	const struct serve_options *o = &s->options;
+	n->definitions = s->definitions;
+	n->environment = o->environment;
+	n->fabra_version = STR(FABRA_VERSION);
+	n->evidence_required = o->evidence_required;
+	n->include_content = o->include_content;
+	n->evidence_timeout_ms = o->evidence_timeout_ms;
+	if (!fill_defaults(s) || !node_metrics_init(&n->metrics, s->definitions, o->evidence_required)) {
+		buf_append_lit(&why, "out of memory");
+		return say(&why, "start");
+	}
+	s->pricing = pricing_create(getenv("FABRA_CUSTOM_PRICING_FILE"), &why);
+	if (s->pricing == NULL)
+		return say(&why, "pricing");
+	n->pricing = s->pricing;
+	return (tokens_open(&n->encodings[TOKENS_O200K], TOKENS_O200K, NULL, &why) == 0 &&
+		tokens_open(&n->encodings[TOKENS_CL100K], TOKENS_CL100K, NULL, &why) == 0) || say(&why, "tokenizer");
+}
+
+/* ---- loops and actors ---- */
+
+static struct loop *blocking_loop(const char *name, bool idle)
+{
+	return loop_create(&(struct loop_config){ .name = name, .kind = LOOP_BLOCKING, .idle_priority = idle,
+						  .actors_max = 1024 });
+}
+
+static bool create_loops(struct server *s)
+{
+	static const char *const io_names[] = { "io-1", "io-2", "io-3", "io-4", "io-5", "io-6", "io-7", "io-8" };
+	bool ok = true;
+	for (unsigned i = 0; i < s->options.loops; i++) {
+		s->io[i] = loop_create(&(struct loop_config){ .name = i < 8 ? io_names[i] : "io-n", .kind = LOOP_IO });
+		ok = ok && s->io[i];
+	}
+	s->ledger_loop = blocking_loop("ledger", false);
+	s->records_loop = blocking_loop("records", false);
+	s->offline_loop = blocking_loop("offline", false);
+	s->materialize_loop = blocking_loop("materialize", false);
+	s->projection_loop = blocking_loop("projection", true);
+	ok = ok && s->ledger_loop && s->records_loop && s->offline_loop && s->materialize_loop && s->projection_loop;
+	struct buf why = { 0 };
+	if (!ok) {
+		buf_append_lit(&why, "cannot create the loops: out of memory");
+		return say(&why, "start");
+	}
+	return true;
+}
+
+static bool create_node_loop(struct server *s, unsigned index)
+{
+	struct buf why = { 0 };
+	struct node_loop *nl = calloc(1, sizeof *nl);
+	if (nl == NULL)
+		return false;
+	s->node_loops[index] = nl;
+	nl->node = &s->node;
+	nl->loop = s->io[index];
+	nl->index = index;
+	nl->script = script_create(s->definitions, NULL, &why);
+	nl->tokens = token_cache_create(0);
+	s->node.loops[index] = nl;
+	s->node.loops_count = index + 1;
+	s->node.by_loop_id[loop_id(nl->loop)] = nl;
+	if (nl->script == NULL || nl->tokens == NULL || !node_loop_spawn(nl, &why))
+		return say(&why, "start");
+	return true;
+}
+
+static bool spawn_actors(struct server *s)
+{
+	struct node *n = &s->node;
+	n->committer = ledger_spawn_committer(n->ledger, s->ledger_loop);
+	n->ledger_reader = ledger_spawn_reader(n->ledger, s->records_loop);
+	n->offline_reader = offline_spawn_reader(n->offline, s->offline_loop);
+	n->materialize_reader = offline_spawn_reader(n->offline, s->materialize_loop);
+	struct actor_ref projection = offline_spawn_projection(n->offline, s->projection_loop);
+	for (unsigned i = 0; i < s->options.loops; i++)
+		if (!create_node_loop(s, i))
+			return false;
+	struct actor_ref materializer =
+	    rt_supervise(s->materialize_loop, NAME_MATERIALIZER, &materializer_class, n, 10, 60000);
+	struct buf why = { 0 };
+	if (ref_is_none(n->committer) || ref_is_none(n->ledger_reader) || ref_is_none(n->offline_reader) ||
+	    ref_is_none(n->materialize_reader) || ref_is_none(projection) || ref_is_none(materializer)) {
+		buf_append_lit(&why, "cannot start the store actors");
+		return say(&why, "start");
+	}
+	return true;
+}
+
+static bool start_http(struct server *s)
+{
+	struct buf why = { 0 };
+	const struct serve_options *o = &s->options;
+	s->http = http_server_create(&(struct http_config){ .host = o->host, .port = o->port, .tls_cert_file = o->tls_cert,
+							     .tls_key_file = o->tls_key, .api_key = o->api_key,
+							     .body_bytes_max = o->body_bytes,
+							     .connections_max = o->connections_max,
+							     .in_flight_max = o->in_flight_max,
+							     .request_timeout_ms = o->request_timeout_ms,
+							     .shutdown_grace_ms = o->shutdown_grace_ms,
+							     .routes = api_routes, .routes_count = api_routes_count,
+							     .app = &s->node, .access_log = o->access_log },
+				     s->io, o->loops, &why);
+	return s->http || say(&why, "listen");
+}
+
+static bool start_loops(struct server *s)
+{
+	struct loop *blocking[] = { s->ledger_loop, s->records_loop, s->offline_loop, s->materialize_loop,
+				    s->projection_loop };
+	int status = 0;
+	for (size_t i = 0; i < sizeof blocking / sizeof blocking[0]; i++)
+		status |= loop_start(blocking[i]);
+	for (unsigned i = 0; i < s->options.loops; i++)
+		status |= loop_start(s->io[i]);
+	return status == 0;
+}
+
+/* ---- the end ---- */
+
+static void on_drained(void *arg)
+{
+	sem_post(&((struct server *)arg)->drained);
+}
+
+static void end_loop(struct loop *loop)
+{
+	if (loop == NULL)
+		return;
+	loop_stop(loop);
+	loop_join(loop);
+}
+
+/* Requests first, then those who ask the stores, then the stores; the ledger is the last to write. */
+static void stop(struct server *s)
+{
+	http_server_drain(s->http, on_drained, s);
+	while (sem_wait(&s->drained) != 0)
+		continue;
+	for (unsigned i = 0; i < s->options.loops; i++)
+		end_loop(s->io[i]);
+	end_loop(s->materialize_loop);
+	end_loop(s->offline_loop);
+	end_loop(s->records_loop);
+	end_loop(s->ledger_loop);
+	end_loop(s->projection_loop);
+}
+
+static void destroy(struct server *s)
+{
+	http_server_destroy(s->http);
+	for (unsigned i = 0; i < s->options.loops; i++) {
+		if (s->node_loops[i]) {
+			script_destroy(s->node_loops[i]->script);
+			token_cache_destroy(s->node_loops[i]->tokens);
+		}
+		free(s->node_loops[i]);
+		loop_destroy(s->io[i]);
+	}
+	loop_destroy(s->materialize_loop);
+	loop_destroy(s->offline_loop);
+	loop_destroy(s->records_loop);
+	loop_destroy(s->ledger_loop);
+	loop_destroy(s->projection_loop);
+	offline_close(s->node.offline);
+	ledger_close(s->node.ledger);
+	online_destroy(s->node.online);
+	for (uint32_t i = 0; s->node.defaults && i < s->definitions->features_count; i++)
+		value_unref(s->node.defaults[i]);
+	free(s->node.defaults);
+	node_metrics_finish(&s->node.metrics);
+	pricing_destroy(s->pricing);
+	tokens_close(&s->node.encodings[TOKENS_O200K]);
+	tokens_close(&s->node.encodings[TOKENS_CL100K]);
+	definitions_free(s->definitions);
+}
+
+static bool start(struct server *s)
+{
+	struct buf why = { 0 };
+	s->definitions = definitions_load(s->options.file, s->options.unsafe_lua, &why);
+	if (s->definitions == NULL) {
+		fprintf(stderr, "%.*s\n", STR_ARG(buf_str(&why)));
+		buf_finish(&why);
+		return false;
+	}
+	return fill_node(s) && open_stores(s) && load_tables(s) && warm_start(s) && find_pending(s) &&
+	       create_loops(s) && spawn_actors(s) &&
+	       start_http(s) && start_loops(s);
+}
+
+int serve_run(int argc, char **argv, int (*on_listening)(void *arg, uint16_t port), void *arg)
+{
+	struct server *s = calloc(1, sizeof *s);
+	int status = s ? serve_options_read(argc, argv, &s->options) : 2;
+	if (status) {
+		free(s);
+		return status == 1 ? 0 : status;
+	}
+	/* Signals belong to this thread: every other one is started with them blocked. */
+	sigset_t signals;
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGINT);
+	sigaddset(&signals, SIGTERM);
+	pthread_sigmask(SIG_BLOCK, &signals, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	sem_init(&s->drained, 0, 0);
+	log_start(STDERR_FILENO, s->options.verbose ? LOG_DEBUG : LOG_INFO);
+
+	uint64_t started_ns = clock_mono_ns();
+	if (!start(s)) {
+		log_stop();
+		return 1; /* the process ends: half-made stores need no taking apart */
+	}
+	redo_pending(s);
+	uint16_t port = http_server_port(s->http);
+	log_line(LOG_INFO, "serve", "listening", LOG_CSTR("host", s->options.host), LOG_INT("port", port),
+		 LOG_CSTR("definitions", s->options.file), LOG_INT("loops", s->options.loops),
+		 LOG_CSTR("evidence_mode", s->options.evidence_required ? "required" : "best_effort"),
+		 LOG_INT("duration_ms", (int64_t)((clock_mono_ns() - started_ns) / 1000000)));
+	status = on_listening ? on_listening(arg, port) : -1;
+	int signal_number;
+	while (status < 0 && sigwait(&signals, &signal_number) == 0) {
+		log_line(LOG_INFO, "serve", "stopping", LOG_INT("signal", signal_number));
+		status = 0;
+	}
+	stop(s);
+	destroy(s);
+	log_stop();
+	sem_destroy(&s->drained);
+	free(s);
+	return status;
+}
+
+int serve_main(int argc, char **argv)
+{
+	return serve_run(argc, argv, NULL, NULL);
+}

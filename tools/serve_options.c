@@ -1,0 +1,182 @@
+#include "tools/serve_options.h"
+#include "runtime/config.h"
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+#include <unistd.h>
+
+static const char help[] =
+    "usage: fabra serve FILE [options]\n"
+    "\n"
+    "Serves the features and contexts that FILE (Lua) defines, over HTTP/2 and HTTP/1.1. Every context leaves a durable,\n"
+    "verifiable record. State is kept in ~/.fabra unless FABRA_HOME or FABRA_DUCKDB_PATH says otherwise.\n"
+    "\n"
+    "  --host ADDRESS        where to listen (127.0.0.1)\n"
+    "  --port PORT           0 takes any free one (8000)\n"
+    "  --loops N             I/O threads (one per core)\n"
+    "  --tls-cert FILE       certificate chain in PEM; with --tls-key serves HTTPS\n"
+    "  --tls-key FILE        its private key in PEM\n"
+    "  --api-key KEY         require this X-API-Key (or set FABRA_API_KEY)\n"
+    "  --unsafe-lua          give the definitions file io, os.execute, require and the like\n"
+    "  -v, --verbose         log at DEBUG\n"
+    "  -h, --help\n"
+    "\n"
+    "environment (see docs/configuration.md for all):\n"
+    "  FABRA_EVIDENCE_MODE   required: no answer without a durable record; best_effort: say so in the answer\n"
+    "  FABRA_SIGNING_KEY     signs records (HMAC-SHA256): hex:..., base64:... or the bytes themselves\n"
+    "  FABRA_RECORD_INCLUDE_CONTENT=0   privacy mode: the text itself is never stored\n"
+    "  FABRA_DUCKDB_PATH     the offline store; \":memory:\" keeps nothing\n"
+    "\n"
+    "examples:\n"
+    "  fabra serve examples/support/store.lua\n"
+    "  FABRA_EVIDENCE_MODE=required fabra serve store.lua --port 9000\n"
+    "  curl 'http://127.0.0.1:8000/v1/features/user_tier?entity_id=user_123'\n";
+
+enum { OPT_TLS_CERT = 256, OPT_TLS_KEY, OPT_API_KEY, OPT_UNSAFE_LUA, OPT_RELOAD };
+
+static bool read_number(const char *name, const char *text, long min, long max, long *ret)
+{
+	char *end;
+	long v = strtol(text, &end, 10);
+	if (*text && *end == '\0' && v >= min && v <= max) {
+		*ret = v;
+		return true;
+	}
+	fprintf(stderr, "fabra serve: %s must be a number from %ld to %ld, not '%s'\n", name, min, max, text);
+	return false;
+}
+
+static int read_arguments(int argc, char **argv, struct serve_options *o)
+{
+	static const struct option options[] = {
+		{ "host", required_argument, NULL, 'H' },	 { "port", required_argument, NULL, 'p' },
+		{ "loops", required_argument, NULL, 'l' },	 { "tls-cert", required_argument, NULL, OPT_TLS_CERT },
+		{ "tls-key", required_argument, NULL, OPT_TLS_KEY }, { "api-key", required_argument, NULL, OPT_API_KEY },
+		{ "unsafe-lua", no_argument, NULL, OPT_UNSAFE_LUA }, { "reload", no_argument, NULL, OPT_RELOAD },
+		{ "verbose", no_argument, NULL, 'v' },		 { "help", no_argument, NULL, 'h' },
+		{ 0 },
+	};
+	long number;
+	optind = 1;
+	for (int c; (c = getopt_long(argc, argv, "vh", options, NULL)) != -1;) {
+		switch (c) {
+		case 'H':
+			o->host = optarg;
+			break;
+		case 'p':
+			if (!read_number("--port", optarg, 0, 65535, &number))
+				return 2;
+			o->port = (uint16_t)number;
+			break;
+		case 'l':
+			if (!read_number("--loops", optarg, 1, 32, &number))
+				return 2;
+			o->loops = (unsigned)number;
+			break;
+		case OPT_TLS_CERT:
+			o->tls_cert = optarg;
+			break;
+		case OPT_TLS_KEY:
+			o->tls_key = optarg;
+			break;
+		case OPT_API_KEY:
+			o->api_key = optarg;
+			break;
+		case OPT_UNSAFE_LUA:
+			o->unsafe_lua = true;
+			break;
+		case OPT_RELOAD: /* Fabra takes and ignores it */
+			fprintf(stderr, "fabra serve: --reload is ignored; restart to load changed definitions\n");
+			break;
+		case 'v':
+			o->verbose = true;
+			break;
+		case 'h':
+			fputs(help, stdout);
+			return 1;
+		default:
+			fprintf(stderr, "try: fabra serve --help\n");
+			return 2;
+		}
+	}
+	if (optind != argc - 1) {
+		fprintf(stderr, optind >= argc ? "fabra serve: which definitions file? For instance: fabra serve store.lua\n"
+					       : "fabra serve: one definitions file, please\n");
+		return 2;
+	}
+	o->file = argv[optind];
+	return 0;
+}
+
+static bool read_evidence_mode(struct serve_options *o, bool in_production, struct buf *errors)
+{
+	const char *text = config_str("FABRA_EVIDENCE_MODE", NULL);
+	char mode[32] = "";
+	for (size_t i = 0; text && text[i] && i + 1 < sizeof mode; i++)
+		mode[i] = text[i] == '-' ? '_' : text[i];
+	if (text == NULL)
+		o->evidence_required = in_production;
+	else if (strcasecmp(mode, "required") == 0)
+		o->evidence_required = true;
+	else if (strcasecmp(mode, "best_effort") == 0 || strcasecmp(mode, "besteffort") == 0)
+		o->evidence_required = false;
+	else
+		buf_printf(errors, "FABRA_EVIDENCE_MODE: '%s' is neither required nor best_effort\n", text);
+	return true;
+}
+
+static void read_environment(struct serve_options *o, struct buf *errors)
+{
+	const char *environment = config_str("FABRA_ENV", "development");
+	o->environment = str_from(environment);
+	bool in_production = strcasecmp(environment, "production") == 0;
+	if (in_production)
+		buf_append_lit(errors, "FABRA_ENV=production runs on Redis and Postgres, which this version does not have yet; "
+				       "unset it for the embedded stores (FABRA_EVIDENCE_MODE=required works there)\n");
+	read_evidence_mode(o, in_production, errors);
+	o->include_content = config_bool("FABRA_RECORD_INCLUDE_CONTENT", true, errors);
+	o->access_log = config_bool("FABRA_ACCESS_LOG", true, errors);
+	o->evidence_timeout_ms = (uint32_t)config_duration_ms("FABRA_EVIDENCE_TIMEOUT", 2000, errors);
+	o->online_bytes = config_bytes("FABRA_ONLINE_BYTES", 256ull << 20, errors);
+	o->duckdb_bytes = config_bytes("FABRA_DUCKDB_MEMORY", 512ull << 20, errors);
+	o->segment_bytes = config_bytes("FABRA_LEDGER_SEGMENT_BYTES", 64ull << 20, errors);
+	o->body_bytes = config_bytes("FABRA_BODY_BYTES", 1ull << 20, errors);
+	o->request_timeout_ms = (uint32_t)config_duration_ms("FABRA_REQUEST_TIMEOUT", 5000, errors);
+	o->shutdown_grace_ms = (uint32_t)config_duration_ms("FABRA_SHUTDOWN_GRACE", 10000, errors);
+	o->connections_max = (uint32_t)config_int("FABRA_CONNECTIONS_MAX", 10000, 1, 1000000, errors);
+	o->in_flight_max = (uint32_t)config_int("FABRA_IN_FLIGHT_MAX", 4096, 1, 1000000, errors);
+	const int64_t day_ms = 24 * 3600 * 1000ll;
+	o->record_keep_ms = config_int("FABRA_CONTEXT_RETENTION_DAYS", 0, 0, 36500, errors) * day_ms;
+	o->value_keep_ms = config_int("FABRA_FEATURE_RETENTION_DAYS", 0, 0, 36500, errors) * day_ms;
+	o->event_keep_ms = config_int("FABRA_EVENT_RETENTION_DAYS", 0, 0, 36500, errors) * day_ms;
+	record_signer_load(&o->signer, errors);
+	paths_find(&o->paths, errors);
+	if (o->api_key == NULL)
+		o->api_key = config_str("FABRA_API_KEY", NULL);
+	if (o->paths.in_memory && o->evidence_required)
+		buf_append_lit(errors, "FABRA_EVIDENCE_MODE=required needs a place to keep evidence; "
+				       "set FABRA_DUCKDB_PATH to a file instead of :memory:\n");
+	if ((o->tls_cert == NULL) != (o->tls_key == NULL))
+		buf_append_lit(errors, "--tls-cert and --tls-key belong together\n");
+}
+
+int serve_options_read(int argc, char **argv, struct serve_options *ret)
+{
+	*ret = (struct serve_options){ .host = "127.0.0.1", .port = 8000 };
+	int status = read_arguments(argc, argv, ret);
+	if (status)
+		return status;
+	if (ret->loops == 0) {
+		long cores = sysconf(_SC_NPROCESSORS_ONLN);
+		ret->loops = cores < 1 ? 1 : cores > 32 ? 32 : (unsigned)cores;
+	}
+	struct buf errors = { 0 };
+	read_environment(ret, &errors);
+	if (errors.n)
+		fprintf(stderr, "fabra serve: the configuration is not usable:\n%.*s%s", STR_ARG(buf_str(&errors)),
+			errors.p[errors.n - 1] == '\n' ? "" : "\n");
+	status = errors.n ? 2 : 0;
+	buf_finish(&errors);
+	return status;
+}

@@ -1,0 +1,26 @@
+/* What `fabra serve` was told, by arguments and environment. */
+#pragma once
+#include "http/exchange.h"
+#include "store/record.h"
+#include "tools/paths.h"
+
+struct serve_options {
+	const char *file;
+	const char *host;
+	uint16_t port;
+	unsigned loops;
+	const char *tls_cert, *tls_key, *api_key;
+	bool unsafe_lua, verbose;
+	/* environment */
+	struct str environment;
+	bool evidence_required, include_content, access_log;
+	uint32_t evidence_timeout_ms;
+	uint64_t online_bytes, duckdb_bytes, segment_bytes, body_bytes;
+	uint32_t request_timeout_ms, shutdown_grace_ms, connections_max, in_flight_max;
+	int64_t record_keep_ms, value_keep_ms, event_keep_ms;
+	struct record_signer signer;
+	struct paths paths;
+};
+
+/* 0: go on; 1: help was printed; 2: wrong usage or configuration, said on stderr. */
+int serve_options_read(int argc, char **argv, struct serve_options *ret);

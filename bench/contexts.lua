@@ -20,7 +20,7 @@ for i = 1, 10 do
   chunks[i] = { chunk_id = "note_" .. i, document_id = "notes", content = text, score = 1 - i / 100 }
 end
 
-fabra.retriever { name = "notes", cache_ttl = "1h", run = function(args) return chunks end }
+fabra.retriever { name = "notes", cache_ttl = "1h", top_k = 10, run = function(args) return chunks end }
 
 fabra.context { name = "bench", max_tokens = 880, freshness_sla = "1h", model = "gpt-4o",
   params = { user_id = "string", query = "string" },

@@ -268,7 +268,8 @@ static enum script_result conclude(struct script_call *call, int status)
 	}
 	call->finished = true;
 	script_ask_cancel_open(call);
-	call->outcome.error = buf_str(&call->error);
+	if (call->failed) /* the buffer may still hold what an earlier call of the pool said */
+		call->outcome.error = buf_str(&call->error);
 	return call->failed ? SCRIPT_FAILED : SCRIPT_DONE;
 }
 

@@ -1,0 +1,84 @@
+# Sourced by the integration tests: starts the built program on a free port with a home of its own and stops it by process
+# id. Usage: source common.sh "$1"; serve FILE [options...]; expect WANTED GOT WHAT
+build=$1
+fabra=$build/fabra
+source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+work=$(mktemp -d)
+export FABRA_HOME=$work/home
+unset FABRA_URL FABRA_API_KEY FABRA_DUCKDB_PATH FABRA_EVIDENCE_MODE FABRA_SIGNING_KEY FABRA_SIGNATURE_MODE FABRA_ENV \
+  FABRA_RECORD_INCLUDE_CONTENT
+server=
+failures=0
+
+finish() {
+  status=$?
+  [ -z "$server" ] || kill -KILL "$server" 2>/dev/null || true
+  if [ $status -ne 0 ] && [ -f "$work/server.log" ]; then
+    echo "--- the server's last words:"
+    tail -n 15 "$work/server.log"
+  fi
+  rm -rf "$work"
+  exit $status
+}
+trap finish EXIT
+
+serve() { # FILE [options...]: waits until it answers; sets url
+  "$fabra" serve "$@" --port 0 >"$work/server.log" 2>&1 </dev/null &
+  server=$!
+  local port= i
+  for i in $(seq 600); do
+    port=$(sed -n 's/.*"message":"listening".*"port":\([0-9]*\).*/\1/p' "$work/server.log" | tail -n 1)
+    [ -n "$port" ] && break
+    kill -0 $server 2>/dev/null || { echo "the server did not start"; server=; return 1; }
+    sleep 0.05
+  done
+  url=http://127.0.0.1:$port
+  export FABRA_URL=$url
+}
+
+stop() { # SIGTERM, and the exit code must be 0
+  kill -TERM "$server"
+  local status=0
+  wait "$server" || status=$?
+  server=
+  expect 0 "$status" "exit code after SIGTERM"
+}
+
+crash() { # kill -9
+  kill -KILL "$server"
+  wait "$server" 2>/dev/null || true
+  server=
+}
+
+expect() { # WANTED GOT WHAT
+  if [ "$1" != "$2" ]; then
+    echo "FAILED: $3: wanted '$1', got '$2'"
+    failures=$((failures + 1))
+  fi
+}
+
+contains() { # PART TEXT WHAT
+  case "$2" in
+    *"$1"*) ;;
+    *) echo "FAILED: $3: '$1' is not in '$2'"; failures=$((failures + 1)) ;;
+  esac
+}
+
+get() { curl -s -m 10 "$url$1"; }
+post() { curl -s -m 10 -X POST -H 'Content-Type: application/json' -d "$2" "$url$1"; }
+code() { curl -s -m 10 -o "$work/body" -w '%{http_code}' "$@"; }
+json() { python3 -c "import json,sys; d=json.load(sys.stdin); print($1)"; }
+wait_for() { # COMMAND WHAT: until it succeeds, ten seconds at most
+  local i
+  for i in $(seq 200); do
+    eval "$1" && return 0
+    sleep 0.05
+  done
+  echo "FAILED: $2 did not happen in ten seconds"
+  failures=$((failures + 1))
+}
+
+done_testing() {
+  [ $failures = 0 ] || { echo "$failures failure(s)"; exit 1; }
+  echo "all as expected"
+}

@@ -153,7 +153,7 @@ static bool check_values(yyjson_doc *doc, struct str text, struct json_error *re
 	return true;
 }
 
-/* yyjson writes to the text only when YYJSON_READ_INSITU is set; for that alone its parameter is not const. */
+/* yyjson writes to the text only when told to by YYJSON_READ_INSITU; for that its parameter is not const. */
 static yyjson_doc *read_text(struct str text, yyjson_read_err *ret_error)
 {
 	char *p = (char *)(uintptr_t)text.p;

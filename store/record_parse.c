@@ -30,7 +30,8 @@ static const struct shape_member feature_members[] = {
 		.aside = offsetof(struct record_feature, as_of_zone_min)),
 	FEATURE("freshness_ms", SHAPE_INT, freshness_ms, MUST_INT),
 };
-static const struct shape feature_shape = SHAPE(feature_members, struct record_feature, "features[]: unknown field");
+static const struct shape feature_shape = SHAPE(feature_members, struct record_feature,
+						"features[]: unknown field");
 
 #define ITEM(key, kind, member, must, ...) \
 	MEMBER("retrieved_items[].", key, kind, struct record_item, member, must, __VA_ARGS__)
@@ -49,7 +50,8 @@ static const struct shape_member item_members[] = {
 	ITEM("freshness_ms", SHAPE_INT, freshness_ms, MUST_INT),
 	ITEM("is_stale", SHAPE_BOOL, is_stale, MUST_BOOL),
 };
-static const struct shape item_shape = SHAPE(item_members, struct record_item, "retrieved_items[]: unknown field");
+static const struct shape item_shape = SHAPE(item_members, struct record_item,
+					     "retrieved_items[]: unknown field");
 
 #define DROPPED(key, kind, member, must, ...) \
 	MEMBER("assembly.dropped_items[].", key, kind, struct record_dropped, member, must, .required = true, \
@@ -61,7 +63,8 @@ static const struct shape_member dropped_members[] = {
 	DROPPED("reason", SHAPE_EITHER, priority_cutoff, " must be budget_exceeded or priority_cutoff",
 		.names = reason_names),
 };
-static const struct shape dropped_shape = SHAPE(dropped_members, struct record_dropped, "assembly.dropped_items[]: unknown field");
+static const struct shape dropped_shape = SHAPE(dropped_members, struct record_dropped,
+						"assembly.dropped_items[]: unknown field");
 
 #define ASSEMBLY(key, kind, member, must, ...) \
 	MEMBER("assembly.", key, kind, struct record, assembly.member, must, __VA_ARGS__)
@@ -106,7 +109,8 @@ static const struct shape_member integrity_members[] = {
 	INTEGRITY("signing_key_id", SHAPE_TEXT_OR_NULL, signing_key_id, MUST_TEXT " or null"),
 	INTEGRITY("signature", SHAPE_TEXT_OR_NULL, signature, MUST_TEXT " or null"),
 };
-static const struct shape integrity_shape = SHAPE(integrity_members, struct record, "integrity: unknown field");
+static const struct shape integrity_shape = SHAPE(integrity_members, struct record,
+						  "integrity: unknown field");
 
 #define TOP(key, kind, member, must, ...) MEMBER("", key, kind, struct record, member, must, __VA_ARGS__)
 static const struct shape_member record_members[] = {

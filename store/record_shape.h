@@ -21,7 +21,7 @@ enum shape_kind {
 	SHAPE_JSON_OBJECT,
 	SHAPE_TEXTS,        /* const struct str *; aside: size_t count */
 	SHAPE_PARTS,        /* const pointer to structs of `part`, zeroed first; aside: size_t count */
-	SHAPE_INLINE,       /* one level down in the JSON only: the offsets of `part` are those of the outer */
+	SHAPE_INLINE,       /* one level down in the JSON only: offsets of `part` are the outer ones */
 };
 
 struct shape;

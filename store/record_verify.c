@@ -12,9 +12,11 @@ static void check_signature(const struct record *r, const struct record_signer *
 	ret->has_signature = claimed.n > 0;
 	if (!ret->has_signature || signer == NULL || signer->key_bytes == 0)
 		return;
-	record_signature(signer->key, signer->key_bytes, str_of(ret->record_hash, RECORD_HASH_TEXT), signature);
+	record_signature(signer->key, signer->key_bytes, str_of(ret->record_hash, RECORD_HASH_TEXT),
+			 signature);
 	ret->signature_checked = true;
-	ret->signature_ok = claimed.n == sizeof signature && CRYPTO_memcmp(claimed.p, signature, claimed.n) == 0;
+	ret->signature_ok = claimed.n == sizeof signature &&
+		CRYPTO_memcmp(claimed.p, signature, claimed.n) == 0;
 }
 
 bool record_verify(struct str record_json, bool strict, const struct record_signer *signer,

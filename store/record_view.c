@@ -201,7 +201,8 @@ void record_write_meta(const struct record *r, const struct record_extras *e, co
 	buf_append_lit(out, "{\"timestamp\":\"");
 	time_write_offset(out, r->created_at_us);
 	put_text(out, STR("\",\"name\":"), r->context_function);
-	record_put_int(out, STR(",\"status\":\"assembled\",\"dropped_items\":"), (int64_t)r->assembly.dropped_count);
+	buf_append_lit(out, ",\"status\":\"assembled\"");
+	record_put_int(out, STR(",\"dropped_items\":"), (int64_t)r->assembly.dropped_count);
 	record_put_texts(out, STR(",\"source_ids\":["), e->source_ids, e->source_ids_count);
 	put_text(out, STR(",\"freshness_status\":"), record_freshness_name(r->assembly.freshness_status));
 	put_violations(out, r, e);

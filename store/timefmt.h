@@ -14,7 +14,7 @@ void time_write_offset(struct buf *out, int64_t us);
 void time_write_naive(struct buf *out, int64_t us);
 
 /* ISO 8601: a date, then optionally "T" or " " and hh:mm[:ss[.fraction]], then Z, +hh:mm, +hhmm or nothing
- * (taken as UTC). 1 to 9 fraction digits, those beyond six are cut off. false: not a time. Years 1 to 9999. */
+ * (taken as UTC). 1 to 9 fraction digits, those beyond six are cut off. false: not a time. Years 1-9999. */
 bool time_parse(struct str text, int64_t *ret_us);
 
 /* A record made elsewhere keeps the zone its maker wrote, because its hash covers it: minutes east of UTC, or

@@ -60,3 +60,7 @@ set_tests_properties(style/layers PROPERTIES LABELS unit TIMEOUT 60)
 add_test(NAME live/tokens COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/golden/live_tokens.sh $<TARGET_FILE:test_tokens_golden>
          ${FABRA_DEPS_DIR})
 set_tests_properties(live/tokens PROPERTIES LABELS unit TIMEOUT 120 SKIP_RETURN_CODE 77)
+# The program on docs/records.md that verifies a record.
+add_test(NAME docs/records_snippet
+         COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/records_snippet.sh ${CMAKE_SOURCE_DIR})
+set_tests_properties(docs/records_snippet PROPERTIES LABELS docs TIMEOUT 60 SKIP_RETURN_CODE 77)

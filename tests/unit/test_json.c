@@ -9,7 +9,8 @@ static void expect_error(struct str text, size_t at, const char *what)
 	struct json_error e = { 999, "none" };
 	yyjson_doc *doc = json_parse(text, NULL, &e);
 	if (doc != NULL || e.at != at || strcmp(e.what, what) != 0)
-		fail_msg("%.*s: %s at %zu, not %s at %zu", STR_ARG(text), doc ? "accepted" : e.what, e.at, what, at);
+		fail_msg("%.*s: %s at %zu, not %s at %zu", STR_ARG(text), doc ? "accepted" : e.what, e.at,
+			 what, at);
 }
 
 static void expect_texts(const char *text, const char *compact, const char *canonical)
@@ -204,9 +205,11 @@ static void test_forms(void **state)
 	(void)state;
 	expect_texts("{}", "{}", "{}");
 	expect_texts("[ ]", "[]", "[]");
-	expect_texts(" [1, 1.0, -0, -0.0, 1E2, 1e-5, true, false, null] ", "[1,1.0,0,-0.0,100.0,1e-05,true,false,null]",
+	expect_texts(" [1, 1.0, -0, -0.0, 1E2, 1e-5, true, false, null] ",
+		     "[1,1.0,0,-0.0,100.0,1e-05,true,false,null]",
 		     "[1,1.0,0,-0.0,100.0,1e-05,true,false,null]");
-	expect_texts("[9223372036854775807,-9223372036854775808]", "[9223372036854775807,-9223372036854775808]",
+	expect_texts("[9223372036854775807,-9223372036854775808]",
+		     "[9223372036854775807,-9223372036854775808]",
 		     "[9223372036854775807,-9223372036854775808]");
 	expect_texts("{\"b\":1,\"a\":{\"d\":[],\"c\":2},\"\":0}", "{\"b\":1,\"a\":{\"d\":[],\"c\":2},\"\":0}",
 		     "{\"\":0,\"a\":{\"c\":2,\"d\":[]},\"b\":1}");
@@ -218,26 +221,51 @@ static void test_forms(void **state)
 		     "\"\\u0000\\u001f\\b\\f\\n\\r\\t\\\"\\\\/<>\\u007f\\u0080\"");
 }
 
-/* An escape at every place of the sixteen-byte steps. */
+static void surround(struct buf *out, struct str quote, struct str head, struct str middle, struct str tail)
+{
+	buf_append_str(out, quote);
+	buf_append_str(out, head);
+	buf_append_str(out, middle);
+	buf_append_str(out, tail);
+	buf_append_str(out, quote);
+}
+
+/* Each kind of special character at every place of the sixteen-byte steps, in texts of every length. */
 static void test_escapes_everywhere(void **state)
 {
+	static const struct {
+		struct str in, raw, canonical;
+	} cases[] = {
+		{ { "\n", 1 }, { "\\n", 2 }, { "\\n", 2 } },
+		{ { "\x1f", 1 }, { "\\u001f", 6 }, { "\\u001f", 6 } },
+		{ { "\"", 1 }, { "\\\"", 2 }, { "\\\"", 2 } },
+		{ { "\\", 1 }, { "\\\\", 2 }, { "\\\\", 2 } },
+		{ { "\0", 1 }, { "\\u0000", 6 }, { "\\u0000", 6 } },
+		{ { "\x7f", 1 }, { "\x7f", 1 }, { "\\u007f", 6 } },
+		{ { "~ !", 3 }, { "~ !", 3 }, { "~ !", 3 } },
+		{ { "\xc2\x80", 2 }, { "\xc2\x80", 2 }, { "\\u0080", 6 } },
+		{ { "\xf0\x9f\x98\x80", 4 }, { "\xf0\x9f\x98\x80", 4 }, { "\\ud83d\\ude00", 12 } },
+	};
+	static const char filler[] = "the quick brown fox jumps over the lazy dog, twice";
 	(void)state;
-	for (size_t n = 0; n < 50; n++) {
-		for (size_t at = 0; at < n; at++) {
-			char text[64], expected[80];
-			memset(text, 'x', sizeof text);
-			memset(expected, 'x', sizeof expected);
-			text[at] = '\n';
-			expected[0] = '"';
-			memcpy(expected + 1 + at, "\\n", 2);
-			expected[n + 2] = '"';
-			struct buf raw = { 0 }, canonical = { 0 };
-			json_write_string(&raw, str_of(text, n));
-			json_canonical_string(&canonical, str_of(text, n));
-			assert_true(str_eq(buf_str(&raw), str_of(expected, n + 3)));
-			assert_true(str_eq(buf_str(&canonical), str_of(expected, n + 3)));
-			buf_finish(&raw);
-			buf_finish(&canonical);
+	for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
+		for (size_t before = 0; before < 34; before++) {
+			for (size_t after = 0; after < 34; after++) {
+				struct buf in = { 0 }, raw = { 0 }, canonical = { 0 }, got = { 0 };
+				struct str head = str_of(filler, before), tail = str_of(filler + 5, after);
+				surround(&in, (struct str){ "", 0 }, head, cases[c].in, tail);
+				surround(&raw, STR("\""), head, cases[c].raw, tail);
+				surround(&canonical, STR("\""), head, cases[c].canonical, tail);
+				json_write_string(&got, buf_str(&in));
+				assert_true(str_eq(buf_str(&got), buf_str(&raw)));
+				buf_clear(&got);
+				json_canonical_string(&got, buf_str(&in));
+				assert_true(str_eq(buf_str(&got), buf_str(&canonical)));
+				buf_finish(&in);
+				buf_finish(&raw);
+				buf_finish(&canonical);
+				buf_finish(&got);
+			}
 		}
 	}
 }
@@ -253,7 +281,8 @@ static void test_canonical_refuses_bad_utf8(void **state)
 
 static void test_utf8(void **state)
 {
-	static const char *const bad[] = { "\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80", "\xf0\x8f\xbf\xbf",
+	static const char *const bad[] = { "\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80",
+		"\xf0\x8f\xbf\xbf",
 					   "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe2\x82", "\xc3", "\xff" };
 	static const char *const good[] = { "", "a", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf",
 					    "\xee\x80\x80", "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf" };

@@ -53,7 +53,8 @@ static void test_canonical_integrity(void **state)
 	buf_clear(&out);
 	r.integrity.previous_context_id = STR("ctx_before");
 	assert_true(record_write_canonical(&r, &out, &previous_at));
-	assert_true(str_starts(str_skip(buf_str(&out), previous_at), STR("\"ctx_before\",\"record_hash\":\"\"")));
+	assert_true(str_starts(str_skip(buf_str(&out), previous_at),
+			       STR("\"ctx_before\",\"record_hash\":\"\"")));
 	buf_finish(&out);
 }
 
@@ -120,7 +121,8 @@ static void test_stamp(void **state)
 	record_stamp_make(STR(VECTOR_RICH_CANONICAL), &signer, 1739558551221000, &stamp);
 	assert_memory_equal(stamp.record_hash, VECTOR_RICH_HASH, RECORD_HASH_TEXT);
 	assert_true(stamp.has_signature);
-	assert_memory_equal(stamp.signature, "hmac-sha256:f118d5dece7ba0ec5fdb109793b85ff3ced41ee7f4ed52a583432042fa63d727", 76);
+	assert_memory_equal(stamp.signature,
+			    "hmac-sha256:f118d5dece7ba0ec5fdb109793b85ff3ced41ee7f4ed52a583432042fa63d727", 76);
 	assert_string_equal(stamp.signing_key_id, "k1");
 	assert_int_equal(stamp.signed_at_us, 1739558551221000);
 	record_stamp_make(STR(VECTOR_RICH_CANONICAL), NULL, 5, &stamp);

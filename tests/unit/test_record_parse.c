@@ -98,8 +98,10 @@ static void test_coercions(void **state)
 	expect_verdict("0.0001", "1e-4", true, true);
 	expect_verdict("0.0001", "\" 0.000_1 \"", true, true);
 	expect_verdict("\"required_items_included\": true", "\"required_items_included\": 1", true, true);
-	expect_verdict("\"required_items_included\": true", "\"required_items_included\": \"Yes\"", true, true);
-	expect_verdict("\"required_items_included\": true", "\"required_items_included\": \"off\"", false, true);
+	expect_verdict("\"required_items_included\": true", "\"required_items_included\": \"Yes\"", true,
+		       true);
+	expect_verdict("\"required_items_included\": true", "\"required_items_included\": \"off\"", false,
+		       true);
 	expect_verdict("\"2025-01-01T00:00:00Z\"", "\"1735689600\"", true, true);
 	expect_verdict("\"2025-01-01T00:00:00Z\"", "1735689600000", true, true);
 	expect_verdict("\"code_version\": null, ", "", true, true);
@@ -112,20 +114,30 @@ static void test_coercions(void **state)
 static void test_refuses(void **state)
 {
 	(void)state;
-	expect_refused("\"token_count\": 42", "\"token_count\": 42.5", false, "token_count must be an integer of at most 64 bits");
-	expect_refused("\"token_count\": 42", "\"token_count\": \"42.\"", false, "token_count must be an integer of at most 64 bits");
-	expect_refused("\"token_count\": 42", "\"token_count\": null", false, "token_count must be an integer of at most 64 bits");
-	expect_refused("\"token_count\": 42", "\"token_count\": 99999999999999999999", false, "Integer beyond 64 bits");
-	expect_refused("\"environment\": \"development\"", "\"environment\": 1", false, "environment must be a string");
+	expect_refused("\"token_count\": 42", "\"token_count\": 42.5", false,
+		       "token_count must be an integer of at most 64 bits");
+	expect_refused("\"token_count\": 42", "\"token_count\": \"42.\"", false,
+		       "token_count must be an integer of at most 64 bits");
+	expect_refused("\"token_count\": 42", "\"token_count\": null", false,
+		       "token_count must be an integer of at most 64 bits");
+	expect_refused("\"token_count\": 42", "\"token_count\": 99999999999999999999", false,
+		       "Integer beyond 64 bits");
+	expect_refused("\"environment\": \"development\"", "\"environment\": 1", false,
+		       "environment must be a string");
 	expect_refused("12.3", "\"nan\"", false, "lineage.assembly_latency_ms must be a number");
 	expect_refused("12.3", "\"0x1p3\"", false, "lineage.assembly_latency_ms must be a number");
-	expect_refused("2025-01-01T00:00:00Z", "yesterday", false, "created_at must be a time, such as 2025-01-01T00:00:00Z");
-	expect_refused("\"guaranteed\"", "\"Guaranteed\"", false, "assembly.freshness_status must be guaranteed, degraded or unknown");
-	expect_refused("\"max_tokens\": 4000", "\"max_tokens\": -1", false, "assembly.max_tokens must be null or an integer from 0");
-	expect_refused("\"required_items_included\": true", "\"required_items_included\": 2", false, "assembly.required_items_included must be true or false");
+	expect_refused("2025-01-01T00:00:00Z", "yesterday", false,
+		       "created_at must be a time, such as 2025-01-01T00:00:00Z");
+	expect_refused("\"guaranteed\"", "\"Guaranteed\"", false,
+		       "assembly.freshness_status must be guaranteed, degraded or unknown");
+	expect_refused("\"max_tokens\": 4000", "\"max_tokens\": -1", false,
+		       "assembly.max_tokens must be null or an integer from 0");
+	expect_refused("\"required_items_included\": true", "\"required_items_included\": 2", false,
+		       "assembly.required_items_included must be true or false");
 	expect_refused("\"fabra_version\": \"2.1.2\",", "", false, "lineage.fabra_version must be a string");
 	expect_refused("\"inputs\": {", "\"inputs\": [], \"x\": {", false, "inputs must be an object");
-	expect_refused("\"features\": []", "\"features\": [{\"name\": \"f\"}]", false, "features[].entity_id must be a string");
+	expect_refused("\"features\": []", "\"features\": [{\"name\": \"f\"}]", false,
+		       "features[].entity_id must be a string");
 	expect_refused("\"features\": []", "\"features\": {}", false, "features must be an array of objects");
 	expect_refused("[\"user_tier\"]", "[1]", false, "lineage.features_used must be an array of strings");
 	expect_refused("\"environment\"", "\"content\": \"\", \"environment\"", false, "Duplicate key");
@@ -160,7 +172,8 @@ static void test_signature(void **state)
 	record_stamp_make(buf_str(&canonical), &signer, 1739558551221000, &stamp);
 	assert_true(record_write_json(&r, &stamp, &json));
 	assert_true(record_verify(buf_str(&json), true, &signer, &v, &why));
-	assert_true(v.content_hash_ok && v.record_hash_ok && v.has_signature && v.signature_checked && v.signature_ok);
+	assert_true(v.content_hash_ok && v.record_hash_ok && v.has_signature && v.signature_checked &&
+		    v.signature_ok);
 	assert_true(record_verify(buf_str(&json), true, NULL, &v, &why));
 	assert_true(v.has_signature && !v.signature_checked && !v.signature_ok);
 	signer.key[0] = 2;
@@ -259,7 +272,8 @@ static void test_memory_bound(void **state)
 	struct buf b = { 0 };
 	const char *why = NULL;
 	(void)state;
-	char *json = mutated("[\"user_tier\"]", "[\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]");
+	char *json = mutated("[\"user_tier\"]",
+			     "[\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]");
 	struct record_verdict v;
 	assert_true(record_verify(str_from(json), true, NULL, &v, &why));
 	free(json);

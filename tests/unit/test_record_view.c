@@ -14,7 +14,8 @@ static void expect(struct buf *b, const char *text)
 
 static const struct str source_ids[] = { { "item_0", 6 }, { "item_1", 6 } };
 static const struct record_call calls[] = {
-	{ .retriever = { "docs", 4 }, .query = { "caf\xc3\xa9", 5 }, .index_name = { "kb", 2 }, .latency_ms = 1.5,
+	{ .retriever = { "docs", 4 }, .query = { "caf\xc3\xa9", 5 }, .index_name = { "kb", 2 },
+		.latency_ms = 1.5,
 	  .max_age_ms = -1, .first_item = 0, .items_count = 1 },
 };
 
@@ -26,21 +27,21 @@ static struct record_extras extras(void)
 	};
 }
 
-#define RECORD_HEAD                                                                                                    \
+#define RECORD_HEAD \
 	"{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-234567890abc\",\"created_at\":\"2025-02-14T18:42:31.221000Z\"," \
-	"\"environment\":\"production\",\"schema_version\":\"1.0.0\",\"inputs\":{\"user_id\":\"u1\","                  \
-	"\"q\":\"caf\xc3\xa9 \xf0\x9f\x98\x80\",\"n\":3,\"x\":1.0,\"nested\":{\"b\":[1,2.5,true],\"a\":{}},"           \
-	"\"none\":null},\"context_function\":\"chat\",\"content\":\"h\xc3\xa9llo\\n\\\"w\\\"\",\"token_count\":7,"     \
-	"\"features\":[{\"name\":\"score\",\"entity_id\":\"u1\",\"value\":0.1,\"source\":\"compute\","                 \
-	"\"as_of\":\"2025-02-14T18:42:30Z\",\"freshness_ms\":1221}],\"retrieved_items\":[{\"retriever\":\"docs\","     \
-	"\"chunk_id\":\"chunk_0\",\"document_id\":\"d1\",\"content_hash\":\"abcd\",\"content\":null,"                  \
-	"\"token_count\":0,\"priority\":0,\"similarity_score\":0.875,\"source_url\":null,"                             \
-	"\"as_of\":\"2025-02-14T18:42:30.000500Z\",\"freshness_ms\":1,\"is_stale\":false}],\"assembly\":{"             \
-	"\"max_tokens\":100,\"tokens_used\":7,\"items_provided\":2,\"items_included\":1,\"dropped_items\":[{"          \
-	"\"source_id\":\"item_1\",\"priority\":5,\"token_count\":200,\"reason\":\"budget_exceeded\"}],"                \
-	"\"required_items_included\":true,\"freshness_sla_ms\":null,\"freshness_status\":\"guaranteed\","              \
-	"\"freshness_violations\":[]},\"lineage\":{\"features_used\":[\"score\"],\"retrievers_used\":[\"docs\"],"      \
-	"\"indexes_used\":[\"kb\"],\"code_version\":null,\"fabra_version\":\"2.3.2\",\"assembly_latency_ms\":0.0,"     \
+	"\"environment\":\"production\",\"schema_version\":\"1.0.0\",\"inputs\":{\"user_id\":\"u1\"," \
+	"\"q\":\"caf\xc3\xa9 \xf0\x9f\x98\x80\",\"n\":3,\"x\":1.0,\"nested\":{\"b\":[1,2.5,true],\"a\":{}}," \
+	"\"none\":null},\"context_function\":\"chat\",\"content\":\"h\xc3\xa9llo\\n\\\"w\\\"\",\"token_count\":7," \
+	"\"features\":[{\"name\":\"score\",\"entity_id\":\"u1\",\"value\":0.1,\"source\":\"compute\"," \
+	"\"as_of\":\"2025-02-14T18:42:30Z\",\"freshness_ms\":1221}],\"retrieved_items\":[{\"retriever\":\"docs\"," \
+	"\"chunk_id\":\"chunk_0\",\"document_id\":\"d1\",\"content_hash\":\"abcd\",\"content\":null," \
+	"\"token_count\":0,\"priority\":0,\"similarity_score\":0.875,\"source_url\":null," \
+	"\"as_of\":\"2025-02-14T18:42:30.000500Z\",\"freshness_ms\":1,\"is_stale\":false}],\"assembly\":{" \
+	"\"max_tokens\":100,\"tokens_used\":7,\"items_provided\":2,\"items_included\":1,\"dropped_items\":[{" \
+	"\"source_id\":\"item_1\",\"priority\":5,\"token_count\":200,\"reason\":\"budget_exceeded\"}]," \
+	"\"required_items_included\":true,\"freshness_sla_ms\":null,\"freshness_status\":\"guaranteed\"," \
+	"\"freshness_violations\":[]},\"lineage\":{\"features_used\":[\"score\"],\"retrievers_used\":[\"docs\"]," \
+	"\"indexes_used\":[\"kb\"],\"code_version\":null,\"fabra_version\":\"2.3.2\",\"assembly_latency_ms\":0.0," \
 	"\"estimated_cost_usd\":3.5e-05},\"integrity\":{\"record_hash\":"
 
 static void test_json(void **state)
@@ -68,10 +69,10 @@ static void test_json(void **state)
 	buf_finish(&b);
 }
 
-#define META_HEAD                                                                                                      \
-	"{\"timestamp\":\"2025-02-14T18:42:31.221000+00:00\",\"name\":\"chat\",\"status\":\"assembled\","              \
-	"\"dropped_items\":1,\"source_ids\":[\"item_0\",\"item_1\"],\"freshness_status\":\"guaranteed\","              \
-	"\"freshness_violations\":[],\"freshness_sla_ms\":null,\"stale_sources\":[],\"budget_exceeded\":false,"        \
+#define META_HEAD \
+	"{\"timestamp\":\"2025-02-14T18:42:31.221000+00:00\",\"name\":\"chat\",\"status\":\"assembled\"," \
+	"\"dropped_items\":1,\"source_ids\":[\"item_0\",\"item_1\"],\"freshness_status\":\"guaranteed\"," \
+	"\"freshness_violations\":[],\"freshness_sla_ms\":null,\"stale_sources\":[],\"budget_exceeded\":false," \
 	"\"cost_usd\":3.5e-05,\"token_usage\":7,\"max_tokens\":100,\"evidence_mode\":"
 
 static void test_meta(void **state)
@@ -83,35 +84,38 @@ static void test_meta(void **state)
 	(void)state;
 	record_stamp_make(STR(VECTOR_RICH_CANONICAL), NULL, 0, &stamp);
 	record_write_meta(&r, &e, &stamp, 1, (struct str){ 0 }, &b);
-	expect(&b, META_HEAD "\"required\",\"record_hash\":\"" VECTOR_RICH_HASH "\",\"content_hash\":\"" PREVIOUS_HASH
+	expect(&b,
+	       META_HEAD "\"required\",\"record_hash\":\"" VECTOR_RICH_HASH "\",\"content_hash\":\"" PREVIOUS_HASH
 			     "\",\"evidence_persisted\":true,\"context_log_persisted\":true}");
 	record_write_meta(&r, &e, &stamp, -1, (struct str){ 0 }, &b);
-	expect(&b, META_HEAD "\"required\",\"record_hash\":\"" VECTOR_RICH_HASH "\",\"content_hash\":\"" PREVIOUS_HASH
+	expect(&b,
+	       META_HEAD "\"required\",\"record_hash\":\"" VECTOR_RICH_HASH "\",\"content_hash\":\"" PREVIOUS_HASH
 			     "\"}");
 	e.evidence_mode = STR("best_effort");
 	e.interaction_ref_json = STR("{\"call_id\":\"c9\"}");
 	e.is_cached_response = true;
 	record_write_meta(&r, &e, NULL, 0, STR("disk full"), &b);
-	expect(&b, META_HEAD "\"best_effort\",\"interaction_ref\":{\"call_id\":\"c9\"},\"evidence_persisted\":false,"
+	expect(&b,
+	       META_HEAD "\"best_effort\",\"interaction_ref\":{\"call_id\":\"c9\"},\"evidence_persisted\":false,"
 			     "\"context_log_persisted\":false,\"evidence_error\":\"disk full\","
 			     "\"is_cached_response\":true}");
 	buf_finish(&b);
 }
 
-#define LINEAGE_HEAD                                                                                                   \
-	"{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-234567890abc\",\"timestamp\":\"2025-02-14T18:42:31.221000Z\","  \
-	"\"context_name\":\"chat\",\"context_args\":{\"user_id\":\"u1\",\"q\":\"caf\xc3\xa9 \xf0\x9f\x98\x80\","       \
-	"\"n\":3,\"x\":1.0,\"nested\":{\"b\":[1,2.5,true],\"a\":{}},\"none\":null},\"features_used\":[{"               \
-	"\"feature_name\":\"score\",\"entity_id\":\"u1\",\"value\":0.1,\"timestamp\":\"2025-02-14T18:42:30Z\","        \
+#define LINEAGE_HEAD \
+	"{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-234567890abc\",\"timestamp\":\"2025-02-14T18:42:31.221000Z\"," \
+	"\"context_name\":\"chat\",\"context_args\":{\"user_id\":\"u1\",\"q\":\"caf\xc3\xa9 \xf0\x9f\x98\x80\"," \
+	"\"n\":3,\"x\":1.0,\"nested\":{\"b\":[1,2.5,true],\"a\":{}},\"none\":null},\"features_used\":[{" \
+	"\"feature_name\":\"score\",\"entity_id\":\"u1\",\"value\":0.1,\"timestamp\":\"2025-02-14T18:42:30Z\"," \
 	"\"freshness_ms\":1221,\"source\":\"compute\"}],\"retrievers_used\":["
-#define LINEAGE_MIDDLE                                                                                                 \
-	"],\"items_provided\":2,\"items_included\":1,\"items_dropped\":1,\"dropped_items_detail\":[{"                  \
-	"\"source_id\":\"item_1\",\"priority\":5,\"token_count\":200,\"reason\":\"budget_exceeded\"}],"                \
+#define LINEAGE_MIDDLE \
+	"],\"items_provided\":2,\"items_included\":1,\"items_dropped\":1,\"dropped_items_detail\":[{" \
+	"\"source_id\":\"item_1\",\"priority\":5,\"token_count\":200,\"reason\":\"budget_exceeded\"}]," \
 	"\"freshness_status\":\"guaranteed\",\"stalest_feature_ms\":1221,\"freshness_violations\":["
 #define LINEAGE_TAIL "],\"token_usage\":7,\"max_tokens\":100,\"estimated_cost_usd\":3.5e-05}"
-#define CHUNK                                                                                                          \
-	"{\"chunk_id\":\"chunk_0\",\"document_id\":\"d1\",\"content_hash\":\"abcd\",\"source_url\":null,"              \
-	"\"indexed_at\":\"2025-02-14T18:42:30.000500Z\",\"document_modified_at\":null,\"freshness_ms\":1,"             \
+#define CHUNK \
+	"{\"chunk_id\":\"chunk_0\",\"document_id\":\"d1\",\"content_hash\":\"abcd\",\"source_url\":null," \
+	"\"indexed_at\":\"2025-02-14T18:42:30.000500Z\",\"document_modified_at\":null,\"freshness_ms\":1," \
 	"\"is_stale\":false,\"similarity_score\":0.875,\"retriever_name\":\"docs\",\"position_in_results\":0}"
 
 static void test_lineage(void **state)
@@ -131,7 +135,8 @@ static void test_lineage(void **state)
 	beyond.query = beyond.index_name = (struct str){ 0 };
 	e.calls = &beyond;
 	record_write_lineage(&r, &e, &b);
-	expect(&b, LINEAGE_HEAD "{\"retriever_name\":\"docs\",\"query\":null,\"results_count\":0,\"latency_ms\":1.5,"
+	expect(&b,
+	       LINEAGE_HEAD "{\"retriever_name\":\"docs\",\"query\":null,\"results_count\":0,\"latency_ms\":1.5,"
 				"\"index_name\":null,\"chunks_returned\":[],\"stale_chunks_count\":0,"
 				"\"oldest_chunk_ms\":0}" LINEAGE_MIDDLE LINEAGE_TAIL);
 	buf_finish(&b);

@@ -16,6 +16,7 @@ struct fake {
 	struct actor base;
 	struct offline_fake_config config;
 	struct msg *delayed[DELAYED_MAX]; /* taken; a timer's op is the place */
+	bool is_lost[DELAYED_MAX];        /* never answered: dropped when its asker has given up */
 	struct fake_cursor cursors[CURSORS_MAX];
 	uint64_t last_cursor;
 };
@@ -166,27 +167,46 @@ static void answer(struct fake *f, struct msg *m)
 }
 
 /* ---- the actor ---- */
-static void on_question(struct fake *f, struct msg *m)
+/* false: no place is free. */
+static bool keep(struct fake *f, struct msg *m, uint64_t delay_ms, bool is_lost)
 {
-	if (sim_fault(f->base.loop, "offline.lost", f->config.lost_permille))
-		return; /* the asker's deadline ends it */
-	uint32_t delay_ms = (uint32_t)(loop_random(f->base.loop) % (f->config.delay_ms_max + 1ull));
-	for (size_t i = 0; delay_ms > 0 && i < DELAYED_MAX; i++) {
+	for (size_t i = 0; i < DELAYED_MAX; i++) {
 		if (f->delayed[i] != NULL)
 			continue;
 		if (rt_timer_start(&f->base, delay_ms, i) == 0)
-			break;
+			return false;
 		rt_msg_take(m);
 		f->delayed[i] = m;
-		return;
+		f->is_lost[i] = is_lost;
+		return true;
 	}
-	answer(f, m);
+	return false;
+}
+
+static void on_question(struct fake *f, struct msg *m)
+{
+	uint64_t now_ns = loop_mono_ns(f->base.loop);
+	uint64_t delay_ms = loop_random(f->base.loop) % (f->config.delay_ms_max + 1ull);
+	bool is_lost = m->deadline_ns > now_ns && sim_fault(f->base.loop, "offline.lost", f->config.lost_permille);
+	if (is_lost)
+		delay_ms = (m->deadline_ns - now_ns) / 1000000 + 100;
+	if (delay_ms == 0 || !keep(f, m, delay_ms, is_lost))
+		answer(f, m);
+}
+
+static void on_due(struct fake *f, size_t place)
+{
+	struct msg *m = f->delayed[place];
+	f->delayed[place] = NULL;
+	if (f->is_lost[place])
+		rt_msg_free(f->base.loop, m);
+	else
+		answer(f, m);
 }
 
 static void fake_on_message(struct actor *a, struct msg *m)
 {
 	struct fake *f = (struct fake *)a;
-	struct msg *due;
 	switch (m->kind) {
 	case OFFLINE_QUERY:
 	case OFFLINE_CONTEXTS:
@@ -195,9 +215,7 @@ static void fake_on_message(struct actor *a, struct msg *m)
 		on_question(f, m);
 		return;
 	case RT_TIMER:
-		due = f->delayed[m->op];
-		f->delayed[m->op] = NULL;
-		answer(f, due);
+		on_due(f, (size_t)m->op);
 		return;
 	case RT_STOP:
 		rt_stop(a);

@@ -1,5 +1,6 @@
 /* An offline store with a real ledger in a folder of its own, and questions to its actors from the test's thread. */
 #pragma once
+#include "runtime/check.h"
 #include "runtime/clock.h"
 #include "store/entries.h"
 #include "store/ledger_private.h"

@@ -266,6 +266,28 @@ static void test_another_ledger_pauses_the_projection(void **state)
 	assert_non_null(strstr(health.error, "knows entries up to 6, but the ledger ends at 0"));
 }
 
+/* After a fatal error DuckDB refuses everything until its database is opened again: the next question does that. */
+static void test_a_broken_database_is_opened_again(void **state)
+{
+	(void)state;
+	append_all_kinds();
+	rig_start(&rig, true, false);
+	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records", "[{\"n\":2}]");
+	struct answer a = ask_rows("SELECT i AS id, i AS v FROM range(10000) t(i)", 0);
+	assert_int_equal(a.status, RT_OK);
+	free(a.text);
+	offline_mark_broken(rig.offline);
+	rig_append_record(&rig, 3, "chat", RECORD_UNKNOWN);
+	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records", "[{\"n\":3}]");
+	struct answer again = ask_rows(NULL, a.cursor);
+	assert_int_equal(again.status, RT_EIO);
+	assert_string_equal(again.text, "the database was opened again in between; start again");
+	free(again.text);
+	struct offline_health health;
+	offline_health_read(rig.offline, &health);
+	assert_int_equal(health.reopened, 1);
+}
+
 /* ---- lists ---- */
 struct list {
 	int64_t start_us, end_us;
@@ -330,6 +352,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_dropped_schema_is_built_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_malformed_entries_are_counted_and_passed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_another_ledger_pauses_the_projection, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_broken_database_is_opened_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lists_of_contexts, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

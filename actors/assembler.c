@@ -106,12 +106,12 @@ static void count_metrics(struct assembler *s)
 static uint64_t evidence_deadline_ns(const struct assembler *s)
 {
 	const struct node *n = s->nl->node;
+	uint64_t margin_ns = ANSWER_MARGIN_MS * 1000000ull;
 	uint64_t latest = s->request->deadline_ns;
+	latest = latest > margin_ns ? latest - margin_ns : latest;
 	if (n->evidence_required)
 		return latest;
-	uint64_t margin_ns = ANSWER_MARGIN_MS * 1000000ull;
 	uint64_t patience = loop_mono_ns(s->base.loop) + n->evidence_timeout_ms * 1000000ull;
-	latest = latest > margin_ns ? latest - margin_ns : latest;
 	return patience < latest ? patience : latest;
 }
 
@@ -360,7 +360,10 @@ static void gather_by_plan(struct assembler *s)
 	for (uint32_t i = 0; i < s->plan->groups_count; i++) {
 		struct plan_group *g = &s->plan->groups[i];
 		struct feature_request *r = feature_request_new(g->entity, &g->entity_id, 1, g->features, g->features_count);
-		CHECK(r != NULL);
+		if (r == NULL) {
+			fail(s, ASSEMBLY_BUSY, STR("out of memory"));
+			return;
+		}
 		g->op = rt_ask(&s->base, node_resolver(s->nl, g->entity), &resolver_get_new(loop, RESOLVER_GET, r)->head,
 			       s->request->deadline_ns, s->request->cancel);
 	}
@@ -426,7 +429,9 @@ static void begin(struct assembler *s, struct msg *m)
 	s->args = json_parse(s->job->args_json, NULL, &error);
 	yyjson_val *args = yyjson_doc_get_root(s->args);
 	struct buf why = { 0 };
-	if (!yyjson_is_obj(args) || !arguments_check(s->context, args, &why)) {
+	if (!yyjson_is_obj(args))
+		buf_append_lit(&why, "an object is needed");
+	if (why.n || !arguments_check(s->context, args, &why)) {
 		fail_with(s, ASSEMBLY_BAD_ARGUMENTS, "Invalid arguments for context '%.*s': %.*s", STR_ARG(s->context->name),
 			  STR_ARG(buf_str(&why)));
 		buf_finish(&why);
@@ -470,6 +475,8 @@ static void assembler_on_message(struct actor *a, struct msg *m)
 		in_gathering(s, m);
 		return;
 	case COUNTING:
+		if (m->kind != ASSEMBLER_MORE)
+			return;
 		if (loop_mono_ns(a->loop) >= s->request->deadline_ns)
 			fail(s, ASSEMBLY_LATE, STR("not assembled before the deadline"));
 		else

@@ -17,7 +17,7 @@
 
 enum state { IDLE, RUNNING, WAITING };
 
-struct pending {
+struct pending { /* beside each read of the job */
 	uint64_t op;      /* of our ask; 0 = ended */
 	uint32_t ask_id;  /* of the script */
 	enum script_ask_kind kind;
@@ -30,7 +30,7 @@ struct computation {
 	struct msg *request; /* the COMPUTATION_RUN, taken */
 	struct computation_job *job;
 	struct script_call *call;
-	struct pending pending[COMPUTATION_READS_MAX]; /* at [ask id - 1] */
+	struct pending *pending; /* at [ask id - 1]; owned, as long as job->reads */
 };
 
 /* ---- the script's hooks ---- */
@@ -51,11 +51,35 @@ static uint64_t ask_sql(struct computation *c, struct str sql, struct str params
 	return rt_ask(&c->base, c->nl->node->offline_reader, &m->head, c->request->deadline_ns, c->request->cancel);
 }
 
+/* Room for the read of this ask. Most functions ask for little. */
+static bool reserve_read(struct computation *c, uint32_t ask_id)
+{
+	struct computation_job *job = c->job;
+	if (ask_id == 0 || ask_id > COMPUTATION_READS_MAX)
+		return false;
+	if (ask_id <= job->reads_cap)
+		return true;
+	uint32_t cap = job->reads_cap ? job->reads_cap : 4;
+	while (cap < ask_id)
+		cap *= 2;
+	struct computation_read *reads = arena_zalloc(&job->arena, cap * sizeof *reads);
+	struct pending *pending = reads ? realloc(c->pending, cap * sizeof *pending) : NULL;
+	if (pending == NULL)
+		return false;
+	if (job->reads_count)
+		memcpy(reads, job->reads, job->reads_count * sizeof *reads);
+	memset(pending + job->reads_cap, 0, (cap - job->reads_cap) * sizeof *pending);
+	c->pending = pending;
+	job->reads = reads;
+	job->reads_cap = cap;
+	return true;
+}
+
 static bool on_script_ask(void *host, struct script_call *call, const struct script_ask *ask)
 {
 	(void)call;
 	struct computation *c = host;
-	if (ask->id == 0 || ask->id > COMPUTATION_READS_MAX)
+	if (!reserve_read(c, ask->id))
 		return false;
 	uint64_t op = 0;
 	const struct definitions *d = c->nl->node->definitions;
@@ -313,6 +337,7 @@ static void computation_finish(struct actor *a)
 {
 	struct computation *c = (struct computation *)a;
 	script_end(c->call);
+	free(c->pending);
 	if (c->request)
 		rt_msg_free(a->loop, c->request);
 }

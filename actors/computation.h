@@ -27,8 +27,8 @@ struct computation_job {
 	struct str args, event_json, previous_json; /* in the arena; p NULL = none */
 	/* answer: error.p NULL means done */
 	struct script_outcome outcome; /* copied into the arena */
-	struct computation_read reads[COMPUTATION_READS_MAX];
-	uint32_t reads_count;
+	struct computation_read *reads; /* in the arena */
+	uint32_t reads_count, reads_cap;
 };
 struct computation_run {
 	struct msg head; /* dispose frees job */

@@ -1,12 +1,19 @@
 /* context_cache.c -- assembled contexts of one loop, by name and arguments.
  *
- * One state: it answers GET, keeps what PUT brings until it expires, and drops what FORGET names. Bounds: ENTRIES_MAX and
- * BYTES_MAX; the oldest entries make room. */
+ * One state: it answers GET, keeps what PUT brings until it expires, and drops what FORGET names. A PUT may have been on
+ * its way when a FORGET came: the time of the last one is kept for each bucket. Bounds: ENTRIES_MAX and BYTES_MAX; the
+ * oldest entries make room. */
 #include "actors/context_cache.h"
 #include "runtime/hash.h"
 #include <stdlib.h>
 
 enum { ENTRIES_MAX = 10000, BUCKETS = 4096, BYTES_MAX = 64 << 20 };
+
+struct use { /* of one entity's values */
+	struct use *next_in_bucket;
+	uint64_t hash;
+	struct cached *by;
+};
 
 struct cached {
 	struct cached *next_in_bucket;
@@ -16,12 +23,16 @@ struct cached {
 	struct material *material; /* shares */
 	size_t bytes;
 	char *key; /* owned */
+	uint32_t uses_count;
+	struct use uses[];
 };
 
 struct context_cache {
 	struct actor base;
 	const struct node *node;
 	struct cached *buckets[BUCKETS];
+	struct use *users[BUCKETS];      /* by entity and id */
+	int64_t forgotten_us[BUCKETS];   /* when something of this bucket was last forgotten */
 	struct cached *oldest, *newest;
 	uint32_t entries;
 	size_t bytes;
@@ -35,12 +46,50 @@ static struct cached *find(struct context_cache *s, const char *key, uint64_t ha
 	return c;
 }
 
+/* ---- who used what ---- */
+
+static uint64_t entity_hash(uint32_t entity, struct str entity_id)
+{
+	return hash_mix(hash64(entity_id) + entity);
+}
+
+static uint64_t feature_hash(const struct context_cache *s, const struct material_feature *f)
+{
+	return entity_hash(s->node->definitions->features[f->feature].entity, f->entity_id);
+}
+
+static void link_uses(struct context_cache *s, struct cached *c)
+{
+	uint64_t last = 0;
+	for (uint32_t i = 0; i < c->material->features_count; i++) {
+		uint64_t hash = feature_hash(s, &c->material->features[i]);
+		if (i && hash == last)
+			continue; /* most contexts read several features of one entity */
+		last = hash;
+		struct use **bucket = &s->users[hash % BUCKETS];
+		struct use *use = &c->uses[c->uses_count++];
+		*use = (struct use){ *bucket, hash, c };
+		*bucket = use;
+	}
+}
+
+static void unlink_uses(struct context_cache *s, struct cached *c)
+{
+	for (uint32_t i = 0; i < c->uses_count; i++) {
+		struct use **at = &s->users[c->uses[i].hash % BUCKETS];
+		while (*at != &c->uses[i])
+			at = &(*at)->next_in_bucket;
+		*at = c->uses[i].next_in_bucket;
+	}
+}
+
 static void forget(struct context_cache *s, struct cached *c)
 {
 	struct cached **at = &s->buckets[c->hash % BUCKETS];
 	while (*at != c)
 		at = &(*at)->next_in_bucket;
 	*at = c->next_in_bucket;
+	unlink_uses(s, c);
 	*(c->older ? &c->older->newer : &s->oldest) = c->newer;
 	*(c->newer ? &c->newer->older : &s->newest) = c->older;
 	s->entries--;
@@ -48,6 +97,23 @@ static void forget(struct context_cache *s, struct cached *c)
 	material_unref(c->material);
 	free(c->key);
 	free(c);
+}
+
+/* ---- messages in ---- */
+
+static void item_dispose(struct msg *m)
+{
+	struct context_cache_item *item = (struct context_cache_item *)m;
+	free(item->key);
+	material_unref(item->material);
+}
+
+static struct context_cache_item *item_new(struct loop *loop, uint16_t kind, struct material *material)
+{
+	struct context_cache_item *m = rt_msg_new(loop, kind);
+	m->head.dispose = item_dispose;
+	m->material = material ? material_ref(material) : NULL;
+	return m;
 }
 
 static void on_get(struct context_cache *s, struct msg *m)
@@ -58,9 +124,24 @@ static void on_get(struct context_cache *s, struct msg *m)
 		forget(s, c);
 		c = NULL;
 	}
-	struct msg *reply = context_cache_put_new(s->base.loop, key, c ? c->material : NULL, c ? c->expires_us : 0);
-	reply->kind = CONTEXT_CACHE_GOT;
-	rt_reply(&s->base, m, reply);
+	rt_reply(&s->base, m, &item_new(s->base.loop, CONTEXT_CACHE_GOT, c ? c->material : NULL)->head);
+}
+
+/* Was it gathered before something that it used was forgotten? Strangers of one bucket share the answer: a miss more. */
+static bool is_outdated(const struct context_cache *s, const struct material *m)
+{
+	for (uint32_t i = 0; i < m->features_count; i++)
+		if (s->forgotten_us[feature_hash(s, &m->features[i]) % BUCKETS] >= m->made_at_us)
+			return true;
+	return false;
+}
+
+static size_t material_bytes(const struct material *m)
+{
+	size_t bytes = sizeof *m + m->arena.used;
+	for (uint32_t i = 0; i < m->calls_count; i++)
+		bytes += sizeof *m->calls[i].retrieved + m->calls[i].retrieved->arena.used;
+	return bytes;
 }
 
 static void on_put(struct context_cache *s, struct context_cache_item *m)
@@ -69,12 +150,13 @@ static void on_put(struct context_cache *s, struct context_cache_item *m)
 	struct cached *old = find(s, m->key, hash);
 	if (old)
 		forget(s, old);
-	size_t bytes = sizeof *old + strlen(m->key) + sizeof *m->material + m->material->arena.used;
-	if (bytes > BYTES_MAX)
+	size_t uses_bytes = m->material->features_count * sizeof(struct use);
+	size_t bytes = sizeof *old + uses_bytes + strlen(m->key) + material_bytes(m->material);
+	if (bytes > BYTES_MAX || is_outdated(s, m->material))
 		return;
 	while (s->oldest && (s->entries >= ENTRIES_MAX || s->bytes + bytes > BYTES_MAX))
 		forget(s, s->oldest);
-	struct cached *c = calloc(1, sizeof *c);
+	struct cached *c = malloc(sizeof *c + uses_bytes);
 	if (c == NULL)
 		return;
 	*c = (struct cached){ .next_in_bucket = s->buckets[hash % BUCKETS], .older = s->newest, .hash = hash,
@@ -82,6 +164,7 @@ static void on_put(struct context_cache *s, struct context_cache_item *m)
 	m->material = NULL;
 	m->key = NULL;
 	s->buckets[hash % BUCKETS] = c;
+	link_uses(s, c);
 	*(s->newest ? &s->newest->newer : &s->oldest) = c;
 	s->newest = c;
 	s->entries++;
@@ -99,10 +182,17 @@ static bool used(const struct context_cache *s, const struct material *m, uint32
 
 static void on_forget(struct context_cache *s, const struct context_cache_forget *m)
 {
-	for (struct cached *c = s->oldest, *newer; c; c = newer) {
-		newer = c->newer;
-		if (used(s, c->material, m->entity, str_from(m->entity_id)))
-			forget(s, c);
+	struct str id = str_from(m->entity_id);
+	uint64_t hash = entity_hash(m->entity, id);
+	s->forgotten_us[hash % BUCKETS] = loop_wall_us(s->base.loop);
+	struct use *use = s->users[hash % BUCKETS];
+	while (use) {
+		if (use->hash == hash && used(s, use->by->material, m->entity, id)) {
+			forget(s, use->by);
+			use = s->users[hash % BUCKETS]; /* it may have been here more than once */
+		} else {
+			use = use->next_in_bucket;
+		}
 	}
 }
 
@@ -156,13 +246,6 @@ static void get_dispose(struct msg *m)
 	free(((struct context_cache_get *)m)->key);
 }
 
-static void item_dispose(struct msg *m)
-{
-	struct context_cache_item *item = (struct context_cache_item *)m;
-	free(item->key);
-	material_unref(item->material);
-}
-
 static void forget_dispose(struct msg *m)
 {
 	free(((struct context_cache_forget *)m)->entity_id);
@@ -178,10 +261,8 @@ struct msg *context_cache_get_new(struct loop *loop, const char *key)
 
 struct msg *context_cache_put_new(struct loop *loop, const char *key, struct material *material, int64_t expires_us)
 {
-	struct context_cache_item *m = rt_msg_new(loop, CONTEXT_CACHE_PUT);
-	m->head.dispose = item_dispose;
+	struct context_cache_item *m = item_new(loop, CONTEXT_CACHE_PUT, material);
 	m->key = strdup(key);
-	m->material = material ? material_ref(material) : NULL;
 	m->expires_us = expires_us;
 	return &m->head;
 }
@@ -193,6 +274,13 @@ struct msg *context_cache_forget_new(struct loop *loop, uint32_t entity, struct 
 	m->entity = entity;
 	m->entity_id = strndup(entity_id.p, entity_id.n);
 	return &m->head;
+}
+
+void context_cache_forget_everywhere(const struct node *n, struct loop *from, uint32_t entity, struct str entity_id)
+{
+	for (unsigned i = 0; i < n->loops_count; i++)
+		rt_send(from, rt_named(n->loops[i]->loop, NAME_CONTEXT_CACHE),
+			context_cache_forget_new(from, entity, entity_id));
 }
 MSG_SIZE_CHECK(context_cache_get);
 MSG_SIZE_CHECK(context_cache_item);
@@ -210,6 +298,14 @@ static bool names_a_call(struct str name)
 	return false;
 }
 
+static bool is_declared(const struct def_context *context, struct str name)
+{
+	for (uint32_t i = 0; i < context->params_count; i++)
+		if (str_eq(context->params[i].name, name))
+			return true;
+	return false;
+}
+
 char *context_cache_key(const struct def_context *context, yyjson_val *args)
 {
 	yyjson_mut_doc *doc = yyjson_mut_doc_new(NULL);
@@ -217,7 +313,7 @@ char *context_cache_key(const struct def_context *context, yyjson_val *args)
 	size_t i, max;
 	yyjson_val *name, *value;
 	yyjson_obj_foreach(args, i, max, name, value) {
-		if (!names_a_call(json_str(name)))
+		if (!names_a_call(json_str(name)) || is_declared(context, json_str(name)))
 			yyjson_mut_obj_add(kept, yyjson_val_mut_copy(doc, name), yyjson_val_mut_copy(doc, value));
 	}
 	yyjson_mut_doc_set_root(doc, kept);

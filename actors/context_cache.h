@@ -1,5 +1,6 @@
 /* The cache of assembled contexts: one actor per I/O loop, for contexts with cache_ttl only. It keeps material, never
- * records: a cached answer makes a record of its own. Entries are bounded in number and bytes; the oldest make room. */
+ * records: a cached answer makes a record of its own. Entries are bounded in number and bytes; the oldest make room.
+ * What was gathered before a FORGET of an entity it used is not kept, even when it arrives afterwards. */
 #pragma once
 #include "actors/material.h"
 
@@ -26,10 +27,13 @@ struct context_cache_forget {
 	char *entity_id;
 };
 
-/* The context's name and the arguments without what names a call (call, session and turn ids), as canonical JSON; heap. */
+/* The context's name and the arguments as canonical JSON; heap. Left out is what names a call (call, session and turn ids),
+ * but for declared parameters: the text may show those. */
 char *context_cache_key(const struct def_context *context, yyjson_val *args);
 
 extern const struct actor_class context_cache_class; /* init argument: struct node_loop */
 struct msg *context_cache_get_new(struct loop *loop, const char *key);                                   /* copies */
 struct msg *context_cache_put_new(struct loop *loop, const char *key, struct material *m, int64_t expires_us); /* copies, refs */
 struct msg *context_cache_forget_new(struct loop *loop, uint32_t entity, struct str entity_id);          /* copies */
+/* FORGET to the caches of all loops, from this one. */
+void context_cache_forget_everywhere(const struct node *n, struct loop *from, uint32_t entity, struct str entity_id);

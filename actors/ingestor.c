@@ -17,7 +17,8 @@
 #include "store/timefmt.h"
 #include <stdlib.h>
 
-enum { EVENTS_MAX = 65536, BUCKETS = 4096, APPEND_TIMEOUT_MS = 30000, COMPUTE_TIMEOUT_MS = 10000, RETRY_MS = 1000 };
+enum { EVENTS_MAX = 65536, BUCKETS = 4096, RETRY_MS = 1000 };
+enum { ACCEPT_TIMEOUT_MS = 600000, APPEND_TIMEOUT_MS = 30000, COMPUTE_TIMEOUT_MS = 10000 };
 
 enum event_state { EV_APPENDING, EV_QUEUED, EV_APPLYING, EV_COMMITTING, EV_WAITING_TO_RETRY };
 
@@ -32,12 +33,13 @@ struct event {
 	struct entry_event data;   /* texts in the arena */
 	uint64_t lsn;
 	uint32_t feature;          /* the one being computed */
-	struct value **values;     /* by triggered feature, in definition order; NULL = none; in the arena */
-	uint32_t *features;        /* triggered; in the arena */
+	uint32_t *features;        /* triggered, in definition order; in the arena, as the next two */
+	struct value **values;     /* what each gave; NULL = nothing */
+	int64_t *times_us;         /* event time of each value: the event's, or its previous value's if that is later */
 	uint32_t features_count, at;
 };
 
-struct queue { /* of one (event type's entity, id) */
+struct queue { /* of one entity id */
 	struct queue *next_in_bucket;
 	uint64_t hash;
 	struct event *head, **tail;
@@ -138,21 +140,23 @@ static void publish(struct ingestor *s, struct event *e, uint64_t lsn)
 {
 	const struct node *n = s->nl->node;
 	int64_t now_us = loop_wall_us(s->base.loop);
+	uint32_t entity = DEF_NONE;
 	for (uint32_t i = 0; i < e->features_count; i++) {
 		const struct def_feature *f = &n->definitions->features[e->features[i]];
 		if (e->values[i] == NULL)
 			continue;
+		entity = f->entity;
 		online_put(n->online, &(struct online_write){ .kind = f->entity, .id = e->data.entity_id,
 							      .feature = e->features[i], .value = e->values[i],
-							      .meta = { .event_time_us = e->data.event_time_us, .lsn = lsn,
+							      .meta = { .event_time_us = e->times_us[i], .lsn = lsn,
 									.written_us = now_us,
-									.expires_us = f->ttl_ms ? e->data.event_time_us +
+									.expires_us = f->ttl_ms ? e->times_us[i] +
 												      f->ttl_ms * 1000
 												: 0,
 									.flags = ONLINE_EVENT } });
-		rt_send(s->base.loop, rt_named(s->base.loop, NAME_CONTEXT_CACHE),
-			context_cache_forget_new(s->base.loop, f->entity, e->data.entity_id));
 	}
+	if (entity != DEF_NONE)
+		context_cache_forget_everywhere(n, s->base.loop, entity, e->data.entity_id);
 }
 
 static void commit(struct ingestor *s, struct event *e)
@@ -168,7 +172,7 @@ static void commit(struct ingestor *s, struct event *e)
 		if (e->values[i])
 			values[count++] = (struct entry_value){ .entity_id = e->data.entity_id, .feature = f->name,
 								.value_json = str_of(e->values[i]->json, e->values[i]->len),
-								.event_time_us = e->data.event_time_us, .ttl_ms = f->ttl_ms };
+								.event_time_us = e->times_us[i], .ttl_ms = f->ttl_ms };
 	}
 	struct ledger_entry *entry = ledger_entry_new(LEDGER_EVENT_APPLIED);
 	CHECK(entry != NULL);
@@ -182,6 +186,18 @@ static void commit(struct ingestor *s, struct event *e)
 			   loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
 }
 
+static void retry_later(struct ingestor *s, struct event *e, const char *reason)
+{
+	log_line(LOG_ERROR, "ingestor", "event could not be applied yet", LOG_STR("event_id", e->data.event_id),
+		 LOG_CSTR("reason", reason));
+	e->state = EV_WAITING_TO_RETRY;
+	e->next_by_op = s->retry;
+	s->retry = e;
+	if (!s->retry_timer)
+		rt_timer_start(&s->base, RETRY_MS, 0);
+	s->retry_timer = true;
+}
+
 /* Trying again is safe even when the first frame did reach the disk: it carries the same values at the same event time,
  * so that applying both is applying one. */
 static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
@@ -191,14 +207,7 @@ static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 		event_done(s, e);
 		return;
 	}
-	log_line(LOG_ERROR, "ingestor", "event could not be applied yet", LOG_STR("event_id", e->data.event_id),
-		 LOG_CSTR("reason", m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status)));
-	e->state = EV_WAITING_TO_RETRY;
-	e->next_by_op = s->retry;
-	s->retry = e;
-	if (!s->retry_timer)
-		rt_timer_start(&s->base, RETRY_MS, 0);
-	s->retry_timer = true;
+	retry_later(s, e, m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status));
 }
 
 static void on_retry(struct ingestor *s)
@@ -208,7 +217,7 @@ static void on_retry(struct ingestor *s)
 	s->retry = NULL;
 	for (struct event *next; e; e = next) {
 		next = e->next_by_op;
-		commit(s, e);
+		apply_next(s, e);
 	}
 }
 
@@ -242,10 +251,15 @@ static bool compute_next(struct ingestor *s, struct event *e)
 	write_event_json(&e->data, &event);
 	job->event_json = arena_dup(&job->arena, buf_str(&event));
 	buf_finish(&event);
+	/* What comes of a late event is as new as what it builds on: else the older time would lose against it, and the
+	 * event with it. */
 	struct online_cell previous;
+	e->times_us[e->at] = e->data.event_time_us;
 	if (online_get(n->online, n->definitions->features[feature].entity, e->data.entity_id, feature,
 		       loop_wall_us(s->base.loop), &previous)) {
 		job->previous_json = arena_dup(&job->arena, str_of(previous.value->json, previous.value->len));
+		if (previous.meta.event_time_us > e->data.event_time_us)
+			e->times_us[e->at] = previous.meta.event_time_us;
 		value_unref(previous.value);
 	}
 	e->state = EV_APPLYING;
@@ -265,13 +279,17 @@ static void in_applying(struct ingestor *s, struct event *e, struct msg *m)
 	const struct node *n = s->nl->node;
 	uint32_t feature = e->features[e->at];
 	struct str error = { 0 };
+	if (m->kind == RT_DOWN) { /* not the function's fault: a bound is reached, or the loop ends */
+		retry_later(s, e, rt_error_text(m->status));
+		return;
+	}
 	if (m->kind == COMPUTATION_DONE) {
 		const struct script_outcome *o = &((struct computation_run *)m)->job->outcome;
 		error = o->error;
 		if (error.p == NULL && o->value_json.p)
 			e->values[e->at] = value_create(o->value_json);
 	} else {
-		error = m->kind == RT_DEADLINE ? STR("no result before the deadline") : str_from(rt_error_text(m->status));
+		error = STR("no result before the deadline");
 	}
 	metrics_add(error.p ? n->metrics.features[feature].compute_failure : n->metrics.features[feature].compute_success, 1);
 	if (error.p) {
@@ -290,7 +308,8 @@ static void find_triggered(struct ingestor *s, struct event *e)
 	const struct definitions *d = s->nl->node->definitions;
 	e->features = arena_alloc(&e->arena, (d->features_count + 1) * sizeof *e->features);
 	e->values = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->values);
-	CHECK(e->features && e->values);
+	e->times_us = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->times_us);
+	CHECK(e->features && e->values && e->times_us);
 	for (uint32_t i = 0; i < d->features_count; i++)
 		if (d->features[i].trigger.p && str_eq(d->features[i].trigger, e->data.event_type))
 			e->features[e->features_count++] = i;
@@ -340,9 +359,10 @@ static void on_event(struct ingestor *s, struct msg *m)
 	rt_msg_take(m);
 	e->request = m;
 	e->state = EV_APPENDING;
+	/* Not the client's deadline: an event that becomes durable after the client has left has its turn all the same, before
+	 * those behind it. */
 	await(s, e, rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(s->base.loop, in->entry)->head,
-			   m->deadline_ns ? m->deadline_ns : loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull,
-			   ACTOR_NONE));
+			   loop_mono_ns(s->base.loop) + ACCEPT_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
 	in->entry = NULL;
 }
 
@@ -419,12 +439,14 @@ static int ingestor_init(struct actor *a, void *arg)
 static void ingestor_finish(struct actor *a)
 {
 	struct ingestor *s = (struct ingestor *)a;
-	for (size_t b = 0; b < BUCKETS; b++) {
+	for (size_t b = 0; b < BUCKETS; b++) { /* the others are in queues, freed afterwards: these chains cross them */
 		for (struct event *e = s->by_op[b], *next; e; e = next) {
 			next = e->next_by_op;
 			if (e->state == EV_APPENDING)
 				event_free(s, e);
 		}
+	}
+	for (size_t b = 0; b < BUCKETS; b++) {
 		while (s->queues[b]) {
 			struct queue *q = s->queues[b];
 			for (struct event *e = q->head, *next; e; e = next) {

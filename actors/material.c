@@ -33,7 +33,7 @@ static void *array_grow(struct arena *a, void *array, uint32_t count, uint32_t *
 		return array;
 	if (count >= max)
 		return NULL;
-	uint32_t grown = *cap ? *cap * 2 : 16;
+	uint32_t grown = *cap ? *cap * 2 : 4;
 	void *p = arena_alloc(a, grown * size);
 	if (p == NULL)
 		return NULL;
@@ -84,23 +84,31 @@ bool material_add_feature(struct material *m, uint32_t feature, struct str entit
 
 bool material_add_call(struct material *m, struct retrieved *retrieved)
 {
-	if (m->calls_count == MATERIAL_CALLS_MAX)
-		return false;
+	struct material_call *calls =
+	    array_grow(&m->arena, m->calls, m->calls_count, &m->calls_cap, MATERIAL_CALLS_MAX, sizeof *calls);
 	int64_t *tokens = arena_zalloc(&m->arena, (retrieved->chunks_count + 1) * sizeof *tokens);
-	if (tokens == NULL)
+	if (calls == NULL || tokens == NULL)
 		return false;
+	m->calls = calls;
 	m->calls[m->calls_count++] = (struct material_call){ retrieved_ref(retrieved), tokens };
 	return true;
 }
 
 /* ---- counting ---- */
 
+enum {
+	SLICE_BYTES = 2 * TOKENS_SLICE_BYTES, /* of text that a slice counts, or looks up */
+	PARTS_MAX = 256,                      /* items joined at once */
+	NONE = UINT32_MAX,
+};
+
 static const struct str separator = { "\n", 1 };
 
 void material_work_begin(struct material_work *w, struct material *m, const struct tokens *tokens,
 			 struct token_cache *cache, int64_t max_tokens)
 {
-	*w = (struct material_work){ .material = m, .tokens = tokens, .cache = cache, .max_tokens = max_tokens };
+	*w = (struct material_work){ .material = m, .tokens = tokens, .cache = cache, .max_tokens = max_tokens,
+				     .unfit_drops = -1, .fit_total = -1 };
 }
 
 void material_work_finish(struct material_work *w)
@@ -111,124 +119,183 @@ void material_work_finish(struct material_work *w)
 /* true: *ret is known; false: the slice is used up. */
 static bool count_text(struct material_work *w, struct str text, struct tokens_span *ret)
 {
+	if (w->bytes > SLICE_BYTES)
+		return false;
 	if (!w->job_open) {
-		if (token_cache_get(w->cache, w->tokens, text, ret))
+		if (token_cache_get(w->cache, w->tokens, text, ret)) {
+			w->bytes += (uint32_t)text.n / 16; /* hashing is so much faster than counting */
 			return true;
+		}
 		tokens_job_begin(&w->job, w->tokens, text);
 		w->job_open = true;
 	}
-	if (!tokens_job_step(&w->job, TOKENS_SLICE_BYTES))
+	if (!tokens_job_step(&w->job, TOKENS_SLICE_BYTES)) {
+		w->bytes = UINT32_MAX;
 		return false;
+	}
 	w->job_open = false;
 	*ret = tokens_span_of(w->tokens, text, w->job.count);
 	token_cache_put(w->cache, w->tokens, text, ret);
+	w->bytes += (uint32_t)(text.n < TOKENS_SLICE_BYTES ? text.n : TOKENS_SLICE_BYTES);
 	return true;
 }
-
-/* How many bytes of text one turn counts when nothing is cached. */
-enum { TURN_BYTES = 2 * TOKENS_SLICE_BYTES };
 
 static bool count_items(struct material_work *w)
 {
 	struct material *m = w->material;
-	size_t bytes = 0;
-	for (; w->item < m->items_count; w->item++) {
-		struct material_item *item = &m->items[w->item];
-		if (bytes > TURN_BYTES || !count_text(w, item->content, &item->span))
+	for (; w->item < m->items_count; w->item++)
+		if (!count_text(w, m->items[w->item].content, &m->items[w->item].span))
 			return false;
-		bytes += item->content.n;
-	}
 	return true;
 }
 
 static bool count_chunks(struct material_work *w)
 {
 	struct material *m = w->material;
-	size_t bytes = 0;
 	for (; w->call < m->calls_count; w->call++, w->chunk = 0) {
 		const struct retrieved *r = m->calls[w->call].retrieved;
 		for (; w->chunk < r->chunks_count; w->chunk++) {
 			struct tokens_span span;
-			struct str text = r->chunks[w->chunk].content;
-			if (bytes > TURN_BYTES || !count_text(w, text, &span))
+			if (!count_text(w, r->chunks[w->chunk].content, &span))
 				return false;
 			m->calls[w->call].chunk_tokens[w->chunk] = span.total;
-			bytes += text.n;
 		}
 	}
 	return true;
 }
 
-/* ---- the budget ---- */
+/* ---- the total ---- */
 
-static bool is_kept(const struct material_item *item)
+/* The items form a chain of those that are kept, so that what is gone costs nothing. */
+static void link_items(struct material *m)
 {
-	return !item->dropped;
+	for (uint32_t i = 0; i < m->items_count; i++) {
+		m->items[i].before = i ? i - 1 : NONE;
+		m->items[i].behind = i + 1 < m->items_count ? i + 1 : NONE;
+	}
+}
+
+/* Bytes that are counted when the item stands in the middle of others. */
+static uint32_t seam_bytes(const struct material_item *item)
+{
+	return item->span.has_cut ? item->span.head_bytes + item->span.tail_bytes : item->span.head_bytes;
 }
 
 /* The exact count of the kept items from..to joined, `without` left out. false: a seam is too long. */
-static bool joined_count(const struct material_work *w, uint32_t from, uint32_t to, uint32_t without, size_t *ret)
+static bool joined_count(struct material_work *w, uint32_t from, uint32_t to, uint32_t without, int64_t *ret)
 {
 	const struct material *m = w->material;
-	struct tokens_item parts[256];
-	size_t n = 0;
-	for (uint32_t i = from; i <= to && i < m->items_count; i++) {
-		if (!is_kept(&m->items[i]) || i == without)
+	struct tokens_item parts[PARTS_MAX];
+	size_t n = 0, count;
+	for (uint32_t i = from; i != NONE; i = i == to ? NONE : m->items[i].behind) {
+		if (i == without)
 			continue;
-		if (n == ARRAY_LEN(parts))
+		if (n == PARTS_MAX)
 			return false;
 		parts[n++] = (struct tokens_item){ m->items[i].content, m->items[i].span };
+		w->bytes += seam_bytes(&m->items[i]) + 16;
 	}
-	return tokens_joined(w->tokens, parts, n, separator, ret);
+	if (!tokens_joined(w->tokens, parts, n, separator, &count))
+		return false;
+	*ret = (int64_t)count;
+	return true;
 }
 
-/* The kept neighbours around `item` far enough out that they have a cut: beyond them nothing changes. */
-static void window_around(const struct material *m, uint32_t item, uint32_t *ret_from, uint32_t *ret_to)
+/* A stretch of items ends where a slice is full and an item has a cut. false: too many items have none. */
+static bool find_stretch(const struct material *m, uint32_t from, uint32_t *ret_to)
 {
-	uint32_t from = item, to = item;
-	while (from > 0) {
-		from--;
-		if (is_kept(&m->items[from]) && m->items[from].span.has_cut)
-			break;
+	uint32_t bytes = 0;
+	for (uint32_t to = from + 1; to < m->items_count; to++) {
+		bytes += seam_bytes(&m->items[to]) + 16;
+		if (to - from == PARTS_MAX)
+			return false;
+		*ret_to = to;
+		if (m->items[to].span.has_cut && (bytes > SLICE_BYTES || to - from > PARTS_MAX / 2))
+			return true;
 	}
-	while (to + 1 < m->items_count) {
-		to++;
-		if (is_kept(&m->items[to]) && m->items[to].span.has_cut)
-			break;
-	}
-	*ret_from = from;
-	*ret_to = to;
+	return true;
 }
 
-/* The next to go: the highest priority number, and of equals the last. UINT32_MAX: only required ones are left. */
-static uint32_t next_to_drop(const struct material *m)
+/* In stretches that join at an item with a cut: it is in both, and counted once. */
+static void total_step(struct material_work *w)
 {
-	uint32_t worst = UINT32_MAX;
-	for (uint32_t i = 0; i < m->items_count; i++) {
-		const struct material_item *item = &m->items[i];
-		if (is_kept(item) && !item->required &&
-		    (worst == UINT32_MAX || item->priority >= m->items[worst].priority))
-			worst = i;
+	const struct material *m = w->material;
+	w->state = WORK_DROP;
+	while (m->items_count) {
+		uint32_t to = w->item;
+		int64_t part;
+		if (!find_stretch(m, w->item, &to) || !joined_count(w, w->item, to, NONE, &part)) {
+			w->state = WORK_RECOUNT;
+			return;
+		}
+		w->total += part - (w->item ? m->items[w->item].span.total : 0);
+		w->item = to;
+		if (to + 1 == m->items_count)
+			return;
+		if (w->bytes > SLICE_BYTES) {
+			w->state = WORK_TOTAL;
+			return;
+		}
 	}
-	return worst;
 }
 
-static void drop(struct material *m, uint32_t item)
-{
-	m->items[item].dropped = true;
-	m->dropped[m->dropped_count++] = item;
-}
+/* ---- the budget ---- */
 
 static bool fits(const struct material_work *w, int64_t tokens)
 {
 	return w->max_tokens == 0 || tokens <= w->max_tokens;
 }
 
+/* The highest priority number first, and of equals the last item. */
+static int compare_droppable(const void *x, const void *y, void *items)
+{
+	uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
+	int64_t first = ((struct material_item *)items)[a].priority, second = ((struct material_item *)items)[b].priority;
+	if (first != second)
+		return first > second ? -1 : 1;
+	return a > b ? -1 : a < b;
+}
+
+static bool find_droppable(struct material *m)
+{
+	m->droppable = arena_alloc(&m->arena, m->items_count * sizeof *m->droppable);
+	if (m->droppable == NULL)
+		return false;
+	for (uint32_t i = 0; i < m->items_count; i++)
+		if (!m->items[i].required)
+			m->droppable[m->droppable_count++] = i;
+	qsort_r(m->droppable, m->droppable_count, sizeof *m->droppable, compare_droppable, m->items);
+	return true;
+}
+
+static void drop_next(struct material *m)
+{
+	struct material_item *item = &m->items[m->droppable[m->dropped_count++]];
+	item->dropped = true;
+	if (item->before != NONE)
+		m->items[item->before].behind = item->behind;
+	if (item->behind != NONE)
+		m->items[item->behind].before = item->before;
+}
+
+/* The one that went last comes back; it still knows its neighbours. */
+static void undo_drop(struct material *m)
+{
+	uint32_t index = m->droppable[--m->dropped_count];
+	struct material_item *item = &m->items[index];
+	item->dropped = false;
+	if (item->before != NONE)
+		m->items[item->before].behind = index;
+	if (item->behind != NONE)
+		m->items[item->behind].before = index;
+}
+
 static bool join_text(const struct material *m, struct buf *out)
 {
 	bool first = true;
+	buf_clear(out);
 	for (uint32_t i = 0; i < m->items_count; i++) {
-		if (!is_kept(&m->items[i]))
+		if (m->items[i].dropped)
 			continue;
 		if (!first)
 			buf_append_str(out, separator);
@@ -238,63 +305,11 @@ static bool join_text(const struct material *m, struct buf *out)
 	return !out->failed;
 }
 
-/* Drops until it fits, keeping the total exact by counting anew only around what goes. false: a seam is too long. */
-static bool drop_exactly(struct material_work *w, size_t *total)
-{
-	struct material *m = w->material;
-	uint32_t item;
-	while (!fits(w, (int64_t)*total) && (item = next_to_drop(m)) != UINT32_MAX) {
-		uint32_t from, to;
-		size_t with, without;
-		window_around(m, item, &from, &to);
-		if (!joined_count(w, from, to, UINT32_MAX, &with) || !joined_count(w, from, to, item, &without))
-			return false;
-		drop(m, item);
-		*total = *total - with + without;
-	}
-	return true;
-}
-
-static bool total_exactly(const struct material_work *w, size_t *ret)
-{
-	const struct material *m = w->material;
-	size_t total = 0;
-	uint32_t from = 0;
-	/* In stretches that join at an item with a cut: it is in both, and counted once. */
-	while (from < m->items_count) {
-		uint32_t to = from + 200 < m->items_count ? from + 200 : m->items_count - 1;
-		while (to + 1 < m->items_count && to > from && !m->items[to].span.has_cut)
-			to--;
-		size_t part;
-		if ((to == from && to + 1 < m->items_count) || !joined_count(w, from, to, UINT32_MAX, &part))
-			return false;
-		total += part;
-		if (to + 1 == m->items_count)
-			break;
-		total -= m->items[to].span.total;
-		from = to;
-	}
-	*ret = total;
-	return true;
-}
-
-/* Without cuts near the borders: drop by the items' own counts, then count the text itself. */
-static void drop_by_estimate(struct material_work *w, int64_t total)
-{
-	struct material *m = w->material;
-	uint32_t item;
-	while (!fits(w, total) && (item = next_to_drop(m)) != UINT32_MAX) {
-		drop(m, item);
-		total -= m->items[item].span.total + 1; /* its line end too; what this drops too few, the recount drops */
-	}
-}
-
 static enum material_progress finish_text(struct material_work *w, int64_t total)
 {
 	struct material *m = w->material;
 	m->tokens = total;
 	m->budget_exceeded = !fits(w, total);
-	buf_clear(&w->joined);
 	bool ok = join_text(m, &w->joined);
 	m->content = arena_dup(&m->arena, buf_str(&w->joined));
 	if (!ok || m->content.p == NULL)
@@ -303,41 +318,106 @@ static enum material_progress finish_text(struct material_work *w, int64_t total
 	return MATERIAL_DONE;
 }
 
+/* How many tokens go with the next one to be dropped: only what lies between the nearest kept neighbours that have a cut
+ * can change. false: a seam is too long. */
+static bool count_of_next(struct material_work *w, int64_t *ret)
+{
+	const struct material *m = w->material;
+	uint32_t item = m->droppable[m->dropped_count], from = item, to = item;
+	do {
+		if (m->items[from].before == NONE)
+			break;
+		from = m->items[from].before;
+	} while (!m->items[from].span.has_cut);
+	do {
+		if (m->items[to].behind == NONE)
+			break;
+		to = m->items[to].behind;
+	} while (!m->items[to].span.has_cut);
+	int64_t with, without;
+	if (!joined_count(w, from, to, NONE, &with) || !joined_count(w, from, to, item, &without))
+		return false;
+	*ret = with - without;
+	return true;
+}
+
+static enum material_progress drop_step(struct material_work *w)
+{
+	struct material *m = w->material;
+	while (!fits(w, w->total)) {
+		if (m->droppable == NULL && !find_droppable(m))
+			return MATERIAL_NO_MEMORY;
+		if (m->dropped_count == m->droppable_count)
+			break;
+		if (w->bytes > SLICE_BYTES)
+			return MATERIAL_MORE;
+		int64_t gone;
+		w->unfit_drops = m->dropped_count;
+		if (!count_of_next(w, &gone)) {
+			w->state = WORK_RECOUNT;
+			return MATERIAL_MORE;
+		}
+		drop_next(m);
+		w->total -= gone;
+	}
+	return finish_text(w, w->total);
+}
+
+/* ---- counting the text itself ---- */
+
+/* Drops by the items' own counts and their line ends. That may be too few or too many: the text is counted again. */
+static void drop_by_estimate(struct material_work *w, int64_t total)
+{
+	struct material *m = w->material;
+	do {
+		total -= m->items[m->droppable[m->dropped_count]].span.total + 1;
+		drop_next(m);
+	} while (!fits(w, total) && m->dropped_count < m->droppable_count);
+}
+
+/* The text with this many drops has `total` tokens. Goes on until it fits and would not fit with one drop fewer. */
+static enum material_progress recounted(struct material_work *w, int64_t total)
+{
+	struct material *m = w->material;
+	if (fits(w, total)) {
+		if (m->dropped_count == 0 || w->unfit_drops == (int64_t)m->dropped_count - 1)
+			return finish_text(w, total);
+		w->fit_total = total;
+		undo_drop(m);
+		return MATERIAL_MORE;
+	}
+	w->unfit_drops = m->dropped_count;
+	if (w->fit_total >= 0) {
+		drop_next(m);
+		return finish_text(w, w->fit_total);
+	}
+	if (m->droppable == NULL && !find_droppable(m))
+		return MATERIAL_NO_MEMORY;
+	if (m->dropped_count == m->droppable_count)
+		return finish_text(w, total);
+	drop_by_estimate(w, total);
+	return MATERIAL_MORE;
+}
+
 static enum material_progress recount_step(struct material_work *w)
 {
 	if (!w->job_open) {
-		buf_clear(&w->joined);
 		if (!join_text(w->material, &w->joined))
 			return MATERIAL_NO_MEMORY;
 		tokens_job_begin(&w->job, w->tokens, buf_str(&w->joined));
 		w->job_open = true;
 	}
-	if (!tokens_job_step(&w->job, TURN_BYTES))
+	if (!tokens_job_step(&w->job, SLICE_BYTES))
 		return MATERIAL_MORE;
 	w->job_open = false;
-	int64_t total = (int64_t)w->job.count;
-	if (!fits(w, total) && next_to_drop(w->material) != UINT32_MAX) {
-		drop_by_estimate(w, total);
-		return MATERIAL_MORE;
-	}
-	return finish_text(w, total);
+	return recounted(w, (int64_t)w->job.count);
 }
 
-static enum material_progress total_step(struct material_work *w)
-{
-	struct material *m = w->material;
-	m->dropped = arena_alloc(&m->arena, (m->items_count + 1) * sizeof *m->dropped);
-	if (m->dropped == NULL)
-		return MATERIAL_NO_MEMORY;
-	size_t total;
-	if (total_exactly(w, &total) && drop_exactly(w, &total))
-		return finish_text(w, (int64_t)total);
-	w->state = WORK_RECOUNT;
-	return MATERIAL_MORE;
-}
+/* ---- */
 
 enum material_progress material_work_step(struct material_work *w)
 {
+	w->bytes = 0;
 	switch (w->state) {
 	case WORK_ITEMS:
 		if (!count_items(w))
@@ -348,9 +428,16 @@ enum material_progress material_work_step(struct material_work *w)
 		if (!count_chunks(w))
 			return MATERIAL_MORE;
 		w->state = WORK_TOTAL;
+		w->item = 0;
+		link_items(w->material);
 		/* fallthrough */
 	case WORK_TOTAL:
-		return total_step(w);
+		total_step(w);
+		if (w->state != WORK_DROP)
+			return MATERIAL_MORE;
+		/* fallthrough */
+	case WORK_DROP:
+		return drop_step(w);
 	case WORK_RECOUNT:
 		return recount_step(w);
 	}

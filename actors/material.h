@@ -13,7 +13,9 @@ struct material_item {
 	bool required, dropped;
 	struct str source_id;    /* p NULL = none */
 	int64_t last_updated_us; /* INT64_MIN = none */
+	/* of the counting */
 	struct tokens_span span;
+	uint32_t before, behind; /* the kept neighbours; UINT32_MAX = none */
 };
 
 struct material_feature {
@@ -38,14 +40,15 @@ struct material {
 	uint32_t items_count, items_cap;
 	struct material_feature *features;
 	uint32_t features_count, features_cap;
-	struct material_call calls[MATERIAL_CALLS_MAX];
-	uint32_t calls_count;
-	/* after material_budget */
+	struct material_call *calls;
+	uint32_t calls_count, calls_cap;
+	/* after the counting */
 	struct str content;
 	char content_hash[RECORD_HASH_TEXT];
 	int64_t tokens;
-	uint32_t *dropped; /* item indexes in the order in which they were dropped */
-	uint32_t dropped_count;
+	uint32_t *droppable; /* optional items, the first to go first; NULL while everything fits */
+	uint32_t droppable_count;
+	uint32_t dropped_count; /* so many of droppable are gone */
 	bool budget_exceeded;
 };
 
@@ -59,18 +62,24 @@ bool material_add_feature(struct material *m, uint32_t feature, struct str entit
 bool material_add_call(struct material *m, struct retrieved *retrieved); /* refs it */
 
 /* Counts the items and chunks, then drops items until the text as sent fits (fabra-core 3.3, with the exact total of the
- * joined text), joins and hashes it. Works in slices: begin once, step until it does not answer MATERIAL_MORE. */
+ * joined text), joins and hashes it. What is dropped is never more than needed: with one item fewer gone, the text would
+ * not fit. Works in slices: begin once, step until it does not answer MATERIAL_MORE. */
 enum material_progress { MATERIAL_MORE, MATERIAL_DONE, MATERIAL_NO_MEMORY };
 struct material_work {
 	struct material *material;  /* borrows */
 	const struct tokens *tokens;
 	struct token_cache *cache;
 	int64_t max_tokens;         /* 0 = no budget */
-	enum { WORK_ITEMS, WORK_CHUNKS, WORK_TOTAL, WORK_RECOUNT } state;
+	enum { WORK_ITEMS, WORK_CHUNKS, WORK_TOTAL, WORK_DROP, WORK_RECOUNT } state;
 	uint32_t item, call, chunk;
 	bool job_open;
 	struct tokens_job job;
-	struct buf joined;          /* WORK_RECOUNT: the text itself, when its seams are too long to count apart */
+	int64_t total;              /* of the kept items joined */
+	uint32_t bytes;             /* counted in this slice */
+	/* WORK_RECOUNT: the text itself is counted, because a seam is too long to be counted apart */
+	struct buf joined;
+	int64_t unfit_drops;        /* so many drops are known to be too few; -1 = none */
+	int64_t fit_total;          /* with one drop more than now; -1 = not known */
 };
 void material_work_begin(struct material_work *w, struct material *m, const struct tokens *tokens,
 			 struct token_cache *cache, int64_t max_tokens);

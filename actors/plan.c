@@ -78,7 +78,23 @@ static void write_template(const struct plan *p, const struct definitions *d, co
 
 /* ---- what to ask ---- */
 
-static bool need_feature(struct plan *p, uint32_t entity, struct str entity_id, uint32_t feature)
+static bool group_add(struct plan_group *group, uint32_t feature, struct arena *arena)
+{
+	if (group->features_count == group->features_cap) {
+		uint32_t cap = group->features_cap ? group->features_cap * 2 : 8;
+		uint32_t *features = cap > PLAN_GROUP_FEATURES_MAX ? NULL : arena_alloc(arena, cap * sizeof *features);
+		if (features == NULL)
+			return false;
+		if (group->features_count)
+			memcpy(features, group->features, group->features_count * sizeof *features);
+		group->features = features;
+		group->features_cap = cap;
+	}
+	group->features[group->features_count++] = feature;
+	return true;
+}
+
+static bool need_feature(struct plan *p, uint32_t entity, struct str entity_id, uint32_t feature, struct arena *arena)
 {
 	struct plan_group *group = NULL;
 	for (uint32_t g = 0; g < p->groups_count && group == NULL; g++)
@@ -94,10 +110,19 @@ static bool need_feature(struct plan *p, uint32_t entity, struct str entity_id, 
 	for (uint32_t f = 0; f < group->features_count; f++)
 		if (group->features[f] == feature)
 			return true;
-	if (group->features_count == PLAN_GROUP_FEATURES_MAX)
-		return false;
-	group->features[group->features_count++] = feature;
-	return true;
+	return group_add(group, feature, arena);
+}
+
+/* "{k}" alone keeps the type of k. */
+static uint32_t only_param(const struct def_template *t)
+{
+	return t->count == 1 && t->pieces[0].type == PIECE_PARAM ? t->pieces[0].index : DEF_NONE;
+}
+
+static bool is_given(const struct plan *p, const struct def_arg *arg)
+{
+	uint32_t param = only_param(&arg->text);
+	return param == DEF_NONE || param_value(p, param) || p->context->params[param].default_json.p;
 }
 
 static void write_arg(const struct plan *p, const struct def_arg *arg, struct buf *out)
@@ -107,9 +132,13 @@ static void write_arg(const struct plan *p, const struct def_arg *arg, struct bu
 		buf_append_str(out, arg->json);
 		return;
 	}
-	yyjson_val *alone = t->count == 1 && t->pieces[0].type == PIECE_PARAM ? param_value(p, t->pieces[0].index) : NULL;
-	if (alone) { /* "{k}" keeps the type of k */
-		json_write_value(out, alone);
+	uint32_t param = only_param(t);
+	if (param != DEF_NONE) {
+		yyjson_val *value = param_value(p, param);
+		if (value)
+			json_write_value(out, value);
+		else
+			buf_append_str(out, p->context->params[param].default_json);
 		return;
 	}
 	struct buf text = { 0 };
@@ -126,7 +155,9 @@ static bool need_call(struct plan *p, uint32_t item, struct arena *arena)
 	struct buf args = { 0 };
 	buf_append_char(&args, '{');
 	for (uint32_t i = 0; i < d->args_count; i++) {
-		if (i)
+		if (!is_given(p, &d->args[i]))
+			continue;
+		if (args.n > 1)
 			buf_append_char(&args, ',');
 		json_write_string(&args, d->args[i].name);
 		buf_append_char(&args, ':');
@@ -150,10 +181,11 @@ static bool need_features_of(struct plan *p, const struct definitions *d, uint32
 	bool ok = !id.failed && entity_id.p;
 	buf_finish(&id);
 	p->entity_ids[item] = entity_id;
-	for (uint32_t i = 0; ok && i < def->text.count; i++)
+	/* Without an id there is nobody to ask about: the features are missing. */
+	for (uint32_t i = 0; ok && entity_id.n && i < def->text.count; i++)
 		if (def->text.pieces[i].type == PIECE_FEATURE) {
 			uint32_t feature = def->text.pieces[i].index;
-			ok = need_feature(p, d->features[feature].entity, entity_id, feature);
+			ok = need_feature(p, d->features[feature].entity, entity_id, feature, arena);
 		}
 	return ok;
 }
@@ -165,8 +197,13 @@ struct plan *plan_new(const struct definitions *d, const struct def_context *con
 		return NULL;
 	p->context = context;
 	p->args = args;
-	p->entity_ids = arena_zalloc(arena, (context->items_count + 1) * sizeof *p->entity_ids);
-	bool ok = p->entity_ids != NULL;
+	/* One text is about one entity, so that no more groups can be needed than there are items. */
+	uint32_t groups = context->items_count < PLAN_GROUPS_MAX ? context->items_count : PLAN_GROUPS_MAX;
+	uint32_t calls = context->items_count < MATERIAL_CALLS_MAX ? context->items_count : MATERIAL_CALLS_MAX;
+	p->entity_ids = arena_zalloc(arena, context->items_count * sizeof *p->entity_ids);
+	p->groups = arena_zalloc(arena, groups * sizeof *p->groups);
+	p->calls = arena_zalloc(arena, calls * sizeof *p->calls);
+	bool ok = p->entity_ids && p->groups && p->calls;
 	for (uint32_t i = 0; ok && i < context->items_count; i++)
 		ok = context->items[i].retriever == DEF_NONE ? need_features_of(p, d, i, arena) : need_call(p, i, arena);
 	return ok ? p : NULL;

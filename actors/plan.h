@@ -5,11 +5,12 @@
 
 enum { PLAN_GROUPS_MAX = 32, PLAN_GROUP_FEATURES_MAX = 128 };
 
+/* Arrays are in the arena and as long as the context needs. */
 struct plan_group { /* all features of one entity id: one ask */
 	uint32_t entity;
 	struct str entity_id;
-	uint32_t features[PLAN_GROUP_FEATURES_MAX];
-	uint32_t features_count;
+	uint32_t *features;
+	uint32_t features_count, features_cap;
 	uint64_t op;
 	struct feature_request *answer; /* owned; NULL until it came */
 };
@@ -25,9 +26,9 @@ struct plan {
 	const struct def_context *context;
 	yyjson_val *args; /* borrows */
 	struct str *entity_ids; /* by item */
-	struct plan_group groups[PLAN_GROUPS_MAX];
+	struct plan_group *groups;
 	uint32_t groups_count;
-	struct plan_call calls[MATERIAL_CALLS_MAX];
+	struct plan_call *calls;
 	uint32_t calls_count;
 };
 

@@ -89,9 +89,10 @@ static bool fill_items(const struct node *n, const struct material *m, struct ar
 	struct record_item *items = arena_alloc(arena, (total + 1) * sizeof *items);
 	struct record_call *calls = arena_zalloc(arena, (m->calls_count + 1) * sizeof *calls);
 	struct str *names = arena_alloc(arena, (m->calls_count + 1) * sizeof *names);
-	if (items == NULL || calls == NULL || names == NULL)
+	struct str *indexes = arena_alloc(arena, (m->calls_count + 1) * sizeof *indexes);
+	if (items == NULL || calls == NULL || names == NULL || indexes == NULL)
 		return false;
-	size_t at = 0, names_count = 0;
+	size_t at = 0, names_count = 0, indexes_count = 0;
 	for (uint32_t c = 0; c < m->calls_count; c++) {
 		const struct retrieved *q = m->calls[c].retrieved;
 		const struct def_retriever *d = &n->definitions->retrievers[q->retriever];
@@ -103,11 +104,15 @@ static bool fill_items(const struct node *n, const struct material *m, struct ar
 		at += q->chunks_count;
 		if (!contains(names, names_count, d->name))
 			names[names_count++] = d->name;
+		if (d->index.p && !contains(indexes, indexes_count, d->index))
+			indexes[indexes_count++] = d->index;
 	}
 	r->items = items;
 	r->items_count = total;
 	r->lineage.retrievers_used = names;
 	r->lineage.retrievers_used_count = names_count;
+	r->lineage.indexes_used = indexes;
+	r->lineage.indexes_used_count = indexes_count;
 	e->calls = calls;
 	e->calls_count = m->calls_count;
 	return true;
@@ -128,8 +133,8 @@ static bool fill_assembly(const struct def_context *d, const struct material *m,
 	if (dropped == NULL)
 		return false;
 	for (uint32_t i = 0; i < m->dropped_count; i++) {
-		const struct material_item *item = &m->items[m->dropped[i]];
-		dropped[i] = (struct record_dropped){ .source_id = item_name(m, m->dropped[i], arena),
+		const struct material_item *item = &m->items[m->droppable[i]];
+		dropped[i] = (struct record_dropped){ .source_id = item_name(m, m->droppable[i], arena),
 						      .priority = item->priority, .token_count = item->span.total };
 	}
 	r->assembly.max_tokens = d->max_tokens ? d->max_tokens : -1;
@@ -323,7 +328,7 @@ static void write_parts(struct buf *out, yyjson_val *args)
 		if (is_given(yyjson_obj_get(args, ids[i])))
 			write_text_member(out, ids[i], yyjson_obj_get(args, ids[i]));
 	yyjson_val *index = yyjson_obj_get(args, "turn_index");
-	if (yyjson_is_int(index)) {
+	if (yyjson_is_int(index) || yyjson_is_bool(index)) { /* a bool is an int to Python */
 		buf_append_lit(out, ",\"turn_index\":");
 		json_write_value(out, index);
 	}

@@ -19,7 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FLIGHTS_MAX = 8192, FLIGHT_BUCKETS = 1024, APPEND_TIMEOUT_MS = 30000, REFRESH_TIMEOUT_MS = 10000 };
+enum { FLIGHTS_MAX = 8192, FLIGHT_BUCKETS = 1024, APPEND_TIMEOUT_MS = 30000, FLIGHT_TIMEOUT_MS = 10000 };
 
 struct get { /* a RESOLVER_GET that waits for flights */
 	struct msg *request;
@@ -147,10 +147,13 @@ static uint64_t ask_sql(struct resolver *s, uint32_t feature, struct str id, uin
 	return rt_ask(&s->base, s->nl->node->offline_reader, &m->head, deadline_ns, ACTOR_NONE);
 }
 
-/* The flight for this key: the one under way, or a new one. NULL: the bound is reached. */
-static struct flight *flight_join(struct resolver *s, uint32_t feature, struct str id, uint64_t deadline_ns)
+/* The flight for this key: the one under way, or a new one for an asker who waits until then. NULL: the bound is reached. */
+static struct flight *flight_join(struct resolver *s, uint32_t feature, struct str id, uint64_t asker_deadline_ns)
 {
 	uint64_t hash = flight_hash(feature, id);
+	uint64_t deadline_ns = loop_mono_ns(s->base.loop) + FLIGHT_TIMEOUT_MS * 1000000ull;
+	if (deadline_ns < asker_deadline_ns)
+		deadline_ns = asker_deadline_ns;
 	struct flight *f = flight_find(s, feature, id, hash);
 	if (f || s->flights_count == FLIGHTS_MAX)
 		return f;
@@ -310,7 +313,7 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 		result_found(result, cell.value, RECORD_CACHE, cell.meta.event_time_us);
 		metrics_add(n->metrics.features[feature].hit, 1);
 		if (refresh_due)
-			flight_join(s, feature, id, loop_mono_ns(s->base.loop) + REFRESH_TIMEOUT_MS * 1000000ull);
+			flight_join(s, feature, id, 0);
 		return true;
 	}
 	metrics_add(n->metrics.features[feature].miss, 1);
@@ -318,9 +321,7 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 		result_without_value(s, r, result, feature, (struct str){ 0 });
 		return true;
 	}
-	uint64_t deadline_ns = m->deadline_ns ? m->deadline_ns
-					      : loop_mono_ns(s->base.loop) + REFRESH_TIMEOUT_MS * 1000000ull;
-	struct flight *f = flight_join(s, feature, id, deadline_ns);
+	struct flight *f = flight_join(s, feature, id, m->deadline_ns);
 	struct waiter *w = f ? malloc(sizeof *w) : NULL;
 	if (*get == NULL && w)
 		*get = calloc(1, sizeof **get);
@@ -354,21 +355,24 @@ static void on_get(struct resolver *s, struct msg *m)
 static void on_refresh(struct resolver *s, struct msg *m)
 {
 	const struct feature_request *r = ((struct resolver_get *)m)->request;
-	uint64_t deadline_ns = loop_mono_ns(s->base.loop) + REFRESH_TIMEOUT_MS * 1000000ull;
 	for (uint32_t i = 0; i < r->ids_count * r->features_count; i++) {
 		uint32_t feature = r->features[i % r->features_count];
 		if (is_computed(&s->nl->node->definitions->features[feature]))
-			flight_join(s, feature, r->ids[i / r->features_count], deadline_ns);
+			flight_join(s, feature, r->ids[i / r->features_count], 0);
 	}
 }
 
 /* ---- history ---- */
 
+struct confirmation {
+	struct resolver *resolver;
+	uint64_t lsn;
+};
+
 static void confirm_value(void *arg, const struct entry_values *head, const struct entry_value *v)
 {
 	(void)head;
-	struct resolver *s = ((void **)arg)[0];
-	const struct ledger_entry *e = ((void **)arg)[1];
+	struct resolver *s = ((struct confirmation *)arg)->resolver;
 	struct online *online = s->nl->node->online;
 	uint32_t feature = definitions_feature(s->nl->node->definitions, v->feature);
 	struct online_cell cell;
@@ -376,18 +380,23 @@ static void confirm_value(void *arg, const struct entry_values *head, const stru
 		return;
 	if (cell.meta.lsn == ONLINE_LSN_PENDING && cell.meta.event_time_us == v->event_time_us)
 		online_confirm(online, &(struct online_write){ .kind = s->entity, .id = v->entity_id, .feature = feature,
-							       .value = cell.value, .meta = cell.meta }, e->lsn);
+							       .value = cell.value, .meta = cell.meta },
+			       ((struct confirmation *)arg)->lsn);
 	value_unref(cell.value);
+}
+
+static void not_appended(const char *reason)
+{
+	log_line(LOG_ERROR, "resolver", "computed values are missing in the history", LOG_CSTR("reason", reason));
 }
 
 static void on_appended(struct resolver *s, struct msg *m)
 {
 	struct ledger_entry *e = ((struct ledger_append *)m)->entry;
-	if (m->status != RT_OK) {
-		log_line(LOG_ERROR, "resolver", "computed values are missing in the history", LOG_CSTR("reason", e->reason));
-		return;
-	}
-	entry_values_read(buf_str(&e->body), &(struct entry_values){ 0 }, (void *[]){ s, e }, confirm_value);
+	if (m->status != RT_OK)
+		not_appended(e->reason);
+	entry_values_read(buf_str(&e->body), NULL, &(struct confirmation){ s, m->status == RT_OK ? e->lsn : 0 },
+			  confirm_value);
 }
 
 static void landed_append(struct resolver *s)
@@ -407,11 +416,23 @@ static void landed_append(struct resolver *s)
 							.ttl_ms = d->features[f->feature].ttl_ms };
 	}
 	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+	CHECK(e != NULL);
 	entry_values_write(&e->body, &(struct entry_values){ .entity = d->entities[s->entity].name, .source = ENTRY_COMPUTED,
 							      .values = values, .count = count });
 	free(values);
 	rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(loop, e)->head,
 	       loop_mono_ns(loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
+}
+
+static void flight_answer(struct resolver *s, struct flight *f)
+{
+	flight_publish(s, f);
+	for (struct waiter *w = f->waiters, *next; w; w = next) {
+		next = w->next;
+		waiter_answer(s, w, f);
+		free(w);
+	}
+	f->waiters = NULL;
 }
 
 static void resolver_on_turn_end(struct actor *a)
@@ -426,12 +447,7 @@ static void resolver_on_turn_end(struct actor *a)
 	for (struct flight *next; f; f = next) {
 		next = f->next_by_key;
 		flight_measure(s, f);
-		flight_publish(s, f);
-		for (struct waiter *w = f->waiters, *next_w; w; w = next_w) {
-			next_w = w->next;
-			waiter_answer(s, w, f);
-			free(w);
-		}
+		flight_answer(s, f);
 		flight_free(f);
 	}
 }
@@ -463,8 +479,11 @@ static void resolver_on_message(struct actor *a, struct msg *m)
 		break;
 	}
 	struct flight *f = flight_unlink(s, m->op);
-	if (f == NULL)
+	if (f == NULL) {
+		if (m->op) /* of an append */
+			not_appended(m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status));
 		return;
+	}
 	if (m->kind == COMPUTATION_DONE)
 		on_computed(s, f, ((struct computation_run *)m)->job);
 	else if (m->kind == OFFLINE_RESULT)

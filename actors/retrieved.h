@@ -15,7 +15,7 @@ struct retrieved {
 	struct arena arena;
 	uint32_t retriever;
 	struct str query;     /* args.query, or "" */
-	struct str args_json; /* canonical: the cache key */
+	struct str args_json; /* names sorted: the cache key */
 	struct str chunks_json; /* the array as Lua sees it: content, chunk_id, document_id, score, metadata, ... */
 	struct chunk *chunks;
 	uint32_t chunks_count;

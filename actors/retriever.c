@@ -5,7 +5,7 @@
  *          else                         -> run            query: RUNNING --done--> KEPT (cache_ttl) or forgotten
  *                                                                 --fails--> everyone who waits gets the reason
  *
- * The key of a query is its arguments as canonical JSON. Bounds: the mailbox, QUERIES_MAX queries running or kept; the
+ * The key of a query is its arguments as JSON with sorted names. Bounds: the mailbox, QUERIES_MAX queries running or kept; the
  * oldest kept one makes room. */
 #include "actors/retriever.h"
 #include "actors/computation.h"

@@ -1,4 +1,4 @@
-/* sweeper.c -- one state: each second it sweeps a piece of the online table. */
+/* sweeper.c -- one state: four times a second it sweeps a piece of the online table. */
 #include "actors/sweeper.h"
 
 enum { PERIOD_MS = 250, BUCKETS_PER_SWEEP = 1000 };

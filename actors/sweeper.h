@@ -1,5 +1,5 @@
 /* The sweeper: one actor per process. Takes expired values and old tombstones out of the online table, a bounded piece at
- * a time, and collects the scripts' garbage in idle turns. */
+ * a time. */
 #pragma once
 #include "actors/node.h"
 

@@ -1,0 +1,250 @@
+/* ledger_fake.c -- one state: appends gather in a queue, and a timer commits what has gathered. */
+#include "store/ledger_fake.h"
+#include "runtime/check.h"
+#include "runtime/sim.h"
+#include "store/entries.h"
+#include <stdio.h>
+#include <stdlib.h>
+
+struct ledger_fake {
+	struct ledger_fake_config config;
+	struct ledger_entry **entries; /* owned */
+	size_t count, cap;
+	char last_context_id[41];
+};
+
+struct requests { /* taken */
+	struct msg **p; /* owned */
+	size_t count, cap;
+};
+
+struct fake {
+	struct actor base;
+	struct ledger_fake *l;
+	struct requests waiting, unheard; /* unheard: their answers are lost */
+	bool timer_set;
+};
+
+/* ---- what is durable ---- */
+
+/* A copy of e as it is on disk; moves nothing. */
+static struct ledger_entry *durable_copy(const struct ledger_entry *e)
+{
+	struct ledger_entry *copy = ledger_entry_new(e->kind);
+	CHECK(copy != NULL);
+	struct buf body = copy->body, extras = copy->extras;
+	*copy = *e;
+	copy->body = body;
+	copy->extras = extras;
+	buf_append_str(&copy->extras, buf_str(&e->extras));
+	if (e->kind != LEDGER_RECORD) {
+		buf_append_str(&copy->body, buf_str(&e->body));
+		return copy;
+	}
+	buf_append(&copy->body, e->body.p, e->previous_at);
+	if (e->previous_context_id[0])
+		buf_printf(&copy->body, "\"%s\"", e->previous_context_id);
+	else
+		buf_append_lit(&copy->body, "null");
+	size_t tail_at = e->previous_at + 4;
+	buf_append(&copy->body, e->body.p + tail_at, e->body.n - tail_at);
+	CHECK(!copy->body.failed && !copy->extras.failed);
+	return copy;
+}
+
+static void make_durable(struct ledger_fake *l, struct ledger_entry *e, int64_t now_us)
+{
+	if (l->count == l->cap) {
+		l->cap = l->cap ? l->cap * 2 : 64;
+		l->entries = realloc(l->entries, l->cap * sizeof *l->entries);
+		CHECK(l->entries != NULL);
+	}
+	e->lsn = l->count + 1;
+	if (e->kind == LEDGER_RECORD)
+		memcpy(e->previous_context_id, l->last_context_id, sizeof l->last_context_id);
+	struct ledger_entry *copy = durable_copy(e);
+	if (e->kind == LEDGER_RECORD) {
+		record_stamp_make(buf_str(&copy->body), l->config.signer, now_us, &copy->stamp);
+		e->stamp = copy->stamp;
+		memcpy(l->last_context_id, e->context_id, sizeof e->context_id);
+	}
+	l->entries[l->count++] = copy;
+}
+
+struct ledger_fake *ledger_fake_create(const struct ledger_fake_config *config)
+{
+	struct ledger_fake *l = calloc(1, sizeof *l);
+	CHECK(l != NULL);
+	l->config = *config;
+	return l;
+}
+
+void ledger_fake_destroy(struct ledger_fake *l)
+{
+	if (l == NULL)
+		return;
+	for (size_t i = 0; i < l->count; i++)
+		ledger_entry_free(l->entries[i]);
+	free(l->entries);
+	free(l);
+}
+
+void ledger_fake_set(struct ledger_fake *l, const struct ledger_fake_config *config)
+{
+	l->config = *config;
+}
+
+size_t ledger_fake_count(const struct ledger_fake *l)
+{
+	return l->count;
+}
+
+const struct ledger_entry *ledger_fake_at(const struct ledger_fake *l, size_t index)
+{
+	CHECK(index < l->count);
+	return l->entries[index];
+}
+
+const struct ledger_entry *ledger_fake_record(const struct ledger_fake *l, struct str context_id)
+{
+	for (size_t i = 0; i < l->count; i++) {
+		const struct ledger_entry *e = l->entries[i];
+		if (e->kind == LEDGER_RECORD && str_eq(str_of(e->context_id, sizeof e->context_id), context_id))
+			return e;
+	}
+	return NULL;
+}
+
+void ledger_fake_pending_events(const struct ledger_fake *l, void *arg,
+				void (*each)(void *arg, const struct ledger_entry *e))
+{
+	bool *is_applied = calloc(l->count + 1, sizeof *is_applied);
+	CHECK(is_applied != NULL);
+	for (size_t i = 0; i < l->count; i++) {
+		uint64_t lsn;
+		if (l->entries[i]->kind == LEDGER_EVENT_APPLIED) {
+			CHECK(entry_values_event_lsn(buf_str(&l->entries[i]->body), &lsn) && lsn >= 1 && lsn <= i);
+			is_applied[lsn - 1] = true;
+		}
+	}
+	for (size_t i = 0; i < l->count; i++)
+		if (l->entries[i]->kind == LEDGER_EVENT && !is_applied[i])
+			each(arg, l->entries[i]);
+	free(is_applied);
+}
+
+/* ---- the actor ---- */
+
+static void dispose_append(struct msg *m)
+{
+	ledger_entry_free(((struct ledger_append *)m)->entry);
+}
+
+static void reply(struct fake *f, struct msg *request, int status)
+{
+	struct ledger_append *m = rt_msg_new(f->base.loop, LEDGER_APPENDED);
+	m->head.dispose = dispose_append;
+	m->head.status = status;
+	m->entry = ((struct ledger_append *)request)->entry;
+	((struct ledger_append *)request)->entry = NULL;
+	rt_reply(&f->base, request, &m->head);
+}
+
+static void keep(struct requests *r, struct msg *m)
+{
+	if (r->count == r->cap) {
+		r->cap = r->cap ? r->cap * 2 : 64;
+		r->p = realloc(r->p, r->cap * sizeof *r->p);
+		CHECK(r->p != NULL);
+	}
+	r->p[r->count++] = m;
+}
+
+static void commit_one(struct fake *f, struct msg *m)
+{
+	const struct ledger_fake_config *config = &f->l->config;
+	struct ledger_entry *e = ((struct ledger_append *)m)->entry;
+	if (sim_fault(f->base.loop, "ledger.refuse", config->refuse_permille)) {
+		snprintf(e->reason, sizeof e->reason, "the disk failed");
+		reply(f, m, RT_EIO);
+		return;
+	}
+	if (sim_fault(f->base.loop, "ledger.lose_entry", config->lose_entry_permille)) {
+		keep(&f->unheard, m);
+		return;
+	}
+	make_durable(f->l, e, loop_wall_us(f->base.loop));
+	if (sim_fault(f->base.loop, "ledger.lose_answer", config->lose_answer_permille))
+		keep(&f->unheard, m);
+	else
+		reply(f, m, RT_OK);
+}
+
+static void commit(struct fake *f)
+{
+	f->timer_set = false;
+	for (size_t i = 0; i < f->waiting.count; i++)
+		commit_one(f, f->waiting.p[i]);
+	f->waiting.count = 0;
+}
+
+static void on_append(struct fake *f, struct msg *m)
+{
+	rt_msg_take(m);
+	keep(&f->waiting, m);
+	if (f->timer_set)
+		return;
+	uint64_t delay_ms = loop_random(f->base.loop) % (f->l->config.delay_ms_max + 1ull);
+	f->timer_set = delay_ms > 0 && rt_timer_start(&f->base, delay_ms, 1) != 0;
+	if (!f->timer_set)
+		commit(f);
+}
+
+static void fake_on_message(struct actor *a, struct msg *m)
+{
+	struct fake *f = (struct fake *)a;
+	switch (m->kind) {
+	case LEDGER_APPEND:
+		on_append(f, m);
+		return;
+	case RT_TIMER:
+		commit(f);
+		return;
+	case RT_STOP:
+		commit(f);
+		rt_stop(a);
+		return;
+	default:
+		return;
+	}
+}
+
+static int fake_init(struct actor *a, void *arg)
+{
+	((struct fake *)a)->l = arg;
+	return 0;
+}
+
+static void free_requests(struct actor *a, struct requests *r)
+{
+	for (size_t i = 0; i < r->count; i++)
+		rt_msg_free(a->loop, r->p[i]);
+	free(r->p);
+}
+
+static void fake_finish(struct actor *a)
+{
+	struct fake *f = (struct fake *)a;
+	free_requests(a, &f->waiting);
+	free_requests(a, &f->unheard);
+}
+
+static const struct actor_class fake_class = {
+	.name = "ledger_fake", .size = sizeof(struct fake), .mailbox_len_max = 16384,
+	.init = fake_init, .on_message = fake_on_message, .finish = fake_finish,
+};
+
+struct actor_ref ledger_fake_spawn(struct ledger_fake *l, struct loop *loop)
+{
+	return rt_spawn(loop, &fake_class, l);
+}

@@ -2,7 +2,8 @@
 #include "runtime/check.h"
 #include "runtime/hash.h"
 
-enum { BYTES_MIN = 1 << 20, BYTES_DEFAULT = 256 << 20, BYTES_PER_BUCKET = 256, BYTES_PER_TOMBSTONE = 2048 };
+enum { BYTES_MIN = 1 << 20, BYTES_DEFAULT = 256 << 20, STRIPES_DEFAULT = 256 };
+enum { BYTES_PER_BUCKET = 256, BYTES_PER_TOMBSTONE = 2048, GET_MAX = 64 };
 static const int64_t TOMBSTONE_KEEP_US = 24 * 3600 * 1000000ll;
 
 static size_t power_of_two(size_t n)
@@ -13,27 +14,33 @@ static size_t power_of_two(size_t n)
 	return p;
 }
 
+static void stripe_init(struct stripe *s, struct row **buckets)
+{
+	*s = (struct stripe){ .buckets = buckets, .len = STRIPE_BUCKETS_MIN, .mask = 2 * STRIPE_BUCKETS_MIN - 1 };
+	CHECK(pthread_mutex_init(&s->lock, NULL) == 0);
+}
+
 static bool online_init(struct online *t, const struct online_config *config)
 {
 	size_t bytes = config->bytes_max ? config->bytes_max : BYTES_DEFAULT;
 	if (bytes < BYTES_MIN)
 		bytes = BYTES_MIN;
-	t->buckets_len = power_of_two(bytes / BYTES_PER_BUCKET);
-	size_t stripes = power_of_two(config->stripes ? config->stripes : 256);
-	if (stripes > t->buckets_len / CHUNK)
-		stripes = t->buckets_len / CHUNK;
-	t->stripe_shift = (unsigned)__builtin_ctzll(t->buckets_len / stripes);
-	t->bytes_base = t->buckets_len * sizeof *t->buckets + stripes * sizeof *t->stripes;
+	size_t buckets = power_of_two(bytes / BYTES_PER_BUCKET);
+	t->stripes_len = power_of_two(config->stripes ? config->stripes : STRIPES_DEFAULT);
+	if (t->stripes_len > buckets / STRIPE_BUCKETS_MIN)
+		t->stripes_len = buckets / STRIPE_BUCKETS_MIN;
+	t->stripe_bits = (unsigned)__builtin_ctzll(t->stripes_len);
+	t->stripe_buckets_max = buckets / t->stripes_len;
+	t->bytes_base = buckets * sizeof *t->buckets + t->stripes_len * sizeof *t->stripes;
 	t->bytes_max = bytes - t->bytes_base;
 	t->tombstone_keep_us = config->tombstone_keep_us ? config->tombstone_keep_us : TOMBSTONE_KEEP_US;
 	t->tombstones_max = config->tombstones_max ? config->tombstones_max : (uint32_t)(bytes / BYTES_PER_TOMBSTONE);
-	t->buckets = calloc(t->buckets_len, sizeof *t->buckets);
-	t->stripes = aligned_alloc(64, stripes * sizeof *t->stripes);
+	t->buckets = calloc(buckets, sizeof *t->buckets); /* large: pages come when they are touched */
+	t->stripes = aligned_alloc(64, t->stripes_len * sizeof *t->stripes);
 	if (t->buckets == NULL || t->stripes == NULL)
 		return false;
-	memset(t->stripes, 0, stripes * sizeof *t->stripes);
-	for (size_t i = 0; i < stripes; i++)
-		CHECK(pthread_mutex_init(&t->stripes[i].lock, NULL) == 0);
+	for (size_t i = 0; i < t->stripes_len; i++)
+		stripe_init(&t->stripes[i], t->buckets + i * t->stripe_buckets_max);
 	return true;
 }
 
@@ -45,7 +52,9 @@ struct online *online_create(const struct online_config *config)
 	memset(t, 0, sizeof *t);
 	if (online_init(t, config))
 		return t;
-	online_destroy(t);
+	free(t->buckets);
+	free(t->stripes);
+	free(t);
 	return NULL;
 }
 
@@ -54,14 +63,15 @@ void online_destroy(struct online *t)
 	if (t == NULL)
 		return;
 	size_t bytes = 0;
-	for (size_t b = 0; t->buckets && b < t->buckets_len; b++)
-		for (struct row *r = t->buckets[b], *next; r; r = next) {
-			next = r->next;
-			bytes += row_destroy(r);
-		}
+	for (struct stripe *s = t->stripes; s < t->stripes + t->stripes_len; s++) {
+		for (uint32_t b = 0; b < s->len; b++)
+			for (struct row *r = s->buckets[b], *next; r; r = next) {
+				next = r->next;
+				bytes += row_destroy(r);
+			}
+		pthread_mutex_destroy(&s->lock);
+	}
 	CHECK(bytes == atomic_load(&t->bytes)); /* the bound is only as good as the count */
-	for (size_t i = 0; t->stripes && t->buckets && i < t->buckets_len >> t->stripe_shift; i++)
-		pthread_mutex_destroy(&t->stripes[i].lock);
 	free(t->buckets);
 	free(t->stripes);
 	free(t);
@@ -70,8 +80,7 @@ void online_destroy(struct online *t)
 /* ---- finding ---- */
 
 struct place {
-	uint64_t hash;
-	struct row **bucket;
+	uint64_t hash; /* within the stripe */
 	struct stripe *stripe;
 	uint32_t kind;
 	struct str id;
@@ -80,18 +89,41 @@ struct place {
 static struct place place_of(struct online *t, uint32_t kind, struct str id)
 {
 	uint64_t hash = hash_mix(hash64(id) + kind);
-	size_t bucket = hash & (t->buckets_len - 1);
-	__builtin_prefetch(&t->buckets[bucket]); /* on its way while the lock is taken */
-	return (struct place){ hash, &t->buckets[bucket], online_stripe(t, bucket), kind, id };
+	return (struct place){ hash >> t->stripe_bits, &t->stripes[hash & (t->stripes_len - 1)], kind, id };
 }
 
 /* The link that holds the row, or the NULL at the end of its bucket. Under the lock. */
 static struct row **find_link(const struct place *p)
 {
-	struct row **link = p->bucket;
+	const struct stripe *s = p->stripe;
+	uint64_t bucket = p->hash & s->mask;
+	if (bucket >= s->len) /* not split off yet */
+		bucket &= s->mask >> 1;
+	struct row **link = &s->buckets[bucket];
 	while (*link && !row_is(*link, p->hash, p->kind, p->id))
 		link = &(*link)->next;
 	return link;
+}
+
+/* Adds a bucket and gives it the rows that it takes from one other. Under the lock. */
+static void split_bucket(struct online *t, struct stripe *s)
+{
+	if (s->rows <= s->len || s->len == t->stripe_buckets_max)
+		return;
+	uint32_t new = s->len++;
+	struct row **from = &s->buckets[new & s->mask >> 1], **to = &s->buckets[new];
+	while (*from) {
+		struct row *r = *from;
+		if ((r->hash & s->mask) != new) {
+			from = &r->next;
+			continue;
+		}
+		*from = r->next;
+		r->next = *to;
+		*to = r;
+	}
+	if (s->len > s->mask)
+		s->mask = 2 * s->mask + 1;
 }
 
 /* ---- reading ---- */
@@ -100,7 +132,7 @@ static struct row **find_link(const struct place *p)
 static struct cell *look_up(const struct place *p, struct row *r, uint32_t feature, int64_t now_us)
 {
 	struct cell *c = r && feature != ROW_TOMBSTONE ? row_find(r, feature) : NULL;
-	if (c == NULL || c->value == NULL || cell_expired(c, now_us)) {
+	if (c == NULL || cell_is_tombstone(c) || cell_expired(c, now_us)) {
 		p->stripe->misses++;
 		return NULL;
 	}
@@ -110,19 +142,42 @@ static struct cell *look_up(const struct place *p, struct row *r, uint32_t featu
 	return c;
 }
 
+/* At most GET_MAX features under one lock. Short values are copied there and become values of their own after it. */
+static size_t get_some(const struct place *p, const uint32_t *features, size_t n, int64_t now_us,
+		       struct online_cell *ret)
+{
+	struct cell cells[GET_MAX];
+	size_t found = 0;
+	pthread_mutex_lock(&p->stripe->lock);
+	struct row *r = *find_link(p);
+	for (size_t i = 0; i < n; i++) {
+		const struct cell *c = look_up(p, r, features[i], now_us);
+		cells[i].form = CELL_TOMBSTONE;
+		if (c)
+			cells[i] = *c;
+		if (c && c->form == CELL_SHARED)
+			value_ref(c->value);
+	}
+	pthread_mutex_unlock(&p->stripe->lock);
+	for (size_t i = 0; i < n; i++) {
+		const struct cell *c = &cells[i];
+		ret[i] = (struct online_cell){ 0 };
+		if (cell_is_tombstone(c))
+			continue;
+		ret[i].value = c->form == CELL_SHARED ? c->value : value_create(cell_json(c));
+		ret[i].meta = cell_meta(c);
+		found += ret[i].value != NULL;
+	}
+	return found;
+}
+
 size_t online_get_many(struct online *t, uint32_t kind, struct str id, const uint32_t *features, size_t n,
 		       int64_t now_us, struct online_cell *ret)
 {
 	struct place p = place_of(t, kind, id);
 	size_t found = 0;
-	pthread_mutex_lock(&p.stripe->lock);
-	struct row *r = *find_link(&p);
-	for (size_t i = 0; i < n; i++) {
-		const struct cell *c = look_up(&p, r, features[i], now_us);
-		ret[i] = c ? (struct online_cell){ value_ref(c->value), c->meta } : (struct online_cell){ 0 };
-		found += c != NULL;
-	}
-	pthread_mutex_unlock(&p.stripe->lock);
+	for (size_t i = 0; i < n; i += GET_MAX)
+		found += get_some(&p, features + i, n - i < GET_MAX ? n - i : GET_MAX, now_us, ret + i);
 	return found;
 }
 
@@ -140,11 +195,12 @@ enum online_read online_read_copy(struct online *t, uint32_t kind, struct str id
 	pthread_mutex_lock(&p.stripe->lock);
 	const struct cell *c = look_up(&p, *find_link(&p), feature, now_us);
 	if (c) {
-		result = c->value->len <= cap && c->value->len <= ONLINE_COPY_MAX ? ONLINE_HIT : ONLINE_LARGE;
+		struct str json = cell_json(c);
+		result = json.n <= cap && json.n <= ONLINE_COPY_MAX ? ONLINE_HIT : ONLINE_LARGE;
 		if (result == ONLINE_HIT) {
-			memcpy(out, c->value->json, c->value->len);
-			*ret_n = c->value->len;
-			*ret_meta = c->meta;
+			memcpy(out, json.p, json.n);
+			*ret_n = json.n;
+			*ret_meta = cell_meta(c);
 		}
 	}
 	pthread_mutex_unlock(&p.stripe->lock);
@@ -157,22 +213,25 @@ enum online_read online_read_copy(struct online *t, uint32_t kind, struct str id
  * taken again, for the row may have changed. */
 struct change {
 	struct place at;
-	struct cell cell;       /* value NULL: a tombstone; feature ROW_TOMBSTONE: of the whole row */
-	struct row *spare;      /* owned; room for the row to grow into */
-	unsigned cells_needed;  /* of spare */
-	struct row *dead_row;   /* to be freed after the lock */
-	struct value *dead_value;
+	struct cell cell;      /* owned until it is in its row; a tombstone of ROW_TOMBSTONE is of the whole row */
+	struct row *spare;     /* owned; room for the row to grow into */
+	unsigned cells_needed; /* of spare */
+	struct row *dead_row;  /* what it displaced, to be freed after the lock; cells without a reference are fine */
+	struct cell dead_cell;
 };
 
 /* Puts the spare row, which has its cells by now, in the place of r. */
-static void replace_row(struct change *ch, struct row **link, struct row *r)
+static void replace_row(struct online *t, struct change *ch, struct row **link, struct row *r)
 {
 	ch->spare->next = r ? r->next : NULL;
 	ch->spare->visited = r && r->visited;
 	*link = ch->spare;
 	ch->spare = NULL;
 	ch->dead_row = r;
-	ch->at.stripe->rows += r == NULL;
+	if (r == NULL) {
+		ch->at.stripe->rows++;
+		split_bucket(t, ch->at.stripe);
+	}
 }
 
 static bool lacks_room(struct change *ch, unsigned cells_needed)
@@ -183,53 +242,61 @@ static bool lacks_room(struct change *ch, unsigned cells_needed)
 
 enum step { STEP_DONE, STEP_STALE, STEP_NO_ROOM };
 
+static void count_cell(struct online *t, struct change *ch, const struct cell *old)
+{
+	bool was_value = old && !cell_is_tombstone(old), is_value = !cell_is_tombstone(&ch->cell);
+	bool was_tombstone = old && !was_value;
+	ch->at.stripe->cells += (uint64_t)is_value - (uint64_t)was_value;
+	if (is_value == was_tombstone)
+		atomic_fetch_add_explicit(&t->tombstones, is_value ? (uint64_t)-1 : 1, memory_order_relaxed);
+}
+
 static enum step step_cell(struct online *t, struct change *ch)
 {
 	struct row **link = find_link(&ch->at), *r = *link;
-	if (r && row_refuses(r, ch->cell.feature, &ch->cell.meta))
+	if (r && row_refuses(r, &ch->cell))
 		return STEP_STALE;
 	struct cell *c = r ? row_find(r, ch->cell.feature) : NULL;
-	if (c == NULL && (r == NULL || r->cells_len == r->cells_cap)) {
+	if (c) {
+		count_cell(t, ch, c);
+		ch->dead_cell = *c;
+		*c = ch->cell;
+		return STEP_DONE;
+	}
+	if (r && r->cells_len < r->cells_cap) {
+		row_insert(r, &ch->cell);
+	} else {
 		if (lacks_room(ch, r ? r->cells_len + 1u : 1))
 			return STEP_NO_ROOM;
 		for (unsigned i = 0; r && i < r->cells_len; i++)
 			row_cells(ch->spare)[ch->spare->cells_len++] = row_cells(r)[i];
 		if (r)
 			r->cells_len = 0;
-		replace_row(ch, link, r);
-		r = *link;
+		row_insert(ch->spare, &ch->cell);
+		replace_row(t, ch, link, r);
 	}
-	bool was_tombstone = c && c->value == NULL, is_tombstone = ch->cell.value == NULL;
-	ch->at.stripe->cells += (uint64_t)!is_tombstone - (uint64_t)(c && !was_tombstone);
-	if (is_tombstone != was_tombstone)
-		atomic_fetch_add_explicit(&t->tombstones, is_tombstone ? 1 : (uint64_t)-1, memory_order_relaxed);
-	if (c) {
-		ch->dead_value = c->value;
-		*c = ch->cell;
-	} else {
-		row_insert(r, &ch->cell);
-	}
+	count_cell(t, ch, NULL);
 	return STEP_DONE;
 }
 
 static enum step step_row(struct online *t, struct change *ch)
 {
 	struct row **link = find_link(&ch->at), *r = *link;
-	if (r && row_refuses(r, ROW_TOMBSTONE, &ch->cell.meta))
+	if (r && row_refuses(r, &ch->cell))
 		return STEP_STALE;
-	unsigned newer = r ? row_move_newer(r, NULL, &ch->cell.meta) : 0;
-	if (lacks_room(ch, newer + 1))
+	if (lacks_room(ch, (r ? row_move_newer(r, NULL, &ch->cell) : 0) + 1))
 		return STEP_NO_ROOM;
 	if (r)
-		row_move_newer(r, ch->spare, &ch->cell.meta);
+		row_move_newer(r, ch->spare, &ch->cell);
 	row_insert(ch->spare, &ch->cell);
 	uint64_t tombstones = 1;
 	for (unsigned i = 0; r && i < r->cells_len; i++) {
-		ch->at.stripe->cells -= row_cells(r)[i].value != NULL;
-		tombstones -= row_cells(r)[i].value == NULL;
+		bool is_tombstone = cell_is_tombstone(row_cells(r) + i);
+		ch->at.stripe->cells -= !is_tombstone;
+		tombstones -= is_tombstone;
 	}
 	atomic_fetch_add_explicit(&t->tombstones, tombstones, memory_order_relaxed);
-	replace_row(ch, link, r);
+	replace_row(t, ch, link, r);
 	return STEP_DONE;
 }
 
@@ -250,21 +317,19 @@ static bool make_room(struct online *t, struct change *ch, int64_t now_us)
 
 static void change_clean_up(struct online *t, struct change *ch)
 {
-	size_t bytes = row_value_bytes(ch->dead_value);
-	value_unref(ch->dead_value);
+	size_t bytes = cell_finish(&ch->dead_cell);
 	if (ch->dead_row)
 		bytes += row_destroy(ch->dead_row);
 	if (ch->spare)
 		bytes += row_destroy(ch->spare);
-	if (bytes)
-		online_release(t, bytes);
+	online_release(t, bytes);
 }
 
-/* The value's reference and bytes are the caller's until the result is ONLINE_APPLIED. */
+/* Unless the result is ONLINE_APPLIED, the cell is still the caller's. */
 static enum online_result apply(struct online *t, struct change *ch, int64_t now_us)
 {
 	struct stripe *s = ch->at.stripe;
-	bool is_put = ch->cell.value != NULL;
+	bool is_put = !cell_is_tombstone(&ch->cell);
 	enum step step;
 	do {
 		pthread_mutex_lock(&s->lock);
@@ -291,12 +356,10 @@ enum online_result online_put(struct online *t, const struct online_write *w)
 		atomic_fetch_add_explicit(&t->full, 1, memory_order_relaxed);
 		return ONLINE_FULL;
 	}
-	struct change ch = { .at = place_of(t, w->kind, w->id), .cell = { value_ref(w->value), w->meta, w->feature } };
+	struct change ch = { .at = place_of(t, w->kind, w->id), .cell = cell_make(w->feature, w->value, &w->meta) };
 	enum online_result result = apply(t, &ch, w->meta.written_us);
-	if (result != ONLINE_APPLIED) {
-		value_unref(w->value);
-		online_release(t, bytes);
-	}
+	if (result != ONLINE_APPLIED)
+		online_release(t, cell_finish(&ch.cell));
 	return result;
 }
 
@@ -305,12 +368,8 @@ static enum online_result delete(struct online *t, uint32_t kind, struct str id,
 {
 	if (id.n > ONLINE_ID_MAX)
 		return ONLINE_FULL;
-	struct change ch = { .at = place_of(t, kind, id) };
-	ch.cell.feature = feature;
-	ch.cell.meta = (struct online_meta){ .event_time_us = event_time_us,
-					     .lsn = lsn,
-					     .written_us = now_us,
-					     .expires_us = now_us + t->tombstone_keep_us };
+	struct online_meta meta = { event_time_us, lsn, now_us, now_us + t->tombstone_keep_us, 0 };
+	struct change ch = { .at = place_of(t, kind, id), .cell = cell_make(feature, NULL, &meta) };
 	enum online_result result = apply(t, &ch, now_us);
 	if (atomic_load_explicit(&t->tombstones, memory_order_relaxed) > t->tombstones_max)
 		online_trim_tombstones(t);
@@ -336,17 +395,14 @@ void online_confirm(struct online *t, const struct online_write *w, uint64_t lsn
 	pthread_mutex_lock(&p.stripe->lock);
 	struct row *r = *find_link(&p);
 	struct cell *c = r ? row_find(r, w->feature) : NULL;
-	if (c && c->value == w->value && c->meta.lsn == ONLINE_LSN_PENDING)
-		c->meta.lsn = lsn;
+	bool same = c && !cell_is_tombstone(c) && c->event_time_us == w->meta.event_time_us;
+	if (same && c->lsn == ONLINE_LSN_PENDING &&
+	    (c->form == CELL_SHARED ? c->value == w->value : str_eq(cell_json(c), value_json(w->value))))
+		c->lsn = lsn;
 	pthread_mutex_unlock(&p.stripe->lock);
 }
 
 /* ---- upkeep ---- */
-
-size_t online_round(struct online *t)
-{
-	return t->buckets_len;
-}
 
 void online_stats(struct online *t, struct online_stats *ret)
 {
@@ -357,7 +413,7 @@ void online_stats(struct online *t, struct online_stats *ret)
 		.bytes = t->bytes_base + atomic_load_explicit(&t->bytes, memory_order_relaxed),
 		.bytes_max = t->bytes_base + t->bytes_max,
 	};
-	for (size_t i = 0; i < t->buckets_len >> t->stripe_shift; i++) {
+	for (size_t i = 0; i < t->stripes_len; i++) {
 		struct stripe *s = &t->stripes[i];
 		pthread_mutex_lock(&s->lock);
 		sum.rows += s->rows;

@@ -39,7 +39,7 @@ struct online_meta {
 	uint64_t lsn;
 	int64_t written_us;
 	int64_t expires_us; /* 0 = never; from this moment on the cell is not found */
-	uint32_t flags;     /* enum online_flags */
+	uint32_t flags;     /* enum online_flags; 16 bits are kept */
 };
 
 /* ---- reading ---- */
@@ -50,7 +50,7 @@ struct online_cell {
 /* false: no such value (any more); *ret then has value NULL. */
 bool online_get(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us,
 		struct online_cell *ret);
-/* Several features of one row, seen at one moment. Fills ret[0..n); returns how many have a value. */
+/* Several features of one row; groups of 64 are seen at one moment each. Fills ret[0..n); returns how many have a value. */
 size_t online_get_many(struct online *t, uint32_t kind, struct str id, const uint32_t *features, size_t n,
 		       int64_t now_us, struct online_cell *ret);
 

@@ -15,7 +15,35 @@ size_t row_bytes(size_t id_len, size_t cells_cap)
 
 size_t row_value_bytes(const struct value *v)
 {
-	return v ? heap_bytes(sizeof *v + v->len + 1) : 0;
+	return cell_is_long(v) ? heap_bytes(sizeof *v + v->len + 1) : 0;
+}
+
+struct cell cell_make(uint32_t feature, struct value *v, const struct online_meta *meta)
+{
+	struct cell c = { .event_time_us = meta->event_time_us,
+			  .lsn = meta->lsn,
+			  .written_us = meta->written_us,
+			  .expires_us = meta->expires_us,
+			  .feature = feature,
+			  .flags = (uint16_t)meta->flags,
+			  .form = CELL_TOMBSTONE };
+	if (v && cell_is_long(v)) {
+		c.form = CELL_SHARED;
+		c.value = value_ref(v);
+	} else if (v) {
+		c.form = (uint8_t)v->len;
+		memcpy(c.text, v->json, v->len);
+	}
+	return c;
+}
+
+size_t cell_finish(const struct cell *c)
+{
+	if (c->form != CELL_SHARED)
+		return 0;
+	size_t bytes = row_value_bytes(c->value);
+	value_unref(c->value);
+	return bytes;
 }
 
 struct row *row_create(uint64_t hash, uint32_t kind, struct str id, unsigned cells_cap)
@@ -33,10 +61,8 @@ size_t row_destroy(struct row *r)
 {
 	size_t bytes = row_bytes(r->id_len, r->cells_cap);
 	struct cell *cells = row_cells(r);
-	for (unsigned i = 0; i < r->cells_len; i++) {
-		bytes += row_value_bytes(cells[i].value);
-		value_unref(cells[i].value);
-	}
+	for (unsigned i = 0; i < r->cells_len; i++)
+		bytes += cell_finish(&cells[i]);
 	free(r);
 	return bytes;
 }
@@ -87,29 +113,29 @@ void row_remove(struct row *r, struct cell *c)
 	r->cells_len--;
 }
 
-static int order(const struct online_meta *a, const struct online_meta *b)
+static int order(const struct cell *a, const struct cell *b)
 {
 	if (a->event_time_us != b->event_time_us)
 		return a->event_time_us < b->event_time_us ? -1 : 1;
 	return (a->lsn > b->lsn) - (a->lsn < b->lsn);
 }
 
-bool row_refuses(struct row *r, uint32_t feature, const struct online_meta *meta)
+bool row_refuses(struct row *r, const struct cell *new)
 {
 	const struct cell *last = row_cells(r) + r->cells_len - 1;
-	if (r->cells_len && last->feature == ROW_TOMBSTONE && order(&last->meta, meta) >= 0)
+	if (r->cells_len && last->feature == ROW_TOMBSTONE && order(last, new) >= 0)
 		return true;
-	const struct cell *c = row_find(r, feature);
-	int side = c ? order(&c->meta, meta) : -1;
-	return side > 0 || (side == 0 && c->value == NULL);
+	const struct cell *c = row_find(r, new->feature);
+	int side = c ? order(c, new) : -1;
+	return side > 0 || (side == 0 && cell_is_tombstone(c));
 }
 
-unsigned row_move_newer(struct row *from, struct row *to, const struct online_meta *deleted)
+unsigned row_move_newer(struct row *from, struct row *to, const struct cell *deleted)
 {
 	struct cell *cells = row_cells(from);
 	unsigned newer = 0, kept = 0;
 	for (unsigned i = 0; i < from->cells_len; i++) {
-		if (order(&cells[i].meta, deleted) > 0) {
+		if (order(&cells[i], deleted) > 0) {
 			newer++;
 			if (to)
 				row_cells(to)[to->cells_len++] = cells[i];

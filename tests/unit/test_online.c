@@ -195,7 +195,7 @@ static void test_ttl(void **state)
 static void test_sweep_budget(void **state)
 {
 	struct online *t = table_new(1 << 20);
-	char id[16];
+	char id[24];
 	(void)state;
 	for (int i = 0; i < 1000; i++) {
 		snprintf(id, sizeof id, "u%d", i);
@@ -269,7 +269,7 @@ static void test_tombstones_end(void **state)
 	struct online *t =
 	    online_create(&(struct online_config){ .bytes_max = 1 << 20, .tombstone_keep_us = 50, .tombstones_max = 100 });
 	struct online_stats s;
-	char id[16];
+	char id[24];
 	(void)state;
 	online_delete_cell(t, USER, STR("u1"), 1, 150, 3, 1000);
 	online_sweep(t, 1049, online_round(t));
@@ -292,7 +292,7 @@ static void test_eviction(void **state)
 {
 	struct online *t = table_new(1 << 20);
 	struct online_stats s;
-	char id[16];
+	char id[24];
 	(void)state;
 	online_delete_cell(t, USER, STR("deleted"), 1, 150, 3, 1000);
 	for (int i = 0; i < 100; i++) {
@@ -317,6 +317,54 @@ static void test_eviction(void **state)
 		assert_value(t, id, 1, 0, "\"hot\"");
 	}
 	assert_int_equal(put(t, "deleted", 1, "0", 149, 4, 0), ONLINE_STALE);
+	online_destroy(t);
+}
+
+/* Having been read once, long ago, keeps nothing. */
+static void test_second_chance(void **state)
+{
+	struct online *t = table_new(1 << 20);
+	char id[24];
+	int left = 0;
+	(void)state;
+	for (int i = 0; i < 1000; i++) {
+		snprintf(id, sizeof id, "once%d", i);
+		put(t, id, 1, "1", 100, 1, 0);
+		assert_value(t, id, 1, 0, "1");
+	}
+	for (int i = 0; i < 60000; i++) {
+		snprintf(id, sizeof id, "cold%d", i);
+		put(t, id, 1, "2", 100, 1, 0);
+	}
+	for (int i = 0; i < 1000; i++) {
+		struct online_cell c;
+		snprintf(id, sizeof id, "once%d", i);
+		left += online_get(t, USER, str_from(id), 1, 0, &c);
+		value_unref(c.value);
+	}
+	assert_true(left < 200);
+	online_destroy(t);
+}
+
+/* The index grows with the rows and loses none. */
+static void test_growth(void **state)
+{
+	struct online *t = online_create(&(struct online_config){ .stripes = 4 });
+	struct online_stats s;
+	char id[24];
+	(void)state;
+	for (int i = 0; i < 40000; i++) {
+		snprintf(id, sizeof id, "u%d", i);
+		assert_int_equal(put(t, id, 1, id + 1, 100, 1, i % 2), ONLINE_APPLIED);
+		if (i % 1000 == 0)
+			for (int k = 0; k <= i; k += 7) {
+				snprintf(id, sizeof id, "u%d", k);
+				assert_value(t, id, 1, 0, id + 1);
+			}
+	}
+	online_stats(t, &s);
+	assert_int_equal(s.rows, 40000);
+	assert_int_equal(online_sweep(t, 1, online_round(t)), 20000);
 	online_destroy(t);
 }
 
@@ -511,7 +559,7 @@ static void *stress(void *arg)
 	for (int step = 0; step < STEPS; step++) {
 		int number = rand_r(&seed) % STRESS_IDS;
 		uint32_t feature = (uint32_t)rand_r(&seed) % 6;
-		char id[16];
+		char id[24];
 		struct str s = str_of(id, (size_t)snprintf(id, sizeof id, "user-%d", number));
 		int what = rand_r(&seed) % 100;
 		if (what < 50)
@@ -543,7 +591,7 @@ static void test_threads(void **state)
 	online_stats(t, &s);
 	assert_true(s.evicted_cells > 0 && s.expired_cells > 0 && s.tombstones_forgotten > 0 && s.hits > 0);
 	for (int i = 0; i < STRESS_IDS; i++) {
-		char id[16];
+		char id[24];
 		snprintf(id, sizeof id, "user-%d", i);
 		online_delete_row(t, USER, str_from(id), STEPS, ONLINE_LSN_PENDING, 0);
 	}
@@ -562,7 +610,8 @@ int main(void)
 		cmocka_unit_test(test_pending),	   cmocka_unit_test(test_ttl),
 		cmocka_unit_test(test_sweep_budget), cmocka_unit_test(test_delete_cell),
 		cmocka_unit_test(test_delete_row), cmocka_unit_test(test_tombstones_end),
-		cmocka_unit_test(test_eviction),   cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_eviction),   cmocka_unit_test(test_second_chance),
+		cmocka_unit_test(test_growth),	   cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_model),	   cmocka_unit_test(test_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

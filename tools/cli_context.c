@@ -203,6 +203,7 @@ static void print_table(yyjson_val *rows)
 		       yyjson_get_str(yyjson_obj_get(row, "freshness_status")),
 		       yyjson_get_str(yyjson_obj_get(row, "name")));
 	}
+	fflush(stdout);
 	fprintf(stderr, "Total: %zu contexts\n", yyjson_arr_size(rows));
 }
 

@@ -46,7 +46,11 @@ static int run(const char *sub, const char *dir)
 	print_report(&report, problems);
 	if (is_stat)
 		return EXIT_OK;
-	fprintf(stderr, problems ? "%lld problem(s) found in %s\n" : "no problem found (%lld) in %s\n", (long long)problems, dir);
+	fflush(stdout);
+	if (problems)
+		fprintf(stderr, "%lld problem(s) found in %s\n", (long long)problems, dir);
+	else
+		fprintf(stderr, "no problem found in %s\n", dir);
 	return problems ? EXIT_ERROR : EXIT_OK;
 }
 

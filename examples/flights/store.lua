@@ -83,6 +83,6 @@ fabra.context { name = "explain_delays", max_tokens = 400, freshness_sla = "1h",
       priority = 2 },
     { text = "Worst days:", priority = 3 },
     { retriever = "worst_days", args = { airport = "{airport}" }, priority = 4 },
-    { text = "Latest on average, by destination:", priority = 5 },
+    { text = "Worst destinations:", priority = 5 },
     { retriever = "late_routes", args = { airport = "{airport}" }, priority = 6 },
   } }

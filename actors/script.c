@@ -86,7 +86,7 @@ static void call_reset(struct script_call *call)
 {
 	arena_finish(&call->arena);
 	*call = (struct script_call){ .s = call->s, .thread = call->thread, .thread_ref = call->thread_ref,
-				      .meter.step = call->meter.step, .asks = call->asks, .asks_cap = call->asks_cap,
+				      .asks = call->asks, .asks_cap = call->asks_cap,
 				      .value = call->value, .error = call->error };
 }
 

@@ -1,6 +1,7 @@
 /* fabra.item, and turning what a function returned into the outcome of its call. */
 #include "actors/definitions_near.h"
 #include "actors/script_state.h"
+#include "runtime/check.h"
 #include "store/timefmt.h"
 #include <math.h>
 
@@ -8,78 +9,85 @@ enum { ITEMS_MAX = 10000 };
 
 static const char *const item_keys[] = { "content", "priority", "required", "source_id", "last_updated", NULL };
 
-static void check_item_keys(lua_State *L, int index)
+static _Noreturn void unknown_item_key(lua_State *L, struct str key)
 {
-	lua_pushnil(L);
-	while (lua_next(L, index)) {
-		lua_pop(L, 1);
-		if (lua_type(L, -1) != LUA_TSTRING)
-			luaL_error(L, "fabra.item: fields have names; did you mean fabra.item { content = ... }?");
-		struct str key = str_from(lua_tostring(L, -1));
-		if (definitions_near_known(item_keys, key))
-			continue;
-		const char *near = definitions_near(item_keys, key);
-		if (near)
-			luaL_error(L, "fabra.item: unknown key '%s' (did you mean '%s'?)", key.p, near);
-		luaL_error(L, "fabra.item: unknown key '%s' (known: content, priority, required, source_id, last_updated)", key.p);
-	}
+	const char *near = definitions_near(item_keys, key);
+	if (near)
+		luaL_error(L, "fabra.item: unknown key '%s' (did you mean '%s'?)", key.p, near);
+	luaL_error(L, "fabra.item: unknown key '%s' (known: content, priority, required, source_id, last_updated)", key.p);
+	UNREACHABLE();
 }
 
-static int get(lua_State *L, int index, const char *key)
-{
-	lua_pushstring(L, key);
-	return lua_rawget(L, index);
-}
-
-static struct str item_text(lua_State *L, int index, const char *key, bool needed)
+/* The value is on top of the stack, in all of these. */
+static struct str item_text(lua_State *L, const char *key)
 {
 	struct str text = { 0 };
-	int type = get(L, index, key);
-	if (type == LUA_TNIL && !needed)
-		return text;
-	if (type != LUA_TSTRING)
+	if (lua_type(L, -1) != LUA_TSTRING)
 		luaL_error(L, "fabra.item: %s: a string is needed, got %s%s", key, luaL_typename(L, -1),
-			   type == LUA_TNIL || type == LUA_TTABLE ? "" : " (use tostring)");
+			   lua_istable(L, -1) ? "" : " (use tostring)");
 	text.p = lua_tolstring(L, -1, &text.n);
 	if (!json_utf8_valid(text))
 		luaL_error(L, "fabra.item: %s is not valid UTF-8", key);
 	return text;
 }
 
-static int64_t item_time(lua_State *L, int index)
+static int64_t item_priority(lua_State *L)
 {
-	int64_t us = INT64_MIN;
-	int type = get(L, index, "last_updated");
-	if (type == LUA_TNIL)
-		return us;
-	if (type == LUA_TNUMBER && fabs(lua_tonumber(L, -1)) < 253402300800.0) /* year 10000 */
+	int is_integer = 0;
+	int64_t priority = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &is_integer) : 0;
+	if (!is_integer || priority < 0)
+		luaL_error(L, "fabra.item: priority: an integer of at least 0 is needed (lower is more important)");
+	return priority;
+}
+
+static int64_t item_time(lua_State *L)
+{
+	const double year_10000_s = 253402300800.0;
+	int64_t us;
+	if (lua_type(L, -1) == LUA_TNUMBER && fabs(lua_tonumber(L, -1)) < year_10000_s)
 		return (int64_t)llround(lua_tonumber(L, -1) * 1e6);
 	struct str text = { 0 };
-	if (type == LUA_TSTRING)
+	if (lua_type(L, -1) == LUA_TSTRING)
 		text.p = lua_tolstring(L, -1, &text.n);
 	if (text.p == NULL || !time_parse(text, &us))
 		luaL_error(L, "fabra.item: last_updated: an ISO 8601 time or unix seconds are needed");
 	return us;
 }
 
+static void read_item_field(lua_State *L, struct str key, struct script_item *item)
+{
+	if (str_eq(key, STR("content"))) {
+		item->content = item_text(L, "content");
+	} else if (str_eq(key, STR("priority"))) {
+		item->priority = item_priority(L);
+	} else if (str_eq(key, STR("required"))) {
+		if (!lua_isboolean(L, -1))
+			luaL_error(L, "fabra.item: required: true or false is needed, got %s", luaL_typename(L, -1));
+		item->required = lua_toboolean(L, -1);
+	} else if (str_eq(key, STR("source_id"))) {
+		item->source_id = item_text(L, "source_id");
+	} else if (str_eq(key, STR("last_updated"))) {
+		item->last_updated_us = item_time(L);
+	} else {
+		unknown_item_key(L, key);
+	}
+}
+
 /* The texts stay in the table. Raises an error that names the field. */
 static struct script_item read_item(lua_State *L, int index)
 {
-	struct script_item item = { .priority = 0 };
-	check_item_keys(L, index);
-	item.content = item_text(L, index, "content", true);
-	item.source_id = item_text(L, index, "source_id", false);
-	int is_integer = 1;
-	if (get(L, index, "priority") != LUA_TNIL)
-		item.priority = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &is_integer) : (is_integer = 0);
-	if (!is_integer || item.priority < 0)
-		luaL_error(L, "fabra.item: priority: an integer of at least 0 is needed (lower is more important)");
-	int type = get(L, index, "required");
-	if (type != LUA_TNIL && type != LUA_TBOOLEAN)
-		luaL_error(L, "fabra.item: required: true or false is needed, got %s", luaL_typename(L, -1));
-	item.required = lua_toboolean(L, -1);
-	item.last_updated_us = item_time(L, index);
-	lua_pop(L, 5);
+	struct script_item item = { .last_updated_us = INT64_MIN };
+	lua_pushnil(L);
+	while (lua_next(L, index)) {
+		struct str key;
+		if (lua_type(L, -2) != LUA_TSTRING)
+			luaL_error(L, "fabra.item: fields have names; did you mean fabra.item { content = ... }?");
+		key.p = lua_tolstring(L, -2, &key.n);
+		read_item_field(L, key, &item);
+		lua_pop(L, 1);
+	}
+	if (item.content.p == NULL)
+		luaL_error(L, "fabra.item: content: a string is needed, got nil");
 	return item;
 }
 
@@ -117,6 +125,7 @@ static bool is_item(lua_State *L, int index)
 	return same;
 }
 
+/* The item may have been changed since it was made: it is read again. */
 static void keep_item(lua_State *L, struct script_call *call, int index)
 {
 	struct script_item item = read_item(L, index);
@@ -206,7 +215,8 @@ static void take_chunk(lua_State *L, lua_Unsigned entry)
 	}
 	if (!lua_istable(L, at))
 		luaL_error(L, RUN_RULE "entry %I is a %s", (LUAI_UACINT)entry, luaL_typename(L, at));
-	if (get(L, at, "content") != LUA_TSTRING)
+	lua_pushliteral(L, "content");
+	if (lua_rawget(L, at) != LUA_TSTRING)
 		luaL_error(L, RUN_RULE "entry %I has no content (a string)", (LUAI_UACINT)entry);
 	lua_pop(L, 1);
 	write_or_raise(L, at, entry);

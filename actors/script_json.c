@@ -85,6 +85,23 @@ static void push_value(lua_State *L, yyjson_val *v, int nil_depth, int depth)
 	}
 }
 
+/* A place for the document of a text of n bytes; NULL: malloc. */
+static const yyjson_alc *doc_alloc(struct script *s, size_t n)
+{
+	enum { ROOM_BYTES_MAX = 4 << 20 };
+	size_t needed = yyjson_read_max_memory_usage(n, YYJSON_READ_BIGNUM_AS_RAW);
+	if (needed > ROOM_BYTES_MAX)
+		return NULL;
+	if (needed > s->doc_room_bytes) {
+		char *room = realloc(s->doc_room, needed);
+		if (room == NULL)
+			return NULL;
+		s->doc_room = room;
+		s->doc_room_bytes = needed;
+	}
+	return yyjson_alc_pool_init(&s->doc_alloc, s->doc_room, s->doc_room_bytes) ? &s->doc_alloc : NULL;
+}
+
 void script_json_push(lua_State *L, struct str text, int nil_depth)
 {
 	struct script *s = script_of(L);
@@ -92,7 +109,8 @@ void script_json_push(lua_State *L, struct str text, int nil_depth)
 	s->doc = NULL;
 	script_charge(L, text.n / 8);
 	yyjson_read_err error;
-	s->doc = yyjson_read_opts((char *)(uintptr_t)text.p, text.n, YYJSON_READ_BIGNUM_AS_RAW, NULL, &error);
+	s->doc = yyjson_read_opts((char *)(uintptr_t)text.p, text.n, YYJSON_READ_BIGNUM_AS_RAW,
+				 doc_alloc(s, text.n), &error);
 	if (s->doc == NULL)
 		luaL_error(L, "not JSON: %s at byte %d", error.msg, (int)error.pos);
 	push_value(L, yyjson_doc_get_root(s->doc), nil_depth, 0);

@@ -171,16 +171,18 @@ static void *allocate(void *arg, void *block, size_t block_bytes, size_t bytes)
 	struct script *s = arg;
 	size_t old_bytes = block ? block_bytes : 0;
 	if (bytes == 0) {
-		free(block);
+		script_blocks_realloc(s->blocks, block, old_bytes, 0);
 		s->memory_bytes -= old_bytes;
 		return NULL;
 	}
 	bool is_string = block == NULL && block_bytes == LUA_TSTRING;
 	if (bytes > old_bytes && !may_grow(s, old_bytes, bytes, is_string))
 		return NULL;
-	void *p = realloc(block, bytes);
+	void *p = script_blocks_realloc(s->blocks, block, old_bytes, bytes);
 	if (p)
 		s->memory_bytes += bytes - old_bytes;
+	else
+		refuse(s, bytes);
 	return p;
 }
 
@@ -213,7 +215,9 @@ struct script *script_state_create(const struct script_limits *limits, bool unsa
 	if (s->limits.slice_instructions == 0)
 		s->limits.slice_instructions = 20000;
 	s->unsafe_lua = unsafe_lua;
-	s->L = lua_newstate(allocate, s);
+	s->blocks = script_blocks_create(s->limits.memory_bytes_max);
+	if (s->blocks)
+		s->L = lua_newstate(allocate, s);
 	if (s->L == NULL) {
 		buf_append_lit(ret_why, "out of memory");
 		script_state_destroy(s);
@@ -237,7 +241,9 @@ void script_state_destroy(struct script *s)
 	s->meter = NULL;
 	if (s->L)
 		lua_close(s->L);
+	script_blocks_destroy(s->blocks);
 	yyjson_doc_free(s->doc);
+	free(s->doc_room);
 	buf_finish(&s->text);
 	free(s->keys);
 	free(s);

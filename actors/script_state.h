@@ -39,6 +39,9 @@ struct script {
 	size_t memory_bytes;           /* what the state holds */
 	size_t refused_bytes;          /* the growth that was refused last; Lua collects and tries once more */
 
+	yyjson_alc doc_alloc;          /* hands out doc_room, which is kept from text to text */
+	char *doc_room;
+	size_t doc_room_bytes;
 	yyjson_doc *doc;               /* being turned into Lua values; kept here because an error may jump over its free */
 	struct buf text;               /* being written, for the same reason */
 	struct str *keys;              /* of the objects being written, innermost last */
@@ -46,6 +49,8 @@ struct script {
 	const void *null_value;        /* identity of fabra.null */
 	lua_CFunction stock_format;
 	uint64_t calls_begun;
+
+	struct script_blocks *blocks;  /* script_blocks.c: where small objects come from */
 
 	struct script_call *pool[SCRIPT_POOL_MAX]; /* finished calls with a coroutine that can be used again */
 	unsigned pool_count;
@@ -92,6 +97,13 @@ _Noreturn void script_stop(lua_State *L, enum script_stop stop);
 void script_stop_text(const struct script *s, const struct script_meter *m, struct buf *out);
 /* Runs the text of a definitions file on the main thread, limited. false: *ret_line and why. */
 bool script_state_load(struct script *s, struct str source, const char *chunk_name, struct buf *ret_why);
+
+/* script_blocks.c: small blocks in free lists by size, since a call makes and drops hundreds of them; larger ones are
+ * malloc's. Memory of small blocks is used again, never given back before the end. */
+struct script_blocks *script_blocks_create(size_t chunks_bytes_max);
+void script_blocks_destroy(struct script_blocks *b); /* larger blocks must have been freed */
+/* As Lua's allocators: bytes 0 frees; a new block has block NULL. NULL: no memory, nothing changed. */
+void *script_blocks_realloc(struct script_blocks *b, void *block, size_t old_bytes, size_t bytes);
 
 /* script_sandbox.c */
 void script_sandbox_open(lua_State *L);

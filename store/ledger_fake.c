@@ -3,6 +3,7 @@
 #include "runtime/check.h"
 #include "runtime/sim.h"
 #include "store/entries.h"
+#include "store/ledger_private.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -41,13 +42,11 @@ static struct ledger_entry *durable_copy(const struct ledger_entry *e)
 		buf_append_str(&copy->body, buf_str(&e->body));
 		return copy;
 	}
-	buf_append(&copy->body, e->body.p, e->previous_at);
-	if (e->previous_context_id[0])
-		buf_printf(&copy->body, "\"%s\"", e->previous_context_id);
-	else
-		buf_append_lit(&copy->body, "null");
-	size_t tail_at = e->previous_at + 4;
-	buf_append(&copy->body, e->body.p + tail_at, e->body.n - tail_at);
+	size_t n = ledger_canonical_bytes(e, e->previous_context_id);
+	if (buf_reserve(&copy->body, n)) {
+		ledger_canonical_write((uint8_t *)copy->body.p, e, e->previous_context_id);
+		copy->body.n = n;
+	}
 	CHECK(!copy->body.failed && !copy->extras.failed);
 	return copy;
 }
@@ -115,6 +114,19 @@ const struct ledger_entry *ledger_fake_record(const struct ledger_fake *l, struc
 	return NULL;
 }
 
+static const struct ledger_entry *find(const struct ledger_fake *l, const struct ledger_name *name)
+{
+	for (size_t i = 0; i < l->count; i++) {
+		const struct ledger_entry *e = l->entries[i];
+		struct ledger_payload p = { .id = str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id)) };
+		if ((e->kind == LEDGER_RECORD || e->kind == LEDGER_RECORD_IMPORTED) &&
+		    ledger_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), p.hash) &&
+		    ledger_name_matches(name, &p))
+			return e;
+	}
+	return NULL;
+}
+
 void ledger_fake_pending_events(const struct ledger_fake *l, void *arg,
 				void (*each)(void *arg, const struct ledger_entry *e))
 {
@@ -135,19 +147,25 @@ void ledger_fake_pending_events(const struct ledger_fake *l, void *arg,
 
 /* ---- the actor ---- */
 
-static void dispose_append(struct msg *m)
-{
-	ledger_entry_free(((struct ledger_append *)m)->entry);
-}
-
 static void reply(struct fake *f, struct msg *request, int status)
 {
-	struct ledger_append *m = rt_msg_new(f->base.loop, LEDGER_APPENDED);
-	m->head.dispose = dispose_append;
-	m->head.status = status;
-	m->entry = ((struct ledger_append *)request)->entry;
+	struct ledger_entry *e = ((struct ledger_append *)request)->entry;
 	((struct ledger_append *)request)->entry = NULL;
-	rt_reply(&f->base, request, &m->head);
+	rt_reply(&f->base, request, &ledger_appended_new(f->base.loop, e, status)->head);
+}
+
+/* RT_OK: new. */
+static int check_import(const struct ledger_fake *l, struct ledger_entry *e)
+{
+	struct ledger_name name;
+	if (!ledger_name_parse(str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id)), &name))
+		return RT_EINVAL;
+	const struct ledger_entry *there = find(l, &name);
+	if (there == NULL)
+		return RT_OK;
+	e->lsn = there->lsn;
+	e->already_there = memcmp(there->stamp.record_hash, e->stamp.record_hash, RECORD_HASH_TEXT) == 0;
+	return RT_EEXIST;
 }
 
 static void keep(struct requests *r, struct msg *m)
@@ -167,6 +185,16 @@ static void commit_one(struct fake *f, struct msg *m)
 	if (sim_fault(f->base.loop, "ledger.refuse", config->refuse_permille)) {
 		snprintf(e->reason, sizeof e->reason, "the disk failed");
 		reply(f, m, RT_EIO);
+		return;
+	}
+	if (sim_fault(f->base.loop, "ledger.full", config->full_permille)) {
+		snprintf(e->reason, sizeof e->reason, "the disk is full");
+		reply(f, m, RT_EFULL);
+		return;
+	}
+	int status = e->kind == LEDGER_RECORD_IMPORTED ? check_import(f->l, e) : RT_OK;
+	if (status != RT_OK) {
+		reply(f, m, e->already_there ? RT_OK : status);
 		return;
 	}
 	if (sim_fault(f->base.loop, "ledger.lose_entry", config->lose_entry_permille)) {
@@ -247,4 +275,51 @@ static const struct actor_class fake_class = {
 struct actor_ref ledger_fake_spawn(struct ledger_fake *l, struct loop *loop)
 {
 	return rt_spawn(loop, &fake_class, l);
+}
+
+/* ---- the reader ---- */
+struct fake_reader {
+	struct actor base;
+	struct ledger_fake *l;
+};
+
+static int reader_init(struct actor *a, void *arg)
+{
+	((struct fake_reader *)a)->l = arg;
+	return 0;
+}
+
+static struct ledger_record *record_of(const struct ledger_entry *e, bool want_view)
+{
+	struct ledger_record *r = calloc(1, sizeof *r);
+	CHECK(r != NULL);
+	buf_append_str(&r->canonical, buf_str(&e->body));
+	if (want_view)
+		buf_append_str(&r->extras, buf_str(&e->extras));
+	r->stamp = e->stamp;
+	r->imported = e->kind == LEDGER_RECORD_IMPORTED;
+	r->lsn = e->lsn;
+	return r;
+}
+
+static void reader_on_message(struct actor *a, struct msg *m)
+{
+	if (m->kind == RT_STOP)
+		rt_stop(a);
+	if (m->kind != LEDGER_FIND)
+		return;
+	const struct ledger_find *wanted = (const struct ledger_find *)m;
+	const struct ledger_entry *e = find(((struct fake_reader *)a)->l, &wanted->name);
+	struct ledger_record *r = e ? record_of(e, wanted->want_view) : NULL;
+	rt_reply(a, m, &ledger_found_new(a->loop, r, e ? RT_OK : RT_ENOTFOUND)->head);
+}
+
+static const struct actor_class reader_class = {
+	.name = "ledger_fake_reader", .size = sizeof(struct fake_reader), .mailbox_len_max = 4096,
+	.init = reader_init, .on_message = reader_on_message,
+};
+
+struct actor_ref ledger_fake_spawn_reader(struct ledger_fake *l, struct loop *loop)
+{
+	return rt_spawn(loop, &reader_class, l);
 }

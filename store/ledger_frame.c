@@ -150,6 +150,29 @@ void ledger_payload_write_fixed(uint8_t *p, const struct ledger_payload *r)
 	memcpy(p + 120, r->stamp.signing_key_id, key_id_n);
 }
 
+size_t ledger_canonical_bytes(const struct ledger_entry *e, const char *previous_context_id)
+{
+	size_t previous_n = strlen(previous_context_id);
+	return e->body.n - 4 + (previous_n > 0 ? previous_n + 2 : 4);
+}
+
+void ledger_canonical_write(uint8_t *out, const struct ledger_entry *e, const char *previous_context_id)
+{
+	size_t previous_n = strlen(previous_context_id), tail_at = e->previous_at + 4;
+	memcpy(out, e->body.p, e->previous_at);
+	out += e->previous_at;
+	if (previous_n == 0) {
+		memcpy(out, "null", 4);
+		out += 4;
+	} else {
+		*out++ = '"';
+		memcpy(out, previous_context_id, previous_n);
+		out[previous_n] = '"';
+		out += previous_n + 1;
+	}
+	memcpy(out, e->body.p + tail_at, e->body.n - tail_at);
+}
+
 bool ledger_payload_read(struct str bytes, struct ledger_payload *ret)
 {
 	const uint8_t *p = (const uint8_t *)bytes.p;

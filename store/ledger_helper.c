@@ -81,6 +81,14 @@ static void run(struct ledger *l, struct ledger_job *job)
 	push(&l->helper.done, job);
 }
 
+static void run_all(struct ledger *l)
+{
+	for (struct ledger_job *job = take_all(&l->helper.todo), *next; job != NULL; job = next) {
+		next = job->next;
+		run(l, job);
+	}
+}
+
 static void make_reserve(struct ledger *l)
 {
 	struct ledger_helper *h = &l->helper;
@@ -116,10 +124,7 @@ static void *helper_main(void *arg)
 	log_attach();
 	for (;;) {
 		bool is_last = atomic_load(&h->is_stopping);
-		for (struct ledger_job *job = take_all(&h->todo), *next; job != NULL; job = next) {
-			next = job->next;
-			run(l, job);
-		}
+		run_all(l);
 		if (is_last)
 			break;
 		if (atomic_load(&h->reserve) == LEDGER_RESERVE_NONE)
@@ -131,7 +136,6 @@ static void *helper_main(void *arg)
 
 int ledger_helper_start(struct ledger *l)
 {
-	sem_init(&l->helper.wake, 0, 0);
 	int error = pthread_create(&l->helper.thread, NULL, helper_main, l);
 	l->helper.has_thread = error == 0;
 	if (error == 0)
@@ -142,13 +146,13 @@ int ledger_helper_start(struct ledger *l)
 void ledger_helper_stop(struct ledger *l)
 {
 	struct ledger_helper *h = &l->helper;
-	if (!h->has_thread)
-		return;
-	struct sched_param param = { 0 };
-	atomic_store(&h->is_stopping, true);
-	pthread_setschedparam(h->thread, SCHED_OTHER, &param); /* somebody waits now; where it is not allowed, a little longer */
-	ledger_helper_wake(l);
-	pthread_join(h->thread, NULL);
-	sem_destroy(&h->wake);
-	h->has_thread = false;
+	if (h->has_thread) {
+		struct sched_param param = { 0 };
+		atomic_store(&h->is_stopping, true);
+		pthread_setschedparam(h->thread, SCHED_OTHER, &param); /* somebody waits now; not allowed: a little longer */
+		ledger_helper_wake(l);
+		pthread_join(h->thread, NULL);
+		h->has_thread = false;
+	}
+	run_all(l); /* what came since */
 }

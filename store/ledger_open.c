@@ -257,6 +257,7 @@ static struct ledger *create(const struct ledger_config *config, const struct le
 	l->writer.hasher = ledger_hasher_create();
 	l->writer.batch.max = l->config.batch_bytes_max + 2 * LEDGER_BLOCK;
 	pthread_mutex_init(&l->lock, NULL);
+	sem_init(&l->helper.wake, 0, 0);
 	atomic_init(&l->is_writable, true);
 	return l;
 }
@@ -297,6 +298,7 @@ void ledger_close(struct ledger *l)
 	if (l->dir_fd >= 0)
 		close(l->dir_fd);
 	pthread_mutex_destroy(&l->lock);
+	sem_destroy(&l->helper.wake);
 	free((char *)l->config.dir);
 	free(l);
 }

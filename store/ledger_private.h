@@ -55,8 +55,8 @@ struct ledger_helper {
 	atomic_int reserve_error;  /* of the last try to make one */
 };
 int ledger_helper_start(struct ledger *l);
-void ledger_helper_stop(struct ledger *l); /* finishes the jobs that wait, then joins */
-/* Moves the result of malloc'ed jobs; segment is shared. false: no memory, nothing was handed over. */
+void ledger_helper_stop(struct ledger *l); /* joins; the jobs that wait are done */
+/* Shares segment. false: no memory, nothing was handed over. */
 bool ledger_helper_push(struct ledger *l, int kind, struct ledger_segment *segment);
 void ledger_helper_wake(struct ledger *l);
 struct ledger_job *ledger_helper_collect(struct ledger *l); /* a list; the caller frees each and drops what it shares */

@@ -113,17 +113,11 @@ bool ledger_heal(struct ledger *l, int64_t now_us)
 }
 
 /* ---- encoding ---- */
-static size_t canonical_bytes(const struct ledger_writer *w, const struct ledger_entry *e)
-{
-	size_t previous_n = strlen(w->next.last_context_id);
-	return e->body.n - 4 + (previous_n > 0 ? previous_n + 2 : 4);
-}
-
 static size_t payload_bytes(const struct ledger_writer *w, const struct ledger_entry *e)
 {
 	switch (e->kind) {
 	case LEDGER_RECORD:
-		return LEDGER_RECORD_FIXED + e->extras.n + canonical_bytes(w, e);
+		return LEDGER_RECORD_FIXED + e->extras.n + ledger_canonical_bytes(e, w->next.last_context_id);
 	case LEDGER_RECORD_IMPORTED:
 		return LEDGER_RECORD_FIXED + e->extras.n + e->body.n;
 	case LEDGER_VALUES:
@@ -142,24 +136,6 @@ static bool is_record(enum ledger_kind kind)
 	return kind == LEDGER_RECORD || kind == LEDGER_RECORD_IMPORTED;
 }
 
-/* The canonical text with the predecessor in its place. */
-static void write_canonical(uint8_t *out, const struct ledger_entry *e)
-{
-	size_t previous_n = strlen(e->previous_context_id), tail_at = e->previous_at + 4;
-	memcpy(out, e->body.p, e->previous_at);
-	out += e->previous_at;
-	if (previous_n == 0) {
-		memcpy(out, "null", 4);
-		out += 4;
-	} else {
-		*out++ = '"';
-		memcpy(out, e->previous_context_id, previous_n);
-		out[previous_n] = '"';
-		out += previous_n + 1;
-	}
-	memcpy(out, e->body.p + tail_at, e->body.n - tail_at);
-}
-
 /* Fills in the payload; returns how much of it the chain hashes. */
 static size_t write_record(struct ledger *l, struct ledger_entry *e, uint8_t *payload, size_t payload_n, int64_t now_us,
 			   struct ledger_member *m)
@@ -172,7 +148,7 @@ static size_t write_record(struct ledger *l, struct ledger_entry *e, uint8_t *pa
 		memcpy(payload + LEDGER_RECORD_FIXED, e->extras.p, e->extras.n);
 	if (e->kind == LEDGER_RECORD) {
 		snprintf(e->previous_context_id, sizeof e->previous_context_id, "%s", w->next.last_context_id);
-		write_canonical(payload + body_at, e);
+		ledger_canonical_write(payload + body_at, e, w->next.last_context_id);
 		record_stamp_make(str_of((const char *)payload + body_at, payload_n - body_at), l->config.signer, now_us,
 				  &e->stamp);
 	} else {

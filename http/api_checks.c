@@ -85,25 +85,32 @@ yyjson_val *api_list(struct exchange *x, yyjson_val *body, const char *name, siz
 	return v;
 }
 
+static bool id_is_fine(struct str id)
+{
+	return id.n <= API_NAME_BYTES_MAX && (id.n == 0 || memchr(id.p, '\0', id.n) == NULL) && json_utf8_valid(id);
+}
+
 bool api_id(struct exchange *x, struct str id, const char *loc_json)
 {
+	if (id_is_fine(id))
+		return true;
 	if (id.n > API_NAME_BYTES_MAX) {
 		exchange_invalid(x, "string_too_long", loc_json, "String should have at most 256 bytes", STR("null"),
 				 "{\"max_length\":256}");
 		return false;
 	}
-	if ((id.n && memchr(id.p, '\0', id.n)) || !json_utf8_valid(id)) {
-		exchange_invalid(x, "value_error", loc_json, "Value error, must be UTF-8 text without NUL", STR("null"), NULL);
-		return false;
-	}
-	return true;
+	exchange_invalid(x, "value_error", loc_json, "Value error, must be UTF-8 text without NUL", STR("null"), NULL);
+	return false;
 }
 
 bool api_query_required(struct exchange *x, const char *name, struct str *ret)
 {
 	char loc[128];
+	bool is_there = exchange_query(x, name, ret);
+	if (is_there && id_is_fine(*ret))
+		return true; /* the short path writes no text */
 	snprintf(loc, sizeof loc, "[\"query\",\"%s\"]", name);
-	if (!exchange_query(x, name, ret)) {
+	if (!is_there) {
 		exchange_invalid(x, "missing", loc, "Field required", STR("null"), NULL);
 		return false;
 	}

@@ -57,22 +57,44 @@ struct resolver {
 
 /* ---- reading ---- */
 
+static bool is_computed_at_each_read(const struct def_feature *f)
+{
+	return f->has_compute && f->ttl_ms == 0 && f->trigger.p == NULL;
+}
+
+static bool is_refresh_due(const struct def_feature *f, struct str entity_id, int64_t written_us, int64_t now_us)
+{
+	if (f->refresh_ms == 0 || !f->has_compute || f->trigger.p)
+		return false;
+	/* Ids are renewed up to a tenth early, each at its own moment, so that they do not come due together. */
+	int64_t refresh_us = f->refresh_ms * 1000;
+	int64_t jitter_us = (int64_t)(hash64(entity_id) % (uint64_t)(refresh_us / 10 + 1));
+	return now_us - written_us >= refresh_us - jitter_us;
+}
+
 bool resolver_read_online(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us,
 			  struct online_cell *ret, bool *ret_refresh_due)
 {
 	const struct def_feature *f = &n->definitions->features[feature];
 	*ret_refresh_due = false;
-	if (f->has_compute && f->ttl_ms == 0 && f->trigger.p == NULL)
+	if (is_computed_at_each_read(f) || !online_get(n->online, f->entity, entity_id, feature, now_us, ret))
 		return false;
-	if (!online_get(n->online, f->entity, entity_id, feature, now_us, ret))
-		return false;
-	if (f->refresh_ms && f->has_compute && f->trigger.p == NULL) {
-		/* Ids are renewed up to a tenth early, each at its own moment, so that they do not come due together. */
-		int64_t refresh_us = f->refresh_ms * 1000;
-		int64_t jitter_us = (int64_t)(hash64(entity_id) % (uint64_t)(refresh_us / 10 + 1));
-		*ret_refresh_due = now_us - ret->meta.written_us >= refresh_us - jitter_us;
-	}
+	*ret_refresh_due = is_refresh_due(f, entity_id, ret->meta.written_us, now_us);
 	return true;
+}
+
+enum online_read resolver_copy_online(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us, char *out,
+				      size_t cap, size_t *ret_n, struct online_meta *ret_meta, bool *ret_refresh_due)
+{
+	const struct def_feature *f = &n->definitions->features[feature];
+	*ret_refresh_due = false;
+	if (is_computed_at_each_read(f))
+		return ONLINE_MISS;
+	enum online_read r =
+	    online_read_copy(n->online, f->entity, entity_id, feature, now_us, out, cap, ret_n, ret_meta);
+	if (r == ONLINE_HIT)
+		*ret_refresh_due = is_refresh_due(f, entity_id, ret_meta->written_us, now_us);
+	return r;
 }
 
 static bool is_computed(const struct def_feature *f)

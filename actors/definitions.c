@@ -26,8 +26,8 @@ static uint64_t name_hash(struct str name)
 
 uint32_t definitions_count(const struct definitions *d, enum declare_kind kind)
 {
-	const uint32_t counts[DECLARE_KINDS] = { d->entities_count, d->features_count, d->tables_count, d->retrievers_count,
-						 d->contexts_count };
+	const uint32_t counts[DECLARE_KINDS] = { d->entities_count, d->features_count, d->tables_count,
+						 d->retrievers_count, d->contexts_count };
 	return counts[kind];
 }
 
@@ -136,7 +136,9 @@ static void offer(struct near_name *best, struct str name, unsigned distance)
 
 void definitions_suggest(const struct definitions *d, struct str name, struct buf *out)
 {
-	struct near_name best[SUGGESTIONS] = { { .distance = NEAR_FAR }, { .distance = NEAR_FAR }, { .distance = NEAR_FAR } };
+	struct near_name best[SUGGESTIONS] = { { .distance = NEAR_FAR },
+					       { .distance = NEAR_FAR },
+					       { .distance = NEAR_FAR } };
 	for (int kind = 0; kind < DECLARE_KINDS; kind++) {
 		if (kind == DECLARE_TABLE)
 			continue;
@@ -183,7 +185,8 @@ static void stamp_code_version(struct definitions *d)
 		at += sprintf(at, "%02x", digest[i]);
 }
 
-/* Messages of Lua name the file by its last part only: they can reach clients, which must not see local paths. */
+/* Messages of Lua name the file by its last part only: they can reach clients, which must not see local
+ * paths. */
 static struct str base_name(struct str file)
 {
 	const char *slash = strrchr(file.p, '/');
@@ -258,7 +261,8 @@ static bool same_names(const struct definitions *a, const struct definitions *b)
 		if (count != definitions_count(b, (enum declare_kind)kind))
 			return false;
 		for (uint32_t i = 0; i < count; i++)
-			if (!str_eq(definitions_name(a, (enum declare_kind)kind, i), definitions_name(b, (enum declare_kind)kind, i)))
+			if (!str_eq(definitions_name(a, (enum declare_kind)kind, i),
+				    definitions_name(b, (enum declare_kind)kind, i)))
 				return false;
 	}
 	return true;

@@ -1,6 +1,6 @@
 /* Reads contexts: their parameters and the plan of a declarative one. "{name}" in a text is a parameter,
- * "{feature:name}" a feature, doubled braces are literal; each text is cut into pieces here, so that what a caller
- * sends is never looked at for braces. */
+ * "{feature:name}" a feature, doubled braces are literal; each text is cut into pieces here, so that what a
+ * caller sends is never looked at for braces. */
 #include "actors/definitions_read.h"
 #include "runtime/check.h"
 #include <stdlib.h>
@@ -42,8 +42,10 @@ static bool add_param(struct template_reader *t, struct str name)
 		return true;
 	}
 	if (!definitions_field_is_name(name))
-		return wrong(t, "braces hold a parameter or feature:name (double them to write a brace), not", name);
-	definitions_field_error(t->r, t->key, "parameter '%.*s' is not declared: add it to params = { %.*s = \"string\" }",
+		return wrong(t, "braces hold a parameter or feature:name (double them to write a brace), not",
+			     name);
+	definitions_field_error(t->r, t->key,
+				"parameter '%.*s' is not declared: add it to params = { %.*s = \"string\" }",
 				STR_ARG(name), STR_ARG(name));
 	return false;
 }
@@ -57,16 +59,19 @@ static bool add_feature(struct template_reader *t, struct str name)
 	if (index == DEF_NONE) {
 		struct buf near = { 0 };
 		definitions_field_suggest(d, DECLARE_FEATURE, name, &near);
-		definitions_field_error(t->r, t->key, "unknown feature '%.*s'%.*s", STR_ARG(name), STR_ARG(buf_str(&near)));
+		definitions_field_error(t->r, t->key, "unknown feature '%.*s'%.*s", STR_ARG(name),
+					STR_ARG(buf_str(&near)));
 		buf_finish(&near);
 		return false;
 	}
 	uint32_t entity = d->features[index].entity;
 	if (t->entity != DEF_NONE && entity != DEF_NONE && t->entity != entity) {
-		definitions_field_error(t->r, t->key,
-					"feature '%.*s' belongs to entity '%.*s', the features before it to '%.*s': one text has one "
-					"entity_id, so make two items", STR_ARG(name), STR_ARG(d->entities[entity].name),
-					STR_ARG(d->entities[t->entity].name));
+		definitions_field_error(
+			t->r, t->key,
+			"feature '%.*s' belongs to entity '%.*s', the features before it to '%.*s': one text has one "
+			"entity_id, so make two items",
+			STR_ARG(name), STR_ARG(d->entities[entity].name),
+			STR_ARG(d->entities[t->entity].name));
 		return false;
 	}
 	t->entity = entity;
@@ -92,12 +97,15 @@ static bool cut(struct template_reader *t, struct str text)
 			buf_append_char(&t->literal, c);
 			i++;
 		} else if (c == '}') {
-			definitions_field_error(t->r, t->key, "a single } at byte %zu (write }} for a brace)", i + 1);
+			definitions_field_error(t->r, t->key, "a single } at byte %zu (write }} for a brace)",
+						i + 1);
 			return false;
 		} else {
 			size_t n = strcspn(text.p + i + 1, "{}");
 			if (i + 1 + n >= text.n || text.p[i + 1 + n] != '}') {
-				definitions_field_error(t->r, t->key, "the { at byte %zu is not closed (write {{ for a brace)", i + 1);
+				definitions_field_error(
+					t->r, t->key,
+					"the { at byte %zu is not closed (write {{ for a brace)", i + 1);
 				return false;
 			}
 			if (!add_braces(t, str_of(text.p + i + 1, n)))
@@ -125,8 +133,12 @@ static bool read_template(struct template_reader *t, struct str text)
 static bool read_template_field(struct declare_reader *r, const char *key, const struct def_context *context,
 				bool features_allowed, struct def_template *out, uint32_t *ret_entity)
 {
-	struct template_reader t = { .r = r, .key = key, .context = context, .features_allowed = features_allowed,
-				     .entity = DEF_NONE, .out = out };
+	struct template_reader t = { .r = r,
+				     .key = key,
+				     .context = context,
+				     .features_allowed = features_allowed,
+				     .entity = DEF_NONE,
+				     .out = out };
 	struct str text;
 	if (!definitions_field_text(r, key, &text))
 		return false;
@@ -138,7 +150,8 @@ static bool read_template_field(struct declare_reader *r, const char *key, const
 
 static const char *const type_names[] = { "string", "integer", "number", "boolean", "any" };
 
-static bool param_type(const struct declare_reader *r, const char *key, const char *text, enum def_param_type *ret)
+static bool param_type(const struct declare_reader *r, const char *key, const char *text,
+		       enum def_param_type *ret)
 {
 	for (size_t i = 0; text && i < ARRAY_LEN(type_names); i++) {
 		if (strcmp(text, type_names[i]) == 0) {
@@ -146,8 +159,9 @@ static bool param_type(const struct declare_reader *r, const char *key, const ch
 			return true;
 		}
 	}
-	definitions_field_error(r, key, "a type is needed: \"string\", \"integer\", \"number\", \"boolean\" or \"any\"%s%s%s",
-				text ? ", not '" : "", text ? text : "", text ? "'" : "");
+	definitions_field_error(
+		r, key, "a type is needed: \"string\", \"integer\", \"number\", \"boolean\" or \"any\"%s%s%s",
+		text ? ", not '" : "", text ? text : "", text ? "'" : "");
 	return false;
 }
 
@@ -170,13 +184,15 @@ static bool default_fits(enum def_param_type type, struct str json)
 	return true;
 }
 
-/* user_id = "string", or user_id = { type = "string", required = false, default = "u1" }. Value on top of the stack. */
+/* user_id = "string", or user_id = { type = "string", required = false, default = "u1" }. Value on top of the
+ * stack. */
 static void read_param(struct declare_reader *parent, struct def_param *p)
 {
 	static const char *const keys[] = { "type", "required", "default", NULL };
 	p->required = true;
 	if (!lua_istable(parent->L, -1)) {
-		param_type(parent, p->name.p, lua_type(parent->L, -1) == LUA_TSTRING ? lua_tostring(parent->L, -1) : NULL,
+		param_type(parent, p->name.p,
+			   lua_type(parent->L, -1) == LUA_TSTRING ? lua_tostring(parent->L, -1) : NULL,
 			   &p->type);
 		return;
 	}
@@ -190,7 +206,8 @@ static void read_param(struct declare_reader *parent, struct def_param *p)
 	if (definitions_field_json(&r, "default", &p->default_json)) {
 		p->required = false;
 		if (known && !default_fits(p->type, p->default_json))
-			definitions_field_error(&r, "default", "%s is not of type %s", p->default_json.p, type_names[p->type]);
+			definitions_field_error(&r, "default", "%s is not of type %s", p->default_json.p,
+						type_names[p->type]);
 	}
 	bool required;
 	if (definitions_field_bool(&r, "required", &required)) {
@@ -222,8 +239,10 @@ static void read_params(struct declare_reader *r, struct def_context *c)
 			if (lua_type(L, params + 1) == LUA_TSTRING)
 				name.p = lua_tolstring(L, params + 1, &name.n);
 			if (!definitions_field_is_name(name) || c->params_count == PARAMS_MAX) {
-				definitions_field_error(r, "params", "up to %d named entries are needed: { user_id = \"string\" }",
-							PARAMS_MAX);
+				definitions_field_error(
+					r, "params",
+					"up to %d named entries are needed: { user_id = \"string\" }",
+					PARAMS_MAX);
 				break;
 			}
 			struct def_param *p = &c->params[c->params_count++];
@@ -274,7 +293,8 @@ static void read_args(struct declare_reader *r, const struct def_context *c, str
 		item->args = definitions_field_alloc(r, ARGS_MAX * sizeof *item->args);
 		for (lua_pushnil(L); lua_next(L, args); lua_settop(L, args + 1)) {
 			if (lua_type(L, args + 1) != LUA_TSTRING || item->args_count == ARGS_MAX) {
-				definitions_field_error(r, "args", "up to %d named entries are needed", ARGS_MAX);
+				definitions_field_error(r, "args", "up to %d named entries are needed",
+							ARGS_MAX);
 				break;
 			}
 			struct def_arg *arg = &item->args[item->args_count++];
@@ -298,11 +318,13 @@ static void read_retriever_of(struct declare_reader *r, struct def_item *item)
 		name.p = lua_tolstring(r->L, -1, &name.n);
 	item->retriever = definitions_find(d, DECLARE_RETRIEVER, name);
 	if (name.p == NULL) {
-		definitions_field_error(r, "retriever", "the name of a retriever is needed, got a %s", lua_typename(r->L, type));
+		definitions_field_error(r, "retriever", "the name of a retriever is needed, got a %s",
+					lua_typename(r->L, type));
 	} else if (item->retriever == DEF_NONE) {
 		struct buf near = { 0 };
 		definitions_field_suggest(d, DECLARE_RETRIEVER, name, &near);
-		definitions_field_error(r, "retriever", "unknown retriever '%.*s'%.*s", STR_ARG(name), STR_ARG(buf_str(&near)));
+		definitions_field_error(r, "retriever", "unknown retriever '%.*s'%.*s", STR_ARG(name),
+					STR_ARG(buf_str(&near)));
 		buf_finish(&near);
 	}
 	lua_pop(r->L, 1);
@@ -312,10 +334,13 @@ static void read_text_item(struct declare_reader *r, const struct def_context *c
 {
 	uint32_t entity = DEF_NONE;
 	read_template_field(r, "text", c, true, &item->text, &entity);
-	if (entity != DEF_NONE && item->entity_id.count == 0 && definitions_field_push(r, "entity_id") == LUA_TNIL) {
+	if (entity != DEF_NONE && item->entity_id.count == 0 &&
+	    definitions_field_push(r, "entity_id") == LUA_TNIL) {
 		struct str name = r->declare->d->entities[entity].id;
-		definitions_field_error(r, "entity_id", "missing: the text has features of '%.*s'; add entity_id = \"{%.*s}\"",
-					STR_ARG(r->declare->d->entities[entity].name), STR_ARG(name));
+		definitions_field_error(
+			r, "entity_id",
+			"missing: the text has features of '%.*s'; add entity_id = \"{%.*s}\"",
+			STR_ARG(r->declare->d->entities[entity].name), STR_ARG(name));
 	}
 	if (definitions_field_push(r, "args") != LUA_TNIL)
 		definitions_field_error(r, "args", "only an item with a retriever has args");
@@ -323,7 +348,8 @@ static void read_text_item(struct declare_reader *r, const struct def_context *c
 
 static void read_item(struct declare_reader *r, const struct def_context *c, struct def_item *item)
 {
-	static const char *const keys[] = { "text", "retriever", "args", "entity_id", "priority", "required", "source_id", NULL };
+	static const char *const keys[] = { "text",     "retriever", "args",      "entity_id",
+					    "priority", "required",  "source_id", NULL };
 	definitions_field_check_keys(r, keys);
 	bool has_text = definitions_field_push(r, "text") != LUA_TNIL;
 	bool has_retriever = definitions_field_push(r, "retriever") != LUA_TNIL;
@@ -333,8 +359,10 @@ static void read_item(struct declare_reader *r, const struct def_context *c, str
 	definitions_field_text(r, "source_id", &item->source_id);
 	read_template_field(r, "entity_id", c, false, &item->entity_id, NULL);
 	if (has_text == has_retriever) {
-		definitions_field_error(r, "text", has_text ? "an item has either text or retriever; remove one" :
-							     "missing: an item has text = \"...\" or retriever = \"name\"");
+		definitions_field_error(
+			r, "text",
+			has_text ? "an item has either text or retriever; remove one"
+				 : "missing: an item has text = \"...\" or retriever = \"name\"");
 	} else if (has_text) {
 		read_text_item(r, c, item);
 	} else {
@@ -353,7 +381,9 @@ static void read_items(struct declare_reader *r, struct def_context *c)
 		for (lua_pushnil(L); lua_next(L, items); lua_pop(L, 1))
 			fields++;
 	if (count == 0 || count > ITEMS_MAX || fields != count) {
-		definitions_field_error(r, "items", "a list of 1 to %d items is needed: { { text = \"...\" }, ... }", ITEMS_MAX);
+		definitions_field_error(r, "items",
+					"a list of 1 to %d items is needed: { { text = \"...\" }, ... }",
+					ITEMS_MAX);
 		count = 0;
 	}
 	c->items = definitions_field_alloc(r, count * sizeof *c->items);
@@ -365,8 +395,9 @@ static void read_items(struct declare_reader *r, struct def_context *c)
 		if (lua_rawgeti(L, items, (lua_Integer)i) == LUA_TTABLE)
 			read_item(&inner, c, &c->items[c->items_count++]);
 		else
-			definitions_field_error(r, "items", "entry %u is a %s; write { text = \"...\", priority = 0 }", (unsigned)i,
-						luaL_typename(L, -1));
+			definitions_field_error(r, "items",
+						"entry %u is a %s; write { text = \"...\", priority = 0 }",
+						(unsigned)i, luaL_typename(L, -1));
 	}
 	lua_settop(L, items - 1);
 }
@@ -378,15 +409,19 @@ static void read_on_budget(struct declare_reader *r, struct def_context *c)
 		return;
 	c->budget_fail = str_eq(text, STR("fail"));
 	if (!c->budget_fail && !str_eq(text, STR("keep")))
-		definitions_field_error(r, "on_budget", "\"fail\" (refuse) or \"keep\" (the default: keep what is required) is "
-							"needed, not '%s'", text.p);
+		definitions_field_error(
+			r, "on_budget",
+			"\"fail\" (refuse) or \"keep\" (the default: keep what is required) is "
+			"needed, not '%s'",
+			text.p);
 }
 
 void definitions_context_read(struct declare_reader *r, uint32_t index)
 {
-	static const char *const keys[] = { "name", "build", "items", "params", "max_tokens", "on_budget", "freshness_sla",
-					    "freshness_strict", "max_staleness", "model", "cache_ttl", "version", "description",
-					    NULL };
+	static const char *const keys[] = { "name",          "build",     "items",         "params",
+					    "max_tokens",    "on_budget", "freshness_sla", "freshness_strict",
+					    "max_staleness", "model",     "cache_ttl",     "version",
+					    "description",   NULL };
 	struct def_context *c = &r->declare->d->contexts[index];
 	definitions_read_name(r, DECLARE_CONTEXT, index, &c->name);
 	definitions_field_check_keys(r, keys);
@@ -404,8 +439,10 @@ void definitions_context_read(struct declare_reader *r, uint32_t index)
 	bool has_build = definitions_field_push(r, "build") != LUA_TNIL;
 	lua_pop(r->L, 2);
 	if (has_items == has_build)
-		definitions_field_error(r, "build", has_build ? "a context has either build or items; remove one" :
-							       "missing: build = function(args) ... end, or items = { ... }");
+		definitions_field_error(
+			r, "build",
+			has_build ? "a context has either build or items; remove one"
+				  : "missing: build = function(args) ... end, or items = { ... }");
 	c->has_build = definitions_field_function(r, "build", SCRIPT_BUILD, index);
 	if (has_items)
 		read_items(r, c);

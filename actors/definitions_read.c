@@ -1,4 +1,5 @@
-/* Reads the declared tables of entities, features, tables and retrievers; contexts are in definitions_context.c. */
+/* Reads the declared tables of entities, features, tables and retrievers; contexts are in
+ * definitions_context.c. */
 #include "actors/definitions_read.h"
 #include "runtime/check.h"
 #include <stdlib.h>
@@ -18,7 +19,8 @@ void definitions_read_name(struct declare_reader *r, enum declare_kind kind, uin
 {
 	uint32_t taken;
 	if (definitions_field_name(r, ret) && !definitions_add_name(r->declare->d, kind, index, &taken))
-		definitions_field_error(r, "name", "already declared in line %d", line_of(r->declare, kind, taken));
+		definitions_field_error(r, "name", "already declared in line %d",
+					line_of(r->declare, kind, taken));
 }
 
 static void read_entity(struct declare_reader *r, uint32_t index)
@@ -28,7 +30,8 @@ static void read_entity(struct declare_reader *r, uint32_t index)
 	definitions_read_name(r, DECLARE_ENTITY, index, &e->name);
 	definitions_field_check_keys(r, keys);
 	if (definitions_field_push(r, "id") == LUA_TNIL)
-		definitions_field_error(r, "id", "missing: the column that holds the entity's id, such as \"user_id\"");
+		definitions_field_error(
+			r, "id", "missing: the column that holds the entity's id, such as \"user_id\"");
 	lua_pop(r->L, 1);
 	definitions_field_identifier(r, "id", &e->id);
 	definitions_field_text(r, "description", &e->description);
@@ -47,14 +50,17 @@ static uint32_t read_entity_of(struct declare_reader *r)
 	if (type == LUA_TNIL)
 		definitions_field_error(r, "entity", "missing: what fabra.entity returned, or its name");
 	else if (name.p == NULL)
-		definitions_field_error(r, "entity", "an entity is needed (what fabra.entity returned, or its name), got a %s",
-					handle ? "declaration of another kind" : lua_typename(r->L, type));
+		definitions_field_error(
+			r, "entity",
+			"an entity is needed (what fabra.entity returned, or its name), got a %s",
+			handle ? "declaration of another kind" : lua_typename(r->L, type));
 	if (name.n > 0) {
 		index = definitions_find(r->declare->d, DECLARE_ENTITY, name);
 		struct buf near = { 0 };
 		if (index == DEF_NONE) {
 			definitions_field_suggest(r->declare->d, DECLARE_ENTITY, name, &near);
-			definitions_field_error(r, "entity", "unknown entity '%.*s'%.*s", STR_ARG(name), STR_ARG(buf_str(&near)));
+			definitions_field_error(r, "entity", "unknown entity '%.*s'%.*s", STR_ARG(name),
+						STR_ARG(buf_str(&near)));
 		}
 		buf_finish(&near);
 	}
@@ -83,15 +89,19 @@ static void check_feature(struct declare_reader *r, const struct def_feature *f)
 	if (f->materialize && f->sql.p == NULL)
 		definitions_field_error(r, "materialize", "only a feature with sql can be materialised");
 	if (f->trigger.p && !f->has_compute)
-		definitions_field_error(r, "trigger", "a triggered feature needs compute = function(id, event, previous) ... end");
+		definitions_field_error(
+			r, "trigger",
+			"a triggered feature needs compute = function(id, event, previous) ... end");
 	if (f->refresh_ms && !f->has_compute && f->sql.p == NULL)
-		definitions_field_error(r, "refresh", "a pushed feature (without compute and sql) cannot be refreshed");
+		definitions_field_error(r, "refresh",
+					"a pushed feature (without compute and sql) cannot be refreshed");
 }
 
 static void read_feature(struct declare_reader *r, uint32_t index)
 {
-	static const char *const keys[] = { "name", "entity", "compute", "sql", "refresh", "ttl", "materialize", "default",
-					    "trigger", "description", "dtype", "version", "tags", NULL };
+	static const char *const keys[] = { "name",  "entity",      "compute", "sql",     "refresh",
+					    "ttl",   "materialize", "default", "trigger", "description",
+					    "dtype", "version",     "tags",    NULL };
 	struct def_feature *f = &r->declare->d->features[index];
 	definitions_read_name(r, DECLARE_FEATURE, index, &f->name);
 	definitions_field_check_keys(r, keys);
@@ -142,9 +152,12 @@ static void read_file(struct declare_reader *r, struct def_table *t)
 	}
 	t->file = absolute_path(r, file);
 	if (!known)
-		definitions_field_error(r, "file", "'%s' does not end in .csv, .json, .ndjson, .jsonl or .parquet", file.p);
+		definitions_field_error(
+			r, "file", "'%s' does not end in .csv, .json, .ndjson, .jsonl or .parquet", file.p);
 	else if (access(t->file.p, R_OK) != 0)
-		definitions_field_error(r, "file", "'%s' cannot be read (paths are relative to the definitions file)", file.p);
+		definitions_field_error(r, "file",
+					"'%s' cannot be read (paths are relative to the definitions file)",
+					file.p);
 }
 
 static void read_table(struct declare_reader *r, uint32_t index)
@@ -157,15 +170,18 @@ static void read_table(struct declare_reader *r, uint32_t index)
 	bool has_sql = definitions_field_push(r, "sql") != LUA_TNIL;
 	lua_pop(r->L, 2);
 	if (has_file == has_sql)
-		definitions_field_error(r, "file", has_file ? "a table has either file or sql; remove one" :
-							     "missing: file = \"data.parquet\" (or sql = \"SELECT ...\")");
+		definitions_field_error(
+			r, "file",
+			has_file ? "a table has either file or sql; remove one"
+				 : "missing: file = \"data.parquet\" (or sql = \"SELECT ...\")");
 	read_file(r, t);
 	definitions_field_text(r, "sql", &t->sql);
 }
 
 static void read_retriever(struct declare_reader *r, uint32_t index)
 {
-	static const char *const keys[] = { "name", "index", "run", "top_k", "cache_ttl", "filter", "max_age", NULL };
+	static const char *const keys[] = { "name",      "index",  "run",     "top_k",
+					    "cache_ttl", "filter", "max_age", NULL };
 	enum { TOP_K_DEFAULT = 5, TOP_K_MAX = 1000 };
 	struct def_retriever *t = &r->declare->d->retrievers[index];
 	int64_t top_k = TOP_K_DEFAULT;
@@ -175,9 +191,12 @@ static void read_retriever(struct declare_reader *r, uint32_t index)
 	bool has_run = definitions_field_push(r, "run") != LUA_TNIL;
 	lua_pop(r->L, 2);
 	if (has_index)
-		definitions_field_error(r, "index", "document indexes are not available yet (use run = function(args) ... end)");
+		definitions_field_error(
+			r, "index",
+			"document indexes are not available yet (use run = function(args) ... end)");
 	else if (!has_run)
-		definitions_field_error(r, "run", "missing: run = function(args) return { { content = ... } } end");
+		definitions_field_error(r, "run",
+					"missing: run = function(args) return { { content = ... } } end");
 	t->has_run = definitions_field_function(r, "run", SCRIPT_RETRIEVE, index);
 	definitions_field_integer(r, "top_k", 1, TOP_K_MAX, &top_k);
 	t->top_k = (uint32_t)top_k;
@@ -249,8 +268,11 @@ static int read_protected(lua_State *L)
 				continue;
 			lua_settop(L, tables);
 			lua_rawgeti(L, tables, (lua_Integer)i + 1);
-			r = (struct declare_reader){ .declare = declare, .L = L, .table = tables + 1,
-						     .line = declare->list[i].line, .kind = kind_names[kind] };
+			r = (struct declare_reader){ .declare = declare,
+						     .L = L,
+						     .table = tables + 1,
+						     .line = declare->list[i].line,
+						     .kind = kind_names[kind] };
 			read_one(&r, (enum declare_kind)kind, index++);
 		}
 	}

@@ -1,12 +1,20 @@
 /* The inside of loading definitions; only definitions*.c and script*.c include this.
  *
- * Running the file only collects the tables given to fabra.entity{} and its like (definitions_declare.c). When it has
- * run, they are read kind by kind into `struct definitions` (definitions_read.c, definitions_context.c), so that the
- * order in the file does not matter, and every mistake of every declaration is reported at once. */
+ * Running the file only collects the tables given to fabra.entity{} and its like (definitions_declare.c).
+ * When it has run, they are read kind by kind into `struct definitions` (definitions_read.c,
+ * definitions_context.c), so that the order in the file does not matter, and every mistake of every
+ * declaration is reported at once. */
 #pragma once
 #include "actors/script_state.h"
 
-enum declare_kind { DECLARE_ENTITY, DECLARE_FEATURE, DECLARE_TABLE, DECLARE_RETRIEVER, DECLARE_CONTEXT, DECLARE_KINDS };
+enum declare_kind {
+	DECLARE_ENTITY,
+	DECLARE_FEATURE,
+	DECLARE_TABLE,
+	DECLARE_RETRIEVER,
+	DECLARE_CONTEXT,
+	DECLARE_KINDS
+};
 enum { DECLARE_MAX = 10000, DECLARE_ERRORS_MAX = 20, DECLARE_NAME_BYTES_MAX = 256 };
 
 struct declaration {
@@ -32,11 +40,11 @@ struct declare {
 struct declare_reader {
 	struct declare *declare;
 	lua_State *L;
-	int table;         /* stack index */
+	int table; /* stack index */
 	int line;
-	const char *kind;  /* "feature" */
-	struct str name;   /* p NULL until known */
-	char prefix[64];   /* "items[2]." or empty */
+	const char *kind; /* "feature" */
+	struct str name;  /* p NULL until known */
+	char prefix[64];  /* "items[2]." or empty */
 };
 
 /* definitions_declare.c */
@@ -45,25 +53,30 @@ void definitions_declare_error(struct declare *declare, int line, const char *fo
 void definitions_declare_write_errors(struct declare *declare, struct buf *out);
 void definitions_declare_finish(struct declare *declare);
 
-/* definitions_field.c: each reads one field of reader->table; false: absent or wrong (then an error is recorded). */
+/* definitions_field.c: each reads one field of reader->table; false: absent or wrong (then an error is
+ * recorded). */
 void definitions_field_error(const struct declare_reader *r, const char *key, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
-int definitions_field_push(const struct declare_reader *r, const char *key); /* the raw value; returns its type */
+int definitions_field_push(const struct declare_reader *r,
+			   const char *key); /* the raw value; returns its type */
 void definitions_field_check_keys(const struct declare_reader *r, const char *const *keys);
-bool definitions_field_name(struct declare_reader *r, struct str *ret);      /* also sets r->name */
+bool definitions_field_name(struct declare_reader *r, struct str *ret); /* also sets r->name */
 bool definitions_field_text(const struct declare_reader *r, const char *key, struct str *ret);
 bool definitions_field_identifier(const struct declare_reader *r, const char *key, struct str *ret);
 bool definitions_field_duration(const struct declare_reader *r, const char *key, int64_t *ret_ms);
 bool definitions_field_bool(const struct declare_reader *r, const char *key, bool *ret);
-bool definitions_field_integer(const struct declare_reader *r, const char *key, int64_t min, int64_t max, int64_t *ret);
+bool definitions_field_integer(const struct declare_reader *r, const char *key, int64_t min, int64_t max,
+			       int64_t *ret);
 bool definitions_field_json(const struct declare_reader *r, const char *key, struct str *ret);
-bool definitions_field_function(const struct declare_reader *r, const char *key, enum script_function function,
-				uint32_t index);
+bool definitions_field_function(const struct declare_reader *r, const char *key,
+				enum script_function function, uint32_t index);
 bool definitions_field_is_name(struct str s);
-struct str definitions_field_keep(const struct declare_reader *r, struct str s); /* a copy in the arena; raises */
-void *definitions_field_alloc(const struct declare_reader *r, size_t bytes);     /* zeroed; raises */
+struct str definitions_field_keep(const struct declare_reader *r,
+				  struct str s);                             /* a copy in the arena; raises */
+void *definitions_field_alloc(const struct declare_reader *r, size_t bytes); /* zeroed; raises */
 /* " (did you mean 'x'?)" for a name of that kind, else nothing. */
-void definitions_field_suggest(const struct definitions *d, enum declare_kind kind, struct str name, struct buf *out);
+void definitions_field_suggest(const struct definitions *d, enum declare_kind kind, struct str name,
+			       struct buf *out);
 
 /* definitions_context.c */
 void definitions_context_read(struct declare_reader *r, uint32_t index);

@@ -4,14 +4,17 @@
  *                        |  ^  |  ^
  *                     MORE  '--'  '-- script_answer ... WAITING
  *
- * A call is one coroutine that runs call_entry: push function and arguments, call, take the result. Finished coroutines
- * go back to a pool; one that failed outside of the call, or was stopped, is dropped and never resumed. */
+ * A call is one coroutine that runs call_entry: push function and arguments, call, take the result. Finished
+ * coroutines go back to a pool; one that failed outside of the call, or was stopped, is dropped and never
+ * resumed. */
 #include "actors/definitions_read.h"
 #include "actors/script_state.h"
 #include "runtime/check.h"
 #include <stdlib.h>
 
-enum { UNSLICED_PART = 4 }; /* of all instructions: what may run where Lua cannot yield, such as in a pattern match */
+/* The part of all instructions that may run in one stretch where Lua cannot yield, such as in a pattern
+ * match. */
+enum { UNSLICED_PART = 4 };
 
 static void call_free(struct script_call *call)
 {
@@ -28,7 +31,8 @@ static int freeze(lua_State *L)
 	return 0;
 }
 
-struct script *script_create(const struct definitions *d, const struct script_limits *limits, struct buf *ret_why)
+struct script *script_create(const struct definitions *d, const struct script_limits *limits,
+			     struct buf *ret_why)
 {
 	struct script *s = script_state_create(limits, d->unsafe_lua, ret_why);
 	if (s == NULL)
@@ -85,9 +89,13 @@ static struct script_call *call_new(struct script *s)
 static void call_reset(struct script_call *call)
 {
 	arena_finish(&call->arena);
-	*call = (struct script_call){ .s = call->s, .thread = call->thread, .thread_ref = call->thread_ref,
-				      .asks = call->asks, .asks_cap = call->asks_cap,
-				      .value = call->value, .error = call->error };
+	*call = (struct script_call){ .s = call->s,
+				      .thread = call->thread,
+				      .thread_ref = call->thread_ref,
+				      .asks = call->asks,
+				      .asks_cap = call->asks_cap,
+				      .value = call->value,
+				      .error = call->error };
 }
 
 static bool keep(struct script_call *call, struct str *text, struct str from)
@@ -97,8 +105,9 @@ static bool keep(struct script_call *call, struct str *text, struct str from)
 	return from.p == NULL || text->p != NULL;
 }
 
-struct script_call *script_begin(struct script *s, enum script_function function, uint32_t index, struct str args,
-				 struct str event_json, struct str previous_json, const struct script_host *host, void *host_arg)
+struct script_call *script_begin(struct script *s, enum script_function function, uint32_t index,
+				 struct str args, struct str event_json, struct str previous_json,
+				 const struct script_host *host, void *host_arg)
 {
 	struct script_call *call = s->pool_count > 0 ? s->pool[--s->pool_count] : call_new(s);
 	if (call == NULL)
@@ -138,9 +147,9 @@ static const char *kind_name(enum script_function function)
 void script_call_name(const struct script_call *call, struct buf *out)
 {
 	const struct definitions *d = call->s->d;
-	struct str name = call->function == SCRIPT_COMPUTE  ? d->features[call->index].name :
-			  call->function == SCRIPT_RETRIEVE ? d->retrievers[call->index].name :
-							      d->contexts[call->index].name;
+	struct str name = call->function == SCRIPT_COMPUTE    ? d->features[call->index].name
+			  : call->function == SCRIPT_RETRIEVE ? d->retrievers[call->index].name
+							      : d->contexts[call->index].name;
 	buf_printf(out, "%s '%.*s'", kind_name(call->function), STR_ARG(name));
 }
 
@@ -248,7 +257,8 @@ static void fail_stopped(struct script_call *call)
 /* An error outside of the function itself: in its arguments, in its result, or out of memory. */
 static void fail_outside(struct script_call *call, lua_State *L)
 {
-	static const int kinds[] = { [PHASE_ARGUMENTS] = SCRIPT_ERROR_ARGUMENTS, [PHASE_RUN] = SCRIPT_ERROR_RUN,
+	static const int kinds[] = { [PHASE_ARGUMENTS] = SCRIPT_ERROR_ARGUMENTS,
+				     [PHASE_RUN] = SCRIPT_ERROR_RUN,
 				     [PHASE_RESULT] = SCRIPT_ERROR_RESULT };
 	start_error(call, kinds[call->phase]);
 	add_raised(call, L);

@@ -1,5 +1,5 @@
-/* Asks: fabra.feature_value, features, retrieve and sql start one through the host; await, all and try wait for it.
- * Also what else a running function may ask of the host: log and now. */
+/* Asks: fabra.feature_value, features, retrieve and sql start one through the host; await, all and try wait
+ * for it. Also what else a running function may ask of the host: log and now. */
 #include "actors/script_state.h"
 #include "runtime/log.h"
 #include <stdlib.h>
@@ -15,7 +15,10 @@ static struct script_call *running_call(lua_State *L, const char *what)
 {
 	struct script_call *call = script_of(L)->running;
 	if (call == NULL)
-		luaL_error(L, "fabra.%s works only inside a compute, run or build function, not while the file is loaded", what);
+		luaL_error(
+			L,
+			"fabra.%s works only inside a compute, run or build function, not while the file is loaded",
+			what);
 	return call;
 }
 
@@ -65,7 +68,8 @@ static int unknown_name(lua_State *L, const char *kind, struct str name)
 static struct str check_id(lua_State *L, int arg)
 {
 	struct str id;
-	luaL_argexpected(L, lua_type(L, arg) == LUA_TSTRING || lua_isinteger(L, arg), arg, "an entity id (string or integer)");
+	luaL_argexpected(L, lua_type(L, arg) == LUA_TSTRING || lua_isinteger(L, arg), arg,
+			 "an entity id (string or integer)");
 	id.p = lua_tolstring(L, arg, &id.n);
 	luaL_argcheck(L, id.n > 0 && id.n <= ID_BYTES_MAX, arg, "an entity id has 1 to 256 bytes");
 	luaL_argcheck(L, json_utf8_valid(id), arg, "an entity id must be valid UTF-8");
@@ -219,8 +223,9 @@ static int wait_for(lua_State *L, enum wait_mode mode)
 		return luaL_error(L, "%s", failed->text.p);
 	if (open) {
 		if (!lua_isyieldable(L))
-			return luaL_error(L, "an ask cannot be awaited inside a sort comparison, a gsub function or a "
-					     "metamethod; await it before");
+			return luaL_error(
+				L, "an ask cannot be awaited inside a sort comparison, a gsub function or a "
+				   "metamethod; await it before");
 		call->waiting = true;
 		return lua_yieldk(L, 0, mode, wait_again);
 	}
@@ -270,7 +275,8 @@ static int fabra_log(lua_State *L)
 	if (call)
 		call->host.log(call->host_arg, level, message, fields);
 	else
-		log_line((enum log_level)level, "definitions", "log", LOG_STR("text", message), LOG_RAW("fields", fields));
+		log_line((enum log_level)level, "definitions", "log", LOG_STR("text", message),
+			 LOG_RAW("fields", fields));
 	return 0;
 }
 
@@ -304,9 +310,15 @@ static int fabra_now(lua_State *L)
 void script_ask_open(lua_State *L)
 {
 	static const luaL_Reg functions[] = {
-		{ "feature_value", ask_feature_value }, { "features", ask_features }, { "retrieve", ask_retrieve },
-		{ "sql", ask_sql },                     { "await", fabra_await },     { "all", fabra_all },
-		{ "try", fabra_try },                   { "log", fabra_log },         { "now", fabra_now },
+		{ "feature_value", ask_feature_value },
+		{ "features", ask_features },
+		{ "retrieve", ask_retrieve },
+		{ "sql", ask_sql },
+		{ "await", fabra_await },
+		{ "all", fabra_all },
+		{ "try", fabra_try },
+		{ "log", fabra_log },
+		{ "now", fabra_now },
 		{ NULL, NULL },
 	};
 	luaL_setfuncs(L, functions, 0);

@@ -21,7 +21,7 @@ struct chunk {
 struct script_blocks {
 	struct free_block *free[CLASSES]; /* [i]: of (i + 1) * GRAIN bytes */
 	struct chunk *chunks;
-	size_t unused_bytes;              /* at the end of the newest chunk */
+	size_t unused_bytes; /* at the end of the newest chunk */
 	size_t chunks_bytes, chunks_bytes_max;
 };
 

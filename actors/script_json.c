@@ -1,5 +1,6 @@
-/* JSON to Lua and back. Numbers keep their kind (integer or float), null inside a value is fabra.null, an empty object
- * stays one. Objects are written with sorted keys, so that the same value always has the same text. */
+/* JSON to Lua and back. Numbers keep their kind (integer or float), null inside a value is fabra.null, an
+ * empty object stays one. Objects are written with sorted keys, so that the same value always has the same
+ * text. */
 #include "actors/script_state.h"
 #include <math.h>
 #include <stdlib.h>
@@ -110,7 +111,7 @@ void script_json_push(lua_State *L, struct str text, int nil_depth)
 	script_charge(L, text.n / 8);
 	yyjson_read_err error;
 	s->doc = yyjson_read_opts((char *)(uintptr_t)text.p, text.n, YYJSON_READ_BIGNUM_AS_RAW,
-				 doc_alloc(s, text.n), &error);
+				  doc_alloc(s, text.n), &error);
 	if (s->doc == NULL)
 		luaL_error(L, "not JSON: %s at byte %d", error.msg, (int)error.pos);
 	push_value(L, yyjson_doc_get_root(s->doc), nil_depth, 0);
@@ -278,13 +279,15 @@ static bool write_table(struct writer *w, int index)
 			if (!push_key(w->s, key))
 				return fail(w, "out of memory");
 		} else {
-			lua_pushfstring(L, "a table key of type %s (keys are texts, or 1..n for a list)", luaL_typename(L, -1));
+			lua_pushfstring(L, "a table key of type %s (keys are texts, or 1..n for a list)",
+					luaL_typename(L, -1));
 			return fail(w, lua_tostring(L, -1));
 		}
 	}
 	size_t named_count = w->s->keys_count - first;
 	if (list_count > 0 && named_count > 0)
-		return fail(w, "a table with both list entries and named fields is neither a list nor an object");
+		return fail(
+			w, "a table with both list entries and named fields is neither a list nor an object");
 	if (kind == KIND_ARRAY && named_count > 0)
 		return fail(w, "fabra.array has named fields");
 	if (kind == KIND_OBJECT && list_count > 0)
@@ -292,8 +295,11 @@ static bool write_table(struct writer *w, int index)
 	if (named_count > 0 || kind == KIND_OBJECT)
 		return write_object(w, index, first);
 	if (list_max > list_count) {
-		lua_pushfstring(L, "a list with holes: %I entries, the last at %I (use fabra.null for an empty place, "
-				   "or texts as keys for an object)", (LUAI_UACINT)list_count, (LUAI_UACINT)list_max);
+		lua_pushfstring(
+			L,
+			"a list with holes: %I entries, the last at %I (use fabra.null for an empty place, "
+			"or texts as keys for an object)",
+			(LUAI_UACINT)list_count, (LUAI_UACINT)list_max);
 		return fail(w, lua_tostring(L, -1));
 	}
 	return write_list(w, index, list_count);
@@ -317,8 +323,9 @@ static bool write_value(struct writer *w, int index)
 			return true;
 		}
 		if (!isfinite(lua_tonumber(L, index)))
-			return fail(w, isnan(lua_tonumber(L, index)) ? "the number is NaN, which JSON does not have" :
-								       "the number is infinite, which JSON does not have");
+			return fail(w, isnan(lua_tonumber(L, index))
+					       ? "the number is NaN, which JSON does not have"
+					       : "the number is infinite, which JSON does not have");
 		json_write_float(&w->s->text, lua_tonumber(L, index));
 		return true;
 	case LUA_TSTRING:
@@ -422,7 +429,9 @@ static void open_mark(lua_State *L, int slot, const char *name)
 
 void script_json_open(lua_State *L)
 {
-	static const luaL_Reg functions[] = { { "encode", json_encode }, { "decode", json_decode }, { NULL, NULL } };
+	static const luaL_Reg functions[] = { { "encode", json_encode },
+					      { "decode", json_decode },
+					      { NULL, NULL } };
 	open_null(L);
 	open_mark(L, SLOT_ARRAY_META, "array");
 	open_mark(L, SLOT_OBJECT_META, "object");

@@ -234,7 +234,8 @@ static const char *match_again(struct script_pattern *m, const char *at, int dig
 	return memcmp(m->captures[i].start, at, (size_t)n) == 0 ? at + n : NULL;
 }
 
-/* One character item with its suffix. Returns true when the match goes on at *at, *p; else *ret is the answer. */
+/* One character item with its suffix. Returns true when the match goes on at *at, *p; else *ret is the
+ * answer. */
 static bool match_item(struct script_pattern *m, const char **at, const char **p, const char **ret)
 {
 	const char *end = item_end(m, *p);
@@ -298,8 +299,8 @@ static const char *match_here(struct script_pattern *m, const char *at, const ch
 		if (!step(m))
 			return NULL;
 		if (*p == '(')
-			return p[1] == ')' ? open_capture(m, at, p + 2, SCRIPT_CAPTURE_POSITION) :
-					     open_capture(m, at, p + 1, SCRIPT_CAPTURE_OPEN);
+			return p[1] == ')' ? open_capture(m, at, p + 2, SCRIPT_CAPTURE_POSITION)
+					   : open_capture(m, at, p + 1, SCRIPT_CAPTURE_OPEN);
 		if (*p == ')')
 			return close_capture(m, at, p + 1);
 		if (*p == '$' && p + 1 == m->pattern_end)

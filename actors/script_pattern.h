@@ -1,7 +1,7 @@
 /* Matching of Lua patterns (Lua 5.4 reference manual, 6.4.1), with a bound on the work.
  *
- * The results and the errors are those of Lua 5.4's own library; what differs is that each step is counted, and that a
- * match that needs more steps than `work_max` ends. Pure C: no Lua state is involved. */
+ * The results and the errors are those of Lua 5.4's own library; what differs is that each step is counted,
+ * and that a match that needs more steps than `work_max` ends. Pure C: no Lua state is involved. */
 #pragma once
 #include "runtime/str.h"
 #include <stdint.h>
@@ -31,8 +31,8 @@ struct script_pattern {
 	struct script_capture captures[SCRIPT_PATTERN_CAPTURES_MAX];
 };
 
-/* Where a match that starts at `at` ends; NULL: none, or `end` is not PATTERN_FINE. Captures of a former match are
- * forgotten. `pattern` is where the pattern begins (after an anchor). */
+/* Where a match that starts at `at` ends; NULL: none, or `end` is not PATTERN_FINE. Captures of a former
+ * match are forgotten. `pattern` is where the pattern begins (after an anchor). */
 const char *script_pattern_match(struct script_pattern *m, const char *at);
 /* False when the pattern is a plain text. */
 bool script_pattern_is_special(struct str pattern);

@@ -1,7 +1,8 @@
-/* What a definitions file can reach. Everything that touches the machine, that could hide a stop or that could change
- * the state for other calls is absent, wrapped or read-only.
+/* What a definitions file can reach. Everything that touches the machine, that could hide a stop or that
+ * could change the state for other calls is absent, wrapped or read-only.
  *
- * _G itself stays empty: reads fall back on a table that no code can reach, so that writing can be refused. */
+ * _G itself stays empty: reads fall back on a table that no code can reach, so that writing can be refused.
+ */
 #include "actors/definitions_near.h"
 #include "actors/script_state.h"
 #include "runtime/check.h"
@@ -15,8 +16,11 @@ static int refuse_write(lua_State *L)
 	lua_settop(L, 2);
 	const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : luaL_typename(L, 2);
 	if (table == NULL)
-		return luaL_error(L, "assignment to global '%s': globals are read-only once the file has loaded, because "
-				     "each loop has a Lua state of its own (use a local, or keep the value in a feature)", key);
+		return luaL_error(
+			L,
+			"assignment to global '%s': globals are read-only once the file has loaded, because "
+			"each loop has a Lua state of its own (use a local, or keep the value in a feature)",
+			key);
 	return luaL_error(L, "'%s.%s' cannot be set: library tables are read-only", table, key);
 }
 
@@ -76,14 +80,16 @@ static int safe_setmetatable(lua_State *L)
 	if (lua_istable(L, 2)) {
 		lua_pushliteral(L, "__gc");
 		if (lua_rawget(L, 2) != LUA_TNIL)
-			return luaL_error(L, "setmetatable: finalizers (__gc) are not available in a definitions file");
+			return luaL_error(
+				L, "setmetatable: finalizers (__gc) are not available in a definitions file");
 		lua_pop(L, 1);
 	}
 	lua_setmetatable(L, 1);
 	return 1;
 }
 
-/* Text only: crafted bytecode can break the interpreter. A reader function would run outside of the limits of yields. */
+/* Text only: crafted bytecode can break the interpreter. A reader function would run outside of the limits of
+ * yields. */
 static int safe_load(lua_State *L)
 {
 	if (lua_type(L, 1) != LUA_TSTRING)
@@ -123,13 +129,16 @@ static int safe_require(lua_State *L)
 {
 	const char *name = luaL_checkstring(L, 1);
 	if (strcmp(name, "fabra") != 0)
-		return luaL_error(L, "require '%s': only \"fabra\" can be required; a definitions file loads no modules", name);
+		return luaL_error(
+			L,
+			"require '%s': only \"fabra\" can be required; a definitions file loads no modules",
+			name);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, SLOT_FABRA);
 	return 1;
 }
 
-/* xpcall. Lua's own runs the handler at the place of the error; when that is the hook, it would run with hooks off and
- * nothing could stop it. Here the handler runs after unwinding, as an ordinary protected call.
+/* xpcall. Lua's own runs the handler at the place of the error; when that is the hook, it would run with
+ * hooks off and nothing could stop it. Here the handler runs after unwinding, as an ordinary protected call.
  * Stack: the handler, then what the call left. */
 static int handled(lua_State *L, int status, lua_KContext ctx)
 {
@@ -182,8 +191,10 @@ static int absent(lua_State *L)
 		const char *key = lua_tostring(L, 2);
 		for (size_t i = 0; i < ARRAY_LEN(names); i++)
 			if (strcmp(key, names[i]) == 0)
-				return luaL_error(L, "'%s' is not available in a definitions file "
-						     "(fabra serve --unsafe-lua allows it)", key);
+				return luaL_error(L,
+						  "'%s' is not available in a definitions file "
+						  "(fabra serve --unsafe-lua allows it)",
+						  key);
 	}
 	lua_pushnil(L);
 	return 1;
@@ -223,12 +234,16 @@ static void open_library(lua_State *L, const char *name, lua_CFunction open, voi
 
 static void open_base(lua_State *L)
 {
-	static const char *const names[] = { "assert", "error", "getmetatable", "ipairs", "next", "pairs", "pcall", "rawequal",
-					     "rawget", "rawlen", "select", "tonumber", "tostring", "type", "_VERSION", NULL };
-	static const luaL_Reg own[] = { { "rawset", safe_rawset },         { "setmetatable", safe_setmetatable },
-					{ "load", safe_load },             { "collectgarbage", safe_collectgarbage },
-					{ "require", safe_require },       { "xpcall", safe_xpcall },
-					{ "print", script_ask_print },     { NULL, NULL } };
+	static const char *const names[] = { "assert",   "error",  "getmetatable", "ipairs",
+					     "next",     "pairs",  "pcall",        "rawequal",
+					     "rawget",   "rawlen", "select",       "tonumber",
+					     "tostring", "type",   "_VERSION",     NULL };
+	static const luaL_Reg own[] = {
+		{ "rawset", safe_rawset },     { "setmetatable", safe_setmetatable },
+		{ "load", safe_load },         { "collectgarbage", safe_collectgarbage },
+		{ "require", safe_require },   { "xpcall", safe_xpcall },
+		{ "print", script_ask_print }, { NULL, NULL }
+	};
 	luaL_requiref(L, LUA_GNAME, luaopen_base, 0);
 	copy_fields(L, names);
 	luaL_setfuncs(L, own, 0);
@@ -267,9 +282,10 @@ static void open_unsafe(lua_State *L)
 
 static int unknown_in_fabra(lua_State *L)
 {
-	static const char *const names[] = { "entity",   "feature", "table", "retriever", "context", "item",   "feature_value",
-					     "features", "retrieve", "sql",  "await",     "all",     "try",    "log",
-					     "now",      "null",     "array", "object",   "json",    NULL };
+	static const char *const names[] = { "entity", "feature",       "table",    "retriever", "context",
+					     "item",   "feature_value", "features", "retrieve",  "sql",
+					     "await",  "all",           "try",      "log",       "now",
+					     "null",   "array",         "object",   "json",      NULL };
 	const char *key = luaL_tolstring(L, 2, NULL);
 	const char *near = definitions_near(names, str_from(key));
 	if (strcmp(key, "http") == 0)

@@ -5,15 +5,15 @@
 #include <stdlib.h>
 
 enum {
-	STEP = 100,              /* instructions between two looks: the hook costs less than a tenth of them */
-	STEP_BIG = 10,           /* when big strings or tables exist, one instruction can cost a millisecond */
+	STEP = 100,    /* instructions between two looks: the hook costs less than a tenth of them */
+	STEP_BIG = 10, /* when big strings or tables exist, one instruction can cost a millisecond */
 	BIG_BYTES = 64 << 10,
 	BIG_STATE_BYTES = 8 << 20,
-	BYTES_PER_UNIT = 16,     /* of a big allocation: filling it costs about that much */
+	BYTES_PER_UNIT = 16, /* of a big allocation: filling it costs about that much */
 	COLLECT_BYTES_PER_UNIT = 256,
-	SLOW_NS = 20000,         /* a step that takes this long is charged by the clock; ten times the usual */
-	VERY_SLOW_NS = 200000,   /* after such a step every instruction is looked at */
-	NS_PER_UNIT = 100,       /* ten times what an instruction costs, so that a slow machine changes nothing */
+	SLOW_NS = 20000,       /* a step that takes this long is charged by the clock; ten times the usual */
+	VERY_SLOW_NS = 200000, /* after such a step every instruction is looked at */
+	NS_PER_UNIT = 100, /* ten times what an instruction costs, so that a slow machine changes nothing */
 	HOST_RESERVE_BYTES = 1 << 20,
 	LOAD_INSTRUCTIONS_FACTOR = 5,
 };
@@ -62,8 +62,8 @@ static bool is_used_up(const struct script_meter *m)
 	return m->used > m->max || m->slice_used > m->unsliced_max;
 }
 
-/* One instruction can be slow without any call into our code: comparing long strings, a full collection. The clock sees
- * that. Only processor time counts, so that a busy machine does not stop calls. */
+/* One instruction can be slow without any call into our code: comparing long strings, a full collection. The
+ * clock sees that. Only processor time counts, so that a busy machine does not stop calls. */
 static void charge_time(lua_State *L, struct script_meter *m)
 {
 	uint64_t now_ns = clock_mono_ns();
@@ -134,8 +134,9 @@ uint64_t script_left(lua_State *L)
 	return left < unsliced_left ? left : unsliced_left;
 }
 
-/* Lua answers a refusal with a full collection and asks once more for the same; the second refusal is the end. Its string
- * buffers do not ask again: a refusal that is still there at the next instruction is the end too. */
+/* Lua answers a refusal with a full collection and asks once more for the same; the second refusal is the
+ * end. Its string buffers do not ask again: a refusal that is still there at the next instruction is the end
+ * too. */
 static void refuse(struct script *s, size_t bytes)
 {
 	struct script_meter *m = s->meter;
@@ -273,14 +274,19 @@ void script_meter_end(struct script *s)
 void script_stop_text(const struct script *s, const struct script_meter *m, struct buf *out)
 {
 	if (m->stop == STOP_MEMORY)
-		buf_printf(out, "stopped: the Lua state needs more than %zu bytes of memory, or one string more than %zu "
-				"(endless recursion?)",
-			   s->limits.memory_bytes_max, s->limits.memory_bytes_max / 16);
+		buf_printf(
+			out,
+			"stopped: the Lua state needs more than %zu bytes of memory, or one string more than %zu "
+			"(endless recursion?)",
+			s->limits.memory_bytes_max, s->limits.memory_bytes_max / 16);
 	else if (m->used <= m->max)
-		buf_printf(out, "stopped: one call of a string, table or metamethod function takes more than %llu instructions",
-			   (unsigned long long)m->unsliced_max);
+		buf_printf(
+			out,
+			"stopped: one call of a string, table or metamethod function takes more than %llu instructions",
+			(unsigned long long)m->unsliced_max);
 	else
-		buf_printf(out, "stopped: it takes more than %llu instructions (an endless loop?)", (unsigned long long)m->max);
+		buf_printf(out, "stopped: it takes more than %llu instructions (an endless loop?)",
+			   (unsigned long long)m->max);
 	if (m->place[0])
 		buf_printf(out, " (%s)", m->place);
 }
@@ -288,7 +294,8 @@ void script_stop_text(const struct script *s, const struct script_meter *m, stru
 bool script_state_load(struct script *s, struct str source, const char *chunk_name, struct buf *ret_why)
 {
 	lua_State *L = s->L;
-	struct script_meter m = { .max = s->limits.instructions_max * LOAD_INSTRUCTIONS_FACTOR, .slice_max = UINT64_MAX,
+	struct script_meter m = { .max = s->limits.instructions_max * LOAD_INSTRUCTIONS_FACTOR,
+				  .slice_max = UINT64_MAX,
 				  .unsliced_max = UINT64_MAX };
 	script_meter_start(s, &m, L);
 	int status = luaL_loadbufferx(L, source.p ? source.p : "", source.n, chunk_name, "t");
@@ -302,7 +309,8 @@ bool script_state_load(struct script *s, struct str source, const char *chunk_na
 		script_stop_text(s, &m, ret_why);
 	} else if (status != LUA_OK) {
 		const char *why = lua_tostring(L, -1);
-		buf_append_str(ret_why, why ? str_from(why) : STR("the file raised an error that is not a text"));
+		buf_append_str(ret_why,
+			       why ? str_from(why) : STR("the file raised an error that is not a text"));
 	}
 	lua_settop(L, 0);
 	return status == LUA_OK && m.stop == STOP_NONE;

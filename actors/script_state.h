@@ -1,10 +1,11 @@
 /* The inside of a script state. Only script*.c, definitions*.c and their tests include this.
  *
- * One Lua state is shared by all calls of a loop; each call is a coroutine. What runs has a meter: instructions, and the
- * work of C functions in the same unit, are charged to it. A meter that is used up (or a state that is full) stops the
- * call: the coroutine yields to the host and is never resumed, so no user code, no pcall and no __close sees the stop.
- * Where Lua cannot yield (inside a sort comparison, a gsub callback, a metamethod called by C) an error is raised at
- * every further instruction until a place is reached that can. */
+ * One Lua state is shared by all calls of a loop; each call is a coroutine. What runs has a meter:
+ * instructions, and the work of C functions in the same unit, are charged to it. A meter that is used up (or
+ * a state that is full) stops the call: the coroutine yields to the host and is never resumed, so no user
+ * code, no pcall and no __close sees the stop. Where Lua cannot yield (inside a sort comparison, a gsub
+ * callback, a metamethod called by C) an error is raised at every further instruction until a place is
+ * reached that can. */
 #pragma once
 #include "actors/script.h"
 #include <lauxlib.h>
@@ -13,55 +14,57 @@
 enum script_stop { STOP_NONE, STOP_INSTRUCTIONS, STOP_MEMORY };
 
 struct script_meter {
-	uint64_t used, max;        /* units: one instruction, or about as much work in C */
+	uint64_t used, max; /* units: one instruction, or about as much work in C */
 	uint64_t slice_used, slice_max;
-	uint64_t unsliced_max;     /* what one slice may use where Lua cannot yield */
-	int step;                  /* instructions between two looks of the hook */
+	uint64_t unsliced_max; /* what one slice may use where Lua cannot yield */
+	int step;              /* instructions between two looks of the hook */
 	enum script_stop stop;
-	uint64_t looked_ns;        /* monotonic */
-	uint64_t slow_cpu_ns;      /* thread time at the last slow look; 0 = none yet */
-	char place[96];            /* "file:line" where it was stopped; may be empty */
+	uint64_t looked_ns;   /* monotonic */
+	uint64_t slow_cpu_ns; /* thread time at the last slow look; 0 = none yet */
+	char place[96];       /* "file:line" where it was stopped; may be empty */
 };
 
 enum { SCRIPT_ASKS_MAX = 256, SCRIPT_DEPTH_MAX = 64, SCRIPT_POOL_MAX = 64 };
 
 struct script {
-	lua_State *L;                  /* the main thread; runs only the file itself */
-	const struct definitions *d;   /* shares; NULL until the file is loaded */
-	struct declare *declare;       /* borrows; not NULL while the file runs */
-	struct script_limits limits;   /* no zeroes */
+	lua_State *L;                /* the main thread; runs only the file itself */
+	const struct definitions *d; /* shares; NULL until the file is loaded */
+	struct declare *declare;     /* borrows; not NULL while the file runs */
+	struct script_limits limits; /* no zeroes */
 	bool unsafe_lua;
 
-	struct script_meter *meter;    /* of what runs now; NULL: the host's own work, not limited */
-	lua_State *thread;             /* that runs now */
+	struct script_meter *meter; /* of what runs now; NULL: the host's own work, not limited */
+	lua_State *thread;          /* that runs now */
 	struct script_call *running;
 
-	size_t memory_bytes;           /* what the state holds */
-	size_t refused_bytes;          /* the growth that was refused last; Lua collects and tries once more */
+	size_t memory_bytes;  /* what the state holds */
+	size_t refused_bytes; /* the growth that was refused last; Lua collects and tries once more */
 
-	yyjson_alc doc_alloc;          /* hands out doc_room, which is kept from text to text */
+	yyjson_alc doc_alloc; /* hands out doc_room, which is kept from text to text */
 	char *doc_room;
 	size_t doc_room_bytes;
-	yyjson_doc *doc;               /* being turned into Lua values; kept here because an error may jump over its free */
-	struct buf text;               /* being written, for the same reason */
-	struct str *keys;              /* of the objects being written, innermost last */
+	yyjson_doc *doc; /* being turned into Lua values; kept here because an error may jump over its free */
+	struct buf text; /* being written, for the same reason */
+	struct str *keys; /* of the objects being written, innermost last */
 	size_t keys_count, keys_cap;
-	const void *null_value;        /* identity of fabra.null */
+	const void *null_value; /* identity of fabra.null */
 	lua_CFunction stock_format;
 	uint64_t calls_begun;
 
-	struct script_blocks *blocks;  /* script_blocks.c: where small objects come from */
+	struct script_blocks *blocks; /* script_blocks.c: where small objects come from */
 
-	struct script_call *pool[SCRIPT_POOL_MAX]; /* finished calls with a coroutine that can be used again */
+	struct script_call
+		*pool[SCRIPT_POOL_MAX]; /* finished calls with a coroutine that can be used again */
 	unsigned pool_count;
 };
 
 /* Tables of the state, in its registry. */
 enum script_slot {
-	SLOT_FUNCTIONS = LUA_RIDX_LAST + 2, /* after luaL_ref's own; [function kind + 1][index + 1] = function */
-	SLOT_FABRA,                         /* the module */
-	SLOT_BUILTINS,                      /* what _G falls back on */
-	SLOT_DECLARED,                      /* the tables given to fabra.entity{} ..., in order */
+	SLOT_FUNCTIONS = LUA_RIDX_LAST +
+			 2, /* after luaL_ref's own; [function kind + 1][index + 1] = function */
+	SLOT_FABRA,         /* the module */
+	SLOT_BUILTINS,      /* what _G falls back on */
+	SLOT_DECLARED,      /* the tables given to fabra.entity{} ..., in order */
 	SLOT_ARRAY_META,
 	SLOT_OBJECT_META,
 	SLOT_ITEM_META,
@@ -69,7 +72,7 @@ enum script_slot {
 };
 
 /* Metatables by name (luaL_newmetatable). */
-#define SCRIPT_ASK "fabra.ask"
+#define SCRIPT_ASK    "fabra.ask"
 #define SCRIPT_HANDLE "fabra.declared"
 
 /* What fabra.entity and its like return. */
@@ -98,8 +101,8 @@ void script_stop_text(const struct script *s, const struct script_meter *m, stru
 /* Runs the text of a definitions file on the main thread, limited. false: *ret_line and why. */
 bool script_state_load(struct script *s, struct str source, const char *chunk_name, struct buf *ret_why);
 
-/* script_blocks.c: small blocks in free lists by size, since a call makes and drops hundreds of them; larger ones are
- * malloc's. Memory of small blocks is used again, never given back before the end. */
+/* script_blocks.c: small blocks in free lists by size, since a call makes and drops hundreds of them; larger
+ * ones are malloc's. Memory of small blocks is used again, never given back before the end. */
 struct script_blocks *script_blocks_create(size_t chunks_bytes_max);
 void script_blocks_destroy(struct script_blocks *b); /* larger blocks must have been freed */
 /* As Lua's allocators: bytes 0 frees; a new block has block NULL. NULL: no memory, nothing changed. */
@@ -116,8 +119,8 @@ void script_table_open(lua_State *L);
 
 /* script_json.c */
 void script_json_open(lua_State *L); /* adds null, array, object and json to the table on top */
-/* Pushes the value of a JSON text; raises an error. Nulls in the outermost nil_depth levels become nil (0 = only the
- * text itself, -1 = none), all others fabra.null. */
+/* Pushes the value of a JSON text; raises an error. Nulls in the outermost nil_depth levels become nil (0 =
+ * only the text itself, -1 = none), all others fabra.null. */
 void script_json_push(lua_State *L, struct str text, int nil_depth);
 /* Appends the JSON of the value at index to s->text. false: the reason is on the stack. */
 bool script_json_write(lua_State *L, int index);
@@ -131,7 +134,8 @@ void script_ask_cancel_open(struct script_call *call);
 /* script_item.c */
 void script_item_open(lua_State *L);
 
-/* script_result.c: turns what the function returned (on top of the stack) into call->outcome; raises an error. */
+/* script_result.c: turns what the function returned (on top of the stack) into call->outcome; raises an
+ * error. */
 void script_result_take(lua_State *L, struct script_call *call);
 
 /* definitions_declare.c: adds entity, feature, ... to the table on top. */
@@ -148,8 +152,8 @@ struct script_open_ask {
 struct script_call {
 	struct script *s;
 	lua_State *thread;
-	int thread_ref;          /* in the registry */
-	uint64_t serial;         /* tells an ask of this call from a kept one */
+	int thread_ref;  /* in the registry */
+	uint64_t serial; /* tells an ask of this call from a kept one */
 	enum script_function function;
 	uint32_t index;
 	struct script_meter meter;

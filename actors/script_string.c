@@ -1,5 +1,6 @@
-/* The string functions whose work is not bounded by the size of what they return: find, match, gmatch, gsub, rep and
- * format. They count their work against the call and stop with it. All others are Lua's own: the allocator bounds them. */
+/* The string functions whose work is not bounded by the size of what they return: find, match, gmatch, gsub,
+ * rep and format. They count their work against the call and stop with it. All others are Lua's own: the
+ * allocator bounds them. */
 #include "actors/script_pattern.h"
 #include "actors/script_state.h"
 #include <ctype.h>
@@ -51,7 +52,8 @@ static const char *match_at(lua_State *L, struct script_pattern *m, const char *
 }
 
 /* The text of capture i (the whole match when there are none), or its position pushed: then p is NULL. */
-static struct str get_capture(lua_State *L, const struct script_pattern *m, int i, const char *start, const char *end)
+static struct str get_capture(lua_State *L, const struct script_pattern *m, int i, const char *start,
+			      const char *end)
 {
 	if (i >= m->captures_count) {
 		if (i != 0)
@@ -68,7 +70,8 @@ static struct str get_capture(lua_State *L, const struct script_pattern *m, int 
 	return str_of(c->start, (size_t)c->n);
 }
 
-static void push_capture(lua_State *L, const struct script_pattern *m, int i, const char *start, const char *end)
+static void push_capture(lua_State *L, const struct script_pattern *m, int i, const char *start,
+			 const char *end)
 {
 	struct str s = get_capture(L, m, i, start, end);
 	if (s.p)
@@ -88,7 +91,8 @@ static int push_captures(lua_State *L, const struct script_pattern *m, const cha
 static int find_plain(lua_State *L, struct str text, struct str wanted, size_t start)
 {
 	script_charge(L, (text.n - start + wanted.n) / 8);
-	const char *at = wanted.n == 0 ? text.p + start : memmem(text.p + start, text.n - start, wanted.p, wanted.n);
+	const char *at = wanted.n == 0 ? text.p + start
+				       : memmem(text.p + start, text.n - start, wanted.p, wanted.n);
 	if (at == NULL) {
 		luaL_pushfail(L);
 		return 1;
@@ -139,7 +143,8 @@ static int string_match(lua_State *L)
 
 struct gmatch_state {
 	size_t at;       /* where to look next */
-	size_t last_end; /* of the last match, so that an empty one after it is passed over; SIZE_MAX: none yet */
+	size_t last_end; /* of the last match, so that an empty one after it is passed over; SIZE_MAX: none
+			    yet */
 };
 
 static int gmatch_next(lua_State *L)
@@ -204,8 +209,8 @@ static void add_replacement(lua_State *L, const struct script_pattern *m, luaL_B
 }
 
 /* Adds what stands for a match; true when that is not the match itself. */
-static bool add_match(lua_State *L, const struct script_pattern *m, luaL_Buffer *out, int type, const char *start,
-		      const char *end)
+static bool add_match(lua_State *L, const struct script_pattern *m, luaL_Buffer *out, int type,
+		      const char *start, const char *end)
 {
 	if (type == LUA_TFUNCTION) {
 		lua_pushvalue(L, 3);
@@ -236,8 +241,9 @@ static int string_gsub(lua_State *L)
 	struct str text = check_text(L, 1), pattern = check_text(L, 2);
 	int type = lua_type(L, 3);
 	lua_Integer max = luaL_optinteger(L, 4, (lua_Integer)text.n + 1), count = 0;
-	luaL_argexpected(L, type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TFUNCTION || type == LUA_TTABLE, 3,
-			 "string/function/table");
+	luaL_argexpected(
+		L, type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TFUNCTION || type == LUA_TTABLE,
+		3, "string/function/table");
 	bool anchored = pattern.n > 0 && *pattern.p == '^', changed = false;
 	struct script_pattern m = prepare(L, text, str_skip(pattern, anchored));
 	const char *at = text.p, *last_end = NULL;
@@ -282,7 +288,8 @@ static int string_rep(lua_State *L)
 		lua_pushliteral(L, "");
 		return 1;
 	}
-	if ((uint64_t)times > script_of(L)->limits.memory_bytes_max / (text.n + between.n) && script_of(L)->meter)
+	if ((uint64_t)times > script_of(L)->limits.memory_bytes_max / (text.n + between.n) &&
+	    script_of(L)->meter)
 		script_stop(L, STOP_MEMORY);
 	size_t whole = (size_t)times * (text.n + between.n) - between.n;
 	script_charge(L, whole / 8 + (uint64_t)times / 4);
@@ -311,9 +318,11 @@ static int string_format(lua_State *L)
 
 void script_string_open(lua_State *L)
 {
-	static const luaL_Reg functions[] = { { "find", string_find },   { "match", string_match }, { "gmatch", string_gmatch },
-					      { "gsub", string_gsub },   { "rep", string_rep },     { "format", string_format },
-					      { NULL, NULL } };
+	static const luaL_Reg functions[] = {
+		{ "find", string_find }, { "match", string_match }, { "gmatch", string_gmatch },
+		{ "gsub", string_gsub }, { "rep", string_rep },     { "format", string_format },
+		{ NULL, NULL }
+	};
 	lua_getfield(L, -1, "format");
 	script_of(L)->stock_format = lua_tocfunction(L, -1);
 	lua_pop(L, 1);

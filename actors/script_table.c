@@ -1,5 +1,6 @@
-/* The table functions. Lua's own run loops whose length a script chooses (a __len of 2^62, a range of a billion); these
- * charge for every element. sort is a merge sort on a copy: stable, and at ease with any comparison function. */
+/* The table functions. Lua's own run loops whose length a script chooses (a __len of 2^62, a range of a
+ * billion); these charge for every element. sort is a merge sort on a copy: stable, and at ease with any
+ * comparison function. */
 #include "actors/script_state.h"
 #include <limits.h>
 
@@ -38,7 +39,8 @@ static int table_insert(lua_State *L)
 	lua_Integer last = luaL_len(L, 1), place = (lua_Integer)((lua_Unsigned)last + 1);
 	if (count == 3) {
 		place = luaL_checkinteger(L, 2);
-		luaL_argcheck(L, (lua_Unsigned)place - 1u < (lua_Unsigned)last + 1u, 2, "position out of bounds");
+		luaL_argcheck(L, (lua_Unsigned)place - 1u < (lua_Unsigned)last + 1u, 2,
+			      "position out of bounds");
 		shift_up(L, place, last);
 	} else if (count != 2) {
 		return luaL_error(L, "wrong number of arguments to 'insert'");
@@ -52,9 +54,8 @@ static int table_remove(lua_State *L)
 {
 	check_table(L, 1);
 	lua_Integer last = luaL_len(L, 1), place = luaL_optinteger(L, 2, last);
-	if (lua_gettop(L) > 1)
-		luaL_argcheck(L, (lua_Unsigned)last + 1u - (lua_Unsigned)place <= (lua_Unsigned)last || last + 1 == place, 2,
-			      "position out of bounds");
+	if (place != last)
+		luaL_argcheck(L, (lua_Unsigned)place - 1u <= (lua_Unsigned)last, 2, "position out of bounds");
 	lua_geti(L, 1, place);
 	for (; place < last; place++) {
 		charge_loop(L, last - place);
@@ -68,7 +69,8 @@ static int table_remove(lua_State *L)
 
 static int table_move(lua_State *L)
 {
-	lua_Integer from = luaL_checkinteger(L, 2), last = luaL_checkinteger(L, 3), to = luaL_checkinteger(L, 4);
+	lua_Integer from = luaL_checkinteger(L, 2), last = luaL_checkinteger(L, 3),
+		    to = luaL_checkinteger(L, 4);
 	int target = lua_isnoneornil(L, 5) ? 1 : 5;
 	check_table(L, 1);
 	check_table(L, target);
@@ -76,7 +78,8 @@ static int table_move(lua_State *L)
 		luaL_argcheck(L, from > 0 || last < LUA_MAXINTEGER + from, 3, "too many elements to move");
 		lua_Integer n = last - from + 1;
 		luaL_argcheck(L, to <= LUA_MAXINTEGER - n + 1, 4, "destination wrap around");
-		bool upwards = to > last || to <= from || (target != 1 && !lua_compare(L, 1, target, LUA_OPEQ));
+		bool upwards = to > last || to <= from ||
+			       (target != 1 && !lua_compare(L, 1, target, LUA_OPEQ));
 		for (lua_Integer i = 0; i < n; i++) {
 			lua_Integer at = upwards ? i : n - 1 - i;
 			charge_loop(L, i);
@@ -92,7 +95,8 @@ static void add_element(lua_State *L, luaL_Buffer *out, lua_Integer i)
 {
 	lua_geti(L, 1, i);
 	if (!lua_isstring(L, -1))
-		luaL_error(L, "invalid value (at index %I) in table for 'concat'", (LUAI_UACINT)i);
+		luaL_error(L, "invalid value (%s) at index %I in table for 'concat'", luaL_typename(L, -1),
+			   (LUAI_UACINT)i);
 	luaL_addvalue(out);
 }
 
@@ -145,7 +149,8 @@ static int table_unpack(lua_State *L)
 	return (int)n;
 }
 
-/* Sorting: the elements are copied to a table (index 3), their places are sorted, then written back in order. */
+/* Sorting: the elements are copied to a table (index 3), their places are sorted, then written back in order.
+ */
 static bool comes_before(lua_State *L, uint32_t a, uint32_t b)
 {
 	script_charge(L, UNITS_PER_ELEMENT);
@@ -166,7 +171,8 @@ static bool comes_before(lua_State *L, uint32_t a, uint32_t b)
 	return before;
 }
 
-static void merge(lua_State *L, const uint32_t *from, uint32_t *to, uint32_t left, uint32_t middle, uint32_t end)
+static void merge(lua_State *L, const uint32_t *from, uint32_t *to, uint32_t left, uint32_t middle,
+		  uint32_t end)
 {
 	uint32_t a = left, b = middle;
 	for (uint32_t i = left; i < end; i++) {
@@ -212,8 +218,9 @@ static int table_sort(lua_State *L)
 
 void script_table_open(lua_State *L)
 {
-	static const luaL_Reg functions[] = { { "insert", table_insert }, { "remove", table_remove }, { "move", table_move },
-					      { "concat", table_concat }, { "pack", table_pack },     { "unpack", table_unpack },
+	static const luaL_Reg functions[] = { { "insert", table_insert }, { "remove", table_remove },
+					      { "move", table_move },     { "concat", table_concat },
+					      { "pack", table_pack },     { "unpack", table_unpack },
 					      { "sort", table_sort },     { NULL, NULL } };
 	luaL_setfuncs(L, functions, 0);
 }

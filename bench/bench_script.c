@@ -1,6 +1,7 @@
 /* What a call of a Lua function costs, stage by stage: each case adds one thing to the case before.
  *
- *     build/release/bench/bench_script [rounds [context]]    prints a line per case: the median of `rounds` (7)
+ *     build/release/bench/bench_script [rounds [context]]    prints a line per case: the median of `rounds`
+ * (7)
  *
  * The host answers at once, so that only the script engine is measured. */
 #include "actors/script.h"
@@ -74,8 +75,11 @@ static const struct script_host host = { on_ask, on_cancel, on_log, on_now };
 static void call_once(struct script *s, enum script_function function, uint32_t index)
 {
 	struct script_outcome out;
-	struct str args = function == SCRIPT_COMPUTE ? STR("u1") : STR("{\"user_id\":\"u1\",\"query\":\"how do I reset it\"}");
-	struct script_call *call = script_begin(s, function, index, args, (struct str){ 0 }, (struct str){ 0 }, &host, NULL);
+	struct str args = function == SCRIPT_COMPUTE
+				  ? STR("u1")
+				  : STR("{\"user_id\":\"u1\",\"query\":\"how do I reset it\"}");
+	struct script_call *call = script_begin(s, function, index, args, (struct str){ 0 },
+						(struct str){ 0 }, &host, NULL);
 	CHECK(call);
 	enum script_result result;
 	for (uint32_t ask = 1; (result = script_run(call, &out)) != SCRIPT_DONE; ask++) {
@@ -92,7 +96,8 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void measure(struct script *s, const char *what, enum script_function function, uint32_t index, int rounds)
+static void measure(struct script *s, const char *what, enum script_function function, uint32_t index,
+		    int rounds)
 {
 	double us[ROUNDS_MAX];
 	CHECK(index != DEF_NONE);
@@ -113,7 +118,10 @@ static void make_docs(void)
 		buf_printf(&docs, "%s{\"content\":\"", i ? "," : "");
 		for (int word = 0; word < 80; word++)
 			buf_printf(&docs, "word%d ", word);
-		buf_printf(&docs, "\",\"chunk_id\":\"c%d\",\"score\":0.5,\"metadata\":{\"title\":\"t\",\"page\":%d}}", i, i);
+		buf_printf(
+			&docs,
+			"\",\"chunk_id\":\"c%d\",\"score\":0.5,\"metadata\":{\"title\":\"t\",\"page\":%d}}",
+			i, i);
 	}
 	buf_append_char(&docs, ']');
 }
@@ -153,14 +161,15 @@ int main(int argc, char **argv)
 	struct script *s = d ? script_create(d, NULL, &why) : NULL;
 	if (s == NULL)
 		return fprintf(stderr, "%.*s\n", STR_ARG(buf_str(&why))), 1;
-	printf("%-40s %8.0f us\n%-40s %8.0f us\n", "definitions_load", (double)(loaded_ns - start_ns) / 1e3, "script_create",
-	       (double)(clock_mono_ns() - loaded_ns) / 1e3);
+	printf("%-40s %8.0f us\n%-40s %8.0f us\n", "definitions_load", (double)(loaded_ns - start_ns) / 1e3,
+	       "script_create", (double)(clock_mono_ns() - loaded_ns) / 1e3);
 	make_docs();
 	if (only == NULL)
 		measure(s, "compute returns a constant", SCRIPT_COMPUTE, 0, rounds);
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
 		if (only == NULL || strcmp(only, cases[i].context) == 0)
-			measure(s, cases[i].what, SCRIPT_BUILD, definitions_context(d, str_from(cases[i].context)), rounds);
+			measure(s, cases[i].what, SCRIPT_BUILD,
+				definitions_context(d, str_from(cases[i].context)), rounds);
 	printf("%-40s %8zu KB\n", "memory of the state", script_memory_bytes(s) / 1024);
 	script_destroy(s);
 	definitions_free(d);

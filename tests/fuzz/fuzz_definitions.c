@@ -1,4 +1,5 @@
-/* Any text as a definitions file: it is loaded or refused with a reason, and what loads also makes a script state. */
+/* Any text as a definitions file: it is loaded or refused with a reason, and what loads also makes a script
+ * state. */
 #include "actors/script.h"
 #include <stdio.h>
 #include <stdlib.h>

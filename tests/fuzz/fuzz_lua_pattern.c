@@ -1,5 +1,5 @@
-/* find, match, gmatch, gsub and rep of the script state against Lua's own library: the same input must give the same
- * values or the same error. A match that is stopped for its work is not compared. */
+/* find, match, gmatch, gsub and rep of the script state against Lua's own library: the same input must give
+ * the same values or the same error. A match that is stopped for its work is not compared. */
 #include "actors/script_state.h"
 #include <lualib.h>
 #include <stdio.h>
@@ -70,7 +70,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		parts[i] = str_of(n ? rest.p : "", n);
 		rest = str_skip(rest, n + (line != NULL));
 	}
-	struct script_meter m = { .max = ours->limits.instructions_max, .slice_max = UINT64_MAX, .unsliced_max = UINT64_MAX };
+	struct script_meter m = { .max = ours->limits.instructions_max,
+				  .slice_max = UINT64_MAX,
+				  .unsliced_max = UINT64_MAX };
 	script_meter_start(ours, &m, ours->L);
 	int our_status = run(ours->L, our_ref, parts, (int8_t)data[0]);
 	script_meter_end(ours);

@@ -1,4 +1,5 @@
-/* Loads a definitions text and runs its functions, with a host that notes asks and answers them from a table. */
+/* Loads a definitions text and runs its functions, with a host that notes asks and answers them from a table.
+ */
 #pragma once
 #include "actors/script.h"
 #include "runtime/clock.h"
@@ -11,7 +12,8 @@
 
 #include <cmocka.h>
 
-#define FIXTURE_HEAD "local fabra = require 'fabra'\nlocal User = fabra.entity { name = 'User', id = 'user_id' }\n"
+#define FIXTURE_HEAD                                                                                         \
+	"local fabra = require 'fabra'\nlocal User = fabra.entity { name = 'User', id = 'user_id' }\n"
 
 struct fixture {
 	struct definitions *d;
@@ -28,7 +30,7 @@ struct fixture {
 	const char *answers[16]; /* by order of ask: JSON at once, "!reason" at once, or NULL: later */
 	char log[512];
 	int64_t now_us;
-	unsigned slices; /* of the last run */
+	unsigned slices;       /* of the last run */
 	uint64_t slice_ns_max; /* processor time */
 };
 
@@ -129,7 +131,8 @@ static inline void fixture_stop(struct fixture *f)
 }
 
 /* Runs until done, failed or waiting. */
-static inline enum script_result fixture_go(struct fixture *f, struct script_call *call, struct script_outcome *ret)
+static inline enum script_result fixture_go(struct fixture *f, struct script_call *call,
+					    struct script_outcome *ret)
 {
 	enum script_result result;
 	f->slices = 0;
@@ -144,11 +147,12 @@ static inline enum script_result fixture_go(struct fixture *f, struct script_cal
 	return result;
 }
 
-static inline struct script_call *fixture_begin(struct fixture *f, enum script_function function, const char *args)
+static inline struct script_call *fixture_begin(struct fixture *f, enum script_function function,
+						const char *args)
 {
 	fixture_forget_asks(f);
-	struct script_call *call =
-		script_begin(f->s, function, 0, str_from(args), (struct str){ 0 }, (struct str){ 0 }, &fixture_host, f);
+	struct script_call *call = script_begin(f->s, function, 0, str_from(args), (struct str){ 0 },
+						(struct str){ 0 }, &fixture_host, f);
 	assert_non_null(call);
 	return call;
 }
@@ -175,8 +179,11 @@ static inline const char *fixture_compute(struct fixture *f, const char *id)
 static inline void fixture_start_body(struct fixture *f, const char *body, const struct script_limits *limits)
 {
 	struct buf source = { 0 };
-	buf_printf(&source, FIXTURE_HEAD "fabra.feature { name = 'x', entity = User, compute = function(id, event, previous)\n%s\nend }\n",
-		   body);
+	buf_printf(
+		&source,
+		FIXTURE_HEAD
+		"fabra.feature { name = 'x', entity = User, compute = function(id, event, previous)\n%s\nend }\n",
+		body);
 	buf_append_char(&source, '\0');
 	fixture_start(f, source.p, limits);
 	buf_finish(&source);
@@ -192,9 +199,9 @@ static inline const char *fixture_eval(const char *body)
 	return text;
 }
 
-#define assert_has(text, part)                                                                                     \
-	do {                                                                                                       \
-		const char *has_text = (text);                                                                     \
-		if (strstr(has_text, (part)) == NULL)                                                              \
-			fail_msg("'%s' does not contain '%s'", has_text, (part));                                  \
+#define assert_has(text, part)                                                                               \
+	do {                                                                                                 \
+		const char *has_text = (text);                                                               \
+		if (strstr(has_text, (part)) == NULL)                                                        \
+			fail_msg("'%s' does not contain '%s'", has_text, (part));                            \
 	} while (0)

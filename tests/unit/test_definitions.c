@@ -13,11 +13,11 @@ static struct definitions *authoring(void)
 	return d;
 }
 
-#define assert_str(s, literal)                                                                                     \
-	do {                                                                                                       \
-		struct str got_str = (s);                                                                          \
-		if (!str_eq(got_str, STR(literal)))                                                                \
-			fail_msg("'%.*s' is not '%s'", STR_ARG(got_str), literal);                                 \
+#define assert_str(s, literal)                                                                               \
+	do {                                                                                                 \
+		struct str got_str = (s);                                                                    \
+		if (!str_eq(got_str, STR(literal)))                                                          \
+			fail_msg("'%.*s' is not '%s'", STR_ARG(got_str), literal);                           \
 	} while (0)
 
 static void the_example_is_read_in_full(void **state)
@@ -37,7 +37,8 @@ static void the_example_is_read_in_full(void **state)
 	assert_int_equal(tier->ttl_ms, 86400000);
 	assert_str(tier->default_json, "\"free\"");
 	const struct def_feature *count = &d->features[definitions_feature(d, STR("purchase_count"))];
-	assert_true(count->materialize && count->sql.p && !count->has_compute && count->default_json.p == NULL);
+	assert_true(count->materialize && count->sql.p && !count->has_compute &&
+		    count->default_json.p == NULL);
 	assert_str(d->features[definitions_feature(d, STR("total_spent"))].trigger, "purchase");
 	assert_str(d->tables[0].file, FABRA_SOURCE_DIR "/tests/unit/lua/purchases.csv");
 	const struct def_retriever *docs = &d->retrievers[definitions_retriever(d, STR("search_docs"))];
@@ -104,38 +105,54 @@ static void each_mistake_is_named(void **state)
 	} cases[] = {
 		{ "fabra.feature { name = 'f', entity = User, refrsh = '1h' }",
 		  "store.lua:3: feature 'f': refrsh: unknown key (did you mean 'refresh'?)" },
-		{ "fabra.feature { name = 'f', entity = User, qqqqqqqq = 1 }", "qqqqqqqq: unknown key (known: name, entity," },
+		{ "fabra.feature { name = 'f', entity = User, qqqqqqqq = 1 }",
+		  "qqqqqqqq: unknown key (known: name, entity," },
 		{ "\n\nfabra.feature { entity = User }", "store.lua:5: feature: name: missing" },
-		{ "fabra.feature { name = 5, entity = User }", "feature: name: a string is needed, got a number" },
+		{ "fabra.feature { name = 5, entity = User }",
+		  "feature: name: a string is needed, got a number" },
 		{ "fabra.feature { name = '5x', entity = User }", "'5x' is not a name: a letter or _" },
 		{ "fabra.feature { name = '', entity = User }", "is not a name" },
 		{ "fabra.feature { name = 'a b', entity = User }", "is not a name" },
 		{ "fabra.feature { name = ('x'):rep(257), entity = User }", "longer than 256 bytes" },
 		{ "fabra.feature { name = 'f\\0', entity = User }", "not valid UTF-8 text" },
-		{ "fabra.feature { name = 'f', entity = User, description = '\\xff' }", "description: not valid UTF-8" },
+		{ "fabra.feature { name = 'f', entity = User, description = '\\xff' }",
+		  "description: not valid UTF-8" },
 		{ "fabra.feature { name = 'f' }", "entity: missing" },
 		{ "fabra.feature { name = 'f', entity = 7 }", "entity: an entity is needed" },
-		{ "fabra.feature { name = 'f', entity = 'Usr' }", "entity: unknown entity 'Usr' (did you mean 'User'?)" },
-		{ "fabra.feature { name = 'f', entity = fabra.feature { name = 'g', entity = User } }", "declaration of another kind" },
+		{ "fabra.feature { name = 'f', entity = 'Usr' }",
+		  "entity: unknown entity 'Usr' (did you mean 'User'?)" },
+		{ "fabra.feature { name = 'f', entity = fabra.feature { name = 'g', entity = User } }",
+		  "declaration of another kind" },
 		{ "fabra.feature { name = 'f', entity = User }\nfabra.feature { name = 'f', entity = User }",
 		  "store.lua:4: feature 'f': name: already declared in line 3" },
-		{ "fabra.entity { name = 'User', id = 'x' }", "entity 'User': name: already declared in line 2" },
+		{ "fabra.entity { name = 'User', id = 'x' }",
+		  "entity 'User': name: already declared in line 2" },
 		{ "fabra.entity { name = 'Thing' }", "entity 'Thing': id: missing" },
-		{ "fabra.feature { name = 'f', entity = User, ttl = '5 minutes' }", "ttl: '5 minutes' is not a duration: a duration is" },
-		{ "fabra.feature { name = 'f', entity = User, ttl = 5 }", "ttl: a duration is a string such as \"500ms\"" },
+		{ "fabra.feature { name = 'f', entity = User, ttl = '5 minutes' }",
+		  "ttl: '5 minutes' is not a duration: a duration is" },
+		{ "fabra.feature { name = 'f', entity = User, ttl = 5 }",
+		  "ttl: a duration is a string such as \"500ms\"" },
 		{ "fabra.feature { name = 'f', entity = User, ttl = '0s' }", "is not a duration" },
 		{ "fabra.feature { name = 'f', entity = User, ttl = '-5s' }", "is not a duration" },
 		{ "fabra.feature { name = 'f', entity = User, ttl = '1.5.5s' }", "is not a duration" },
 		{ "fabra.feature { name = 'f', entity = User, ttl = '99999999999d' }", "is not a duration" },
-		{ "fabra.feature { name = 'f', entity = User, compute = 'x' }", "compute: a function is needed, got a string" },
-		{ "fabra.feature { name = 'f', entity = User, compute = type, sql = 'SELECT 1' }", "sql: a feature has either compute or sql" },
-		{ "fabra.feature { name = 'f', entity = User, materialize = true }", "materialize: only a feature with sql" },
-		{ "fabra.feature { name = 'f', entity = User, materialize = 'yes', sql = 'x' }", "materialize: true or false is needed" },
-		{ "fabra.feature { name = 'f', entity = User, trigger = 'purchase' }", "trigger: a triggered feature needs compute" },
-		{ "fabra.feature { name = 'f', entity = User, refresh = '1h' }", "refresh: a pushed feature" },
-		{ "fabra.feature { name = 'f', entity = User, default = function() end }", "default: not a JSON value: a function" },
+		{ "fabra.feature { name = 'f', entity = User, compute = 'x' }",
+		  "compute: a function is needed, got a string" },
+		{ "fabra.feature { name = 'f', entity = User, compute = type, sql = 'SELECT 1' }",
+		  "sql: a feature has either compute or sql" },
+		{ "fabra.feature { name = 'f', entity = User, materialize = true }",
+		  "materialize: only a feature with sql" },
+		{ "fabra.feature { name = 'f', entity = User, materialize = 'yes', sql = 'x' }",
+		  "materialize: true or false is needed" },
+		{ "fabra.feature { name = 'f', entity = User, trigger = 'purchase' }",
+		  "trigger: a triggered feature needs compute" },
+		{ "fabra.feature { name = 'f', entity = User, refresh = '1h' }",
+		  "refresh: a pushed feature" },
+		{ "fabra.feature { name = 'f', entity = User, default = function() end }",
+		  "default: not a JSON value: a function" },
 		{ "fabra.feature { name = 'f', entity = User, default = 0/0 }", "NaN" },
-		{ "fabra.feature { name = 'f', entity = User, default = { 1, a = 2 } }", "neither a list nor an object" },
+		{ "fabra.feature { name = 'f', entity = User, default = { 1, a = 2 } }",
+		  "neither a list nor an object" },
 		{ "fabra.feature { name = 'f', entity = User, tags = 'x' }", "tags: a list of strings" },
 		{ "fabra.feature { name = 'f', entity = User, tags = { 1 } }", "tags: a list of strings" },
 		{ "fabra.feature 'f'", "feature: one table is needed: fabra.feature { name = ... }" },
@@ -146,11 +163,15 @@ static void each_mistake_is_named(void **state)
 		{ "fabra.table { name = 't', file = 'nothing.csv' }", "file: 'nothing.csv' cannot be read" },
 		{ "fabra.table { name = 't', file = 'a.xls' }", "does not end in .csv" },
 		{ "fabra.index { name = 'i' }", "store.lua:3: index: fabra.index is not available yet" },
-		{ "fabra.retriever { name = 'r', index = 'i' }", "retriever 'r': index: document indexes are not available yet" },
+		{ "fabra.retriever { name = 'r', index = 'i' }",
+		  "retriever 'r': index: document indexes are not available yet" },
 		{ "fabra.retriever { name = 'r' }", "retriever 'r': run: missing" },
-		{ "fabra.retriever { name = 'r', run = type, top_k = 0 }", "top_k: an integer from 1 to 1000 is needed, got 0" },
-		{ "fabra.retriever { name = 'r', run = type, top_k = 1.5 }", "top_k: an integer from 1 to 1000 is needed, got 1.5" },
-		{ "fabra.retriever { name = 'r', run = type, filter = 'x' }", "filter: a table with named fields" },
+		{ "fabra.retriever { name = 'r', run = type, top_k = 0 }",
+		  "top_k: an integer from 1 to 1000 is needed, got 0" },
+		{ "fabra.retriever { name = 'r', run = type, top_k = 1.5 }",
+		  "top_k: an integer from 1 to 1000 is needed, got 1.5" },
+		{ "fabra.retriever { name = 'r', run = type, filter = 'x' }",
+		  "filter: a table with named fields" },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		char source[1024];
@@ -159,9 +180,10 @@ static void each_mistake_is_named(void **state)
 	}
 }
 
-#define FEATURES "local Shop = fabra.entity { name = 'Shop', id = 'shop_id' }\n"                                   \
-		 "fabra.feature { name = 'tier', entity = User }\nfabra.feature { name = 'city', entity = Shop }\n"      \
-		 "fabra.retriever { name = 'docs', run = function() return {} end }\n"
+#define FEATURES                                                                                             \
+	"local Shop = fabra.entity { name = 'Shop', id = 'shop_id' }\n"                                      \
+	"fabra.feature { name = 'tier', entity = User }\nfabra.feature { name = 'city', entity = Shop }\n"   \
+	"fabra.retriever { name = 'docs', run = function() return {} end }\n"
 
 static void mistakes_in_contexts_are_named(void **state)
 {
@@ -177,38 +199,52 @@ static void mistakes_in_contexts_are_named(void **state)
 		{ "items = { 'x' }", "entry 1 is a string; write { text = " },
 		{ "items = { { txt = 'x' } }", "items[1].txt: unknown key (did you mean 'text'?)" },
 		{ "items = { { priority = 1 } }", "items[1].text: missing" },
-		{ "items = { { text = 'x', retriever = 'docs' } }", "items[1].text: an item has either text or retriever" },
+		{ "items = { { text = 'x', retriever = 'docs' } }",
+		  "items[1].text: an item has either text or retriever" },
 		{ "items = { { text = 'x', priority = -1 } }", "items[1].priority: an integer from 0" },
 		{ "items = { { text = 'x', priority = 1.5 } }", "items[1].priority: an integer from 0" },
 		{ "items = { { text = 'x' }, { text = '{user_id}' } }",
 		  "items[2].text: parameter 'user_id' is not declared: add it to params = { user_id = \"string\" }" },
-		{ "params = { user_id = 'string' }, items = { { text = '{usr_id}' } }", "parameter 'usr_id' is not declared" },
-		{ "items = { { text = 'a { b' } }", "items[1].text: the { at byte 3 is not closed (write {{ for a brace)" },
+		{ "params = { user_id = 'string' }, items = { { text = '{usr_id}' } }",
+		  "parameter 'usr_id' is not declared" },
+		{ "items = { { text = 'a { b' } }",
+		  "items[1].text: the { at byte 3 is not closed (write {{ for a brace)" },
 		{ "items = { { text = 'a {' } }", "the { at byte 3 is not closed" },
 		{ "items = { { text = '{a{b}}' } }", "the { at byte 1 is not closed" },
 		{ "items = { { text = 'a } b' } }", "a single } at byte 3 (write }} for a brace)" },
 		{ "items = { { text = '{}' } }", "braces hold a parameter or feature:name" },
-		{ "items = { { text = '{feature:teir}', entity_id = 'u' } }", "unknown feature 'teir' (did you mean 'tier'?)" },
+		{ "items = { { text = '{feature:teir}', entity_id = 'u' } }",
+		  "unknown feature 'teir' (did you mean 'tier'?)" },
 		{ "items = { { text = '{feature:}', entity_id = 'u' } }", "unknown feature ''" },
-		{ "items = { { text = '{feature:tier}' } }", "items[1].entity_id: missing: the text has features of 'User'; add "
-							     "entity_id = \"{user_id}\"" },
+		{ "items = { { text = '{feature:tier}' } }",
+		  "items[1].entity_id: missing: the text has features of 'User'; add "
+		  "entity_id = \"{user_id}\"" },
 		{ "items = { { text = '{feature:tier} {feature:city}', entity_id = 'u' } }",
 		  "feature 'city' belongs to entity 'Shop', the features before it to 'User'" },
-		{ "items = { { text = '{feature:tier}', entity_id = '{feature:tier}' } }", "only parameters can stand here" },
-		{ "items = { { retriever = 'dosc' } }", "items[1].retriever: unknown retriever 'dosc' (did you mean 'docs'?)" },
+		{ "items = { { text = '{feature:tier}', entity_id = '{feature:tier}' } }",
+		  "only parameters can stand here" },
+		{ "items = { { retriever = 'dosc' } }",
+		  "items[1].retriever: unknown retriever 'dosc' (did you mean 'docs'?)" },
 		{ "items = { { retriever = 5 } }", "items[1].retriever: the name of a retriever is needed" },
 		{ "items = { { retriever = 'docs', args = 'x' } }", "items[1].args: a table is needed" },
-		{ "items = { { retriever = 'docs', args = { q = '{query}' } } }", "items[1].args.q: parameter 'query' is not declared" },
-		{ "items = { { retriever = 'docs', args = { q = type } } }", "items[1].args.q: not a JSON value" },
+		{ "items = { { retriever = 'docs', args = { q = '{query}' } } }",
+		  "items[1].args.q: parameter 'query' is not declared" },
+		{ "items = { { retriever = 'docs', args = { q = type } } }",
+		  "items[1].args.q: not a JSON value" },
 		{ "items = { { text = 'x', args = {} } }", "items[1].args: only an item with a retriever" },
 		{ "build = type, params = { 'user_id' }", "params: up to 100 named entries" },
 		{ "build = type, params = 'x'", "params: a table is needed" },
-		{ "build = type, params = { user_id = 'text' }", "params.user_id: a type is needed: \"string\", \"integer\", \"number\"" },
+		{ "build = type, params = { user_id = 'text' }",
+		  "params.user_id: a type is needed: \"string\", \"integer\", \"number\"" },
 		{ "build = type, params = { user_id = 5 }", "params.user_id: a type is needed" },
-		{ "build = type, params = { n = { type = 'integer', default = 'x' } }", "params.n.default: \"x\" is not of type integer" },
-		{ "build = type, params = { n = { type = 'integer', default = 1.5 } }", "params.n.default: 1.5 is not of type integer" },
-		{ "build = type, params = { n = { type = 'integer', default = 1, required = true } }", "params.n.required" },
-		{ "build = type, params = { n = { typ = 'integer' } }", "params.n.typ: unknown key (did you mean 'type'?)" },
+		{ "build = type, params = { n = { type = 'integer', default = 'x' } }",
+		  "params.n.default: \"x\" is not of type integer" },
+		{ "build = type, params = { n = { type = 'integer', default = 1.5 } }",
+		  "params.n.default: 1.5 is not of type integer" },
+		{ "build = type, params = { n = { type = 'integer', default = 1, required = true } }",
+		  "params.n.required" },
+		{ "build = type, params = { n = { typ = 'integer' } }",
+		  "params.n.typ: unknown key (did you mean 'type'?)" },
 		{ "build = type, max_tokens = 0", "max_tokens: an integer from 1" },
 		{ "build = type, max_tokens = '4000'", "max_tokens: an integer is needed, got a string" },
 		{ "build = type, on_budget = 'refuse'", "on_budget: \"fail\"" },
@@ -218,12 +254,16 @@ static void mistakes_in_contexts_are_named(void **state)
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		char source[2048];
-		snprintf(source, sizeof source, HEAD FEATURES "fabra.context { name = 'c', %s }\n", cases[i].body);
+		snprintf(source, sizeof source, HEAD FEATURES "fabra.context { name = 'c', %s }\n",
+			 cases[i].body);
 		assert_has(load_error(source), cases[i].error);
 		assert_has(load_error(source), "store.lua:7: context 'c': ");
 	}
-	assert_has(load_error(HEAD "fabra.context { name = 'c', build = type }\nfabra.context { name = 'c', build = type }"),
-		   "store.lua:4: context 'c': name: already declared in line 3");
+	assert_has(
+		load_error(
+			HEAD
+			"fabra.context { name = 'c', build = type }\nfabra.context { name = 'c', build = type }"),
+		"store.lua:4: context 'c': name: already declared in line 3");
 }
 
 static void braces_are_cut_once(void **state)
@@ -231,10 +271,13 @@ static void braces_are_cut_once(void **state)
 	(void)state;
 	struct fixture f = { 0 };
 	struct buf why = { 0 };
-	assert_non_null(fixture_load(&f, HEAD FEATURES
+	assert_non_null(fixture_load(
+		&f,
+		HEAD FEATURES
 		"fabra.context { name = 'c', params = { a = 'string', n = { type = 'integer', default = 3 }, o = { type = 'any', required = false } },\n"
 		"  items = { { text = '{{x}} {a}{{{n}}}{feature:tier}', entity_id = 'u-{a}' }, { text = '' },\n"
-		"            { retriever = 'docs', args = { q = 'plain {{}}', l = { '{a}' } } } } }\n", &why));
+		"            { retriever = 'docs', args = { q = 'plain {{}}', l = { '{a}' } } } } }\n",
+		&why));
 	const struct def_context *c = &f.d->contexts[0];
 	const struct def_template *t = &c->items[0].text;
 	assert_int_equal(t->count, 6);
@@ -247,7 +290,8 @@ static void braces_are_cut_once(void **state)
 	assert_int_equal(c->items[0].entity_id.count, 2);
 	assert_int_equal(c->items[1].text.count, 1);
 	assert_int_equal(c->items[1].text.pieces[0].text.n, 0);
-	assert_str(c->items[2].args[0].json, "[\"{a}\"]"); /* only strings are templates, not what is inside a table */
+	assert_str(c->items[2].args[0].json,
+		   "[\"{a}\"]"); /* only strings are templates, not what is inside a table */
 	assert_str(c->items[2].args[1].json, "\"plain {}\"");
 	assert_true(c->params[0].required && !c->params[1].required && !c->params[2].required);
 	assert_str(c->params[1].default_json, "3");
@@ -259,10 +303,13 @@ static void braces_are_cut_once(void **state)
 static void all_mistakes_are_reported_in_order(void **state)
 {
 	(void)state;
-	const char *text = load_error(HEAD "fabra.context { name = 'c' }\nfabra.feature { name = 'f', entty = User }\n"
-					   "fabra.retriever { name = 'r' }\nerror('and this')\n");
-	const char *third = strstr(text, "store.lua:3: context 'c'"), *fourth = strstr(text, "store.lua:4: feature 'f': entty"),
-		   *fifth = strstr(text, "store.lua:5: retriever"), *sixth = strstr(text, "store.lua:6: and this");
+	const char *text = load_error(
+		HEAD "fabra.context { name = 'c' }\nfabra.feature { name = 'f', entty = User }\n"
+		     "fabra.retriever { name = 'r' }\nerror('and this')\n");
+	const char *third = strstr(text, "store.lua:3: context 'c'"),
+		   *fourth = strstr(text, "store.lua:4: feature 'f': entty"),
+		   *fifth = strstr(text, "store.lua:5: retriever"),
+		   *sixth = strstr(text, "store.lua:6: and this");
 	assert_true(third && fourth && fifth && sixth);
 	assert_true(third < fourth && fourth < fifth && fifth < sixth);
 	struct buf many = { 0 };
@@ -282,12 +329,16 @@ static void a_broken_file_is_named(void **state)
 	(void)state;
 	assert_has(load_error("local x = \n = 5"), "store.lua:2: unexpected symbol near '='");
 	assert_has(load_error("x.y.z = 1"), "store.lua:1: attempt to index a nil value (global 'x')");
-	assert_has(load_error("\nwhile true do end"), "store.lua:2: the file was stopped: it takes more than 50000000 instructions");
-	assert_has(load_error("\npcall(function() while true do end end) x = 1"), "store.lua:2: the file was stopped");
+	assert_has(load_error("\nwhile true do end"),
+		   "store.lua:2: the file was stopped: it takes more than 50000000 instructions");
+	assert_has(load_error("\npcall(function() while true do end end) x = 1"),
+		   "store.lua:2: the file was stopped");
 	assert_has(load_error("local s = 'x' while true do s = s .. s end"), "bytes of memory");
 	assert_has(load_error("error({})"), "not a text");
-	assert_has(load_error("require 'socket'"), "store.lua:1: require 'socket': only \"fabra\" can be required");
-	assert_has(load_error("local fabra = require 'fabra' fabra.feature_value('x', 'y')"), "works only inside a compute");
+	assert_has(load_error("require 'socket'"),
+		   "store.lua:1: require 'socket': only \"fabra\" can be required");
+	assert_has(load_error("local fabra = require 'fabra' fabra.feature_value('x', 'y')"),
+		   "works only inside a compute");
 	assert_has(load_error("local fabra = require 'fabra' fabra.await(1)"), "fabra.ask expected");
 	assert_has(load_error("local fabra = require 'fabra' fabra.fature { name = 'x' }"),
 		   "there is no fabra.fature (did you mean 'feature'?)");
@@ -320,12 +371,16 @@ static void functions_can_be_declared_by_helpers(void **state)
 {
 	(void)state;
 	struct fixture f = { 0 };
-	fixture_start(&f, HEAD "function double(n) return 2 * n end\n"
-			       "for i = 1, 3 do fabra.feature { name = 'f' .. i, entity = 'User', compute = function() return double(i) end } end\n",
-		      NULL);
+	fixture_start(
+		&f,
+		HEAD
+		"function double(n) return 2 * n end\n"
+		"for i = 1, 3 do fabra.feature { name = 'f' .. i, entity = 'User', compute = function() return double(i) end } end\n",
+		NULL);
 	assert_int_equal(f.d->features_count, 3);
 	struct script_outcome out;
-	struct script_call *call = script_begin(f.s, SCRIPT_COMPUTE, 2, STR("u"), (struct str){ 0 }, (struct str){ 0 }, &fixture_host, &f);
+	struct script_call *call = script_begin(f.s, SCRIPT_COMPUTE, 2, STR("u"), (struct str){ 0 },
+						(struct str){ 0 }, &fixture_host, &f);
 	assert_int_equal(fixture_go(&f, call, &out), SCRIPT_DONE);
 	assert_str(out.value_json, "6");
 	script_end(call);
@@ -337,7 +392,9 @@ static void a_file_that_changes_its_mind_is_refused(void **state)
 	(void)state;
 	struct fixture f = { 0 };
 	struct buf why = { 0 };
-	assert_non_null(fixture_load(&f, HEAD "fabra.feature { name = 'f' .. math.floor(os.clock() * 1e6), entity = User }", &why));
+	assert_non_null(fixture_load(
+		&f, HEAD "fabra.feature { name = 'f' .. math.floor(os.clock() * 1e6), entity = User }",
+		&why));
 	assert_null(script_create(f.d, NULL, &why));
 	buf_append_char(&why, '\0');
 	assert_has(why.p, "other names each time");
@@ -351,9 +408,10 @@ static void unsafe_lua_has_everything(void **state)
 	struct buf why = { 0 };
 	char path[] = "/tmp/fabra-unsafe-XXXXXX";
 	int fd = mkstemp(path);
-	static const char source[] = "local fabra = require 'fabra' assert(io.open and debug.traceback and coroutine.wrap and "
-				     "os.getenv and dofile and package.loadlib)\n"
-				     "fabra.entity { name = 'E', id = 'e' }\n";
+	static const char source[] =
+		"local fabra = require 'fabra' assert(io.open and debug.traceback and coroutine.wrap and "
+		"os.getenv and dofile and package.loadlib)\n"
+		"fabra.entity { name = 'E', id = 'e' }\n";
 	assert_int_equal(write(fd, source, sizeof source - 1), sizeof source - 1);
 	close(fd);
 	struct definitions *d = definitions_load(path, true, &why);

@@ -1,7 +1,10 @@
-/* Everything a definitions file can try to keep a loop busy, to outlive a stop, or to change the state for others. */
+/* Everything a definitions file can try to keep a loop busy, to outlive a stop, or to change the state for
+ * others. */
 #include "tests/unit/script_fixture.h"
 
-static const struct script_limits small = { .instructions_max = 1000000, .memory_bytes_max = 16 << 20, .slice_instructions = 20000 };
+static const struct script_limits small = { .instructions_max = 1000000,
+					    .memory_bytes_max = 16 << 20,
+					    .slice_instructions = 20000 };
 
 enum { SLICE_NS_MAX = 500000000 }; /* hundred times what is measured, for sanitizers and busy machines */
 
@@ -12,10 +15,12 @@ static const char *stopped_text(const char *body, enum script_result *ret)
 	struct fixture f = { 0 };
 	struct script_outcome out;
 	struct buf source = { 0 };
-	buf_printf(&source, FIXTURE_HEAD "local marks = {}\n"
-					 "fabra.feature { name = 'x', entity = User, compute = function(id)\n%s\nend }\n"
-					 "fabra.feature { name = 'y', entity = User, compute = function(id)\n"
-					 "return { marks.ran or false, ('x'):rep(3), tostring(1), #{ 1, 2 } } end }\n",
+	buf_printf(&source,
+		   FIXTURE_HEAD
+		   "local marks = {}\n"
+		   "fabra.feature { name = 'x', entity = User, compute = function(id)\n%s\nend }\n"
+		   "fabra.feature { name = 'y', entity = User, compute = function(id)\n"
+		   "return { marks.ran or false, ('x'):rep(3), tostring(1), #{ 1, 2 } } end }\n",
 		   body);
 	buf_append_char(&source, '\0');
 	fixture_start(&f, source.p, &small);
@@ -28,7 +33,8 @@ static const char *stopped_text(const char *body, enum script_result *ret)
 		fail_msg("<<%s>>: %s", body, text);
 	assert_int_equal(script_run(call, &out), SCRIPT_FAILED); /* it stays failed */
 	script_end(call);
-	call = script_begin(f.s, SCRIPT_COMPUTE, 1, STR("u1"), (struct str){ 0 }, (struct str){ 0 }, &fixture_host, &f);
+	call = script_begin(f.s, SCRIPT_COMPUTE, 1, STR("u1"), (struct str){ 0 }, (struct str){ 0 },
+			    &fixture_host, &f);
 	if (fixture_go(&f, call, &out) != SCRIPT_DONE)
 		fail_msg("after <<%s>>: %.*s", body, STR_ARG(out.error));
 	if (!str_eq(out.value_json, STR("[false,\"xxx\",\"1\",2]")))
@@ -64,13 +70,17 @@ static void pcall_does_not_catch_a_stop(void **state)
 {
 	(void)state;
 	assert_stopped("pcall(function() while true do end end) marks.ran = true", "instructions");
-	assert_stopped("while true do pcall(function() while true do end end) marks.ran = true end", "instructions");
-	assert_stopped("xpcall(function() while true do end end, function() marks.ran = true end) marks.ran = true",
+	assert_stopped("while true do pcall(function() while true do end end) marks.ran = true end",
 		       "instructions");
-	assert_stopped("pcall(pcall, pcall, function() while true do end end) marks.ran = true", "instructions");
+	assert_stopped(
+		"xpcall(function() while true do end end, function() marks.ran = true end) marks.ran = true",
+		"instructions");
+	assert_stopped("pcall(pcall, pcall, function() while true do end end) marks.ran = true",
+		       "instructions");
 	assert_stopped("local function again() pcall(again) marks.ran = nil again() end again()", "");
 	assert_stopped("pcall(error, setmetatable({}, { __tostring = function() while true do end end })) "
-		       "while true do end", "instructions");
+		       "while true do end",
+		       "instructions");
 	assert_stopped("load('while true do end')() marks.ran = true", "instructions");
 	assert_stopped("pcall(load('while true do end')) marks.ran = true", "instructions");
 }
@@ -79,63 +89,95 @@ static void pcall_does_not_catch_a_stop(void **state)
 static void places_that_cannot_yield_are_no_hiding_place(void **state)
 {
 	(void)state;
-	assert_stopped("table.sort({ 3, 2, 1 }, function() while true do end end) marks.ran = true", "instructions");
-	assert_stopped("table.sort({ 3, 2, 1 }, function() while true do pcall(function() while true do end end) end end)",
+	assert_stopped("table.sort({ 3, 2, 1 }, function() while true do end end) marks.ran = true",
 		       "instructions");
-	assert_stopped("pcall(table.sort, { 3, 2, 1 }, function() while true do end end) marks.ran = true", "instructions");
-	assert_stopped("string.gsub('aaa', 'a', function() while true do end end) marks.ran = true", "instructions");
-	assert_stopped("string.gsub('aaa', 'a', function() while true do pcall(function() while true do end end) end end)",
+	assert_stopped(
+		"table.sort({ 3, 2, 1 }, function() while true do pcall(function() while true do end end) end end)",
+		"instructions");
+	assert_stopped("pcall(table.sort, { 3, 2, 1 }, function() while true do end end) marks.ran = true",
 		       "instructions");
-	assert_stopped("string.gsub('aaa', 'a', setmetatable({}, { __index = function() while true do end end }))",
+	assert_stopped("string.gsub('aaa', 'a', function() while true do end end) marks.ran = true",
 		       "instructions");
-	assert_stopped("tostring(setmetatable({}, { __tostring = function() while true do end end })) marks.ran = true",
+	assert_stopped(
+		"string.gsub('aaa', 'a', function() while true do pcall(function() while true do end end) end end)",
+		"instructions");
+	assert_stopped(
+		"string.gsub('aaa', 'a', setmetatable({}, { __index = function() while true do end end }))",
+		"instructions");
+	assert_stopped(
+		"tostring(setmetatable({}, { __tostring = function() while true do end end })) marks.ran = true",
+		"instructions");
+	assert_stopped(
+		"string.format('%s', setmetatable({}, { __tostring = function() while true do end end }))",
+		"instructions");
+	assert_stopped(
+		"table.concat(setmetatable({}, { __index = function() while true do end end }), '', 1, 2)",
+		"instructions");
+	assert_stopped("table.concat(setmetatable({}, { __len = function() while true do end end }))",
 		       "instructions");
-	assert_stopped("string.format('%s', setmetatable({}, { __tostring = function() while true do end end }))",
+	assert_stopped("return #setmetatable({}, { __len = function() while true do end end })",
 		       "instructions");
-	assert_stopped("table.concat(setmetatable({}, { __index = function() while true do end end }), '', 1, 2)",
+	assert_stopped("return setmetatable({}, { __lt = function() while true do end end }) < 1",
 		       "instructions");
-	assert_stopped("table.concat(setmetatable({}, { __len = function() while true do end end }))", "instructions");
-	assert_stopped("return #setmetatable({}, { __len = function() while true do end end })", "instructions");
-	assert_stopped("return setmetatable({}, { __lt = function() while true do end end }) < 1", "instructions");
-	assert_stopped("table.sort({ setmetatable({}, { __lt = function() while true do end end }), 1 })", "");
-	assert_stopped("for k in pairs(setmetatable({}, { __pairs = function() while true do end end })) do end", "instructions");
+	assert_stopped("table.sort({ setmetatable({}, { __lt = function() while true do end end }), 1 })",
+		       "");
+	assert_stopped(
+		"for k in pairs(setmetatable({}, { __pairs = function() while true do end end })) do end",
+		"instructions");
 	assert_stopped("pcall(string.rep, setmetatable({}, {})) while true do end", "instructions");
 	assert_stopped("xpcall(function() table.sort({ 2, 1 }, function() while true do end end) end, "
-		       "function() while true do end end) marks.ran = true", "instructions");
+		       "function() while true do end end) marks.ran = true",
+		       "instructions");
 }
 
 static void closing_variables_run_nothing_after_a_stop(void **state)
 {
 	(void)state;
-	assert_stopped("local c <close> = setmetatable({}, { __close = function() marks.ran = true end }) while true do end",
+	assert_stopped(
+		"local c <close> = setmetatable({}, { __close = function() marks.ran = true end }) while true do end",
+		"instructions");
+	assert_stopped(
+		"pcall(function() local c <close> = setmetatable({}, { __close = function() marks.ran = true end }) "
+		"while true do end end) marks.ran = true",
+		"instructions");
+	assert_stopped("local c <close> = setmetatable({}, { __close = function() while true do end end })",
 		       "instructions");
-	assert_stopped("pcall(function() local c <close> = setmetatable({}, { __close = function() marks.ran = true end }) "
-		       "while true do end end) marks.ran = true", "instructions");
-	assert_stopped("local c <close> = setmetatable({}, { __close = function() while true do end end })", "instructions");
-	assert_stopped("local c <close> = setmetatable({}, { __close = function() while true do end end }) error('x')",
-		       "instructions");
-	assert_stopped("pcall(function() local c <close> = setmetatable({}, { __close = function() while true do end end }) "
-		       "error('x') end) marks.ran = true", "instructions");
+	assert_stopped(
+		"local c <close> = setmetatable({}, { __close = function() while true do end end }) error('x')",
+		"instructions");
+	assert_stopped(
+		"pcall(function() local c <close> = setmetatable({}, { __close = function() while true do end end }) "
+		"error('x') end) marks.ran = true",
+		"instructions");
 }
 
 static void closing_variables_run_after_an_error(void **state)
 {
 	(void)state;
-	assert_string_equal(fixture_eval("local done = 0 "
-					 "pcall(function() local c <close> = setmetatable({}, { __close = function() done = 1 end }) "
-					 "error('x') end) return done"), "1");
-	assert_has(fixture_eval("local c <close> = setmetatable({}, { __close = function() error('in close') end }) return 1"),
-		   "in close");
-	assert_has(fixture_eval("local c <close> = setmetatable({}, { __close = function() error('second') end }) "
-				"error('first')"), "second");
+	assert_string_equal(
+		fixture_eval(
+			"local done = 0 "
+			"pcall(function() local c <close> = setmetatable({}, { __close = function() done = 1 end }) "
+			"error('x') end) return done"),
+		"1");
+	assert_has(
+		fixture_eval(
+			"local c <close> = setmetatable({}, { __close = function() error('in close') end }) return 1"),
+		"in close");
+	assert_has(fixture_eval(
+			   "local c <close> = setmetatable({}, { __close = function() error('second') end }) "
+			   "error('first')"),
+		   "second");
 }
 
 static void bombs_hit_the_memory_limit(void **state)
 {
 	(void)state;
 	assert_stopped("local s = 'x' while true do s = s .. s end", "bytes of memory");
-	assert_stopped("pcall(function() local s = 'x' while true do s = s .. s end end) marks.ran = true", "bytes of memory");
-	assert_stopped("while true do pcall(function() local s = 'x' while true do s = s .. s end end) end", "bytes of memory");
+	assert_stopped("pcall(function() local s = 'x' while true do s = s .. s end end) marks.ran = true",
+		       "bytes of memory");
+	assert_stopped("while true do pcall(function() local s = 'x' while true do s = s .. s end end) end",
+		       "bytes of memory");
 	assert_stopped("local t = {} for i = 1, 1e9 do t[i] = i end", "");
 	assert_stopped("local t = {} for i = 1, 1e9 do t[i] = { i } end", "");
 	assert_stopped("return ('x'):rep(1e9)", "bytes of memory");
@@ -145,9 +187,11 @@ static void bombs_hit_the_memory_limit(void **state)
 	assert_stopped("local t = {} for i = 1, 50 do t[i] = ('x'):rep(500000) .. i end return #t", "");
 	assert_stopped("local function f(...) return f(1, ...) end return f()", "");
 	assert_stopped("return string.pack('c1000000000', '')", "bytes of memory");
-	assert_stopped("local s = ('x'):rep(1000000) return (s:gsub('x', 'yyyyyyyyyyyyyyyyyyyyyyyyyyyyy'))", "");
-	assert_stopped("return table.concat(setmetatable({}, { __index = function() return ('x'):rep(1000) end }), '', 1, 1e7)",
+	assert_stopped("local s = ('x'):rep(1000000) return (s:gsub('x', 'yyyyyyyyyyyyyyyyyyyyyyyyyyyyy'))",
 		       "");
+	assert_stopped(
+		"return table.concat(setmetatable({}, { __index = function() return ('x'):rep(1000) end }), '', 1, 1e7)",
+		"");
 	assert_stopped("local a = {} for i = 1, 60 do a = { a, a } end return fabra.json.encode(a)", "");
 }
 
@@ -163,32 +207,45 @@ static void c_functions_count_their_work(void **state)
 {
 	(void)state;
 	assert_stopped("return string.find(('a'):rep(30), ('a?'):rep(30) .. ('a'):rep(30))", "instructions");
-	assert_stopped("return pcall(string.find, ('a'):rep(30), ('a?'):rep(30) .. ('a'):rep(30))", "instructions");
+	assert_stopped("return pcall(string.find, ('a'):rep(30), ('a?'):rep(30) .. ('a'):rep(30))",
+		       "instructions");
 	assert_stopped("return (('a'):rep(2000)):match('.-.-.-.-b')", "instructions");
 	assert_stopped("for x in (('a'):rep(2000)):gmatch('.-.-.-.-b') do end", "instructions");
 	assert_stopped("return (('a'):rep(2000)):gsub('.-.-.-.-b', '')", "instructions");
 	assert_stopped("return (('x'):rep(900000)):find('[' .. ('y'):rep(10000) .. ']')", "instructions");
 	assert_stopped("return (('('):rep(900000)):gsub('%b()', '')", "instructions");
 	assert_stopped("return table.concat({}, '', 1, 0), table.move({}, 1, 1e9, 2)", "instructions");
-	assert_stopped("table.insert(setmetatable({}, { __len = function() return 1 << 62 end }), 1, 1)", "instructions");
-	assert_stopped("table.remove(setmetatable({}, { __len = function() return 1 << 62 end }), 1)", "instructions");
-	assert_stopped("local t = {} for i = 1, 100000 do t[i] = (i * 7919) % 100003 end table.sort(t) return 1", "");
+	assert_stopped("table.insert(setmetatable({}, { __len = function() return 1 << 62 end }), 1, 1)",
+		       "instructions");
+	assert_stopped("table.remove(setmetatable({}, { __len = function() return 1 << 62 end }), 1)",
+		       "instructions");
+	assert_stopped(
+		"local t = {} for i = 1, 100000 do t[i] = (i * 7919) % 100003 end table.sort(t) return 1",
+		"");
 	assert_stopped("local t = {} while true do table.insert(t, 1, 0) end", "");
-	assert_stopped("local t = table.pack(table.unpack({}, 1, 200000)) while true do table.unpack(t, 1, 200000) end", "");
+	assert_stopped(
+		"local t = table.pack(table.unpack({}, 1, 200000)) while true do table.unpack(t, 1, 200000) end",
+		"");
 	assert_stopped("local s = ('x'):rep(100000) while true do load(s) end", "instructions");
 	assert_stopped("local f = ('%99.99f'):rep(20000) return f:format(table.unpack(setmetatable({}, "
-		       "{ __index = function() return 1e300 end }), 1, 20000))", "");
-	assert_stopped("local s = '[' .. ('1,'):rep(200000) .. '1]' while true do fabra.json.decode(s) end", "");
+		       "{ __index = function() return 1e300 end }), 1, 20000))",
+		       "");
+	assert_stopped("local s = '[' .. ('1,'):rep(200000) .. '1]' while true do fabra.json.decode(s) end",
+		       "");
 }
 
 static void time_in_c_is_charged(void **state)
 {
 	(void)state;
 	uint64_t before = clock_mono_ns();
-	assert_stopped("local s = (' '):rep(900000) .. '1' while true do local _ = s + 1 end", "instructions");
-	assert_stopped("local a, b = ('x'):rep(900000) .. '1', ('x'):rep(900000) .. '2' while true do local _ = a < b end", "");
+	assert_stopped("local s = (' '):rep(900000) .. '1' while true do local _ = s + 1 end",
+		       "instructions");
+	assert_stopped(
+		"local a, b = ('x'):rep(900000) .. '1', ('x'):rep(900000) .. '2' while true do local _ = a < b end",
+		"");
 	assert_stopped("local t = {} for i = 1, 60000 do t[i] = i end for i = 1, 60000 do t[i] = nil end "
-		       "while true do next(t) end", "instructions");
+		       "while true do next(t) end",
+		       "instructions");
 	assert_true(clock_mono_ns() - before < 60000000000u);
 }
 
@@ -233,8 +290,11 @@ static void calls_end_at_any_point(void **state)
 	(void)state;
 	struct fixture f = { 0 };
 	struct script_outcome out;
-	fixture_start_body(&f, "local c <close> = setmetatable({}, { __close = function() error('never') end }) "
-			       "if id == 'wait' then fabra.await(fabra.feature_value('x', 'u2')) end while true do end", NULL);
+	fixture_start_body(
+		&f,
+		"local c <close> = setmetatable({}, { __close = function() error('never') end }) "
+		"if id == 'wait' then fabra.await(fabra.feature_value('x', 'u2')) end while true do end",
+		NULL);
 	struct script_call *call = fixture_begin(&f, SCRIPT_COMPUTE, "u1");
 	script_end(call); /* never run */
 	for (int i = 0; i < 50; i++) {
@@ -256,16 +316,24 @@ static void deep_recursion_is_an_error_or_a_stop(void **state)
 {
 	(void)state;
 	assert_has(fixture_eval("local function f() return 1 + f() end return f()"), "endless recursion?");
-	assert_has(fixture_eval("local function f() return 1 + f() end return pcall(f)"), "endless recursion?");
-	assert_has(fixture_eval("local function f(a, b, c, d, e) return f(a, b, c, d, e) + 1 end return f()"), "");
-	assert_has(fixture_eval("local t = setmetatable({}, {}) getmetatable(t).__index = function(_, k) return t[k .. 'x'] end "
-				"return t.a"), "");
+	assert_has(fixture_eval("local function f() return 1 + f() end return pcall(f)"),
+		   "endless recursion?");
+	assert_has(fixture_eval("local function f(a, b, c, d, e) return f(a, b, c, d, e) + 1 end return f()"),
+		   "");
+	assert_has(
+		fixture_eval(
+			"local t = setmetatable({}, {}) getmetatable(t).__index = function(_, k) return t[k .. 'x'] end "
+			"return t.a"),
+		"");
 	assert_has(fixture_eval("local function f() return pcall(f) end return f()"), "");
-	assert_has(fixture_eval("local function f() return string.gsub('a', 'a', f) end return f()"), "overflow");
+	assert_has(fixture_eval("local function f() return string.gsub('a', 'a', f) end return f()"),
+		   "overflow");
 	assert_has(fixture_eval("return load(('('):rep(10000) .. '1' .. (')'):rep(10000))"), "");
-	assert_has(fixture_eval("local a = {} for i = 1, 200 do a = { a } end return a"), "nested deeper than 64");
+	assert_has(fixture_eval("local a = {} for i = 1, 200 do a = { a } end return a"),
+		   "nested deeper than 64");
 	assert_has(fixture_eval("local a = {} a.a = a return a"), "nested deeper than 64");
-	assert_has(fixture_eval("return fabra.json.decode(('['):rep(100) .. (']'):rep(100))"), "nested deeper than 64");
+	assert_has(fixture_eval("return fabra.json.decode(('['):rep(100) .. (']'):rep(100))"),
+		   "nested deeper than 64");
 	assert_has(fixture_eval("return ('x'):find(('('):rep(40) .. ('()'):rep(40))"), "too many captures");
 	assert_has(fixture_eval("return (('a'):rep(300)):find(('a?'):rep(300))"), "pattern too complex");
 	assert_has(fixture_eval("return select('#', table.unpack({}, 1, 1e7))"), "too many results");
@@ -282,9 +350,12 @@ static void what_is_absent_says_so(void **state)
 		snprintf(expected, sizeof expected, "'%s' is not available", names[i]);
 		assert_has(fixture_eval(body), expected);
 	}
-	assert_string_equal(fixture_eval("return tostring(os.execute) .. tostring(os.getenv) .. tostring(os.exit) .. "
-					 "tostring(os.remove) .. tostring(string.dump)"), "\"nilnilnilnilnil\"");
-	assert_string_equal(fixture_eval("return type(os.time()) .. type(os.clock()) .. os.date('!%Y', 0)"), "\"numbernumber1970\"");
+	assert_string_equal(
+		fixture_eval("return tostring(os.execute) .. tostring(os.getenv) .. tostring(os.exit) .. "
+			     "tostring(os.remove) .. tostring(string.dump)"),
+		"\"nilnilnilnilnil\"");
+	assert_string_equal(fixture_eval("return type(os.time()) .. type(os.clock()) .. os.date('!%Y', 0)"),
+			    "\"numbernumber1970\"");
 	assert_has(fixture_eval("return os.date(('%c'):rep(1000))"), "at most 256 bytes");
 	assert_has(fixture_eval("return os.date('%Ez', 0)"), "invalid conversion specifier");
 	assert_has(fixture_eval("return load('\\27Lua')"), "");
@@ -296,7 +367,8 @@ static void what_is_absent_says_so(void **state)
 	assert_has(fixture_eval("return require 'os'"), "only \"fabra\" can be required");
 	assert_has(fixture_eval("return fabra.http { url = 'x' }"), "fabra.http is not available yet");
 	assert_has(fixture_eval("return fabra.awiat"), "there is no fabra.awiat");
-	assert_string_equal(fixture_eval("return collectgarbage('count') > 0 and collectgarbage() == 0"), "true");
+	assert_string_equal(fixture_eval("return collectgarbage('count') > 0 and collectgarbage() == 0"),
+			    "true");
 	assert_has(fixture_eval("return collectgarbage('stop')"), "invalid option");
 	assert_has(fixture_eval("return setmetatable({}, { __gc = function() end })"), "finalizers");
 }
@@ -317,9 +389,10 @@ static void the_state_cannot_be_changed_for_others(void **state)
 	assert_has(fixture_eval("table.insert(string, 1)"), "cannot be set");
 	assert_has(fixture_eval("fabra.array(string)"), "without a metatable");
 	assert_has(fixture_eval("fabra.item(_G)"), "plain table");
-	assert_string_equal(fixture_eval("return tostring(getmetatable('')) .. tostring(getmetatable(_G)) .. "
-					 "tostring(getmetatable(string)) .. tostring(getmetatable(fabra.null))"),
-			    "\"falsefalsefalsefalse\"");
+	assert_string_equal(
+		fixture_eval("return tostring(getmetatable('')) .. tostring(getmetatable(_G)) .. "
+			     "tostring(getmetatable(string)) .. tostring(getmetatable(fabra.null))"),
+		"\"falsefalsefalsefalse\"");
 	assert_string_equal(fixture_eval("return next(string) == nil and next(_G) == nil"), "true");
 	assert_string_equal(fixture_eval("return (('x'):rep(2)) .. _G.type(1)"), "\"xxnumber\"");
 }

@@ -184,6 +184,16 @@ void offline_gate_leave(struct offline *o)
 	pthread_rwlock_unlock(&o->gate);
 }
 
+bool offline_gate_try_alone(struct offline *o)
+{
+	if (pthread_rwlock_trywrlock(&o->gate) != 0)
+		return false;
+	if (o->db != NULL && !atomic_load(&o->is_broken) && atomic_load(&o->open_results) == 0)
+		return true;
+	pthread_rwlock_unlock(&o->gate);
+	return false;
+}
+
 bool offline_add_conn(struct offline *o, struct offline_conn *c)
 {
 	if (!offline_gate_enter(o))

@@ -265,12 +265,25 @@ void offline_conn_pause(struct offline_conn *c)
 	c->is_armed = false;
 }
 
+/* Destroying a stream that has rows left does not end its query: its transaction and its locks live on until the
+ * connection's next statement, and a checkpoint would spin on them for ever. */
+static void end_query(struct offline_conn *c)
+{
+	duckdb_result result;
+	duckdb_query(c->handle, "SELECT 1", &result);
+	duckdb_destroy_result(&result);
+}
+
 void offline_conn_end(struct offline_conn *c)
 {
 	offline_conn_pause(c);
-	if (c->has_result)
-		duckdb_destroy_result(&c->result);
+	if (!c->has_result)
+		return;
+	duckdb_destroy_result(&c->result);
 	c->has_result = false;
+	atomic_fetch_sub(&c->offline->open_results, 1);
+	if (!c->is_at_end)
+		end_query(c);
 }
 
 bool offline_conn_select(struct offline_conn *c, struct str sql, yyjson_val *params, uint64_t deadline_ns,
@@ -289,6 +302,8 @@ bool offline_conn_select(struct offline_conn *c, struct str sql, yyjson_val *par
 		return false;
 	offline_conn_resume(c, deadline_ns);
 	c->has_result = true;
+	c->is_at_end = false;
+	atomic_fetch_add(&c->offline->open_results, 1);
 	if (duckdb_execute_prepared_streaming(statement, &c->result) == DuckDBSuccess)
 		return true;
 	offline_error_set(c->offline, error, duckdb_result_error_type(&c->result), duckdb_result_error(&c->result));
@@ -301,6 +316,7 @@ duckdb_data_chunk offline_conn_fetch(struct offline_conn *c, struct offline_erro
 	error->status = 0;
 	duckdb_data_chunk chunk = duckdb_fetch_chunk(c->result);
 	if (chunk == NULL) {
+		c->is_at_end = true;
 		const char *text = duckdb_result_error(&c->result);
 		if (text != NULL && *text != '\0')
 			offline_error_set(c->offline, error, duckdb_result_error_type(&c->result), text);

@@ -34,6 +34,7 @@ struct offline_conn {
 	uint64_t uses, resets;   /* resets: how often the database was opened again under this connection */
 	duckdb_result result;
 	bool has_result, is_armed;
+	bool is_at_end; /* the result has no more rows: DuckDB has ended its query */
 	struct offline_watched watched;
 };
 

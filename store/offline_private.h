@@ -21,6 +21,7 @@ struct offline {
 	pthread_mutex_t conns_lock;
 	duckdb_database db;        /* under the gate */
 	struct dlist conns;        /* struct offline_conn; under conns_lock */
+	_Atomic uint32_t open_results; /* of all connections; those of cursors stay open behind the gate */
 	_Atomic bool is_broken;
 	_Atomic uint64_t reopen_at_ns, reopened;
 
@@ -36,6 +37,8 @@ void offline_mark_broken(struct offline *o);
 /* Holds the database open for the caller. false: it is broken; nothing is held. */
 bool offline_gate_enter(struct offline *o);
 void offline_gate_leave(struct offline *o);
+/* Alone, with no result open anywhere, if that is so at this moment; ends with offline_gate_leave. */
+bool offline_gate_try_alone(struct offline *o);
 bool offline_add_conn(struct offline *o, struct offline_conn *c);
 void offline_remove_conn(struct offline *o, struct offline_conn *c);
 /* The connection of start-up and blocking calls, entered. NULL: *error. */

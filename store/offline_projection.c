@@ -328,26 +328,29 @@ static bool checkpoint_is_due(struct offline *o)
 	uint64_t now_ns = clock_mono_ns();
 	if (o->in_memory || now_ns < p->checkpoint_at_ns)
 		return false;
-	p->checkpoint_at_ns = now_ns + QUIET_MS * MS;
 	off_t bytes = wal_bytes(o);
 	bool is_quiet = now_ns - p->committed_ns > QUIET_MS * MS;
-	return bytes > WAL_BYTES_MAX || (is_quiet && bytes > WAL_QUIET_BYTES);
+	if (bytes > WAL_BYTES_MAX || (is_quiet && bytes > WAL_QUIET_BYTES))
+		return true;
+	p->checkpoint_at_ns = now_ns + QUIET_MS * MS;
+	return false;
 }
 
+/* A checkpoint waits, spinning and not to be interrupted, for every open scan of a table, and lets nobody else begin one.
+ * With a cursor open between two messages that would be for ever: so it only runs while there is nobody to wait for. */
 void offline_projection_checkpoint(struct offline *o)
 {
 	struct offline_projection *p = &o->projection;
 	struct offline_error error;
 	if (pthread_mutex_trylock(&p->lock) != 0)
 		return;
-	note_begin(p);
-	if (checkpoint_is_due(o) && offline_conn_enter(p->conn, &error)) {
-		/* Refused while another transaction runs: later, then. */
-		if (!offline_conn_run(p->conn, "CHECKPOINT", &error))
-			p->checkpoint_at_ns = clock_mono_ns() + CHECKPOINT_RETRY_MS * MS;
-		offline_conn_leave(p->conn);
+	if (checkpoint_is_due(o) && offline_gate_try_alone(o)) {
+		bool ok = offline_conn_run(p->conn, "CHECKPOINT", &error);
+		p->checkpoint_at_ns = clock_mono_ns() + (ok ? QUIET_MS : CHECKPOINT_RETRY_MS) * MS;
+		offline_gate_leave(o);
+		if (!ok)
+			log_line(LOG_WARNING, "offline", "a checkpoint failed and is tried again", LOG_CSTR("reason", error.text));
 	}
-	note_end(p);
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -396,7 +399,6 @@ static uint64_t projector_step(struct projector *s)
 	enum offline_step did = offline_projection_step(s->offline);
 	if (offline_applied_lsn(s->offline) != applied)
 		s->worked_ns = now_ns;
-	offline_projection_checkpoint(s->offline);
 	if (did == OFFLINE_STEP_MORE)
 		return TICK_BUSY_MS;
 	return did == OFFLINE_STEP_PAUSED || now_ns - s->worked_ns > QUIET_MS * MS ? TICK_QUIET_MS : TICK_MS;

@@ -44,7 +44,8 @@ struct offline;
 bool offline_projection_init(struct offline *o, struct buf *ret_why);
 void offline_projection_finish(struct offline *o);
 enum offline_step offline_projection_step(struct offline *o);
-/* A small checkpoint if one is due; takes its time. For the projection's own loop. */
+/* A checkpoint if one is due and nobody is in a query. For a reader's loop, never an idle one: whoever comes in the
+ * meantime waits for it. */
 void offline_projection_checkpoint(struct offline *o);
 void offline_projection_hurry(struct offline *o); /* any thread */
 int64_t offline_projection_lag_ms(struct offline *o);

@@ -195,6 +195,7 @@ static void step(struct reader *r)
 static void tick(struct reader *r)
 {
 	offline_cursors_expire(&r->cursors, loop_mono_ns(r->base.loop));
+	offline_projection_checkpoint(r->offline);
 	if (offline_projection_lag_ms(r->offline) > LAG_HELP_MS)
 		go_on(r);
 	rt_timer_start(&r->base, TICK_MS, TIMER_TICK);

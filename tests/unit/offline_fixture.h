@@ -191,21 +191,21 @@ static inline void rig_start(struct rig *r, bool with_projection, bool idle)
 	assert_int_equal(loop_start(r->reader_loop), 0);
 }
 
-static inline void stop_loop(struct loop **loop)
-{
-	if (*loop == NULL)
-		return;
-	loop_stop(*loop);
-	loop_join(*loop);
-	loop_destroy(*loop);
-	*loop = NULL;
-}
-
+/* No loop is destroyed while another one may still send to it. */
 static inline void rig_stop(struct rig *r)
 {
-	stop_loop(&r->asker_loop);
-	stop_loop(&r->projection_loop);
-	stop_loop(&r->reader_loop);
+	struct loop **loops[] = { &r->asker_loop, &r->projection_loop, &r->reader_loop };
+	for (size_t i = 0; i < ARRAY_LEN(loops); i++) {
+		if (*loops[i] == NULL)
+			continue;
+		loop_stop(*loops[i]);
+		loop_join(*loops[i]);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(loops); i++) {
+		if (*loops[i] != NULL)
+			loop_destroy(*loops[i]);
+		*loops[i] = NULL;
+	}
 }
 
 static inline struct order *rig_ask(struct rig *r, struct msg *(*make)(struct loop *, const void *), const void *arg,

@@ -266,6 +266,65 @@ static void test_another_ledger_pauses_the_projection(void **state)
 	assert_non_null(strstr(health.error, "knows entries up to 6, but the ledger ends at 0"));
 }
 
+static off_t wal_bytes(void)
+{
+	char path[128];
+	struct stat st;
+	snprintf(path, sizeof path, "%s.wal", rig.db_path);
+	return stat(path, &st) == 0 ? st.st_size : 0;
+}
+
+static void checkpoint_now(void)
+{
+	struct offline_projection *p = &rig.offline->projection;
+	pthread_mutex_lock(&p->lock);
+	p->checkpoint_at_ns = 0;
+	p->committed_ns = 0;
+	pthread_mutex_unlock(&p->lock);
+	offline_projection_checkpoint(rig.offline);
+	pthread_mutex_lock(&p->lock);
+	p->checkpoint_at_ns = UINT64_MAX; /* the reader's own would come in between */
+	pthread_mutex_unlock(&p->lock);
+}
+
+/* DuckDB would spin until the cursor is closed, and let nobody else read its table. */
+static void test_a_checkpoint_does_not_wait_for_a_cursor(void **state)
+{
+	(void)state;
+	struct offline_error error;
+	struct offline_conn *c = offline_admin_enter(rig.offline, &error);
+	assert_true(offline_conn_run(c, "CREATE TABLE main.t(id BIGINT, v VARCHAR)", &error));
+	assert_true(offline_conn_run(c, "CHECKPOINT", &error)); /* nothing holds a table open after the start */
+	for (int i = 0; i < 20; i++)
+		assert_true(offline_conn_run(c, "INSERT INTO main.t SELECT range, 'some text that fills a log ' || range "
+						"FROM range(2000)", &error));
+	offline_admin_leave(rig.offline);
+	rig.offline->projection.checkpoint_at_ns = UINT64_MAX;
+	rig_start(&rig, false, false);
+	struct answer a = ask_rows("SELECT * FROM t", 0);
+	assert_int_equal(a.status, RT_OK);
+	off_t before = wal_bytes();
+	assert_true(before > 1 << 20);
+	checkpoint_now();
+	assert_int_equal(wal_bytes(), before);
+	assert_query(&rig, "SELECT count(*) AS n FROM t", "[{\"n\":40000}]");
+	while (!a.last) {
+		free(a.text);
+		a = ask_rows(NULL, a.cursor);
+	}
+	free(a.text);
+	checkpoint_now();
+	assert_true(wal_bytes() < before);
+	/* A query that was given up half-way holds nothing either. */
+	c = offline_admin_enter(rig.offline, &error);
+	assert_true(offline_conn_select(c, STR("SELECT * FROM t"), NULL, UINT64_MAX, &error));
+	duckdb_data_chunk chunk = offline_conn_fetch(c, &error);
+	duckdb_destroy_data_chunk(&chunk);
+	offline_conn_end(c);
+	assert_true(offline_conn_run(rig.offline->projection.conn, "CHECKPOINT", &error));
+	offline_admin_leave(rig.offline);
+}
+
 /* After a fatal error DuckDB refuses everything until its database is opened again: the next question does that. */
 static void test_a_broken_database_is_opened_again(void **state)
 {
@@ -352,6 +411,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_dropped_schema_is_built_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_malformed_entries_are_counted_and_passed, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_another_ledger_pauses_the_projection, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_checkpoint_does_not_wait_for_a_cursor, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_broken_database_is_opened_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lists_of_contexts, setup, teardown),
 	};

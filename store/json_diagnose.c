@@ -31,10 +31,11 @@ static void skip_space(struct scan *s)
 
 /* ---- strings ---- */
 
+/* Python wants something behind the digits too: a text that ends there has a bad escape, no open string. */
 static bool scan_hex4(const struct scan *s, size_t at, unsigned *ret)
 {
 	unsigned value = 0;
-	if (s->text.n - at < 4)
+	if (s->text.n - at < 5)
 		return false;
 	for (size_t i = at; i < at + 4; i++) {
 		char c = s->text.p[i], lower = (char)(c | 0x20);

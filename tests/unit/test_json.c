@@ -66,6 +66,8 @@ static void test_python_messages(void **state)
 		{ "\"\\x\"", 1, "Invalid \\escape" },
 		{ "\"\\u12\"", 2, "Invalid \\uXXXX escape" },
 		{ "\"\\u12g4\"", 2, "Invalid \\uXXXX escape" },
+		{ "\"\\u1234", 2, "Invalid \\uXXXX escape" },
+		{ "\"\\u1234x", 0, "Unterminated string starting at" },
 		{ "tru", 0, "Expecting value" },
 		{ "{\"a\":tru}", 5, "Expecting value" },
 		{ "-", 0, "Expecting value" },

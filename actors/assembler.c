@@ -249,7 +249,8 @@ static bool material_from_job(struct assembler *s, const struct computation_job 
 	for (uint32_t i = 0; ok && i < build->outcome.items_count; i++) {
 		const struct script_item *item = &build->outcome.items[i];
 		ok = material_add_item(m, &(struct material_item){ .content = item->content, .priority = item->priority,
-								    .required = item->required, .source_id = item->source_id,
+								    .required = item->required || build->outcome.is_string, /* a bare text is never cut */
+								    .source_id = item->source_id,
 								    .last_updated_us = item->last_updated_us });
 	}
 	return ok;

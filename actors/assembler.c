@@ -14,6 +14,7 @@
 #include "actors/arguments.h"
 #include "actors/computation.h"
 #include "actors/context_cache.h"
+#include "actors/mutants.h"
 #include "actors/plan.h"
 #include "actors/recorder.h"
 #include "runtime/check.h"
@@ -115,6 +116,15 @@ static uint64_t evidence_deadline_ns(const struct assembler *s)
 	return patience < latest ? patience : latest;
 }
 
+static void keep_in_cache(struct assembler *s)
+{
+	if (s->cache_key == NULL || s->from_cache || !s->nl->node->include_content)
+		return;
+	int64_t expires_us = s->job->material->made_at_us + s->context->cache_ttl_ms * 1000;
+	rt_send(s->base.loop, rt_named(s->base.loop, NAME_CONTEXT_CACHE),
+		context_cache_put_new(s->base.loop, s->cache_key, s->job->material, expires_us));
+}
+
 static void record(struct assembler *s)
 {
 	struct assembly_job *job = s->job;
@@ -132,6 +142,8 @@ static void record(struct assembler *s)
 			return;
 		}
 	}
+	if (FABRA_MUTANT_CACHE_BEFORE_PERSIST)
+		keep_in_cache(s);
 	struct ledger_entry *entry = recorder_entry(&job->record, &job->extras);
 	if (entry == NULL) {
 		fail(s, ASSEMBLY_FAILED, STR("the context is too large to record"));
@@ -140,15 +152,6 @@ static void record(struct assembler *s)
 	s->state = RECORDING;
 	s->ledger_op = rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(s->base.loop, entry)->head,
 			      evidence_deadline_ns(s), s->request->cancel);
-}
-
-static void keep_in_cache(struct assembler *s)
-{
-	if (s->cache_key == NULL || s->from_cache || !s->nl->node->include_content)
-		return;
-	int64_t expires_us = s->job->material->made_at_us + s->context->cache_ttl_ms * 1000;
-	rt_send(s->base.loop, rt_named(s->base.loop, NAME_CONTEXT_CACHE),
-		context_cache_put_new(s->base.loop, s->cache_key, s->job->material, expires_us));
 }
 
 static void recorded(struct assembler *s, struct ledger_entry *entry)

@@ -33,6 +33,7 @@ struct context_cache {
 	struct cached *buckets[BUCKETS];
 	struct use *users[BUCKETS];      /* by entity and id */
 	int64_t forgotten_us[BUCKETS];   /* when something of this bucket was last forgotten */
+	int64_t born_us;                 /* what an earlier life was to forget is not known */
 	struct cached *oldest, *newest;
 	uint32_t entries;
 	size_t bytes;
@@ -130,6 +131,8 @@ static void on_get(struct context_cache *s, struct msg *m)
 /* Was it gathered before something that it used was forgotten? Strangers of one bucket share the answer: a miss more. */
 static bool is_outdated(const struct context_cache *s, const struct material *m)
 {
+	if (s->born_us >= m->made_at_us)
+		return true;
 	for (uint32_t i = 0; i < m->features_count; i++)
 		if (s->forgotten_us[feature_hash(s, &m->features[i]) % BUCKETS] >= m->made_at_us)
 			return true;
@@ -219,7 +222,9 @@ static void context_cache_on_message(struct actor *a, struct msg *m)
 
 static int context_cache_init(struct actor *a, void *arg)
 {
-	((struct context_cache *)a)->node = ((struct node_loop *)arg)->node;
+	struct context_cache *s = (struct context_cache *)a;
+	s->node = ((struct node_loop *)arg)->node;
+	s->born_us = loop_wall_us(a->loop);
 	return 0;
 }
 

@@ -1,16 +1,22 @@
 /* resolver.c -- feature values of one entity kind on one loop.
  *
  *     GET: online value? -> answer now
- *          computing already? -> wait for that flight
- *          compute, or SQL on demand? -> start a flight          flight --lands--> append to the history,
- *          default? -> answer with it                                             publish, answer all who wait
- *          else missing                                          flight --fails--> default, or FAILED with the reason
+ *          a flight for it? -> wait for it, or use what it brought
+ *          compute, or SQL on demand? -> start a flight
+ *          default? -> answer with it; else missing
+ *
+ *     a flight: FLYING --lands--> LANDED --turn end: appended to the history, all who wait are answered--> APPENDED
+ *                 |                                                        --durable, or failed--> published, gone
+ *                 +--fails--> all who wait get the default, or FAILED with the reason; gone
  *
  * A flight is one computation of one (feature, id); whoever asks meanwhile joins it. What lands in a turn is handed to
- * the ledger in one entry at its end, then published, then answered: no record can precede what it used, and nobody waits
- * for that commit. Bounds: the mailbox, FLIGHTS_MAX, the deadline of the first asker of a flight. */
+ * the ledger in one entry at its end, and answered on this loop behind it; nobody waits for that commit. Other loops see
+ * it in the online table, where it goes once it is durable. So no record, on whichever loop, can precede what it used.
+ * A flight serves whoever joins it, so that it has no cancel token and FLIGHT_TIMEOUT_MS, or longer if its first asker
+ * waits longer. Bounds: the mailbox, FLIGHTS_MAX. */
 #include "actors/resolver.h"
 #include "actors/computation.h"
+#include "actors/mutants.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
@@ -33,7 +39,9 @@ struct waiter {
 };
 
 struct flight {
-	struct flight *next_by_key, *next_by_op;
+	struct flight *next_by_key;
+	struct flight *next; /* FLYING: of its bucket in by_op; LANDED: of the turn; APPENDED: of its batch */
+	enum { FLYING, LANDED, APPENDED } state;
 	uint64_t op; /* of the ask that computes it */
 	uint64_t key_hash;
 	uint32_t feature;
@@ -45,6 +53,12 @@ struct flight {
 	char id[];
 };
 
+struct batch { /* values on their way to the disk */
+	struct batch *next;
+	uint64_t op; /* of the append */
+	struct flight *flights;
+};
+
 struct resolver {
 	struct actor base;
 	struct node_loop *nl;
@@ -52,7 +66,8 @@ struct resolver {
 	uint32_t flights_count;
 	struct flight *by_key[FLIGHT_BUCKETS], *by_op[FLIGHT_BUCKETS];
 	struct flight *landed, **landed_end; /* of this turn, in order of arrival */
-	uint32_t landed_count;
+	uint32_t landed_values;
+	struct batch *batches, **batches_end; /* in the order of their appends */
 };
 
 /* ---- reading ---- */
@@ -109,10 +124,20 @@ static uint64_t flight_hash(uint32_t feature, struct str id)
 	return hash_mix(hash64(id) + feature);
 }
 
+static int64_t ttl_us(const struct resolver *s, uint32_t feature)
+{
+	return s->nl->node->definitions->features[feature].ttl_ms * 1000;
+}
+
+static bool is_over(const struct resolver *s, const struct flight *f)
+{
+	return f->state == APPENDED && loop_wall_us(s->base.loop) >= f->started_us + ttl_us(s, f->feature);
+}
+
 static struct flight *flight_find(struct resolver *s, uint32_t feature, struct str id, uint64_t hash)
 {
 	struct flight *f = s->by_key[hash % FLIGHT_BUCKETS];
-	while (f && !(f->key_hash == hash && f->feature == feature && str_eq(str_of(f->id, f->id_n), id)))
+	while (f && !(f->key_hash == hash && f->feature == feature && str_eq(str_of(f->id, f->id_n), id) && !is_over(s, f)))
 		f = f->next_by_key;
 	return f;
 }
@@ -123,27 +148,37 @@ static void flight_link(struct resolver *s, struct flight *f)
 	struct flight **op = &s->by_op[hash_mix(f->op) % FLIGHT_BUCKETS];
 	f->next_by_key = *key;
 	*key = f;
-	f->next_by_op = *op;
+	f->next = *op;
 	*op = f;
 	s->flights_count++;
 }
 
-/* Takes the flight that awaits this op out of both tables. */
-static struct flight *flight_unlink(struct resolver *s, uint64_t op)
+static struct flight *take_by_op(struct resolver *s, uint64_t op)
 {
 	struct flight **at = &s->by_op[hash_mix(op) % FLIGHT_BUCKETS];
 	while (*at && (*at)->op != op)
-		at = &(*at)->next_by_op;
+		at = &(*at)->next;
 	struct flight *f = *at;
-	if (f == NULL)
-		return NULL;
-	*at = f->next_by_op;
-	at = &s->by_key[f->key_hash % FLIGHT_BUCKETS];
+	if (f)
+		*at = f->next;
+	return f;
+}
+
+static void flight_free(struct flight *f)
+{
+	value_unref(f->value);
+	free(f->reason);
+	free(f);
+}
+
+static void flight_end(struct resolver *s, struct flight *f)
+{
+	struct flight **at = &s->by_key[f->key_hash % FLIGHT_BUCKETS];
 	while (*at != f)
 		at = &(*at)->next_by_key;
 	*at = f->next_by_key;
 	s->flights_count--;
-	return f;
+	flight_free(f);
 }
 
 static uint64_t ask_compute(struct resolver *s, uint32_t feature, struct str id, uint64_t deadline_ns)
@@ -247,11 +282,14 @@ static void waiter_answer(struct resolver *s, struct waiter *w, const struct fli
 
 /* ---- what a flight gave ---- */
 
-static void flight_free(struct flight *f)
+static void flight_answer(struct resolver *s, struct flight *f)
 {
-	value_unref(f->value);
-	free(f->reason);
-	free(f);
+	for (struct waiter *w = f->waiters, *next; w; w = next) {
+		next = w->next;
+		waiter_answer(s, w, f);
+		free(w);
+	}
+	f->waiters = NULL;
 }
 
 /* Answers wait for the end of the turn: the ledger gets all values of the turn in one entry, before anybody uses them. */
@@ -259,10 +297,13 @@ static void flight_land(struct resolver *s, struct flight *f, struct value *valu
 {
 	f->value = value;
 	f->reason = reason.p ? strndup(reason.p, reason.n) : NULL;
-	f->next_by_key = NULL;
+	f->state = LANDED;
+	f->next = NULL;
 	*s->landed_end = f;
-	s->landed_end = &f->next_by_key;
-	s->landed_count += value != NULL;
+	s->landed_end = &f->next;
+	s->landed_values += value != NULL;
+	if (FABRA_MUTANT_ANSWER_BEFORE_APPEND)
+		flight_answer(s, f);
 }
 
 static void flight_measure(struct resolver *s, const struct flight *f)
@@ -279,18 +320,14 @@ static void flight_measure(struct resolver *s, const struct flight *f)
 		 LOG_STR("entity_id", str_of(f->id, f->id_n)), LOG_CSTR("reason", f->reason));
 }
 
-static void flight_publish(struct resolver *s, const struct flight *f)
+static void flight_publish(struct resolver *s, const struct flight *f, uint64_t lsn)
 {
-	const struct node *n = s->nl->node;
-	int64_t ttl_us = n->definitions->features[f->feature].ttl_ms * 1000;
-	if (f->value == NULL || ttl_us == 0)
-		return;
-	online_put(n->online, &(struct online_write){ .kind = s->entity, .id = str_of(f->id, f->id_n),
-						      .feature = f->feature, .value = f->value,
-						      .meta = { .event_time_us = f->started_us, .lsn = ONLINE_LSN_PENDING,
-								.written_us = f->started_us,
-								.expires_us = f->started_us + ttl_us,
-								.flags = ONLINE_COMPUTED } });
+	online_put(s->nl->node->online,
+		   &(struct online_write){ .kind = s->entity, .id = str_of(f->id, f->id_n), .feature = f->feature,
+					   .value = f->value,
+					   .meta = { .event_time_us = f->started_us, .lsn = lsn, .written_us = f->started_us,
+						     .expires_us = f->started_us + ttl_us(s, f->feature),
+						     .flags = ONLINE_COMPUTED } });
 }
 
 static void on_computed(struct resolver *s, struct flight *f, const struct computation_job *job)
@@ -338,12 +375,18 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 			flight_join(s, feature, id, 0);
 		return true;
 	}
+	struct flight *f = flight_find(s, feature, id, flight_hash(feature, id));
+	if (f && f->state == APPENDED) {
+		result_found(result, value_ref(f->value), RECORD_CACHE, f->started_us);
+		metrics_add(n->metrics.features[feature].hit, 1);
+		return true;
+	}
 	metrics_add(n->metrics.features[feature].miss, 1);
 	if (!is_computed(&n->definitions->features[feature])) {
 		result_without_value(s, r, result, feature, (struct str){ 0 });
 		return true;
 	}
-	struct flight *f = flight_join(s, feature, id, m->deadline_ns);
+	f = flight_join(s, feature, id, m->deadline_ns);
 	struct waiter *w = f ? malloc(sizeof *w) : NULL;
 	if (*get == NULL && w)
 		*get = calloc(1, sizeof **get);
@@ -386,49 +429,16 @@ static void on_refresh(struct resolver *s, struct msg *m)
 
 /* ---- history ---- */
 
-struct confirmation {
-	struct resolver *resolver;
-	uint64_t lsn;
-};
-
-static void confirm_value(void *arg, const struct entry_values *head, const struct entry_value *v)
-{
-	(void)head;
-	struct resolver *s = ((struct confirmation *)arg)->resolver;
-	struct online *online = s->nl->node->online;
-	uint32_t feature = definitions_feature(s->nl->node->definitions, v->feature);
-	struct online_cell cell;
-	if (!online_get(online, s->entity, v->entity_id, feature, v->event_time_us, &cell))
-		return;
-	if (cell.meta.lsn == ONLINE_LSN_PENDING && cell.meta.event_time_us == v->event_time_us)
-		online_confirm(online, &(struct online_write){ .kind = s->entity, .id = v->entity_id, .feature = feature,
-							       .value = cell.value, .meta = cell.meta },
-			       ((struct confirmation *)arg)->lsn);
-	value_unref(cell.value);
-}
-
-static void not_appended(const char *reason)
-{
-	log_line(LOG_ERROR, "resolver", "computed values are missing in the history", LOG_CSTR("reason", reason));
-}
-
-static void on_appended(struct resolver *s, struct msg *m)
-{
-	struct ledger_entry *e = ((struct ledger_append *)m)->entry;
-	if (m->status != RT_OK)
-		not_appended(e->reason);
-	entry_values_read(buf_str(&e->body), NULL, &(struct confirmation){ s, m->status == RT_OK ? e->lsn : 0 },
-			  confirm_value);
-}
-
-static void landed_append(struct resolver *s)
+/* Returns the op of the append. */
+static uint64_t landed_append(struct resolver *s)
 {
 	const struct definitions *d = s->nl->node->definitions;
 	struct loop *loop = s->base.loop;
-	struct entry_value *values = calloc(s->landed_count, sizeof *values);
-	CHECK(values != NULL);
+	struct entry_value *values = calloc(s->landed_values, sizeof *values);
+	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+	CHECK(values && e);
 	size_t count = 0;
-	for (const struct flight *f = s->landed; f; f = f->next_by_key) {
+	for (const struct flight *f = s->landed; f; f = f->next) {
 		if (f->value == NULL)
 			continue;
 		values[count++] = (struct entry_value){ .entity_id = str_of(f->id, f->id_n),
@@ -437,41 +447,80 @@ static void landed_append(struct resolver *s)
 							.event_time_us = f->started_us,
 							.ttl_ms = d->features[f->feature].ttl_ms };
 	}
-	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
-	CHECK(e != NULL);
 	entry_values_write(&e->body, &(struct entry_values){ .entity = d->entities[s->entity].name, .source = ENTRY_COMPUTED,
 							      .values = values, .count = count });
 	free(values);
-	rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(loop, e)->head,
-	       loop_mono_ns(loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
+	return rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(loop, e)->head,
+		      loop_mono_ns(loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
 }
 
-static void flight_answer(struct resolver *s, struct flight *f)
+static void batch_begin(struct resolver *s, uint64_t op, struct flight *flights)
 {
-	flight_publish(s, f);
-	for (struct waiter *w = f->waiters, *next; w; w = next) {
-		next = w->next;
-		waiter_answer(s, w, f);
-		free(w);
-	}
-	f->waiters = NULL;
+	struct batch *batch = malloc(sizeof *batch);
+	CHECK(batch != NULL);
+	*batch = (struct batch){ .op = op, .flights = flights };
+	*s->batches_end = batch;
+	s->batches_end = &batch->next;
 }
 
 static void resolver_on_turn_end(struct actor *a)
 {
 	struct resolver *s = (struct resolver *)a;
-	if (s->landed_count)
-		landed_append(s);
-	struct flight *f = s->landed;
+	struct flight *f = s->landed, *appended = NULL;
+	uint64_t op = s->landed_values ? landed_append(s) : 0;
 	s->landed = NULL;
 	s->landed_end = &s->landed;
-	s->landed_count = 0;
+	s->landed_values = 0;
 	for (struct flight *next; f; f = next) {
-		next = f->next_by_key;
+		next = f->next;
 		flight_measure(s, f);
 		flight_answer(s, f);
-		flight_free(f);
+		if (f->value == NULL || ttl_us(s, f->feature) == 0) {
+			flight_end(s, f);
+			continue;
+		}
+		if (FABRA_MUTANT_APPEND_AFTER_PUBLISH)
+			flight_publish(s, f, 0);
+		f->state = APPENDED;
+		f->next = appended;
+		appended = f;
 	}
+	if (op)
+		batch_begin(s, op, appended);
+}
+
+static struct batch *take_batch(struct resolver *s, uint64_t op)
+{
+	struct batch **at = &s->batches;
+	while (*at && (*at)->op != op)
+		at = &(*at)->next;
+	struct batch *batch = *at;
+	if (batch == NULL)
+		return NULL;
+	*at = batch->next;
+	if (s->batches_end == &batch->next)
+		s->batches_end = at;
+	return batch;
+}
+
+/* The values are used even when they are missing in the history: any write of their event time replaces them. */
+static void batch_end(struct resolver *s, struct batch *batch, const struct msg *m)
+{
+	uint64_t lsn = 0;
+	if (m->kind != LEDGER_APPENDED)
+		log_line(LOG_ERROR, "resolver", "computed values are missing in the history",
+			 LOG_CSTR("reason", m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status)));
+	else if (m->status != RT_OK)
+		log_line(LOG_ERROR, "resolver", "computed values are missing in the history",
+			 LOG_CSTR("reason", ((const struct ledger_append *)m)->entry->reason));
+	else
+		lsn = ((const struct ledger_append *)m)->entry->lsn;
+	for (struct flight *f = batch->flights, *next; f; f = next) {
+		next = f->next;
+		flight_publish(s, f, lsn);
+		flight_end(s, f);
+	}
+	free(batch);
 }
 
 /* ---- the actor ---- */
@@ -491,21 +540,20 @@ static void resolver_on_message(struct actor *a, struct msg *m)
 	case RESOLVER_REFRESH:
 		on_refresh(s, m);
 		return;
-	case LEDGER_APPENDED:
-		on_appended(s, m);
-		return;
 	case RT_STOP:
 		rt_stop(a);
 		return;
 	default:
 		break;
 	}
-	struct flight *f = flight_unlink(s, m->op);
-	if (f == NULL) {
-		if (m->op) /* of an append */
-			not_appended(m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status));
+	struct batch *batch = take_batch(s, m->op);
+	if (batch) {
+		batch_end(s, batch, m);
 		return;
 	}
+	struct flight *f = take_by_op(s, m->op);
+	if (f == NULL)
+		return;
 	if (m->kind == COMPUTATION_DONE)
 		on_computed(s, f, ((struct computation_run *)m)->job);
 	else if (m->kind == OFFLINE_RESULT)
@@ -520,6 +568,7 @@ static int resolver_init(struct actor *a, void *arg)
 	s->nl = ((struct resolver_args *)arg)->nl;
 	s->entity = ((struct resolver_args *)arg)->entity;
 	s->landed_end = &s->landed;
+	s->batches_end = &s->batches;
 	return 0;
 }
 
@@ -546,9 +595,9 @@ static void resolver_finish(struct actor *a)
 			flight_abandon(a, f);
 		}
 	}
-	for (struct flight *f = s->landed, *next; f; f = next) {
-		next = f->next_by_key;
-		flight_abandon(a, f);
+	for (struct batch *batch = s->batches, *next; batch; batch = next) {
+		next = batch->next;
+		free(batch);
 	}
 }
 

@@ -9,7 +9,10 @@
 
 struct ledger_fake {
 	struct ledger_fake_config config;
-	struct ledger_entry **entries; /* owned */
+	struct durable {
+		struct ledger_entry *entry; /* owned */
+		bool was_answered;
+	} *entries; /* owned */
 	size_t count, cap;
 	char last_context_id[41];
 };
@@ -51,7 +54,7 @@ static struct ledger_entry *durable_copy(const struct ledger_entry *e)
 	return copy;
 }
 
-static void make_durable(struct ledger_fake *l, struct ledger_entry *e, int64_t now_us)
+static void make_durable(struct ledger_fake *l, struct ledger_entry *e, int64_t now_us, bool will_answer)
 {
 	if (l->count == l->cap) {
 		l->cap = l->cap ? l->cap * 2 : 64;
@@ -67,7 +70,7 @@ static void make_durable(struct ledger_fake *l, struct ledger_entry *e, int64_t 
 		e->stamp = copy->stamp;
 		memcpy(l->last_context_id, e->context_id, sizeof e->context_id);
 	}
-	l->entries[l->count++] = copy;
+	l->entries[l->count++] = (struct durable){ copy, will_answer };
 }
 
 struct ledger_fake *ledger_fake_create(const struct ledger_fake_config *config)
@@ -83,7 +86,7 @@ void ledger_fake_destroy(struct ledger_fake *l)
 	if (l == NULL)
 		return;
 	for (size_t i = 0; i < l->count; i++)
-		ledger_entry_free(l->entries[i]);
+		ledger_entry_free(l->entries[i].entry);
 	free(l->entries);
 	free(l);
 }
@@ -101,13 +104,19 @@ size_t ledger_fake_count(const struct ledger_fake *l)
 const struct ledger_entry *ledger_fake_at(const struct ledger_fake *l, size_t index)
 {
 	CHECK(index < l->count);
-	return l->entries[index];
+	return l->entries[index].entry;
+}
+
+bool ledger_fake_was_answered(const struct ledger_fake *l, size_t index)
+{
+	CHECK(index < l->count);
+	return l->entries[index].was_answered;
 }
 
 const struct ledger_entry *ledger_fake_record(const struct ledger_fake *l, struct str context_id)
 {
 	for (size_t i = 0; i < l->count; i++) {
-		const struct ledger_entry *e = l->entries[i];
+		const struct ledger_entry *e = l->entries[i].entry;
 		if (e->kind == LEDGER_RECORD && str_eq(str_of(e->context_id, sizeof e->context_id), context_id))
 			return e;
 	}
@@ -117,7 +126,7 @@ const struct ledger_entry *ledger_fake_record(const struct ledger_fake *l, struc
 static const struct ledger_entry *find(const struct ledger_fake *l, const struct ledger_name *name)
 {
 	for (size_t i = 0; i < l->count; i++) {
-		const struct ledger_entry *e = l->entries[i];
+		const struct ledger_entry *e = l->entries[i].entry;
 		struct ledger_payload p = { .id = str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id)) };
 		if ((e->kind == LEDGER_RECORD || e->kind == LEDGER_RECORD_IMPORTED) &&
 		    ledger_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), p.hash) &&
@@ -134,14 +143,14 @@ void ledger_fake_pending_events(const struct ledger_fake *l, void *arg,
 	CHECK(is_applied != NULL);
 	for (size_t i = 0; i < l->count; i++) {
 		uint64_t lsn;
-		if (l->entries[i]->kind == LEDGER_EVENT_APPLIED) {
-			CHECK(entry_values_event_lsn(buf_str(&l->entries[i]->body), &lsn) && lsn >= 1 && lsn <= i);
+		if (l->entries[i].entry->kind == LEDGER_EVENT_APPLIED) {
+			CHECK(entry_values_event_lsn(buf_str(&l->entries[i].entry->body), &lsn) && lsn >= 1 && lsn <= i);
 			is_applied[lsn - 1] = true;
 		}
 	}
 	for (size_t i = 0; i < l->count; i++)
-		if (l->entries[i]->kind == LEDGER_EVENT && !is_applied[i])
-			each(arg, l->entries[i]);
+		if (l->entries[i].entry->kind == LEDGER_EVENT && !is_applied[i])
+			each(arg, l->entries[i].entry);
 	free(is_applied);
 }
 
@@ -180,8 +189,10 @@ static void keep(struct requests *r, struct msg *m)
 
 static void commit_one(struct fake *f, struct msg *m)
 {
-	const struct ledger_fake_config *config = &f->l->config;
+	const struct ledger_fake_config none = { 0 };
 	struct ledger_entry *e = ((struct ledger_append *)m)->entry;
+	const struct ledger_fake_config *config =
+	    e->kind == LEDGER_VALUES && f->l->config.values_are_safe ? &none : &f->l->config;
 	if (sim_fault(f->base.loop, "ledger.refuse", config->refuse_permille)) {
 		snprintf(e->reason, sizeof e->reason, "the disk failed");
 		reply(f, m, RT_EIO);
@@ -201,8 +212,9 @@ static void commit_one(struct fake *f, struct msg *m)
 		keep(&f->unheard, m);
 		return;
 	}
-	make_durable(f->l, e, loop_wall_us(f->base.loop));
-	if (sim_fault(f->base.loop, "ledger.lose_answer", config->lose_answer_permille))
+	bool is_lost = sim_fault(f->base.loop, "ledger.lose_answer", config->lose_answer_permille);
+	make_durable(f->l, e, loop_wall_us(f->base.loop), !is_lost);
+	if (is_lost)
 		keep(&f->unheard, m);
 	else
 		reply(f, m, RT_OK);

@@ -389,19 +389,6 @@ enum online_result online_delete_row(struct online *t, uint32_t kind, struct str
 	return delete(t, kind, id, ROW_TOMBSTONE, event_time_us, lsn, now_us);
 }
 
-void online_confirm(struct online *t, const struct online_write *w, uint64_t lsn)
-{
-	struct place p = place_of(t, w->kind, w->id);
-	pthread_mutex_lock(&p.stripe->lock);
-	struct row *r = *find_link(&p);
-	struct cell *c = r ? row_find(r, w->feature) : NULL;
-	bool same = c && !cell_is_tombstone(c) && c->event_time_us == w->meta.event_time_us;
-	if (same && c->lsn == ONLINE_LSN_PENDING &&
-	    (c->form == CELL_SHARED ? c->value == w->value : str_eq(cell_json(c), value_json(w->value))))
-		c->lsn = lsn;
-	pthread_mutex_unlock(&p.stripe->lock);
-}
-
 /* ---- upkeep ---- */
 
 void online_stats(struct online *t, struct online_stats *ret)

@@ -15,9 +15,6 @@ enum {
 	ONLINE_COPY_MAX = 4096,  /* bytes that online_read_copy copies under a lock */
 };
 
-/* The LSN of a value that is appended but not yet stamped: later than every stamped one. */
-#define ONLINE_LSN_PENDING UINT64_MAX
-
 enum online_flags { /* where a value came from; kept for the reader, not used by the table */
 	ONLINE_COMPUTED = 1 << 0,
 	ONLINE_PUSHED = 1 << 1,
@@ -76,9 +73,6 @@ enum online_result {
 	ONLINE_FULL,  /* no memory, or the id, the value (an eighth of bytes_max) or the row is too large to keep */
 };
 enum online_result online_put(struct online *t, const struct online_write *w);
-/* The pending write was stamped: if it is still what its cell holds, its LSN is now lsn. 0 says that the append failed:
- * the value stays, and any write of the same event time replaces it. w is what was put. */
-void online_confirm(struct online *t, const struct online_write *w, uint64_t lsn);
 /* Removes what is not newer than (event time, LSN) and remembers it. ONLINE_STALE: the cell, or another delete, is newer;
  * a row's newer cells stay and make no difference to the result. */
 enum online_result online_delete_cell(struct online *t, uint32_t kind, struct str id, uint32_t feature,

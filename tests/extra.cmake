@@ -37,6 +37,21 @@ endforeach()
 fabra_mutant(NO_SLEEP_RECHECK unit/test_loop.c)
 fabra_mutant(URGENT_ALWAYS unit/test_turn.c)
 
+# The same for actors/mutants.h: only the actor that names the mutant is built again.
+function(fabra_actor_mutant name actor suite)
+  string(TOLOWER ${name} lower)
+  get_filename_component(suite_name ${suite} NAME_WE)
+  set(target mutant_${lower}_${suite_name})
+  add_executable(${target} ${suite} ${CMAKE_SOURCE_DIR}/actors/${actor})
+  target_compile_definitions(${target} PRIVATE FABRA_MUTANT_${name}=1)
+  target_link_libraries(${target} PRIVATE fabra_warnings fabra_actors fabra_store fabra_runtime fabra_cmocka)
+  add_test(NAME mutant/${lower}_${suite_name} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/mutant.sh $<TARGET_FILE:${target}> ${ARGN})
+  set_tests_properties(mutant/${lower}_${suite_name} PROPERTIES LABELS mutant TIMEOUT 120)
+endfunction()
+fabra_actor_mutant(APPEND_AFTER_PUBLISH resolver.c sim/sim_contexts.c --seeds 300)
+fabra_actor_mutant(ANSWER_BEFORE_APPEND resolver.c sim/sim_contexts.c --seeds 300)
+fabra_actor_mutant(CACHE_BEFORE_PERSIST assembler.c sim/sim_contexts.c --seeds 300)
+
 # The same for the ledger.
 add_executable(mutant_ack_before_sync unit/test_ledger_crash.c ${CMAKE_SOURCE_DIR}/store/ledger_writer.c)
 target_compile_definitions(mutant_ack_before_sync PRIVATE FABRA_MUTANT_ACK_BEFORE_SYNC=1)

@@ -135,44 +135,6 @@ static void test_order(void **state)
 	online_destroy(t);
 }
 
-/* As a loop does: it keeps the write until its append is answered. */
-static enum online_result put_pending(struct online *t, struct online_write *w, const char *json)
-{
-	*w = (struct online_write){ USER, 1, STR("u1"), value_create(str_from(json)), { 200, ONLINE_LSN_PENDING, 0, 0, 0 } };
-	return online_put(t, w);
-}
-
-static void test_pending(void **state)
-{
-	static char large[500];
-	(void)state;
-	memset(large, '1', sizeof large - 1);
-	for (int is_large = 0; is_large < 2; is_large++) {
-		struct online *t = table_new(0);
-		struct online_write first, second, nobody;
-		put_pending(t, &first, is_large ? large : "1");
-		assert_int_equal(put(t, "u1", 1, "0", 200, 1000, 0), ONLINE_STALE); /* later than any stamp */
-		assert_int_equal(put_pending(t, &second, "2"), ONLINE_APPLIED);
-		online_confirm(t, &first, 10); /* no longer there: must not stamp its successor */
-		assert_int_equal(put(t, "u1", 1, "0", 200, 1000, 0), ONLINE_STALE);
-		online_confirm(t, &second, 11);
-		online_confirm(t, &second, 99); /* stamped once */
-		assert_int_equal(put(t, "u1", 1, "0", 200, 10, 0), ONLINE_STALE);
-		assert_int_equal(put(t, "u1", 1, "3", 200, 12, 0), ONLINE_APPLIED);
-		assert_value(t, "u1", 1, 0, "3");
-		nobody = first;
-		nobody.id = STR("nobody");
-		online_confirm(t, &nobody, 1);
-		value_unref(first.value);
-		value_unref(second.value);
-		assert_int_equal(put_pending(t, &first, is_large ? large : "4"), ONLINE_APPLIED);
-		online_confirm(t, &first, 0); /* its append failed */
-		assert_int_equal(put(t, "u1", 1, "5", 200, 13, 0), ONLINE_APPLIED);
-		value_unref(first.value);
-		online_destroy(t);
-	}
-}
-
 static void test_ttl(void **state)
 {
 	struct online *t = table_new(0);
@@ -545,9 +507,8 @@ static void stress_write(struct online *t, struct str id, int number, uint32_t f
 	char json[96];
 	snprintf(json, sizeof json, "[%d,%u,%0*d]", number, feature, step % 60, step);
 	struct value *v = value_create(str_from(json));
-	struct online_write w = { USER, feature, id, v, { step, ONLINE_LSN_PENDING, step, step % 5 ? 0 : step + 50, 0 } };
-	if (online_put(t, &w) == ONLINE_APPLIED)
-		online_confirm(t, &w, (uint64_t)step);
+	struct online_write w = { USER, feature, id, v, { step, (uint64_t)step, step, step % 5 ? 0 : step + 50, 0 } };
+	online_put(t, &w);
 	value_unref(v);
 }
 
@@ -593,7 +554,7 @@ static void test_threads(void **state)
 	for (int i = 0; i < STRESS_IDS; i++) {
 		char id[24];
 		snprintf(id, sizeof id, "user-%d", i);
-		online_delete_row(t, USER, str_from(id), STEPS, ONLINE_LSN_PENDING, 0);
+		online_delete_row(t, USER, str_from(id), STEPS, UINT64_MAX, 0);
 	}
 	online_sweep(t, INT64_MAX, online_round(t));
 	online_stats(t, &s);
@@ -606,8 +567,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_put_get),	   cmocka_unit_test(test_reference),
-		cmocka_unit_test(test_get_many),   cmocka_unit_test(test_order),
-		cmocka_unit_test(test_pending),	   cmocka_unit_test(test_ttl),
+		cmocka_unit_test(test_get_many),   cmocka_unit_test(test_order),	   cmocka_unit_test(test_ttl),
 		cmocka_unit_test(test_sweep_budget), cmocka_unit_test(test_delete_cell),
 		cmocka_unit_test(test_delete_row), cmocka_unit_test(test_tombstones_end),
 		cmocka_unit_test(test_eviction),   cmocka_unit_test(test_second_chance),

@@ -1,0 +1,12 @@
+/* Mistakes of the actors that can be compiled in; see runtime/mutants.h. */
+#pragma once
+
+#ifndef FABRA_MUTANT_APPEND_AFTER_PUBLISH
+#define FABRA_MUTANT_APPEND_AFTER_PUBLISH 0 /* other loops see a computed value before the ledger has it */
+#endif
+#ifndef FABRA_MUTANT_CACHE_BEFORE_PERSIST
+#define FABRA_MUTANT_CACHE_BEFORE_PERSIST 0 /* a context is cached before its record is durable */
+#endif
+#ifndef FABRA_MUTANT_ANSWER_BEFORE_APPEND
+#define FABRA_MUTANT_ANSWER_BEFORE_APPEND 0 /* a computed value is used before it is on its way to the ledger */
+#endif

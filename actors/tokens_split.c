@@ -125,25 +125,23 @@ static inline unsigned in_range(__m128i bytes, char low, int count)
  * lengths nor the kinds of pieces are what a branch could predict. The end of the piece; NULL: it is not that simple. */
 static inline const uint8_t *simple(enum tokens_rules rules, const uint8_t *p, const uint8_t *end)
 {
-	if (end - p < 18)
+	if (end - p < 17)
 		return NULL;
-	unsigned first = ascii[*p];
-	const uint8_t *word = p + ((first & (TOKENS_SPACE | TOKENS_OTHER)) != 0);
-	__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)word);
-	unsigned small = in_range(bytes, 'a', 26), capital = in_range(bytes, 'A', 26), n;
-	if (rules == TOKENS_RULES_CASED) {
-		unsigned capitals = (unsigned)__builtin_ctz(~capital);
-		n = capitals + (unsigned)__builtin_ctz(~(small >> capitals));
-	} else {
-		n = (unsigned)__builtin_ctz(~(small | capital));
-	}
-	bool single = ((first == TOKENS_OTHER) & (p[1] == ' ')) |
-		      ((first == TOKENS_NEWLINE) & ((ascii[p[1]] & LETTERS) != 0));
-	const uint8_t *stop = word + n, *after = single ? p + 1 : stop;
-	/* No letter at all, too many, or one that may go on with what is not ASCII, or a contraction. */
-	if (((n - 1 >= 15) & !single) | (*stop >= 0x80) | (*stop == '\'') | (*p == '\''))
+	__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
+	unsigned small = in_range(bytes, 'a', 26), capital = in_range(bytes, 'A', 26), first = ascii[*p];
+	/* Bit i: a word that holds byte i - 1 ends before byte i. What the loop over pieces waits for is only this chain
+	 * from one piece to the next, so the first character is classified beside it and takes part at the end. */
+	unsigned stops = ~(small | capital);
+	if (rules == TOKENS_RULES_CASED)
+		stops |= capital & small << 1;
+	unsigned prefix = (first & (TOKENS_SPACE | TOKENS_OTHER)) != 0, newline = first == TOKENS_NEWLINE;
+	unsigned n = (unsigned)__builtin_ctz((stops & ~(prefix | newline)) | newline << 1);
+	bool word = (n > prefix) & (n < 16) & (newline == 0);
+	bool single = ((first == TOKENS_OTHER) & (p[1] == ' ')) | (newline & ((small | capital) >> 1 & 1));
+	/* A letter that is not ASCII may go on with the word; an apostrophe may begin a contraction. */
+	if (!(word | single) | (p[n] >= 0x80) | (p[n] == '\'') | (*p == '\''))
 		return NULL;
-	return after;
+	return p + n;
 }
 #else
 static inline const uint8_t *simple(enum tokens_rules rules, const uint8_t *p, const uint8_t *end)

@@ -65,7 +65,7 @@ void tokens_close(struct tokens *t)
 
 /* What short pieces that are no token came to: words recur, and a merge costs twenty times a look here. One thread's
  * own, so that no lock is needed; any entry may be replaced at any time. */
-#define MEMO_BITS 13
+#define MEMO_BITS 14
 struct memo {
 	uint64_t a; /* the piece, as in a slot of the table */
 	uint32_t b;
@@ -73,54 +73,68 @@ struct memo {
 };
 static _Thread_local struct memo memos[1 << MEMO_BITS];
 
-static size_t merge_short(const struct tokens *t, const uint8_t *p, size_t n, const uint8_t *end)
+static size_t merge_short(const struct tokens *t, const struct tokens_lookup *l)
 {
-	struct memo memo = { .n = (uint8_t)n, .encoding = (uint8_t)t->encoding };
-	tokens_key(p, n, end, &memo.a, &memo.b);
-	struct memo *known = &memos[tokens_key_hash(memo.a, memo.b, n) >> (64 - MEMO_BITS)];
-	if (known->a == memo.a && known->b == memo.b && known->n == n && known->encoding == memo.encoding)
+	struct memo *known = &memos[tokens_key_hash(l->a, l->b, l->n) >> (64 - MEMO_BITS)];
+	if (known->a == l->a && known->b == l->b && known->n == l->n && known->encoding == t->encoding)
 		return known->count;
-	memo.count = (uint8_t)tokens_bpe_merge(&t->table, p, n, NULL);
-	*known = memo;
-	return memo.count;
+	size_t count = tokens_bpe_merge(&t->table, l->p, l->n, NULL);
+	*known = (struct memo){ .a = l->a, .b = l->b, .n = (uint8_t)l->n, .encoding = (uint8_t)t->encoding,
+				.count = (uint8_t)count };
+	return count;
 }
 
-/* Most pieces are one token, so that is tried first, as the reference does. */
-static inline size_t piece(const struct tokens *t, const uint8_t *p, size_t n, const uint8_t *end, struct tokens_ids *ids)
+static size_t merge_any(const struct tokens *t, const struct tokens_lookup *l, struct tokens_ids *ids)
 {
-	uint32_t rank = tokens_table_find(&t->table, p, n, end);
-	if (rank != TOKENS_NO_RANK) {
-		if (ids != NULL) {
-			if (ids->n < ids->max)
-				ids->p[ids->n] = rank;
-			ids->n++;
-		}
-		return 1;
-	}
-	if (n <= TOKENS_KEY_MAX && ids == NULL)
-		return merge_short(t, p, n, end);
-	if (n <= TOKENS_WINDOW_BYTES)
-		return tokens_bpe_merge(&t->table, p, n, ids);
+	if (l->n <= TOKENS_KEY_MAX && ids == NULL)
+		return merge_short(t, l);
+	if (l->n <= TOKENS_WINDOW_BYTES)
+		return tokens_bpe_merge(&t->table, l->p, l->n, ids);
 	struct tokens_bpe b;
-	tokens_bpe_begin(&b, &t->table, p, n, TOKENS_WINDOW_BYTES);
+	tokens_bpe_begin(&b, &t->table, l->p, l->n, TOKENS_WINDOW_BYTES);
 	while (!tokens_bpe_step(&b, ids))
 		;
 	return b.count;
 }
 
+/* Most pieces are one token, so that is tried first, as the reference does. */
+static inline size_t piece(const struct tokens *t, const struct tokens_lookup *l, struct tokens_ids *ids)
+{
+	uint32_t rank = tokens_lookup_end(l, &t->table);
+	if (rank == TOKENS_NO_RANK)
+		return merge_any(t, l, ids);
+	if (ids != NULL) {
+		if (ids->n < ids->max)
+			ids->p[ids->n] = rank;
+		ids->n++;
+	}
+	return 1;
+}
+
 size_t tokens_piece(const struct tokens *t, const uint8_t *p, size_t n, const uint8_t *end, struct tokens_ids *ids)
 {
-	return piece(t, p, n, end, ids);
+	struct tokens_lookup l;
+	tokens_lookup_begin(&l, &t->table, p, n, end);
+	return piece(t, &l, ids);
 }
+
+/* Pieces whose table lines are fetched together. */
+#define BATCH 16
 
 static inline size_t count(const struct tokens *t, struct str text, struct tokens_ids *ids)
 {
 	const uint8_t *p = (const uint8_t *)(text.n ? text.p : ""), *end = p + text.n;
 	size_t total = 0;
 	while (p < end) {
-		const uint8_t *next = tokens_split_next(t->rules, p, end);
-		total += piece(t, p, (size_t)(next - p), end, ids);
-		p = next;
+		struct tokens_lookup batch[BATCH];
+		unsigned n = 0;
+		for (; n < BATCH && p < end; n++) {
+			const uint8_t *next = tokens_split_next(t->rules, p, end);
+			tokens_lookup_begin(&batch[n], &t->table, p, (size_t)(next - p), end);
+			p = next;
+		}
+		for (unsigned i = 0; i < n; i++)
+			total += piece(t, &batch[i], ids);
 	}
 	return total;
 }

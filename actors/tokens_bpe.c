@@ -3,7 +3,7 @@
 #include <stdlib.h>
 
 /* The parts of a stretch while it is merged. The part that begins at byte i - 1 is part i; a part that was joined to
- * the one before it is no longer in the list. Parts 0 and n + 1 stand for neighbours outside, whose id no merge knows.
+ * the one before it is no longer in the list. Parts 0 and n + 1 are the ends of the list and no parts.
  *
  * key[i] is the rank of part i joined with the next one, then i: the least key is the leftmost pair of the lowest rank.
  * least[b] is the least key of block b, so that finding the least of all looks at n / BLOCK keys and not at n. */
@@ -55,7 +55,6 @@ static inline void row_start(struct row *row, uint64_t *room, const struct token
 		row->next[i] = i + 1;
 		row->prev[i] = i - 1;
 	}
-	row->id[0] = row->id[n + 1] = TOKENS_RANK_MASK;
 	row->next[0] = 1;
 	row->key[0] = NO_KEY;
 	for (uint32_t i = n + 1; i < blocks * BLOCK; i++)
@@ -80,8 +79,9 @@ static inline uint32_t row_merge(struct row *row, const struct tokens_table *t)
 		row->next[at] = after;
 		row->prev[after] = at;
 		row->key[joined] = NO_KEY;
-		row->key[at] = key_of(tokens_table_merge(t, row->id[at], row->id[after]), at);
-		row->key[before] = key_of(tokens_table_merge(t, row->id[before], row->id[at]), before);
+		row->key[at] = after <= row->n ? key_of(tokens_table_merge(t, row->id[at], row->id[after]), at) : NO_KEY;
+		if (before > 0)
+			row->key[before] = key_of(tokens_table_merge(t, row->id[before], row->id[at]), before);
 		refresh(row, at / BLOCK);
 		if (joined / BLOCK != at / BLOCK)
 			refresh(row, joined / BLOCK);
@@ -91,24 +91,81 @@ static inline uint32_t row_merge(struct row *row, const struct tokens_table *t)
 	}
 }
 
+static inline void emit(struct tokens_ids *ids, uint32_t id)
+{
+	if (ids->n < ids->max)
+		ids->p[ids->n] = id;
+	ids->n++;
+}
+
 /* Appends the ids of the first `count` tokens; returns the number of bytes they cover. */
 static size_t row_take(const struct row *row, size_t count, struct tokens_ids *ids)
 {
 	uint32_t at = 1;
 	for (size_t i = 0; i < count; i++, at = row->next[at])
-		if (ids != NULL) {
-			if (ids->n < ids->max)
-				ids->p[ids->n] = row->id[at];
-			ids->n++;
-		}
+		if (ids != NULL)
+			emit(ids, row->id[at]);
 	return at - 1;
+}
+
+/* A word: as above with one bit for each part that is left and keys of 32 bits. Half of the time on prose goes
+ * here; counting it is 3 to 7 % faster than by rows. */
+#define WORD_BYTES 63u
+#define WORD_KEYS  64u
+#define WORD_NONE  (TOKENS_NO_RANK * WORD_KEYS) /* no pair: this or above */
+
+static inline uint32_t word_least(const uint32_t *key, unsigned n)
+{
+	uint32_t even = key[0], odd = TOKENS_NO_RANK;
+	unsigned i = 1;
+	for (; i + 1 < n; i += 2) {
+		odd = key[i] < odd ? key[i] : odd;
+		even = key[i + 1] < even ? key[i + 1] : even;
+	}
+	if (i < n && key[i] < odd)
+		odd = key[i];
+	return even < odd ? even : odd;
+}
+
+/* Bit i of the result: a token begins at byte i, and its id is id[i]. 2 <= n <= WORD_BYTES. */
+static uint64_t word_merge(const struct tokens_table *t, const uint8_t *p, unsigned n, uint32_t id[WORD_KEYS])
+{
+	uint32_t key[WORD_KEYS];
+	uint64_t starts = (2ull << n) - 1; /* bit n ends the word */
+	for (unsigned i = 0; i + 1 < n; i++) {
+		id[i] = t->singles[p[i]];
+		key[i] = t->pairs[p[i] << 8 | p[i + 1]] * WORD_KEYS + i;
+	}
+	id[n - 1] = t->singles[p[n - 1]];
+	for (uint32_t least; (least = word_least(key, n - 1)) < WORD_NONE;) {
+		unsigned at = least % WORD_KEYS;
+		uint64_t behind = starts & (~1ull << at), in_front = starts & ((1ull << at) - 1);
+		key[__builtin_ctzll(behind)] = TOKENS_NO_RANK;
+		starts ^= behind & -behind;
+		unsigned after = (unsigned)__builtin_ctzll(behind & (behind - 1));
+		id[at] = least / WORD_KEYS;
+		key[at] = after < n ? tokens_table_merge(t, id[at], id[after]) * WORD_KEYS + at : TOKENS_NO_RANK;
+		if (in_front != 0) {
+			unsigned before = 63 - (unsigned)__builtin_clzll(in_front);
+			key[before] = tokens_table_merge(t, id[before], id[at]) * WORD_KEYS + before;
+		}
+	}
+	return starts ^ 1ull << n;
 }
 
 size_t tokens_bpe_merge(const struct tokens_table *t, const uint8_t *p, size_t n, struct tokens_ids *ids)
 {
+	CHECK(n >= 1 && n <= TOKENS_WINDOW_BYTES);
+	if (n >= 2 && n <= WORD_BYTES) {
+		uint32_t id[WORD_KEYS];
+		size_t count = 0;
+		for (uint64_t left = word_merge(t, p, (unsigned)n, id); left; left &= left - 1, count++)
+			if (ids != NULL)
+				emit(ids, id[__builtin_ctzll(left)]);
+		return count;
+	}
 	uint64_t room[ROW_WORDS(TOKENS_WINDOW_BYTES)];
 	struct row row;
-	CHECK(n >= 1 && n <= TOKENS_WINDOW_BYTES);
 	row_start(&row, room, t, p, (uint32_t)n);
 	size_t count = row_merge(&row, t);
 	if (ids != NULL)

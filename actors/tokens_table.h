@@ -126,21 +126,46 @@ static inline uint32_t tokens_bucket_of(uint64_t hash, uint32_t bucket_mask)
 /* For n > TOKENS_KEY_MAX. */
 uint32_t tokens_table_find_long(const struct tokens_table *t, const uint8_t *p, size_t n);
 
-/* The rank of the token that is exactly p[0..n), n >= 1, or TOKENS_NO_RANK. `end` is the end of the readable text. */
-static inline uint32_t tokens_table_find(const struct tokens_table *t, const uint8_t *p, size_t n, const uint8_t *end)
-{
-	if (__builtin_expect(n > TOKENS_KEY_MAX, 0))
-		return tokens_table_find_long(t, p, n);
+/* A look-up in two halves, so that the cache lines of several can be on their way at once. */
+struct tokens_lookup {
+	const uint8_t *p; /* borrows */
+	size_t n;
 	uint64_t a;
-	uint32_t b;
-	tokens_key(p, n, end, &a, &b);
-	for (uint32_t at = tokens_bucket_of(tokens_key_hash(a, b, n), t->bucket_mask);; at = (at + 1) & t->bucket_mask)
+	uint32_t b, bucket;
+};
+
+/* n >= 1; `end` is the end of the readable text. */
+static inline void tokens_lookup_begin(struct tokens_lookup *l, const struct tokens_table *t, const uint8_t *p, size_t n,
+				       const uint8_t *end)
+{
+	l->p = p;
+	l->n = n;
+	if (__builtin_expect(n > TOKENS_KEY_MAX, 0))
+		return;
+	tokens_key(p, n, end, &l->a, &l->b);
+	l->bucket = tokens_bucket_of(tokens_key_hash(l->a, l->b, n), t->bucket_mask);
+	__builtin_prefetch(&t->buckets[l->bucket]);
+}
+
+/* The rank of the token that is exactly those bytes, or TOKENS_NO_RANK. */
+static inline uint32_t tokens_lookup_end(const struct tokens_lookup *l, const struct tokens_table *t)
+{
+	if (__builtin_expect(l->n > TOKENS_KEY_MAX, 0))
+		return tokens_table_find_long(t, l->p, l->n);
+	for (uint32_t at = l->bucket;; at = (at + 1) & t->bucket_mask)
 		for (const struct tokens_slot *s = t->buckets[at].slots, *stop = s + 4; s < stop; s++) {
-			if (s->a == a && s->b == b && s->meta >> TOKENS_RANK_BITS == n)
+			if (s->a == l->a && s->b == l->b && s->meta >> TOKENS_RANK_BITS == l->n)
 				return s->meta & TOKENS_RANK_MASK;
 			if (s->meta == 0)
 				return TOKENS_NO_RANK;
 		}
+}
+
+static inline uint32_t tokens_table_find(const struct tokens_table *t, const uint8_t *p, size_t n, const uint8_t *end)
+{
+	struct tokens_lookup l;
+	tokens_lookup_begin(&l, t, p, n, end);
+	return tokens_lookup_end(&l, t);
 }
 
 /* The top bits of the hash choose the word of the filter and the slot of the merge. */

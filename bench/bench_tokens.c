@@ -204,15 +204,15 @@ static double count_ms(const struct tokens *t, struct str text)
 {
 	double ms[3];
 	for (int i = 0; i < 3; i++) {
-		int64_t start = now_ns();
+		int64_t start = cpu_ns();
 		volatile size_t count = tokens_count(t, text);
 		(void)count;
-		ms[i] = (double)(now_ns() - start) / 1e6;
+		ms[i] = (double)(cpu_ns() - start) / 1e6;
 	}
 	return median(ms, 3);
 }
 
-/* The longest step of a job over the text, in microseconds: the best of five runs, since other programs interrupt. */
+/* The longest step of a job over the text, in microseconds: the best of five runs. */
 static double longest_step_us(const struct tokens *t, struct str text)
 {
 	double best = 1e9;
@@ -221,9 +221,9 @@ static double longest_step_us(const struct tokens *t, struct str text)
 		double longest = 0;
 		tokens_job_begin(&job, t, text);
 		for (bool done = false; !done;) {
-			int64_t start = now_ns();
+			int64_t start = cpu_ns();
 			done = tokens_job_step(&job, TOKENS_SLICE_BYTES);
-			double us = (double)(now_ns() - start) / 1e3;
+			double us = (double)(cpu_ns() - start) / 1e3;
 			longest = us > longest ? us : longest;
 		}
 		best = longest < best ? longest : best;

@@ -182,6 +182,7 @@ static void stop_spinners(pthread_t threads[SPINNERS])
 		pthread_join(threads[i], NULL);
 }
 
+/* The ask's deadline is the bound: alone, the idle thread would get too little time to keep it. */
 static void test_a_reader_does_not_wait_for_the_idle(void **state)
 {
 	(void)state;
@@ -192,11 +193,12 @@ static void test_a_reader_does_not_wait_for_the_idle(void **state)
 	rig_start(&rig, true, true);
 	start_spinners(threads);
 	uint64_t start_ns = clock_mono_ns();
-	assert_query(&rig, "SELECT count(*) AS n FROM fabra.feature_history", "[{\"n\":20000}]");
-	uint64_t took_ns = clock_mono_ns() - start_ns;
+	struct query q = { .sql = "SELECT count(*) AS n FROM fabra.feature_history", .wait = true };
+	struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 30000));
 	stop_spinners(threads);
-	print_message("20,000 values, all processors busy: %.0f ms\n", (double)took_ns / 1e6);
-	assert_true(took_ns < 10000000000);
+	print_message("20,000 values, all processors busy: %.0f ms\n", (double)(clock_mono_ns() - start_ns) / 1e6);
+	assert_string_equal(a.text, "[{\"n\":20000}]");
+	free(a.text);
 }
 
 /* ---- who hurries whom ---- */

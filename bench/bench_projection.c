@@ -1,11 +1,11 @@
-/* The projection: how many entries a second it takes, what an entry costs, how far it is behind under a steady load, and
- * how long a warm start takes.
+/* The projection: how many entries a second it takes, what an entry costs, how far it is behind under a
+ * steady load, and how long a warm start takes.
  *
  *     build/release/bench/bench_projection [records_per_second [seconds [history_rows]]]
  *
- * (a) 40,000 requests of one 8 KB record and three values, applied as fast as one thread can; (b) the same at a steady
- * rate (default 5,000 requests a second for 10 s) with the projection at idle priority as in the server; (c) warm start
- * from 5 million history rows of 1 million keys. */
+ * (a) 40,000 requests of one 8 KB record and three values, applied as fast as one thread can; (b) the same at
+ * a steady rate (default 5,000 requests a second for 10 s) with the projection at idle priority as in the
+ * server; (c) warm start from 5 million history rows of 1 million keys. */
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include "store/entries.h"
@@ -34,14 +34,14 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 static void bench_open(struct bench *b)
 {
-	struct buf why = { 0 };
+	struct buf why = {0};
 	strcpy(b->dir, "/tmp/fabra-bench-XXXXXX");
 	CHECK(mkdtemp(b->dir) != NULL);
 	snprintf(b->db, sizeof b->db, "%s/fabra.duckdb", b->dir);
 	snprintf(b->ledger_dir, sizeof b->ledger_dir, "%s.ledger", b->db);
-	b->ledger = ledger_open(&(struct ledger_config){ .dir = b->ledger_dir }, &why);
+	b->ledger = ledger_open(&(struct ledger_config){.dir = b->ledger_dir}, &why);
 	CHECK(b->ledger != NULL);
-	b->offline = offline_open(&(struct offline_config){ .path = b->db, .ledger = b->ledger }, &why);
+	b->offline = offline_open(&(struct offline_config){.path = b->db, .ledger = b->ledger}, &why);
 	CHECK(b->offline != NULL);
 	b->content = malloc(CONTENT_BYTES);
 	CHECK(b->content != NULL);
@@ -62,13 +62,18 @@ static struct ledger_entry *make_record(const struct bench *b, unsigned i, int64
 	char id[41];
 	snprintf(id, sizeof id, "ctx_018f3a2b-7def-7abc-8901-%012u", i);
 	struct record record = {
-		.context_id = str_from(id), .created_at_us = now_us, .environment = STR("production"),
-		.schema_version = STR("1.0.0"), .context_function = STR("chat_context"),
-		.inputs_json = STR("{\"user_id\":\"u1\",\"query\":\"late flights\",\"interaction_ref\":{\"call_id\":\"c1\"}}"),
-		.content = str_of(b->content, CONTENT_BYTES), .token_count = 1000,
-		.assembly = { .max_tokens = 4000, .freshness_sla_ms = -1, .freshness_status = RECORD_GUARANTEED },
-		.lineage = { .fabra_version = STR("2.3.2") },
-		.integrity = { .content_hash = STR("sha256:"), .record_hash = STR(""), .signed_at_us = -1 },
+	    .context_id = str_from(id),
+	    .created_at_us = now_us,
+	    .environment = STR("production"),
+	    .schema_version = STR("1.0.0"),
+	    .context_function = STR("chat_context"),
+	    .inputs_json = STR(
+		"{\"user_id\":\"u1\",\"query\":\"late flights\",\"interaction_ref\":{\"call_id\":\"c1\"}}"),
+	    .content = str_of(b->content, CONTENT_BYTES),
+	    .token_count = 1000,
+	    .assembly = {.max_tokens = 4000, .freshness_sla_ms = -1, .freshness_status = RECORD_GUARANTEED},
+	    .lineage = {.fabra_version = STR("2.3.2")},
+	    .integrity = {.content_hash = STR("sha256:"), .record_hash = STR(""), .signed_at_us = -1},
 	};
 	struct ledger_entry *e = ledger_entry_new(LEDGER_RECORD);
 	CHECK(e != NULL && record_write_canonical(&record, &e->body, &e->previous_at));
@@ -83,13 +88,14 @@ static struct ledger_entry *make_values(unsigned i, int64_t now_us)
 	snprintf(user, sizeof user, "user_%u", i * 2654435761u % 100000);
 	struct str id = str_from(user);
 	struct entry_value values[] = {
-		{ id, STR("user_tier"), STR("\"premium\""), now_us, 86400000 },
-		{ id, STR("open_tickets"), STR("3"), now_us, 30000 },
-		{ id, STR("total_spent"), STR("1234.5"), now_us, 0 },
+	    {id, STR("user_tier"), STR("\"premium\""), now_us, 86400000},
+	    {id, STR("open_tickets"), STR("3"), now_us, 30000},
+	    {id, STR("total_spent"), STR("1234.5"), now_us, 0},
 	};
 	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
 	CHECK(e != NULL);
-	entry_values_write(&e->body, &(struct entry_values){ STR("User"), ENTRY_COMPUTED, 0, values, ARRAY_LEN(values) });
+	entry_values_write(&e->body,
+			   &(struct entry_values){STR("User"), ENTRY_COMPUTED, 0, values, ARRAY_LEN(values)});
 	return e;
 }
 
@@ -114,7 +120,7 @@ static void append(struct bench *b, unsigned first, unsigned count)
 /* ---- (a) ---- */
 static void bench_speed(void)
 {
-	struct bench b = { 0 };
+	struct bench b = {0};
 	bench_open(&b);
 	for (unsigned i = 0; i < REQUESTS; i += BATCH)
 		append(&b, i, BATCH);
@@ -126,7 +132,8 @@ static void bench_speed(void)
 	struct offline_health health;
 	offline_health_read(b.offline, &health);
 	CHECK(health.lag_entries == 0);
-	printf("(a) as fast as it can   %8.0f entries/s   %5.1f us CPU an entry   %5.1f us a request (8 KB record, 3 values)   "
+	printf("(a) as fast as it can   %8.0f entries/s   %5.1f us CPU an entry   %5.1f us a request (8 KB "
+	       "record, 3 values)   "
 	       "%llu transactions\n",
 	       (double)health.entries * 1e9 / (double)wall_ns, (double)cpu_ns / 1e3 / (double)health.entries,
 	       (double)cpu_ns / 1e3 / (REQUESTS / BATCH * BATCH), (unsigned long long)health.transactions);
@@ -142,14 +149,15 @@ static int by_value(const void *a, const void *b)
 
 static struct loop *start(const char *name, bool idle)
 {
-	struct loop *loop = loop_create(&(struct loop_config){ .name = name, .kind = LOOP_BLOCKING, .idle_priority = idle });
+	struct loop *loop =
+	    loop_create(&(struct loop_config){.name = name, .kind = LOOP_BLOCKING, .idle_priority = idle});
 	CHECK(loop != NULL);
 	return loop;
 }
 
 static void bench_load(unsigned rate, unsigned seconds)
 {
-	struct bench b = { 0 };
+	struct bench b = {0};
 	bench_open(&b);
 	struct loop *reader = start("reader", false), *projection = start("projection", true);
 	offline_spawn_reader(b.offline, reader);
@@ -173,11 +181,13 @@ static void bench_load(unsigned rate, unsigned seconds)
 	qsort(lag_ms, ticks, sizeof *lag_ms, by_value);
 	struct rusage usage;
 	getrusage(RUSAGE_SELF, &usage);
-	printf("(b) %u requests/s for %u s (%.0f/s reached): lag p50 %lld p99 %lld max %lld ms, at the end %lld ms; peak RSS %ld MB\n",
-	       rate, seconds, done * 1e9 / (double)took_ns, (long long)lag_ms[ticks / 2], (long long)lag_ms[ticks * 99 / 100],
-	       (long long)lag_ms[ticks - 1], (long long)last_ms, usage.ru_maxrss / 1024);
+	printf("(b) %u requests/s for %u s (%.0f/s reached): lag p50 %lld p99 %lld max %lld ms, at the end "
+	       "%lld ms; peak RSS %ld MB\n",
+	       rate, seconds, done * 1e9 / (double)took_ns, (long long)lag_ms[ticks / 2],
+	       (long long)lag_ms[ticks * 99 / 100], (long long)lag_ms[ticks - 1], (long long)last_ms,
+	       usage.ru_maxrss / 1024);
 	free(lag_ms);
-	struct loop *loops[] = { reader, projection };
+	struct loop *loops[] = {reader, projection};
 	for (size_t i = 0; i < ARRAY_LEN(loops); i++) {
 		loop_stop(loops[i]);
 		loop_join(loops[i]);
@@ -197,13 +207,16 @@ static bool count_one(void *arg, const struct offline_value *v)
 
 static void bench_warm(unsigned rows)
 {
-	struct bench b = { 0 };
-	struct offline_error error = { 0 };
-	struct buf sql = { 0 }, why = { 0 };
+	struct bench b = {0};
+	struct offline_error error = {0};
+	struct buf sql = {0}, why = {0};
 	bench_open(&b);
-	buf_printf(&sql, "INSERT INTO fabra.feature_history SELECT 'User', 'user_' || ((i * 2654435761) %% %u), "
-		   "'feature_' || ((i // %u) %% 4), '{\"v\":' || i || '}', make_timestamp(1700000000000000 + i), "
-		   "make_timestamp(1700000000000000 + i), i, 0, 1 FROM range(%u) t(i)", KEYS / 4, KEYS / 4, rows);
+	buf_printf(
+	    &sql,
+	    "INSERT INTO fabra.feature_history SELECT 'User', 'user_' || ((i * 2654435761) %% %u), "
+	    "'feature_' || ((i // %u) %% 4), '{\"v\":' || i || '}', make_timestamp(1700000000000000 + i), "
+	    "make_timestamp(1700000000000000 + i), i, 0, 1 FROM range(%u) t(i)",
+	    KEYS / 4, KEYS / 4, rows);
 	buf_append_char(&sql, '\0');
 	struct offline_conn *c = offline_admin_enter(b.offline, &error);
 	CHECK(c != NULL && offline_conn_run(c, sql.p, &error) && offline_conn_run(c, "CHECKPOINT", &error));
@@ -212,8 +225,8 @@ static void bench_warm(unsigned rows)
 	CHECK(offline_warm(b.offline, &values, count_one, &why));
 	wall_ns = clock_mono_ns() - wall_ns;
 	cpu_ns = clock_thread_cpu_ns() - cpu_ns;
-	printf("(c) warm start: %llu values out of %u rows in %.2f s (%.2f s CPU)\n", (unsigned long long)values, rows,
-	       (double)wall_ns / 1e9, (double)cpu_ns / 1e9);
+	printf("(c) warm start: %llu values out of %u rows in %.2f s (%.2f s CPU)\n",
+	       (unsigned long long)values, rows, (double)wall_ns / 1e9, (double)cpu_ns / 1e9);
 	buf_finish(&sql);
 	buf_finish(&why);
 	bench_close(&b);
@@ -224,7 +237,8 @@ int main(int argc, char **argv)
 	int rate = argc > 1 ? atoi(argv[1]) : 5000, seconds = argc > 2 ? atoi(argv[2]) : 10;
 	int rows = argc > 3 ? atoi(argv[3]) : 5 * KEYS;
 	if (rate < 1 || rate > 100000 || seconds < 1 || seconds > 600 || rows < 1 || rows > 50000000) {
-		fprintf(stderr, "usage: bench_projection [records_per_second 1..100000 [seconds 1..600 [history_rows]]]\n");
+		fprintf(stderr, "usage: bench_projection [records_per_second 1..100000 [seconds 1..600 "
+				"[history_rows]]]\n");
 		return 2;
 	}
 	setvbuf(stdout, NULL, _IOLBF, 0);

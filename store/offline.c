@@ -6,30 +6,35 @@
 
 static const uint64_t REOPEN_AFTER_NS = 1000000000;
 
-/* The file is attached under a name of its own: the name that DuckDB would give it comes from the file, and "fabra", from
- * fabra.duckdb, would make every mention of schema fabra ambiguous. */
+/* The file is attached under a name of its own: the name that DuckDB would give it comes from the file, and
+ * "fabra", from fabra.duckdb, would make every mention of schema fabra ambiguous. */
 #define CATALOG "offline"
 
 static const char *const schema_sql[] = {
-	"CREATE SCHEMA IF NOT EXISTS fabra",
-	"CREATE TABLE IF NOT EXISTS fabra.records(context_id VARCHAR NOT NULL, lsn UBIGINT NOT NULL, "
-	"created_at TIMESTAMP NOT NULL, environment VARCHAR, schema_version VARCHAR, context_function VARCHAR, "
-	"token_count BIGINT, record_hash VARCHAR, freshness_status VARCHAR, version VARCHAR, imported BOOLEAN NOT NULL, "
-	"mode VARCHAR, call_id VARCHAR, session_id VARCHAR, turn_id VARCHAR, turn_index BIGINT, jurisdiction VARCHAR, "
-	"consent_state VARCHAR)",
-	"CREATE TABLE IF NOT EXISTS fabra.feature_history(entity VARCHAR NOT NULL, entity_id VARCHAR NOT NULL, "
-	"feature VARCHAR NOT NULL, value VARCHAR NOT NULL, event_time TIMESTAMP NOT NULL, written_at TIMESTAMP NOT NULL, "
-	"lsn UBIGINT NOT NULL, ttl_ms BIGINT NOT NULL, source UTINYINT NOT NULL)",
-	"CREATE TABLE IF NOT EXISTS fabra.deletes(entity VARCHAR NOT NULL, entity_id VARCHAR NOT NULL, "
-	"event_time TIMESTAMP NOT NULL, written_at TIMESTAMP NOT NULL, lsn UBIGINT NOT NULL)",
-	"CREATE TABLE IF NOT EXISTS fabra.events(lsn UBIGINT NOT NULL, event_id VARCHAR NOT NULL, event_type VARCHAR NOT NULL, "
-	"entity_id VARCHAR NOT NULL, event_time TIMESTAMP NOT NULL, written_at TIMESTAMP NOT NULL)",
-	"CREATE TABLE IF NOT EXISTS fabra.events_applied(event_lsn UBIGINT NOT NULL, lsn UBIGINT NOT NULL, "
-	"written_at TIMESTAMP NOT NULL)",
-	"CREATE TABLE IF NOT EXISTS fabra.tables(name VARCHAR NOT NULL, file VARCHAR, file_bytes BIGINT, file_mtime_ns BIGINT, "
-	"sql VARCHAR, row_count UBIGINT NOT NULL, loads BIGINT NOT NULL)",
-	"CREATE TABLE IF NOT EXISTS fabra.projection_state(applied_lsn UBIGINT NOT NULL)",
-	"INSERT INTO fabra.projection_state SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM fabra.projection_state)",
+    "CREATE SCHEMA IF NOT EXISTS fabra",
+    "CREATE TABLE IF NOT EXISTS fabra.records(context_id VARCHAR NOT NULL, lsn UBIGINT NOT NULL, "
+    "created_at TIMESTAMP NOT NULL, environment VARCHAR, schema_version VARCHAR, context_function VARCHAR, "
+    "token_count BIGINT, record_hash VARCHAR, freshness_status VARCHAR, version VARCHAR, imported BOOLEAN "
+    "NOT NULL, "
+    "mode VARCHAR, call_id VARCHAR, session_id VARCHAR, turn_id VARCHAR, turn_index BIGINT, jurisdiction "
+    "VARCHAR, "
+    "consent_state VARCHAR)",
+    "CREATE TABLE IF NOT EXISTS fabra.feature_history(entity VARCHAR NOT NULL, entity_id VARCHAR NOT NULL, "
+    "feature VARCHAR NOT NULL, value VARCHAR NOT NULL, event_time TIMESTAMP NOT NULL, written_at TIMESTAMP "
+    "NOT NULL, "
+    "lsn UBIGINT NOT NULL, ttl_ms BIGINT NOT NULL, source UTINYINT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS fabra.deletes(entity VARCHAR NOT NULL, entity_id VARCHAR NOT NULL, "
+    "event_time TIMESTAMP NOT NULL, written_at TIMESTAMP NOT NULL, lsn UBIGINT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS fabra.events(lsn UBIGINT NOT NULL, event_id VARCHAR NOT NULL, event_type "
+    "VARCHAR NOT NULL, "
+    "entity_id VARCHAR NOT NULL, event_time TIMESTAMP NOT NULL, written_at TIMESTAMP NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS fabra.events_applied(event_lsn UBIGINT NOT NULL, lsn UBIGINT NOT NULL, "
+    "written_at TIMESTAMP NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS fabra.tables(name VARCHAR NOT NULL, file VARCHAR, file_bytes BIGINT, "
+    "file_mtime_ns BIGINT, "
+    "sql VARCHAR, row_count UBIGINT NOT NULL, loads BIGINT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS fabra.projection_state(applied_lsn UBIGINT NOT NULL)",
+    "INSERT INTO fabra.projection_state SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM fabra.projection_state)",
 };
 
 /* ---- the database ---- */
@@ -38,13 +43,13 @@ static duckdb_config make_config(const struct offline *o)
 	char memory[32];
 	snprintf(memory, sizeof memory, "%zuMB", o->memory_limit_bytes / 1000000);
 	const char *options[][2] = {
-		{ "threads", "1" },          /* the loop that asks does the work: nothing else may move the serving p99 */
-		{ "memory_limit", memory },
-		{ "autoinstall_known_extensions", "false" },
-		{ "autoload_known_extensions", "false" },
-		{ "allow_community_extensions", "false" },
-		{ "allow_persistent_secrets", "false" },
-		{ "checkpoint_threshold", "1TB" }, /* the projection checkpoints when it is quiet, never a commit */
+	    {"threads", "1"}, /* the loop that asks does the work: nothing else may move the serving p99 */
+	    {"memory_limit", memory},
+	    {"autoinstall_known_extensions", "false"},
+	    {"autoload_known_extensions", "false"},
+	    {"allow_community_extensions", "false"},
+	    {"allow_persistent_secrets", "false"},
+	    {"checkpoint_threshold", "1TB"}, /* the projection checkpoints when it is quiet, never a commit */
 	};
 	duckdb_config config;
 	CHECK(duckdb_create_config(&config) == DuckDBSuccess);
@@ -76,14 +81,15 @@ static void append_quoted(struct buf *out, const char *text, char quote)
 
 static bool attach(struct offline *o, duckdb_connection connection, struct offline_error *error)
 {
-	struct buf sql = { 0 };
+	struct buf sql = {0};
 	buf_append_lit(&sql, "ATTACH ");
 	append_quoted(&sql, o->path, '\'');
 	buf_append_lit(&sql, " AS " CATALOG);
 	buf_append_char(&sql, '\0');
 	bool ok = run(o, connection, sql.p, error);
 	buf_finish(&sql);
-	/* A temporary file beside a database in memory would land in whatever folder the server was started from. */
+	/* A temporary file beside a database in memory would land in whatever folder the server was started
+	 * from. */
 	if (o->in_memory)
 		ok = ok && run(o, connection, "SET GLOBAL temp_directory = ''", error);
 	ok = ok && run(o, connection, "SET GLOBAL TimeZone = 'UTC'", error);
@@ -127,7 +133,7 @@ static bool connect_one(struct offline *o, struct offline_conn *c)
 /* Alone behind the gate. */
 static bool reopen(struct offline *o)
 {
-	struct offline_error error = { 0 };
+	struct offline_error error = {0};
 	for (struct dlist *at = o->conns.next; at != &o->conns; at = at->next)
 		offline_conn_drop(CONTAINER_OF(at, struct offline_conn, link));
 	if (o->db != NULL)
@@ -139,7 +145,8 @@ static bool reopen(struct offline *o)
 		atomic_fetch_add(&o->reopened, 1);
 		log_line(LOG_WARNING, "offline", "the database was opened again after a fatal error");
 	} else {
-		log_line(LOG_ERROR, "offline", "the database cannot be opened again; make room on the disk, or restore the file",
+		log_line(LOG_ERROR, "offline",
+			 "the database cannot be opened again; make room on the disk, or restore the file",
 			 LOG_CSTR("reason", error.text));
 	}
 	return ok;
@@ -172,7 +179,8 @@ bool offline_gate_enter(struct offline *o)
 	if (atomic_load_explicit(&o->is_broken, memory_order_relaxed))
 		try_reopen(o);
 	pthread_rwlock_rdlock(&o->gate);
-	/* Broken just now by another thread: DuckDB says so itself. Broken for good: there is no connection to use. */
+	/* Broken just now by another thread: DuckDB says so itself. Broken for good: there is no connection
+	 * to use. */
 	if (o->db != NULL && !atomic_load_explicit(&o->is_broken, memory_order_relaxed))
 		return true;
 	pthread_rwlock_unlock(&o->gate);
@@ -240,9 +248,12 @@ void offline_admin_leave(struct offline *o)
 /* ---- life ---- */
 static bool has_table(struct offline_conn *c, const char *name, bool *ret_has, struct offline_error *error)
 {
-	struct buf sql = { 0 };
-	buf_printf(&sql, "SELECT 1 FROM duckdb_tables() WHERE database_name = '" CATALOG "' AND schema_name = 'main' "
-		   "AND table_name = '%s'", name);
+	struct buf sql = {0};
+	buf_printf(&sql,
+		   "SELECT 1 FROM duckdb_tables() WHERE database_name = '" CATALOG
+		   "' AND schema_name = 'main' "
+		   "AND table_name = '%s'",
+		   name);
 	bool ok = offline_conn_select(c, buf_str(&sql), NULL, UINT64_MAX, error);
 	if (ok) {
 		duckdb_data_chunk chunk = offline_conn_fetch(c, error);
@@ -263,7 +274,8 @@ static bool adopt(struct offline *o, struct offline_error *error)
 	struct offline_conn *c = offline_admin_enter(o, error);
 	if (c == NULL)
 		return false;
-	bool ok = has_table(c, "context_log", &has_log, error) && has_table(c, "context_records", &has_records, error);
+	bool ok = has_table(c, "context_log", &has_log, error) &&
+		  has_table(c, "context_records", &has_records, error);
 	offline_admin_leave(o);
 	atomic_store(&o->has_context_log, has_log);
 	atomic_store(&o->has_context_records, has_records);
@@ -292,7 +304,7 @@ static void init_locks(struct offline *o)
 
 static bool open_parts(struct offline *o, struct buf *ret_why)
 {
-	struct offline_error error = { 0 };
+	struct offline_error error = {0};
 	o->watch = offline_watch_create(slow_query, o);
 	if (o->watch == NULL) {
 		buf_append_lit(ret_why, "cannot start a thread for the offline store's deadlines");
@@ -300,8 +312,11 @@ static bool open_parts(struct offline *o, struct buf *ret_why)
 	}
 	if (db_open(o, &error) && (o->admin = offline_conn_open(o, &error)) != NULL && adopt(o, &error))
 		return offline_projection_init(o, ret_why);
-	buf_printf(ret_why, "cannot open %s: %s. The ledger beside it is untouched; if the file is damaged, move it away: it is "
-		   "built again from the ledger, and fabra.table files are loaded again", o->path, error.text);
+	buf_printf(ret_why,
+		   "cannot open %s: %s. The ledger beside it is untouched; if the file is damaged, move it "
+		   "away: it is "
+		   "built again from the ledger, and fabra.table files are loaded again",
+		   o->path, error.text);
 	return false;
 }
 

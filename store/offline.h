@@ -1,9 +1,10 @@
-/* The offline store on DuckDB: the user's tables, and in schema `fabra` the projection of the ledger: columns to query
- * records by, the context list, the feature history. Record bytes stay in the ledger.
+/* The offline store on DuckDB: the user's tables, and in schema `fabra` the projection of the ledger: columns
+ * to query records by, the context list, the feature history. Record bytes stay in the ledger.
  *
- * offline_reader actors live on blocking loops, one connection each. The projection is an actor on a SCHED_IDLE loop that
- * tails the ledger in paced batches; its applied LSN is committed in the same transaction. A read that needs the
- * projection first waits until everything is applied that was durable when the read arrived (wait_lsn). */
+ * offline_reader actors live on blocking loops, one connection each. The projection is an actor on a
+ * SCHED_IDLE loop that tails the ledger in paced batches; its applied LSN is committed in the same
+ * transaction. A read that needs the projection first waits until everything is applied that was durable when
+ * the read arrived (wait_lsn). */
 #pragma once
 #include "runtime/loop.h"
 #include "store/ledger.h"
@@ -11,46 +12,52 @@
 enum offline_msg {
 	OFFLINE_QUERY = MSG_KIND(CLASS_OFFLINE, 1),    /* ask: struct offline_query */
 	OFFLINE_CONTEXTS = MSG_KIND(CLASS_OFFLINE, 2), /* ask: struct offline_contexts */
-	OFFLINE_RESULT = MSG_KIND(CLASS_OFFLINE, 3),   /* reply to all: struct offline_result; status 0, RT_EINVAL (SQL; text says
-	                                                  what), RT_EDEADLINE, RT_ETOOBIG, RT_EIO */
-	OFFLINE_ROWS = MSG_KIND(CLASS_OFFLINE, 4),     /* ask: struct offline_rows, the materialiser's */
-	OFFLINE_BATCH = MSG_KIND(CLASS_OFFLINE, 5),    /* reply: struct offline_batch */
-	OFFLINE_FOREIGN = MSG_KIND(CLASS_OFFLINE, 6),  /* ask: struct offline_foreign; reply OFFLINE_RESULT, RT_ENOTFOUND */
+	/* Reply to all but OFFLINE_ROWS: struct offline_result with status 0, RT_EINVAL (the SQL; the text
+	 * says what), RT_EDEADLINE, RT_ETOOBIG, RT_EIO, RT_EFULL (too many wait for the projection). */
+	OFFLINE_RESULT = MSG_KIND(CLASS_OFFLINE, 3),
+	OFFLINE_ROWS = MSG_KIND(CLASS_OFFLINE, 4), /* ask: struct offline_rows, the materialiser's */
+	/* Its reply: struct offline_batch; RT_EFULL: too many cursors. */
+	OFFLINE_BATCH = MSG_KIND(CLASS_OFFLINE, 5),
+	OFFLINE_FOREIGN = MSG_KIND(CLASS_OFFLINE, 6), /* ask: struct offline_foreign; RT_ENOTFOUND */
 };
 
-/* One SQL statement with positional parameters; rows come back as a JSON array of objects with exact types (integers
- * stay integers, DECIMAL becomes float, HUGEINT beyond 64 bit is an error that names the column, TIMESTAMP is ISO text). */
+/* One SQL statement with positional parameters; rows come back as a JSON array of objects with exact types
+ * (integers stay integers, DECIMAL becomes float, HUGEINT beyond 64 bit is an error that names the column,
+ * TIMESTAMP is ISO text). */
 struct offline_query {
-	struct msg head; /* dispose frees the heap texts; the deadline interrupts the query */
-	char *sql;       /* moves, NUL-terminated */
-	char *params;    /* moves; JSON array or NULL */
-	uint32_t rows_max;  /* 0 = 10,000; more rows: RT_ETOOBIG */
+	struct msg head;   /* dispose frees the heap texts; the deadline interrupts the query */
+	char *sql;         /* moves, NUL-terminated */
+	char *params;      /* moves; JSON array or NULL */
+	uint32_t rows_max; /* 0 = 10,000; more rows: RT_ETOOBIG */
 	bool wait_projection;
 };
-struct offline_query *offline_query_new(struct loop *loop, struct str sql, struct str params_json); /* copies */
+/* Copies. */
+struct offline_query *offline_query_new(struct loop *loop, struct str sql, struct str params_json);
 /* GET /v1/contexts. */
 struct offline_contexts {
 	struct msg head;
 	int64_t start_us, end_us; /* inclusive; INT64_MIN / INT64_MAX = open */
 	int32_t limit;
-	char *name;               /* moves; NULL = any */
-	char *freshness_status;   /* moves; NULL = any */
+	char *name;             /* moves; NULL = any */
+	char *freshness_status; /* moves; NULL = any */
 };
-struct offline_contexts *offline_contexts_new(struct loop *loop); /* open bounds, limit 100; the texts are heap, moved in */
-/* SQL of a materialised feature: (key column, value column) pairs in batches of at most 4096; ask again with the same
- * cursor until last. The statement runs once. */
+/* Open bounds, limit 100. The texts are heap, moved in. */
+struct offline_contexts *offline_contexts_new(struct loop *loop);
+/* SQL of a materialised feature: (key column, value column) pairs in batches of at most 4096; ask again with
+ * the same cursor until last. The statement runs once. */
 struct offline_rows {
 	struct msg head;
-	char *sql;             /* moves; NULL to continue a cursor */
+	char *sql;                       /* moves; NULL to continue a cursor */
 	char *key_column, *value_column; /* move */
-	uint64_t cursor;       /* 0 = new */
+	uint64_t cursor;                 /* 0 = new */
 };
 /* The first ask of a statement, and the following ones. Copy the texts. */
-struct offline_rows *offline_rows_new(struct loop *loop, struct str sql, struct str key_column, struct str value_column);
+struct offline_rows *offline_rows_new(struct loop *loop, struct str sql, struct str key_column,
+				      struct str value_column);
 struct offline_rows *offline_rows_next(struct loop *loop, uint64_t cursor);
 struct offline_result {
 	struct msg head;
-	struct buf json;   /* a JSON array, or on failure one line of text for people without paths */
+	struct buf json; /* a JSON array, or on failure one line of text for people without paths */
 	uint32_t rows;
 };
 struct offline_row {
@@ -61,7 +68,7 @@ struct offline_batch {
 	struct arena *texts;      /* owned; NULL when there is nothing */
 	struct offline_row *rows; /* in texts */
 	uint64_t cursor;
-	struct str error;         /* in texts: one line of text for people when head.status is not 0 */
+	struct str error; /* in texts: one line of text for people when head.status is not 0 */
 	uint32_t count;
 	bool last;
 };
@@ -84,34 +91,40 @@ struct offline_config {
 	struct ledger *ledger;     /* borrows */
 };
 
-/* Opens the file, makes schema `fabra` and adopts what Fabra's Python program left (context_records, context_log stay
- * untouched and are listed and readable). Blocking; start-up. NULL: *ret_why. */
+/* Opens the file, makes schema `fabra` and adopts what Fabra's Python program left (context_records,
+ * context_log stay untouched and are listed and readable). Blocking; start-up. NULL: *ret_why. */
 struct offline *offline_open(const struct offline_config *config, struct buf *ret_why);
 void offline_close(struct offline *o);
-/* Loads fabra.table definitions; blocking. A file that has not changed since the last load is kept. false: *ret_why. */
-bool offline_load_table(struct offline *o, const struct offline_table *table, uint64_t *ret_rows, struct buf *ret_why);
+/* Loads fabra.table definitions; blocking. A file that has not changed since the last load is kept. false:
+ * *ret_why. */
+bool offline_load_table(struct offline *o, const struct offline_table *table, uint64_t *ret_rows,
+			struct buf *ret_why);
 struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop);
 struct actor_ref offline_spawn_projection(struct offline *o, struct loop *loop);
 uint64_t offline_applied_lsn(const struct offline *o); /* any thread */
 
 /* How the projection is doing, for /ready and /metrics. */
 struct offline_health {
-	bool paused;             /* the last transaction failed; it is tried again every few seconds */
-	char error[160];         /* why, for people; no paths. "" while all is well */
+	bool paused;     /* the last transaction failed; it is tried again every few seconds */
+	char error[160]; /* why, for people; no paths. "" while all is well */
 	uint64_t applied_lsn, lag_entries;
-	int64_t lag_ms;          /* age of the oldest durable entry that is not applied; 0 = none */
+	int64_t lag_ms; /* age of the oldest durable entry that is not applied; 0 = none */
 	uint64_t entries, transactions, corrupt_frames, reopened; /* since the start */
 };
 void offline_health_read(struct offline *o, struct offline_health *ret); /* any thread */
 
-/* Warm start: the newest live value of each (entity, id, feature) that the projection knows, newest event time first, and
- * tombstones, then the ledger's tail beyond the applied LSN (the caller scans that). each returns false to stop. Blocking. */
+/* Warm start: first the newest tombstone of each (entity, id), then the newest live value of each (entity,
+ * id, feature) that the projection knows, newest event time first. What the projection does not know yet the
+ * caller takes from the ledger: a scan from the applied LSN that it read before. each returns false to stop.
+ * Blocking; any thread. */
 struct offline_value {
 	struct str entity, entity_id, feature, value_json;
 	int64_t event_time_us, written_us, ttl_ms;
 	uint64_t lsn;
 	bool deleted;
 };
-bool offline_warm(struct offline *o, void *arg, bool (*each)(void *arg, const struct offline_value *v), struct buf *ret_why);
-/* Records of a Fabra file that have no entry in the ledger yet; for the importer and GET by id. Blocking. */
+bool offline_warm(struct offline *o, void *arg, bool (*each)(void *arg, const struct offline_value *v),
+		  struct buf *ret_why);
+/* A record that only Fabra's Python program knew, as JSON in declared order; for the importer. false: none,
+ * or the file cannot be read. Blocking; any thread. */
 bool offline_foreign_record(struct offline *o, struct str ref, struct buf *ret_json);

@@ -6,17 +6,17 @@
 #include "store/timefmt.h"
 
 static const char *const table_names[OFFLINE_TABLES] = {
-	[OFFLINE_TABLE_RECORDS] = "records",
-	[OFFLINE_TABLE_HISTORY] = "feature_history",
-	[OFFLINE_TABLE_DELETES] = "deletes",
-	[OFFLINE_TABLE_EVENTS] = "events",
-	[OFFLINE_TABLE_EVENTS_APPLIED] = "events_applied",
+    [OFFLINE_TABLE_RECORDS] = "records",
+    [OFFLINE_TABLE_HISTORY] = "feature_history",
+    [OFFLINE_TABLE_DELETES] = "deletes",
+    [OFFLINE_TABLE_EVENTS] = "events",
+    [OFFLINE_TABLE_EVENTS_APPLIED] = "events_applied",
 };
 
 /* ---- appenders ---- */
 void offline_apply_init(struct offline_apply *a, struct offline_conn *conn)
 {
-	*a = (struct offline_apply){ .conn = conn, .json = yyjson_alc_dyn_new() };
+	*a = (struct offline_apply){.conn = conn, .json = yyjson_alc_dyn_new()};
 	CHECK(a->json != NULL);
 }
 
@@ -39,17 +39,20 @@ void offline_apply_drop(struct offline_apply *a)
 static void take_error(struct offline_apply *a, duckdb_appender appender, struct offline_error *error)
 {
 	duckdb_error_data data = duckdb_appender_error_data(appender);
-	offline_error_set(a->conn->offline, error, duckdb_error_data_error_type(data), duckdb_error_data_message(data));
-	if (error->status == RT_EINVAL) /* an entry that DuckDB does not take is the store's trouble, not a caller's */
+	offline_error_set(a->conn->offline, error, duckdb_error_data_error_type(data),
+			  duckdb_error_data_message(data));
+	if (error->status ==
+	    RT_EINVAL) /* an entry that DuckDB does not take is the store's trouble, not a caller's */
 		error->status = RT_EIO;
 	duckdb_destroy_error_data(&data);
 }
 
-static duckdb_appender appender_of(struct offline_apply *a, enum offline_table_id table, struct offline_error *error)
+static duckdb_appender appender_of(struct offline_apply *a, enum offline_table_id table,
+				   struct offline_error *error)
 {
 	duckdb_appender *appender = &a->appenders[table];
-	if (*appender == NULL &&
-	    duckdb_appender_create_ext(a->conn->handle, "offline", "fabra", table_names[table], appender) != DuckDBSuccess) {
+	if (*appender == NULL && duckdb_appender_create_ext(a->conn->handle, "offline", "fabra",
+							    table_names[table], appender) != DuckDBSuccess) {
 		take_error(a, *appender, error);
 		duckdb_appender_destroy(appender);
 		*appender = NULL;
@@ -82,10 +85,11 @@ static void append_text(duckdb_appender appender, struct str s)
 
 static void append_time(duckdb_appender appender, int64_t us)
 {
-	duckdb_append_timestamp(appender, (duckdb_timestamp){ us });
+	duckdb_append_timestamp(appender, (duckdb_timestamp){us});
 }
 
-static enum offline_applied end_row(struct offline_apply *a, duckdb_appender appender, struct offline_error *error)
+static enum offline_applied end_row(struct offline_apply *a, duckdb_appender appender,
+				    struct offline_error *error)
 {
 	a->rows++;
 	if (duckdb_appender_end_row(appender) == DuckDBSuccess)
@@ -126,8 +130,8 @@ static struct str or_else(struct str s, struct str otherwise)
 	return s.p != NULL ? s : otherwise;
 }
 
-static enum offline_applied append_record(struct offline_apply *a, const struct ledger_frame *frame, yyjson_val *record,
-					  struct str version, struct offline_error *error)
+static enum offline_applied append_record(struct offline_apply *a, const struct ledger_frame *frame,
+					  yyjson_val *record, struct str version, struct offline_error *error)
 {
 	int64_t created_us;
 	struct str id = frame->context_id, created = text_of(record, "created_at");
@@ -150,7 +154,8 @@ static enum offline_applied append_record(struct offline_apply *a, const struct 
 	append_text(appender, text_of(record, "context_function"));
 	append_number(appender, yyjson_obj_get(record, "token_count"));
 	append_text(appender, hash);
-	append_text(appender, or_else(text_of(yyjson_obj_get(record, "assembly"), "freshness_status"), STR("unknown")));
+	append_text(appender,
+		    or_else(text_of(yyjson_obj_get(record, "assembly"), "freshness_status"), STR("unknown")));
 	append_text(appender, or_else(version, STR("v1")));
 	duckdb_append_bool(appender, frame->kind == LEDGER_RECORD_IMPORTED);
 	append_interaction(appender, yyjson_obj_get(record, "inputs"));
@@ -162,7 +167,8 @@ static yyjson_doc *parse(struct offline_apply *a, struct str text)
 	return yyjson_read_opts((char *)(uintptr_t)text.p, text.n, YYJSON_READ_NOFLAG, a->json, NULL);
 }
 
-static enum offline_applied apply_record(struct offline_apply *a, const struct ledger_frame *frame, struct offline_error *error)
+static enum offline_applied apply_record(struct offline_apply *a, const struct ledger_frame *frame,
+					 struct offline_error *error)
 {
 	yyjson_doc *record = parse(a, frame->body);
 	if (record == NULL)
@@ -188,7 +194,8 @@ static void check_value(void *arg, const struct entry_values *head, const struct
 {
 	(void)head;
 	bool *is_text = arg;
-	*is_text &= json_utf8_valid(v->entity_id) && json_utf8_valid(v->feature) && json_utf8_valid(v->value_json);
+	*is_text &=
+	    json_utf8_valid(v->entity_id) && json_utf8_valid(v->feature) && json_utf8_valid(v->value_json);
 }
 
 static void append_value(void *arg, const struct entry_values *head, const struct entry_value *v)
@@ -208,13 +215,16 @@ static void append_value(void *arg, const struct entry_values *head, const struc
 	w->applied = end_row(w->apply, w->appender, w->error);
 }
 
-static enum offline_applied apply_values(struct offline_apply *a, const struct ledger_frame *frame, struct offline_error *error)
+static enum offline_applied apply_values(struct offline_apply *a, const struct ledger_frame *frame,
+					 struct offline_error *error)
 {
 	struct entry_values head;
 	bool is_text = true;
-	if (!entry_values_read(frame->body, &head, &is_text, check_value) || !is_text || !json_utf8_valid(head.entity))
+	if (!entry_values_read(frame->body, &head, &is_text, check_value) || !is_text ||
+	    !json_utf8_valid(head.entity))
 		return OFFLINE_MALFORMED;
-	struct values_writer w = { a, frame, appender_of(a, OFFLINE_TABLE_HISTORY, error), error, OFFLINE_APPLIED };
+	struct values_writer w = {a, frame, appender_of(a, OFFLINE_TABLE_HISTORY, error), error,
+				  OFFLINE_APPLIED};
 	if (w.appender == NULL)
 		return OFFLINE_FAILED;
 	entry_values_read(frame->body, &head, &w, append_value);
@@ -229,10 +239,12 @@ static enum offline_applied apply_values(struct offline_apply *a, const struct l
 	return end_row(a, appender, error);
 }
 
-static enum offline_applied apply_delete(struct offline_apply *a, const struct ledger_frame *frame, struct offline_error *error)
+static enum offline_applied apply_delete(struct offline_apply *a, const struct ledger_frame *frame,
+					 struct offline_error *error)
 {
 	struct entry_delete d;
-	if (!entry_delete_read(frame->body, &d) || !json_utf8_valid(d.entity) || !json_utf8_valid(d.entity_id))
+	if (!entry_delete_read(frame->body, &d) || !json_utf8_valid(d.entity) ||
+	    !json_utf8_valid(d.entity_id))
 		return OFFLINE_MALFORMED;
 	duckdb_appender appender = appender_of(a, OFFLINE_TABLE_DELETES, error);
 	if (appender == NULL)
@@ -245,11 +257,12 @@ static enum offline_applied apply_delete(struct offline_apply *a, const struct l
 	return end_row(a, appender, error);
 }
 
-static enum offline_applied apply_event(struct offline_apply *a, const struct ledger_frame *frame, struct offline_error *error)
+static enum offline_applied apply_event(struct offline_apply *a, const struct ledger_frame *frame,
+					struct offline_error *error)
 {
 	struct entry_event e;
-	if (!entry_event_read(frame->body, &e) || !json_utf8_valid(e.event_id) || !json_utf8_valid(e.event_type) ||
-	    !json_utf8_valid(e.entity_id))
+	if (!entry_event_read(frame->body, &e) || !json_utf8_valid(e.event_id) ||
+	    !json_utf8_valid(e.event_type) || !json_utf8_valid(e.entity_id))
 		return OFFLINE_MALFORMED;
 	duckdb_appender appender = appender_of(a, OFFLINE_TABLE_EVENTS, error);
 	if (appender == NULL)
@@ -263,7 +276,8 @@ static enum offline_applied apply_event(struct offline_apply *a, const struct le
 	return end_row(a, appender, error);
 }
 
-enum offline_applied offline_apply_frame(struct offline_apply *a, const struct ledger_frame *frame, struct offline_error *error)
+enum offline_applied offline_apply_frame(struct offline_apply *a, const struct ledger_frame *frame,
+					 struct offline_error *error)
 {
 	switch (frame->kind) {
 	case LEDGER_RECORD:

@@ -1,5 +1,5 @@
-/* One ledger entry as rows of schema fabra, through DuckDB's appenders. Inside the projection's transaction; one user at a
- * time. */
+/* One ledger entry as rows of schema fabra, through DuckDB's appenders. Inside the projection's transaction;
+ * one user at a time. */
 #pragma once
 #include "store/ledger.h"
 #include "store/offline_conn.h"
@@ -14,10 +14,10 @@ enum offline_table_id {
 };
 
 struct offline_apply {
-	struct offline_conn *conn; /* borrows */
+	struct offline_conn *conn;                 /* borrows */
 	duckdb_appender appenders[OFFLINE_TABLES]; /* NULL: not used in this transaction */
-	yyjson_alc *json;          /* owned; keeps its memory from record to record */
-	uint32_t rows;             /* since the last flush */
+	yyjson_alc *json;                          /* owned; keeps its memory from record to record */
+	uint32_t rows;                             /* since the last flush */
 };
 
 enum offline_applied {
@@ -27,7 +27,8 @@ enum offline_applied {
 };
 
 void offline_apply_init(struct offline_apply *a, struct offline_conn *conn);
-void offline_apply_finish(struct offline_apply *a); /* nothing may be appended and not flushed; zeroed is ok */
+void offline_apply_finish(
+    struct offline_apply *a); /* nothing may be appended and not flushed; zeroed is ok */
 enum offline_applied offline_apply_frame(struct offline_apply *a, const struct ledger_frame *frame,
 					 struct offline_error *error);
 /* Hands all rows to the transaction. Appenders live for one transaction: they hold on to the connection. */

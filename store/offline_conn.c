@@ -22,8 +22,8 @@ static bool starts_path(const char *text, const char *at)
 	return is_start && (*at == '/' || (at[0] == '~' && at[1] == '/'));
 }
 
-/* The first line of what DuckDB says names the problem; the rest quotes the statement. Of an absolute path only the last
- * part is kept. */
+/* The first line of what DuckDB says names the problem; the rest quotes the statement. Of an absolute path
+ * only the last part is kept. */
 static void copy_line(char *out, size_t out_bytes, const char *text)
 {
 	size_t n = 0;
@@ -41,7 +41,8 @@ static void copy_line(char *out, size_t out_bytes, const char *text)
 	out[n] = '\0';
 }
 
-void offline_error_set(struct offline *o, struct offline_error *error, duckdb_error_type type, const char *text)
+void offline_error_set(struct offline *o, struct offline_error *error, duckdb_error_type type,
+		       const char *text)
 {
 	switch ((int)type) { /* int: most of DuckDB's many kinds mean the statement is wrong */
 	case DUCKDB_ERROR_INTERRUPT:
@@ -74,7 +75,7 @@ static void statement_drop(struct offline_statement *s)
 		return;
 	duckdb_destroy_prepare(&s->handle);
 	free(s->sql);
-	*s = (struct offline_statement){ 0 };
+	*s = (struct offline_statement){0};
 }
 
 void offline_conn_drop(struct offline_conn *c)
@@ -121,7 +122,8 @@ bool offline_conn_enter(struct offline_conn *c, struct offline_error *error)
 {
 	if (offline_gate_enter(c->offline))
 		return true;
-	offline_error_text(error, RT_EIO, "the offline store's file is broken or its disk is full; it is opened again soon");
+	offline_error_text(error, RT_EIO,
+			   "the offline store's file is broken or its disk is full; it is opened again soon");
 	return false;
 }
 
@@ -136,7 +138,8 @@ bool offline_conn_run(struct offline_conn *c, const char *sql, struct offline_er
 	duckdb_result result;
 	bool ok = duckdb_query(c->handle, sql, &result) == DuckDBSuccess;
 	if (!ok)
-		offline_error_set(c->offline, error, duckdb_result_error_type(&result), duckdb_result_error(&result));
+		offline_error_set(c->offline, error, duckdb_result_error_type(&result),
+				  duckdb_result_error(&result));
 	duckdb_destroy_result(&result);
 	return ok;
 }
@@ -163,7 +166,8 @@ static void prepare_failed(struct offline *o, struct offline_error *error, const
 	offline_error_set(o, error, is_fatal ? DUCKDB_ERROR_FATAL : DUCKDB_ERROR_SYNTAX, text);
 }
 
-duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct str sql, struct offline_error *error)
+duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct str sql,
+					       struct offline_error *error)
 {
 	struct offline_statement *s = statement_place(c, sql);
 	if (s->sql == NULL) {
@@ -173,7 +177,7 @@ duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct st
 		if (strlen(text) != sql.n)
 			offline_error_text(error, RT_EINVAL, "the SQL has a NUL byte");
 		else if (duckdb_prepare(c->handle, text, &handle) == DuckDBSuccess)
-			*s = (struct offline_statement){ .sql = text, .sql_bytes = sql.n, .handle = handle };
+			*s = (struct offline_statement){.sql = text, .sql_bytes = sql.n, .handle = handle};
 		else
 			prepare_failed(c->offline, error, duckdb_prepare_error(handle));
 		if (s->sql == NULL) {
@@ -188,18 +192,21 @@ duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct st
 	return s->handle;
 }
 
-bool offline_conn_execute(struct offline_conn *c, duckdb_prepared_statement statement, struct offline_error *error)
+bool offline_conn_execute(struct offline_conn *c, duckdb_prepared_statement statement,
+			  struct offline_error *error)
 {
 	duckdb_result result;
 	bool ok = duckdb_execute_prepared(statement, &result) == DuckDBSuccess;
 	if (!ok)
-		offline_error_set(c->offline, error, duckdb_result_error_type(&result), duckdb_result_error(&result));
+		offline_error_set(c->offline, error, duckdb_result_error_type(&result),
+				  duckdb_result_error(&result));
 	duckdb_destroy_result(&result);
 	return ok;
 }
 
 /* ---- parameters ---- */
-static bool bind_one(duckdb_prepared_statement statement, idx_t at, yyjson_val *v, struct offline_error *error)
+static bool bind_one(duckdb_prepared_statement statement, idx_t at, yyjson_val *v,
+		     struct offline_error *error)
 {
 	duckdb_state state = DuckDBError;
 	switch (yyjson_get_type(v)) {
@@ -222,8 +229,10 @@ static bool bind_one(duckdb_prepared_statement statement, idx_t at, yyjson_val *
 		break;
 	case YYJSON_TYPE_ARR:
 	case YYJSON_TYPE_OBJ:
-		offline_error_text(error, RT_EINVAL, "parameter %" PRIu64 " is an array or an object; pass it as JSON text and "
-				   "read it in SQL with from_json", at);
+		offline_error_text(error, RT_EINVAL,
+				   "parameter %" PRIu64 " is an array or an object; pass it as JSON text and "
+				   "read it in SQL with from_json",
+				   at);
 		return false;
 	default:
 		break;
@@ -237,13 +246,15 @@ static bool bind_all(duckdb_prepared_statement statement, yyjson_val *params, st
 {
 	idx_t wanted = duckdb_nparams(statement), given = yyjson_arr_size(params);
 	if (wanted != given) {
-		offline_error_text(error, RT_EINVAL, "the statement has %" PRIu64 " parameters, but %" PRIu64 " were given",
+		offline_error_text(error, RT_EINVAL,
+				   "the statement has %" PRIu64 " parameters, but %" PRIu64 " were given",
 				   wanted, given);
 		return false;
 	}
 	size_t i, n;
 	yyjson_val *v;
-	yyjson_arr_foreach(params, i, n, v) {
+	yyjson_arr_foreach(params, i, n, v)
+	{
 		if (!bind_one(statement, i + 1, v, error))
 			return false;
 	}
@@ -265,8 +276,8 @@ void offline_conn_pause(struct offline_conn *c)
 	c->is_armed = false;
 }
 
-/* Destroying a stream that has rows left does not end its query: its transaction and its locks live on until the
- * connection's next statement, and a checkpoint would spin on them for ever. */
+/* Destroying a stream that has rows left does not end its query: its transaction and its locks live on until
+ * the connection's next statement, and a checkpoint would spin on them for ever. */
 static void end_query(struct offline_conn *c)
 {
 	duckdb_result result;
@@ -306,7 +317,8 @@ bool offline_conn_select(struct offline_conn *c, struct str sql, yyjson_val *par
 	atomic_fetch_add(&c->offline->open_results, 1);
 	if (duckdb_execute_prepared_streaming(statement, &c->result) == DuckDBSuccess)
 		return true;
-	offline_error_set(c->offline, error, duckdb_result_error_type(&c->result), duckdb_result_error(&c->result));
+	offline_error_set(c->offline, error, duckdb_result_error_type(&c->result),
+			  duckdb_result_error(&c->result));
 	offline_conn_end(c);
 	return false;
 }

@@ -1,10 +1,10 @@
-/* One DuckDB connection as the offline store uses it: prepared statements kept by their text, parameters from JSON,
- * streamed results, deadlines, and errors as one line for people.
+/* One DuckDB connection as the offline store uses it: prepared statements kept by their text, parameters from
+ * JSON, streamed results, deadlines, and errors as one line for people.
  *
- * A connection belongs to one actor (or to whoever holds the lock around it) and is used between offline_conn_enter and
- * offline_conn_leave only: in between, the database cannot be reopened under it. After a fatal error (a full disk in a
- * commit, a broken file) DuckDB refuses everything until its database is opened again; enter does that, and the
- * connection's statements and its open result are gone then. */
+ * A connection belongs to one actor (or to whoever holds the lock around it) and is used between
+ * offline_conn_enter and offline_conn_leave only: in between, the database cannot be reopened under it. After
+ * a fatal error (a full disk in a commit, a broken file) DuckDB refuses everything until its database is
+ * opened again; enter does that, and the connection's statements and its open result are gone then. */
 #pragma once
 #include "runtime/buf.h"
 #include "store/offline_watch.h"
@@ -31,7 +31,7 @@ struct offline_conn {
 	struct dlist link;       /* in the store's list of connections */
 	duckdb_connection handle;
 	struct offline_statement statements[OFFLINE_STATEMENTS_MAX];
-	uint64_t uses, resets;   /* resets: how often the database was opened again under this connection */
+	uint64_t uses, resets; /* resets: how often the database was opened again under this connection */
 	duckdb_result result;
 	bool has_result, is_armed;
 	bool is_at_end; /* the result has no more rows: DuckDB has ended its query */
@@ -48,8 +48,8 @@ void offline_conn_leave(struct offline_conn *c);
 
 /* A statement without rows, not kept. */
 bool offline_conn_run(struct offline_conn *c, const char *sql, struct offline_error *error);
-/* A SELECT with positional parameters: params is a JSON array or NULL; deadline_ns is absolute (monotonic). Then rows are
- * fetched until NULL, and the query ended. */
+/* A SELECT with positional parameters: params is a JSON array or NULL; deadline_ns is absolute (monotonic).
+ * Then rows are fetched until NULL, and the query ended. */
 bool offline_conn_select(struct offline_conn *c, struct str sql, yyjson_val *params, uint64_t deadline_ns,
 			 struct offline_error *error);
 /* The next rows, which the caller destroys. NULL: the end, or *error (status 0 = the end). */
@@ -60,14 +60,18 @@ void offline_conn_resume(struct offline_conn *c, uint64_t deadline_ns);
 void offline_conn_end(struct offline_conn *c); /* releases the result; nothing open is ok */
 
 /* A kept statement with its bindings cleared, for code that binds by itself. NULL: *error. */
-duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct str sql, struct offline_error *error);
+duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct str sql,
+					       struct offline_error *error);
 /* Runs it to the end and drops the result. */
-bool offline_conn_execute(struct offline_conn *c, duckdb_prepared_statement statement, struct offline_error *error);
+bool offline_conn_execute(struct offline_conn *c, duckdb_prepared_statement statement,
+			  struct offline_error *error);
 
-/* Makes one line without absolute paths of what DuckDB said, and its status; a fatal one marks the database broken. */
-void offline_error_set(struct offline *o, struct offline_error *error, duckdb_error_type type, const char *text);
+/* Makes one line without absolute paths of what DuckDB said, and its status; a fatal one marks the database
+ * broken. */
+void offline_error_set(struct offline *o, struct offline_error *error, duckdb_error_type type,
+		       const char *text);
 void offline_error_text(struct offline_error *error, int status, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4)));
 
 /* The store's own: drops everything that keeps the old database alive, and connects to the new one. */
 void offline_conn_drop(struct offline_conn *c);

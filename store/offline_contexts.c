@@ -1,4 +1,5 @@
-/* Lists of contexts, and what Fabra's Python program left in the file (tables and their shapes: fabra-core 4.8). */
+/* Lists of contexts, and what Fabra's Python program left in the file (tables and their shapes:
+ * fabra-core 4.8). */
 #include "runtime/check.h"
 #include "store/json.h"
 #include "store/offline_json.h"
@@ -7,16 +8,19 @@
 
 enum { LIST_MAX = 10000 };
 
-void offline_contexts_sql(const struct offline_contexts *ask, bool has_log, struct buf *sql, struct buf *params)
+void offline_contexts_sql(const struct offline_contexts *ask, bool has_log, struct buf *sql,
+			  struct buf *params)
 {
 	/* Fabra's defaults for what a stored meta lacks; an imported record is listed once. */
 	static const char from_log[] =
-		" UNION ALL SELECT l.context_id, l.timestamp, coalesce(json_extract_string(l.meta, '$.name'), 'unknown'), "
-		"coalesce(TRY_CAST(json_extract_string(l.meta, '$.token_usage') AS BIGINT), 0), "
-		"coalesce(json_extract_string(l.meta, '$.freshness_status'), 'unknown'), l.version "
-		"FROM main.context_log l ANTI JOIN fabra.records r ON l.context_id = r.context_id";
-	buf_append_lit(sql, "SELECT * FROM (SELECT context_id, created_at AS timestamp, context_function AS name, "
-			    "token_count AS token_usage, freshness_status, version FROM fabra.records");
+	    " UNION ALL SELECT l.context_id, l.timestamp, coalesce(json_extract_string(l.meta, '$.name'), "
+	    "'unknown'), "
+	    "coalesce(TRY_CAST(json_extract_string(l.meta, '$.token_usage') AS BIGINT), 0), "
+	    "coalesce(json_extract_string(l.meta, '$.freshness_status'), 'unknown'), l.version "
+	    "FROM main.context_log l ANTI JOIN fabra.records r ON l.context_id = r.context_id";
+	buf_append_lit(sql,
+		       "SELECT * FROM (SELECT context_id, created_at AS timestamp, context_function AS name, "
+		       "token_count AS token_usage, freshness_status, version FROM fabra.records");
 	if (has_log)
 		buf_append_str(sql, str_from(from_log));
 	buf_append_lit(sql, ") WHERE true");
@@ -46,29 +50,32 @@ void offline_contexts_sql(const struct offline_contexts *ask, bool has_log, stru
 
 /* ---- one record ---- */
 enum field_form { FIELD_TEXT, FIELD_TIME, FIELD_NUMBER, FIELD_OBJECT, FIELD_ARRAY };
-/* In declared order. The JSON columns are Python's own texts and go out as they are: numbers keep their spelling. */
+/* In declared order. The JSON columns are Python's own texts and go out as they are: numbers keep their
+ * spelling. */
 static const struct {
 	const char *name;
 	enum field_form form;
 } fields[] = {
-	{ "context_id", FIELD_TEXT },    { "created_at", FIELD_TIME },       { "environment", FIELD_TEXT },
-	{ "schema_version", FIELD_TEXT },{ "inputs", FIELD_OBJECT },         { "context_function", FIELD_TEXT },
-	{ "content", FIELD_TEXT },       { "token_count", FIELD_NUMBER },    { "features", FIELD_ARRAY },
-	{ "retrieved_items", FIELD_ARRAY }, { "assembly", FIELD_OBJECT },    { "lineage", FIELD_OBJECT },
-	{ "integrity", FIELD_OBJECT },
+    {"context_id", FIELD_TEXT},       {"created_at", FIELD_TIME},    {"environment", FIELD_TEXT},
+    {"schema_version", FIELD_TEXT},   {"inputs", FIELD_OBJECT},      {"context_function", FIELD_TEXT},
+    {"content", FIELD_TEXT},          {"token_count", FIELD_NUMBER}, {"features", FIELD_ARRAY},
+    {"retrieved_items", FIELD_ARRAY}, {"assembly", FIELD_OBJECT},    {"lineage", FIELD_OBJECT},
+    {"integrity", FIELD_OBJECT},
 };
 
 static const char record_sql[] =
-	"SELECT context_id, epoch_us(created_at), environment, schema_version, CAST(inputs AS VARCHAR), context_function, "
-	"content, CAST(token_count AS BIGINT), CAST(features AS VARCHAR), CAST(retrieved_items AS VARCHAR), "
-	"CAST(assembly AS VARCHAR), CAST(lineage AS VARCHAR), CAST(integrity AS VARCHAR) FROM main.context_records WHERE ";
+    "SELECT context_id, epoch_us(created_at), environment, schema_version, CAST(inputs AS VARCHAR), "
+    "context_function, "
+    "content, CAST(token_count AS BIGINT), CAST(features AS VARCHAR), CAST(retrieved_items AS VARCHAR), "
+    "CAST(assembly AS VARCHAR), CAST(lineage AS VARCHAR), CAST(integrity AS VARCHAR) FROM "
+    "main.context_records WHERE ";
 
 static void field_write(enum field_form form, duckdb_vector vector, struct buf *out)
 {
 	uint64_t *validity = duckdb_vector_get_validity(vector);
 	bool is_null = validity != NULL && !duckdb_validity_row_is_valid(validity, 0);
 	void *data = duckdb_vector_get_data(vector);
-	struct str text = { 0 };
+	struct str text = {0};
 	if (!is_null && form != FIELD_TIME && form != FIELD_NUMBER)
 		text = str_of(duckdb_string_t_data(data), duckdb_string_t_length(*(duckdb_string_t *)data));
 	switch (form) {
@@ -106,12 +113,12 @@ static void record_write(duckdb_data_chunk chunk, struct buf *out)
 /* ["<the reference as the table has it>"]: by id, with the prefix that a bare UUID lacks, or by hash. */
 static yyjson_doc *ref_param(struct str ref, bool is_hash)
 {
-	struct buf text = { 0 };
+	struct buf text = {0};
 	buf_append_char(&text, '[');
 	if (is_hash || str_starts(ref, STR("ctx_"))) {
 		json_write_string(&text, ref);
 	} else {
-		struct buf id = { 0 };
+		struct buf id = {0};
 		buf_append_lit(&id, "ctx_");
 		buf_append_str(&id, ref);
 		json_write_string(&text, buf_str(&id));
@@ -130,9 +137,9 @@ bool offline_foreign_read(struct offline_conn *c, struct str ref, uint64_t deadl
 	bool is_hash = str_starts(ref, STR("sha256:"));
 	yyjson_doc *param = ref_param(ref, is_hash);
 	duckdb_data_chunk chunk = NULL;
-	*error = (struct offline_error){ 0 };
+	*error = (struct offline_error){0};
 	if (param != NULL && atomic_load(&c->offline->has_context_records)) {
-		struct buf sql = { 0 };
+		struct buf sql = {0};
 		buf_append_str(&sql, str_from(record_sql));
 		buf_append_str(&sql, is_hash ? STR("record_hash = ?") : STR("context_id = ?"));
 		if (offline_conn_select(c, buf_str(&sql), yyjson_doc_get_root(param), deadline_ns, error))

@@ -7,10 +7,11 @@ static void cursor_close(struct offline_cursor *c)
 {
 	offline_conn_close(c->conn);
 	arena_finish(&c->types);
-	*c = (struct offline_cursor){ 0 };
+	*c = (struct offline_cursor){0};
 }
 
-static bool find_column(const struct offline_columns *columns, const char *name, uint32_t *ret, struct offline_error *error)
+static bool find_column(const struct offline_columns *columns, const char *name, uint32_t *ret,
+			struct offline_error *error)
 {
 	int at = offline_columns_find(columns, str_from(name));
 	if (at < 0) {
@@ -21,15 +22,16 @@ static bool find_column(const struct offline_columns *columns, const char *name,
 	return true;
 }
 
-static struct offline_cursor *cursor_open(struct offline_cursors *s, const struct offline_rows *ask, uint64_t deadline_ns,
-					  struct offline_error *error)
+static struct offline_cursor *cursor_open(struct offline_cursors *s, const struct offline_rows *ask,
+					  uint64_t deadline_ns, struct offline_error *error)
 {
 	struct offline_cursor *c = NULL;
 	for (size_t i = 0; c == NULL && i < OFFLINE_CURSORS_MAX; i++)
 		if (s->cursors[i].id == 0)
 			c = &s->cursors[i];
 	if (c == NULL) {
-		offline_error_text(error, RT_EFULL, "%d materialisations are running already", OFFLINE_CURSORS_MAX);
+		offline_error_text(error, RT_EFULL, "%d materialisations are running already",
+				   OFFLINE_CURSORS_MAX);
 		return NULL;
 	}
 	c->id = ++s->last_id;
@@ -60,8 +62,8 @@ static struct offline_cursor *cursor_find(struct offline_cursors *s, uint64_t id
 }
 
 /* One row's texts into the batch. A row without a key belongs to no entity and is left out. */
-static bool row_read(struct offline_cursor *c, duckdb_vector keys, duckdb_vector values, uint64_t row, struct buf *text,
-		     struct offline_batch *ret, struct offline_error *error)
+static bool row_read(struct offline_cursor *c, duckdb_vector keys, duckdb_vector values, uint64_t row,
+		     struct buf *text, struct offline_batch *ret, struct offline_error *error)
 {
 	bool is_null;
 	buf_clear(text);
@@ -76,16 +78,16 @@ static bool row_read(struct offline_cursor *c, duckdb_vector keys, duckdb_vector
 		return false;
 	out->value_json = arena_dup(ret->texts, buf_str(text));
 	if (out->key.p == NULL || out->value_json.p == NULL) {
-		offline_error_text(error, RT_ETOOBIG, "%d rows are larger than %u MiB", OFFLINE_BATCH_ROWS_MAX,
-				   ARENA_MAX_DEFAULT >> 20);
+		offline_error_text(error, RT_ETOOBIG, "%d rows are larger than %u MiB",
+				   OFFLINE_BATCH_ROWS_MAX, ARENA_MAX_DEFAULT >> 20);
 		return false;
 	}
 	ret->count++;
 	return true;
 }
 
-static bool chunk_read(struct offline_cursor *c, duckdb_data_chunk chunk, struct buf *text, struct offline_batch *ret,
-		       struct offline_error *error)
+static bool chunk_read(struct offline_cursor *c, duckdb_data_chunk chunk, struct buf *text,
+		       struct offline_batch *ret, struct offline_error *error)
 {
 	duckdb_vector keys = duckdb_data_chunk_get_vector(chunk, c->key_column);
 	duckdb_vector values = duckdb_data_chunk_get_vector(chunk, c->value_column);
@@ -100,7 +102,7 @@ static bool chunk_read(struct offline_cursor *c, duckdb_data_chunk chunk, struct
 static bool batch_read(struct offline_cursor *c, struct offline_batch *ret, struct offline_error *error)
 {
 	const uint32_t chunk_rows_max = (uint32_t)duckdb_vector_size();
-	struct buf text = { 0 };
+	struct buf text = {0};
 	bool ok = true;
 	ret->rows = arena_alloc(ret->texts, OFFLINE_BATCH_ROWS_MAX * sizeof *ret->rows);
 	CHECK(ret->rows != NULL && chunk_rows_max <= OFFLINE_BATCH_ROWS_MAX);
@@ -135,12 +137,12 @@ static bool cursor_read(struct offline_cursor *c, uint64_t deadline_ns, struct o
 	return ok;
 }
 
-void offline_cursors_read(struct offline_cursors *s, const struct offline_rows *ask, uint64_t now_ns, uint64_t deadline_ns,
-			  struct offline_batch *ret)
+void offline_cursors_read(struct offline_cursors *s, const struct offline_rows *ask, uint64_t now_ns,
+			  uint64_t deadline_ns, struct offline_batch *ret)
 {
-	struct offline_error error = { 0 };
-	struct offline_cursor *c = ask->cursor == 0 ? cursor_open(s, ask, deadline_ns, &error) :
-						      cursor_find(s, ask->cursor, &error);
+	struct offline_error error = {0};
+	struct offline_cursor *c =
+	    ask->cursor == 0 ? cursor_open(s, ask, deadline_ns, &error) : cursor_find(s, ask->cursor, &error);
 	bool ok = c != NULL && cursor_read(c, deadline_ns, ret, &error);
 	if (ok) {
 		c->used_ns = now_ns;

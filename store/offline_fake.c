@@ -42,8 +42,8 @@ static struct offline_fake_answer find_answer(const struct fake *f, const struct
 		if (question.p != NULL && strstr(question.p, f->config.answers[i].contains) != NULL)
 			return f->config.answers[i];
 	if (m->kind == OFFLINE_FOREIGN)
-		return (struct offline_fake_answer){ "", "Record not found", RT_ENOTFOUND };
-	return (struct offline_fake_answer){ "", "[]", RT_OK };
+		return (struct offline_fake_answer){"", "Record not found", RT_ENOTFOUND};
+	return (struct offline_fake_answer){"", "[]", RT_OK};
 }
 
 /* ---- batches ---- */
@@ -52,7 +52,7 @@ static void cursor_close(struct fake_cursor *c)
 	yyjson_doc_free(c->rows);
 	free(c->key);
 	free(c->value);
-	*c = (struct fake_cursor){ 0 };
+	*c = (struct fake_cursor){0};
 }
 
 static struct fake_cursor *cursor_at(struct fake *f, uint64_t id)
@@ -69,8 +69,10 @@ static struct fake_cursor *cursor_open(struct fake *f, struct offline_rows *ask,
 	if (c == NULL)
 		return NULL;
 	struct json_error error;
-	*c = (struct fake_cursor){ .id = ++f->last_cursor, .rows = json_parse(str_from(json), NULL, &error),
-				   .key = ask->key_column, .value = ask->value_column };
+	*c = (struct fake_cursor){.id = ++f->last_cursor,
+				  .rows = json_parse(str_from(json), NULL, &error),
+				  .key = ask->key_column,
+				  .value = ask->value_column};
 	ask->key_column = ask->value_column = NULL;
 	CHECK(c->rows != NULL); /* the script's own fault */
 	return c;
@@ -78,7 +80,7 @@ static struct fake_cursor *cursor_open(struct fake *f, struct offline_rows *ask,
 
 static void write_row(struct offline_batch *batch, yyjson_val *key, yyjson_val *value)
 {
-	struct buf text = { 0 };
+	struct buf text = {0};
 	struct offline_row *row = &batch->rows[batch->count++];
 	if (!yyjson_is_str(key))
 		json_write_value(&text, key);
@@ -109,7 +111,7 @@ static void read_batch(struct fake *f, struct fake_cursor *c, struct offline_bat
 static void answer_rows(struct fake *f, struct offline_rows *ask)
 {
 	struct offline_batch *batch = offline_batch_new(f->base.loop);
-	struct offline_error error = { 0 };
+	struct offline_error error = {0};
 	struct fake_cursor *c = NULL;
 	if (ask->cursor != 0) {
 		c = cursor_at(f, ask->cursor);
@@ -151,7 +153,9 @@ static void answer_result(struct fake *f, struct msg *m)
 	result->head.status = answer.status;
 	struct json_error error;
 	yyjson_doc *doc = answer.status == RT_OK ? json_parse(str_from(answer.json), NULL, &error) : NULL;
-	result->rows = yyjson_is_arr(yyjson_doc_get_root(doc)) ? (uint32_t)yyjson_arr_size(yyjson_doc_get_root(doc)) : doc != NULL;
+	result->rows = yyjson_is_arr(yyjson_doc_get_root(doc))
+			   ? (uint32_t)yyjson_arr_size(yyjson_doc_get_root(doc))
+			   : doc != NULL;
 	yyjson_doc_free(doc);
 	rt_reply(&f->base, m, &result->head);
 }
@@ -159,7 +163,7 @@ static void answer_result(struct fake *f, struct msg *m)
 static void answer(struct fake *f, struct msg *m)
 {
 	if (sim_fault(f->base.loop, "offline.error", f->config.error_permille))
-		fail(f, m, &(struct offline_error){ RT_EIO, "the offline store is broken by the simulation" });
+		fail(f, m, &(struct offline_error){RT_EIO, "the offline store is broken by the simulation"});
 	else if (m->kind == OFFLINE_ROWS)
 		answer_rows(f, (struct offline_rows *)m);
 	else
@@ -187,7 +191,8 @@ static void on_question(struct fake *f, struct msg *m)
 {
 	uint64_t now_ns = loop_mono_ns(f->base.loop);
 	uint64_t delay_ms = loop_random(f->base.loop) % (f->config.delay_ms_max + 1ull);
-	bool is_lost = m->deadline_ns > now_ns && sim_fault(f->base.loop, "offline.lost", f->config.lost_permille);
+	bool is_lost =
+	    m->deadline_ns > now_ns && sim_fault(f->base.loop, "offline.lost", f->config.lost_permille);
 	if (is_lost)
 		delay_ms = (m->deadline_ns - now_ns) / 1000000 + 100;
 	if (delay_ms == 0 || !keep(f, m, delay_ms, is_lost))
@@ -242,8 +247,12 @@ static void fake_finish(struct actor *a)
 }
 
 static const struct actor_class fake_class = {
-	.name = "offline_fake", .size = sizeof(struct fake), .mailbox_len_max = 1024,
-	.init = fake_init, .on_message = fake_on_message, .finish = fake_finish,
+    .name = "offline_fake",
+    .size = sizeof(struct fake),
+    .mailbox_len_max = 1024,
+    .init = fake_init,
+    .on_message = fake_on_message,
+    .finish = fake_finish,
 };
 
 struct actor_ref offline_fake_spawn(struct loop *loop, const struct offline_fake_config *config)

@@ -1,21 +1,25 @@
-/* The offline store of simulations: the messages of store/offline.h, answered from a script, late, wrong or never.
+/* The offline store of simulations: the messages of store/offline.h, answered from a script, late, wrong or
+ * never.
  *
- * A question's text is its SQL, "contexts", or the reference of OFFLINE_FOREIGN. The first answer whose `contains` is part
- * of it is given; without one, OFFLINE_FOREIGN is not found and the others get no rows. Under runtime/sim the faults
- * "offline.error" and "offline.lost" happen with their chances; elsewhere never. */
+ * A question's text is its SQL, "contexts", or the reference of OFFLINE_FOREIGN. The first answer whose
+ * `contains` is part of it is given; without one, OFFLINE_FOREIGN is not found and the others get no rows.
+ * Under runtime/sim the faults "offline.error" and "offline.lost" happen with their chances; elsewhere never.
+ */
 #pragma once
 #include "store/offline.h"
 
 struct offline_fake_answer {
 	const char *contains;
-	const char *json;  /* status 0: an array of objects (OFFLINE_FOREIGN: one object); else a line of text */
+	const char
+	    *json; /* status 0: an array of objects (OFFLINE_FOREIGN: one object); else a line of text */
 	int status;
 };
 struct offline_fake_config {
 	const struct offline_fake_answer *answers; /* borrows, for the actor's life */
 	size_t answers_count;
-	uint32_t batch_rows;          /* of OFFLINE_ROWS; 0 = 4096 */
-	uint32_t delay_ms_max;        /* each answer takes 0..this, by the loop's chance */
+	uint32_t batch_rows;   /* of OFFLINE_ROWS; 0 = 4096 */
+	uint32_t delay_ms_max; /* each answer takes 0..this, by the loop's chance */
 	unsigned error_permille, lost_permille;
 };
-struct actor_ref offline_fake_spawn(struct loop *loop, const struct offline_fake_config *config); /* copies config */
+struct actor_ref offline_fake_spawn(struct loop *loop,
+				    const struct offline_fake_config *config); /* copies config */

@@ -10,7 +10,7 @@
 enum { DEPTH_MAX = 32, ENUM_WORDS_MAX = 65536, DATE_BYTES = 10 };
 
 struct offline_column {
-	struct str name;      /* of the column or the struct's field; "" in lists */
+	struct str name; /* of the column or the struct's field; "" in lists */
 	duckdb_type type;
 	duckdb_type internal; /* how a DECIMAL or ENUM is stored */
 	uint8_t scale;        /* DECIMAL */
@@ -26,8 +26,8 @@ static bool type_read(duckdb_logical_type type, struct arena *arena, int depth, 
 		      struct offline_error *error);
 
 /* Takes the text and the type, which DuckDB allocated for us, over. */
-static bool child_read(char *name, duckdb_logical_type type, struct arena *arena, int depth, struct offline_column *ret,
-		       struct offline_error *error)
+static bool child_read(char *name, duckdb_logical_type type, struct arena *arena, int depth,
+		       struct offline_column *ret, struct offline_error *error)
 {
 	ret->name = arena_dup(arena, str_from(name));
 	bool ok = type_read(type, arena, depth, ret, error);
@@ -68,8 +68,8 @@ static uint32_t children_of(duckdb_logical_type type, duckdb_type id)
 	}
 }
 
-static bool children_read(duckdb_logical_type type, struct arena *arena, int depth, struct offline_column *ret,
-			  struct offline_error *error)
+static bool children_read(duckdb_logical_type type, struct arena *arena, int depth,
+			  struct offline_column *ret, struct offline_error *error)
 {
 	for (uint32_t i = 0; i < ret->children_count; i++) {
 		char *name = NULL;
@@ -98,7 +98,8 @@ static bool type_read(duckdb_logical_type type, struct arena *arena, int depth, 
 	ret->type = duckdb_get_type_id(type);
 	ret->children_count = children_of(type, ret->type);
 	if (depth > DEPTH_MAX) {
-		offline_error_text(error, RT_EINVAL, "a column nests lists and structs deeper than %d levels", DEPTH_MAX);
+		offline_error_text(error, RT_EINVAL, "a column nests lists and structs deeper than %d levels",
+				   DEPTH_MAX);
 		return false;
 	}
 	bool ok = true;
@@ -144,12 +145,13 @@ bool offline_columns_read(duckdb_result *result, struct arena *arena, struct off
 		for (idx_t j = 0; j < i; j++) {
 			if (!str_eq(columns[i].name, columns[j].name))
 				continue;
-			offline_error_text(error, RT_EINVAL, "two columns are called \"%.*s\"; name them apart with AS",
+			offline_error_text(error, RT_EINVAL,
+					   "two columns are called \"%.*s\"; name them apart with AS",
 					   STR_ARG(columns[i].name));
 			return false;
 		}
 	}
-	*ret = (struct offline_columns){ columns, (uint32_t)count };
+	*ret = (struct offline_columns){columns, (uint32_t)count};
 	return true;
 }
 
@@ -174,7 +176,8 @@ struct cell_writer {
 	bool failed;
 };
 
-static void cell_write(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector, uint64_t row);
+static void cell_write(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector,
+		       uint64_t row);
 
 __attribute__((format(printf, 2, 3))) static void refuse(struct cell_writer *w, const char *format, ...)
 {
@@ -235,12 +238,13 @@ static __int128 stored_integer(duckdb_type type, const void *data, uint64_t row)
 	}
 }
 
-/* The double nearest to unscaled / 10^scale. Both are exact below 2^53 and 10^22, so that one division rounds once; else
- * the decimal text is read, which rounds once too. */
+/* The double nearest to unscaled / 10^scale. Both are exact below 2^53 and 10^22, so that one division rounds
+ * once; else the decimal text is read, which rounds once too. */
 static double decimal_value(__int128 unscaled, uint8_t scale)
 {
-	static const double powers[] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-					 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+	static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+					1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+					1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
 	const __int128 exact_max = (__int128)1 << 53;
 	if (unscaled >= -exact_max && unscaled <= exact_max && scale < ARRAY_LEN(powers))
 		return (double)unscaled / powers[scale];
@@ -332,7 +336,8 @@ static void write_date(struct cell_writer *w, int32_t days)
 static void write_clock(struct cell_writer *w, int64_t us)
 {
 	int64_t seconds = us / 1000000;
-	buf_printf(w->out, "%02d:%02d:%02d", (int)(seconds / 3600), (int)(seconds / 60 % 60), (int)(seconds % 60));
+	buf_printf(w->out, "%02d:%02d:%02d", (int)(seconds / 3600), (int)(seconds / 60 % 60),
+		   (int)(seconds % 60));
 	if (us % 1000000 != 0)
 		buf_printf(w->out, ".%06d", (int)(us % 1000000));
 }
@@ -402,7 +407,8 @@ static void write_blob(struct cell_writer *w, struct str bytes)
 static void write_bits(struct cell_writer *w, struct str bytes)
 {
 	buf_append_char(w->out, '"');
-	for (size_t bit = bytes.n > 0 ? (unsigned char)bytes.p[0] : 0; bytes.n > 1 && bit < (bytes.n - 1) * 8; bit++)
+	for (size_t bit = bytes.n > 0 ? (unsigned char)bytes.p[0] : 0; bytes.n > 1 && bit < (bytes.n - 1) * 8;
+	     bit++)
 		buf_append_char(w->out, (unsigned char)bytes.p[1 + bit / 8] >> (7 - bit % 8) & 1 ? '1' : '0');
 	buf_append_char(w->out, '"');
 }
@@ -411,13 +417,14 @@ static void write_bits(struct cell_writer *w, struct str bytes)
 static void write_uuid(struct cell_writer *w, duckdb_hugeint v)
 {
 	uint64_t high = (uint64_t)v.upper ^ 1ull << 63;
-	buf_printf(w->out, "\"%08x-%04x-%04x-%04x-%012" PRIx64 "\"", (unsigned)(high >> 32), (unsigned)(high >> 16 & 0xffff),
-		   (unsigned)(high & 0xffff), (unsigned)(v.lower >> 48), v.lower & 0xffffffffffff);
+	buf_printf(w->out, "\"%08x-%04x-%04x-%04x-%012" PRIx64 "\"", (unsigned)(high >> 32),
+		   (unsigned)(high >> 16 & 0xffff), (unsigned)(high & 0xffff), (unsigned)(v.lower >> 48),
+		   v.lower & 0xffffffffffff);
 }
 
 /* ---- nested ---- */
-static void write_elements(struct cell_writer *w, const struct offline_column *t, duckdb_vector child, uint64_t from,
-			   uint64_t count)
+static void write_elements(struct cell_writer *w, const struct offline_column *t, duckdb_vector child,
+			   uint64_t from, uint64_t count)
 {
 	buf_append_char(w->out, '[');
 	for (uint64_t i = 0; i < count && !w->failed && !w->out->failed; i++) {
@@ -428,7 +435,8 @@ static void write_elements(struct cell_writer *w, const struct offline_column *t
 	buf_append_char(w->out, ']');
 }
 
-static void write_struct(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector, uint64_t row)
+static void write_struct(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector,
+			 uint64_t row)
 {
 	buf_append_char(w->out, '{');
 	for (uint32_t i = 0; i < t->children_count && !w->failed; i++) {
@@ -442,9 +450,10 @@ static void write_struct(struct cell_writer *w, const struct offline_column *t, 
 }
 
 /* A key that is not text becomes the text of its JSON. */
-static void write_key(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector, uint64_t row)
+static void write_key(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector,
+		      uint64_t row)
 {
-	struct buf key = { 0 };
+	struct buf key = {0};
 	struct cell_writer inner = *w;
 	inner.out = &key;
 	cell_write(&inner, t, vector, row);
@@ -457,7 +466,8 @@ static void write_key(struct cell_writer *w, const struct offline_column *t, duc
 	buf_finish(&key);
 }
 
-static void write_map(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector, duckdb_list_entry e)
+static void write_map(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector,
+		      duckdb_list_entry e)
 {
 	duckdb_vector entries = duckdb_list_vector_get_child(vector);
 	duckdb_vector keys = duckdb_struct_vector_get_child(entries, 0);
@@ -474,7 +484,8 @@ static void write_map(struct cell_writer *w, const struct offline_column *t, duc
 }
 
 /* Stored as a struct whose first member tells which of the others counts. */
-static void write_union(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector, uint64_t row)
+static void write_union(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector,
+			uint64_t row)
 {
 	const uint8_t *tags = duckdb_vector_get_data(duckdb_struct_vector_get_child(vector, 0));
 	uint32_t tag = tags[row];
@@ -487,17 +498,87 @@ static void write_union(struct cell_writer *w, const struct offline_column *t, d
 static bool is_null(const struct offline_column *t, duckdb_vector vector, uint64_t row)
 {
 	uint64_t *validity = duckdb_vector_get_validity(vector);
-	return t->type == DUCKDB_TYPE_SQLNULL || (validity != NULL && !duckdb_validity_row_is_valid(validity, row));
+	return t->type == DUCKDB_TYPE_SQLNULL ||
+	       (validity != NULL && !duckdb_validity_row_is_valid(validity, row));
 }
 
-static void cell_write(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector, uint64_t row)
+/* false: of another type. */
+static bool time_written(struct cell_writer *w, const struct offline_column *t, void *data, uint64_t row)
+{
+	switch ((int)t->type) {
+	case DUCKDB_TYPE_DATE:
+		write_date(w, ((duckdb_date *)data)[row].days);
+		return true;
+	case DUCKDB_TYPE_TIME:
+		write_time(w, ((duckdb_time *)data)[row].micros, 0);
+		return true;
+	case DUCKDB_TYPE_TIME_NS:
+		write_time(w, ((duckdb_time_ns *)data)[row].nanos / 1000,
+			   ((duckdb_time_ns *)data)[row].nanos % 1000);
+		return true;
+	case DUCKDB_TYPE_TIME_TZ:
+		write_time_tz(w, ((duckdb_time_tz *)data)[row]);
+		return true;
+	case DUCKDB_TYPE_TIMESTAMP:
+		write_timestamp(w, ((int64_t *)data)[row], false);
+		return true;
+	case DUCKDB_TYPE_TIMESTAMP_TZ:
+		write_timestamp(w, ((int64_t *)data)[row], true);
+		return true;
+	case DUCKDB_TYPE_TIMESTAMP_S:
+		write_timestamp_of(w, ((int64_t *)data)[row], 1);
+		return true;
+	case DUCKDB_TYPE_TIMESTAMP_MS:
+		write_timestamp_of(w, ((int64_t *)data)[row], 1000);
+		return true;
+	case DUCKDB_TYPE_TIMESTAMP_NS:
+		write_nanoseconds(w, ((int64_t *)data)[row]);
+		return true;
+	case DUCKDB_TYPE_INTERVAL:
+		write_interval(w, ((duckdb_interval *)data)[row]);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* false: of another type. */
+static bool nested_written(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector,
+			   uint64_t row)
+{
+	void *data = duckdb_vector_get_data(vector);
+	switch ((int)t->type) {
+	case DUCKDB_TYPE_LIST: {
+		duckdb_list_entry e = ((duckdb_list_entry *)data)[row];
+		write_elements(w, t, duckdb_list_vector_get_child(vector), e.offset, e.length);
+		return true;
+	}
+	case DUCKDB_TYPE_ARRAY:
+		write_elements(w, t, duckdb_array_vector_get_child(vector), row * t->array_len, t->array_len);
+		return true;
+	case DUCKDB_TYPE_STRUCT:
+		write_struct(w, t, vector, row);
+		return true;
+	case DUCKDB_TYPE_MAP:
+		write_map(w, t, vector, ((duckdb_list_entry *)data)[row]);
+		return true;
+	case DUCKDB_TYPE_UNION:
+		write_union(w, t, vector, row);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void cell_write(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector,
+		       uint64_t row)
 {
 	if (is_null(t, vector, row)) {
 		buf_append_lit(w->out, "null");
 		return;
 	}
 	void *data = duckdb_vector_get_data(vector);
-	switch ((int)t->type) { /* int: what a later DuckDB adds ends in the default */
+	switch ((int)t->type) { /* int: what a later DuckDB adds is refused, too */
 	case DUCKDB_TYPE_BOOLEAN:
 		buf_append_str(w->out, ((bool *)data)[row] ? STR("true") : STR("false"));
 		return;
@@ -539,55 +620,9 @@ static void cell_write(struct cell_writer *w, const struct offline_column *t, du
 	case DUCKDB_TYPE_BIT:
 		write_bits(w, cell_bytes(data, row));
 		return;
-	case DUCKDB_TYPE_DATE:
-		write_date(w, ((duckdb_date *)data)[row].days);
-		return;
-	case DUCKDB_TYPE_TIME:
-		write_time(w, ((duckdb_time *)data)[row].micros, 0);
-		return;
-	case DUCKDB_TYPE_TIME_NS:
-		write_time(w, ((duckdb_time_ns *)data)[row].nanos / 1000, ((duckdb_time_ns *)data)[row].nanos % 1000);
-		return;
-	case DUCKDB_TYPE_TIME_TZ:
-		write_time_tz(w, ((duckdb_time_tz *)data)[row]);
-		return;
-	case DUCKDB_TYPE_TIMESTAMP:
-		write_timestamp(w, ((int64_t *)data)[row], false);
-		return;
-	case DUCKDB_TYPE_TIMESTAMP_TZ:
-		write_timestamp(w, ((int64_t *)data)[row], true);
-		return;
-	case DUCKDB_TYPE_TIMESTAMP_S:
-		write_timestamp_of(w, ((int64_t *)data)[row], 1);
-		return;
-	case DUCKDB_TYPE_TIMESTAMP_MS:
-		write_timestamp_of(w, ((int64_t *)data)[row], 1000);
-		return;
-	case DUCKDB_TYPE_TIMESTAMP_NS:
-		write_nanoseconds(w, ((int64_t *)data)[row]);
-		return;
-	case DUCKDB_TYPE_INTERVAL:
-		write_interval(w, ((duckdb_interval *)data)[row]);
-		return;
-	case DUCKDB_TYPE_LIST: {
-		duckdb_list_entry e = ((duckdb_list_entry *)data)[row];
-		write_elements(w, t, duckdb_list_vector_get_child(vector), e.offset, e.length);
-		return;
-	}
-	case DUCKDB_TYPE_ARRAY:
-		write_elements(w, t, duckdb_array_vector_get_child(vector), row * t->array_len, t->array_len);
-		return;
-	case DUCKDB_TYPE_STRUCT:
-		write_struct(w, t, vector, row);
-		return;
-	case DUCKDB_TYPE_MAP:
-		write_map(w, t, vector, ((duckdb_list_entry *)data)[row]);
-		return;
-	case DUCKDB_TYPE_UNION:
-		write_union(w, t, vector, row);
-		return;
 	default:
-		refuse(w, "has a type without a JSON form; cast it to DOUBLE or VARCHAR");
+		if (!time_written(w, t, data, row) && !nested_written(w, t, vector, row))
+			refuse(w, "has a type without a JSON form; cast it to DOUBLE or VARCHAR");
 	}
 }
 
@@ -596,22 +631,23 @@ static bool too_big(const struct buf *out, struct offline_error *error)
 	if (!out->failed)
 		return false;
 	size_t max = out->max ? out->max : BUF_MAX_DEFAULT;
-	offline_error_text(error, RT_ETOOBIG, "the rows are larger than %zu MiB; select fewer rows or columns", max >> 20);
+	offline_error_text(error, RT_ETOOBIG,
+			   "the rows are larger than %zu MiB; select fewer rows or columns", max >> 20);
 	return true;
 }
 
-bool offline_cell_write(const struct offline_columns *columns, uint32_t column, duckdb_vector vector, uint64_t row,
-			struct buf *out, struct offline_error *error)
+bool offline_cell_write(const struct offline_columns *columns, uint32_t column, duckdb_vector vector,
+			uint64_t row, struct buf *out, struct offline_error *error)
 {
 	DCHECK(column < columns->count);
 	const struct offline_column *t = &columns->columns[column];
-	struct cell_writer w = { .out = out, .error = error, .column = t->name };
+	struct cell_writer w = {.out = out, .error = error, .column = t->name};
 	cell_write(&w, t, vector, row);
 	return !w.failed && !too_big(out, error);
 }
 
-bool offline_key_write(const struct offline_columns *columns, uint32_t column, duckdb_vector vector, uint64_t row,
-		       struct buf *out, bool *ret_is_null, struct offline_error *error)
+bool offline_key_write(const struct offline_columns *columns, uint32_t column, duckdb_vector vector,
+		       uint64_t row, struct buf *out, bool *ret_is_null, struct offline_error *error)
 {
 	DCHECK(column < columns->count);
 	const struct offline_column *t = &columns->columns[column];
@@ -636,8 +672,8 @@ bool offline_key_write(const struct offline_columns *columns, uint32_t column, d
 }
 
 /* ---- rows ---- */
-static bool chunk_write(const struct offline_columns *columns, duckdb_data_chunk chunk, struct buf *out, uint32_t rows_before,
-			struct offline_error *error)
+static bool chunk_write(const struct offline_columns *columns, duckdb_data_chunk chunk, struct buf *out,
+			uint32_t rows_before, struct offline_error *error)
 {
 	idx_t rows = duckdb_data_chunk_get_size(chunk);
 	for (idx_t row = 0; row < rows; row++) {
@@ -647,7 +683,8 @@ static bool chunk_write(const struct offline_columns *columns, duckdb_data_chunk
 				buf_append_char(out, ',');
 			json_write_string(out, columns->columns[i].name);
 			buf_append_char(out, ':');
-			if (!offline_cell_write(columns, i, duckdb_data_chunk_get_vector(chunk, i), row, out, error))
+			if (!offline_cell_write(columns, i, duckdb_data_chunk_get_vector(chunk, i), row, out,
+						error))
 				return false;
 		}
 		buf_append_char(out, '}');
@@ -658,7 +695,7 @@ static bool chunk_write(const struct offline_columns *columns, duckdb_data_chunk
 bool offline_rows_write(struct offline_conn *c, uint32_t rows_max, struct buf *out, uint32_t *ret_rows,
 			struct offline_error *error)
 {
-	struct arena arena = { 0 };
+	struct arena arena = {0};
 	struct offline_columns columns;
 	uint32_t rows = 0;
 	bool ok = offline_columns_read(&c->result, &arena, &columns, error);
@@ -671,7 +708,8 @@ bool offline_rows_write(struct offline_conn *c, uint32_t rows_max, struct buf *o
 		}
 		idx_t more = duckdb_data_chunk_get_size(chunk);
 		if (more > rows_max - rows) {
-			offline_error_text(error, RT_ETOOBIG, "more than %u rows; add a LIMIT or aggregate", rows_max);
+			offline_error_text(error, RT_ETOOBIG, "more than %u rows; add a LIMIT or aggregate",
+					   rows_max);
 			ok = false;
 		} else {
 			ok = chunk_write(&columns, chunk, out, rows, error);

@@ -1,8 +1,8 @@
 /* What the offline store's own files share. Nobody else includes it.
  *
- * Locks, in the order they are taken: projection.lock (one step at a time), admin_lock (the connection of start-up and
- * blocking calls), gate (shared by everyone who uses a connection; alone by the one who opens the database again),
- * conns_lock (the list of connections). */
+ * Locks, in the order they are taken: projection.lock (one step at a time), admin_lock (the connection of
+ * start-up and blocking calls), gate (shared by everyone who uses a connection; alone by the one who opens
+ * the database again), conns_lock (the list of connections). */
 #pragma once
 #include "store/offline.h"
 #include "store/offline_conn.h"
@@ -11,16 +11,16 @@
 #include <stdatomic.h>
 
 struct offline {
-	char *path;                /* owned */
+	char *path; /* owned */
 	bool in_memory;
 	size_t memory_limit_bytes;
-	struct ledger *ledger;     /* borrows; NULL: nothing to project */
+	struct ledger *ledger; /* borrows; NULL: nothing to project */
 	struct offline_watch *watch;
 
 	pthread_rwlock_t gate;
 	pthread_mutex_t conns_lock;
-	duckdb_database db;        /* under the gate */
-	struct dlist conns;        /* struct offline_conn; under conns_lock */
+	duckdb_database db;            /* under the gate */
+	struct dlist conns;            /* struct offline_conn; under conns_lock */
 	_Atomic uint32_t open_results; /* of all connections; those of cursors stay open behind the gate */
 	_Atomic bool is_broken;
 	_Atomic uint64_t reopen_at_ns, reopened;
@@ -52,8 +52,10 @@ void offline_result_fail(struct offline_result *r, const struct offline_error *e
 void offline_batch_fail(struct offline_batch *b, const struct offline_error *error);
 
 /* ---- offline_contexts.c ---- */
-/* The SQL and its parameters (a JSON array) for a list of contexts; with those of Fabra's Python program if has_log. */
-void offline_contexts_sql(const struct offline_contexts *ask, bool has_log, struct buf *sql, struct buf *params);
+/* The SQL and its parameters (a JSON array) for a list of contexts; with those of Fabra's Python program if
+ * has_log. */
+void offline_contexts_sql(const struct offline_contexts *ask, bool has_log, struct buf *sql,
+			  struct buf *params);
 /* A record that only Fabra's Python program knew, as JSON in declared order. RT_ENOTFOUND: none. */
 bool offline_foreign_read(struct offline_conn *c, struct str ref, uint64_t deadline_ns, struct buf *ret_json,
 			  struct offline_error *error);

@@ -13,7 +13,7 @@ enum {
 	STEP_ROWS_MAX = 2000,
 	RETRY_MS_MIN = 250,
 	RETRY_MS_MAX = 10000,
-	QUIET_MS = 1000,           /* without a commit, before a small checkpoint */
+	QUIET_MS = 1000, /* without a commit, before a small checkpoint */
 	CHECKPOINT_RETRY_MS = 5000,
 	TICK_BUSY_MS = 5,
 	TICK_MS = 50,
@@ -34,23 +34,25 @@ int64_t offline_projection_lag_ms(struct offline *o)
 {
 	if (o->ledger == NULL || ledger_durable_lsn(o->ledger) <= offline_applied_lsn(o))
 		return 0;
-	int64_t lag_us = clock_wall_us() - atomic_load_explicit(&o->projection.applied_us, memory_order_relaxed);
+	int64_t lag_us =
+	    clock_wall_us() - atomic_load_explicit(&o->projection.applied_us, memory_order_relaxed);
 	return lag_us > 0 ? lag_us / 1000 : 0;
 }
 
 void offline_health_read(struct offline *o, struct offline_health *ret)
 {
 	struct offline_projection *p = &o->projection;
-	uint64_t applied = offline_applied_lsn(o), durable = o->ledger != NULL ? ledger_durable_lsn(o->ledger) : 0;
+	uint64_t applied = offline_applied_lsn(o),
+		 durable = o->ledger != NULL ? ledger_durable_lsn(o->ledger) : 0;
 	*ret = (struct offline_health){
-		.paused = atomic_load(&p->is_paused),
-		.applied_lsn = applied,
-		.lag_entries = durable > applied ? durable - applied : 0,
-		.lag_ms = offline_projection_lag_ms(o),
-		.entries = atomic_load(&p->entries),
-		.transactions = atomic_load(&p->transactions),
-		.corrupt_frames = atomic_load(&p->corrupt_frames),
-		.reopened = atomic_load(&o->reopened),
+	    .paused = atomic_load(&p->is_paused),
+	    .applied_lsn = applied,
+	    .lag_entries = durable > applied ? durable - applied : 0,
+	    .lag_ms = offline_projection_lag_ms(o),
+	    .entries = atomic_load(&p->entries),
+	    .transactions = atomic_load(&p->transactions),
+	    .corrupt_frames = atomic_load(&p->corrupt_frames),
+	    .reopened = atomic_load(&o->reopened),
 	};
 	pthread_mutex_lock(&p->error_lock);
 	memcpy(ret->error, p->error, sizeof ret->error);
@@ -72,8 +74,9 @@ static bool is_idle_priority(int tid)
 
 static void set_priority(int tid, int policy)
 {
-	struct sched_param none = { 0 };
-	sched_setscheduler(tid, policy, &none); /* may be forbidden; then the step takes as long as it takes */
+	struct sched_param none = {0};
+	sched_setscheduler(tid, policy,
+			   &none); /* may be forbidden; then the step takes as long as it takes */
 }
 
 static void note_begin(struct offline_projection *p)
@@ -115,7 +118,8 @@ static bool read_applied(struct offline *o, uint64_t *ret, struct offline_error 
 {
 	struct offline_conn *c = o->projection.conn;
 	duckdb_data_chunk chunk = NULL;
-	if (offline_conn_select(c, STR("SELECT max(applied_lsn) FROM fabra.projection_state"), NULL, UINT64_MAX, error))
+	if (offline_conn_select(c, STR("SELECT max(applied_lsn) FROM fabra.projection_state"), NULL,
+				UINT64_MAX, error))
 		chunk = offline_conn_fetch(c, error);
 	if (chunk != NULL) {
 		*ret = *(uint64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
@@ -144,13 +148,16 @@ static bool find_position(struct offline *o, struct offline_error *error)
 	}
 	uint64_t durable = ledger_durable_lsn(o->ledger);
 	if (applied > durable) {
-		offline_error_text(error, RT_EIO, "the offline store knows entries up to %" PRIu64 ", but the ledger ends at %" PRIu64
-				   "; put its ledger back, or move the offline store's file away", applied, durable);
+		offline_error_text(error, RT_EIO,
+				   "the offline store knows entries up to %" PRIu64
+				   ", but the ledger ends at %" PRIu64
+				   "; put its ledger back, or move the offline store's file away",
+				   applied, durable);
 		return false;
 	}
 	if (p->scan != NULL)
 		return true;
-	struct buf why = { 0 };
+	struct buf why = {0};
 	p->scan = ledger_scan_open(o->ledger, NULL, applied + 1, &why);
 	if (p->scan == NULL)
 		offline_error_text(error, RT_EIO, "the ledger cannot be read: %.*s", STR_ARG(buf_str(&why)));
@@ -160,19 +167,20 @@ static bool find_position(struct offline *o, struct offline_error *error)
 
 struct batch {
 	uint64_t entries, last_lsn, end_ns;
-	int64_t last_us;    /* when the last entry was written */
-	bool is_open;       /* the transaction */
-	bool is_at_end;     /* of the ledger */
+	int64_t last_us; /* when the last entry was written */
+	bool is_open;    /* the transaction */
+	bool is_at_end;  /* of the ledger */
 };
 
 static void note_damage(struct offline_projection *p, const struct ledger_frame *frame, const char *what)
 {
 	atomic_fetch_add(&p->corrupt_frames, 1);
-	log_line(LOG_ERROR, "offline", what, LOG_CSTR("segment", frame->path), LOG_INT("offset", (int64_t)frame->offset),
-		 LOG_INT("lsn", (int64_t)frame->lsn));
+	log_line(LOG_ERROR, "offline", what, LOG_CSTR("segment", frame->path),
+		 LOG_INT("offset", (int64_t)frame->offset), LOG_INT("lsn", (int64_t)frame->lsn));
 }
 
-static bool take_frame(struct offline *o, const struct ledger_frame *frame, struct batch *b, struct offline_error *error)
+static bool take_frame(struct offline *o, const struct ledger_frame *frame, struct batch *b,
+		       struct offline_error *error)
 {
 	struct offline_projection *p = &o->projection;
 	if (frame->lsn <= atomic_load_explicit(&p->applied_lsn, memory_order_relaxed))
@@ -206,7 +214,8 @@ static bool take_frames(struct offline *o, struct batch *b, struct offline_error
 			b->is_at_end = true;
 			return true;
 		case LEDGER_SCAN_CORRUPT:
-			note_damage(p, &frame, "the ledger is damaged here; entries are missing from the offline store");
+			note_damage(p, &frame,
+				    "the ledger is damaged here; entries are missing from the offline store");
 			break;
 		case LEDGER_SCAN_ERROR:
 			offline_error_text(error, RT_EIO, "the ledger cannot be read");
@@ -221,9 +230,10 @@ static bool commit(struct offline *o, const struct batch *b, struct offline_erro
 	struct offline_projection *p = &o->projection;
 	if (!offline_apply_flush(&p->apply, error))
 		return false;
-	duckdb_prepared_statement s = offline_conn_prepare(p->conn, STR("UPDATE fabra.projection_state SET applied_lsn = ?"), error);
-	return s != NULL && duckdb_bind_uint64(s, 1, b->last_lsn) == DuckDBSuccess && offline_conn_execute(p->conn, s, error) &&
-	       offline_conn_run(p->conn, "COMMIT", error);
+	duckdb_prepared_statement s =
+	    offline_conn_prepare(p->conn, STR("UPDATE fabra.projection_state SET applied_lsn = ?"), error);
+	return s != NULL && duckdb_bind_uint64(s, 1, b->last_lsn) == DuckDBSuccess &&
+	       offline_conn_execute(p->conn, s, error) && offline_conn_run(p->conn, "COMMIT", error);
 }
 
 static void roll_back(struct offline *o, const struct batch *b)
@@ -265,17 +275,18 @@ static void note_failure(struct offline_projection *p, const struct offline_erro
 	p->retry_at_ns = clock_mono_ns() + p->retry_after_ms * MS;
 	set_error(p, error->text);
 	if (!atomic_exchange(&p->is_paused, true))
-		log_line(LOG_ERROR, "offline", "the projection is paused; the ledger keeps everything until it goes on",
+		log_line(LOG_ERROR, "offline",
+			 "the projection is paused; the ledger keeps everything until it goes on",
 			 LOG_CSTR("reason", error->text));
 }
 
 static enum offline_step step_locked(struct offline *o)
 {
 	struct offline_projection *p = &o->projection;
-	struct offline_error error = { 0 };
+	struct offline_error error = {0};
 	int64_t began_us = clock_wall_us();
 	uint64_t began_ns = clock_mono_ns();
-	struct batch b = { .end_ns = began_ns + STEP_NS_MAX };
+	struct batch b = {.end_ns = began_ns + STEP_NS_MAX};
 	if (p->retry_after_ms != 0 && began_ns < p->retry_at_ns)
 		return OFFLINE_STEP_PAUSED;
 	if (!offline_conn_enter(p->conn, &error)) {
@@ -283,7 +294,8 @@ static enum offline_step step_locked(struct offline *o)
 		note_failure(p, &error);
 		return OFFLINE_STEP_PAUSED;
 	}
-	bool ok = find_position(o, &error) && take_frames(o, &b, &error) && (!b.is_open || commit(o, &b, &error));
+	bool ok =
+	    find_position(o, &error) && take_frames(o, &b, &error) && (!b.is_open || commit(o, &b, &error));
 	if (!ok)
 		roll_back(o, &b);
 	offline_conn_leave(p->conn);
@@ -312,7 +324,7 @@ enum offline_step offline_projection_step(struct offline *o)
 /* ---- checkpoints ---- */
 static off_t wal_bytes(const struct offline *o)
 {
-	struct buf path = { 0 };
+	struct buf path = {0};
 	struct stat st;
 	buf_printf(&path, "%s.wal", o->path);
 	buf_append_char(&path, '\0');
@@ -336,8 +348,9 @@ static bool checkpoint_is_due(struct offline *o)
 	return false;
 }
 
-/* A checkpoint waits, spinning and not to be interrupted, for every open scan of a table, and lets nobody else begin one.
- * With a cursor open between two messages that would be for ever: so it only runs while there is nobody to wait for. */
+/* A checkpoint waits, spinning and not to be interrupted, for every open scan of a table, and lets nobody
+ * else begin one. With a cursor open between two messages that would be for ever: so it only runs while there
+ * is nobody to wait for. */
 void offline_projection_checkpoint(struct offline *o)
 {
 	struct offline_projection *p = &o->projection;
@@ -349,7 +362,8 @@ void offline_projection_checkpoint(struct offline *o)
 		p->checkpoint_at_ns = clock_mono_ns() + (ok ? QUIET_MS : CHECKPOINT_RETRY_MS) * MS;
 		offline_gate_leave(o);
 		if (!ok)
-			log_line(LOG_WARNING, "offline", "a checkpoint failed and is tried again", LOG_CSTR("reason", error.text));
+			log_line(LOG_WARNING, "offline", "a checkpoint failed and is tried again",
+				 LOG_CSTR("reason", error.text));
 	}
 	pthread_mutex_unlock(&p->lock);
 }
@@ -358,7 +372,7 @@ void offline_projection_checkpoint(struct offline *o)
 bool offline_projection_init(struct offline *o, struct buf *ret_why)
 {
 	struct offline_projection *p = &o->projection;
-	struct offline_error error = { 0 };
+	struct offline_error error = {0};
 	atomic_store(&p->applied_us, clock_wall_us());
 	p->conn = offline_conn_open(o, &error);
 	uint64_t applied = 0;
@@ -420,8 +434,11 @@ static int projector_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class projector_class = {
-	.name = "offline_projection", .size = sizeof(struct projector), .mailbox_len_max = 16,
-	.init = projector_init, .on_message = projector_on_message,
+    .name = "offline_projection",
+    .size = sizeof(struct projector),
+    .mailbox_len_max = 16,
+    .init = projector_init,
+    .on_message = projector_on_message,
 };
 
 struct actor_ref offline_spawn_projection(struct offline *o, struct loop *loop)

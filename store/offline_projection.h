@@ -1,10 +1,11 @@
 /* The projection: what takes the ledger's entries over into DuckDB, step by step.
  *
- * A step is one transaction: up to STEP_ENTRIES_MAX entries or STEP_NS_MAX, with the LSN of the last one. Whoever holds
- * the lock may take it: the projection's own actor on a SCHED_IDLE loop, paced, or a reader that waits for what was
- * durable when it was asked, or finds the projection far behind. So a reader never depends on a thread that a busy
- * machine does not let run: it does the missing work itself. Only for a step that the idle thread has begun must it wait;
- * offline_projection_hurry then gives that thread a normal priority, where the system permits that. */
+ * A step is one transaction: up to STEP_ENTRIES_MAX entries or STEP_NS_MAX, with the LSN of the last one.
+ * Whoever holds the lock may take it: the projection's own actor on a SCHED_IDLE loop, paced, or a reader
+ * that waits for what was durable when it was asked, or finds the projection far behind. So a reader never
+ * depends on a thread that a busy machine does not let run: it does the missing work itself. Only for a step
+ * that the idle thread has begun must it wait; offline_projection_hurry then gives that thread a normal
+ * priority, where the system permits that. */
 #pragma once
 #include "store/ledger.h"
 #include "store/offline_apply.h"
@@ -20,7 +21,7 @@ struct offline_projection {
 	struct offline_apply apply;
 	uint64_t retry_at_ns, retry_after_ms;
 	uint64_t committed_ns, checkpoint_at_ns; /* the last commit; not before */
-	bool is_stale;        /* after a failure: applied_lsn must be read again, a commit may have got through */
+	bool is_stale; /* after a failure: applied_lsn must be read again, a commit may have got through */
 
 	pthread_mutex_t hurry_lock; /* never waited for by who hurries; guards this group */
 	int stepping_tid;           /* of an idle-priority thread in a step; 0 = none */
@@ -30,22 +31,22 @@ struct offline_projection {
 	_Atomic int64_t applied_us; /* everything written before is applied */
 	_Atomic bool is_paused;
 	pthread_mutex_t error_lock;
-	char error[160];            /* under error_lock */
+	char error[160]; /* under error_lock */
 };
 
 enum offline_step {
-	OFFLINE_STEP_MORE,      /* entries are left */
+	OFFLINE_STEP_MORE, /* entries are left */
 	OFFLINE_STEP_CAUGHT_UP,
-	OFFLINE_STEP_BUSY,      /* another thread is in a step; ask again in a millisecond */
-	OFFLINE_STEP_PAUSED,    /* failed, or waits before it tries again: struct offline_health tells why */
+	OFFLINE_STEP_BUSY,   /* another thread is in a step; ask again in a millisecond */
+	OFFLINE_STEP_PAUSED, /* failed, or waits before it tries again: struct offline_health tells why */
 };
 
 struct offline;
 bool offline_projection_init(struct offline *o, struct buf *ret_why);
 void offline_projection_finish(struct offline *o);
 enum offline_step offline_projection_step(struct offline *o);
-/* A checkpoint if one is due and nobody is in a query. For a reader's loop, never an idle one: whoever comes in the
- * meantime waits for it. */
+/* A checkpoint if one is due and nobody is in a query. For a reader's loop, never an idle one: whoever comes
+ * in the meantime waits for it. */
 void offline_projection_checkpoint(struct offline *o);
 void offline_projection_hurry(struct offline *o); /* any thread */
 int64_t offline_projection_lag_ms(struct offline *o);

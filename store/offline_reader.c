@@ -1,8 +1,9 @@
 /* The reader: answers questions to the offline store, one at a time, on a blocking loop.
  *
- * A question that needs the projection waits in `waiting` until everything is applied that was durable when it arrived;
- * meanwhile the reader takes the projection's steps itself, one per message to itself, so that other questions are
- * answered in between. It also steps in when the projection falls behind for lack of CPU time (LAG_HELP_MS). */
+ * A question that needs the projection waits in `waiting` until everything is applied that was durable when
+ * it arrived; meanwhile the reader takes the projection's steps itself, one per message to itself, so that
+ * other questions are answered in between. It also steps in when the projection falls behind for lack of CPU
+ * time (LAG_HELP_MS). */
 #include "runtime/check.h"
 #include "store/json.h"
 #include "store/offline_cursor.h"
@@ -49,13 +50,14 @@ static void fail(struct reader *r, struct msg *m, const struct offline_error *er
 }
 
 /* Runs one statement; params_json may be NULL. */
-static bool run_select(struct reader *r, struct str sql, struct str params_json, uint64_t deadline_ns, uint32_t rows_max,
-		       struct offline_result *result, struct offline_error *error)
+static bool run_select(struct reader *r, struct str sql, struct str params_json, uint64_t deadline_ns,
+		       uint32_t rows_max, struct offline_result *result, struct offline_error *error)
 {
 	struct json_error json_error;
 	yyjson_doc *params = NULL;
 	if (params_json.p != NULL) {
-		params = json_parse(params_json, &(struct json_limits){ .bytes_max = PARAMS_BYTES_MAX }, &json_error);
+		params = json_parse(params_json, &(struct json_limits){.bytes_max = PARAMS_BYTES_MAX},
+				    &json_error);
 		if (params == NULL || !yyjson_is_arr(yyjson_doc_get_root(params))) {
 			offline_error_text(error, RT_EINVAL, "the parameters are no JSON array: %s",
 					   params == NULL ? json_error.what : "another type");
@@ -75,9 +77,10 @@ static bool run_select(struct reader *r, struct str sql, struct str params_json,
 	return ok;
 }
 
-static bool answer_query(struct reader *r, struct offline_query *q, struct offline_result *result, struct offline_error *error)
+static bool answer_query(struct reader *r, struct offline_query *q, struct offline_result *result,
+			 struct offline_error *error)
 {
-	struct str params = q->params != NULL ? str_from(q->params) : (struct str){ 0 };
+	struct str params = q->params != NULL ? str_from(q->params) : (struct str){0};
 	uint32_t rows_max = q->rows_max != 0 ? q->rows_max : ROWS_MAX_DEFAULT;
 	return run_select(r, str_from(q->sql), params, deadline_of(r, &q->head), rows_max, result, error);
 }
@@ -85,9 +88,10 @@ static bool answer_query(struct reader *r, struct offline_query *q, struct offli
 static bool answer_contexts(struct reader *r, struct offline_contexts *c, struct offline_result *result,
 			    struct offline_error *error)
 {
-	struct buf sql = { 0 }, params = { 0 };
+	struct buf sql = {0}, params = {0};
 	offline_contexts_sql(c, atomic_load(&r->offline->has_context_log), &sql, &params);
-	bool ok = run_select(r, buf_str(&sql), buf_str(&params), deadline_of(r, &c->head), ROWS_MAX_DEFAULT, result, error);
+	bool ok = run_select(r, buf_str(&sql), buf_str(&params), deadline_of(r, &c->head), ROWS_MAX_DEFAULT,
+			     result, error);
 	buf_finish(&sql);
 	buf_finish(&params);
 	return ok;
@@ -98,7 +102,8 @@ static bool answer_foreign(struct reader *r, struct offline_foreign *f, struct o
 {
 	if (!offline_conn_enter(r->conn, error))
 		return false;
-	bool ok = offline_foreign_read(r->conn, str_from(f->ref), deadline_of(r, &f->head), &result->json, error);
+	bool ok =
+	    offline_foreign_read(r->conn, str_from(f->ref), deadline_of(r, &f->head), &result->json, error);
 	offline_conn_leave(r->conn);
 	result->rows = ok;
 	return ok;
@@ -114,7 +119,7 @@ static void answer_rows(struct reader *r, struct offline_rows *ask)
 static void answer(struct reader *r, struct msg *m)
 {
 	struct offline_result *result = offline_result_new(r->base.loop);
-	struct offline_error error = { 0 };
+	struct offline_error error = {0};
 	bool ok;
 	if (m->kind == OFFLINE_QUERY)
 		ok = answer_query(r, (struct offline_query *)m, result, &error);
@@ -131,7 +136,8 @@ static void answer(struct reader *r, struct msg *m)
 /* The LSN a question must wait for; 0: none. */
 static uint64_t wanted_lsn(const struct reader *r, const struct msg *m)
 {
-	bool waits = m->kind == OFFLINE_CONTEXTS || (m->kind == OFFLINE_QUERY && ((struct offline_query *)m)->wait_projection);
+	bool waits = m->kind == OFFLINE_CONTEXTS ||
+		     (m->kind == OFFLINE_QUERY && ((struct offline_query *)m)->wait_projection);
 	uint64_t lsn = waits && r->offline->ledger != NULL ? ledger_durable_lsn(r->offline->ledger) : 0;
 	return lsn > offline_applied_lsn(r->offline) ? lsn : 0;
 }
@@ -146,11 +152,13 @@ static void go_on(struct reader *r)
 static void wait_for(struct reader *r, struct msg *m, uint64_t lsn)
 {
 	if (r->waiting_len == WAITING_MAX) {
-		fail(r, m, &(struct offline_error){ RT_EFULL, "too many questions wait for the projection; ask again later" });
+		fail(r, m,
+		     &(struct offline_error){RT_EFULL,
+					     "too many questions wait for the projection; ask again later"});
 		return;
 	}
 	rt_msg_take(m);
-	r->waiting[r->waiting_len++] = (struct waiting){ m, lsn };
+	r->waiting[r->waiting_len++] = (struct waiting){m, lsn};
 	go_on(r);
 }
 
@@ -166,11 +174,13 @@ static void answer_waiting(struct reader *r, enum offline_step step)
 		} else if (w.lsn <= applied) {
 			answer(r, w.ask);
 		} else if (step == OFFLINE_STEP_PAUSED) {
-			struct offline_error error = { .status = RT_EIO };
+			struct offline_error error = {.status = RT_EIO};
 			offline_projection_error(r->offline, &error);
 			fail(r, w.ask, &error);
 		} else if (w.ask->deadline_ns != 0 && w.ask->deadline_ns <= loop_mono_ns(r->base.loop)) {
-			fail(r, w.ask, &(struct offline_error){ RT_EDEADLINE, "the projection is behind the ledger; ask again later" });
+			fail(r, w.ask,
+			     &(struct offline_error){RT_EDEADLINE,
+						     "the projection is behind the ledger; ask again later"});
 		} else {
 			r->waiting[kept++] = w;
 		}
@@ -259,8 +269,12 @@ static void reader_finish(struct actor *a)
 }
 
 static const struct actor_class reader_class = {
-	.name = "offline_reader", .size = sizeof(struct reader), .mailbox_len_max = 1024,
-	.init = reader_init, .on_message = reader_on_message, .finish = reader_finish,
+    .name = "offline_reader",
+    .size = sizeof(struct reader),
+    .mailbox_len_max = 1024,
+    .init = reader_init,
+    .on_message = reader_on_message,
+    .finish = reader_finish,
 };
 
 struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop)

@@ -1,7 +1,8 @@
 /* fabra.table: the user's own data, from files or SQL, as tables of schema main.
  *
- * What a table was made from is kept in fabra.tables, so that an unchanged file is not read again at the next start. A
- * table made by SQL is made again when its SQL changed or when any file was loaded after it: `loads` numbers all loads. */
+ * What a table was made from is kept in fabra.tables, so that an unchanged file is not read again at the next
+ * start. A table made by SQL is made again when its SQL changed or when any file was loaded after it: `loads`
+ * numbers all loads. */
 #include "runtime/check.h"
 #include "runtime/msg.h"
 #include "store/offline_private.h"
@@ -11,8 +12,8 @@
 
 struct source {
 	const struct offline_table *table;
-	const char *base;      /* the file's name without folders; NULL: SQL */
-	const char *reader;    /* DuckDB's table function */
+	const char *base;   /* the file's name without folders; NULL: SQL */
+	const char *reader; /* DuckDB's table function */
 	int64_t file_bytes, file_mtime_ns;
 };
 
@@ -39,9 +40,9 @@ static const char *reader_of(const char *base)
 	static const struct {
 		const char *suffix, *reader;
 	} readers[] = {
-		{ ".parquet", "read_parquet" }, { ".csv", "read_csv_auto" },    { ".tsv", "read_csv_auto" },
-		{ ".csv.gz", "read_csv_auto" }, { ".json", "read_json_auto" },  { ".ndjson", "read_json_auto" },
-		{ ".jsonl", "read_json_auto" }, { ".json.gz", "read_json_auto" },
+	    {".parquet", "read_parquet"}, {".csv", "read_csv_auto"},      {".tsv", "read_csv_auto"},
+	    {".csv.gz", "read_csv_auto"}, {".json", "read_json_auto"},    {".ndjson", "read_json_auto"},
+	    {".jsonl", "read_json_auto"}, {".json.gz", "read_json_auto"},
 	};
 	for (size_t i = 0; i < ARRAY_LEN(readers); i++)
 		if (has_suffix(base, readers[i].suffix))
@@ -51,7 +52,7 @@ static const char *reader_of(const char *base)
 
 static bool source_read(const struct offline_table *table, struct source *ret, struct offline_error *error)
 {
-	*ret = (struct source){ .table = table };
+	*ret = (struct source){.table = table};
 	if (table->file == NULL) {
 		if (table->sql != NULL)
 			return true;
@@ -62,12 +63,14 @@ static bool source_read(const struct offline_table *table, struct source *ret, s
 	ret->base = slash != NULL ? slash + 1 : table->file;
 	ret->reader = reader_of(ret->base);
 	if (ret->reader == NULL) {
-		offline_error_text(error, RT_EINVAL, "the file is none of .parquet, .csv, .tsv, .json, .jsonl and .ndjson");
+		offline_error_text(error, RT_EINVAL,
+				   "the file is none of .parquet, .csv, .tsv, .json, .jsonl and .ndjson");
 		return false;
 	}
 	struct stat st;
 	if (stat(table->file, &st) != 0 || !S_ISREG(st.st_mode)) {
-		offline_error_text(error, RT_ENOTFOUND, "%s", errno == EACCES ? "the file may not be read" : "there is no such file");
+		offline_error_text(error, RT_ENOTFOUND, "%s",
+				   errno == EACCES ? "the file may not be read" : "there is no such file");
 		return false;
 	}
 	ret->file_bytes = st.st_size;
@@ -84,12 +87,14 @@ static bool bind_text(duckdb_prepared_statement s, idx_t at, const char *text)
 }
 
 /* The first row's first two columns, both BIGINT; false: *error. No row leaves them alone. */
-static bool two_numbers(struct offline_conn *c, duckdb_prepared_statement s, int64_t ret[static 2], struct offline_error *error)
+static bool two_numbers(struct offline_conn *c, duckdb_prepared_statement s, int64_t ret[static 2],
+			struct offline_error *error)
 {
 	duckdb_result result;
 	bool ok = duckdb_execute_prepared(s, &result) == DuckDBSuccess;
 	if (!ok)
-		offline_error_set(c->offline, error, duckdb_result_error_type(&result), duckdb_result_error(&result));
+		offline_error_set(c->offline, error, duckdb_result_error_type(&result),
+				  duckdb_result_error(&result));
 	duckdb_data_chunk chunk = ok ? duckdb_fetch_chunk(result) : NULL;
 	if (chunk != NULL && duckdb_data_chunk_get_size(chunk) > 0)
 		for (idx_t i = 0; i < 2; i++)
@@ -101,28 +106,34 @@ static bool two_numbers(struct offline_conn *c, duckdb_prepared_statement s, int
 }
 
 static const char state_sql[] =
-	"SELECT CAST(CASE WHEN t.table_name IS NULL THEN 0 WHEN f.name IS NULL THEN 3 "
-	"WHEN f.file IS NOT DISTINCT FROM $2 AND f.file_bytes IS NOT DISTINCT FROM $3 AND f.file_mtime_ns IS NOT DISTINCT FROM $4 "
-	"AND f.sql IS NOT DISTINCT FROM $5 AND (f.file IS NOT NULL OR f.loads >= "
-	"(SELECT coalesce(max(loads), 0) FROM fabra.tables WHERE file IS NOT NULL)) THEN 2 ELSE 1 END AS BIGINT), "
-	"CAST(coalesce(f.row_count, 0) AS BIGINT) FROM (SELECT CAST($1 AS VARCHAR) AS name) w "
-	"LEFT JOIN (SELECT table_name FROM duckdb_tables() WHERE database_name = 'offline' AND schema_name = 'main' "
-	"UNION ALL SELECT view_name FROM duckdb_views() WHERE database_name = 'offline' AND schema_name = 'main') t "
-	"ON lower(t.table_name) = lower(w.name) LEFT JOIN fabra.tables f ON lower(f.name) = lower(w.name)";
+    "SELECT CAST(CASE WHEN t.table_name IS NULL THEN 0 WHEN f.name IS NULL THEN 3 "
+    "WHEN f.file IS NOT DISTINCT FROM $2 AND f.file_bytes IS NOT DISTINCT FROM $3 AND f.file_mtime_ns IS NOT "
+    "DISTINCT FROM $4 "
+    "AND f.sql IS NOT DISTINCT FROM $5 AND (f.file IS NOT NULL OR f.loads >= "
+    "(SELECT coalesce(max(loads), 0) FROM fabra.tables WHERE file IS NOT NULL)) THEN 2 ELSE 1 END AS "
+    "BIGINT), "
+    "CAST(coalesce(f.row_count, 0) AS BIGINT) FROM (SELECT CAST($1 AS VARCHAR) AS name) w "
+    "LEFT JOIN (SELECT table_name FROM duckdb_tables() WHERE database_name = 'offline' AND schema_name = "
+    "'main' "
+    "UNION ALL SELECT view_name FROM duckdb_views() WHERE database_name = 'offline' AND schema_name = "
+    "'main') t "
+    "ON lower(t.table_name) = lower(w.name) LEFT JOIN fabra.tables f ON lower(f.name) = lower(w.name)";
 
 static bool bind_source(duckdb_prepared_statement s, const struct source *from)
 {
 	bool is_file = from->base != NULL;
 	return bind_text(s, 1, from->table->name) && bind_text(s, 2, from->table->file) &&
-	       (is_file ? duckdb_bind_int64(s, 3, from->file_bytes) : duckdb_bind_null(s, 3)) == DuckDBSuccess &&
-	       (is_file ? duckdb_bind_int64(s, 4, from->file_mtime_ns) : duckdb_bind_null(s, 4)) == DuckDBSuccess &&
+	       (is_file ? duckdb_bind_int64(s, 3, from->file_bytes) : duckdb_bind_null(s, 3)) ==
+		   DuckDBSuccess &&
+	       (is_file ? duckdb_bind_int64(s, 4, from->file_mtime_ns) : duckdb_bind_null(s, 4)) ==
+		   DuckDBSuccess &&
 	       bind_text(s, 5, is_file ? NULL : from->table->sql);
 }
 
-static bool state_read(struct offline_conn *c, const struct source *from, enum table_state *ret, uint64_t *ret_rows,
-		       struct offline_error *error)
+static bool state_read(struct offline_conn *c, const struct source *from, enum table_state *ret,
+		       uint64_t *ret_rows, struct offline_error *error)
 {
-	int64_t answer[2] = { TABLE_MISSING, 0 };
+	int64_t answer[2] = {TABLE_MISSING, 0};
 	duckdb_prepared_statement s = offline_conn_prepare(c, str_from(state_sql), error);
 	if (s == NULL)
 		return false;
@@ -140,7 +151,7 @@ static bool state_read(struct offline_conn *c, const struct source *from, enum t
 /* ---- loading ---- */
 static bool create(struct offline_conn *c, const struct source *from, struct offline_error *error)
 {
-	struct buf sql = { 0 };
+	struct buf sql = {0};
 	buf_append_lit(&sql, "CREATE OR REPLACE TABLE main.");
 	append_quoted(&sql, from->table->name, '"');
 	buf_append_lit(&sql, " AS ");
@@ -163,8 +174,8 @@ static bool create(struct offline_conn *c, const struct source *from, struct off
 
 static bool count(struct offline_conn *c, const char *name, uint64_t *ret_rows, struct offline_error *error)
 {
-	struct buf sql = { 0 };
-	int64_t rows[2] = { 0, 0 };
+	struct buf sql = {0};
+	int64_t rows[2] = {0, 0};
 	buf_append_lit(&sql, "SELECT count(*), 0::BIGINT FROM main.");
 	append_quoted(&sql, name, '"');
 	duckdb_prepared_statement s = offline_conn_prepare(c, buf_str(&sql), error);
@@ -174,27 +185,32 @@ static bool count(struct offline_conn *c, const char *name, uint64_t *ret_rows, 
 	return ok;
 }
 
-static bool remember(struct offline_conn *c, const struct source *from, uint64_t rows, struct offline_error *error)
+static bool remember(struct offline_conn *c, const struct source *from, uint64_t rows,
+		     struct offline_error *error)
 {
 	duckdb_prepared_statement s = offline_conn_prepare(
-		c, STR("INSERT INTO fabra.tables(name, file, file_bytes, file_mtime_ns, sql, row_count, loads) "
-		       "SELECT $1, $2, $3, $4, $5, $6, (SELECT coalesce(max(loads), 0) + 1 FROM fabra.tables)"),
-		error);
+	    c,
+	    STR("INSERT INTO fabra.tables(name, file, file_bytes, file_mtime_ns, sql, row_count, loads) "
+		"SELECT $1, $2, $3, $4, $5, $6, (SELECT coalesce(max(loads), 0) + 1 FROM fabra.tables)"),
+	    error);
 	if (s == NULL || !bind_source(s, from) || duckdb_bind_uint64(s, 6, rows) != DuckDBSuccess ||
 	    !offline_conn_execute(c, s, error))
 		return false;
-	s = offline_conn_prepare(c, STR("DELETE FROM fabra.tables WHERE lower(name) = lower($1) "
-					"AND loads < (SELECT max(loads) FROM fabra.tables)"), error);
+	s = offline_conn_prepare(c,
+				 STR("DELETE FROM fabra.tables WHERE lower(name) = lower($1) "
+				     "AND loads < (SELECT max(loads) FROM fabra.tables)"),
+				 error);
 	return s != NULL && bind_text(s, 1, from->table->name) && offline_conn_execute(c, s, error);
 }
 
-static bool load(struct offline_conn *c, const struct source *from, uint64_t *ret_rows, struct offline_error *error)
+static bool load(struct offline_conn *c, const struct source *from, uint64_t *ret_rows,
+		 struct offline_error *error)
 {
 	struct offline_error ignored;
 	if (!offline_conn_run(c, "BEGIN TRANSACTION", error))
 		return false;
-	if (create(c, from, error) && count(c, from->table->name, ret_rows, error) && remember(c, from, *ret_rows, error) &&
-	    offline_conn_run(c, "COMMIT", error))
+	if (create(c, from, error) && count(c, from->table->name, ret_rows, error) &&
+	    remember(c, from, *ret_rows, error) && offline_conn_run(c, "COMMIT", error))
 		return true;
 	offline_conn_run(c, "ROLLBACK", &ignored);
 	return false;
@@ -205,26 +221,31 @@ static bool is_reserved(const char *name)
 	return strcasecmp(name, "context_log") == 0 || strcasecmp(name, "context_records") == 0;
 }
 
-static bool load_if_changed(struct offline_conn *c, const struct source *from, uint64_t *ret_rows, struct offline_error *error)
+static bool load_if_changed(struct offline_conn *c, const struct source *from, uint64_t *ret_rows,
+			    struct offline_error *error)
 {
 	enum table_state state;
 	if (is_reserved(from->table->name)) {
-		offline_error_text(error, RT_EINVAL, "the name is reserved for the records of Fabra's Python program");
+		offline_error_text(error, RT_EINVAL,
+				   "the name is reserved for the records of Fabra's Python program");
 		return false;
 	}
 	if (!state_read(c, from, &state, ret_rows, error))
 		return false;
 	if (state == TABLE_FOREIGN) {
-		offline_error_text(error, RT_EEXIST, "the file of the offline store has a table of this name that fabra.table did not "
-				   "make; choose another name");
+		offline_error_text(
+		    error, RT_EEXIST,
+		    "the file of the offline store has a table of this name that fabra.table did not "
+		    "make; choose another name");
 		return false;
 	}
 	return state == TABLE_KEPT || load(c, from, ret_rows, error);
 }
 
-bool offline_load_table(struct offline *o, const struct offline_table *table, uint64_t *ret_rows, struct buf *ret_why)
+bool offline_load_table(struct offline *o, const struct offline_table *table, uint64_t *ret_rows,
+			struct buf *ret_why)
 {
-	struct offline_error error = { 0 };
+	struct offline_error error = {0};
 	struct source from;
 	uint64_t rows = 0;
 	bool ok = source_read(table, &from, &error);

@@ -1,5 +1,6 @@
-/* Warm start: the history's newest values, by one pass of DuckDB. Only row numbers go through the aggregation, and the
- * texts are fetched for the winners: 5 million rows of 1 million keys in 1.8 s within 512 MiB (bench_projection). */
+/* Warm start: the history's newest values, by one pass of DuckDB. Only row numbers go through the
+ * aggregation, and the texts are fetched for the winners: 5 million rows of 1 million keys in 1.8 s within
+ * 512 MiB (bench_projection). */
 #include "runtime/clock.h"
 #include "store/json.h"
 #include "store/offline_private.h"
@@ -8,18 +9,22 @@
 #define NEWNESS "CAST(epoch_us(event_time) AS HUGEINT) * 18446744073709551616 + lsn"
 
 static const char deletes_sql[] =
-	"SELECT entity, entity_id, '', '', epoch_us(event_time), epoch_us(written_at), 0::BIGINT, lsn FROM fabra.deletes "
-	"WHERE rowid IN (SELECT arg_max(rowid, " NEWNESS ") FROM fabra.deletes GROUP BY entity, entity_id)";
+    "SELECT entity, entity_id, '', '', epoch_us(event_time), epoch_us(written_at), 0::BIGINT, lsn FROM "
+    "fabra.deletes "
+    "WHERE rowid IN (SELECT arg_max(rowid, " NEWNESS ") FROM fabra.deletes GROUP BY entity, entity_id)";
 
-static const char values_sql[] =
-	"WITH newest AS (SELECT arg_max(rowid, " NEWNESS ") AS at FROM fabra.feature_history GROUP BY entity, entity_id, feature), "
-	"gone AS (SELECT entity, entity_id, max(" NEWNESS ") AS newness FROM fabra.deletes GROUP BY entity, entity_id) "
-	"SELECT h.entity, h.entity_id, h.feature, h.value, epoch_us(h.event_time), epoch_us(h.written_at), h.ttl_ms, h.lsn "
-	"FROM fabra.feature_history h JOIN newest n ON h.rowid = n.at "
-	"LEFT JOIN gone g ON h.entity = g.entity AND h.entity_id = g.entity_id "
-	"WHERE (g.newness IS NULL OR g.newness < CAST(epoch_us(h.event_time) AS HUGEINT) * 18446744073709551616 + h.lsn) "
-	"AND (h.ttl_ms = 0 OR h.ttl_ms > (? - epoch_us(h.event_time)) // 1000) "
-	"ORDER BY h.event_time DESC, h.lsn DESC";
+static const char values_sql[] = "WITH newest AS (SELECT arg_max(rowid, " NEWNESS
+				 ") AS at FROM fabra.feature_history GROUP BY entity, entity_id, feature), "
+				 "gone AS (SELECT entity, entity_id, max(" NEWNESS
+				 ") AS newness FROM fabra.deletes GROUP BY entity, entity_id) "
+				 "SELECT h.entity, h.entity_id, h.feature, h.value, epoch_us(h.event_time), "
+				 "epoch_us(h.written_at), h.ttl_ms, h.lsn "
+				 "FROM fabra.feature_history h JOIN newest n ON h.rowid = n.at "
+				 "LEFT JOIN gone g ON h.entity = g.entity AND h.entity_id = g.entity_id "
+				 "WHERE (g.newness IS NULL OR g.newness < CAST(epoch_us(h.event_time) AS "
+				 "HUGEINT) * 18446744073709551616 + h.lsn) "
+				 "AND (h.ttl_ms = 0 OR h.ttl_ms > (? - epoch_us(h.event_time)) // 1000) "
+				 "ORDER BY h.event_time DESC, h.lsn DESC";
 
 struct warm {
 	void *arg;
@@ -39,22 +44,29 @@ static void chunk_read(struct warm *w, duckdb_data_chunk chunk)
 	duckdb_vector column[8];
 	for (idx_t i = 0; i < 8; i++)
 		column[i] = duckdb_data_chunk_get_vector(chunk, i);
-	const int64_t *event_us = duckdb_vector_get_data(column[4]), *written_us = duckdb_vector_get_data(column[5]);
+	const int64_t *event_us = duckdb_vector_get_data(column[4]),
+		      *written_us = duckdb_vector_get_data(column[5]);
 	const int64_t *ttl_ms = duckdb_vector_get_data(column[6]);
 	const uint64_t *lsn = duckdb_vector_get_data(column[7]);
 	idx_t rows = duckdb_data_chunk_get_size(chunk);
 	for (idx_t row = 0; row < rows && !w->is_enough; row++) {
 		struct offline_value v = {
-			.entity = text_at(column[0], row), .entity_id = text_at(column[1], row),
-			.feature = text_at(column[2], row), .value_json = text_at(column[3], row),
-			.event_time_us = event_us[row], .written_us = written_us[row], .ttl_ms = ttl_ms[row], .lsn = lsn[row],
-			.deleted = w->deleted,
+		    .entity = text_at(column[0], row),
+		    .entity_id = text_at(column[1], row),
+		    .feature = text_at(column[2], row),
+		    .value_json = text_at(column[3], row),
+		    .event_time_us = event_us[row],
+		    .written_us = written_us[row],
+		    .ttl_ms = ttl_ms[row],
+		    .lsn = lsn[row],
+		    .deleted = w->deleted,
 		};
 		w->is_enough = !w->each(w->arg, &v);
 	}
 }
 
-static bool read_all(struct offline_conn *c, struct warm *w, struct str sql, yyjson_val *params, struct offline_error *error)
+static bool read_all(struct offline_conn *c, struct warm *w, struct str sql, yyjson_val *params,
+		     struct offline_error *error)
 {
 	bool ok = offline_conn_select(c, sql, params, UINT64_MAX, error);
 	while (ok && !w->is_enough) {
@@ -70,14 +82,15 @@ static bool read_all(struct offline_conn *c, struct warm *w, struct str sql, yyj
 	return ok;
 }
 
-bool offline_warm(struct offline *o, void *arg, bool (*each)(void *arg, const struct offline_value *v), struct buf *ret_why)
+bool offline_warm(struct offline *o, void *arg, bool (*each)(void *arg, const struct offline_value *v),
+		  struct buf *ret_why)
 {
-	struct offline_error error = { 0 };
+	struct offline_error error = {0};
 	struct offline_conn *c = offline_admin_enter(o, &error);
 	bool ok = c != NULL;
 	if (ok) {
-		struct warm w = { .arg = arg, .each = each, .deleted = true };
-		struct buf now = { 0 };
+		struct warm w = {.arg = arg, .each = each, .deleted = true};
+		struct buf now = {0};
 		struct json_error ignored;
 		buf_printf(&now, "[%lld]", (long long)clock_wall_us());
 		yyjson_doc *params = json_parse(buf_str(&now), NULL, &ignored);

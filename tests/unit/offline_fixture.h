@@ -1,4 +1,5 @@
-/* An offline store with a real ledger in a folder of its own, and questions to its actors from the test's thread. */
+/* An offline store with a real ledger in a folder of its own, and questions to its actors from the test's
+ * thread. */
 #pragma once
 #include "runtime/check.h"
 #include "runtime/clock.h"
@@ -38,7 +39,7 @@ static inline int remove_one(const char *path, const struct stat *st, int type, 
 
 static inline void rig_make_folder(struct rig *r)
 {
-	*r = (struct rig){ 0 };
+	*r = (struct rig){0};
 	strcpy(r->dir, "/tmp/fabra-offline-XXXXXX");
 	assert_non_null(mkdtemp(r->dir));
 	snprintf(r->db_path, sizeof r->db_path, "%s/fabra.duckdb", r->dir);
@@ -53,11 +54,12 @@ static inline void rig_remove_folder(struct rig *r)
 /* ---- the stores ---- */
 static inline void rig_open(struct rig *r)
 {
-	struct buf why = { 0 };
-	r->ledger = ledger_open(&(struct ledger_config){ .dir = r->ledger_dir, .segment_bytes = 4 << 20 }, &why);
+	struct buf why = {0};
+	r->ledger =
+	    ledger_open(&(struct ledger_config){.dir = r->ledger_dir, .segment_bytes = 4 << 20}, &why);
 	if (r->ledger == NULL)
 		fail_msg("ledger: %.*s", STR_ARG(buf_str(&why)));
-	r->offline = offline_open(&(struct offline_config){ .path = r->db_path, .ledger = r->ledger }, &why);
+	r->offline = offline_open(&(struct offline_config){.path = r->db_path, .ledger = r->ledger}, &why);
 	if (r->offline == NULL)
 		fail_msg("offline: %.*s", STR_ARG(buf_str(&why)));
 	buf_finish(&why);
@@ -77,7 +79,7 @@ enum { ASK_FOR = MSG_KIND(CLASS_TEST, 40) };
 struct answer {
 	uint16_t kind;
 	int status;
-	char *text;                   /* owned: JSON or the error's line */
+	char *text; /* owned: JSON or the error's line */
 	uint32_t rows;
 	uint64_t cursor;
 	bool last;
@@ -106,8 +108,8 @@ struct asker {
 
 static inline void order_finish(struct order *o, struct msg *m)
 {
-	struct answer a = { .kind = m->kind, .status = m->status };
-	struct buf text = { 0 };
+	struct answer a = {.kind = m->kind, .status = m->status};
+	struct buf text = {0};
 	if (m->kind == OFFLINE_RESULT) {
 		const struct offline_result *r = (const struct offline_result *)m;
 		buf_append_str(&text, buf_str(&r->json));
@@ -119,7 +121,8 @@ static inline void order_finish(struct order *o, struct msg *m)
 		a.last = b->last;
 		buf_append_str(&text, b->error);
 		for (uint32_t i = 0; i < b->count; i++)
-			buf_printf(&text, "%.*s=%.*s;", STR_ARG(b->rows[i].key), STR_ARG(b->rows[i].value_json));
+			buf_printf(&text, "%.*s=%.*s;", STR_ARG(b->rows[i].key),
+				   STR_ARG(b->rows[i].value_json));
 	}
 	buf_append_char(&text, '\0');
 	a.text = text.p;
@@ -161,15 +164,18 @@ static inline void asker_on_message(struct actor *a, struct msg *m)
 static inline const struct actor_class *asker_class(void)
 {
 	static const struct actor_class class = {
-		.name = "asker", .size = sizeof(struct asker), .mailbox_len_max = 256, .on_message = asker_on_message,
+	    .name = "asker",
+	    .size = sizeof(struct asker),
+	    .mailbox_len_max = 256,
+	    .on_message = asker_on_message,
 	};
 	return &class;
 }
 
 static inline struct loop *start_loop(const char *name, bool idle)
 {
-	struct loop *loop = loop_create(&(struct loop_config){ .name = name, .kind = LOOP_BLOCKING, .idle_priority = idle,
-							       .actors_max = 64, .asks_max = 1024 });
+	struct loop *loop = loop_create(&(struct loop_config){
+	    .name = name, .kind = LOOP_BLOCKING, .idle_priority = idle, .actors_max = 64, .asks_max = 1024});
 	assert_non_null(loop);
 	return loop;
 }
@@ -194,7 +200,7 @@ static inline void rig_start(struct rig *r, bool with_projection, bool idle)
 /* No loop is destroyed while another one may still send to it. */
 static inline void rig_stop(struct rig *r)
 {
-	struct loop **loops[] = { &r->asker_loop, &r->projection_loop, &r->reader_loop };
+	struct loop **loops[] = {&r->asker_loop, &r->projection_loop, &r->reader_loop};
 	for (size_t i = 0; i < ARRAY_LEN(loops); i++) {
 		if (*loops[i] == NULL)
 			continue;
@@ -208,11 +214,11 @@ static inline void rig_stop(struct rig *r)
 	}
 }
 
-static inline struct order *rig_ask(struct rig *r, struct msg *(*make)(struct loop *, const void *), const void *arg,
-				    uint64_t timeout_ms)
+static inline struct order *rig_ask(struct rig *r, struct msg *(*make)(struct loop *, const void *),
+				    const void *arg, uint64_t timeout_ms)
 {
 	struct order *o = calloc(1, sizeof *o);
-	*o = (struct order){ .make = make, .arg = arg, .to = r->reader, .timeout_ms = timeout_ms };
+	*o = (struct order){.make = make, .arg = arg, .to = r->reader, .timeout_ms = timeout_ms};
 	pthread_mutex_init(&o->lock, NULL);
 	pthread_cond_init(&o->done, NULL);
 	struct order_msg *m = loop_msg_new(ASK_FOR);
@@ -251,7 +257,7 @@ static inline struct msg *make_query(struct loop *loop, const void *arg)
 /* Asks and compares; the projection is waited for. */
 static inline void assert_query(struct rig *r, const char *sql, const char *wanted)
 {
-	struct query q = { .sql = sql, .wait = true };
+	struct query q = {.sql = sql, .wait = true};
 	struct answer a = rig_wait(rig_ask(r, make_query, &q, 20000));
 	assert_string_equal(a.text, wanted);
 	free(a.text);
@@ -272,19 +278,25 @@ static inline void id_of(unsigned i, char id[static 41])
 }
 
 /* Record i was created i seconds after T0. */
-static inline void rig_append_record(struct rig *r, unsigned i, const char *name, enum record_freshness freshness)
+static inline void rig_append_record(struct rig *r, unsigned i, const char *name,
+				     enum record_freshness freshness)
 {
 	char id[41];
 	id_of(i, id);
 	struct record record = {
-		.context_id = str_from(id), .created_at_us = T0_US + i * INT64_C(1000000), .environment = STR("development"),
-		.schema_version = STR("1.0.0"), .context_function = str_from(name),
-		.inputs_json = STR("{\"user_id\":\"u1\",\"interaction_ref\":{\"mode\":\"voice\",\"call_id\":\"c1\","
-				   "\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3}}"),
-		.content = STR("some text"), .token_count = 40 + i,
-		.assembly = { .max_tokens = -1, .freshness_sla_ms = -1, .freshness_status = freshness },
-		.lineage = { .fabra_version = STR("2.3.2") },
-		.integrity = { .record_hash = STR(""), .signed_at_us = -1 },
+	    .context_id = str_from(id),
+	    .created_at_us = T0_US + i * INT64_C(1000000),
+	    .environment = STR("development"),
+	    .schema_version = STR("1.0.0"),
+	    .context_function = str_from(name),
+	    .inputs_json =
+		STR("{\"user_id\":\"u1\",\"interaction_ref\":{\"mode\":\"voice\",\"call_id\":\"c1\","
+		    "\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3}}"),
+	    .content = STR("some text"),
+	    .token_count = 40 + i,
+	    .assembly = {.max_tokens = -1, .freshness_sla_ms = -1, .freshness_status = freshness},
+	    .lineage = {.fabra_version = STR("2.3.2")},
+	    .integrity = {.record_hash = STR(""), .signed_at_us = -1},
 	};
 	char content_hash[RECORD_HASH_TEXT];
 	record_hash_text(record.content, content_hash);
@@ -296,26 +308,35 @@ static inline void rig_append_record(struct rig *r, unsigned i, const char *name
 	rig_append(r, e, record.created_at_us);
 }
 
-static inline void rig_append_values(struct rig *r, const char *entity, const struct entry_value *values, size_t count)
+static inline void rig_append_values(struct rig *r, const char *entity, const struct entry_value *values,
+				     size_t count)
 {
 	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
-	entry_values_write(&e->body, &(struct entry_values){ .entity = str_from(entity), .source = ENTRY_PUSHED, .values = values,
-							      .count = count });
+	entry_values_write(&e->body, &(struct entry_values){.entity = str_from(entity),
+							    .source = ENTRY_PUSHED,
+							    .values = values,
+							    .count = count});
 	assert_false(e->body.failed);
 	rig_append(r, e, values[0].event_time_us + 5);
 }
 
-static inline void rig_append_value(struct rig *r, const char *id, const char *feature, const char *json, int64_t event_us,
-				    int64_t ttl_ms)
+static inline void rig_append_value(struct rig *r, const char *id, const char *feature, const char *json,
+				    int64_t event_us, int64_t ttl_ms)
 {
-	rig_append_values(r, "User", &(struct entry_value){ .entity_id = str_from(id), .feature = str_from(feature),
-							    .value_json = str_from(json), .event_time_us = event_us,
-							    .ttl_ms = ttl_ms }, 1);
+	rig_append_values(r, "User",
+			  &(struct entry_value){.entity_id = str_from(id),
+						.feature = str_from(feature),
+						.value_json = str_from(json),
+						.event_time_us = event_us,
+						.ttl_ms = ttl_ms},
+			  1);
 }
 
 static inline void rig_append_delete(struct rig *r, const char *id, int64_t event_us)
 {
 	struct ledger_entry *e = ledger_entry_new(LEDGER_DELETE);
-	entry_delete_write(&e->body, &(struct entry_delete){ .entity = STR("User"), .entity_id = str_from(id), .event_time_us = event_us });
+	entry_delete_write(&e->body, &(struct entry_delete){.entity = STR("User"),
+							    .entity_id = str_from(id),
+							    .event_time_us = event_us});
 	rig_append(r, e, event_us + 5);
 }

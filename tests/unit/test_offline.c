@@ -22,7 +22,7 @@ static int teardown(void **state)
 
 static struct answer ask_query(const char *sql, const char *params, uint64_t timeout_ms)
 {
-	struct query q = { .sql = sql, .params = params };
+	struct query q = {.sql = sql, .params = params};
 	return rig_wait(rig_ask(&rig, make_query, &q, timeout_ms));
 }
 
@@ -50,7 +50,8 @@ static void test_a_late_query_frees_its_reader(void **state)
 	(void)state;
 	rig_start(&rig, false, false);
 	uint64_t start_ns = clock_mono_ns();
-	struct answer a = ask_query("SELECT sum(a.range * b.range % 7) AS s FROM range(1000000) a, range(1000000) b", NULL, 100);
+	struct answer a = ask_query(
+	    "SELECT sum(a.range * b.range % 7) AS s FROM range(1000000) a, range(1000000) b", NULL, 100);
 	assert_true(a.kind == RT_DEADLINE || (a.kind == OFFLINE_RESULT && a.status == RT_EDEADLINE));
 	free(a.text);
 	a = ask_query("SELECT 1 AS a", NULL, 10000);
@@ -75,7 +76,7 @@ static struct msg *make_rows(struct loop *loop, const void *arg)
 
 static struct answer ask_rows(const char *sql, uint64_t cursor)
 {
-	struct rows rows = { .sql = sql, .key = "id", .value = "v", .cursor = cursor };
+	struct rows rows = {.sql = sql, .key = "id", .value = "v", .cursor = cursor};
 	return rig_wait(rig_ask(&rig, make_rows, &rows, 10000));
 }
 
@@ -110,7 +111,8 @@ static void test_batch_keys_and_values(void **state)
 {
 	(void)state;
 	rig_start(&rig, false, false);
-	struct answer a = ask_rows("SELECT * FROM (VALUES ('x\"y', [1]), (NULL, [2]), ('', NULL)) t(id, v)", 0);
+	struct answer a =
+	    ask_rows("SELECT * FROM (VALUES ('x\"y', [1]), (NULL, [2]), ('', NULL)) t(id, v)", 0);
 	assert_string_equal(a.text, "x\"y=[1];=null;");
 	free(a.text);
 	a = ask_rows("SELECT DATE '2025-01-02' AS id, 1.5::DOUBLE AS v", 0);
@@ -147,12 +149,15 @@ static void append_all_kinds(void)
 	rig_append_value(&rig, "u1", "tier", "\"gold\"", T0_US, 0);
 	rig_append_delete(&rig, "u1", T0_US + 10);
 	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
-	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("e1"), .event_type = STR("purchase"),
-							   .entity_id = STR("u1"), .payload_json = STR("{}"), .event_time_us = T0_US });
+	entry_event_write(&e->body, &(struct entry_event){.event_id = STR("e1"),
+							  .event_type = STR("purchase"),
+							  .entity_id = STR("u1"),
+							  .payload_json = STR("{}"),
+							  .event_time_us = T0_US});
 	rig_append(&rig, e, T0_US);
 	e = ledger_entry_new(LEDGER_EVENT_APPLIED);
-	struct entry_value v = { STR("u1"), STR("spent"), STR("12.5"), T0_US, 1000 };
-	entry_values_write(&e->body, &(struct entry_values){ STR("User"), ENTRY_TRIGGERED, 5, &v, 1 });
+	struct entry_value v = {STR("u1"), STR("spent"), STR("12.5"), T0_US, 1000};
+	entry_values_write(&e->body, &(struct entry_values){STR("User"), ENTRY_TRIGGERED, 5, &v, 1});
 	rig_append(&rig, e, T0_US + 20);
 }
 
@@ -162,19 +167,31 @@ static void test_every_kind_has_its_rows(void **state)
 	append_all_kinds();
 	rig_start(&rig, true, false);
 	assert_query(&rig, "SELECT * EXCLUDE (record_hash) FROM fabra.records WHERE lsn = 1",
-		     "[{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000001\",\"lsn\":1,\"created_at\":\"2023-11-14T22:13:21\","
-		     "\"environment\":\"development\",\"schema_version\":\"1.0.0\",\"context_function\":\"chat\",\"token_count\":41,"
-		     "\"freshness_status\":\"guaranteed\",\"version\":\"v7\",\"imported\":false,\"mode\":\"voice\",\"call_id\":\"c1\","
-		     "\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3,\"jurisdiction\":null,\"consent_state\":null}]");
-	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records WHERE record_hash LIKE 'sha256:%' AND length(record_hash) = 71",
+		     "[{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000001\",\"lsn\":1,\"created_at\":"
+		     "\"2023-11-14T22:13:21\","
+		     "\"environment\":\"development\",\"schema_version\":\"1.0.0\",\"context_function\":"
+		     "\"chat\",\"token_count\":41,"
+		     "\"freshness_status\":\"guaranteed\",\"version\":\"v7\",\"imported\":false,\"mode\":"
+		     "\"voice\",\"call_id\":\"c1\","
+		     "\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3,\"jurisdiction\":null,"
+		     "\"consent_state\":null}]");
+	assert_query(&rig,
+		     "SELECT count(*) AS n FROM fabra.records WHERE record_hash LIKE 'sha256:%' AND "
+		     "length(record_hash) = 71",
 		     "[{\"n\":2}]");
-	assert_query(&rig, "SELECT * FROM fabra.feature_history ORDER BY lsn",
-		     "[{\"entity\":\"User\",\"entity_id\":\"u1\",\"feature\":\"tier\",\"value\":\"\\\"gold\\\"\","
-		     "\"event_time\":\"2023-11-14T22:13:20\",\"written_at\":\"2023-11-14T22:13:20.000005\",\"lsn\":3,\"ttl_ms\":0,\"source\":2},"
-		     "{\"entity\":\"User\",\"entity_id\":\"u1\",\"feature\":\"spent\",\"value\":\"12.5\","
-		     "\"event_time\":\"2023-11-14T22:13:20\",\"written_at\":\"2023-11-14T22:13:20.000020\",\"lsn\":6,\"ttl_ms\":1000,\"source\":4}]");
-	assert_query(&rig, "SELECT entity, entity_id, lsn FROM fabra.deletes", "[{\"entity\":\"User\",\"entity_id\":\"u1\",\"lsn\":4}]");
-	assert_query(&rig, "SELECT event_id, event_type, a.lsn FROM fabra.events e JOIN fabra.events_applied a ON a.event_lsn = e.lsn",
+	assert_query(
+	    &rig, "SELECT * FROM fabra.feature_history ORDER BY lsn",
+	    "[{\"entity\":\"User\",\"entity_id\":\"u1\",\"feature\":\"tier\",\"value\":\"\\\"gold\\\"\","
+	    "\"event_time\":\"2023-11-14T22:13:20\",\"written_at\":\"2023-11-14T22:13:20.000005\",\"lsn\":3,"
+	    "\"ttl_ms\":0,\"source\":2},"
+	    "{\"entity\":\"User\",\"entity_id\":\"u1\",\"feature\":\"spent\",\"value\":\"12.5\","
+	    "\"event_time\":\"2023-11-14T22:13:20\",\"written_at\":\"2023-11-14T22:13:20.000020\",\"lsn\":6,"
+	    "\"ttl_ms\":1000,\"source\":4}]");
+	assert_query(&rig, "SELECT entity, entity_id, lsn FROM fabra.deletes",
+		     "[{\"entity\":\"User\",\"entity_id\":\"u1\",\"lsn\":4}]");
+	assert_query(&rig,
+		     "SELECT event_id, event_type, a.lsn FROM fabra.events e JOIN fabra.events_applied a ON "
+		     "a.event_lsn = e.lsn",
 		     "[{\"event_id\":\"e1\",\"event_type\":\"purchase\",\"lsn\":6}]");
 	assert_int_equal(offline_applied_lsn(rig.offline), 6);
 }
@@ -208,7 +225,8 @@ static void test_a_restart_goes_on_where_it_was(void **state)
 	assert_int_equal(offline_applied_lsn(rig.offline), 6);
 	rig_append_record(&rig, 3, "chat", RECORD_UNKNOWN);
 	rig_start(&rig, true, false);
-	assert_query(&rig, "SELECT count(*) AS n, max(lsn) AS last FROM fabra.records", "[{\"n\":3,\"last\":7}]");
+	assert_query(&rig, "SELECT count(*) AS n, max(lsn) AS last FROM fabra.records",
+		     "[{\"n\":3,\"last\":7}]");
 	assert_query(&rig, "SELECT count(*) AS n FROM fabra.feature_history", "[{\"n\":2}]");
 }
 
@@ -294,10 +312,14 @@ static void test_a_checkpoint_does_not_wait_for_a_cursor(void **state)
 	struct offline_error error;
 	struct offline_conn *c = offline_admin_enter(rig.offline, &error);
 	assert_true(offline_conn_run(c, "CREATE TABLE main.t(id BIGINT, v VARCHAR)", &error));
-	assert_true(offline_conn_run(c, "CHECKPOINT", &error)); /* nothing holds a table open after the start */
+	assert_true(
+	    offline_conn_run(c, "CHECKPOINT", &error)); /* nothing holds a table open after the start */
 	for (int i = 0; i < 20; i++)
-		assert_true(offline_conn_run(c, "INSERT INTO main.t SELECT range, 'some text that fills a log ' || range "
-						"FROM range(2000)", &error));
+		assert_true(offline_conn_run(
+		    c,
+		    "INSERT INTO main.t SELECT range, 'some text that fills a log ' || range "
+		    "FROM range(2000)",
+		    &error));
 	offline_admin_leave(rig.offline);
 	rig.offline->projection.checkpoint_at_ns = UINT64_MAX;
 	rig_start(&rig, false, false);
@@ -325,7 +347,8 @@ static void test_a_checkpoint_does_not_wait_for_a_cursor(void **state)
 	offline_admin_leave(rig.offline);
 }
 
-/* After a fatal error DuckDB refuses everything until its database is opened again: the next question does that. */
+/* After a fatal error DuckDB refuses everything until its database is opened again: the next question does
+ * that. */
 static void test_a_broken_database_is_opened_again(void **state)
 {
 	(void)state;
@@ -376,10 +399,14 @@ static void assert_list(struct list list, const char *wanted)
 	free(a.text);
 }
 
-#define ITEM_1 "{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000001\",\"timestamp\":\"2023-11-14T22:13:21\"," \
-	       "\"name\":\"chat\",\"token_usage\":41,\"freshness_status\":\"guaranteed\",\"version\":\"v7\"}"
-#define ITEM_2 "{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000002\",\"timestamp\":\"2023-11-14T22:13:22\"," \
-	       "\"name\":\"it's\",\"token_usage\":42,\"freshness_status\":\"degraded\",\"version\":\"v7\"}"
+#define ITEM_1                                                                                               \
+	"{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000001\",\"timestamp\":\"2023-11-14T22:13:"     \
+	"21\","                                                                                              \
+	"\"name\":\"chat\",\"token_usage\":41,\"freshness_status\":\"guaranteed\",\"version\":\"v7\"}"
+#define ITEM_2                                                                                               \
+	"{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000002\",\"timestamp\":\"2023-11-14T22:13:"     \
+	"22\","                                                                                              \
+	"\"name\":\"it's\",\"token_usage\":42,\"freshness_status\":\"degraded\",\"version\":\"v7\"}"
 
 static void test_lists_of_contexts(void **state)
 {
@@ -387,33 +414,33 @@ static void test_lists_of_contexts(void **state)
 	rig_append_record(&rig, 1, "chat", RECORD_GUARANTEED);
 	rig_append_record(&rig, 2, "it's", RECORD_DEGRADED);
 	rig_start(&rig, true, false);
-	assert_list((struct list){ 0 }, "[" ITEM_2 "," ITEM_1 "]");
-	assert_list((struct list){ .limit = 1 }, "[" ITEM_2 "]");
-	assert_list((struct list){ .name = "it's" }, "[" ITEM_2 "]");
-	assert_list((struct list){ .freshness = "guaranteed" }, "[" ITEM_1 "]");
-	assert_list((struct list){ .start_us = T0_US + 2000000 }, "[" ITEM_2 "]");
-	assert_list((struct list){ .end_us = T0_US + 1000000 }, "[" ITEM_1 "]");
-	assert_list((struct list){ .end_us = T0_US + 999999 }, "[]");
-	assert_list((struct list){ .limit = -1 }, "[]");
+	assert_list((struct list){0}, "[" ITEM_2 "," ITEM_1 "]");
+	assert_list((struct list){.limit = 1}, "[" ITEM_2 "]");
+	assert_list((struct list){.name = "it's"}, "[" ITEM_2 "]");
+	assert_list((struct list){.freshness = "guaranteed"}, "[" ITEM_1 "]");
+	assert_list((struct list){.start_us = T0_US + 2000000}, "[" ITEM_2 "]");
+	assert_list((struct list){.end_us = T0_US + 1000000}, "[" ITEM_1 "]");
+	assert_list((struct list){.end_us = T0_US + 999999}, "[]");
+	assert_list((struct list){.limit = -1}, "[]");
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_queries, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_late_query_frees_its_reader, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_batches, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_batch_keys_and_values, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_open_cursors_are_bounded, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_every_kind_has_its_rows, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_waiting_reader_helps_itself, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_restart_goes_on_where_it_was, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_dropped_schema_is_built_again, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_malformed_entries_are_counted_and_passed, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_another_ledger_pauses_the_projection, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_checkpoint_does_not_wait_for_a_cursor, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_broken_database_is_opened_again, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_lists_of_contexts, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_queries, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_late_query_frees_its_reader, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_batches, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_batch_keys_and_values, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_open_cursors_are_bounded, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_every_kind_has_its_rows, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_waiting_reader_helps_itself, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_restart_goes_on_where_it_was, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_dropped_schema_is_built_again, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_malformed_entries_are_counted_and_passed, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_another_ledger_pauses_the_projection, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_checkpoint_does_not_wait_for_a_cursor, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_broken_database_is_opened_again, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_lists_of_contexts, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

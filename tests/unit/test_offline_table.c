@@ -25,8 +25,8 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 static void open_store(void)
 {
-	struct buf why = { 0 };
-	store = offline_open(&(struct offline_config){ .path = db_path }, &why);
+	struct buf why = {0};
+	store = offline_open(&(struct offline_config){.path = db_path}, &why);
 	if (store == NULL)
 		fail_msg("%.*s", STR_ARG(buf_str(&why)));
 	buf_finish(&why);
@@ -71,12 +71,13 @@ static uint64_t loaded_rows;
 static const char *load(const char *name, const char *base, const char *sql)
 {
 	static char text[512];
-	struct buf why = { 0 };
+	struct buf why = {0};
 	char path[160];
 	if (base != NULL)
 		strcpy(path, path_of(base));
-	bool ok = offline_load_table(store, &(struct offline_table){ .name = name, .file = base ? path : NULL, .sql = sql },
-				     &loaded_rows, &why);
+	bool ok = offline_load_table(
+	    store, &(struct offline_table){.name = name, .file = base ? path : NULL, .sql = sql},
+	    &loaded_rows, &why);
 	snprintf(text, sizeof text, "%.*s", ok ? 0 : (int)why.n, ok ? "" : why.p);
 	buf_finish(&why);
 	return text;
@@ -85,12 +86,13 @@ static const char *load(const char *name, const char *base, const char *sql)
 static const char *query(const char *sql)
 {
 	static char text[2048];
-	struct buf out = { 0 };
+	struct buf out = {0};
 	uint32_t rows;
-	struct offline_error error = { 0 };
+	struct offline_error error = {0};
 	struct offline_conn *c = offline_admin_enter(store, &error);
 	assert_non_null(c);
-	if (!offline_conn_select(c, str_from(sql), NULL, UINT64_MAX, &error) || !offline_rows_write(c, 100, &out, &rows, &error)) {
+	if (!offline_conn_select(c, str_from(sql), NULL, UINT64_MAX, &error) ||
+	    !offline_rows_write(c, 100, &out, &rows, &error)) {
 		buf_clear(&out);
 		buf_append_str(&out, str_from(error.text));
 	}
@@ -113,7 +115,8 @@ static void test_formats(void **state)
 	assert_string_equal(load("c", "c.jsonl", NULL), "");
 	assert_int_equal(loaded_rows, 2);
 	assert_string_equal(load("d", "d.tsv", NULL), "");
-	assert_string_equal(query("SELECT * FROM a ORDER BY id"), "[{\"id\":\"x\",\"n\":1},{\"id\":\"y\",\"n\":2}]");
+	assert_string_equal(query("SELECT * FROM a ORDER BY id"),
+			    "[{\"id\":\"x\",\"n\":1},{\"id\":\"y\",\"n\":2}]");
 	assert_string_equal(query("SELECT * FROM b"), "[{\"id\":\"x\",\"tags\":[1,2]}]");
 	assert_string_equal(query("SELECT n FROM d"), "[{\"n\":7}]");
 }
@@ -134,7 +137,7 @@ static void test_unchanged_is_kept_and_changed_is_replaced(void **state)
 	assert_int_equal(loaded_rows, 2);
 	assert_string_equal(query("SELECT loads FROM fabra.tables WHERE name = 'k'"), "[{\"loads\":2}]");
 	/* The same size with another time counts as changed. */
-	struct timespec times[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
+	struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
 	assert_int_equal(utimensat(AT_FDCWD, path_of("k.csv"), times, 0), 0);
 	assert_string_equal(load("k", "k.csv", NULL), "");
 	assert_string_equal(query("SELECT loads FROM fabra.tables WHERE name = 'k'"), "[{\"loads\":3}]");
@@ -160,10 +163,12 @@ static void test_sql_tables_follow_their_files(void **state)
 static void test_errors_name_table_file_and_reason(void **state)
 {
 	(void)state;
-	assert_string_equal(load("t", "missing.csv", NULL), "table \"t\" from missing.csv: there is no such file");
+	assert_string_equal(load("t", "missing.csv", NULL),
+			    "table \"t\" from missing.csv: there is no such file");
 	write_file("t.txt", "x");
-	assert_string_equal(load("t", "t.txt", NULL),
-			    "table \"t\" from t.txt: the file is none of .parquet, .csv, .tsv, .json, .jsonl and .ndjson");
+	assert_string_equal(
+	    load("t", "t.txt", NULL),
+	    "table \"t\" from t.txt: the file is none of .parquet, .csv, .tsv, .json, .jsonl and .ndjson");
 	write_file("t.parquet", "this is no parquet file");
 	const char *why = load("t", "t.parquet", NULL);
 	assert_true(strstr(why, "table \"t\" from t.parquet: ") == why);
@@ -172,7 +177,8 @@ static void test_errors_name_table_file_and_reason(void **state)
 	assert_true(strstr(why, "table \"t\" from its sql: Binder Error") == why);
 	assert_non_null(strstr(load("t", NULL, "SELECT 1 AS a; SELECT 2 AS b"), "multiple statements"));
 	assert_string_equal(load("context_log", NULL, "SELECT 1 AS a"),
-			    "table \"context_log\" from its sql: the name is reserved for the records of Fabra's Python program");
+			    "table \"context_log\" from its sql: the name is reserved for the records of "
+			    "Fabra's Python program");
 	assert_string_equal(load("t", NULL, NULL), "table \"t\" from its sql: it has neither file nor sql");
 }
 
@@ -206,29 +212,31 @@ static void test_flights(void **state)
 	(void)state;
 	char path[512];
 	uint64_t rows = 0;
-	struct buf why = { 0 };
+	struct buf why = {0};
 	snprintf(path, sizeof path, "%s/data/flights-3m.parquet", FABRA_DEPS_DIR);
 	if (access(path, R_OK) != 0)
 		skip();
 	uint64_t start_ns = clock_mono_ns();
-	assert_true(offline_load_table(store, &(struct offline_table){ .name = "flights", .file = path }, &rows, &why));
+	assert_true(
+	    offline_load_table(store, &(struct offline_table){.name = "flights", .file = path}, &rows, &why));
 	print_message("3 million flights: %.0f ms\n", (double)(clock_mono_ns() - start_ns) / 1e6);
 	assert_int_equal(rows, 3000000);
-	assert_string_equal(query("SELECT count(DISTINCT origin) AS origins, min(date) AS first FROM flights"),
-			    "[{\"origins\":229,\"first\":\"2001-01-01T00:01:00\"}]");
+	assert_string_equal(
+	    query("SELECT count(DISTINCT origin) AS origins, min(date) AS first FROM flights"),
+	    "[{\"origins\":229,\"first\":\"2001-01-01T00:01:00\"}]");
 	buf_finish(&why);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_formats, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_unchanged_is_kept_and_changed_is_replaced, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_sql_tables_follow_their_files, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_errors_name_table_file_and_reason, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_failed_load_keeps_the_old_table, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_foreign_tables_are_not_replaced, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_flights, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_formats, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_unchanged_is_kept_and_changed_is_replaced, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_sql_tables_follow_their_files, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_errors_name_table_file_and_reason, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_failed_load_keeps_the_old_table, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_foreign_tables_are_not_replaced, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_flights, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

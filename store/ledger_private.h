@@ -2,7 +2,7 @@
  *
  * Threads. The committer owns `struct ledger_writer` and is the only one who appends. One helper thread seals full
  * segments, prepares the reserve and disposes of retired files; it takes no lock that the committer or a reader ever
- * waits for (it runs at idle priority and may be starved), jobs and results go through two lock-free stacks. Readers take
+ * waits for (it runs at a low priority and may be kept waiting), jobs and results go through two lock-free stacks. Readers take
  * `lock` for the moment that it takes to get the set of segments and to probe the open one's index. Scans share nothing
  * but two atomic numbers: they read the files as another process would. */
 #pragma once

@@ -7,7 +7,7 @@
 #include <math.h>
 #include <pthread.h>
 
-enum { OPS = 100000, ROUNDS = 41, KIND = 1, FEATURE = 3, ID_BYTES = 12 };
+enum { OPS = 10000, ROUNDS = 301, KIND = 1, FEATURE = 3, ID_BYTES = 12 };
 
 struct work {
 	struct online *t;

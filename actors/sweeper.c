@@ -1,4 +1,4 @@
-/* sweeper.c -- one state: four times a second it sweeps a piece of the online table. */
+/* sweeper.c -- one state: four times a second it sweeps a piece of the online table and publishes its counts. */
 #include "actors/sweeper.h"
 
 enum { PERIOD_MS = 250, BUCKETS_PER_SWEEP = 1000 };
@@ -18,6 +18,7 @@ static void sweeper_on_message(struct actor *a, struct msg *m)
 	if (m->kind != RT_TIMER)
 		return;
 	online_sweep(s->nl->node->online, loop_wall_us(a->loop), BUCKETS_PER_SWEEP);
+	online_publish(s->nl->node->online);
 	rt_timer_start(a, PERIOD_MS, 0);
 }
 

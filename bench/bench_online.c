@@ -1,5 +1,5 @@
-/* The online table alone: cost of a read and a write on one thread and on two, memory per feature, and what the eviction
- * keeps of a skewed load. Usage: bench_online [ids]. The lines are stable: name, value, unit. */
+/* The online table alone: cost of a read and a write on one thread and on two, memory per feature, and what
+ * the eviction keeps of a skewed load. Usage: bench_online [ids]. The lines are stable: name, value, unit. */
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include "store/online.h"
@@ -38,7 +38,8 @@ static uint64_t run_nothing(struct work *w)
 	return sum;
 }
 
-/* One miss of the caches: a table of as many lines as there are ids, read at random, each read waiting for the last. */
+/* One miss of the caches: a table of as many lines as there are ids, read at random, each read waiting for
+ * the last. */
 static uint64_t run_miss(struct work *w)
 {
 	uint64_t sum = 1, *lines = calloc(w->ids_len, 64);
@@ -179,8 +180,8 @@ static void measure_eviction(void)
 		value_unref(v);
 	}
 	online_stats(t, &s);
-	printf("%-28s %8.3f of reads; %.3f for a perfect choice of the %lu kept\n", "zipf hits", (double)hits / (READS - READS / 2),
-	       log((double)s.rows) / log(UNIVERSE), (unsigned long)s.rows);
+	printf("%-28s %8.3f of reads; %.3f for a perfect choice of the %lu kept\n", "zipf hits",
+	       (double)hits / (READS - READS / 2), log((double)s.rows) / log(UNIVERSE), (unsigned long)s.rows);
 	online_destroy(t);
 }
 

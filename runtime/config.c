@@ -184,7 +184,8 @@ int64_t config_duration_ms(const char *name, int64_t fallback_ms, struct buf *er
 		return fallback_ms;
 	if (config_parse_duration(text, &ms))
 		return ms;
-	complain(errors, name, text, "is not a duration; write a number and a unit, such as 500ms, 30s, 5m, 1.5h or 1d");
+	complain(errors, name, text,
+		 "is not a duration; write a number and a unit, such as 500ms, 30s, 5m, 1.5h or 1d");
 	return fallback_ms;
 }
 

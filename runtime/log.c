@@ -1,9 +1,11 @@
-/* Lines travel from their thread to the writer through rings, one per attached thread plus one shared behind a lock.
+/* Lines travel from their thread to the writer through rings, one per attached thread plus one shared behind
+ * a lock.
  *
- * The writer drains all rings every POLL_MS while there is traffic. After IDLE_POLLS empty rounds it raises `sleeping`,
- * looks once more, and waits on an eventfd without a timeout. A producer publishes its line, then reads `sleeping`; both
- * sides use sequentially consistent operations, so either the writer's last look sees the line or the producer sees the
- * flag. Only the producer that takes the flag down pays for the write to the eventfd: once per quiet period. */
+ * The writer drains all rings every POLL_MS while there is traffic. After IDLE_POLLS empty rounds it raises
+ * `sleeping`, looks once more, and waits on an eventfd without a timeout. A producer publishes its line, then
+ * reads `sleeping`; both sides use sequentially consistent operations, so either the writer's last look sees
+ * the line or the producer sees the flag. Only the producer that takes the flag down pays for the write to
+ * the eventfd: once per quiet period. */
 #include "runtime/log.h"
 #include "runtime/check.h"
 #include "runtime/clock.h"
@@ -20,8 +22,8 @@
 
 enum { RING_BYTES = 1 << 18, RINGS_MAX = 128, POLL_MS = 5, IDLE_POLLS = 20 };
 
-/* Single producer, single consumer. head and tail count all bytes ever; the difference is what waits. Only whole lines
- * are published. */
+/* Single producer, single consumer. head and tail count all bytes ever; the difference is what waits. Only
+ * whole lines are published. */
 struct ring {
 	_Alignas(64) atomic_size_t head; /* written by the producer */
 	size_t tail_seen;                /* the producer's last look at tail */
@@ -65,7 +67,8 @@ static bool ring_push(struct ring *r, const char *line, size_t n)
 {
 	size_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
 	if (RING_BYTES - (head - r->tail_seen) < n) {
-		/* acquire: the writer is done with the bytes before tail, which are about to be overwritten */
+		/* acquire: the writer is done with the bytes before tail, which are about to be
+		 * overwritten */
 		r->tail_seen = atomic_load_explicit(&r->tail, memory_order_acquire);
 		if (RING_BYTES - (head - r->tail_seen) < n)
 			return false;
@@ -236,8 +239,8 @@ static void sleep_until_woken(void)
 	atomic_store(&sleeping, true);
 	if (!drain() && atomic_load(&running))
 		poll(&p, 1, -1);
-	/* A producer that took the flag has written or is about to: a count that stays behind only ends the next sleep
-	 * early. */
+	/* A producer that took the flag has written or is about to: a count that stays behind only ends the
+	 * next sleep early. */
 	atomic_store(&sleeping, false);
 	(void)!read(wake_fd, &count, sizeof count);
 }

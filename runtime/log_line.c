@@ -44,7 +44,8 @@ static void put_i64(struct out *o, int64_t v)
 	put_u64(o, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
 }
 
-/* Six decimals, without trailing zeros; what that cannot show goes the slow way. JSON has no NaN and no infinity. */
+/* Six decimals, without trailing zeros; what that cannot show goes the slow way. JSON has no NaN and no
+ * infinity. */
 static void put_float(struct out *o, double v)
 {
 	double size = fabs(v);
@@ -73,8 +74,8 @@ static void put_float(struct out *o, double v)
 	put(o, text, n);
 }
 
-/* Length of the well-formed UTF-8 sequence at p, 0 when it is none (Unicode 15, table 3-7: no overlong forms, no
- * surrogates, nothing above U+10FFFF). p[0] is 0x80 or more. */
+/* Length of the well-formed UTF-8 sequence at p, 0 when it is none (Unicode 15, table 3-7: no overlong forms,
+ * no surrogates, nothing above U+10FFFF). p[0] is 0x80 or more. */
 static size_t utf8_sequence(const unsigned char *p, size_t n)
 {
 	unsigned char low = 0x80, high = 0xbf;

@@ -1,10 +1,10 @@
-/* One log line as JSON in a fixed buffer. What log.c puts into its rings; pure but for the clock text that each thread
- * keeps for the current second. */
+/* One log line as JSON in a fixed buffer. What log.c puts into its rings; pure but for the clock text that
+ * each thread keeps for the current second. */
 #pragma once
 #include "runtime/log.h"
 
-/* Bytes as written. A longer text is cut and ends in three dots; a field for which the line has no room left is left
- * out, and the line says "truncated":true. */
+/* Bytes as written. A longer text is cut and ends in three dots; a field for which the line has no room left
+ * is left out, and the line says "truncated":true. */
 enum { LOG_LINE_MAX = 16384, LOG_TEXT_MAX = 4096 };
 
 struct log_entry {

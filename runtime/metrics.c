@@ -1,8 +1,10 @@
-/* A series is a run of cells at the same place in every thread's slab: one cell for a counter or a gauge; for a
- * histogram one per bound, one for what lies above, and the sum (the bits of a double). A slab has one writer, so adding
- * is a load and a store; the scraper reads each cell whole and may see a sum that is one observation behind.
+/* A series is a run of cells at the same place in every thread's slab: one cell for a counter or a gauge; for
+ * a histogram one per bound, one for what lies above, and the sum (the bits of a double). A slab has one
+ * writer, so adding is a load and a store; the scraper reads each cell whole and may see a sum that is one
+ * observation behind.
  *
- * Families, series and slabs are only ever added, so a scrape needs the lock just to note how many there are. */
+ * Families, series and slabs are only ever added, so a scrape needs the lock just to note how many there
+ * are. */
 #include "runtime/metrics.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"

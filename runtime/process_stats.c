@@ -20,7 +20,8 @@ static const char *read_text(const char *path, char *text, size_t size)
 	return text;
 }
 
-/* Both clocks in seconds, taken together, tell when the machine started; field 22 of stat counts ticks from there. */
+/* Both clocks in seconds, taken together, tell when the machine started; field 22 of stat counts ticks from
+ * there. */
 static double start_time(void)
 {
 	char text[1024];

@@ -142,7 +142,8 @@ static struct cell *look_up(const struct place *p, struct row *r, uint32_t featu
 	return c;
 }
 
-/* At most GET_MAX features under one lock. Short values are copied there and become values of their own after it. */
+/* At most GET_MAX features under one lock. Short values are copied there and become values of their own after
+ * it. */
 static size_t get_some(const struct place *p, const uint32_t *features, size_t n, int64_t now_us,
 		       struct online_cell *ret)
 {
@@ -209,8 +210,8 @@ enum online_read online_read_copy(struct online *t, uint32_t kind, struct str id
 
 /* ---- writing ---- */
 
-/* A write in the making. The step under the lock says what memory it lacks; that is made without the lock, and the step
- * taken again, for the row may have changed. */
+/* A write in the making. The step under the lock says what memory it lacks; that is made without the lock,
+ * and the step taken again, for the row may have changed. */
 struct change {
 	struct place at;
 	struct cell cell;      /* owned until it is in its row; a tombstone of ROW_TOMBSTONE is of the whole row */

@@ -1,9 +1,11 @@
-/* The online table of embedded mode: the newest value of each feature of each entity, in memory, shared by all loops.
+/* The online table of embedded mode: the newest value of each feature of each entity, in memory, shared by
+ * all loops.
  *
- * A row is one entity (kind, id), a cell one feature of it. Writes apply by (event time, LSN): an older one never
- * replaces a newer one, in whatever order they come, and a delete leaves a tombstone that refuses what is older than it.
- * What is evicted or swept is forgotten whole, its order too. Every function may be called on any thread; none blocks for
- * longer than another thread holds a stripe, which is never across an allocation or a free. docs/online.md says more. */
+ * A row is one entity (kind, id), a cell one feature of it. Writes apply by (event time, LSN): an older one
+ * never replaces a newer one, in whatever order they come, and a delete leaves a tombstone that refuses what
+ * is older than it. What is evicted or swept is forgotten whole, its order too. Every function may be called
+ * on any thread; none blocks for longer than another thread holds a stripe, which is never across an
+ * allocation or a free. docs/online.md says more. */
 #pragma once
 #include "store/value.h"
 
@@ -47,7 +49,8 @@ struct online_cell {
 /* false: no such value (any more); *ret then has value NULL. */
 bool online_get(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us,
 		struct online_cell *ret);
-/* Several features of one row; groups of 64 are seen at one moment each. Fills ret[0..n); returns how many have a value. */
+/* Several features of one row; groups of 64 are seen at one moment each. Fills ret[0..n); returns how many
+ * have a value. */
 size_t online_get_many(struct online *t, uint32_t kind, struct str id, const uint32_t *features, size_t n,
 		       int64_t now_us, struct online_cell *ret);
 
@@ -56,7 +59,8 @@ enum online_read {
 	ONLINE_HIT,
 	ONLINE_LARGE, /* there is a value, but longer than cap or ONLINE_COPY_MAX: use online_get */
 };
-/* Copies a small value's JSON text (no NUL) to out without touching its reference count, which other cores share. */
+/* Copies a small value's JSON text (no NUL) to out without touching its reference count, which other cores
+ * share. */
 enum online_read online_read_copy(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us,
 				  char *out, size_t cap, size_t *ret_n, struct online_meta *ret_meta);
 
@@ -73,16 +77,16 @@ enum online_result {
 	ONLINE_FULL,  /* no memory, or the id, the value (an eighth of bytes_max) or the row is too large to keep */
 };
 enum online_result online_put(struct online *t, const struct online_write *w);
-/* Removes what is not newer than (event time, LSN) and remembers it. ONLINE_STALE: the cell, or another delete, is newer;
- * a row's newer cells stay and make no difference to the result. */
+/* Removes what is not newer than (event time, LSN) and remembers it. ONLINE_STALE: the cell, or another
+ * delete, is newer; a row's newer cells stay and make no difference to the result. */
 enum online_result online_delete_cell(struct online *t, uint32_t kind, struct str id, uint32_t feature,
 				      int64_t event_time_us, uint64_t lsn, int64_t now_us);
 enum online_result online_delete_row(struct online *t, uint32_t kind, struct str id, int64_t event_time_us,
 				     uint64_t lsn, int64_t now_us);
 
 /* ---- upkeep ---- */
-/* Frees what has expired in the next `budget` buckets, about a row each; the next call goes on from there. Returns the
- * cells freed. An actor calls it now and then with a part of online_round. */
+/* Frees what has expired in the next `budget` buckets, about a row each; the next call goes on from there.
+ * Returns the cells freed. An actor calls it now and then with a part of online_round. */
 size_t online_sweep(struct online *t, int64_t now_us, size_t budget);
 /* The budget that is sure to see every row once. */
 size_t online_round(struct online *t);
@@ -96,3 +100,5 @@ struct online_stats {
 	uint64_t tombstones_forgotten;  /* before their time: more deletes than tombstones_max */
 };
 void online_stats(struct online *t, struct online_stats *ret); /* takes each stripe's lock in turn */
+/* Brings the metrics fabra_online_* up to date. One thread only: the actor that sweeps. */
+void online_publish(struct online *t);

@@ -1,10 +1,11 @@
-/* Eviction is CLOCK over the buckets of one stripe after the other: a hand goes round, gives a row that was read since its last visit another round,
- * and takes the values of the others. The order of buckets is as good as random, so no list is kept and a read changes
- * at most one bit of its row. Rows start without the bit: a load of many rows that nobody reads displaces itself. */
+/* Eviction is CLOCK over the buckets of one stripe after the other: a hand goes round, gives a row that was
+ * read since its last visit another round, and takes the values of the others. The order of buckets is as
+ * good as random, so no list is kept and a read changes at most one bit of its row. Rows start without the
+ * bit: a load of many rows that nobody reads displaces itself. */
 #include "store/online_table.h"
 
-/* Bounds on what one write can be made to wait for. PATIENCE: chunks without a find before visited rows are taken too.
- * TRIM_MAX: chunks searched for tombstones. */
+/* Bounds on what one write can be made to wait for. PATIENCE: chunks without a find before visited rows are
+ * taken too. TRIM_MAX: chunks searched for tombstones. */
 enum { PATIENCE = 64, TRIM_MAX = 4096, DEAD_MAX = 64 };
 
 enum reclaim {
@@ -119,7 +120,8 @@ static size_t reclaim_chunk(struct online *t, enum reclaim what, int64_t now_us)
 	return d.cells + d.tombstones;
 }
 
-/* Chunks that are sure to pass every row once: the hand visits the stripes in turn, and they differ in length. */
+/* Chunks that are sure to pass every row once: the hand visits the stripes in turn, and they differ in
+ * length. */
 static size_t chunks_of_a_round(struct online *t)
 {
 	uint32_t longest = 0;

@@ -7,8 +7,8 @@
 
 enum { CELL_TEXT_MAX = 24, CELL_SHARED = 254, CELL_TOMBSTONE = 255 };
 
-/* One cache line. Most values are a number, a flag or a word: such a text lies in the cell, so that a read has one miss
- * of the caches less, and no reference count moves between cores. */
+/* One cache line. Most values are a number, a flag or a word: such a text lies in the cell, so that a read
+ * has one miss of the caches less, and no reference count moves between cores. */
 struct cell {
 	int64_t event_time_us;
 	uint64_t lsn;
@@ -97,6 +97,6 @@ void row_remove(struct row *r, struct cell *c);
 
 /* Is what is there newer than c, so that c must not apply? A tombstone also wins a tie. */
 bool row_refuses(struct row *r, const struct cell *c);
-/* Moves the cells that a delete of the whole row leaves alone to the empty row `to`; the others stay in `from`. With
- * to NULL it only counts. Returns how many those are. */
+/* Moves the cells that a delete of the whole row leaves alone to the empty row `to`; the others stay in
+ * `from`. With to NULL it only counts. Returns how many those are. */
 unsigned row_move_newer(struct row *from, struct row *to, const struct cell *deleted);

@@ -1,9 +1,10 @@
-/* What online.c (reads and writes) and online_reclaim.c (eviction, expiry) share: the stripes, their buckets and counts.
+/* What online.c (reads and writes) and online_reclaim.c (eviction, expiry) share: the stripes, their buckets
+ * and counts.
  *
- * A stripe is a hash table of its own behind a lock. It grows by linear hashing (Litwin 1980): one bucket is split for
- * one row that comes, so the index is as small as its rows are few and is never rehashed under a lock. The room for all
- * the buckets that bytes_max can need is reserved at start; what is not used yet is not in memory. Rows are linked and
- * unlinked under the lock and freed after it. */
+ * A stripe is a hash table of its own behind a lock. It grows by linear hashing (Litwin 1980): one bucket is
+ * split for one row that comes, so the index is as small as its rows are few and is never rehashed under a
+ * lock. The room for all the buckets that bytes_max can need is reserved at start; what is not used yet is
+ * not in memory. Rows are linked and unlinked under the lock and freed after it. */
 #pragma once
 #include "store/online_row.h"
 #include <pthread.h>
@@ -29,13 +30,15 @@ struct online {
 	size_t bytes_max;  /* of rows and values */
 	int64_t tombstone_keep_us;
 	uint32_t tombstones_max;
+	struct online_stats published; /* the publisher's: what the metrics have seen */
 	/* Written by all threads, but not by reads. */
 	_Alignas(64) atomic_size_t bytes; /* of rows and values, reserved before they are linked */
 	atomic_size_t evict_stripe, sweep_stripe;
 	atomic_uint_fast64_t tombstones, tombstones_forgotten, full;
 };
 
-/* Takes n bytes of the bound, evicting what is cold. false: they cannot be had. now_us tells what has expired. */
+/* Takes n bytes of the bound, evicting what is cold. false: they cannot be had. now_us tells what has
+ * expired. */
 bool online_reserve(struct online *t, size_t n, int64_t now_us);
 static inline void online_release(struct online *t, size_t n)
 {

@@ -35,7 +35,8 @@ static void test_growth(void **state)
 	buf_finish(&b);
 }
 
-/* A failed append leaves the content, and nothing gets in afterwards, so that one check at the end is enough. */
+/* A failed append leaves the content, and nothing gets in afterwards, so that one check at the end is
+ * enough. */
 static void test_bound(void **state)
 {
 	struct buf b = { .max = 100 };

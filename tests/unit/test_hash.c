@@ -1,5 +1,5 @@
-/* The expected values are those of OpenSSL's SIPHASH (c- and d-rounds 1,3 and 2,4) for the key 00 01 .. 0f, and of
- * CPython's siphash13 for the zero key. */
+/* The expected values are those of OpenSSL's SIPHASH (c- and d-rounds 1,3 and 2,4) for the key 00 01 .. 0f,
+ * and of CPython's siphash13 for the zero key. */
 #include "runtime/hash.h"
 #include <setjmp.h>
 #include <stdarg.h>

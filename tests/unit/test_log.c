@@ -26,7 +26,9 @@ static const char *format(const char *message, const struct log_field *fields)
 }
 
 #define FORMAT(...) format("m", (const struct log_field[]){ __VA_ARGS__, { 0 } })
-#define HEAD "{\"timestamp\":\"2023-11-14T22:13:20.123Z\",\"level\":\"info\",\"logger\":\"http.access\",\"message\":\"m\""
+#define HEAD                                                                                                       \
+	"{\"timestamp\":\"2023-11-14T22:13:20.123Z\",\"level\":\"info\",\"logger\":\"http.access\","                  \
+	"\"message\":\"m\""
 
 static void test_fields(void **state)
 {
@@ -64,7 +66,8 @@ static void test_escapes(void **state)
 static void test_invalid_utf8(void **state)
 {
 	(void)state;
-	/* alone, overlong, surrogate, above U+10FFFF, cut short: one U+FFFD for each byte that starts nothing */
+	/* alone, overlong, surrogate, above U+10FFFF, cut short: one U+FFFD for each byte that starts
+	 * nothing */
 	assert_string_equal(FORMAT(LOG_CSTR("s", "a\x80z\xff")), HEAD ",\"s\":\"a" FFFD "z" FFFD "\"}\n");
 	assert_string_equal(FORMAT(LOG_CSTR("s", "\xc0\xaf")), HEAD ",\"s\":\"" FFFD FFFD "\"}\n");
 	assert_string_equal(FORMAT(LOG_CSTR("s", "\xed\xa0\x80")), HEAD ",\"s\":\"" FFFD FFFD FFFD "\"}\n");
@@ -130,7 +133,8 @@ static void *produce(void *arg)
 	return NULL;
 }
 
-/* Reads the file and checks that every line is whole, each producer's lines come in order, and lines and drops add up. */
+/* Reads the file and checks that every line is whole, each producer's lines come in order, and lines and
+ * drops add up. */
 static void check_file(FILE *f, uint64_t dropped)
 {
 	static char text[LOG_LINE_MAX];
@@ -196,7 +200,8 @@ static void test_wakes(void **state)
 	assert_int_equal(log_start(fds[1], LOG_INFO), 0);
 	log_line(LOG_INFO, "test", "first");
 	read_until(fds[0], "first");
-	/* Longer than the writer polls, so that it is on its eventfd; on a slow machine this only tests less. */
+	/* Longer than the writer polls, so that it is on its eventfd; on a slow machine this only tests
+	 * less. */
 	struct pollfd nothing = { .fd = fds[0], .events = POLLIN };
 	assert_int_equal(poll(&nothing, 1, 400), 0);
 	log_line(LOG_DEBUG, "test", "below the level");

@@ -1,3 +1,4 @@
+#include "runtime/metrics.h"
 #include "store/online.h"
 #include <setjmp.h>
 #include <stdarg.h>
@@ -229,7 +230,8 @@ static void test_delete_row(void **state)
 static void test_tombstones_end(void **state)
 {
 	struct online *t =
-	    online_create(&(struct online_config){ .bytes_max = 1 << 20, .tombstone_keep_us = 50, .tombstones_max = 100 });
+	    online_create(&(struct online_config){ .bytes_max = 1 << 20, .tombstone_keep_us = 50,
+						   .tombstones_max = 100 });
 	struct online_stats s;
 	char id[24];
 	(void)state;
@@ -365,6 +367,38 @@ static void test_too_large(void **state)
 	online_destroy(t);
 }
 
+static void assert_metric(const char *line)
+{
+	struct buf out = { 0 };
+	metrics_render(&out);
+	buf_append_char(&out, '\0');
+	if (strstr(out.p, line) == NULL)
+		fail_msg("no \"%s\" in:\n%s", line, out.p);
+	buf_finish(&out);
+}
+
+static void test_publish(void **state)
+{
+	struct online *t = table_new(0);
+	(void)state;
+	put(t, "u1", 1, "1", 100, 1, 0);
+	put(t, "u1", 1, "1", 99, 1, 0);
+	assert_value(t, "u1", 1, 0, "1"); /* reads twice */
+	online_publish(t);
+	assert_metric("\nfabra_online_values 1\n");
+	assert_metric("\nfabra_online_reads_total{outcome=\"hit\"} 2\n");
+	assert_metric("\nfabra_online_writes_total{outcome=\"stale\"} 1\n");
+	online_delete_cell(t, USER, STR("u1"), 1, 200, 2, 0);
+	assert_value(t, "u1", 1, 0, NULL);
+	online_publish(t); /* counters go on from what they were */
+	assert_metric("\nfabra_online_values 0\n");
+	assert_metric("\nfabra_online_tombstones 1\n");
+	assert_metric("\nfabra_online_reads_total{outcome=\"hit\"} 2\n");
+	assert_metric("\nfabra_online_reads_total{outcome=\"miss\"} 2\n");
+	assert_metric("\nfabra_online_writes_total{outcome=\"deleted\"} 1\n");
+	online_destroy(t);
+}
+
 /* ---- a model: the same rules over plain arrays, without a bound ---- */
 
 enum { IDS = 7, FEATURES = 4, ROW = FEATURES, KEEP_US = 40 };
@@ -464,7 +498,8 @@ static void test_model(void **state)
 	(void)state;
 	for (unsigned round = 1; round <= 40; round++) {
 		struct online *t =
-		    online_create(&(struct online_config){ .bytes_max = 1 << 20, .tombstone_keep_us = KEEP_US, .stripes = 1 });
+		    online_create(&(struct online_config){ .bytes_max = 1 << 20, .tombstone_keep_us = KEEP_US,
+							   .stripes = 1 });
 		unsigned seed = round;
 		memset(model, 0, sizeof model);
 		for (int n = 100; n < 1600; n++) {
@@ -507,7 +542,8 @@ static void stress_write(struct online *t, struct str id, int number, uint32_t f
 	char json[96];
 	snprintf(json, sizeof json, "[%d,%u,%0*d]", number, feature, step % 60, step);
 	struct value *v = value_create(str_from(json));
-	struct online_write w = { USER, feature, id, v, { step, (uint64_t)step, step, step % 5 ? 0 : step + 50, 0 } };
+	struct online_write w = { USER, feature, id, v,
+				  { step, (uint64_t)step, step, step % 5 ? 0 : step + 50, 0 } };
 	online_put(t, &w);
 	value_unref(v);
 }
@@ -537,7 +573,8 @@ static void *stress(void *arg)
 	return NULL;
 }
 
-/* Threads write, read, delete, evict and sweep the same rows; afterwards the counts are exact, down to the last byte. */
+/* Threads write, read, delete, evict and sweep the same rows; afterwards the counts are exact, down to the
+ * last byte. */
 static void test_threads(void **state)
 {
 	struct online *t = online_create(&(struct online_config){ .bytes_max = 1 << 20, .tombstones_max = 500 });
@@ -572,7 +609,8 @@ int main(void)
 		cmocka_unit_test(test_delete_row), cmocka_unit_test(test_tombstones_end),
 		cmocka_unit_test(test_eviction),   cmocka_unit_test(test_second_chance),
 		cmocka_unit_test(test_growth),	   cmocka_unit_test(test_too_large),
-		cmocka_unit_test(test_model),	   cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_publish),	   cmocka_unit_test(test_model),
+		cmocka_unit_test(test_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

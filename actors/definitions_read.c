@@ -82,6 +82,23 @@ static void read_tags(struct declare_reader *r, struct str *ret)
 		*ret = json;
 }
 
+/* An event carries one entity id, and what it gives is written in one frame of one entity. */
+static void check_trigger(struct declare_reader *r, const struct def_feature *f)
+{
+	const struct definitions *d = r->declare->d;
+	for (const struct def_feature *other = d->features; other < f; other++) {
+		if (other->trigger.p == NULL || !str_eq(other->trigger, f->trigger) || other->entity == f->entity ||
+		    other->entity == DEF_NONE || f->entity == DEF_NONE)
+			continue;
+		definitions_field_error(r, "trigger",
+					"'%.*s' already triggers feature '%.*s' of entity '%.*s', so it cannot trigger "
+					"'%.*s' of entity '%.*s'; give each entity an event type of its own",
+					STR_ARG(f->trigger), STR_ARG(other->name), STR_ARG(d->entities[other->entity].name),
+					STR_ARG(f->name), STR_ARG(d->entities[f->entity].name));
+		return;
+	}
+}
+
 static void check_feature(struct declare_reader *r, const struct def_feature *f)
 {
 	if (f->has_compute && f->sql.p)
@@ -92,6 +109,8 @@ static void check_feature(struct declare_reader *r, const struct def_feature *f)
 		definitions_field_error(
 			r, "trigger",
 			"a triggered feature needs compute = function(id, event, previous) ... end");
+	if (f->trigger.p)
+		check_trigger(r, f);
 	if (f->refresh_ms && !f->has_compute && f->sql.p == NULL)
 		definitions_field_error(r, "refresh",
 					"a pushed feature (without compute and sql) cannot be refreshed");

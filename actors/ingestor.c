@@ -92,6 +92,7 @@ static struct queue *queue_of(struct ingestor *s, struct str id, bool create)
 	CHECK(q != NULL);
 	*q = (struct queue){ .next_in_bucket = s->queues[hash % BUCKETS], .hash = hash, .id = strndup(id.p, id.n),
 			     .id_n = id.n };
+	CHECK(q->id != NULL);
 	q->tail = &q->head;
 	s->queues[hash % BUCKETS] = q;
 	return q;

@@ -55,30 +55,12 @@ static const struct def_feature *feature_of(const struct materializer *s)
 	return &s->node->definitions->features[s->current->feature];
 }
 
-static char *copy(struct str s)
-{
-	return strndup(s.p, s.n);
-}
-
-static void rows_dispose(struct msg *m)
-{
-	struct offline_rows *rows = (struct offline_rows *)m;
-	free(rows->sql);
-	free(rows->key_column);
-	free(rows->value_column);
-}
-
 static void ask_batch(struct materializer *s)
 {
 	const struct def_feature *f = feature_of(s);
-	struct offline_rows *m = rt_msg_new(s->base.loop, OFFLINE_ROWS);
-	m->head.dispose = rows_dispose;
-	m->cursor = s->cursor;
-	if (s->cursor == 0) {
-		m->sql = copy(f->sql);
-		m->key_column = copy(s->node->definitions->entities[f->entity].id);
-		m->value_column = copy(f->name);
-	}
+	struct offline_rows *m =
+	    s->cursor ? offline_rows_next(s->base.loop, s->cursor)
+		      : offline_rows_new(s->base.loop, f->sql, s->node->definitions->entities[f->entity].id, f->name);
 	s->state = READING;
 	s->op = rt_ask(&s->base, s->node->materialize_reader, &m->head,
 		       loop_mono_ns(s->base.loop) + QUERY_TIMEOUT_MS * 1000000ull, ACTOR_NONE);

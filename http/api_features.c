@@ -203,7 +203,10 @@ void api_features_post_message(struct exchange *x, struct msg *m)
 	}
 	struct buf out = { 0 };
 	write_values(api_node(x), ((struct resolver_get *)m)->request, 0, &out);
-	exchange_reply_json(x, 200, buf_str(&out));
+	if (out.failed)
+		exchange_error(x, 500, "the values are too large to send");
+	else
+		exchange_reply_json(x, 200, buf_str(&out));
 	buf_finish(&out);
 }
 
@@ -234,7 +237,10 @@ static void batch_ask(struct exchange *x, struct batch *b)
 static void batch_end(struct exchange *x, struct batch *b)
 {
 	buf_append_char(&b->out, '}');
-	exchange_reply_json(x, 200, buf_str(&b->out));
+	if (b->out.failed)
+		exchange_error(x, 500, "the values are too large to send; ask for fewer ids or features at once");
+	else
+		exchange_reply_json(x, 200, buf_str(&b->out));
 }
 
 static void batch_id(struct batch *b, struct str id)

@@ -53,7 +53,8 @@ static bool make_dir(struct ledger *l, const struct ledger_config *config, struc
 	if (error == 0 && (fstat(l->dir_fd, &st) != 0 || ((st.st_mode & 077) != 0 && fchmod(l->dir_fd, 0700) != 0)))
 		error = -errno;
 	if (error != 0)
-		buf_printf(ret_why, "cannot use the ledger directory %s: %s", l->config.dir, strerror(-error));
+		buf_printf(ret_why, "cannot use the ledger directory %s: %s; make it writable or choose another FABRA_DUCKDB_PATH",
+			   l->config.dir, strerror(-error));
 	return error == 0;
 }
 

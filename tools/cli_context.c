@@ -45,6 +45,17 @@ struct arguments {
 
 enum { OPT_URL = 256, OPT_HOST, OPT_PORT, OPT_NAME, OPT_JSON, OPT_TIMEOUT, OPT_CACERT, OPT_INSECURE };
 
+/* A whole number within the bounds, or -1 after saying what is wrong. */
+static long read_number(const char *name, const char *text, long min, long max)
+{
+	char *end;
+	long v = strtol(text, &end, 10);
+	if (*text && *end == '\0' && v >= min && v <= max)
+		return v;
+	fprintf(stderr, "fabra context: %s must be a number from %ld to %ld, not '%s'\n", name, min, max, text);
+	return -1;
+}
+
 /* 0, EXIT_USAGE, or -1: help was printed. */
 static int read_arguments(int argc, char **argv, struct arguments *a)
 {
@@ -58,6 +69,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 		{ "help", no_argument, NULL, 'h' },		   { 0 },
 	};
 	*a = (struct arguments){ .limit = 10, .timeout_ms = 30000 };
+	long number;
 	optind = 1;
 	for (int c; (c = getopt_long(argc, argv, "n:s:e:lh", options, NULL)) != -1;) {
 		switch (c) {
@@ -68,11 +80,9 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 			a->host = optarg;
 			break;
 		case OPT_PORT:
-			a->port = (unsigned)strtoul(optarg, NULL, 10);
-			if (a->port == 0 || a->port > 65535) {
-				fprintf(stderr, "fabra context: --port must be from 1 to 65535, not '%s'\n", optarg);
+			if ((number = read_number("--port", optarg, 1, 65535)) < 0)
 				return EXIT_USAGE;
-			}
+			a->port = (unsigned)number;
 			break;
 		case OPT_NAME:
 			a->name = optarg;
@@ -93,11 +103,8 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 			}
 			break;
 		case 'n':
-			a->limit = strtol(optarg, NULL, 10);
-			if (a->limit <= 0) {
-				fprintf(stderr, "fabra context: --limit must be a number above 0, not '%s'\n", optarg);
+			if ((a->limit = read_number("--limit", optarg, 1, 1000000)) < 0)
 				return EXIT_USAGE;
-			}
 			break;
 		case 's':
 			a->start = optarg;
@@ -151,7 +158,7 @@ static bool is_ok(const struct http_client *c, const struct http_answer *answer,
 /* Pretty for people, as it came for pipes. */
 static int print_json(struct str json)
 {
-	if (!isatty(STDOUT_FILENO)) {
+	if (!isatty(STDOUT_FILENO) && json.n) {
 		fwrite(json.p, 1, json.n, stdout);
 		fputc('\n', stdout);
 		return EXIT_OK;
@@ -191,17 +198,23 @@ static int show(const struct http_client *c, const struct arguments *a, const ch
 	return status;
 }
 
+static const char *text_of(yyjson_val *row, const char *key)
+{
+	const char *text = yyjson_get_str(yyjson_obj_get(row, key));
+	return text ? text : "-";
+}
+
 static void print_table(yyjson_val *rows)
 {
 	printf("%-40s  %-26s  %7s  %-10s  %s\n", "CONTEXT ID", "TIMESTAMP", "TOKENS", "FRESHNESS", "NAME");
 	size_t i, max;
 	yyjson_val *row;
 	yyjson_arr_foreach(rows, i, max, row) {
-		printf("%-40s  %-26s  %7lld  %-10s  %s\n", yyjson_get_str(yyjson_obj_get(row, "context_id")),
-		       yyjson_get_str(yyjson_obj_get(row, "timestamp")),
+		printf("%-40s  %-26s  %7lld  %-10s  %s\n", text_of(row, "context_id"),
+		       text_of(row, "timestamp"),
 		       (long long)yyjson_get_sint(yyjson_obj_get(row, "token_usage")),
-		       yyjson_get_str(yyjson_obj_get(row, "freshness_status")),
-		       yyjson_get_str(yyjson_obj_get(row, "name")));
+		       text_of(row, "freshness_status"),
+		       text_of(row, "name"));
 	}
 	fflush(stdout);
 	fprintf(stderr, "Total: %zu contexts\n", yyjson_arr_size(rows));
@@ -262,6 +275,21 @@ static bool report_signature(const struct record_verdict *v, const struct record
 	return v->signature_ok;
 }
 
+/* A server could answer with another record, as whole as the one that was asked for. */
+static bool is_asked_record(struct str json, const struct record_verdict *v, const char *id)
+{
+	if (strncmp(id, "sha256:", 7) == 0)
+		return v->record_hash_ok && str_eq(str_of(v->record_hash, RECORD_HASH_TEXT), str_from(id));
+	yyjson_doc *doc = yyjson_read(json.p, json.n, 0);
+	struct str found = json_str(yyjson_obj_get(yyjson_doc_get_root(doc), "context_id"));
+	bool same = str_eq(found, str_from(id)) ||
+		    (str_starts(found, STR("ctx_")) && str_eq(str_skip(found, 4), str_from(id)));
+	if (!same)
+		fprintf(stderr, "✗ The server answered with another record: %.*s\n", STR_ARG(found));
+	yyjson_doc_free(doc);
+	return same;
+}
+
 static int verify_record(struct str json, const char *id)
 {
 	struct record_signer signer = { 0 };
@@ -280,7 +308,8 @@ static int verify_record(struct str json, const char *id)
 	}
 	report(v.content_hash_ok, "Content hash", v.content_hash);
 	report(v.record_hash_ok, "Record hash", v.record_hash);
-	bool ok = report_signature(&v, &signer) && v.content_hash_ok && v.record_hash_ok;
+	bool ok = is_asked_record(json, &v, id);
+	ok = report_signature(&v, &signer) && v.content_hash_ok && v.record_hash_ok && ok;
 	fputs(ok ? "Integrity verified\n" : "Integrity check failed\n", stderr);
 	printf("{\"id\":\"%s\",\"valid\":%s,\"content_hash_valid\":%s,\"record_hash_valid\":%s,\"signature\":\"%s\"}\n", id,
 	       ok ? "true" : "false", v.content_hash_ok ? "true" : "false", v.record_hash_ok ? "true" : "false",

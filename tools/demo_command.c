@@ -137,11 +137,15 @@ int demo_main(int argc, char **argv)
 		return status;
 	char file[] = "/tmp/fabra-demo-XXXXXX.lua";
 	int fd = mkstemps(file, 4);
-	if (fd < 0 || write(fd, demo_store, sizeof demo_store - 1) != (ssize_t)(sizeof demo_store - 1)) {
-		fputs("fabra demo: cannot write to /tmp\n", stderr);
+	bool written = fd >= 0 && write(fd, demo_store, sizeof demo_store - 1) == (ssize_t)(sizeof demo_store - 1);
+	if (fd >= 0)
+		close(fd);
+	if (!written) {
+		fputs("fabra demo: cannot write to /tmp; make room there\n", stderr);
+		if (fd >= 0)
+			unlink(file);
 		return EXIT_ERROR;
 	}
-	close(fd);
 	char serve[] = "serve", port_option[] = "--port", port[16];
 	snprintf(port, sizeof port, "%s", d.port);
 	char *arguments[] = { serve, file, port_option, port, NULL };

@@ -203,12 +203,13 @@ static bool find_pending(struct server *s)
 	return ledger_pending_events(s->node.ledger, s, keep_pending, &why) || say(&why, "pending events");
 }
 
-/* In log order to the loops that own their entities. */
-static void redo_pending(struct server *s)
+/* In log order to the loops that own their entities, which do not run yet: no new event can come before them. */
+static bool redo_pending(struct server *s)
 {
 	struct entry_event event;
 	for (size_t i = 0; i < s->pending_count; i++) {
 		struct ledger_entry *e = s->pending[i];
+		s->pending[i] = NULL;
 		if (!entry_event_read(buf_str(&e->body), &event)) {
 			ledger_entry_free(e);
 			continue;
@@ -219,7 +220,7 @@ static void redo_pending(struct server *s)
 	}
 	if (s->pending_count)
 		log_line(LOG_INFO, "serve", "pending events", LOG_INT("events", (int64_t)s->pending_count));
-	free(s->pending);
+	return true;
 }
 
 /* ---- the node ---- */
@@ -353,11 +354,16 @@ static bool start_loops(struct server *s)
 	struct loop *blocking[] = { s->ledger_loop, s->records_loop, s->offline_loop, s->materialize_loop,
 				    s->projection_loop };
 	int status = 0;
-	for (size_t i = 0; i < sizeof blocking / sizeof blocking[0]; i++)
-		status |= loop_start(blocking[i]);
-	for (unsigned i = 0; i < s->options.loops; i++)
-		status |= loop_start(s->io[i]);
-	return status == 0;
+	for (size_t i = 0; i < sizeof blocking / sizeof blocking[0] && status == 0; i++)
+		status = loop_start(blocking[i]);
+	for (unsigned i = 0; i < s->options.loops && status == 0; i++)
+		status = loop_start(s->io[i]);
+	struct buf why = { 0 };
+	if (status != 0) {
+		buf_printf(&why, "cannot start a thread: %s; raise the limit of threads or lower --loops", strerror(-status));
+		return say(&why, "start");
+	}
+	return true;
 }
 
 /* ---- the end ---- */
@@ -375,12 +381,16 @@ static void end_loop(struct loop *loop)
 	loop_join(loop);
 }
 
-/* Requests first, then those who ask the stores, then the stores; the ledger is the last to write. */
-static void stop(struct server *s)
+static void drain(struct server *s)
 {
 	http_server_drain(s->http, on_drained, s);
 	while (sem_wait(&s->drained) != 0)
 		continue;
+}
+
+/* Those who ask the stores first, then the stores; the ledger is the last to write. */
+static void end_loops(struct server *s)
+{
 	for (unsigned i = 0; i < s->options.loops; i++)
 		end_loop(s->io[i]);
 	end_loop(s->materialize_loop);
@@ -390,6 +400,7 @@ static void stop(struct server *s)
 	end_loop(s->projection_loop);
 }
 
+/* Of a whole server, or of as much as a failed start has made; its loops have ended or never ran. */
 static void destroy(struct server *s)
 {
 	http_server_destroy(s->http);
@@ -406,6 +417,9 @@ static void destroy(struct server *s)
 	loop_destroy(s->records_loop);
 	loop_destroy(s->ledger_loop);
 	loop_destroy(s->projection_loop);
+	for (size_t i = 0; i < s->pending_count; i++)
+		ledger_entry_free(s->pending[i]);
+	free(s->pending);
 	offline_close(s->node.offline);
 	ledger_close(s->node.ledger);
 	online_destroy(s->node.online);
@@ -417,6 +431,9 @@ static void destroy(struct server *s)
 	tokens_close(&s->node.encodings[TOKENS_O200K]);
 	tokens_close(&s->node.encodings[TOKENS_CL100K]);
 	definitions_free(s->definitions);
+	log_stop();
+	sem_destroy(&s->drained);
+	free(s);
 }
 
 static bool start(struct server *s)
@@ -429,8 +446,22 @@ static bool start(struct server *s)
 		return false;
 	}
 	return fill_node(s) && open_stores(s) && load_tables(s) && warm_start(s) && find_pending(s) &&
-	       create_loops(s) && spawn_actors(s) &&
-	       start_http(s) && start_loops(s);
+	       create_loops(s) && spawn_actors(s) && start_http(s) && redo_pending(s) && start_loops(s);
+}
+
+/* Waits for SIGINT or SIGTERM. A second Ctrl-C, while the requests are drained, ends the process at once: what is durable
+ * stays so. */
+static void wait_for_signal(const sigset_t *signals)
+{
+	int number = 0;
+	sigset_t interrupt;
+	while (sigwait(signals, &number) != 0)
+		continue;
+	log_line(LOG_INFO, "serve", "stopping", LOG_INT("signal", number));
+	sigemptyset(&interrupt);
+	sigaddset(&interrupt, SIGINT);
+	signal(SIGINT, SIG_DFL);
+	pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL);
 }
 
 int serve_run(int argc, char **argv, int (*on_listening)(void *arg, uint16_t port), void *arg)
@@ -453,26 +484,23 @@ int serve_run(int argc, char **argv, int (*on_listening)(void *arg, uint16_t por
 
 	uint64_t started_ns = clock_mono_ns();
 	if (!start(s)) {
-		log_stop();
-		return 1; /* the process ends: half-made stores need no taking apart */
+		end_loops(s);
+		destroy(s);
+		return 1;
 	}
-	redo_pending(s);
 	uint16_t port = http_server_port(s->http);
 	log_line(LOG_INFO, "serve", "listening", LOG_CSTR("host", s->options.host), LOG_INT("port", port),
 		 LOG_CSTR("definitions", s->options.file), LOG_INT("loops", s->options.loops),
 		 LOG_CSTR("evidence_mode", s->options.evidence_required ? "required" : "best_effort"),
 		 LOG_INT("duration_ms", (int64_t)((clock_mono_ns() - started_ns) / 1000000)));
 	status = on_listening ? on_listening(arg, port) : -1;
-	int signal_number;
-	while (status < 0 && sigwait(&signals, &signal_number) == 0) {
-		log_line(LOG_INFO, "serve", "stopping", LOG_INT("signal", signal_number));
+	if (status < 0) {
+		wait_for_signal(&signals);
 		status = 0;
 	}
-	stop(s);
+	drain(s);
+	end_loops(s);
 	destroy(s);
-	log_stop();
-	sem_destroy(&s->drained);
-	free(s);
 	return status;
 }
 

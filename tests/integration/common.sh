@@ -9,10 +9,21 @@ unset FABRA_URL FABRA_API_KEY FABRA_DUCKDB_PATH FABRA_EVIDENCE_MODE FABRA_SIGNIN
   FABRA_RECORD_INCLUDE_CONTENT
 server=
 failures=0
+export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
+export TSAN_OPTIONS=${TSAN_OPTIONS:-halt_on_error=0:suppressions=$source_dir/tests/tools/tsan.supp}
+
+# What the sanitizers of a build say fails the test, also when the program went on; the log is kept for the reader.
+check_reports() {
+  grep -qE 'ERROR: AddressSanitizer|LeakSanitizer|runtime error:|WARNING: ThreadSanitizer' "$work"/*.log 2>/dev/null || return 0
+  echo "FAILED: a sanitizer reported:"
+  grep -hE -A 40 'ERROR: AddressSanitizer|LeakSanitizer|runtime error:|WARNING: ThreadSanitizer' "$work"/*.log | head -n 120
+  return 1
+}
 
 finish() {
   status=$?
   [ -z "$server" ] || kill -KILL "$server" 2>/dev/null || true
+  check_reports || status=1
   if [ $status -ne 0 ] && [ -f "$work/server.log" ]; then
     echo "--- the server's last words:"
     tail -n 15 "$work/server.log"
@@ -23,6 +34,7 @@ finish() {
 trap finish EXIT
 
 serve() { # FILE [options...]: waits until it answers; sets url
+  [ ! -f "$work/server.log" ] || cat "$work/server.log" >>"$work/earlier.log"
   "$fabra" serve "$@" --port 0 >"$work/server.log" 2>&1 </dev/null &
   server=$!
   local port= i

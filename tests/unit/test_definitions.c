@@ -146,6 +146,10 @@ static void each_mistake_is_named(void **state)
 		  "materialize: true or false is needed" },
 		{ "fabra.feature { name = 'f', entity = User, trigger = 'purchase' }",
 		  "trigger: a triggered feature needs compute" },
+		{ "local Shop = fabra.entity { name = 'Shop', id = 'shop_id' }\n"
+		  "fabra.feature { name = 'f', entity = User, trigger = 'sale', compute = type }\n"
+		  "fabra.feature { name = 'g', entity = Shop, trigger = 'sale', compute = type }",
+		  "store.lua:5: feature 'g': trigger: 'sale' already triggers feature 'f' of entity 'User'" },
 		{ "fabra.feature { name = 'f', entity = User, refresh = '1h' }",
 		  "refresh: a pushed feature" },
 		{ "fabra.feature { name = 'f', entity = User, default = function() end }",

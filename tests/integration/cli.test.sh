@@ -1,0 +1,249 @@
+#!/usr/bin/env bash
+# The command line: what it says and with which exit code, signatures, TLS, the API key, privacy mode, the demo.
+set -euo pipefail
+source "$(dirname "$0")/common.sh" "$1"
+
+cat >"$work/store.lua" <<'LUA'
+local fabra = require "fabra"
+local User = fabra.entity { name = "User", id = "user_id" }
+fabra.feature { name = "city", entity = User }
+fabra.context { name = "chat", model = "gpt-4o", params = { q = "string" },
+  items = { { text = "Question: {q}", priority = 0, required = true } } }
+LUA
+
+status=0
+said=
+run() { # COMMAND...: sets said (both streams) and status
+  status=0
+  said=$("$@" 2>&1 </dev/null) || status=$?
+}
+chat() { post /v1/context/chat "{\"q\":\"$1\"}" | json 'd["id"]'; }
+
+# ---- words and exit codes ----
+run "$fabra" version
+expect 0 $status "version"
+contains "Fabra v" "$said" "version"
+run "$fabra" help
+expect 0 $status "help"
+contains "context verify" "$said" "help"
+for command in serve demo context ledger; do
+  run "$fabra" help $command
+  expect 0 $status "help $command"
+  contains "usage: fabra $command" "$said" "help $command"
+done
+run "$fabra"
+expect 2 $status "no command"
+run "$fabra" contxt
+expect 2 $status "unknown command"
+contains "did you mean 'context'?" "$said" "suggests the nearest"
+run "$fabra" zzzzzzzzzz
+expect 2 $status "unknown command"
+case "$said" in *"did you mean"*) expect nothing "$said" "no far-fetched suggestion" ;; esac
+run "$fabra" context list --limit 5x
+expect 2 $status "--limit"
+run "$fabra" context list --port 80x
+expect 2 $status "--port"
+run "$fabra" serve "$work/store.lua" --port 70000
+expect 2 $status "a port beyond the range"
+run env FABRA_SIGNING_KEY=hex:zz "$fabra" serve "$work/store.lua" --port 0
+expect 2 $status "a bad signing key"
+contains "FABRA_SIGNING_KEY: what follows hex: is not pairs of hex digits" "$said" "says what and how"
+
+# ---- what stands in the way of a start ----
+serve "$work/store.lua" --host localhost
+port=${url##*:}
+run env FABRA_HOME="$work/other" "$fabra" serve "$work/store.lua" --port "$port"
+expect 1 $status "a taken port"
+contains "choose one with --port" "$said" "names the cure"
+run env FABRA_DUCKDB_PATH=:memory: TMPDIR="$work" "$fabra" serve "$work/store.lua" --port "$port"
+expect 1 $status "a taken port, in memory"
+expect "" "$(find "$work" -maxdepth 1 -name 'fabra-ledger-*')" "a failed start leaves no temporary folder"
+run "$fabra" serve "$work/store.lua" --port 0
+expect 1 $status "a second server on the same state"
+contains "in use by process $server: stop that server, or choose another FABRA_DUCKDB_PATH" "$said" "says who and how"
+run env FABRA_HOME=/proc/nothing "$fabra" serve "$work/store.lua" --port 0
+expect 1 $status "a state folder that cannot be made"
+contains "set FABRA_HOME to one that can be written" "$said" "names the cure"
+mkdir "$work/file" && touch "$work/file/fabra.duckdb.ledger"
+run env FABRA_HOME="$work/file" "$fabra" serve "$work/store.lua" --port 0
+expect 1 $status "a ledger that is no folder"
+contains "choose another FABRA_DUCKDB_PATH" "$said" "names the cure"
+run env FABRA_HOME="$work/third" "$fabra" serve "$work/store.lua" --port 0 --tls-cert "$work/none.pem" --tls-key "$work/none.key"
+expect 1 $status "a certificate that is not there"
+contains "none.pem" "$said" "names the file"
+run "$fabra" serve "$work/store.lua" --tls-cert "$work/none.pem"
+expect 2 $status "a certificate without its key"
+
+# ---- verify ----
+id=$(chat "one")
+other=$(chat "two")
+run "$fabra" context list --limit 2
+expect 0 $status "list"
+contains "$id" "$said" "list"
+get "/v1/record/$id" >"$work/record.json"
+get "/v1/record/$other" >"$work/other.json"
+cat >"$work/liar.py" <<'PY'
+"""Answers with a record that was changed on the way, each path in its own manner; and with a list of nothing much."""
+import http.server, json, sys
+folder = sys.argv[1]
+record = open(folder + "/record.json").read()
+def changed(change):
+    r = json.loads(record)
+    change(r)
+    return json.dumps(r)
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        kind = self.headers.get("X-API-Key")
+        body = {"content": lambda: changed(lambda r: r.update(content="Question: none")),
+                "time": lambda: changed(lambda r: r.update(created_at="2020-01-01T00:00:00Z")),
+                "field": lambda: changed(lambda r: r.update(extra=1)),
+                "other": lambda: open(folder + "/other.json").read(),
+                "rubbish": lambda: "rubbish",
+                "empty": lambda: "",
+                "list": lambda: '[{"context_id": null}, {}, 7]',
+                "same": lambda: record}[kind]().encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *args):
+        pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
+PY
+python3 "$work/liar.py" "$work" >"$work/liar.port" &
+liar=$!
+wait_for '[ -s "$work/liar.port" ]' "the server that lies"
+lie() { run env FABRA_URL="http://127.0.0.1:$(cat "$work/liar.port")" FABRA_API_KEY="$1" "$fabra" context "${@:2}"; }
+lie same verify "$id"
+expect 0 $status "the record as it is"
+lie content verify "$id"
+expect 1 $status "changed content"
+contains "Content hash mismatch" "$said" "changed content"
+lie time verify "$id"
+expect 1 $status "changed time"
+contains "Record hash mismatch" "$said" "changed time"
+lie field verify "$id"
+expect 1 $status "an added field"
+lie other verify "$id"
+expect 1 $status "another record, whole in itself"
+contains "another record" "$said" "another record"
+lie same verify "sha256:$(printf '%064d' 0)"
+expect 1 $status "another hash"
+lie rubbish verify "$id"
+expect 1 $status "no JSON"
+lie list list
+expect 0 $status "a list with holes"
+lie empty list --json
+expect 1 $status "an empty answer"
+kill $liar
+wait $liar 2>/dev/null || true
+
+# ---- signatures ----
+run env FABRA_SIGNATURE_MODE=required FABRA_SIGNING_KEY=secret "$fabra" context verify "$id"
+expect 1 $status "required, and there is none"
+stop
+key=hex:00112233445566778899aabbccddeeff
+FABRA_SIGNATURE_MODE=required FABRA_SIGNING_KEY=$key serve "$work/store.lua"
+id=$(chat "signed")
+run env FABRA_SIGNING_KEY=$key FABRA_SIGNATURE_MODE=required "$fabra" context verify "$id"
+expect 0 $status "signature"
+contains "Signature valid" "$said" "signature"
+run env FABRA_SIGNING_KEY=hex:ff "$fabra" context verify "$id"
+expect 1 $status "another key"
+contains "Signature invalid" "$said" "another key"
+run "$fabra" context verify "$id"
+expect 0 $status "without a key the hashes are verified"
+contains "cannot be verified" "$said" "and it says that the signature is not"
+run env FABRA_SIGNATURE_MODE=required "$fabra" context verify "$id"
+expect 1 $status "required, and no key to verify with"
+stop
+run env FABRA_SIGNATURE_MODE=required "$fabra" serve "$work/store.lua" --port 0
+expect 2 $status "required, and no key to sign with"
+
+# ---- the API key ----
+FABRA_API_KEY=open-sesame serve "$work/store.lua"
+expect 403 "$(code "$url/v1/contexts")" "no key"
+expect 403 "$(code -H 'X-API-Key: open-sesam' "$url/v1/contexts")" "wrong key"
+expect 200 "$(code -H 'X-API-Key: open-sesame' "$url/v1/contexts")" "right key"
+expect 200 "$(code "$url/health")" "health is public"
+run "$fabra" context verify "$id"
+expect 1 $status "verify without the key"
+contains "set FABRA_API_KEY" "$said" "names the cure"
+run env FABRA_API_KEY=open-sesame "$fabra" context verify "$id"
+expect 0 $status "verify with the key"
+stop
+
+# ---- TLS ----
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
+  -addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout "$work/key.pem" -out "$work/cert.pem" 2>/dev/null
+serve "$work/store.lua" --tls-cert "$work/cert.pem" --tls-key "$work/key.pem"
+secure=https://127.0.0.1:${url##*:}
+expect "200 2" "$(curl -s -m 10 --cacert "$work/cert.pem" -o /dev/null -w '%{http_code} %{http_version}' "$secure/health")" "HTTP/2 over TLS"
+run "$fabra" context verify "$id" --url "$secure" --cacert "$work/cert.pem"
+expect 0 $status "verify over TLS"
+run "$fabra" context verify "$id" --url "$secure"
+expect 1 $status "a certificate that nobody vouches for"
+run "$fabra" context verify "$id" --url "$secure" --insecure
+expect 0 $status "--insecure"
+stop
+
+# ---- privacy mode: the text is nowhere in the state ----
+cat >"$work/private.lua" <<'LUA'
+local fabra = require "fabra"
+fabra.retriever { name = "notes", cache_ttl = "1h", run = function(args) return { { content = "Of the xylotheque nobody knows" } } end }
+fabra.context { name = "chat", model = "gpt-4o", params = { q = "string" }, cache_ttl = "1h",
+  items = { { text = "Question about the quercetum: {q}", priority = 0, required = true },
+            { retriever = "notes", args = { query = "{q}" }, priority = 1 } } }
+LUA
+export FABRA_HOME=$work/private
+FABRA_RECORD_INCLUDE_CONTENT=0 serve "$work/private.lua"
+for i in 1 2; do post /v1/context/chat '{"q":"why"}' >"$work/answer"; done
+contains "Of the xylotheque" "$(json 'd["content"]' <"$work/answer")" "the answer has the text"
+contains "quercetum: why" "$(json 'd["content"]' <"$work/answer")" "the answer has the text"
+id=$(json 'd["id"]' <"$work/answer")
+expect "" "$(get "/v1/record/$id" | json 'd["content"]')" "the record has not"
+expect "" "$(get "/v1/context/$id" | json 'd["content"]')" "nor has the view"
+get /v1/contexts >/dev/null # the projection has caught up
+run "$fabra" context verify "$id"
+expect 0 $status "and verifies"
+holders() { grep -srlaE 'xylotheque|quercetum' "$FABRA_HOME" "$work/server.log" || true; }
+expect "" "$(holders)" "no file and no log has the text"
+stop
+expect "" "$(holders)" "nor after the end"
+serve "$work/private.lua" # the search itself must be able to find it
+post /v1/context/chat '{"q":"why"}' >/dev/null
+[ -n "$(holders)" ] || expect "a file" "nothing" "without privacy mode the text is there"
+stop
+
+# ---- the demo, and an end by Ctrl-C ----
+export FABRA_HOME=$work/demo
+interrupt() { # PID: SIGINT, then its exit code in status
+  kill -INT "$1"
+  status=0
+  wait "$1" || status=$?
+}
+"$fabra" demo --port 0 >"$work/demo.out" 2>"$work/demo.log" </dev/null &
+server=$!
+wait_for 'grep -q "Ctrl-C stops" "$work/demo.out"' "the demo"
+contains "Context ID: ctx_" "$(cat "$work/demo.out")" "a context id"
+interrupt $server
+server=
+expect 0 $status "the demo ends on SIGINT"
+run "$fabra" demo --mode neither
+expect 1 $status "an unknown mode"
+run "$fabra" ledger verify
+expect 0 $status "the demo's ledger"
+
+# A signal during the start is kept until the start is over.
+"$fabra" serve "$work/store.lua" --port 0 >"$work/server.log" 2>&1 </dev/null &
+server=$!
+wait_for 'grep -q "[S]igBlk.*4002$" /proc/$server/status' "signals are held"
+kill -TERM $server
+status=0
+wait $server || status=$?
+server=
+expect 0 $status "SIGTERM during the start"
+contains '"message":"stopping"' "$(cat "$work/server.log")" "an orderly end"
+done_testing

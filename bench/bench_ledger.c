@@ -1,5 +1,5 @@
-/* The ledger under the load of bench_raw_commit: N actors on one I/O loop each append a record and wait for its durable
- * answer; the committer stamps, chains, checks, writes, syncs, indexes.
+/* The ledger under the load of bench_raw_commit: N actors on one I/O loop each append a record and wait for
+ * its durable answer; the committer stamps, chains, checks, writes, syncs, indexes.
  *
  *     bench_ledger [--writers 16] [--bytes 8600] [--seconds 2] [--dir .]
  *
@@ -25,7 +25,8 @@ static struct ledger_entry *make_entry(const struct writer *w)
 {
 	struct ledger_entry *e = ledger_entry_new(LEDGER_RECORD);
 	char id[41];
-	snprintf(id, sizeof id, "ctx_00000000-0000-7000-%04x-%012llx", w->number, (unsigned long long)w->sent);
+	snprintf(id, sizeof id, "ctx_00000000-0000-7000-%04x-%012llx", w->number,
+		 (unsigned long long)w->sent);
 	memcpy(e->context_id, id, 40);
 	buf_reserve(&e->body, load.bytes);
 	buf_append_lit(&e->body, "{\"previous_context_id\":");
@@ -86,7 +87,8 @@ static void *committing_main(void *loop)
 	return NULL;
 }
 
-/* A server that just started is not what is measured: its first segment may be slower than those behind it. */
+/* A server that just started is not what is measured: its first segment may be slower than those behind
+ * it. */
 static void wait_for_reserve(const char *dir)
 {
 	char path[4200];
@@ -108,7 +110,8 @@ int main(int argc, char **argv)
 	CHECK(l != NULL);
 	wait_for_reserve(dir);
 	struct loop *asking = loop_create(&(struct loop_config){ .name = "asking", .kind = LOOP_IO });
-	struct loop *committing = loop_create(&(struct loop_config){ .name = "committing", .kind = LOOP_BLOCKING });
+	struct loop *committing = loop_create(&(struct loop_config){ .name = "committing",
+		.kind = LOOP_BLOCKING });
 	committer = ledger_spawn_committer(l, committing);
 	sem_init(&done, 0, 0);
 	load.start_ns = clock_mono_ns();

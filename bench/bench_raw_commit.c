@@ -1,6 +1,6 @@
-/* The floor: group commit with nothing around it. N threads each hand over a record and wait until it is on disk; one
- * committer takes what is queued, writes it to a zero-filled file that it overwrites in turn, syncs once, wakes them all.
- * No format, no checksum, no index, no actors.
+/* The floor: group commit with nothing around it. N threads each hand over a record and wait until it is on
+ * disk; one committer takes what is queued, writes it to a zero-filled file that it overwrites in turn, syncs
+ * once, wakes them all. No format, no checksum, no index, no actors.
  *
  *     bench_raw_commit [--writers 16] [--bytes 8600] [--seconds 2] [--dir .] */
 #include "bench/commit_load.h"

@@ -1,4 +1,5 @@
-/* What bench_raw_commit and bench_ledger share: options, a folder, and the figures of acknowledgement times. */
+/* What bench_raw_commit and bench_ledger share: options, a folder, and the figures of acknowledgement
+ * times. */
 #pragma once
 #include "runtime/clock.h"
 #include "runtime/str.h"
@@ -17,7 +18,8 @@ struct commit_load {
 };
 enum { TIMES_MAX = 4 << 20 };
 
-/* --writers N --bytes B --seconds S --dir D (a folder on the disk to measure; the default is where one stands). */
+/* --writers N --bytes B --seconds S --dir D (a folder on the disk to measure; the default is where one
+ * stands). */
 static inline struct commit_load commit_load_parse(int argc, char **argv)
 {
 	struct commit_load load = { .writers = 16, .bytes = 8600, .seconds = 2, .dir = "." };
@@ -31,7 +33,8 @@ static inline struct commit_load commit_load_parse(int argc, char **argv)
 		else if (strcmp(argv[i], "--dir") == 0)
 			load.dir = argv[i + 1];
 	}
-	if (load.writers == 0 || load.writers > 1024 || load.bytes < 64 || load.bytes > 1 << 20 || load.seconds <= 0) {
+	if (load.writers == 0 || load.writers > 1024 || load.bytes < 64 || load.bytes > 1 << 20 ||
+	    load.seconds <= 0) {
 		fprintf(stderr, "usage: %s [--writers 1..1024] [--bytes 64..1048576] [--seconds S] [--dir D]\n", argv[0]);
 		exit(2);
 	}
@@ -58,8 +61,10 @@ static inline void commit_load_print(struct commit_load *load, const char *name)
 	if (n == 0)
 		abort();
 	qsort(load->times_ns, n, sizeof load->times_ns[0], commit_load_compare);
-	printf("%s writers %u bytes %u: %.0f rec/s, ack p50 %.3f p99 %.3f p99.9 %.3f ms\n", name, load->writers, load->bytes,
-	       (double)load->count * 1e9 / (double)(load->end_ns - load->start_ns), load->times_ns[n / 2] / 1e6,
+	printf("%s writers %u bytes %u: %.0f rec/s, ack p50 %.3f p99 %.3f p99.9 %.3f ms\n", name,
+	       load->writers, load->bytes,
+	       (double)load->count * 1e9 / (double)(load->end_ns - load->start_ns),
+		       load->times_ns[n / 2] / 1e6,
 	       load->times_ns[n * 99 / 100] / 1e6, load->times_ns[n * 999 / 1000] / 1e6);
 	free(load->times_ns);
 }

@@ -1,5 +1,6 @@
-/* Layout of every payload: a version byte, fixed numbers, then texts as a 32-bit length and the bytes. A decoder checks
- * the whole payload before it hands out the first value, so that a damaged one has no effect at all. */
+/* Layout of every payload: a version byte, fixed numbers, then texts as a 32-bit length and the bytes. A
+ * decoder checks the whole payload before it hands out the first value, so that a damaged one has no effect
+ * at all. */
 #include "store/entries.h"
 #include "store/ledger_bytes.h"
 
@@ -155,7 +156,8 @@ static struct cursor read_values_head(struct str payload, struct entry_values *r
 }
 
 bool entry_values_read(struct str payload, struct entry_values *ret_head, void *arg,
-		       void (*each)(void *arg, const struct entry_values *head, const struct entry_value *value))
+		       void (*each)(void *arg, const struct entry_values *head,
+				    const struct entry_value *value))
 {
 	struct entry_values head;
 	struct cursor values = read_values_head(payload, &head);

@@ -1,12 +1,14 @@
-/* Payloads of ledger entries that are not records: little-endian, length-prefixed, versioned by the entry kind. The
- * encoder is strict and the decoder trusts nothing. Entities, features and events go by name: ids live in memory only. */
+/* Payloads of ledger entries that are not records: little-endian, length-prefixed, versioned by the entry
+ * kind. The encoder is strict and the decoder trusts nothing. Entities, features and events go by name: ids
+ * live in memory only. */
 #pragma once
 #include "runtime/buf.h"
 #include <stdint.h>
 
 enum entry_value_source { ENTRY_COMPUTED = 1, ENTRY_PUSHED = 2, ENTRY_MATERIALIZED = 3, ENTRY_TRIGGERED = 4 };
 
-/* LEDGER_VALUES, and the tail of LEDGER_EVENT_APPLIED. One entity kind; any number of (id, feature, value). */
+/* LEDGER_VALUES, and the tail of LEDGER_EVENT_APPLIED. One entity kind; any number of (id, feature,
+ * value). */
 struct entry_value {
 	struct str entity_id, feature;
 	struct str value_json;
@@ -20,12 +22,14 @@ struct entry_values {
 	const struct entry_value *values;
 	size_t count;
 };
-/* The writers append to out; what cannot be encoded (unknown source, negative ttl, a text beyond 4 GiB) sets out->failed. */
+/* The writers append to out; what cannot be encoded (unknown source, negative ttl, a text beyond 4 GiB) sets
+ * out->failed. */
 void entry_values_write(struct buf *out, const struct entry_values *v);
-/* Checks all of the payload, then calls each (may be NULL) with every value; texts borrow the payload. ret_head may be
- * NULL; its `values` stays NULL. false: malformed, nothing was called. */
+/* Checks all of the payload, then calls each (may be NULL) with every value; texts borrow the payload.
+ * ret_head may be NULL; its `values` stays NULL. false: malformed, nothing was called. */
 bool entry_values_read(struct str payload, struct entry_values *ret_head, void *arg,
-		       void (*each)(void *arg, const struct entry_values *head, const struct entry_value *value));
+		       void (*each)(void *arg, const struct entry_values *head,
+				    const struct entry_value *value));
 /* Only the head's event_lsn, for code that counts events off. false: malformed head. */
 bool entry_values_event_lsn(struct str payload, uint64_t *ret_event_lsn);
 

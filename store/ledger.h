@@ -1,8 +1,8 @@
 /* The ledger: embedded mode's source of truth. An append-only log of segments with one committer.
  *
- * The committer is an actor on a blocking loop of its own. Its mailbox is the queue: what has arrived in a turn is
- * written and synced once, then every append is answered. Nothing is answered before its bytes are on disk.
- * Format, recovery and fault rules: docs/ledger.md. */
+ * The committer is an actor on a blocking loop of its own. Its mailbox is the queue: what has arrived in a
+ * turn is written and synced once, then every append is answered. Nothing is answered before its bytes are on
+ * disk. Format, recovery and fault rules: docs/ledger.md. */
 #pragma once
 #include "runtime/loop.h"
 #include "store/record.h"
@@ -11,10 +11,12 @@
 enum ledger_kind {
 	LEDGER_RECORD = 1,          /* a record made here: canonical bytes, extras, stamp */
 	LEDGER_RECORD_IMPORTED = 2, /* a receipt made elsewhere: its own bytes, outside the chain */
-	LEDGER_VALUES = 3,          /* feature values written (computed, pushed, materialised): store/entries.h */
+	LEDGER_VALUES = 3,          /* feature values written (computed, pushed, materialised):
+				       store/entries.h */
 	LEDGER_DELETE = 4,          /* online values of an entity removed: tombstones */
 	LEDGER_EVENT = 5,           /* an event accepted by ingest */
-	LEDGER_EVENT_APPLIED = 6,   /* the values an event gave, and that it is done: one frame, so exactly once */
+	LEDGER_EVENT_APPLIED = 6,   /* the values an event gave, and that it is done: one frame, so exactly
+				       once */
 	LEDGER_DOCUMENT = 7,
 	LEDGER_DOCUMENT_DELETE = 8,
 };
@@ -22,14 +24,15 @@ enum ledger_kind {
 /* One entry on its way to disk. Heap; moves with the append and comes back with the reply. */
 struct ledger_entry {
 	enum ledger_kind kind;
-	struct buf body;    /* LEDGER_RECORD: canonical text (predecessor null); LEDGER_RECORD_IMPORTED: the record as it came;
-	                       else the payload of store/entries.h */
+	struct buf body;    /* LEDGER_RECORD: canonical text (predecessor null); LEDGER_RECORD_IMPORTED: the
+			       record as it came; else the payload of store/entries.h */
 	struct buf extras;  /* LEDGER_RECORD only */
 	size_t previous_at; /* LEDGER_RECORD: offset of the null that the predecessor replaces */
 	char context_id[40];/* LEDGER_RECORD*: "ctx_" and uuid; not NUL-terminated when 40 long */
 	/* filled by the committer */
 	uint64_t lsn;       /* position in log order, 1.. */
-	struct record_stamp stamp;             /* LEDGER_RECORD. LEDGER_RECORD_IMPORTED: the asker sets record_hash */
+	struct record_stamp stamp;             /* LEDGER_RECORD. LEDGER_RECORD_IMPORTED: the asker sets
+						  record_hash */
 	char previous_context_id[40 + 1];      /* "" = first of the chain */
 	bool already_there; /* LEDGER_RECORD_IMPORTED with the same id and hash: nothing was written */
 	char reason[160];   /* of a failure, for people; no paths, no errno numbers alone */
@@ -39,11 +42,13 @@ void ledger_entry_free(struct ledger_entry *e);
 
 enum ledger_msg {
 	LEDGER_APPEND = MSG_KIND(CLASS_LEDGER, 1),   /* ask: struct ledger_append */
-	LEDGER_APPENDED = MSG_KIND(CLASS_LEDGER, 2), /* reply: struct ledger_append with head.status: 0, RT_EIO, RT_EREADONLY,
-	                                                RT_EFULL (disk), RT_EEXIST (import: same id, other hash),
-	                                                RT_ETOOBIG, RT_EINVAL (entry->reason says why) */
+	LEDGER_APPENDED = MSG_KIND(CLASS_LEDGER, 2), /* reply: struct ledger_append with head.status: 0,
+							RT_EIO, RT_EREADONLY, RT_EFULL (disk), RT_EEXIST
+							(import: same id, other hash), RT_ETOOBIG, RT_EINVAL
+							(entry->reason says why) */
 	LEDGER_FIND = MSG_KIND(CLASS_LEDGER, 3),     /* ask to a ledger_reader actor: struct ledger_find */
-	LEDGER_FOUND = MSG_KIND(CLASS_LEDGER, 4),    /* reply: struct ledger_found; status RT_ENOTFOUND, RT_EIO */
+	LEDGER_FOUND = MSG_KIND(CLASS_LEDGER, 4),    /* reply: struct ledger_found; status RT_ENOTFOUND,
+							RT_EIO */
 };
 struct ledger_append {
 	struct msg head; /* dispose frees entry */
@@ -96,7 +101,8 @@ struct ledger_health {
 	uint64_t bytes, segments, batches, entries, sync_failures, corrupt_frames;
 };
 
-/* Opens or creates, locks the directory, recovers. Blocking; start-up only. NULL: *ret_why (owned by out) says why. */
+/* Opens or creates, locks the directory, recovers. Blocking; start-up only. NULL: *ret_why (owned by out)
+ * says why. */
 struct ledger *ledger_open(const struct ledger_config *config, struct buf *ret_why);
 void ledger_close(struct ledger *l); /* after its loops have ended; syncs, unlocks */
 /* The committer, on its own blocking loop; one per ledger. */
@@ -105,16 +111,19 @@ struct actor_ref ledger_spawn_committer(struct ledger *l, struct loop *loop);
 struct actor_ref ledger_spawn_reader(struct ledger *l, struct loop *loop);
 void ledger_health_read(struct ledger *l, struct ledger_health *ret); /* any thread */
 uint64_t ledger_durable_lsn(const struct ledger *l);                  /* any thread; one atomic load */
-/* Events that were accepted and have no LEDGER_EVENT_APPLIED mark, in log order: what the last run left undone. Calls each
- * (frame: borrows) for every one. Between ledger_open and ledger_spawn_committer; start-up only. Reads from the oldest
- * unmarked event on, a place that segment headers and footers keep, not from the beginning. false: *ret_why. */
+/* Events that were accepted and have no LEDGER_EVENT_APPLIED mark, in log order: what the last run left
+ * undone. Calls each (frame: borrows) for every one. Between ledger_open and ledger_spawn_committer; start-up
+ * only. Reads from the oldest unmarked event on, a place that segment headers and footers keep, not from the
+ * beginning. false: *ret_why. */
 struct ledger_frame;
-bool ledger_pending_events(struct ledger *l, void *arg, void (*each)(void *arg, const struct ledger_frame *frame),
+bool ledger_pending_events(struct ledger *l, void *arg,
+			   void (*each)(void *arg, const struct ledger_frame *frame),
 			   struct buf *ret_why);
 /* The projection tells how far it has come, so that segments can be recycled. Any thread. */
 void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn);
 
-/* ---- reading in order: the projection, warm start, verify, stat. Works beside a running server, in any process. ---- */
+/* ---- reading in order: the projection, warm start, verify, stat. Works beside a running server, in any
+ * process. ---- */
 struct ledger_scan;
 struct ledger_frame {
 	enum ledger_kind kind;
@@ -129,19 +138,24 @@ struct ledger_frame {
 enum ledger_scan_result {
 	LEDGER_SCAN_FRAME,   /* *ret is the next frame */
 	LEDGER_SCAN_END,     /* nothing more that is known durable; call again later */
-	LEDGER_SCAN_CORRUPT, /* a bad frame at or below a durable LSN: ret->path and offset say where; the scan goes on behind it */
+	LEDGER_SCAN_CORRUPT, /* a bad frame at or below a durable LSN: ret->path and offset say where; the
+				scan goes on behind it */
 	LEDGER_SCAN_ERROR,   /* I/O */
 };
-/* From the first frame with lsn >= from_lsn. NULL: no ledger there. l: the open ledger, or NULL to read dir from outside. */
-struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn, struct buf *ret_why);
+/* From the first frame with lsn >= from_lsn. NULL: no ledger there. l: the open ledger, or NULL to read dir
+ * from outside. */
+struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn,
+				     struct buf *ret_why);
 enum ledger_scan_result ledger_scan_next(struct ledger_scan *s, struct ledger_frame *ret);
 void ledger_scan_close(struct ledger_scan *s);
 
-/* Whole check: CRCs, frame chain, record hashes, record chain, signatures (signer may be NULL). Appends findings as JSON
- * objects, one per line, to out. Returns the number of problems; -1: cannot read (out says why). */
+/* Whole check: CRCs, frame chain, record hashes, record chain, signatures (signer may be NULL). Appends
+ * findings as JSON objects, one per line, to out. Returns the number of problems; -1: cannot read (out says
+ * why). */
 struct ledger_report {
 	uint64_t segments, frames, records, values, events, problems, torn_tails;
 	uint64_t first_lsn, last_lsn, bytes;
 	char last_context_id[41];
 };
-int64_t ledger_verify(const char *dir, const struct record_signer *signer, struct ledger_report *ret, struct buf *out);
+int64_t ledger_verify(const char *dir, const struct record_signer *signer, struct ledger_report *ret,
+		      struct buf *out);

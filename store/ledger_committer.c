@@ -4,8 +4,9 @@
  *     TIMER  --> takes over what the helper thread did, retention, tries to become writable again
  *     STOP   --> what waits is written and answered, then it ends
  *
- * One state only. Bounds: WAITING_MAX in a batch, MAILBOX_MAX behind it; more are refused with RT_EFULL. It has no
- * deadlines of its own: an append whose asker gave up while it was in a batch exists, and its reply is dropped. */
+ * One state only. Bounds: WAITING_MAX in a batch, MAILBOX_MAX behind it; more are refused with RT_EFULL. It
+ * has no deadlines of its own: an append whose asker gave up while it was in a batch exists, and its reply is
+ * dropped. */
 #include "runtime/check.h"
 #include "store/ledger_private.h"
 #include <stdlib.h>
@@ -59,7 +60,8 @@ static void flush(struct committer *c)
 	for (size_t i = 0; i < w->count; i++) {
 		struct ledger_append *m = w->appends[i];
 		m->entry = NULL; /* moves on with the reply */
-		rt_reply(&c->base, &m->head, &ledger_appended_new(c->base.loop, w->entries[i], w->statuses[i])->head);
+		rt_reply(&c->base, &m->head, &ledger_appended_new(c->base.loop, w->entries[i],
+								  w->statuses[i])->head);
 	}
 	w->count = 0;
 }

@@ -1,5 +1,5 @@
-/* Whole-file steps of a segment's life: prepared, activated, sealed, retired. Each leaves the directory in a state that
- * recovery understands, at every point where the machine may stop. */
+/* Whole-file steps of a segment's life: prepared, activated, sealed, retired. Each leaves the directory in a
+ * state that recovery understands, at every point where the machine may stop. */
 #include "store/ledger_private.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,8 @@ static int open_for_zeros(struct ledger *l)
 
 static int write_zeros(struct ledger *l, int fd)
 {
-	enum { CHUNK = 128 << 10 }; /* what the disk writes at once delays the committer's sync: 1 MiB doubles its p99 */
+	enum { CHUNK = 128 << 10 }; /* what the disk writes at once delays the committer's sync: 1 MiB doubles
+				       its p99 */
 	const struct ledger_io *io = l->io;
 	void *zeros;
 	if (posix_memalign(&zeros, LEDGER_BLOCK, CHUNK) != 0)
@@ -58,7 +59,8 @@ int ledger_file_make_reserve(struct ledger *l)
 /* ---- activation ---- */
 static int prepare_new(struct ledger *l, int fd)
 {
-	/* Promised room instead of zeros: syncs are slower until the next segment, but nobody waits for 64 MiB here. */
+	/* Promised room instead of zeros: syncs are slower until the next segment, but nobody waits for 64
+	 * MiB here. */
 	return l->io->allocate(l->io, fd, l->config.segment_bytes);
 }
 
@@ -97,7 +99,8 @@ int ledger_file_activate(struct ledger *l, const struct ledger_segment_head *hea
 }
 
 /* ---- sealing ---- */
-/* A nearly full segment keeps its size, so that it can be used again; of any other the unused room is given back. */
+/* A nearly full segment keeps its size, so that it can be used again; of any other the unused room is given
+ * back. */
 static uint64_t seal_bytes(const struct ledger_segment *s, uint64_t index_bytes)
 {
 	uint64_t data_end = (s->foot.data_end + LEDGER_BLOCK - 1) / LEDGER_BLOCK * LEDGER_BLOCK;
@@ -151,7 +154,8 @@ int ledger_file_seal(struct ledger *l, const struct ledger_segment *s, struct le
 	return error;
 }
 
-struct ledger_segment *ledger_file_load_sealed(struct ledger *l, const struct ledger_segment_file *f, int *ret_error)
+struct ledger_segment *ledger_file_load_sealed(struct ledger *l, const struct ledger_segment_file *f,
+					       int *ret_error)
 {
 	char name[LEDGER_SEGMENT_NAME];
 	struct ledger_segment *s = ledger_segment_create(&f->head);
@@ -177,8 +181,10 @@ int ledger_file_retire(struct ledger *l, uint64_t seq, uint64_t file_bytes)
 	const struct ledger_io *io = l->io;
 	char name[LEDGER_SEGMENT_NAME];
 	ledger_segment_name(seq, name);
-	bool is_wanted = file_bytes == l->config.segment_bytes && atomic_load(&l->helper.reserve) == LEDGER_RESERVE_NONE;
-	int error = is_wanted ? io->rename(io, l->dir_fd, name, reserve_name) : io->unlink(io, l->dir_fd, name);
+	bool is_wanted = file_bytes == l->config.segment_bytes &&
+		atomic_load(&l->helper.reserve) == LEDGER_RESERVE_NONE;
+	int error = is_wanted ? io->rename(io, l->dir_fd, name, reserve_name)
+		: io->unlink(io, l->dir_fd, name);
 	if (error == 0)
 		error = io->sync_dir(io, l->dir_fd);
 	if (error == 0 && is_wanted)

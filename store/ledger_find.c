@@ -42,7 +42,8 @@ bool ledger_name_matches(const struct ledger_name *name, const struct ledger_pay
 	return name->by_hash ? memcmp(name->hash, p->hash, 32) == 0 : ledger_ids_match(name_id(name), p->id);
 }
 
-static struct ledger_record *make_record(const struct ledger_payload *p, const struct ledger_frame_head *head, bool want_view)
+static struct ledger_record *make_record(const struct ledger_payload *p, const struct ledger_frame_head *head,
+					 bool want_view)
 {
 	struct ledger_record *r = calloc(1, sizeof *r);
 	if (r == NULL)
@@ -87,7 +88,8 @@ static int read_record(const struct ledger *l, int fd, const struct ledger_segme
 		status = RT_EIO;
 	else if ((size_t)got != n || !ledger_frame_head_read(frame, s->head.epoch, &head) ||
 		 ledger_frame_bytes(head.payload_bytes) != n || !ledger_frame_crc_is_good(frame, &head) ||
-		 !ledger_payload_read(str_of((const char *)frame + LEDGER_FRAME_HEAD, head.payload_bytes), &p))
+		 !ledger_payload_read(str_of((const char *)frame + LEDGER_FRAME_HEAD, head.payload_bytes),
+				      &p))
 		status = is_recycled(l, fd, s) ? RT_ENOTFOUND : RT_EIO;
 	else if (!ledger_name_matches(name, &p))
 		status = RT_ENOTFOUND;
@@ -116,7 +118,8 @@ static int find_places(struct ledger *l, const struct ledger_segment *s, int *fd
 	return s->is_sealed ? ledger_fences_find(&s->fences, l->io, *fd, &s->foot, key, ret_places) : hits;
 }
 
-static int find_in(struct ledger *l, const struct ledger_segment *s, const struct ledger_name *name, uint64_t key,
+static int find_in(struct ledger *l, const struct ledger_segment *s, const struct ledger_name *name,
+		   uint64_t key,
 		   bool want_view, struct ledger_record **ret)
 {
 	uint64_t places[LEDGER_HITS_MAX];
@@ -130,7 +133,8 @@ static int find_in(struct ledger *l, const struct ledger_segment *s, const struc
 	return status;
 }
 
-int ledger_find_record(struct ledger *l, const struct ledger_name *name, bool want_view, struct ledger_record **ret,
+int ledger_find_record(struct ledger *l, const struct ledger_name *name, bool want_view,
+		       struct ledger_record **ret,
 		       char reason[static 160])
 {
 	*ret = NULL;
@@ -142,7 +146,8 @@ int ledger_find_record(struct ledger *l, const struct ledger_name *name, bool wa
 	for (size_t i = set->count; i-- > 0 && status != RT_OK;) {
 		int found = find_in(l, set->segments[i], name, key, want_view, ret);
 		if (found == RT_ENOTFOUND)
-			continue; /* a damaged segment does not hide what others hold, nor does it make "not found" true */
+			continue; /* a damaged segment does not hide what others hold, nor does it make "not
+				     found" true */
 		status = found;
 		if (found == RT_EIO)
 			snprintf(reason, 160, "a part of the ledger cannot be read (segment %llu): run `fabra ledger verify`",

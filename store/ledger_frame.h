@@ -1,4 +1,5 @@
-/* Frames: the unit of the log. Little-endian, 8-byte aligned, one after the other behind the segment's header block.
+/* Frames: the unit of the log. Little-endian, 8-byte aligned, one after the other behind the segment's header
+ * block.
  *
  *      0  u32 crc         CRC-32C of everything behind it, padding included
  *      4  u32 payload     bytes
@@ -6,14 +7,16 @@
  *     10  u16 version     1
  *     12  u32 covered     bytes at the start of the payload that the chain hashes
  *     16  u64 lsn
- *     24  u64 epoch       of this use of the segment, random: bytes of an earlier use are never taken for frames
+ *     24  u64 epoch       of this use of the segment, random: bytes of an earlier use are never taken for
+ * frames
  *     32  u64 durable     the last LSN known to be on disk when this frame was written
  *     40  i64 written     microseconds since 1970, UTC
- *     48  u8[32] chain    SHA-256(chain of the frame before, bytes 4..47 of this header, covered part of the payload)
+ *     48  u8[32] chain    SHA-256(chain of the frame before, bytes 4..47 of this header, covered part of the
+ * payload)
  *     80  payload, then zeros up to a multiple of 8
  *
- * The chain does not hash a record's canonical text again: the covered part holds its record_hash, which is the SHA-256
- * of just those bytes. Everything else is covered whole. */
+ * The chain does not hash a record's canonical text again: the covered part holds its record_hash, which is
+ * the SHA-256 of just those bytes. Everything else is covered whole. */
 #pragma once
 #include "store/ledger.h"
 #include <openssl/evp.h>
@@ -43,13 +46,15 @@ EVP_MD_CTX *ledger_hasher_create(void);
 void ledger_hasher_destroy(EVP_MD_CTX *hasher);
 void ledger_sha256(EVP_MD_CTX *hasher, struct str bytes, uint8_t ret[static 32]);
 
-/* Completes a frame whose payload (and zeroed padding) is in place: header, chain, CRC. chain moves on to this frame. */
+/* Completes a frame whose payload (and zeroed padding) is in place: header, chain, CRC. chain moves on to
+ * this frame. */
 void ledger_frame_finish(uint8_t *frame, const struct ledger_frame_head *head, EVP_MD_CTX *hasher,
 			 uint8_t chain[static LEDGER_CHAIN]);
 /* What the frame's chain must be after `before`. */
 void ledger_frame_chain(const uint8_t *frame, EVP_MD_CTX *hasher, const uint8_t before[static LEDGER_CHAIN],
 			uint8_t ret[static LEDGER_CHAIN]);
-/* Reads a header of this epoch from LEDGER_FRAME_HEAD bytes; false: it cannot be one. The CRC is not checked yet. */
+/* Reads a header of this epoch from LEDGER_FRAME_HEAD bytes; false: it cannot be one. The CRC is not checked
+ * yet. */
 bool ledger_frame_head_read(const uint8_t *frame, uint64_t epoch, struct ledger_frame_head *ret);
 bool ledger_frame_crc_is_good(const uint8_t *frame, const struct ledger_frame_head *head);
 
@@ -67,7 +72,8 @@ struct ledger_payload {
 	struct record_stamp stamp;
 	uint8_t hash[32];
 };
-void ledger_payload_write_fixed(uint8_t *p, const struct ledger_payload *r); /* all but extras and canonical */
+void ledger_payload_write_fixed(uint8_t *p, const struct ledger_payload *r); /* all but extras and
+										canonical */
 /* Borrows bytes. false: malformed. */
 bool ledger_payload_read(struct str bytes, struct ledger_payload *ret);
 

@@ -1,7 +1,7 @@
 /* The helper thread: what must happen around the log and need not happen now.
  *
- * It runs at a low priority, not at idle priority: it needs 5 ms of CPU for 64 MiB of zeros past the page cache, and on a
- * busy machine an idle thread does not get them before the open segment is full. */
+ * It runs at a low priority, not at idle priority: it needs 5 ms of CPU for 64 MiB of zeros past the page
+ * cache, and on a busy machine an idle thread does not get them before the open segment is full. */
 #include "runtime/log.h"
 #include "store/ledger_private.h"
 #include <errno.h>
@@ -59,7 +59,8 @@ void ledger_helper_wake(struct ledger *l)
 /* ---- work ---- */
 static void log_failure(const char *what, uint64_t seq, int error)
 {
-	log_line(LOG_WARNING, "ledger", what, LOG_INT("segment", (int64_t)seq), LOG_CSTR("error", strerror(-error)));
+	log_line(LOG_WARNING, "ledger", what, LOG_INT("segment", (int64_t)seq),
+		 LOG_CSTR("error", strerror(-error)));
 }
 
 static void run(struct ledger *l, struct ledger_job *job)

@@ -27,7 +27,8 @@ bool ledger_index_reserve(struct ledger_index *x, size_t extra)
 		cap *= 2;
 	if (cap == x->cap)
 		return true;
-	struct ledger_index grown = { .slots = calloc(cap, sizeof *grown.slots), .count = x->count, .cap = cap };
+	struct ledger_index grown = { .slots = calloc(cap, sizeof *grown.slots), .count = x->count,
+		.cap = cap };
 	if (grown.slots == NULL)
 		return false;
 	for (size_t i = 0; i < x->cap; i++) {
@@ -46,19 +47,22 @@ void ledger_index_add(struct ledger_index *x, uint64_t key, uint64_t place)
 	x->count++;
 }
 
-size_t ledger_index_find(const struct ledger_index *x, uint64_t key, uint64_t ret_places[static LEDGER_HITS_MAX])
+size_t ledger_index_find(const struct ledger_index *x, uint64_t key,
+			 uint64_t ret_places[static LEDGER_HITS_MAX])
 {
 	size_t hits = 0;
 	if (x->count == 0)
 		return 0;
-	for (size_t i = key & (x->cap - 1); x->slots[i].place != 0 && hits < LEDGER_HITS_MAX; i = (i + 1) & (x->cap - 1)) {
+	for (size_t i = key & (x->cap - 1); x->slots[i].place != 0 &&
+	     hits < LEDGER_HITS_MAX; i = (i + 1) & (x->cap - 1)) {
 		if (x->slots[i].key == key)
 			ret_places[hits++] = x->slots[i].place;
 	}
 	return hits;
 }
 
-/* ---- on disk: entries {u64 key, u64 place}; a fence {u64 first key, u32 crc} for each 256; u32 CRC of the fences ---- */
+/* ---- on disk: entries {u64 key, u64 place}; a fence {u64 first key, u32 crc} for each 256; u32 CRC of the
+ * fences ---- */
 enum { FENCE_BYTES = 12 };
 
 static uint64_t fence_count(uint64_t entries)
@@ -122,7 +126,8 @@ bool ledger_index_write(const struct ledger_index *x, struct buf *out)
 	return true;
 }
 
-int ledger_fences_load(const struct ledger_io *io, int fd, const struct ledger_segment_foot *foot, struct ledger_fences *ret)
+int ledger_fences_load(const struct ledger_io *io, int fd, const struct ledger_segment_foot *foot,
+		       struct ledger_fences *ret)
 {
 	if (foot->index_entries > (1ull << 32))
 		return -EBADMSG;
@@ -157,10 +162,12 @@ void ledger_fences_finish(struct ledger_fences *f)
 }
 
 int ledger_fences_find(const struct ledger_fences *f, const struct ledger_io *io, int fd,
-		       const struct ledger_segment_foot *foot, uint64_t key, uint64_t ret_places[static LEDGER_HITS_MAX])
+		       const struct ledger_segment_foot *foot, uint64_t key,
+			       uint64_t ret_places[static LEDGER_HITS_MAX])
 {
 	uint8_t block[LEDGER_INDEX_ENTRY * LEDGER_INDEX_FANOUT];
-	size_t low = 0, high = f->count; /* the last fence below the key: equal keys may start in the block before */
+	size_t low = 0, high = f->count; /* the last fence below the key: equal keys may start in the block
+					    before */
 	while (low < high) {
 		size_t middle = low + (high - low) / 2;
 		if (f->blocks[middle].key < key)
@@ -171,7 +178,8 @@ int ledger_fences_find(const struct ledger_fences *f, const struct ledger_io *io
 	size_t hits = 0;
 	for (size_t b = low > 0 ? low - 1 : 0; b < f->count && f->blocks[b].key <= key; b++) {
 		size_t n = block_bytes(foot->index_entries, b);
-		ssize_t got = ledger_io_read_all(io, fd, block, n, foot->index_at + (uint64_t)b * sizeof block);
+		ssize_t got = ledger_io_read_all(io, fd, block, n,
+						 foot->index_at + (uint64_t)b * sizeof block);
 		if (got < 0)
 			return (int)got;
 		if ((size_t)got != n || ledger_crc32c(0, block, n) != f->blocks[b].crc)

@@ -1,11 +1,12 @@
 /* From a record's id or hash to the place of its frame in one segment.
  *
- * Both names of a record are cut to 64-bit keys: the first bytes of its record_hash, and of the SHA-256 of its id. An entry
- * is a key and a place; whoever reads the frame compares the whole id or hash, so that equal keys do no harm. Keys
- * come from SHA-256, so nobody can prepare many equal ones.
+ * Both names of a record are cut to 64-bit keys: the first bytes of its record_hash, and of the SHA-256 of
+ * its id. An entry is a key and a place; whoever reads the frame compares the whole id or hash, so that equal
+ * keys do no harm. Keys come from SHA-256, so nobody can prepare many equal ones.
  *
- * The open segment's index is a hash table in memory. A sealed segment has its entries sorted in the file, in blocks of 256,
- * and the first key and the CRC of each block (the "fences") in memory: one pread finds a key. */
+ * The open segment's index is a hash table in memory. A sealed segment has its entries sorted in the file, in
+ * blocks of 256, and the first key and the CRC of each block (the "fences") in memory: one pread finds a
+ * key. */
 #pragma once
 #include "store/ledger_segment.h"
 
@@ -39,7 +40,8 @@ void ledger_index_add(struct ledger_index *x, uint64_t key, uint64_t place); /* 
 
 enum { LEDGER_HITS_MAX = 16 };
 /* Places with this key, LEDGER_HITS_MAX at most. Returns how many. */
-size_t ledger_index_find(const struct ledger_index *x, uint64_t key, uint64_t ret_places[static LEDGER_HITS_MAX]);
+size_t ledger_index_find(const struct ledger_index *x, uint64_t key,
+			 uint64_t ret_places[static LEDGER_HITS_MAX]);
 
 /* ---- sealed ---- */
 enum { LEDGER_INDEX_ENTRY = 16, LEDGER_INDEX_FANOUT = 256 };
@@ -57,11 +59,13 @@ struct ledger_fences {
 	size_t count;
 };
 /* 0 or a negative errno; -EBADMSG: the fences do not match their CRC. */
-int ledger_fences_load(const struct ledger_io *io, int fd, const struct ledger_segment_foot *foot, struct ledger_fences *ret);
+int ledger_fences_load(const struct ledger_io *io, int fd, const struct ledger_segment_foot *foot,
+		       struct ledger_fences *ret);
 void ledger_fences_finish(struct ledger_fences *f);
 /* As ledger_index_find, in the file. Returns the count or a negative errno; -EBADMSG: a damaged block. */
 int ledger_fences_find(const struct ledger_fences *f, const struct ledger_io *io, int fd,
-		       const struct ledger_segment_foot *foot, uint64_t key, uint64_t ret_places[static LEDGER_HITS_MAX]);
+		       const struct ledger_segment_foot *foot, uint64_t key,
+			       uint64_t ret_places[static LEDGER_HITS_MAX]);
 
 uint64_t ledger_key_of_hash(const uint8_t hash[static 32]);
 /* The id as text; "ctx_" in front and the case of letters do not matter. */

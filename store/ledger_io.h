@@ -1,5 +1,6 @@
-/* What the ledger asks of the file system, as a table, so that tests can make any of it fail. Results are 0 (or a count)
- * or a negative errno. Called from the committer, the helper thread, readers and scans: must be safe from any thread. */
+/* What the ledger asks of the file system, as a table, so that tests can make any of it fail. Results are 0
+ * (or a count) or a negative errno. Called from the committer, the helper thread, readers and scans: must be
+ * safe from any thread. */
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -12,7 +13,8 @@ struct ledger_io {
 	ssize_t (*pwrite)(const struct ledger_io *io, int fd, const void *p, size_t n, uint64_t at);
 	int (*fdatasync)(const struct ledger_io *io, int fd);
 	int (*sync_dir)(const struct ledger_io *io, int dir_fd);
-	int (*allocate)(const struct ledger_io *io, int fd, uint64_t bytes); /* room for the whole file, read as zeros */
+	int (*allocate)(const struct ledger_io *io, int fd, uint64_t bytes); /* room for the whole file, read
+										as zeros */
 	int (*truncate)(const struct ledger_io *io, int fd, uint64_t bytes);
 	int (*rename)(const struct ledger_io *io, int dir_fd, const char *from, const char *to);
 	int (*unlink)(const struct ledger_io *io, int dir_fd, const char *name);

@@ -50,7 +50,8 @@ static bool make_dir(struct ledger *l, const struct ledger_config *config, struc
 	if (error == 0 && l->dir_fd < 0)
 		error = -errno;
 	/* Records hold what users asked: nobody else may read them, whatever an older umask allowed. */
-	if (error == 0 && (fstat(l->dir_fd, &st) != 0 || ((st.st_mode & 077) != 0 && fchmod(l->dir_fd, 0700) != 0)))
+	if (error == 0 && (fstat(l->dir_fd, &st) != 0 ||
+			   ((st.st_mode & 077) != 0 && fchmod(l->dir_fd, 0700) != 0)))
 		error = -errno;
 	if (error != 0)
 		buf_printf(ret_why, "cannot use the ledger directory %s: %s; make it writable or choose another FABRA_DUCKDB_PATH",
@@ -95,7 +96,8 @@ static void clean_up(struct ledger *l)
 }
 
 /* ---- what is there ---- */
-static bool choose_id(struct ledger *l, const struct ledger_catalog *c, const struct ledger_durable *hint, bool has_hint,
+static bool choose_id(struct ledger *l, const struct ledger_catalog *c, const struct ledger_durable *hint,
+		      bool has_hint,
 		      struct buf *ret_why)
 {
 	bool has_id = has_hint;
@@ -130,7 +132,8 @@ static void drop_empty(struct ledger *l, uint64_t seq)
 	l->io->sync_dir(l->io, l->dir_fd);
 }
 
-static struct ledger_segment *load(struct ledger *l, const struct ledger_catalog *c, size_t i, uint64_t hint_lsn, int *ret_error)
+static struct ledger_segment *load(struct ledger *l, const struct ledger_catalog *c, size_t i,
+				   uint64_t hint_lsn, int *ret_error)
 {
 	struct ledger_segment *s = NULL, *sealed = NULL;
 	if (c->files[i].has_foot) {
@@ -162,7 +165,8 @@ static void adopt(struct ledger *l, const struct ledger_segment *s, uint64_t *ev
 	atomic_fetch_add(&l->corrupt_frames, s->foot.corrupt_frames);
 }
 
-static bool load_all(struct ledger *l, const struct ledger_catalog *c, uint64_t hint_lsn, uint64_t *events_from,
+static bool load_all(struct ledger *l, const struct ledger_catalog *c, uint64_t hint_lsn,
+		     uint64_t *events_from,
 		     struct buf *ret_why)
 {
 	for (size_t i = 0; i < c->count; i++) {
@@ -201,7 +205,8 @@ static bool open_durable(struct ledger *l, struct buf *ret_why)
 	memcpy(d.ledger_id, l->id, sizeof d.ledger_id);
 	ledger_durable_write(&d, bytes);
 	l->durable_fd = l->io->open(l->io, l->dir_fd, "durable", O_RDWR | O_CREAT);
-	int error = l->durable_fd < 0 ? l->durable_fd : ledger_io_write_all(l->io, l->durable_fd, bytes, sizeof bytes, 0);
+	int error = l->durable_fd < 0 ? l->durable_fd
+		: ledger_io_write_all(l->io, l->durable_fd, bytes, sizeof bytes, 0);
 	if (error != 0)
 		buf_printf(ret_why, "cannot write to the ledger %s: %s", l->config.dir, strerror(-error));
 	return error == 0;
@@ -218,7 +223,8 @@ static bool recover(struct ledger *l, struct buf *ret_why)
 		buf_printf(ret_why, "cannot list the ledger %s: %s", l->config.dir, strerror(-error));
 		return false;
 	}
-	bool ok = choose_id(l, &c, &hint, has_hint, ret_why) && load_all(l, &c, hint.lsn, &events_from, ret_why);
+	bool ok = choose_id(l, &c, &hint, has_hint, ret_why) &&
+		load_all(l, &c, hint.lsn, &events_from, ret_why);
 	ledger_catalog_finish(&c);
 	if (!ok)
 		return false;
@@ -304,7 +310,8 @@ void ledger_close(struct ledger *l)
 	free(l);
 }
 
-struct ledger *ledger_open_on(const struct ledger_config *config, const struct ledger_io *io, struct buf *ret_why)
+struct ledger *ledger_open_on(const struct ledger_config *config, const struct ledger_io *io,
+			      struct buf *ret_why)
 {
 	struct ledger *l = create(config, io);
 	if (l == NULL) {

@@ -1,10 +1,11 @@
 /* Inside the ledger: what its files share. Nothing outside store/ledger*.c and its tests includes this.
  *
- * Threads. The committer owns `struct ledger_writer` and is the only one who appends. One helper thread seals full
- * segments, prepares the reserve and disposes of retired files; it takes no lock that the committer or a reader ever
- * waits for (it runs at a low priority and may be kept waiting), jobs and results go through two lock-free stacks. Readers take
- * `lock` for the moment that it takes to get the set of segments and to probe the open one's index. Scans share nothing
- * but two atomic numbers: they read the files as another process would. */
+ * Threads. The committer owns `struct ledger_writer` and is the only one who appends. One helper thread seals
+ * full segments, prepares the reserve and disposes of retired files; it takes no lock that the committer or a
+ * reader ever waits for (it runs at a low priority and may be kept waiting), jobs and results go through two
+ * lock-free stacks. Readers take `lock` for the moment that it takes to get the set of segments and to probe
+ * the open one's index. Scans share nothing but two atomic numbers: they read the files as another process
+ * would. */
 #pragma once
 #include "store/ledger_index.h"
 #include <pthread.h>
@@ -31,8 +32,8 @@ struct ledger_set {
 };
 struct ledger_set *ledger_set_borrow(struct ledger *l); /* end with ledger_set_unref. Any thread */
 void ledger_set_unref(struct ledger_set *set);
-/* Swaps in a set without `leaving` (NULL ok) and with `coming` (NULL ok; shares) in its place or at the end. Committer
- * and open only. false: no memory, nothing changed. */
+/* Swaps in a set without `leaving` (NULL ok) and with `coming` (NULL ok; shares) in its place or at the end.
+ * Committer and open only. false: no memory, nothing changed. */
 bool ledger_set_change(struct ledger *l, struct ledger_segment *leaving, struct ledger_segment *coming);
 
 /* ---- helper ---- */
@@ -49,8 +50,8 @@ struct ledger_helper {
 	atomic_bool is_stopping;
 	sem_t wake;
 	_Atomic(struct ledger_job *) todo, done;
-	/* The file `reserve`: the helper goes from NONE to READY, the committer from READY over TAKEN to NONE. While it is
-	 * TAKEN the helper keeps its hands off the name. */
+	/* The file `reserve`: the helper goes from NONE to READY, the committer from READY over TAKEN to
+	 * NONE. While it is TAKEN the helper keeps its hands off the name. */
 	_Atomic(enum ledger_reserve) reserve;
 	atomic_int reserve_error;  /* of the last try to make one */
 };
@@ -59,17 +60,19 @@ void ledger_helper_stop(struct ledger *l); /* joins; the jobs that wait are done
 /* Shares segment. false: no memory, nothing was handed over. */
 bool ledger_helper_push(struct ledger *l, int kind, struct ledger_segment *segment);
 void ledger_helper_wake(struct ledger *l);
-struct ledger_job *ledger_helper_collect(struct ledger *l); /* a list; the caller frees each and drops what it shares */
+struct ledger_job *ledger_helper_collect(struct ledger *l); /* a list; the caller frees each and drops what it
+							       shares */
 
 /* ---- files ---- */
 /* Writes index, fences and footer behind the frames, syncs, and gives room that is not needed back. */
 int ledger_file_seal(struct ledger *l, const struct ledger_segment *s, struct ledger_segment **ret_sealed);
-/* Makes the next segment from the reserve (is_reserve) or a new file; durable under its name when this returns.
- * Returns the descriptor or a negative errno, and then leaves nothing behind. */
+/* Makes the next segment from the reserve (is_reserve) or a new file; durable under its name when this
+ * returns. Returns the descriptor or a negative errno, and then leaves nothing behind. */
 int ledger_file_activate(struct ledger *l, const struct ledger_segment_head *head, bool is_reserve);
 int ledger_file_make_reserve(struct ledger *l);
 int ledger_file_retire(struct ledger *l, uint64_t seq, uint64_t file_bytes);
-struct ledger_segment *ledger_file_load_sealed(struct ledger *l, const struct ledger_segment_file *f, int *ret_error);
+struct ledger_segment *ledger_file_load_sealed(struct ledger *l, const struct ledger_segment_file *f,
+					       int *ret_error);
 
 /* ---- writer ---- */
 struct ledger_member { /* a frame of the batch being built */
@@ -92,7 +95,8 @@ struct ledger_writer {
 	int64_t retired_us;            /* when retention was last looked at */
 };
 /* Writes entries in order, syncs, and says for each how it went: 0 or RT_E*. Blocks. now_us: wall clock. */
-void ledger_write(struct ledger *l, struct ledger_entry *const *entries, int *ret_statuses, size_t count, int64_t now_us);
+void ledger_write(struct ledger *l, struct ledger_entry *const *entries, int *ret_statuses, size_t count,
+		  int64_t now_us);
 /* Tries to become writable again. Cheap when it is already. */
 bool ledger_heal(struct ledger *l, int64_t now_us);
 /* Takes over what the helper finished; applies retention, once a minute at most. */
@@ -102,7 +106,8 @@ uint64_t ledger_events_from(const struct ledger *l);
 
 /* ---- reading ---- */
 /* 0, RT_ENOTFOUND or RT_EIO (reason says what). Any thread. */
-int ledger_find_record(struct ledger *l, const struct ledger_name *name, bool want_view, struct ledger_record **ret,
+int ledger_find_record(struct ledger *l, const struct ledger_name *name, bool want_view,
+		       struct ledger_record **ret,
 		       char reason[static 160]);
 bool ledger_name_matches(const struct ledger_name *name, const struct ledger_payload *p);
 int ledger_read_durable(const struct ledger_io *io, int dir_fd, struct ledger_durable *ret);
@@ -124,10 +129,12 @@ struct ledger {
 	char reason[160];       /* under lock; why it is not writable */
 
 	atomic_bool is_writable;
-	_Atomic uint64_t durable_lsn; /* written after newest_seq, so that who reads both in that order knows every segment */
+	_Atomic uint64_t durable_lsn; /* written after newest_seq, so that who reads both in that order knows
+					 every segment */
 	_Atomic uint64_t newest_seq;
 	_Atomic uint64_t projected_lsn;
 	_Atomic uint64_t batches, entries, sync_failures, corrupt_frames;
 };
 /* ledger_open with another file system beneath. */
-struct ledger *ledger_open_on(const struct ledger_config *config, const struct ledger_io *io, struct buf *ret_why);
+struct ledger *ledger_open_on(const struct ledger_config *config, const struct ledger_io *io,
+			      struct buf *ret_why);

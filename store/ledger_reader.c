@@ -1,5 +1,5 @@
-/* A reader: answers each FIND with the record or why there is none. It blocks for a file read, so it lives on a blocking
- * loop; it has no state but the ledger it reads. */
+/* A reader: answers each FIND with the record or why there is none. It blocks for a file read, so it lives on
+ * a blocking loop; it has no state but the ledger it reads. */
 #include "store/ledger_private.h"
 #include "runtime/log.h"
 

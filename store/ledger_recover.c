@@ -1,9 +1,10 @@
 /* What a start finds in the directory, made into a ledger that can go on.
  *
- * Sealed segments are taken at their footer's word. Others are walked: a place without a good frame is damage when its LSN
- * is known to have been durable (a later frame, the next segment's header or the `durable` file says so), and then it is
- * counted, reported and stepped over; else it is the torn tail of a batch that nobody was told about, and the segment
- * ends there. Nothing is ever written over damage. The log goes on in a new segment. */
+ * Sealed segments are taken at their footer's word. Others are walked: a place without a good frame is damage
+ * when its LSN is known to have been durable (a later frame, the next segment's header or the `durable` file
+ * says so), and then it is counted, reported and stepped over; else it is the torn tail of a batch that
+ * nobody was told about, and the segment ends there. Nothing is ever written over damage. The log goes on in
+ * a new segment. */
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include "store/ledger_private.h"
@@ -30,7 +31,8 @@ static void report_damage(struct recovery *r)
 	ledger_segment_name(r->s->head.seq, name);
 	r->s->foot.corrupt_frames++;
 	log_line(LOG_ERROR, "ledger", "damaged: a frame that was durable cannot be read; it is skipped, run `fabra ledger verify`",
-		 LOG_CSTR("segment", name), LOG_INT("offset", (int64_t)r->walk.at), LOG_INT("lsn", (int64_t)r->expected));
+		 LOG_CSTR("segment", name), LOG_INT("offset", (int64_t)r->walk.at),
+			 LOG_INT("lsn", (int64_t)r->expected));
 }
 
 static void report_torn(struct recovery *r, uint64_t bytes)
@@ -39,7 +41,8 @@ static void report_torn(struct recovery *r, uint64_t bytes)
 	ledger_segment_name(r->s->head.seq, name);
 	r->s->foot.torn_bytes = bytes;
 	log_line(LOG_WARNING, "ledger", "cut off the torn tail of a batch that was never acknowledged",
-		 LOG_CSTR("segment", name), LOG_INT("offset", (int64_t)r->walk.at), LOG_INT("bytes", (int64_t)bytes));
+		 LOG_CSTR("segment", name), LOG_INT("offset", (int64_t)r->walk.at),
+			 LOG_INT("bytes", (int64_t)bytes));
 }
 
 static bool take_frame(struct recovery *r, const struct ledger_frame_head *head, const uint8_t *frame)
@@ -84,7 +87,8 @@ static bool step_over(struct recovery *r)
 		r->expected = head.lsn;
 		return true;
 	}
-	/* What cannot be read is not cut off: the segment keeps all its bytes, and so it stays without a seal. */
+	/* What cannot be read is not cut off: the segment keeps all its bytes, and so it stays without a
+	 * seal. */
 	r->walk.at = at;
 	r->s->foot.data_end = r->walk.end;
 	r->s->foot.after.lsn = r->known_lsn;
@@ -130,11 +134,13 @@ static void walk_segment(struct recovery *r)
 	}
 }
 
-struct ledger_segment *ledger_recover_segment(struct ledger *l, const struct ledger_catalog *c, size_t i, uint64_t hint_lsn,
+struct ledger_segment *ledger_recover_segment(struct ledger *l, const struct ledger_catalog *c, size_t i,
+					      uint64_t hint_lsn,
 					      int *ret_error)
 {
 	const struct ledger_segment_file *f = &c->files[i];
-	struct recovery r = { .l = l, .is_last = true, .known_lsn = hint_lsn, .expected = f->head.before.lsn + 1 };
+	struct recovery r = { .l = l, .is_last = true, .known_lsn = hint_lsn,
+		.expected = f->head.before.lsn + 1 };
 	char name[LEDGER_SEGMENT_NAME];
 	for (size_t k = c->count; k-- > i + 1;) {
 		if (c->files[k].has_head) {
@@ -149,7 +155,8 @@ struct ledger_segment *ledger_recover_segment(struct ledger *l, const struct led
 	if (r.s != NULL) {
 		ledger_walk_init(&r.walk, l->io, fd, f->head.epoch, LEDGER_BLOCK, ledger_catalog_end(c, i));
 		walk_segment(&r);
-		if (!r.is_last) { /* the next segment's header knows the end, even when what stands there is damaged */
+		if (!r.is_last) { /* the next segment's header knows the end, even when what stands there is
+				     damaged */
 			r.s->foot.data_end = r.walk.end;
 			r.s->foot.after.lsn = r.known_lsn;
 		}
@@ -182,7 +189,8 @@ bool ledger_recover_events(struct ledger *l, uint64_t from_lsn, struct buf *ret_
 	struct ledger_scan *scan = ledger_scan_open(l, NULL, from_lsn, ret_why);
 	bool ok = scan != NULL;
 	while (ok && (result = ledger_scan_next(scan, &frame)) != LEDGER_SCAN_END) {
-		ok = result != LEDGER_SCAN_ERROR && (result == LEDGER_SCAN_CORRUPT || note(&l->writer, &frame));
+		ok = result != LEDGER_SCAN_ERROR &&
+			(result == LEDGER_SCAN_CORRUPT || note(&l->writer, &frame));
 		if (!ok)
 			buf_append_lit(ret_why, "the events of the ledger cannot be read");
 	}
@@ -190,7 +198,8 @@ bool ledger_recover_events(struct ledger *l, uint64_t from_lsn, struct buf *ret_
 	return ok;
 }
 
-bool ledger_pending_events(struct ledger *l, void *arg, void (*each)(void *arg, const struct ledger_frame *frame),
+bool ledger_pending_events(struct ledger *l, void *arg,
+			   void (*each)(void *arg, const struct ledger_frame *frame),
 			   struct buf *ret_why)
 {
 	const struct ledger_writer *w = &l->writer;
@@ -201,7 +210,8 @@ bool ledger_pending_events(struct ledger *l, void *arg, void (*each)(void *arg, 
 	struct ledger_scan *scan = ledger_scan_open(l, NULL, w->events[0], ret_why);
 	if (scan == NULL)
 		return false;
-	for (size_t i = 0; i < w->events_count && (result = ledger_scan_next(scan, &frame)) != LEDGER_SCAN_END;) {
+	for (size_t i = 0; i < w->events_count &&
+	     (result = ledger_scan_next(scan, &frame)) != LEDGER_SCAN_END;) {
 		if (result == LEDGER_SCAN_ERROR)
 			break;
 		while (i < w->events_count && w->events[i] < frame.lsn)

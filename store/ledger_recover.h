@@ -3,9 +3,10 @@
 #include "store/entries.h"
 #include "store/ledger_private.h"
 
-/* Walks the unsealed segment files[i]. hint_lsn: what the `durable` file says. NULL: *ret_error. The result's foot tells
- * what was found; corrupt_frames and torn_bytes are set. */
-struct ledger_segment *ledger_recover_segment(struct ledger *l, const struct ledger_catalog *c, size_t i, uint64_t hint_lsn,
+/* Walks the unsealed segment files[i]. hint_lsn: what the `durable` file says. NULL: *ret_error. The result's
+ * foot tells what was found; corrupt_frames and torn_bytes are set. */
+struct ledger_segment *ledger_recover_segment(struct ledger *l, const struct ledger_catalog *c, size_t i,
+					      uint64_t hint_lsn,
 					      int *ret_error);
 /* Fills writer.events from the frames at from_lsn and later. */
 bool ledger_recover_events(struct ledger *l, uint64_t from_lsn, struct buf *ret_why);

@@ -1,8 +1,8 @@
 /* Reading in order, beside a running server, in any process.
  *
- * A scan reads files by name and shares nothing with the committer but how far the log is durable, and which segment
- * was the newest then: two atomic numbers, or the `durable` file. Nothing beyond that is ever looked at, so that what it
- * finds bad is damage, not a write in progress. */
+ * A scan reads files by name and shares nothing with the committer but how far the log is durable, and which
+ * segment was the newest then: two atomic numbers, or the `durable` file. Nothing beyond that is ever looked
+ * at, so that what it finds bad is damage, not a write in progress. */
 #include "runtime/check.h"
 #include "store/ledger_scan.h"
 #include <errno.h>
@@ -25,7 +25,8 @@ struct ledger_scan {
 	uint64_t listed_seq;   /* newest_seq when the directory was last read */
 	const uint8_t *frame;  /* the last one given, in walk's window */
 	struct ledger_frame_head frame_head;
-	bool is_in_gap;        /* damage at walk.at was reported; the next good frame is looked for behind it */
+	bool is_in_gap;        /* damage at walk.at was reported; the next good frame is looked for behind
+				  it */
 	char path[LEDGER_SEGMENT_NAME];
 };
 
@@ -39,7 +40,8 @@ int ledger_read_durable(const struct ledger_io *io, int dir_fd, struct ledger_du
 	return ok ? 0 : -EBADMSG;
 }
 
-/* What the files alone prove: the last footer or header, and what frames of an unsealed segment say of those before. */
+/* What the files alone prove: the last footer or header, and what frames of an unsealed segment say of those
+ * before. */
 static void prove_bound(struct ledger_scan *s)
 {
 	size_t i = s->catalog.count;
@@ -118,13 +120,15 @@ static int enter(struct ledger_scan *s, size_t i)
 		return s->fd;
 	s->current = i;
 	s->is_in_gap = false;
-	ledger_walk_init(&s->walk, s->io, s->fd, f->head.epoch, LEDGER_BLOCK, ledger_catalog_end(&s->catalog, i));
+	ledger_walk_init(&s->walk, s->io, s->fd, f->head.epoch, LEDGER_BLOCK,
+			 ledger_catalog_end(&s->catalog, i));
 	if (f->head.before.lsn + 1 > s->expected)
 		s->expected = f->head.before.lsn + 1;
 	return 0;
 }
 
-/* The segment that holds `expected`: the last one that starts at or before it, else the first one behind it. */
+/* The segment that holds `expected`: the last one that starts at or before it, else the first one behind
+ * it. */
 static bool choose(const struct ledger_scan *s, size_t *ret_index)
 {
 	bool found = false;
@@ -176,7 +180,8 @@ static void fill_frame(struct ledger_scan *s, const struct ledger_frame_head *he
 	ret->path = s->path;
 	ret->offset = s->walk.at - ledger_frame_bytes(head->payload_bytes);
 	ret->body = payload;
-	if ((head->kind == LEDGER_RECORD || head->kind == LEDGER_RECORD_IMPORTED) && ledger_payload_read(payload, &p)) {
+	if ((head->kind == LEDGER_RECORD || head->kind == LEDGER_RECORD_IMPORTED) &&
+	    ledger_payload_read(payload, &p)) {
 		ret->body = p.canonical;
 		ret->extras = p.extras;
 		ret->stamp = p.stamp;
@@ -187,11 +192,13 @@ static void fill_frame(struct ledger_scan *s, const struct ledger_frame_head *he
 static bool is_retired(struct ledger_scan *s)
 {
 	struct ledger_segment_file f;
-	return ledger_segment_look(s->io, s->dir_fd, s->catalog.files[s->current].seq, &f) != 0 || !f.has_head ||
+	return ledger_segment_look(s->io, s->dir_fd, s->catalog.files[s->current].seq, &f) != 0 ||
+		!f.has_head ||
 	       f.head.epoch != s->walk.epoch;
 }
 
-/* No good frame at walk.at although one is durable there: damage, unless the file is no longer this segment. */
+/* No good frame at walk.at although one is durable there: damage, unless the file is no longer this
+ * segment. */
 static bool is_damage(struct ledger_scan *s, struct ledger_frame *ret)
 {
 	if (is_retired(s)) {
@@ -204,7 +211,8 @@ static bool is_damage(struct ledger_scan *s, struct ledger_frame *ret)
 	return true;
 }
 
-/* Behind damage: to the next good frame that is durable, here or in a later segment, or to the end of what is durable. */
+/* Behind damage: to the next good frame that is durable, here or in a later segment, or to the end of what is
+ * durable. */
 static int cross_gap(struct ledger_scan *s)
 {
 	struct ledger_frame_head head;
@@ -274,7 +282,8 @@ enum ledger_scan_result ledger_scan_next(struct ledger_scan *s, struct ledger_fr
 	return result;
 }
 
-struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn, struct buf *ret_why)
+struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn,
+				     struct buf *ret_why)
 {
 	struct ledger_scan *s = calloc(1, sizeof *s);
 	if (s == NULL) {
@@ -296,7 +305,8 @@ struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t
 			prove_bound(s); /* after a power failure the hint may know less than the files */
 		return s;
 	}
-	buf_printf(ret_why, "there is no ledger to read at %s: %s", l != NULL ? l->config.dir : dir, strerror(-error));
+	buf_printf(ret_why, "there is no ledger to read at %s: %s", l != NULL ? l->config.dir : dir,
+		   strerror(-error));
 	ledger_scan_close(s);
 	return NULL;
 }

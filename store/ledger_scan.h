@@ -4,7 +4,8 @@
 #include "store/ledger_walk.h"
 
 struct ledger_scan_raw {
-	const struct ledger_segment_file *file; /* NULL: no segment was entered yet. Borrows until the next call */
+	const struct ledger_segment_file *file; /* NULL: no segment was entered yet. Borrows until the next
+						   call */
 	const uint8_t *frame;                   /* as file does; NULL when the last result was no frame */
 	struct ledger_frame_head head;
 	struct ledger_walk *walk;

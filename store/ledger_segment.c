@@ -156,16 +156,19 @@ static int look(const struct ledger_io *io, int fd, struct ledger_segment_file *
 	ssize_t got = ledger_io_read_all(io, fd, block, sizeof block, 0);
 	if (got < 0)
 		return (int)got;
-	f->has_head = got == LEDGER_BLOCK && ledger_segment_head_read(block, &f->head) && f->head.seq == f->seq &&
+	f->has_head = got == LEDGER_BLOCK && ledger_segment_head_read(block, &f->head) &&
+		f->head.seq == f->seq &&
 		      f->head.segment_bytes >= f->file_bytes && f->head.segment_bytes >= LEDGER_SEGMENT_MIN;
 	if (!f->has_head || f->file_bytes < 2 * LEDGER_BLOCK)
 		return 0;
 	got = ledger_io_read_all(io, fd, block, sizeof block, f->file_bytes - LEDGER_BLOCK);
 	if (got < 0)
 		return (int)got;
-	f->has_foot = got == LEDGER_BLOCK && ledger_segment_foot_read(block, &f->foot) && f->foot.seq == f->seq &&
+	f->has_foot = got == LEDGER_BLOCK && ledger_segment_foot_read(block, &f->foot) &&
+		f->foot.seq == f->seq &&
 		      f->foot.epoch == f->head.epoch && f->foot.data_end >= LEDGER_BLOCK &&
-		      f->foot.data_end <= f->foot.index_at && f->foot.index_at <= f->file_bytes - LEDGER_BLOCK;
+		      f->foot.data_end <= f->foot.index_at &&
+			      f->foot.index_at <= f->file_bytes - LEDGER_BLOCK;
 	return 0;
 }
 
@@ -267,7 +270,8 @@ uint64_t ledger_catalog_end(const struct ledger_catalog *c, size_t i)
 		return f->foot.data_end;
 	for (size_t k = i + 1; k < c->count; k++) {
 		const struct ledger_segment_head *next = &c->files[k].head;
-		if (c->files[k].has_head && next->previous_seq == f->seq && next->previous_end <= f->file_bytes)
+		if (c->files[k].has_head && next->previous_seq == f->seq &&
+		    next->previous_end <= f->file_bytes)
 			return next->previous_end;
 	}
 	return f->file_bytes;

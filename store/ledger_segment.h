@@ -5,8 +5,9 @@
  *     then            zeros, or rests of an earlier use
  *     sealed only     sorted index, its fences, and the footer in the last block of the file
  *
- * Files of a ledger: `<seq, 16 hex digits>.seg`; `reserve` (the next segment, filled with zeros or recycled); `durable`
- * (how far the log is on disk: a hint for other processes); `lock`. Names that end in `.new` are unfinished. */
+ * Files of a ledger: `<seq, 16 hex digits>.seg`; `reserve` (the next segment, filled with zeros or recycled);
+ * `durable` (how far the log is on disk: a hint for other processes); `lock`. Names that end in `.new` are
+ * unfinished. */
 #pragma once
 #include "store/ledger_frame.h"
 #include "store/ledger_io.h"
@@ -26,14 +27,16 @@ struct ledger_tip {
 struct ledger_segment_head {
 	uint8_t ledger_id[16];
 	uint64_t seq, epoch, segment_bytes;
-	uint64_t previous_seq, previous_end; /* the segment before and where its frames end; 0 = this is the first */
+	uint64_t previous_seq, previous_end; /* the segment before and where its frames end; 0 = this is the
+						first */
 	int64_t created_us;
 	uint64_t events_from; /* every event with a smaller LSN has its mark */
 	struct ledger_tip before;
 };
 
 /* Retention looks at the newest entry of each class. */
-enum ledger_class { LEDGER_CLASS_RECORD, LEDGER_CLASS_VALUE, LEDGER_CLASS_EVENT, LEDGER_CLASS_DOCUMENT, LEDGER_CLASSES };
+enum ledger_class { LEDGER_CLASS_RECORD, LEDGER_CLASS_VALUE, LEDGER_CLASS_EVENT, LEDGER_CLASS_DOCUMENT,
+	LEDGER_CLASSES };
 enum ledger_class ledger_class_of(enum ledger_kind kind);
 
 struct ledger_segment_foot {
@@ -61,16 +64,19 @@ struct ledger_segment_file {
 	struct ledger_segment_foot foot;
 };
 /* 0, -ENOENT (gone) or another negative errno. A damaged header is no error: has_head is false. */
-int ledger_segment_look(const struct ledger_io *io, int dir_fd, uint64_t seq, struct ledger_segment_file *ret);
+int ledger_segment_look(const struct ledger_io *io, int dir_fd, uint64_t seq,
+			struct ledger_segment_file *ret);
 
 struct ledger_catalog {
 	struct ledger_segment_file *files; /* owned, by seq */
 	size_t count;
 };
 /* Segments with seq >= from_seq. 0 or a negative errno. */
-int ledger_catalog_load(const struct ledger_io *io, int dir_fd, uint64_t from_seq, struct ledger_catalog *ret);
+int ledger_catalog_load(const struct ledger_io *io, int dir_fd, uint64_t from_seq,
+			struct ledger_catalog *ret);
 void ledger_catalog_finish(struct ledger_catalog *c);
-/* Where the frames of files[i] end at the latest: its own footer, the successor's header, or the file's end. */
+/* Where the frames of files[i] end at the latest: its own footer, the successor's header, or the file's
+ * end. */
 uint64_t ledger_catalog_end(const struct ledger_catalog *c, size_t i);
 
 /* The `durable` file. */

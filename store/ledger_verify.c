@@ -1,6 +1,7 @@
-/* The whole check. Goes through the log as a scan does, so it may run beside the server, and holds each thing against what
- * vouches for it: bytes against CRCs, frames against the hash chain, segments against the header of the next one, records
- * against their hashes, signatures and predecessors, the index against the records. */
+/* The whole check. Goes through the log as a scan does, so it may run beside the server, and holds each thing
+ * against what vouches for it: bytes against CRCs, frames against the hash chain, segments against the header
+ * of the next one, records against their hashes, signatures and predecessors, the index against the
+ * records. */
 #include "runtime/check.h"
 #include "store/entries.h"
 #include "store/ledger_scan.h"
@@ -28,7 +29,8 @@ struct verify {
 	int fd;                 /* of a sealed segment, for its index; -1 = none */
 };
 
-static void problem(struct verify *v, const char *what, struct str segment, uint64_t offset, uint64_t lsn, const char *detail)
+static void problem(struct verify *v, const char *what, struct str segment, uint64_t offset, uint64_t lsn,
+		    const char *detail)
 {
 	v->report->problems++;
 	buf_printf(v->out, "{\"problem\":\"%s\",\"segment\":\"%.*s\",\"offset\":%llu,\"lsn\":%llu,\"detail\":", what,
@@ -37,7 +39,8 @@ static void problem(struct verify *v, const char *what, struct str segment, uint
 	buf_append_lit(v->out, "}\n");
 }
 
-static void frame_problem(struct verify *v, const struct ledger_frame *f, const char *what, const char *detail)
+static void frame_problem(struct verify *v, const struct ledger_frame *f, const char *what,
+			  const char *detail)
 {
 	problem(v, what, str_from(f->path), f->offset, f->lsn, detail);
 }
@@ -67,7 +70,8 @@ static void leave_segment(struct verify *v)
 static bool same_tip(const struct ledger_tip *a, const struct ledger_tip *b)
 {
 	return a->lsn == b->lsn && memcmp(a->chain, b->chain, LEDGER_CHAIN) == 0 &&
-	       strcmp(a->last_context_id, b->last_context_id) == 0 && memcmp(a->last_hash, b->last_hash, 32) == 0;
+	       strcmp(a->last_context_id, b->last_context_id) == 0 &&
+		       memcmp(a->last_hash, b->last_hash, 32) == 0;
 }
 
 static void enter_segment(struct verify *v, const struct ledger_segment_file *f)
@@ -90,7 +94,8 @@ static void enter_segment(struct verify *v, const struct ledger_segment_file *f)
 	v->fd = openat(ledger_scan_dir(v->scan), name, O_RDONLY | O_CLOEXEC);
 	int error = v->fd < 0 ? -errno : ledger_fences_load(&ledger_io_real, v->fd, &f->foot, &v->fences);
 	if (error == -EBADMSG)
-		problem(v, "index", str_from(name), f->foot.index_at, 0, "the index of the segment is damaged");
+		problem(v, "index", str_from(name), f->foot.index_at, 0,
+			"the index of the segment is damaged");
 	if (error != 0 && v->fd >= 0) {
 		close(v->fd);
 		v->fd = -1;
@@ -109,7 +114,8 @@ static bool index_leads_to(struct verify *v, uint64_t key, uint64_t place)
 	return false;
 }
 
-static void check_index(struct verify *v, const struct ledger_frame *f, const struct ledger_payload *p, uint64_t frame_bytes)
+static void check_index(struct verify *v, const struct ledger_frame *f, const struct ledger_payload *p,
+			uint64_t frame_bytes)
 {
 	uint64_t place = ledger_place(f->offset, frame_bytes);
 	if (v->fd >= 0 && (!index_leads_to(v, ledger_key_of_id(v->hasher, p->id), place) ||
@@ -124,14 +130,16 @@ static void check_signature(struct verify *v, const struct ledger_frame *f)
 		return;
 	if (!f->stamp.has_signature) {
 		if (v->signer->mode == SIGNATURE_REQUIRED)
-			frame_problem(v, f, "signature", "the record is not signed, and FABRA_SIGNATURE_MODE is required");
+			frame_problem(v, f, "signature",
+				      "the record is not signed, and FABRA_SIGNATURE_MODE is required");
 		return;
 	}
 	if (strncmp(v->signer->key_id, f->stamp.signing_key_id, sizeof v->signer->key_id) != 0) {
 		v->other_keys++; /* signed before the key was changed */
 		return;
 	}
-	record_signature(v->signer->key, v->signer->key_bytes, str_of(f->stamp.record_hash, RECORD_HASH_TEXT), signature);
+	record_signature(v->signer->key, v->signer->key_bytes, str_of(f->stamp.record_hash, RECORD_HASH_TEXT),
+			 signature);
 	if (memcmp(signature, f->stamp.signature, sizeof signature) != 0)
 		frame_problem(v, f, "signature", "the signature is not that of the key");
 }
@@ -154,7 +162,8 @@ static void check_own(struct verify *v, const struct ledger_frame *f, const stru
 		if (v->is_linked && !str_eq(previous, str_from(v->tip.last_context_id)))
 			frame_problem(v, f, "record_chain", "the record does not name the record before it");
 		if (record_verify(f->body, false, NULL, &verdict, &why) && !verdict.content_hash_ok)
-			frame_problem(v, f, "content_hash", "the record's content does not have its content hash");
+			frame_problem(v, f, "content_hash",
+				      "the record's content does not have its content hash");
 	}
 	check_signature(v, f);
 	memset(v->tip.last_context_id, 0, sizeof v->tip.last_context_id);
@@ -171,7 +180,8 @@ static void check_imported(struct verify *v, const struct ledger_frame *f)
 	struct record_verdict verdict;
 	if (!record_verify(f->body, false, NULL, &verdict, &why))
 		frame_problem(v, f, "record", why);
-	else if (!verdict.record_hash_ok || memcmp(verdict.record_hash, f->stamp.record_hash, RECORD_HASH_TEXT) != 0)
+	else if (!verdict.record_hash_ok || memcmp(verdict.record_hash, f->stamp.record_hash,
+						   RECORD_HASH_TEXT) != 0)
 		frame_problem(v, f, "record_hash", "the imported record does not have its hash");
 }
 
@@ -250,7 +260,8 @@ static void check_headers(struct verify *v, const struct ledger_catalog *c)
 		char name[LEDGER_SEGMENT_NAME];
 		ledger_segment_name(c->files[i].seq, name);
 		if (!c->files[i].has_head)
-			problem(v, "header", str_from(name), 0, 0, "the segment's header is damaged; its entries cannot be reached");
+			problem(v, "header", str_from(name), 0, 0,
+				"the segment's header is damaged; its entries cannot be reached");
 	}
 }
 
@@ -310,7 +321,8 @@ static bool check_all(struct verify *v)
 	return true;
 }
 
-int64_t ledger_verify(const char *dir, const struct record_signer *signer, struct ledger_report *ret, struct buf *out)
+int64_t ledger_verify(const char *dir, const struct record_signer *signer, struct ledger_report *ret,
+		      struct buf *out)
 {
 	struct verify v = { .signer = signer, .report = ret, .out = out, .fd = -1 };
 	struct ledger_catalog catalog;

@@ -1,8 +1,9 @@
-/* The write side: entries in, one pwrite and one fdatasync per batch, statuses out. It knows neither actors nor threads.
+/* The write side: entries in, one pwrite and one fdatasync per batch, statuses out. It knows neither actors
+ * nor threads.
  *
- * Two ends of the log are kept: `tip`, which is durable, and `next`, with the batch being built. A batch that fails leaves
- * tip as it was, and with it the chain, the predecessor and the LSNs: the next batch takes the same numbers in another
- * segment, whose header says where this one ends. */
+ * Two ends of the log are kept: `tip`, which is durable, and `next`, with the batch being built. A batch that
+ * fails leaves tip as it was, and with it the chain, the predecessor and the LSNs: the next batch takes the
+ * same numbers in another segment, whose header says where this one ends. */
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include "runtime/mutants.h"
@@ -137,19 +138,23 @@ static bool is_record(enum ledger_kind kind)
 }
 
 /* Fills in the payload; returns how much of it the chain hashes. */
-static size_t write_record(struct ledger *l, struct ledger_entry *e, uint8_t *payload, size_t payload_n, int64_t now_us,
+static size_t write_record(struct ledger *l, struct ledger_entry *e, uint8_t *payload, size_t payload_n,
+			   int64_t now_us,
 			   struct ledger_member *m)
 {
 	struct ledger_writer *w = &l->writer;
 	size_t body_at = LEDGER_RECORD_FIXED + e->extras.n;
-	struct ledger_payload p = { .id = str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id)) };
+	struct ledger_payload p = { .id = str_of(e->context_id,
+						 strnlen(e->context_id, sizeof e->context_id)) };
 	p.extras = buf_str(&e->extras);
 	if (e->extras.n > 0)
 		memcpy(payload + LEDGER_RECORD_FIXED, e->extras.p, e->extras.n);
 	if (e->kind == LEDGER_RECORD) {
-		snprintf(e->previous_context_id, sizeof e->previous_context_id, "%s", w->next.last_context_id);
+		snprintf(e->previous_context_id, sizeof e->previous_context_id, "%s",
+			 w->next.last_context_id);
 		ledger_canonical_write(payload + body_at, e, w->next.last_context_id);
-		record_stamp_make(str_of((const char *)payload + body_at, payload_n - body_at), l->config.signer, now_us,
+		record_stamp_make(str_of((const char *)payload + body_at, payload_n - body_at),
+				  l->config.signer, now_us,
 				  &e->stamp);
 	} else {
 		memcpy(payload + body_at, e->body.p, e->body.n);
@@ -171,7 +176,8 @@ static size_t write_record(struct ledger *l, struct ledger_entry *e, uint8_t *pa
 static void encode(struct ledger *l, struct ledger_entry *e, size_t entry, int64_t now_us)
 {
 	struct ledger_writer *w = &l->writer;
-	size_t payload_n = payload_bytes(w, e), frame_n = (size_t)ledger_frame_bytes(payload_n), covered = payload_n;
+	size_t payload_n = payload_bytes(w, e), frame_n = (size_t)ledger_frame_bytes(payload_n),
+		covered = payload_n;
 	uint8_t *frame = (uint8_t *)w->batch.p + w->batch.n;
 	struct ledger_member *m = &w->members[w->members_count++];
 	*m = (struct ledger_member){ .entry = entry };
@@ -212,7 +218,8 @@ static int check_entry(struct ledger *l, struct ledger_entry *e, size_t frame_n)
 		return refuse(e, RT_ETOOBIG, "the entry is larger than a ledger batch may be");
 	if (is_record(e->kind) && e->context_id[0] == '\0')
 		return refuse(e, RT_EINVAL, "the record has no context id");
-	if (e->kind == LEDGER_RECORD && (e->body.n < e->previous_at + 4 || memcmp(e->body.p + e->previous_at, "null", 4) != 0))
+	if (e->kind == LEDGER_RECORD && (e->body.n < e->previous_at + 4 ||
+					 memcmp(e->body.p + e->previous_at, "null", 4) != 0))
 		return refuse(e, RT_EINVAL, "the record has no place for its predecessor");
 	if (e->kind == LEDGER_RECORD_IMPORTED &&
 	    !ledger_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), hash))
@@ -220,7 +227,8 @@ static int check_entry(struct ledger *l, struct ledger_entry *e, size_t frame_n)
 	return 0;
 }
 
-/* 0: new. IN_BATCH: one with this id is in the batch being built, and must be written first. Else the entry's end. */
+/* 0: new. IN_BATCH: one with this id is in the batch being built, and must be written first. Else the entry's
+ * end. */
 static int check_import(struct ledger *l, struct ledger_entry *const *entries, struct ledger_entry *e)
 {
 	struct ledger_writer *w = &l->writer;
@@ -241,7 +249,8 @@ static int check_import(struct ledger *l, struct ledger_entry *const *entries, s
 	e->already_there = memcmp(found->stamp.record_hash, e->stamp.record_hash, RECORD_HASH_TEXT) == 0;
 	e->lsn = found->lsn;
 	ledger_record_free(found);
-	return e->already_there ? ALREADY_THERE : refuse(e, RT_EEXIST, "a record with this id and another hash is there already");
+	return e->already_there ? ALREADY_THERE
+		: refuse(e, RT_EEXIST, "a record with this id and another hash is there already");
 }
 
 static bool fits(const struct ledger *l, size_t frame_n)
@@ -265,11 +274,13 @@ static bool make_room(struct ledger_writer *w, size_t frame_n)
 		w->members_cap = cap;
 	}
 	w->batch.failed = false;
-	return buf_reserve(&w->batch, frame_n + LEDGER_BLOCK) && ledger_events_reserve(w, w->members_count + 1);
+	return buf_reserve(&w->batch, frame_n + LEDGER_BLOCK) &&
+		ledger_events_reserve(w, w->members_count + 1);
 }
 
 /* Takes entries from `first` on until one does not fit; returns the index of that one. */
-static size_t gather(struct ledger *l, struct ledger_entry *const *entries, int *statuses, size_t first, size_t count,
+static size_t gather(struct ledger *l, struct ledger_entry *const *entries, int *statuses, size_t first,
+		     size_t count,
 		     int64_t now_us)
 {
 	struct ledger_writer *w = &l->writer;
@@ -306,7 +317,8 @@ static size_t gather(struct ledger *l, struct ledger_entry *const *entries, int 
 static int write_and_sync(struct ledger *l)
 {
 	struct ledger_writer *w = &l->writer;
-	/* Whole pages, so that the kernel need not read the rest of the last one from disk before it can change it. */
+	/* Whole pages, so that the kernel need not read the rest of the last one from disk before it can
+	 * change it. */
 	size_t bytes = w->batch.n, end = (size_t)(w->open->foot.data_end + bytes) % LEDGER_BLOCK;
 	if (end != 0) {
 		memset(w->batch.p + bytes, 0, LEDGER_BLOCK - end);
@@ -356,17 +368,22 @@ static void publish(struct ledger *l, struct ledger_entry *const *entries, int *
 	uint8_t bytes[LEDGER_DURABLE];
 	memcpy(d.ledger_id, l->id, sizeof d.ledger_id);
 	ledger_durable_write(&d, bytes);
-	ledger_io_write_all(l->io, l->durable_fd, bytes, sizeof bytes, 0); /* a hint: without it others see less, never wrong */
+	ledger_io_write_all(l->io, l->durable_fd, bytes, sizeof bytes, 0); /* a hint: without it others see
+									      less, never wrong */
 }
 
-static void fail_batch(struct ledger *l, struct ledger_entry *const *entries, int *statuses, int error, int64_t now_us)
+static void fail_batch(struct ledger *l, struct ledger_entry *const *entries, int *statuses, int error,
+		       int64_t now_us)
 {
 	static const uint8_t nothing[LEDGER_FRAME_HEAD];
 	struct ledger_writer *w = &l->writer;
 	char reason[sizeof entries[0]->reason];
-	snprintf(reason, sizeof reason, "the ledger could not be written to disk (%s): nothing was recorded", strerror(-error));
-	log_line(LOG_ERROR, "ledger", "a batch failed; its segment is closed", LOG_CSTR("error", strerror(-error)),
-		 LOG_INT("segment", (int64_t)w->open->head.seq), LOG_INT("entries", (int64_t)w->members_count));
+	snprintf(reason, sizeof reason, "the ledger could not be written to disk (%s): nothing was recorded",
+		 strerror(-error));
+	log_line(LOG_ERROR, "ledger", "a batch failed; its segment is closed",
+		 LOG_CSTR("error", strerror(-error)),
+		 LOG_INT("segment", (int64_t)w->open->head.seq),
+			 LOG_INT("entries", (int64_t)w->members_count));
 	for (size_t i = 0; i < w->members_count; i++) {
 		struct ledger_entry *e = entries[w->members[i].entry];
 		statuses[w->members[i].entry] = refuse(e, status_of(error), reason);
@@ -375,7 +392,8 @@ static void fail_batch(struct ledger *l, struct ledger_entry *const *entries, in
 			e->stamp = (struct record_stamp){ 0 };
 	}
 	atomic_fetch_add(&l->sync_failures, 1);
-	/* Should this process be killed before the next segment exists, what was refused must not be found as a frame. */
+	/* Should this process be killed before the next segment exists, what was refused must not be found as
+	 * a frame. */
 	ledger_io_write_all(l->io, w->fd, nothing, sizeof nothing, w->open->foot.data_end);
 	close_segment(l, false);
 	error = open_segment(l, now_us);
@@ -396,7 +414,8 @@ static void commit(struct ledger *l, struct ledger_entry *const *entries, int *s
 		fail_batch(l, entries, statuses, error, now_us);
 }
 
-static void refuse_all(struct ledger *l, struct ledger_entry *const *entries, int *statuses, size_t first, size_t count,
+static void refuse_all(struct ledger *l, struct ledger_entry *const *entries, int *statuses, size_t first,
+		       size_t count,
 		       int status)
 {
 	pthread_mutex_lock(&l->lock);
@@ -405,7 +424,8 @@ static void refuse_all(struct ledger *l, struct ledger_entry *const *entries, in
 	pthread_mutex_unlock(&l->lock);
 }
 
-void ledger_write(struct ledger *l, struct ledger_entry *const *entries, int *ret_statuses, size_t count, int64_t now_us)
+void ledger_write(struct ledger *l, struct ledger_entry *const *entries, int *ret_statuses, size_t count,
+		  int64_t now_us)
 {
 	struct ledger_writer *w = &l->writer;
 	size_t i = 0;
@@ -414,7 +434,8 @@ void ledger_write(struct ledger *l, struct ledger_entry *const *entries, int *re
 		if (atomic_load(&l->is_writable) && w->open == NULL && (error = open_segment(l, now_us)) != 0)
 			become_readonly(l, error);
 		if (!atomic_load(&l->is_writable)) {
-			refuse_all(l, entries, ret_statuses, i, count, error ? status_of(error) : RT_EREADONLY);
+			refuse_all(l, entries, ret_statuses, i, count,
+				   error ? status_of(error) : RT_EREADONLY);
 			return;
 		}
 		size_t end = gather(l, entries, ret_statuses, i, count, now_us);
@@ -485,7 +506,8 @@ void ledger_writer_finish(struct ledger *l)
 		if (s->foot.frames == 0)
 			l->io->unlink(l->io, l->dir_fd, name);
 		else if (ledger_file_seal(l, s, &sealed) != 0)
-			log_line(LOG_WARNING, "ledger", "the last segment could not be sealed; the next start does it");
+			log_line(LOG_WARNING, "ledger",
+				 "the last segment could not be sealed; the next start does it");
 		ledger_segment_unref(sealed);
 		ledger_segment_unref(s);
 	}

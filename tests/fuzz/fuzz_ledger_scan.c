@@ -1,7 +1,9 @@
-/* Segment files of any content: scan, verify and recovery must end, read nothing beyond their buffers, give LSNs in order.
+/* Segment files of any content: scan, verify and recovery must end, read nothing beyond their buffers, give
+ * LSNs in order.
  *
- * The first byte says what the rest is: 0 a whole file; 1 the frames behind a good header; 2 a list of payloads (kind, two
- * bytes of length, bytes), put into good frames, so that what decodes payloads is reached too. */
+ * The first byte says what the rest is: 0 a whole file; 1 the frames behind a good header; 2 a list of
+ * payloads (kind, two bytes of length, bytes), put into good frames, so that what decodes payloads is reached
+ * too. */
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include "store/ledger_bytes.h"
@@ -38,7 +40,8 @@ static uint64_t put_frames(const uint8_t *data, size_t size)
 		size_t n = get_u16(data + 1);
 		if (n > size - 3)
 			n = size - 3;
-		struct ledger_frame_head head = { .payload_bytes = (uint32_t)n, .covered_bytes = (uint32_t)n, .epoch = EPOCH };
+		struct ledger_frame_head head = { .payload_bytes = (uint32_t)n, .covered_bytes = (uint32_t)n,
+			.epoch = EPOCH };
 		head.kind = (uint16_t)(LEDGER_RECORD + data[0] % LEDGER_DOCUMENT_DELETE);
 		head.lsn = ++lsn;
 		head.durable_lsn = lsn - 1;

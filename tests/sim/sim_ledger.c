@@ -1,10 +1,11 @@
-/* The ledger's messages under seeds: writers on several loops append records and imports to a ledger that is slow, fails,
- * is full, loses entries and answers and ends, and read back what they were promised.
+/* The ledger's messages under seeds: writers on several loops append records and imports to a ledger that is
+ * slow, fails, is full, loses entries and answers and ends, and read back what they were promised.
  *
  *     sim_ledger --seeds N [--seed S]     N seeds from S (default 1); prints the seed that fails
  *
  * Invariants:
- *   - an append that ends in 0 names a record that is durable at that moment and stays so, found by id and by hash;
+ *   - an append that ends in 0 names a record that is durable at that moment and stays so, found by id and by
+ * hash;
  *   - each ask ends exactly once; messages, asks and actors return to zero;
  *   - the log has every LSN once, each record names the record before it, and its bytes have its hash;
  *   - the same import twice is one record; another hash under its id is refused. */
@@ -46,7 +47,8 @@ static struct ledger_entry *make_entry(struct writer *w)
 	char id[41];
 	snprintf(id, sizeof id, "ctx_00000000-0000-7000-8000-%04x%08x", is_import ? 0xffff : w->number, n);
 	memcpy(e->context_id, id, 40);
-	buf_printf(&e->body, "{\"id\":\"%s\",\"by\":%u,\"previous_context_id\":", id, is_import ? w->number % 2 : w->number);
+	buf_printf(&e->body, "{\"id\":\"%s\",\"by\":%u,\"previous_context_id\":", id,
+		   is_import ? w->number % 2 : w->number);
 	e->previous_at = e->body.n;
 	buf_append_lit(&e->body, "null}");
 	if (is_import)
@@ -81,7 +83,8 @@ static void append(struct writer *w)
 	struct ledger_append *m = ledger_append_new(loop, make_entry(w));
 	w->sent++;
 	world.open_asks++;
-	w->append_op = rt_ask(&w->base, world.committer, &m->head, loop_mono_ns(loop) + patience_ms * 1000000, ACTOR_NONE);
+	w->append_op = rt_ask(&w->base, world.committer, &m->head, loop_mono_ns(loop) + patience_ms * 1000000,
+			      ACTOR_NONE);
 }
 
 static void on_appended(struct writer *w, struct ledger_append *m)
@@ -108,7 +111,8 @@ static void on_appended(struct writer *w, struct ledger_append *m)
 	struct str ref = w->sent % 2 ? str_of(p->id, sizeof p->id) : str_of(p->hash, sizeof p->hash);
 	struct ledger_find *find = ledger_find_new(w->base.loop, ref, false);
 	world.open_asks++;
-	w->find_op = rt_ask(&w->base, world.reader, &find->head, loop_mono_ns(w->base.loop) + 1000000000ull, ACTOR_NONE);
+	w->find_op = rt_ask(&w->base, world.reader, &find->head, loop_mono_ns(w->base.loop) + 1000000000ull,
+			    ACTOR_NONE);
 }
 
 static void on_found(struct writer *w, struct ledger_found *m)
@@ -179,7 +183,8 @@ static void check_log(void)
 		CHECK(memcmp(hash, e->stamp.record_hash, sizeof hash) == 0);
 		if (e->kind != LEDGER_RECORD)
 			continue;
-		size_t n = (size_t)snprintf(expected, sizeof expected, "\"previous_context_id\":%s", previous);
+		size_t n = (size_t)snprintf(expected, sizeof expected, "\"previous_context_id\":%s",
+					    previous);
 		CHECK(e->body.n > n && memcmp(e->body.p + e->body.n - n, expected, n) == 0);
 		snprintf(previous, sizeof previous, "\"%.40s\"}", e->context_id);
 	}
@@ -227,7 +232,8 @@ static uint64_t running;
 static void on_abort(int signal_number)
 {
 	char line[96];
-	int n = snprintf(line, sizeof line, "seed %llu failed: repeat with --seeds 1 --seed %llu\n", (unsigned long long)running,
+	int n = snprintf(line, sizeof line, "seed %llu failed: repeat with --seeds 1 --seed %llu\n",
+			 (unsigned long long)running,
 			 (unsigned long long)running);
 	(void)signal_number;
 	if (write(2, line, (size_t)n) != n)
@@ -250,7 +256,8 @@ int main(int argc, char **argv)
 	for (uint64_t seed = first; seed < first + seeds; seed++) {
 		running = seed;
 		uint64_t trace = run_seed(seed);
-		unsigned counts[7] = { world.ok, world.failed, world.down, world.late, world.read_back, world.existed, world.endings };
+		unsigned counts[7] = { world.ok, world.failed, world.down, world.late, world.read_back,
+			world.existed, world.endings };
 		for (size_t i = 0; i < 7; i++)
 			totals[i] += counts[i];
 		if (seed % 16 == 0)

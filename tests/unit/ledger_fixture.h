@@ -17,10 +17,12 @@ enum { T0 = 1700000000 }; /* seconds; tests that need time pass it in */
 #define NOW_US (T0 * INT64_C(1000000))
 
 /* ---- a file system with faults ---- */
-enum fault_point { FAULT_PWRITE, FAULT_FDATASYNC, FAULT_ALLOCATE, FAULT_RENAME, FAULT_SYNC_DIR, FAULT_OPEN_NEW, FAULT_POINTS };
+enum fault_point { FAULT_PWRITE, FAULT_FDATASYNC, FAULT_ALLOCATE, FAULT_RENAME, FAULT_SYNC_DIR,
+	FAULT_OPEN_NEW, FAULT_POINTS };
 static struct fault_io {
 	struct ledger_io io;
-	atomic_int countdown[FAULT_POINTS]; /* n: the n-th call from now fails, and so do those after it until healed; 0 = none */
+	atomic_int countdown[FAULT_POINTS]; /* n: the n-th call from now fails, and so do those after it until
+					       healed; 0 = none */
 	atomic_int error;                   /* what they fail with */
 	atomic_bool once;                   /* only that one call fails */
 	atomic_size_t short_write;          /* a pwrite puts at most so many bytes; 0 = all */
@@ -210,7 +212,8 @@ static inline struct ledger_entry *make_record(unsigned n, size_t content_bytes)
 		.content = str_of(content, content_bytes),
 		.assembly = { .max_tokens = -1, .freshness_sla_ms = -1, .freshness_status = RECORD_UNKNOWN },
 		.lineage = { .fabra_version = STR("0.1.0") },
-		.integrity = { .content_hash = str_of(content_hash, sizeof content_hash), .signed_at_us = -1 },
+		.integrity = { .content_hash = str_of(content_hash, sizeof content_hash),
+			.signed_at_us = -1 },
 	};
 	struct ledger_entry *e = ledger_entry_new(LEDGER_RECORD);
 	memcpy(e->context_id, id, 40);
@@ -225,14 +228,16 @@ static inline struct ledger_entry *make_event(unsigned n)
 	char id[24];
 	snprintf(id, sizeof id, "event-%u", n);
 	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
-	entry_event_write(&e->body, &(struct entry_event){ str_from(id), STR("order"), STR("u1"), STR("{}"), NOW_US });
+	entry_event_write(&e->body, &(struct entry_event){ str_from(id), STR("order"), STR("u1"), STR("{}"),
+		NOW_US });
 	return e;
 }
 
 static inline struct ledger_entry *make_applied(uint64_t event_lsn)
 {
 	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT_APPLIED);
-	entry_values_write(&e->body, &(struct entry_values){ STR("user"), ENTRY_TRIGGERED, event_lsn, NULL, 0 });
+	entry_values_write(&e->body, &(struct entry_values){ STR("user"), ENTRY_TRIGGERED, event_lsn, NULL,
+		0 });
 	return e;
 }
 

@@ -100,7 +100,8 @@ static void deletes_and_events_come_back(void **state)
 	assert_int_equal(d.event_time_us, 42);
 	assert_false(entry_event_read(buf_str(&b), &e));
 	buf_clear(&b);
-	entry_event_write(&b, &(struct entry_event){ STR("id"), STR("order"), STR("u1"), STR("{\"a\":1}"), INT64_MIN });
+	entry_event_write(&b, &(struct entry_event){ STR("id"), STR("order"), STR("u1"), STR("{\"a\":1}"),
+		INT64_MIN });
 	assert_true(entry_event_read(buf_str(&b), &e));
 	assert_true(str_eq(e.event_type, STR("order")));
 	assert_true(str_eq(e.payload_json, STR("{\"a\":1}")));

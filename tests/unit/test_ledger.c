@@ -1,4 +1,5 @@
-/* The ledger when nothing fails: what is written comes back, in order, by id and by hash, here and from outside. */
+/* The ledger when nothing fails: what is written comes back, in order, by id and by hash, here and from
+ * outside. */
 #include "tests/unit/ledger_fixture.h"
 
 static char *dir;
@@ -158,9 +159,11 @@ static void a_scan_from_outside_sees_what_is_durable(void **state)
 static void all_kinds_come_back_in_order(void **state)
 {
 	(void)state;
-	static const enum ledger_kind kinds[] = { LEDGER_VALUES, LEDGER_EVENT, LEDGER_EVENT_APPLIED, LEDGER_RECORD };
+	static const enum ledger_kind kinds[] =
+		{ LEDGER_VALUES, LEDGER_EVENT, LEDGER_EVENT_APPLIED, LEDGER_RECORD };
 	struct ledger *l = open_small(dir);
-	struct ledger_entry *entries[] = { make_value("\"gold\""), make_event(1), make_applied(2), make_record(9, 33) };
+	struct ledger_entry *entries[] = { make_value("\"gold\""), make_event(1), make_applied(2),
+		make_record(9, 33) };
 	int statuses[4];
 	struct ledger_frame f;
 	struct buf why = { 0 };
@@ -198,7 +201,8 @@ static void imports_are_idempotent(void **state)
 {
 	(void)state;
 	struct ledger *l = open_small(dir);
-	struct ledger_entry *entries[] = { make_import(1, "{\"a\":1}"), make_import(1, "{\"a\":1}"), make_import(1, "{\"a\":2}"),
+	struct ledger_entry *entries[] = { make_import(1, "{\"a\":1}"), make_import(1, "{\"a\":1}"),
+		make_import(1, "{\"a\":2}"),
 					   make_import(2, "{\"a\":2}") };
 	static const int expected[] = { RT_OK, RT_OK, RT_EEXIST, RT_OK };
 	int statuses[4];
@@ -231,7 +235,8 @@ static void what_cannot_be_written_is_refused_alone(void **state)
 {
 	(void)state;
 	struct ledger *l = open_small(dir);
-	struct ledger_entry *entries[] = { make_record(1, 10), make_record(2, SMALL_SEGMENT), make_record(3, 10),
+	struct ledger_entry *entries[] = { make_record(1, 10), make_record(2, SMALL_SEGMENT),
+		make_record(3, 10),
 					   make_import(4, "{}"), make_record(5, 10) };
 	int statuses[5];
 	entries[2]->previous_at = 3;

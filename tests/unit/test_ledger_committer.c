@@ -1,4 +1,5 @@
-/* The committer and the reader on real loops and real files: each append ends once, and what it promises is there. */
+/* The committer and the reader on real loops and real files: each append ends once, and what it promises is
+ * there. */
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include "tests/unit/ledger_fixture.h"
@@ -29,8 +30,10 @@ static void asker_ask(struct asker *a)
 		rt_stop(&a->base);
 		return;
 	}
-	struct ledger_append *m = ledger_append_new(a->base.loop, make_record(a->number * APPENDS + a->sent++, 300));
-	a->op = rt_ask(&a->base, committer, &m->head, loop_mono_ns(a->base.loop) + 20000000000ull, ACTOR_NONE);
+	struct ledger_append *m = ledger_append_new(a->base.loop,
+						    make_record(a->number * APPENDS + a->sent++, 300));
+	a->op = rt_ask(&a->base, committer, &m->head, loop_mono_ns(a->base.loop) + 20000000000ull,
+		       ACTOR_NONE);
 }
 
 static void asker_appended(struct asker *a, struct ledger_append *m)
@@ -46,7 +49,8 @@ static void asker_appended(struct asker *a, struct ledger_append *m)
 	atomic_store(&outcome.is_acked[a->number * APPENDS + a->sent - 1], true);
 	CHECK(m->entry->lsn <= ledger_durable_lsn(ledger));
 	struct ledger_find *find = ledger_find_new(a->base.loop, str_of(m->entry->context_id, 40), true);
-	a->op = rt_ask(&a->base, reader, &find->head, loop_mono_ns(a->base.loop) + 20000000000ull, ACTOR_NONE);
+	a->op = rt_ask(&a->base, reader, &find->head, loop_mono_ns(a->base.loop) + 20000000000ull,
+		       ACTOR_NONE);
 }
 
 static void asker_on_message(struct actor *base, struct msg *m)

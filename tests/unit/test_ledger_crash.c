@@ -1,4 +1,5 @@
-/* Crashes: the process killed at any moment, and the power gone, which takes every write that no fdatasync had covered. */
+/* Crashes: the process killed at any moment, and the power gone, which takes every write that no fdatasync
+ * had covered. */
 #include "tests/unit/ledger_fixture.h"
 #include <signal.h>
 #include <sys/wait.h>
@@ -32,7 +33,8 @@ static void check_clean(void)
 	buf_finish(&out);
 }
 
-/* ---- power failure: a file system that remembers what was there before each write, until it is synced ---- */
+/* ---- power failure: a file system that remembers what was there before each write, until it is synced
+ * ---- */
 struct undo {
 	struct undo *next;
 	dev_t device;

@@ -99,7 +99,8 @@ static void frames_of_a_failed_batch_do_not_come_back(void **state)
 	struct ledger_entry *e = make_record(2, 20);
 	int status;
 	/* The disk may have kept the frame after all: put it back behind the ledger's back. */
-	faults.countdown[FAULT_PWRITE] = 2; /* so that it cannot be wiped: the batch is the 1st write, the wipe the 2nd */
+	faults.countdown[FAULT_PWRITE] = 2; /* so that it cannot be wiped: the batch is the 1st write, the
+					       wipe the 2nd */
 	ledger_write(l, &e, &status, 1, NOW_US);
 	assert_int_equal(status, RT_EIO);
 	int fd = open(path, O_RDONLY);
@@ -132,7 +133,8 @@ static void a_dead_disk_makes_it_read_only_until_it_is_back(void **state)
 	assert_non_null(strstr(health.reason, "Input/output error"));
 	int calls = atomic_load(&faults.calls[FAULT_PWRITE]);
 	assert_int_equal(write_record(l, 3, 20), RT_EREADONLY);
-	assert_int_equal(atomic_load(&faults.calls[FAULT_PWRITE]), calls); /* refused without touching the disk */
+	assert_int_equal(atomic_load(&faults.calls[FAULT_PWRITE]), calls); /* refused without touching the
+									      disk */
 	assert_true(is_there(l, 1));
 	assert_int_equal(scan_from(l, NULL, 1).frames, 1);
 	assert_false(ledger_heal(l, NOW_US));
@@ -228,8 +230,8 @@ static void short_writes_are_continued(void **state)
 	check_clean(10);
 }
 
-/* One scenario, and in each round another call of one kind fails, once or from then on. Whatever happens, what was
- * acknowledged is there afterwards, what is there is whole, and the ledger can be used again. */
+/* One scenario, and in each round another call of one kind fails, once or from then on. Whatever happens,
+ * what was acknowledged is there afterwards, what is there is whole, and the ledger can be used again. */
 static void sweep(enum fault_point point, bool once, int nth)
 {
 	bool is_acked[64] = { false };
@@ -267,7 +269,8 @@ static void any_call_may_fail(void **state)
 {
 	(void)state;
 	static const int last[FAULT_POINTS] = {
-		[FAULT_PWRITE] = 24, [FAULT_FDATASYNC] = 24, [FAULT_ALLOCATE] = 4, [FAULT_RENAME] = 6, [FAULT_SYNC_DIR] = 6,
+		[FAULT_PWRITE] = 24, [FAULT_FDATASYNC] = 24, [FAULT_ALLOCATE] = 4, [FAULT_RENAME] = 6,
+			[FAULT_SYNC_DIR] = 6,
 		[FAULT_OPEN_NEW] = 4,
 	};
 	for (int point = 0; point < FAULT_POINTS; point++) {

@@ -1,4 +1,5 @@
-/* What a start finds after a crash: torn tails are cut, damage is reported and stepped over, stale bytes are never read. */
+/* What a start finds after a crash: torn tails are cut, damage is reported and stepped over, stale bytes are
+ * never read. */
 #include "tests/unit/ledger_fixture.h"
 
 enum { TINY_SEGMENT = 64 << 10 };
@@ -15,7 +16,8 @@ static int set_up(void **state)
 {
 	(void)state;
 	faults_reset();
-	faults.io.fdatasync = faults.io.sync_dir = no_sync; /* the machine stays up here; only the process "dies" */
+	faults.io.fdatasync = faults.io.sync_dir = no_sync; /* the machine stays up here; only the process
+							       "dies" */
 	dir = fresh_dir();
 	image = fresh_dir();
 	return 0;
@@ -29,7 +31,8 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* Ten records, each a batch; the folder as a kill would leave it is copied to `image`. Returns where frames begin. */
+/* Ten records, each a batch; the folder as a kill would leave it is copied to `image`. Returns where frames
+ * begin. */
 static void make_image(uint64_t ret_starts[11], bool is_closed)
 {
 	struct ledger *l = open_sized(dir, TINY_SEGMENT);
@@ -81,7 +84,8 @@ static void torn_tails_are_cut_at_every_byte(void **state)
 	int fd = open(path, O_RDONLY);
 	assert_int_equal(read(fd, whole, sizeof whole), sizeof whole);
 	close(fd);
-	/* The last two frames: batches of their own, but nobody knows the first of them to be durable once the second is torn. */
+	/* The last two frames: batches of their own, but nobody knows the first of them to be durable once
+	 * the second is torn. */
 	for (uint64_t cut = starts[8]; cut < starts[10]; cut++) {
 		memcpy(torn, whole, sizeof torn);
 		memset(torn + cut, rests[cut % 2], starts[10] - cut);
@@ -99,7 +103,8 @@ static void torn_tails_are_cut_at_every_byte(void **state)
 		assert_int_equal(health.durable_lsn, left);
 		assert_true(is_there(l, left - 1));
 		assert_false(is_there(l, left));
-		assert_int_equal(write_record(l, 50, 20), RT_OK); /* takes the number and the predecessor of the torn one */
+		assert_int_equal(write_record(l, 50, 20), RT_OK); /* takes the number and the predecessor of
+								     the torn one */
 		struct scanned s = scan_from(l, NULL, 1);
 		assert_int_equal(s.corrupt, 0);
 		assert_int_equal(s.frames, left + 1);
@@ -122,7 +127,8 @@ static void check_damage(uint64_t at, const uint64_t starts[11], bool is_closed)
 		if (i != 4)
 			assert_true(is_there(l, i));
 	}
-	/* Where a sealed index leads to the place, the damage is said; nothing partial is returned in any case. */
+	/* Where a sealed index leads to the place, the damage is said; nothing partial is returned in any
+	 * case. */
 	assert_int_equal(find_status(l, 4, &r), is_closed ? RT_EIO : RT_ENOTFOUND);
 	struct scanned s = scan_from(l, NULL, 1);
 	assert_int_equal(s.frames, 9);
@@ -182,7 +188,8 @@ static void damage_in_the_last_batch_is_damage(void **state)
 	make_image(starts, false);
 	path_of(image, 1, path);
 	flip(path, starts[9] + 100);
-	struct ledger *l = open_sized(image, TINY_SEGMENT); /* the `durable` file knows better than to call it torn */
+	struct ledger *l = open_sized(image, TINY_SEGMENT); /* the `durable` file knows better than to call it
+							       torn */
 	ledger_health_read(l, &health);
 	assert_int_equal(health.corrupt_frames, 1);
 	assert_int_equal(health.durable_lsn, 10);

@@ -1,11 +1,13 @@
-/* Verify: a sound ledger passes, and every kind of tampering is named, even when the forger made the CRCs right again. */
+/* Verify: a sound ledger passes, and every kind of tampering is named, even when the forger made the CRCs
+ * right again. */
 #include "store/ledger_bytes.h"
 #include "store/ledger_crc.h"
 #include "tests/unit/ledger_fixture.h"
 
 enum { TINY_SEGMENT = 64 << 10 };
 static char *dir;
-static struct record_signer signer = { .key = "super-secret-key", .key_bytes = 16, .key_id = "k1", .mode = SIGNATURE_REQUIRED };
+static struct record_signer signer = { .key = "super-secret-key", .key_bytes = 16, .key_id = "k1",
+	.mode = SIGNATURE_REQUIRED };
 static struct buf out;
 static struct ledger_report report;
 

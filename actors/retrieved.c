@@ -29,8 +29,7 @@ static struct str text_or_number(struct arena *arena, yyjson_val *v)
 	char digits[32];
 	if (!yyjson_is_int(v))
 		return (struct str){ 0 };
-	int n = yyjson_is_uint(v) ? snprintf(digits, sizeof digits, "%llu", (unsigned long long)yyjson_get_uint(v))
-				  : snprintf(digits, sizeof digits, "%lld", (long long)yyjson_get_sint(v));
+	int n = snprintf(digits, sizeof digits, "%lld", (long long)yyjson_get_sint(v));
 	return arena_dup(arena, str_of(digits, (size_t)n));
 }
 

@@ -10,9 +10,10 @@ struct feature_request *feature_request_new(uint32_t entity, const struct str *i
 	r->entity = entity;
 	r->ids_count = ids_count;
 	r->features_count = features_count;
-	r->ids = arena_alloc(&r->arena, ids_count * sizeof *r->ids);
-	r->features = arena_alloc(&r->arena, features_count * sizeof *r->features);
-	r->results = arena_zalloc(&r->arena, (size_t)ids_count * features_count * sizeof *r->results);
+	/* One more of each: an arena may give NULL for nothing. */
+	r->ids = arena_alloc(&r->arena, (ids_count + 1ul) * sizeof *r->ids);
+	r->features = arena_alloc(&r->arena, (features_count + 1ul) * sizeof *r->features);
+	r->results = arena_zalloc(&r->arena, ((size_t)ids_count * features_count + 1) * sizeof *r->results);
 	bool ok = r->ids && r->features && r->results;
 	for (uint32_t i = 0; ok && i < ids_count; i++) {
 		r->ids[i] = arena_dup(&r->arena, ids[i]);

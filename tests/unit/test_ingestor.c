@@ -1,0 +1,295 @@
+/* Events: durable before accepted, applied in order and once, across failures and restarts. */
+#include "tests/unit/actor_fixture.h"
+
+static const char definitions[] =
+    "local fabra = require 'fabra'\n"
+    "local User = fabra.entity { name = 'User', id = 'user_id' }\n"
+    "fabra.feature { name = 'list', entity = User, trigger = 'add', compute = function(id, event, previous)\n"
+    "  if event.payload.bad then error('bad event') end\n"
+    "  if event.payload.slow then fabra.await(fabra.sql('SELECT slow', {})) end\n"
+    "  local list = previous or fabra.array {} list[#list + 1] = event.payload.n return list end }\n"
+    "fabra.feature { name = 'sum', entity = User, trigger = 'add', compute = function(id, event, previous)\n"
+    "  return (previous or 0) + event.payload.n end }\n"
+    "fabra.feature { name = 'brief', entity = User, trigger = 'brief', ttl = '1s', compute = function(id, event)\n"
+    "  return { event.id, event.entity_id, event.timestamp } end }\n"
+    "fabra.context { name = 'c', cache_ttl = '1h', build = function() return 'x' end }\n";
+
+static uint64_t send_at(const char *type, const char *id, const char *payload, int64_t event_time_us)
+{
+	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("e1"), .event_type = str_from(type),
+							   .entity_id = str_from(id), .payload_json = str_from(payload),
+							   .event_time_us = event_time_us });
+	return rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR), &ingest_event_new(LOOP, INGEST_EVENT, e)->head, in_ms(1000),
+		      ACTOR_NONE);
+}
+
+static uint64_t send_n(const char *id, int n, const char *more)
+{
+	char payload[64];
+	snprintf(payload, sizeof payload, "{\"n\":%d%s}", n, more);
+	return send_at("add", id, payload, loop_wall_us(LOOP));
+}
+
+static void assert_accepted(uint64_t op, uint64_t lsn)
+{
+	const struct msg *m = wait_for(op);
+	assert_int_equal(m->kind, INGEST_ACCEPTED);
+	assert_int_equal(m->status, RT_OK);
+	assert_int_equal(((const struct ingest_accepted *)m)->lsn, lsn);
+	assert_int_equal(ledger_fake_at(ledger, lsn - 1)->kind, LEDGER_EVENT);
+}
+
+static void assert_holds(const char *name, const char *id, const char *json)
+{
+	struct online_cell cell;
+	if (!online_get(fixture.node.online, 0, str_from(id), feature(name), loop_wall_us(LOOP), &cell))
+		fail_msg("%s of %s is not there", name, id);
+	if (!str_eq(value_json(cell.value), str_from(json)))
+		fail_msg("%s instead of %s", cell.value->json, json);
+	value_unref(cell.value);
+}
+
+static void warm(void *arg, const struct entry_values *head, const struct entry_value *v)
+{
+	(void)head;
+	struct value *value = value_create(v->value_json);
+	online_put(fixture.node.online,
+		   &(struct online_write){ .kind = 0, .id = v->entity_id, .value = value,
+					   .feature = definitions_feature(shared.definitions, v->feature),
+					   .meta = { .event_time_us = v->event_time_us, .lsn = *(uint64_t *)arg } });
+	value_unref(value);
+}
+
+static void redo(void *arg, const struct ledger_entry *durable)
+{
+	(void)arg;
+	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	buf_append_str(&e->body, buf_str(&durable->body));
+	e->lsn = durable->lsn;
+	rt_send(LOOP, rt_named(LOOP, NAME_INGESTOR), &ingest_event_new(LOOP, INGEST_REDO, e)->head);
+}
+
+/* As the program starts: history into the table, then what was left undone. */
+static void restart(void)
+{
+	fixture_restart();
+	for (size_t i = 0; i < ledger_fake_count(ledger); i++) {
+		const struct ledger_entry *e = ledger_fake_at(ledger, i);
+		uint64_t lsn = e->lsn;
+		if (e->kind == LEDGER_EVENT_APPLIED)
+			entry_values_read(buf_str(&e->body), NULL, &lsn, warm);
+	}
+	ledger_fake_pending_events(ledger, NULL, redo);
+}
+
+static void test_applied_in_order(void **state)
+{
+	(void)state;
+	for (int n = 1; n <= 20; n++)
+		send_n(n % 2 ? "odd" : "even", n, n % 5 ? "" : ",\"slow\":true");
+	run_ms(500);
+	assert_holds("list", "odd", "[1,3,5,7,9,11,13,15,17,19]");
+	assert_holds("list", "even", "[2,4,6,8,10,12,14,16,18,20]");
+	assert_holds("sum", "odd", "100");
+	assert_int_equal(entries_of(LEDGER_EVENT_APPLIED), 20);
+}
+
+static void test_accepted_once_durable(void **state)
+{
+	(void)state;
+	assert_accepted(send_n("u1", 7, ""), 1);
+	run_ms(20);
+	/* Both values and the mark that the event is done are one frame. */
+	assert_int_equal(ledger_fake_count(ledger), 2);
+	struct entry_values head;
+	assert_true(entry_values_read(buf_str(&ledger_fake_at(ledger, 1)->body), &head, NULL, NULL));
+	assert_true(head.event_lsn == 1 && head.source == ENTRY_TRIGGERED && head.count == 2);
+	ledger_config.refuse_permille = 1000;
+	ledger_fake_set(ledger, &ledger_config);
+	const struct msg *m = wait_for(send_n("u1", 8, ""));
+	assert_true(m->kind == INGEST_ACCEPTED && m->status == RT_EIO);
+	run_ms(20);
+	assert_holds("list", "u1", "[7]");
+}
+
+static void test_the_function_sees(void **state)
+{
+	(void)state;
+	assert_accepted(send_at("brief", "u1", "{}", 1700000000123456), 1);
+	run_ms(20);
+	assert_false(is_online("brief", "u1")); /* its ttl counts from its event time */
+	assert_accepted(send_at("brief", "u1", "{}", 1767225599500000), 3);
+	run_ms(20);
+	assert_holds("brief", "u1", "[\"e1\",\"u1\",\"2025-12-31T23:59:59.500000Z\"]");
+	run_ms(500);
+	assert_false(is_online("brief", "u1"));
+	assert_accepted(send_at("nobody", "u1", "{}", 1), 5); /* triggers nothing, and is done all the same */
+	run_ms(20);
+	assert_int_equal(entries_of(LEDGER_EVENT_APPLIED), 3);
+}
+
+static void test_failing_function(void **state)
+{
+	(void)state;
+	send_n("u1", 1, "");
+	send_n("u1", 2, ",\"bad\":true");
+	send_n("u1", 3, "");
+	run_ms(50);
+	assert_holds("list", "u1", "[1,3]"); /* as it was before the bad one */
+	assert_holds("sum", "u1", "6");      /* the other feature is not touched by it */
+	assert_int_equal(entries_of(LEDGER_EVENT_APPLIED), 3);
+}
+
+/* Senders' clocks differ: an event that is accepted later counts, whatever its time. */
+static void test_late_event(void **state)
+{
+	(void)state;
+	int64_t now_us = loop_wall_us(LOOP);
+	send_at("add", "u1", "{\"n\":1}", now_us);
+	send_at("add", "u1", "{\"n\":2}", now_us - 5000000);
+	send_at("add", "u1", "{\"n\":3}", now_us + 1);
+	run_ms(50);
+	assert_holds("list", "u1", "[1,2,3]");
+	restart();
+	assert_holds("list", "u1", "[1,2,3]");
+}
+
+static void test_lost_answer_of_the_commit(void **state)
+{
+	(void)state;
+	assert_accepted(send_n("u1", 1, ""), 1);
+	run_ms(20);
+	uint64_t second = send_n("u1", 2, "");
+	ledger_config.lose_answer_permille = 1000;
+	while (entries_of(LEDGER_EVENT) < 2) { /* the event is accepted; then answers get lost */
+		run_ms(1);
+	}
+	ledger_fake_set(ledger, &ledger_config);
+	assert_accepted(second, 3);
+	run_ms(1000);
+	assert_holds("list", "u1", "[1]"); /* not known to be durable: not shown */
+	ledger_config.lose_answer_permille = 0;
+	ledger_fake_set(ledger, &ledger_config);
+	uint64_t third = send_n("u1", 3, "");
+	run_ms(100);
+	assert_int_equal(((const struct msg *)wait_for(third))->status, RT_OK);
+	assert_holds("list", "u1", "[1]"); /* waits behind the second */
+	run_ms(40000);
+	assert_holds("list", "u1", "[1,2,3]"); /* tried again, applied once */
+	restart();
+	run_ms(100);
+	assert_holds("list", "u1", "[1,2,3]");
+}
+
+static void test_lost_answer_of_the_event(void **state)
+{
+	(void)state;
+	ledger_config.lose_answer_permille = 1000;
+	fixture_restart();
+	assert_int_equal(wait_for(send_n("u1", 1, ""))->kind, RT_DEADLINE);
+	ledger_config.lose_answer_permille = 0;
+	restart();
+	run_ms(50);
+	assert_holds("list", "u1", "[1]");
+	restart();
+	run_ms(50);
+	assert_holds("list", "u1", "[1]");
+	assert_int_equal(entries_of(LEDGER_EVENT_APPLIED), 1);
+}
+
+static void test_refused_commit(void **state)
+{
+	(void)state;
+	uint64_t op = send_n("u1", 1, ",\"slow\":true");
+	assert_accepted(op, 1);
+	ledger_config.refuse_permille = 1000;
+	ledger_fake_set(ledger, &ledger_config);
+	run_ms(5000);
+	assert_false(is_online("list", "u1"));
+	ledger_config.refuse_permille = 0;
+	ledger_fake_set(ledger, &ledger_config);
+	run_ms(1100);
+	assert_holds("list", "u1", "[1]");
+	assert_int_equal(entries_of(LEDGER_EVENT_APPLIED), 1);
+}
+
+/* The process ends at any moment of an event's life. */
+static void test_restarts(void **state)
+{
+	(void)state;
+	char expected[256] = "[";
+	for (int n = 1; n <= 40; n++) {
+		send_n("u1", n, n % 3 ? "" : ",\"slow\":true");
+		run_ms((uint64_t)(n % 9));
+		while (entries_of(LEDGER_EVENT) < (size_t)n)
+			run_ms(1);
+		snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "%s%d", n > 1 ? "," : "", n);
+		restart();
+	}
+	run_ms(200);
+	strcat(expected, "]");
+	assert_holds("list", "u1", expected);
+}
+
+static void test_contexts_forget(void **state)
+{
+	(void)state;
+	struct material *m = material_new(0, loop_wall_us(LOOP));
+	struct value *v = value_create(STR("1"));
+	assert_true(material_add_feature(m, feature("list"), STR("u1"), &(struct feature_result){ .state = FEATURE_FOUND, .value = v }));
+	value_unref(v);
+	rt_send(LOOP, rt_named(LOOP, NAME_CONTEXT_CACHE), context_cache_put_new(LOOP, "k", m, INT64_MAX));
+	material_unref(m);
+	send_n("u1", 1, "");
+	run_ms(50);
+	const struct msg *got = wait_for(rt_ask(&probe->base, rt_named(LOOP, NAME_CONTEXT_CACHE), context_cache_get_new(LOOP, "k"),
+						in_ms(1000), ACTOR_NONE));
+	assert_null(((const struct context_cache_item *)got)->material);
+}
+
+static void test_stopped_with_events_everywhere(void **state)
+{
+	(void)state;
+	for (int n = 1; n <= 200; n++) { /* appending, queued, applying and committing ones at once */
+		char id[16];
+		snprintf(id, sizeof id, "u%d", n % 23);
+		send_n(id, n, n % 2 ? ",\"slow\":true" : "");
+		if (n % 20 == 0)
+			run_ms(1);
+	}
+	rt_send(LOOP, rt_named(LOOP, NAME_INGESTOR), rt_msg_new(LOOP, RT_STOP));
+	run_ms(10);
+	restart();
+	run_ms(2000);
+	struct online_cell cell;
+	int64_t events = 0;
+	for (int u = 0; u < 23; u++) {
+		char id[16];
+		snprintf(id, sizeof id, "u%d", u);
+		if (!online_get(fixture.node.online, 0, str_from(id), feature("list"), loop_wall_us(LOOP), &cell))
+			continue;
+		yyjson_doc *list = yyjson_read(cell.value->json, cell.value->len, 0);
+		events += (int64_t)yyjson_arr_size(yyjson_doc_get_root(list));
+		yyjson_doc_free(list);
+		value_unref(cell.value);
+	}
+	assert_int_equal(events, entries_of(LEDGER_EVENT));
+	assert_true(events > 100);
+}
+
+static int run(void)
+{
+	const struct CMUnitTest tests[] = {
+		ACTOR_TEST(test_applied_in_order), ACTOR_TEST(test_accepted_once_durable), ACTOR_TEST(test_the_function_sees),
+		ACTOR_TEST(test_failing_function), ACTOR_TEST(test_late_event), ACTOR_TEST(test_lost_answer_of_the_commit),
+		ACTOR_TEST(test_lost_answer_of_the_event), ACTOR_TEST(test_refused_commit), ACTOR_TEST(test_restarts),
+		ACTOR_TEST(test_contexts_forget), ACTOR_TEST(test_stopped_with_events_everywhere),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+	return run_actor_tests(definitions, run);
+}

@@ -1,0 +1,145 @@
+/* SQL features: everything at the start, again every refresh, in batches, durable before visible. */
+#include "actors/materializer.h"
+#include "tests/unit/actor_fixture.h"
+
+static const char definitions[] =
+    "local fabra = require 'fabra'\n"
+    "local User = fabra.entity { name = 'User', id = 'user_id' }\n"
+    "fabra.feature { name = 'buys', entity = User, materialize = true, refresh = '10s', sql = 'SELECT user_id, buys FROM p' }\n"
+    "fabra.feature { name = 'once', entity = User, materialize = true, ttl = '30s', sql = 'SELECT user_id, once FROM q' }\n"
+    "fabra.feature { name = 'bad', entity = User, materialize = true, refresh = '1h', sql = 'SELECT wrong' }\n"
+    "fabra.feature { name = 'asked', entity = User, sql = 'SELECT user_id, asked FROM r' }\n";
+
+#define BUYS "[{\"user_id\":\"a\",\"buys\":1},{\"user_id\":7,\"buys\":2.0},{\"user_id\":\"c\",\"buys\":null},{\"user_id\":\"d\",\"buys\":[1]}," \
+	     "{\"user_id\":\"e\",\"buys\":\"x\"}]"
+static struct offline_fake_answer answers[] = {
+	{ "FROM p", BUYS, RT_OK },
+	{ "FROM q", "[{\"user_id\":\"a\",\"once\":true}]", RT_OK },
+	{ "SELECT wrong", "no such column", RT_EINVAL },
+};
+
+static void start(void)
+{
+	fixture_restart();
+	rt_supervise(LOOP, NAME_MATERIALIZER, &materializer_class, &fixture.node, 10, 60000);
+}
+
+static int setup(void **state)
+{
+	fixture_setup(state);
+	answers[0] = (struct offline_fake_answer){ "FROM p", BUYS, RT_OK };
+	answers[2] = (struct offline_fake_answer){ "SELECT wrong", "no such column", RT_EINVAL };
+	offline_config.answers = answers;
+	offline_config.answers_count = ARRAY_LEN(answers);
+	offline_config.batch_rows = 2;
+	return 0;
+}
+
+static void assert_progress(uint32_t done, uint32_t total)
+{
+	uint32_t d, t;
+	materializer_progress(&d, &t);
+	assert_int_equal(d, done);
+	assert_int_equal(t, total);
+}
+
+static void test_first_run(void **state)
+{
+	(void)state;
+	start();
+	assert_progress(0, 3);
+	int64_t before_us = loop_wall_us(LOOP);
+	run_ms(200);
+	assert_value(get_feature("buys", "a"), RECORD_CACHE, "1");
+	assert_value(get_feature("buys", "7"), RECORD_CACHE, "2.0");
+	assert_value(get_feature("buys", "c"), RECORD_CACHE, "null");
+	assert_value(get_feature("buys", "e"), RECORD_CACHE, "\"x\"");
+	assert_value(get_feature("once", "a"), RECORD_CACHE, "true");
+	assert_int_equal(get_feature("buys", "z")->state, FEATURE_MISSING);
+	assert_progress(2, 3);
+	assert_int_equal(entries_of(LEDGER_VALUES), 4); /* 2 + 2 + 1 rows, and one */
+	assert_int_equal(written("buys"), 5);
+	/* True when the run began, so that what is written meanwhile is newer. */
+	assert_true(get_feature("buys", "a")->as_of_us >= before_us && get_feature("buys", "a")->as_of_us < before_us + 200000);
+	assert_int_equal(get_feature("buys", "a")->as_of_us, get_feature("buys", "e")->as_of_us);
+}
+
+static void test_refresh(void **state)
+{
+	(void)state;
+	start();
+	run_ms(8900); /* a tenth early at most */
+	assert_int_equal(written("buys"), 5);
+	answers[0].json = "[{\"user_id\":\"a\",\"buys\":9}]";
+	run_ms(1600);
+	assert_int_equal(written("buys"), 6);
+	assert_value(get_feature("buys", "a"), RECORD_CACHE, "9");
+	assert_value(get_feature("buys", "e"), RECORD_CACHE, "\"x\""); /* no row, no news */
+	run_ms(25000);
+	assert_in_range(written("buys"), 8, 9);
+	assert_int_equal(written("once"), 1); /* without refresh: once */
+	assert_false(is_online("once", "a"));
+}
+
+static void test_query_fails(void **state)
+{
+	(void)state;
+	start();
+	run_ms(200);
+	assert_progress(2, 3);
+	answers[2] = (struct offline_fake_answer){ "SELECT wrong", "[{\"user_id\":\"a\",\"bad\":1}]", RT_OK };
+	run_ms(5000); /* until it has been there once, it is tried again soon */
+	assert_progress(3, 3);
+	assert_value(get_feature("bad", "a"), RECORD_CACHE, "1");
+}
+
+static void test_ledger_fails(void **state)
+{
+	(void)state;
+	ledger_config.refuse_permille = 1000;
+	start();
+	run_ms(200);
+	assert_false(is_online("buys", "a")); /* not durable: not visible */
+	assert_progress(0, 3);
+	ledger_config.refuse_permille = 0;
+	ledger_fake_set(ledger, &ledger_config);
+	run_ms(6000);
+	assert_true(is_online("buys", "a"));
+	assert_progress(2, 3);
+}
+
+static void test_no_answer(void **state)
+{
+	(void)state;
+	offline_config.lost_permille = 1000;
+	start();
+	run_ms(1000);
+	assert_progress(0, 3);
+	run_ms(400000); /* longer than a query may take */
+	assert_progress(0, 3);
+}
+
+static void test_newer_value_stays(void **state)
+{
+	(void)state;
+	start();
+	push("buys", "a", "\"pushed later\"", loop_wall_us(LOOP) + 60000000);
+	run_ms(200);
+	assert_value(get_feature("buys", "a"), RECORD_CACHE, "\"pushed later\"");
+	assert_value(get_feature("buys", "7"), RECORD_CACHE, "2.0");
+}
+
+static int run(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
+		T(test_first_run), T(test_refresh), T(test_query_fails), T(test_ledger_fails), T(test_no_answer),
+		T(test_newer_value_stays),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+	return run_actor_tests(definitions, run);
+}

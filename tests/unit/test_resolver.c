@@ -1,0 +1,280 @@
+/* Feature values: where each comes from, how often it is computed, what is written and when others see it. */
+#include "tests/unit/actor_fixture.h"
+
+static const char definitions[] =
+    "local fabra = require 'fabra'\n"
+    "local User = fabra.entity { name = 'User', id = 'user_id' }\n"
+    "fabra.feature { name = 'tier', entity = User, ttl = '1s', compute = function(id) return 'tier of ' .. id end }\n"
+    "fabra.feature { name = 'stamp', entity = User, ttl = '5s', refresh = '400ms', compute = function() return fabra.now() end }\n"
+    "fabra.feature { name = 'slow', entity = User, ttl = '1h', compute = function(id)\n"
+    "  return fabra.await(fabra.sql('SELECT slow', { id }))[1].n end }\n"
+    "fabra.feature { name = 'each', entity = User, compute = function() fabra.await(fabra.sql('SELECT slow', {})) return 1 end }\n"
+    "fabra.feature { name = 'bad', entity = User, ttl = '1s', compute = function() error('broken on purpose') end }\n"
+    "fabra.feature { name = 'bad_default', entity = User, ttl = '1s', default = 'fallback', compute = function() error('x') end }\n"
+    "fabra.feature { name = 'nothing', entity = User, ttl = '1s', compute = function() end }\n"
+    "fabra.feature { name = 'nothing_null', entity = User, ttl = '1s', default = fabra.null, compute = function() end }\n"
+    "fabra.feature { name = 'pushed', entity = User }\n"
+    "fabra.feature { name = 'pushed_default', entity = User, default = { 1 } }\n"
+    "fabra.feature { name = 'tickets', entity = User, ttl = '1s', sql = 'SELECT user_id, 3 AS tickets FROM t' }\n"
+    "fabra.feature { name = 'no_rows', entity = User, sql = 'SELECT user_id, no_rows FROM empty' }\n"
+    "fabra.feature { name = 'bad_sql', entity = User, sql = 'SELECT wrong' }\n"
+    "fabra.feature { name = 'event', entity = User, trigger = 'e', compute = function() return 1 end }\n"
+    "fabra.feature { name = 'itself', entity = User, ttl = '1s', compute = function(id)\n"
+    "  return fabra.await(fabra.feature_value('itself', id)) end }\n";
+
+static const struct offline_fake_answer answers[] = {
+	{ "SELECT slow", "[{\"n\":42}]", RT_OK },
+	/* The declared statement, narrowed to one id. */
+	{ "SELECT \"tickets\" AS value FROM (SELECT user_id, 3 AS tickets FROM t) WHERE CAST(\"user_id\" AS VARCHAR) = ? LIMIT 1",
+	  "[{\"value\":3}]", RT_OK },
+	{ "SELECT wrong", "no such column", RT_EINVAL },
+};
+
+static int setup(void **state)
+{
+	fixture_setup(state);
+	offline_config.answers = answers;
+	offline_config.answers_count = ARRAY_LEN(answers);
+	fixture_restart();
+	return 0;
+}
+
+static void test_online(void **state)
+{
+	(void)state;
+	push("pushed", "u1", "{\"k\":1}", 123);
+	const struct feature_result *r = get_feature("pushed", "u1");
+	assert_value(r, RECORD_CACHE, "{\"k\":1}");
+	assert_int_equal(r->as_of_us, 123);
+	push("tier", "u1", "\"pushed over\"", loop_wall_us(LOOP));
+	assert_value(get_feature("tier", "u1"), RECORD_CACHE, "\"pushed over\"");
+	run_ms(10);
+	assert_int_equal(ledger_fake_count(ledger), 0); /* reading writes nothing */
+}
+
+static void test_computed_then_served(void **state)
+{
+	(void)state;
+	ledger_config.delay_ms_max = 0;
+	fixture_restart();
+	const struct feature_result *r = get_feature("tier", "u1");
+	assert_value(r, RECORD_COMPUTE, "\"tier of u1\"");
+	run_ms(10);
+	assert_int_equal(written("tier"), 1);
+	assert_true(is_online("tier", "u1"));
+	const struct feature_result *again = get_feature("tier", "u1");
+	assert_value(again, RECORD_CACHE, "\"tier of u1\"");
+	assert_int_equal(again->as_of_us, r->as_of_us);
+	assert_value(get_feature("tier", "u2"), RECORD_COMPUTE, "\"tier of u2\"");
+	run_ms(10);
+	assert_int_equal(written("tier"), 2);
+}
+
+/* Nobody waits for the commit, yet nothing is in the table that other loops see before it. */
+static void test_visible_once_durable(void **state)
+{
+	(void)state;
+	ledger_config.lose_answer_permille = 1000;
+	fixture_restart();
+	assert_value(get_feature("tier", "u1"), RECORD_COMPUTE, "\"tier of u1\"");
+	assert_value(get_feature("tier", "u1"), RECORD_CACHE, "\"tier of u1\""); /* from the flight */
+	run_ms(500);
+	assert_false(is_online("tier", "u1"));
+	assert_int_equal(written("tier"), 1);
+	run_ms(600);
+	assert_value(get_feature("tier", "u1"), RECORD_COMPUTE, "\"tier of u1\""); /* its ttl is over, wherever it is */
+	assert_value(get_feature("slow", "u1"), RECORD_COMPUTE, "42");
+	run_ms(40000); /* the ledger never answers: after half a minute the value is used all the same */
+	assert_true(is_online("slow", "u1"));
+}
+
+static void test_ledger_refuses(void **state)
+{
+	(void)state;
+	ledger_config.refuse_permille = 1000;
+	fixture_restart();
+	assert_value(get_feature("slow", "u1"), RECORD_COMPUTE, "42");
+	run_ms(10);
+	assert_int_equal(ledger_fake_count(ledger), 0);
+	assert_true(is_online("slow", "u1"));
+	assert_value(get_feature("slow", "u1"), RECORD_CACHE, "42");
+}
+
+static void test_single_flight(void **state)
+{
+	(void)state;
+	uint64_t ops[100];
+	for (int i = 0; i < 100; i++)
+		ops[i] = ask_feature("slow", "u1");
+	uint64_t other = ask_feature("slow", "u2");
+	for (int i = 0; i < 100; i++)
+		assert_value(result_of(ops[i]), RECORD_COMPUTE, "42");
+	assert_value(result_of(other), RECORD_COMPUTE, "42");
+	run_ms(10);
+	assert_int_equal(written("slow"), 2);
+}
+
+static void test_computed_at_each_read(void **state)
+{
+	(void)state;
+	uint64_t first = ask_feature("each", "u1"), joined = ask_feature("each", "u1");
+	assert_value(result_of(first), RECORD_COMPUTE, "1");
+	assert_value(result_of(joined), RECORD_COMPUTE, "1");
+	run_ms(10);
+	assert_int_equal(written("each"), 1); /* those at the same time share a run */
+	assert_value(get_feature("each", "u1"), RECORD_COMPUTE, "1");
+	run_ms(10);
+	assert_int_equal(written("each"), 2);
+	assert_false(is_online("each", "u1"));
+}
+
+static void test_ttl(void **state)
+{
+	(void)state;
+	int64_t first_us = get_feature("tier", "u1")->as_of_us;
+	run_ms(990);
+	assert_value(get_feature("tier", "u1"), RECORD_CACHE, "\"tier of u1\"");
+	run_ms(20);
+	const struct feature_result *r = get_feature("tier", "u1");
+	assert_value(r, RECORD_COMPUTE, "\"tier of u1\"");
+	assert_true(r->as_of_us >= first_us + 1000000);
+}
+
+static void test_refresh_on_read(void **state)
+{
+	(void)state;
+	int64_t first_us = get_feature("stamp", "u1")->as_of_us;
+	run_ms(3000);
+	assert_int_equal(written("stamp"), 1); /* nobody read it: nobody renews it */
+	uint64_t ops[3];
+	for (int i = 0; i < 3; i++)
+		ops[i] = ask_feature("stamp", "u1");
+	for (int i = 0; i < 3; i++) { /* nobody waits for the new one */
+		assert_int_equal(result_of(ops[i])->source, RECORD_CACHE);
+		assert_int_equal(result_of(ops[i])->as_of_us, first_us);
+	}
+	run_ms(50);
+	assert_int_equal(written("stamp"), 2);
+	const struct feature_result *r = get_feature("stamp", "u1");
+	assert_int_equal(r->source, RECORD_CACHE);
+	assert_true(r->as_of_us >= first_us + 3000000);
+}
+
+static void test_refresh_when_told(void **state)
+{
+	(void)state;
+	get_feature("stamp", "u1");
+	uint32_t features[2] = { feature("stamp"), feature("pushed") };
+	struct str id = STR("u1");
+	run_ms(10);
+	struct feature_request *r = feature_request_new(0, &id, 1, features, 2);
+	rt_send(LOOP, node_resolver(NL, 0), &resolver_get_new(LOOP, RESOLVER_REFRESH, r)->head);
+	run_ms(10);
+	assert_int_equal(written("stamp"), 2);
+}
+
+static void test_without_value(void **state)
+{
+	(void)state;
+	const struct feature_result *r = get_feature("bad", "u1");
+	assert_int_equal(r->state, FEATURE_FAILED);
+	assert_non_null(strstr(r->reason.p, "broken on purpose"));
+	assert_value(get_feature("bad_default", "u1"), RECORD_FALLBACK, "\"fallback\"");
+	assert_int_equal(get_feature("nothing", "u1")->state, FEATURE_MISSING);
+	assert_value(get_feature("nothing_null", "u1"), RECORD_FALLBACK, "null");
+	assert_int_equal(get_feature("pushed", "u1")->state, FEATURE_MISSING);
+	assert_value(get_feature("pushed_default", "u1"), RECORD_FALLBACK, "[1]");
+	assert_int_equal(get_feature("event", "u1")->state, FEATURE_MISSING); /* only events compute it */
+	run_ms(10);
+	assert_int_equal(ledger_fake_count(ledger), 0);
+}
+
+static void test_sql_on_demand(void **state)
+{
+	(void)state;
+	assert_value(get_feature("tickets", "u'1"), RECORD_COMPUTE, "3");
+	run_ms(10);
+	assert_value(get_feature("tickets", "u'1"), RECORD_CACHE, "3");
+	assert_int_equal(get_feature("no_rows", "u1")->state, FEATURE_MISSING);
+	const struct feature_result *r = get_feature("bad_sql", "u1");
+	assert_int_equal(r->state, FEATURE_FAILED);
+	assert_string_equal(r->reason.p, "no such column");
+}
+
+static void test_many_at_once(void **state)
+{
+	(void)state;
+	struct str ids[] = { STR("a"), STR("b"), STR("c") };
+	uint32_t features[] = { feature("tier"), feature("pushed"), feature("slow"), feature("tier") };
+	push("pushed", "b", "true", 1);
+	struct feature_request *r = feature_request_new(0, ids, 3, features, 4);
+	uint64_t op = rt_ask(&probe->base, node_resolver(NL, 0), &resolver_get_new(LOOP, RESOLVER_GET, r)->head, in_ms(1000),
+			     ACTOR_NONE);
+	const struct feature_request *got = ((struct resolver_get *)wait_for(op))->request;
+	assert_value(feature_request_result(got, 2, 0), RECORD_COMPUTE, "\"tier of c\"");
+	assert_int_equal(feature_request_result(got, 0, 1)->state, FEATURE_MISSING);
+	assert_value(feature_request_result(got, 1, 1), RECORD_CACHE, "true");
+	assert_value(feature_request_result(got, 1, 2), RECORD_COMPUTE, "42");
+	assert_value(feature_request_result(got, 0, 3), RECORD_COMPUTE, "\"tier of a\"");
+	run_ms(10);
+	assert_int_equal(written("tier"), 3);
+	struct feature_request *none = feature_request_new(0, NULL, 0, NULL, 0);
+	op = rt_ask(&probe->base, node_resolver(NL, 0), &resolver_get_new(LOOP, RESOLVER_GET, none)->head, in_ms(1000), ACTOR_NONE);
+	assert_int_equal(wait_for(op)->kind, RESOLVER_GOT);
+}
+
+static void test_deadlines(void **state)
+{
+	(void)state;
+	offline_config.lost_permille = 1000;
+	fixture_restart();
+	uint64_t start_ns = sim_now_ns(fixture.sim);
+	uint64_t hurried = ask_feature_until("slow", "u1", in_ms(100), ACTOR_NONE);
+	uint64_t patient = ask_feature("slow", "u1");
+	assert_int_equal(wait_for(hurried)->kind, RT_DEADLINE);
+	assert_in_range(sim_now_ns(fixture.sim) - start_ns, 99000000, 110000000);
+	const struct feature_result *r = result_of(patient); /* the first asker's hurry is not the flight's */
+	assert_int_equal(r->state, FEATURE_FAILED);
+	assert_non_null(strstr(r->reason.p, "deadline"));
+	assert_in_range(sim_now_ns(fixture.sim) - start_ns, 9900000000, 10200000000);
+	uint64_t itself = ask_feature_until("itself", "u1", in_ms(200), ACTOR_NONE); /* waits for itself, but not for ever */
+	assert_int_equal(wait_for(itself)->kind, RT_DEADLINE);
+}
+
+static void test_cancel(void **state)
+{
+	(void)state;
+	struct actor_ref client = rt_spawn(LOOP, &token_class, NULL);
+	uint64_t gone = ask_feature_until("slow", "u1", in_ms(1000), client);
+	uint64_t stays = ask_feature("slow", "u1");
+	rt_send(LOOP, client, rt_msg_new(LOOP, MSG_KIND(CLASS_TEST, 1)));
+	assert_int_equal(wait_for(gone)->kind, RT_CANCELLED);
+	assert_value(result_of(stays), RECORD_COMPUTE, "42"); /* the run was everybody's */
+}
+
+static void test_the_end_of_a_resolver(void **state)
+{
+	(void)state;
+	uint64_t flying = ask_feature("slow", "u1"), two = ask_feature("slow", "u1");
+	get_feature("tier", "u1");
+	rt_send(LOOP, node_resolver(NL, 0), rt_msg_new(LOOP, RT_STOP));
+	assert_int_equal(wait_for(flying)->kind, RT_DOWN);
+	assert_int_equal(wait_for(two)->kind, RT_DOWN);
+}
+
+static int run(void)
+{
+	const struct CMUnitTest tests[] = {
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
+		T(test_online), T(test_computed_then_served), T(test_visible_once_durable), T(test_ledger_refuses),
+		T(test_single_flight), T(test_computed_at_each_read), T(test_ttl), T(test_refresh_on_read),
+		T(test_refresh_when_told), T(test_without_value), T(test_sql_on_demand), T(test_many_at_once),
+		T(test_deadlines), T(test_cancel), T(test_the_end_of_a_resolver),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
+
+int main(void)
+{
+	return run_actor_tests(definitions, run);
+}

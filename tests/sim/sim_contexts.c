@@ -87,13 +87,13 @@ struct totals {
 static struct world {
 	struct node_fixture f;
 	struct ledger_fake *ledger;
-	bool calm; /* no faults, nobody leaves: everything must go well */
+	bool calm;         /* no faults, nobody leaves: everything must go well */
 	uint64_t clock_ns; /* where the next life begins */
 	struct visit visits[CLIENTS_MAX];
 	unsigned visits_count;
 	int64_t events_asked;
 	int64_t accepted[EVENTS_MAX]; /* by n: the LSN that its client was told, or 0 */
-	int64_t city_us[USERS]; /* newest acknowledged push, and when it was acknowledged */
+	int64_t city_us[USERS];       /* newest acknowledged push, and when it was acknowledged */
 	uint64_t city_since_ns[USERS];
 	struct totals *totals;
 } world;
@@ -121,10 +121,10 @@ static uint64_t deadline_ns(const struct client *c)
 
 static void ask_context(struct client *c)
 {
-	static const char *const queries[] = { "cats", "dogs", "bad" };
+	static const char *const queries[] = {"cats", "dogs", "bad"};
 	char args[128];
-	int n = snprintf(args, sizeof args, "{\"user\":\"u%u\",\"query\":\"%s\",\"call_id\":\"c%u\"%s}", c->v->user,
-			 queries[c->v->query], (unsigned)(c->v - world.visits),
+	int n = snprintf(args, sizeof args, "{\"user\":\"u%u\",\"query\":\"%s\",\"call_id\":\"c%u\"%s}",
+			 c->v->user, queries[c->v->query], (unsigned)(c->v - world.visits),
 			 c->v->context == PLAIN && c->v->user == 4 && c->v->query == 2 ? ",\"more\":1" : "");
 	uint64_t now_ns = loop_mono_ns(c->base.loop);
 	if (now_ns >= world.city_since_ns[c->v->user] + FORGET_MS * 1000000ull)
@@ -138,16 +138,16 @@ static void ask_features(struct client *c)
 {
 	const struct definitions *d = c->nl->node->definitions;
 	char name[8];
-	struct str ids[2] = { user_name(c->v, name), STR("u0") };
+	struct str ids[2] = {user_name(c->v, name), STR("u0")};
 	uint32_t features[5], count = 0;
-	static const char *const names[] = { "tier", "clock", "rows", "tickets", "city" };
+	static const char *const names[] = {"tier", "clock", "rows", "tickets", "city"};
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (loop_random(c->base.loop) % 2)
 			features[count++] = definitions_feature(d, str_from(names[i]));
 	struct feature_request *r = feature_request_new(0, ids, 1 + c->v->query % 2, features, count);
 	CHECK(r != NULL);
-	c->op = rt_ask(&c->base, node_resolver(c->nl, 0), &resolver_get_new(c->base.loop, RESOLVER_GET, r)->head,
-		       deadline_ns(c), c->base.self);
+	c->op = rt_ask(&c->base, node_resolver(c->nl, 0),
+		       &resolver_get_new(c->base.loop, RESOLVER_GET, r)->head, deadline_ns(c), c->base.self);
 }
 
 static void ask_push(struct client *c)
@@ -157,27 +157,37 @@ static void ask_push(struct client *c)
 	struct str id = user_name(c->v, name);
 	struct str value = str_of(json, (size_t)snprintf(json, sizeof json, "%lld", (long long)now_us));
 	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
-	entry_values_write(&e->body, &(struct entry_values){ .entity = STR("User"), .source = ENTRY_PUSHED, .count = 1,
-							     .values = &(struct entry_value){ .entity_id = id, .feature = STR("city"),
-											      .value_json = value,
-											      .event_time_us = now_us } });
-	c->push = (struct online_write){ .kind = 0, .feature = definitions_feature(c->nl->node->definitions, STR("city")),
-					 .value = value_create(value), .meta = { .event_time_us = now_us, .written_us = now_us } };
-	c->op = rt_ask(&c->base, c->nl->node->committer, &ledger_append_new(c->base.loop, e)->head, deadline_ns(c), ACTOR_NONE);
+	entry_values_write(&e->body,
+			   &(struct entry_values){.entity = STR("User"),
+						  .source = ENTRY_PUSHED,
+						  .count = 1,
+						  .values = &(struct entry_value){.entity_id = id,
+										  .feature = STR("city"),
+										  .value_json = value,
+										  .event_time_us = now_us}});
+	c->push = (struct online_write){.kind = 0,
+					.feature = definitions_feature(c->nl->node->definitions, STR("city")),
+					.value = value_create(value),
+					.meta = {.event_time_us = now_us, .written_us = now_us}};
+	c->op = rt_ask(&c->base, c->nl->node->committer, &ledger_append_new(c->base.loop, e)->head,
+		       deadline_ns(c), ACTOR_NONE);
 }
 
 static void ask_event(struct client *c)
 {
 	char name[8], payload[48], event_id[24];
 	struct str id = user_name(c->v, name);
-	snprintf(payload, sizeof payload, "{\"n\":%lld%s}", (long long)c->v->n, c->v->n % 5 == 0 ? ",\"bad\":true" : "");
+	snprintf(payload, sizeof payload, "{\"n\":%lld%s}", (long long)c->v->n,
+		 c->v->n % 5 == 0 ? ",\"bad\":true" : "");
 	snprintf(event_id, sizeof event_id, "e%lld", (long long)c->v->n);
 	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
 	/* Times are out of order now and then, as those of several senders are. */
 	int64_t when_us = loop_wall_us(c->base.loop) - (int64_t)(loop_random(c->base.loop) % 3) * 1000000;
-	entry_event_write(&e->body, &(struct entry_event){ .event_id = str_from(event_id), .event_type = STR("purchase"),
-							   .entity_id = id, .payload_json = str_from(payload),
-							   .event_time_us = when_us });
+	entry_event_write(&e->body, &(struct entry_event){.event_id = str_from(event_id),
+							  .event_type = STR("purchase"),
+							  .entity_id = id,
+							  .payload_json = str_from(payload),
+							  .event_time_us = when_us});
 	struct node_loop *owner = node_owner_of(c->nl->node, id);
 	c->op = rt_ask(&c->base, rt_named(owner->loop, NAME_INGESTOR),
 		       &ingest_event_new(c->base.loop, INGEST_EVENT, e)->head, deadline_ns(c), ACTOR_NONE);
@@ -209,7 +219,7 @@ static void check_persisted(const struct assembly_job *job)
 	const struct ledger_entry *e = ledger_fake_record(world.ledger, job->record.context_id);
 	CHECK(e != NULL);
 	CHECK(memcmp(e->stamp.record_hash, job->stamp.record_hash, RECORD_HASH_TEXT) == 0);
-	struct arena arena = { 0 };
+	struct arena arena = {0};
 	const struct record *r = oracle_record(e, &arena);
 	CHECK(str_eq(r->content, assembly_content(job)));
 	CHECK(r->token_count == job->record.token_count && r->features_count == job->record.features_count);
@@ -219,7 +229,8 @@ static void check_persisted(const struct assembly_job *job)
 	CHECK(memcmp(hash, e->stamp.record_hash, sizeof hash) == 0);
 	if (job->extras.is_cached_response) {
 		world.totals->cached++;
-		CHECK(oracle_text_was_durable(world.ledger, e->lsn, job->record.context_function, assembly_content(job)));
+		CHECK(oracle_text_was_durable(world.ledger, e->lsn, job->record.context_function,
+					      assembly_content(job)));
 	}
 }
 
@@ -246,7 +257,8 @@ static void check_context(const struct client *c, const struct assembly_job *job
 		check_persisted(job);
 	check_city(c, job);
 	const struct def_context *d = &n->definitions->contexts[job->context];
-	CHECK(d->max_tokens == 0 || job->record.token_count <= d->max_tokens || job->material->budget_exceeded);
+	CHECK(d->max_tokens == 0 || job->record.token_count <= d->max_tokens ||
+	      job->material->budget_exceeded);
 	CHECK(!d->freshness_strict || job->record.assembly.freshness_violations_count == 0);
 	CHECK(c->v->context != TIGHT);
 }
@@ -361,8 +373,12 @@ static void client_finish(struct actor *a)
 }
 
 static const struct actor_class client_class = {
-	.name = "client", .size = sizeof(struct client), .mailbox_len_max = 8,
-	.init = client_init, .on_message = client_on_message, .finish = client_finish,
+    .name = "client",
+    .size = sizeof(struct client),
+    .mailbox_len_max = 8,
+    .init = client_init,
+    .on_message = client_on_message,
+    .finish = client_finish,
 };
 
 /* ---- actors that fail now and then ---- */
@@ -404,12 +420,13 @@ static void spawn_weak(struct node_loop *nl)
 	weak_retriever.on_message = retriever_or_fail;
 	weak_cache.on_message = cache_or_fail;
 	for (uint32_t i = 0; i < d->entities_count; i++) {
-		nl->resolver_args[i] = (struct resolver_args){ nl, i };
+		nl->resolver_args[i] = (struct resolver_args){nl, i};
 		rt_supervise(nl->loop, NAME_RESOLVER + i, &weak_resolver, &nl->resolver_args[i], 1000, 1000);
 	}
 	for (uint32_t i = 0; i < d->retrievers_count; i++) {
-		nl->retriever_args[i] = (struct retriever_args){ nl, i };
-		rt_supervise(nl->loop, NAME_RETRIEVER + i, &weak_retriever, &nl->retriever_args[i], 1000, 1000);
+		nl->retriever_args[i] = (struct retriever_args){nl, i};
+		rt_supervise(nl->loop, NAME_RETRIEVER + i, &weak_retriever, &nl->retriever_args[i], 1000,
+			     1000);
 	}
 	rt_supervise(nl->loop, NAME_CONTEXT_CACHE, &weak_cache, nl, 1000, 1000);
 	rt_supervise(nl->loop, NAME_INGESTOR, &ingestor_class, nl, 0, 1);
@@ -432,8 +449,11 @@ static int sleeper_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class sleeper_class = {
-	.name = "sleeper", .size = sizeof(struct actor), .mailbox_len_max = 1,
-	.init = sleeper_init, .on_message = sleeper_on_message,
+    .name = "sleeper",
+    .size = sizeof(struct actor),
+    .mailbox_len_max = 1,
+    .init = sleeper_init,
+    .on_message = sleeper_on_message,
 };
 
 static void warm_value(void *arg, const struct entry_values *head, const struct entry_value *v)
@@ -442,10 +462,14 @@ static void warm_value(void *arg, const struct entry_values *head, const struct 
 	const struct definitions *d = world.f.node.definitions;
 	struct value *value = value_create(v->value_json);
 	online_put(world.f.node.online,
-		   &(struct online_write){ .kind = definitions_entity(d, head->entity),
-					   .feature = definitions_feature(d, v->feature), .id = v->entity_id, .value = value,
-					   .meta = { .event_time_us = v->event_time_us, .lsn = e->lsn,
-						     .expires_us = v->ttl_ms ? v->event_time_us + v->ttl_ms * 1000 : 0 } });
+		   &(struct online_write){
+		       .kind = definitions_entity(d, head->entity),
+		       .feature = definitions_feature(d, v->feature),
+		       .id = v->entity_id,
+		       .value = value,
+		       .meta = {.event_time_us = v->event_time_us,
+				.lsn = e->lsn,
+				.expires_us = v->ttl_ms ? v->event_time_us + v->ttl_ms * 1000 : 0}});
 	value_unref(value);
 }
 
@@ -458,17 +482,21 @@ static void redo(void *arg, const struct ledger_entry *durable)
 	buf_append_str(&e->body, buf_str(&durable->body));
 	e->lsn = durable->lsn;
 	struct node_loop *owner = node_owner_of(&world.f.node, event.entity_id);
-	CHECK(rt_send(owner->loop, rt_named(owner->loop, NAME_INGESTOR), &ingest_event_new(owner->loop, INGEST_REDO, e)->head));
+	CHECK(rt_send(owner->loop, rt_named(owner->loop, NAME_INGESTOR),
+		      &ingest_event_new(owner->loop, INGEST_REDO, e)->head));
 }
 
 static void life_begin(const struct node_fixture_shared *shared, uint64_t seed, bool required)
 {
 	static const struct offline_fake_answer answers[] = {
-		{ "FROM (", "[{\"value\":3}]", RT_OK },
-		{ "SELECT some", "[{\"n\":1},{\"n\":2}]", RT_OK },
+	    {"FROM (", "[{\"value\":3}]", RT_OK},
+	    {"SELECT some", "[{\"n\":1},{\"n\":2}]", RT_OK},
 	};
-	struct offline_fake_config offline = { .answers = answers, .answers_count = ARRAY_LEN(answers), .delay_ms_max = 8,
-					       .error_permille = world.calm ? 0 : 30, .lost_permille = world.calm ? 0 : 15 };
+	struct offline_fake_config offline = {.answers = answers,
+					      .answers_count = ARRAY_LEN(answers),
+					      .delay_ms_max = 8,
+					      .error_permille = world.calm ? 0 : 30,
+					      .lost_permille = world.calm ? 0 : 15};
 	node_fixture_start(&world.f, shared, seed, 2, world.ledger, &offline);
 	rt_spawn(sim_loop(world.f.sim, 0), &sleeper_class, &world.clock_ns);
 	CHECK(sim_run(world.f.sim, 3600 * 1000) == SIM_QUIET);
@@ -485,7 +513,7 @@ static void life_begin(const struct node_fixture_shared *shared, uint64_t seed, 
 
 static void life_end(void)
 {
-	struct buf why = { 0 };
+	struct buf why = {0};
 	world.totals->messages += sim_messages(world.f.sim);
 	world.clock_ns = sim_now_ns(world.f.sim);
 	if (!node_fixture_stop(&world.f, &why))
@@ -499,12 +527,18 @@ static void invite(unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		unsigned dice = (unsigned)sim_pick(sim, 100);
 		struct visit *v = &world.visits[i];
-		*v = (struct visit){ .loop = (unsigned)sim_pick(sim, 2), .user = (unsigned)sim_pick(sim, USERS),
-				     .ask = dice < 55 ? ASK_CONTEXT : dice < 70 ? ASK_FEATURES : dice < 80 ? ASK_PUSH : ASK_EVENT,
-				     .context = (unsigned)sim_pick(sim, CONTEXTS), .query = (unsigned)sim_pick(sim, 3),
-				     .start_ms = (uint32_t)sim_pick(sim, 1500) };
+		*v = (struct visit){.loop = (unsigned)sim_pick(sim, 2),
+				    .user = (unsigned)sim_pick(sim, USERS),
+				    .ask = dice < 55   ? ASK_CONTEXT
+					   : dice < 70 ? ASK_FEATURES
+					   : dice < 80 ? ASK_PUSH
+						       : ASK_EVENT,
+				    .context = (unsigned)sim_pick(sim, CONTEXTS),
+				    .query = (unsigned)sim_pick(sim, 3),
+				    .start_ms = (uint32_t)sim_pick(sim, 1500)};
 		bool hurried = !world.calm && sim_chance(sim, 150);
-		v->deadline_ms = hurried ? 1 + (uint32_t)sim_pick(sim, 40) : 2000 + (uint32_t)sim_pick(sim, 1000);
+		v->deadline_ms =
+		    hurried ? 1 + (uint32_t)sim_pick(sim, 40) : 2000 + (uint32_t)sim_pick(sim, 1000);
 		if (!world.calm && sim_chance(sim, 120))
 			v->leave_ms = 1 + (uint32_t)sim_pick(sim, 30);
 		if (v->ask == ASK_EVENT)
@@ -519,7 +553,8 @@ static void life(const struct node_fixture_shared *shared, uint64_t seed, unsign
 	invite(40 + (unsigned)sim_pick(world.f.sim, CLIENTS_MAX - 40));
 	/* Mostly to the end of all deadlines, sometimes to any moment: then the process is gone. */
 	bool whole = world.calm || sim_chance(world.f.sim, 700);
-	sim_run(world.f.sim, whole ? 5000 + sim_pick(world.f.sim, 2) * 60000 : 10 + sim_pick(world.f.sim, 1600));
+	sim_run(world.f.sim,
+		whole ? 5000 + sim_pick(world.f.sim, 2) * 60000 : 10 + sim_pick(world.f.sim, 1600));
 	for (unsigned i = 0; whole && i < world.visits_count; i++)
 		CHECK(world.visits[i].end == ANSWERED || world.visits[i].end == LEFT);
 }
@@ -529,14 +564,15 @@ static void check_events(void)
 	const struct definitions *d = world.f.node.definitions;
 	for (unsigned user = 0; user < USERS; user++) {
 		char name[8];
-		struct str id = user_name(&(struct visit){ .user = user }, name);
+		struct str id = user_name(&(struct visit){.user = user}, name);
 		struct oracle_event events[EVENTS_MAX];
 		size_t count = oracle_events(world.ledger, id, events, EVENTS_MAX);
 		struct online_cell list, total;
 		int64_t now_us = loop_wall_us(world.f.loops[0].loop);
 		online_get(world.f.node.online, 0, id, definitions_feature(d, STR("events")), now_us, &list);
 		online_get(world.f.node.online, 0, id, definitions_feature(d, STR("count")), now_us, &total);
-		yyjson_doc *doc = list.value ? yyjson_read(list.value->json, list.value->len, 0) : yyjson_read("[]", 2, 0);
+		yyjson_doc *doc =
+		    list.value ? yyjson_read(list.value->json, list.value->len, 0) : yyjson_read("[]", 2, 0);
 		oracle_check_list(events, count, yyjson_doc_get_root(doc));
 		CHECK((total.value ? strtoull(total.value->json, NULL, 10) : 0) == count);
 		yyjson_doc_free(doc);
@@ -558,11 +594,11 @@ static void check_events(void)
 
 static uint64_t run_seed(const struct node_fixture_shared *shared, uint64_t seed, struct totals *totals)
 {
-	struct ledger_fake_config calm = { .delay_ms_max = 4 }, rough = calm;
+	struct ledger_fake_config calm = {.delay_ms_max = 4}, rough = calm;
 	rough.values_are_safe = seed % 2;
 	rough.refuse_permille = 30;
 	rough.lose_answer_permille = rough.lose_entry_permille = 15;
-	world = (struct world){ .calm = seed % 4 == 0, .totals = totals };
+	world = (struct world){.calm = seed % 4 == 0, .totals = totals};
 	world.ledger = ledger_fake_create(world.calm ? &calm : &rough);
 	uint64_t trace = 0;
 	for (unsigned number = 0; number < 1 + seed % 3; number++) {
@@ -608,20 +644,24 @@ int main(int argc, char **argv)
 	signal(SIGABRT, print_seed);
 	signal(SIGSEGV, print_seed);
 	struct node_fixture_shared shared;
-	struct totals totals = { 0 };
+	struct totals totals = {0};
 	node_fixture_share(&shared, definitions);
 	for (present_seed = first; present_seed < first + seeds; present_seed++) {
 		uint64_t trace = run_seed(&shared, present_seed, &totals);
 		if (present_seed % 16 == 0)
-			CHECK(run_seed(&shared, present_seed, &totals) == trace); /* the same seed, the same run */
+			CHECK(run_seed(&shared, present_seed, &totals) ==
+			      trace); /* the same seed, the same run */
 	}
 	node_fixture_unshare(&shared);
-	printf("%llu seeds: %llu messages; contexts: %u ok (%u cached, %u not durable), %u bad arguments, %u over budget, "
-	       "%u failed, %u without evidence, %u busy, %u late; %u left, %u without answer; %u events, %u uses, %u failures\n",
-	       (unsigned long long)seeds, (unsigned long long)totals.messages, totals.outcomes[ASSEMBLY_OK], totals.cached,
-	       totals.unpersisted, totals.outcomes[ASSEMBLY_BAD_ARGUMENTS], totals.outcomes[ASSEMBLY_OVER_BUDGET],
-	       totals.outcomes[ASSEMBLY_FAILED], totals.outcomes[ASSEMBLY_NO_EVIDENCE], totals.outcomes[ASSEMBLY_BUSY],
-	       totals.outcomes[ASSEMBLY_LATE], totals.left, totals.no_answer, totals.events, totals.uses, totals.failures);
+	printf(
+	    "%llu seeds: %llu messages; contexts: %u ok (%u cached, %u not durable), %u bad arguments, %u over budget, "
+	    "%u failed, %u without evidence, %u busy, %u late; %u left, %u without answer; %u events, %u uses, %u failures\n",
+	    (unsigned long long)seeds, (unsigned long long)totals.messages, totals.outcomes[ASSEMBLY_OK],
+	    totals.cached, totals.unpersisted, totals.outcomes[ASSEMBLY_BAD_ARGUMENTS],
+	    totals.outcomes[ASSEMBLY_OVER_BUDGET], totals.outcomes[ASSEMBLY_FAILED],
+	    totals.outcomes[ASSEMBLY_NO_EVIDENCE], totals.outcomes[ASSEMBLY_BUSY],
+	    totals.outcomes[ASSEMBLY_LATE], totals.left, totals.no_answer, totals.events, totals.uses,
+	    totals.failures);
 	log_stop();
 	close(nowhere);
 	return 0;

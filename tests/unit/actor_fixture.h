@@ -29,7 +29,7 @@ static struct probe *probe;
 static struct ledger_fake_config ledger_config;   /* of the next fixture_begin */
 static struct offline_fake_config offline_config; /* likewise */
 
-#define NL (&fixture.loops[0])
+#define NL   (&fixture.loops[0])
 #define LOOP (fixture.loops[0].loop)
 
 static inline void probe_on_message(struct actor *a, struct msg *m)
@@ -60,8 +60,12 @@ static inline void probe_finish(struct actor *a)
 }
 
 static const struct actor_class probe_class = {
-	.name = "probe", .size = sizeof(struct probe), .mailbox_len_max = 16,
-	.init = probe_init, .on_message = probe_on_message, .finish = probe_finish,
+    .name = "probe",
+    .size = sizeof(struct probe),
+    .mailbox_len_max = 16,
+    .init = probe_init,
+    .on_message = probe_on_message,
+    .finish = probe_finish,
 };
 
 /* An actor that only lives: a client as a cancel token. */
@@ -71,7 +75,10 @@ static inline void token_on_message(struct actor *a, struct msg *m)
 	rt_stop(a);
 }
 static const struct actor_class token_class = {
-	.name = "token", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = token_on_message,
+    .name = "token",
+    .size = sizeof(struct actor),
+    .mailbox_len_max = 4,
+    .on_message = token_on_message,
 };
 
 /* A life of the process on the ledger that is there; the online table is empty. */
@@ -85,7 +92,7 @@ static inline void life_begin(uint64_t seed)
 
 static inline void life_end(void)
 {
-	struct buf why = { 0 };
+	struct buf why = {0};
 	if (!node_fixture_stop(&fixture, &why))
 		fail_msg("%.*s", STR_ARG(buf_str(&why)));
 }
@@ -93,8 +100,8 @@ static inline void life_end(void)
 static inline int fixture_setup(void **state)
 {
 	(void)state;
-	ledger_config = (struct ledger_fake_config){ .delay_ms_max = 1 };
-	offline_config = (struct offline_fake_config){ .delay_ms_max = 5 };
+	ledger_config = (struct ledger_fake_config){.delay_ms_max = 1};
+	offline_config = (struct offline_fake_config){.delay_ms_max = 5};
 	ledger = ledger_fake_create(&ledger_config);
 	life_begin(1);
 	return 0;
@@ -151,13 +158,14 @@ static inline uint32_t feature(const char *name)
 	return index;
 }
 
-static inline uint64_t ask_feature_until(const char *name, const char *id, uint64_t deadline_ns, struct actor_ref cancel)
+static inline uint64_t ask_feature_until(const char *name, const char *id, uint64_t deadline_ns,
+					 struct actor_ref cancel)
 {
 	uint32_t f = feature(name), entity = shared.definitions->features[f].entity;
 	struct str ids = str_from(id);
 	struct feature_request *r = feature_request_new(entity, &ids, 1, &f, 1);
-	return rt_ask(&probe->base, node_resolver(NL, entity), &resolver_get_new(LOOP, RESOLVER_GET, r)->head, deadline_ns,
-		      cancel);
+	return rt_ask(&probe->base, node_resolver(NL, entity), &resolver_get_new(LOOP, RESOLVER_GET, r)->head,
+		      deadline_ns, cancel);
 }
 
 static inline uint64_t ask_feature(const char *name, const char *id)
@@ -189,8 +197,8 @@ static inline bool is_online(const char *name, const char *id)
 {
 	struct online_cell cell;
 	uint32_t f = feature(name);
-	bool found = online_get(fixture.node.online, shared.definitions->features[f].entity, str_from(id), f, loop_wall_us(LOOP),
-				&cell);
+	bool found = online_get(fixture.node.online, shared.definitions->features[f].entity, str_from(id), f,
+				loop_wall_us(LOOP), &cell);
 	value_unref(cell.value);
 	return found;
 }
@@ -199,9 +207,12 @@ static inline void push(const char *name, const char *id, const char *json, int6
 {
 	uint32_t f = feature(name);
 	struct value *v = value_create(str_from(json));
-	online_put(fixture.node.online, &(struct online_write){ .kind = shared.definitions->features[f].entity,
-								.id = str_from(id), .feature = f, .value = v,
-								.meta = { .event_time_us = event_time_us, .lsn = 1 } });
+	online_put(fixture.node.online,
+		   &(struct online_write){.kind = shared.definitions->features[f].entity,
+					  .id = str_from(id),
+					  .feature = f,
+					  .value = v,
+					  .meta = {.event_time_us = event_time_us, .lsn = 1}});
 	value_unref(v);
 }
 
@@ -222,7 +233,7 @@ static inline void count_value(void *arg, const struct entry_values *head, const
 /* How often a value of the feature was written: for a computed one, how often it was computed. */
 static inline size_t written(const char *name)
 {
-	struct value_count c = { name, 0 };
+	struct value_count c = {name, 0};
 	for (size_t i = 0; i < ledger_fake_count(ledger); i++) {
 		const struct ledger_entry *e = ledger_fake_at(ledger, i);
 		if (e->kind == LEDGER_VALUES || e->kind == LEDGER_EVENT_APPLIED)

@@ -31,7 +31,7 @@ static const char definitions[] =
     "feature('too_greedy', function(id) for i = 1, 257 do fabra.feature_value('tier', id) end end)\n"
     "feature('event', function(id, event, previous) return { event.payload.n, event.event_type, previous } end)\n";
 
-static const struct offline_fake_answer answers[] = { { "SELECT slow", "[{\"n\":42}]", RT_OK } };
+static const struct offline_fake_answer answers[] = {{"SELECT slow", "[{\"n\":42}]", RT_OK}};
 
 static int setup(void **state)
 {
@@ -127,7 +127,7 @@ static void test_slices(void **state)
 	uint64_t quick = start_until("plain", in_ms(60000), ACTOR_NONE);
 	wait_for(longer);
 	wait_for(quick);
-	size_t at[2] = { 0 };
+	size_t at[2] = {0};
 	for (size_t i = 0; i < probe->count; i++)
 		at[probe->answers[i]->op == quick] = i;
 	assert_true(at[1] < at[0]); /* the one that began later was not held back */
@@ -161,7 +161,8 @@ static void test_deadline(void **state)
 	fixture_restart();
 	uint32_t actors = actors_here();
 	uint64_t start_ns = sim_now_ns(fixture.sim);
-	uint64_t waits = start_until("waits", in_ms(100), ACTOR_NONE), tries = start_until("tries_late", in_ms(100), ACTOR_NONE);
+	uint64_t waits = start_until("waits", in_ms(100), ACTOR_NONE),
+		 tries = start_until("tries_late", in_ms(100), ACTOR_NONE);
 	assert_int_equal(wait_for(waits)->kind, RT_DEADLINE);
 	wait_for(tries);
 	assert_in_range(sim_now_ns(fixture.sim) - start_ns, 99000000, 110000000);
@@ -189,18 +190,21 @@ static void test_events(void **state)
 {
 	(void)state;
 	struct computation_job *job = computation_job_new(SCRIPT_COMPUTE, feature("event"), STR("u1"));
-	job->event_json = STR("{\"id\":\"e\",\"event_type\":\"t\",\"entity_id\":\"u1\",\"payload\":{\"n\":5},\"timestamp\":\"x\"}");
+	job->event_json = STR(
+	    "{\"id\":\"e\",\"event_type\":\"t\",\"entity_id\":\"u1\",\"payload\":{\"n\":5},\"timestamp\":\"x\"}");
 	job->previous_json = STR("[7]");
 	const struct msg *m = wait_for(computation_start(&probe->base, NL, job, in_ms(1000), ACTOR_NONE));
-	assert_true(str_eq(((const struct computation_run *)m)->job->outcome.value_json, STR("[5,\"t\",[7]]")));
+	assert_true(
+	    str_eq(((const struct computation_run *)m)->job->outcome.value_json, STR("[5,\"t\",[7]]")));
 }
 
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
-		T(test_awaits), T(test_failures), T(test_reads_in_order), T(test_slices), T(test_bounds), T(test_asks_left_behind),
-		T(test_deadline), T(test_cancel), T(test_events),
+	    T(test_awaits),   T(test_failures), T(test_reads_in_order),
+	    T(test_slices),   T(test_bounds),   T(test_asks_left_behind),
+	    T(test_deadline), T(test_cancel),   T(test_events),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

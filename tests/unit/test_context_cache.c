@@ -34,23 +34,28 @@ static void assert_keys(const char *context_a, const char *a, const char *contex
 static void test_key(void **state)
 {
 	(void)state;
-	assert_keys("free", "{\"a\":1,\"b\":{\"x\":1,\"y\":2}}", "free", "{\"b\":{\"y\":2,\"x\":1},\"a\":1}", true);
+	assert_keys("free", "{\"a\":1,\"b\":{\"x\":1,\"y\":2}}", "free", "{\"b\":{\"y\":2,\"x\":1},\"a\":1}",
+		    true);
 	assert_keys("free", "{\"a\":1}", "free", "{\"a\":1.0}", false);
 	assert_keys("free", "{\"a\":1}", "other", "{\"a\":1}", false);
 	assert_keys("free", "{\"a\":null}", "free", "{}", false);
-	assert_keys("free", "{\"a\":1,\"call_id\":\"x\",\"session_id\":1,\"turn_id\":2,\"turn_index\":3,\"interaction_ref\":{}}", "free",
-		    "{\"a\":1}", true);
-	assert_keys("free", "{\"mode\":\"a\"}", "free", "{\"mode\":\"b\"}", false); /* says how, not which call */
+	assert_keys(
+	    "free",
+	    "{\"a\":1,\"call_id\":\"x\",\"session_id\":1,\"turn_id\":2,\"turn_index\":3,\"interaction_ref\":{}}",
+	    "free", "{\"a\":1}", true);
+	assert_keys("free", "{\"mode\":\"a\"}", "free", "{\"mode\":\"b\"}",
+		    false); /* says how, not which call */
 	/* A declared parameter is part of the text, whatever its name. */
 	assert_keys("per_session", "{\"session_id\":\"a\"}", "per_session", "{\"session_id\":\"b\"}", false);
-	assert_keys("per_session", "{\"session_id\":\"a\",\"call_id\":1}", "per_session", "{\"session_id\":\"a\"}", true);
+	assert_keys("per_session", "{\"session_id\":\"a\",\"call_id\":1}", "per_session",
+		    "{\"session_id\":\"a\"}", true);
 }
 
 static struct material *material_of(const char *name, const char *id, size_t bytes)
 {
 	struct material *m = material_new(0, loop_wall_us(LOOP));
 	struct value *v = value_create(STR("1"));
-	struct feature_result r = { .state = FEATURE_FOUND, .value = v };
+	struct feature_result r = {.state = FEATURE_FOUND, .value = v};
 	for (int i = 0; name && i < 3; i++)
 		assert_true(material_add_feature(m, feature(name), str_from(id), &r));
 	value_unref(v);
@@ -68,8 +73,8 @@ static void put(const char *key, struct material *m, int64_t ttl_ms)
 
 static const struct material *get(const char *key)
 {
-	const struct msg *m = wait_for(rt_ask(&probe->base, rt_named(LOOP, NAME_CONTEXT_CACHE), context_cache_get_new(LOOP, key),
-					      in_ms(1000), ACTOR_NONE));
+	const struct msg *m = wait_for(rt_ask(&probe->base, rt_named(LOOP, NAME_CONTEXT_CACHE),
+					      context_cache_get_new(LOOP, key), in_ms(1000), ACTOR_NONE));
 	assert_int_equal(m->kind, CONTEXT_CACHE_GOT);
 	return ((const struct context_cache_item *)m)->material;
 }
@@ -159,8 +164,8 @@ static void test_bounds(void **state)
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_key), ACTOR_TEST(test_put_and_get), ACTOR_TEST(test_forget),
-		ACTOR_TEST(test_what_was_on_its_way), ACTOR_TEST(test_bounds),
+	    cmocka_unit_test(test_key),           ACTOR_TEST(test_put_and_get), ACTOR_TEST(test_forget),
+	    ACTOR_TEST(test_what_was_on_its_way), ACTOR_TEST(test_bounds),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

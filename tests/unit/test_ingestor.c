@@ -17,11 +17,13 @@ static const char definitions[] =
 static uint64_t send_at(const char *type, const char *id, const char *payload, int64_t event_time_us)
 {
 	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
-	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("e1"), .event_type = str_from(type),
-							   .entity_id = str_from(id), .payload_json = str_from(payload),
-							   .event_time_us = event_time_us });
-	return rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR), &ingest_event_new(LOOP, INGEST_EVENT, e)->head, in_ms(1000),
-		      ACTOR_NONE);
+	entry_event_write(&e->body, &(struct entry_event){.event_id = STR("e1"),
+							  .event_type = str_from(type),
+							  .entity_id = str_from(id),
+							  .payload_json = str_from(payload),
+							  .event_time_us = event_time_us});
+	return rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR),
+		      &ingest_event_new(LOOP, INGEST_EVENT, e)->head, in_ms(1000), ACTOR_NONE);
 }
 
 static uint64_t send_n(const char *id, int n, const char *more)
@@ -54,10 +56,13 @@ static void warm(void *arg, const struct entry_values *head, const struct entry_
 {
 	(void)head;
 	struct value *value = value_create(v->value_json);
-	online_put(fixture.node.online,
-		   &(struct online_write){ .kind = 0, .id = v->entity_id, .value = value,
-					   .feature = definitions_feature(shared.definitions, v->feature),
-					   .meta = { .event_time_us = v->event_time_us, .lsn = *(uint64_t *)arg } });
+	online_put(
+	    fixture.node.online,
+	    &(struct online_write){.kind = 0,
+				   .id = v->entity_id,
+				   .value = value,
+				   .feature = definitions_feature(shared.definitions, v->feature),
+				   .meta = {.event_time_us = v->event_time_us, .lsn = *(uint64_t *)arg}});
 	value_unref(value);
 }
 
@@ -224,7 +229,8 @@ static void test_restarts(void **state)
 		run_ms((uint64_t)(n % 9));
 		while (entries_of(LEDGER_EVENT) < (size_t)n)
 			run_ms(1);
-		snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "%s%d", n > 1 ? "," : "", n);
+		snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "%s%d",
+			 n > 1 ? "," : "", n);
 		restart();
 	}
 	run_ms(200);
@@ -237,14 +243,15 @@ static void test_contexts_forget(void **state)
 	(void)state;
 	struct material *m = material_new(0, loop_wall_us(LOOP));
 	struct value *v = value_create(STR("1"));
-	assert_true(material_add_feature(m, feature("list"), STR("u1"), &(struct feature_result){ .state = FEATURE_FOUND, .value = v }));
+	assert_true(material_add_feature(m, feature("list"), STR("u1"),
+					 &(struct feature_result){.state = FEATURE_FOUND, .value = v}));
 	value_unref(v);
 	rt_send(LOOP, rt_named(LOOP, NAME_CONTEXT_CACHE), context_cache_put_new(LOOP, "k", m, INT64_MAX));
 	material_unref(m);
 	send_n("u1", 1, "");
 	run_ms(50);
-	const struct msg *got = wait_for(rt_ask(&probe->base, rt_named(LOOP, NAME_CONTEXT_CACHE), context_cache_get_new(LOOP, "k"),
-						in_ms(1000), ACTOR_NONE));
+	const struct msg *got = wait_for(rt_ask(&probe->base, rt_named(LOOP, NAME_CONTEXT_CACHE),
+						context_cache_get_new(LOOP, "k"), in_ms(1000), ACTOR_NONE));
 	assert_null(((const struct context_cache_item *)got)->material);
 }
 
@@ -267,7 +274,8 @@ static void test_stopped_with_events_everywhere(void **state)
 	for (int u = 0; u < 23; u++) {
 		char id[16];
 		snprintf(id, sizeof id, "u%d", u);
-		if (!online_get(fixture.node.online, 0, str_from(id), feature("list"), loop_wall_us(LOOP), &cell))
+		if (!online_get(fixture.node.online, 0, str_from(id), feature("list"), loop_wall_us(LOOP),
+				&cell))
 			continue;
 		yyjson_doc *list = yyjson_read(cell.value->json, cell.value->len, 0);
 		events += (int64_t)yyjson_arr_size(yyjson_doc_get_root(list));
@@ -281,10 +289,17 @@ static void test_stopped_with_events_everywhere(void **state)
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
-		ACTOR_TEST(test_applied_in_order), ACTOR_TEST(test_accepted_once_durable), ACTOR_TEST(test_the_function_sees),
-		ACTOR_TEST(test_failing_function), ACTOR_TEST(test_late_event), ACTOR_TEST(test_lost_answer_of_the_commit),
-		ACTOR_TEST(test_lost_answer_of_the_event), ACTOR_TEST(test_refused_commit), ACTOR_TEST(test_restarts),
-		ACTOR_TEST(test_contexts_forget), ACTOR_TEST(test_stopped_with_events_everywhere),
+	    ACTOR_TEST(test_applied_in_order),
+	    ACTOR_TEST(test_accepted_once_durable),
+	    ACTOR_TEST(test_the_function_sees),
+	    ACTOR_TEST(test_failing_function),
+	    ACTOR_TEST(test_late_event),
+	    ACTOR_TEST(test_lost_answer_of_the_commit),
+	    ACTOR_TEST(test_lost_answer_of_the_event),
+	    ACTOR_TEST(test_refused_commit),
+	    ACTOR_TEST(test_restarts),
+	    ACTOR_TEST(test_contexts_forget),
+	    ACTOR_TEST(test_stopped_with_events_everywhere),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,12 +10,13 @@ static const char definitions[] =
     "fabra.feature { name = 'bad', entity = User, materialize = true, refresh = '1h', sql = 'SELECT wrong' }\n"
     "fabra.feature { name = 'asked', entity = User, sql = 'SELECT user_id, asked FROM r' }\n";
 
-#define BUYS "[{\"user_id\":\"a\",\"buys\":1},{\"user_id\":7,\"buys\":2.0},{\"user_id\":\"c\",\"buys\":null},{\"user_id\":\"d\",\"buys\":[1]}," \
-	     "{\"user_id\":\"e\",\"buys\":\"x\"}]"
+#define BUYS                                                                                                                               \
+	"[{\"user_id\":\"a\",\"buys\":1},{\"user_id\":7,\"buys\":2.0},{\"user_id\":\"c\",\"buys\":null},{\"user_id\":\"d\",\"buys\":[1]}," \
+	"{\"user_id\":\"e\",\"buys\":\"x\"}]"
 static struct offline_fake_answer answers[] = {
-	{ "FROM p", BUYS, RT_OK },
-	{ "FROM q", "[{\"user_id\":\"a\",\"once\":true}]", RT_OK },
-	{ "SELECT wrong", "no such column", RT_EINVAL },
+    {"FROM p", BUYS, RT_OK},
+    {"FROM q", "[{\"user_id\":\"a\",\"once\":true}]", RT_OK},
+    {"SELECT wrong", "no such column", RT_EINVAL},
 };
 
 static void start(void)
@@ -27,8 +28,8 @@ static void start(void)
 static int setup(void **state)
 {
 	fixture_setup(state);
-	answers[0] = (struct offline_fake_answer){ "FROM p", BUYS, RT_OK };
-	answers[2] = (struct offline_fake_answer){ "SELECT wrong", "no such column", RT_EINVAL };
+	answers[0] = (struct offline_fake_answer){"FROM p", BUYS, RT_OK};
+	answers[2] = (struct offline_fake_answer){"SELECT wrong", "no such column", RT_EINVAL};
 	offline_config.answers = answers;
 	offline_config.answers_count = ARRAY_LEN(answers);
 	offline_config.batch_rows = 2;
@@ -60,7 +61,8 @@ static void test_first_run(void **state)
 	assert_int_equal(entries_of(LEDGER_VALUES), 4); /* 2 + 2 + 1 rows, and one */
 	assert_int_equal(written("buys"), 5);
 	/* True when the run began, so that what is written meanwhile is newer. */
-	assert_true(get_feature("buys", "a")->as_of_us >= before_us && get_feature("buys", "a")->as_of_us < before_us + 200000);
+	assert_true(get_feature("buys", "a")->as_of_us >= before_us &&
+		    get_feature("buys", "a")->as_of_us < before_us + 200000);
 	assert_int_equal(get_feature("buys", "a")->as_of_us, get_feature("buys", "e")->as_of_us);
 }
 
@@ -87,7 +89,7 @@ static void test_query_fails(void **state)
 	start();
 	run_ms(200);
 	assert_progress(2, 3);
-	answers[2] = (struct offline_fake_answer){ "SELECT wrong", "[{\"user_id\":\"a\",\"bad\":1}]", RT_OK };
+	answers[2] = (struct offline_fake_answer){"SELECT wrong", "[{\"user_id\":\"a\",\"bad\":1}]", RT_OK};
 	run_ms(5000); /* until it has been there once, it is tried again soon */
 	assert_progress(3, 3);
 	assert_value(get_feature("bad", "a"), RECORD_CACHE, "1");
@@ -133,8 +135,8 @@ static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
-		T(test_first_run), T(test_refresh), T(test_query_fails), T(test_ledger_fails), T(test_no_answer),
-		T(test_newer_value_stays),
+	    T(test_first_run),    T(test_refresh),   T(test_query_fails),
+	    T(test_ledger_fails), T(test_no_answer), T(test_newer_value_stays),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

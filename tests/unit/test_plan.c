@@ -14,10 +14,11 @@ struct planned {
 static void plan_it(struct planned *p, const char *context, const char *args_json)
 {
 	struct json_error error;
-	*p = (struct planned){ .args = json_parse(str_from(args_json), NULL, &error) };
+	*p = (struct planned){.args = json_parse(str_from(args_json), NULL, &error)};
 	uint32_t index = definitions_context(definitions, str_from(context));
 	assert_true(p->args && index != DEF_NONE);
-	p->plan = plan_new(definitions, &definitions->contexts[index], yyjson_doc_get_root(p->args), &p->arena);
+	p->plan =
+	    plan_new(definitions, &definitions->contexts[index], yyjson_doc_get_root(p->args), &p->arena);
 	p->material = material_new(index, 1);
 	assert_non_null(p->material);
 }
@@ -87,9 +88,9 @@ static void test_features(void **state)
 	assert_text(p.plan->groups[0].entity_id, "u1");
 	assert_true(p.plan->groups[0].entity != p.plan->groups[1].entity); /* the same id of another kind */
 	assert_text(p.plan->groups[2].entity_id, "x-u1");
-	answer_group(&p.plan->groups[0], (const char *const[]){ "\"a \\\"quoted\\\" text\"", NULL });
-	answer_group(&p.plan->groups[1], (const char *const[]){ "[1,2.5]" });
-	answer_group(&p.plan->groups[2], (const char *const[]){ "null" });
+	answer_group(&p.plan->groups[0], (const char *const[]){"\"a \\\"quoted\\\" text\"", NULL});
+	answer_group(&p.plan->groups[1], (const char *const[]){"[1,2.5]"});
+	answer_group(&p.plan->groups[2], (const char *const[]){"null"});
 	assert_true(plan_fill(p.plan, definitions, p.material));
 	assert_content(&p, 0, "tier: a \"quoted\" text, again a \"quoted\" text");
 	assert_content(&p, 1, "city: ");
@@ -110,8 +111,8 @@ static void test_no_id(void **state)
 	struct planned p;
 	plan_it(&p, "reads", "{\"user\":\"\",\"shop\":\"s\"}");
 	assert_int_equal(p.plan->groups_count, 2); /* nobody is asked about nobody */
-	answer_group(&p.plan->groups[0], (const char *const[]){ "1" });
-	answer_group(&p.plan->groups[1], (const char *const[]){ "2" });
+	answer_group(&p.plan->groups[0], (const char *const[]){"1"});
+	answer_group(&p.plan->groups[1], (const char *const[]){"2"});
 	assert_true(plan_fill(p.plan, definitions, p.material));
 	assert_content(&p, 0, "tier: , again ");
 	plan_end(&p);
@@ -123,15 +124,20 @@ static void test_retriever_args(void **state)
 	struct planned p;
 	plan_it(&p, "retrieves", "{\"q\":\"a\\\"b\",\"k\":3,\"list\":[1,{}]}");
 	assert_int_equal(p.plan->calls_count, 2);
-	assert_text(p.plan->calls[0].args_json,
-		    "{\"const\":{\"x\":[true]},\"k\":3,\"list\":[1,{}],\"opt\":7,\"query\":\"about a\\\"b and 3\",\"t\":\"a\\\"b\"}");
+	assert_text(
+	    p.plan->calls[0].args_json,
+	    "{\"const\":{\"x\":[true]},\"k\":3,\"list\":[1,{}],\"opt\":7,\"query\":\"about a\\\"b and 3\",\"t\":\"a\\\"b\"}");
 	assert_text(p.plan->calls[1].args_json, "{}");
 	plan_end(&p);
-	plan_it(&p, "retrieves", "{\"q\":\"x\",\"k\":1.0,\"opt\":null}"); /* what is not given and has no default is left out */
-	assert_text(p.plan->calls[0].args_json,
-		    "{\"const\":{\"x\":[true]},\"k\":1.0,\"opt\":null,\"query\":\"about x and 1.0\",\"t\":\"x\"}");
+	plan_it(
+	    &p, "retrieves",
+	    "{\"q\":\"x\",\"k\":1.0,\"opt\":null}"); /* what is not given and has no default is left out */
+	assert_text(
+	    p.plan->calls[0].args_json,
+	    "{\"const\":{\"x\":[true]},\"k\":1.0,\"opt\":null,\"query\":\"about x and 1.0\",\"t\":\"x\"}");
 	const char *why;
-	p.plan->calls[0].answer = retrieved_new(0, STR("{}"), STR("[{\"content\":\"one\",\"chunk_id\":\"c1\"},\"two\"]"), 0, 5, 0, &why);
+	p.plan->calls[0].answer = retrieved_new(
+	    0, STR("{}"), STR("[{\"content\":\"one\",\"chunk_id\":\"c1\"},\"two\"]"), 0, 5, 0, &why);
 	p.plan->calls[1].answer = retrieved_new(0, STR("{}"), STR("[]"), 0, 5, 0, &why);
 	assert_true(plan_fill(p.plan, definitions, p.material));
 	assert_int_equal(p.material->items_count, 3);
@@ -153,7 +159,8 @@ static void test_bounds(void **state)
 	assert_non_null(p.plan);
 	assert_int_equal(p.plan->groups[0].features_count, 100);
 	for (uint32_t i = 0; i < 100; i++)
-		assert_int_equal(p.plan->groups[0].features[i], definitions_feature(definitions, STR("f1")) + i);
+		assert_int_equal(p.plan->groups[0].features[i],
+				 definitions_feature(definitions, STR("f1")) + i);
 	plan_end(&p);
 	plan_it(&p, "too_many_ids", "{\"user\":\"u\"}");
 	assert_null(p.plan);
@@ -164,38 +171,41 @@ static void write_wide(struct buf *source)
 {
 	for (int i = 1; i <= 100; i++)
 		buf_printf(source, "fabra.feature { name = 'f%d', entity = User }\n", i);
-	buf_append_lit(source, "local text, many = '', {}\nfor i = 1, 100 do text = text .. '{feature:f' .. i .. '}' end\n"
-			       "for i = 1, 33 do many[i] = { text = '{feature:f1}', entity_id = '{user}-' .. i } end\n"
-			       "fabra.context { name = 'wide', params = { user = 'string' },"
-			       " items = { { text = text, entity_id = '{user}' } } }\n"
-			       "fabra.context { name = 'too_many_ids', params = { user = 'string' }, items = many }\n");
+	buf_append_lit(
+	    source,
+	    "local text, many = '', {}\nfor i = 1, 100 do text = text .. '{feature:f' .. i .. '}' end\n"
+	    "for i = 1, 33 do many[i] = { text = '{feature:f1}', entity_id = '{user}-' .. i } end\n"
+	    "fabra.context { name = 'wide', params = { user = 'string' },"
+	    " items = { { text = text, entity_id = '{user}' } } }\n"
+	    "fabra.context { name = 'too_many_ids', params = { user = 'string' }, items = many }\n");
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_templates), cmocka_unit_test(test_features),
-					    cmocka_unit_test(test_no_id), cmocka_unit_test(test_retriever_args),
-					    cmocka_unit_test(test_bounds) };
-	struct fixture f = { 0 };
-	struct buf source = { 0 };
-	buf_append_lit(&source, FIXTURE_HEAD
-		       "local Shop = fabra.entity { name = 'Shop', id = 'shop_id' }\n"
-		       "fabra.feature { name = 'tier', entity = User }\nfabra.feature { name = 'city', entity = User }\n"
-		       "fabra.feature { name = 'size', entity = Shop }\n"
-		       "fabra.retriever { name = 'docs', run = function(args) return {} end }\n"
-		       "fabra.context { name = 'texts', params = { s = 'string', i = { type = 'integer', default = 5 },\n"
-		       "    n = { type = 'number', required = false }, b = { type = 'boolean', default = false },\n"
-		       "    any = { type = 'any', required = false } }, items = {\n"
-		       "  { text = '{{braces}} stay', required = true, priority = 9 }, { text = 's={s}', source_id = 'mine' },\n"
-		       "  { text = 'i={i} n={n} b={b}' }, { text = 'any={any}' } } }\n"
-		       "fabra.context { name = 'reads', params = { user = 'string', shop = 'string' }, items = {\n"
-		       "  { text = 'tier: {feature:tier}, again {feature:tier}', entity_id = '{user}' },\n"
-		       "  { text = 'city: {feature:city}', entity_id = '{user}' }, { text = 'size: {feature:size}', entity_id = '{shop}' },\n"
-		       "  { text = 'other: {feature:tier}', entity_id = 'x-{user}' } } }\n"
-		       "fabra.context { name = 'retrieves', params = { q = 'string', k = 'number', opt = { type = 'integer', default = 7 },\n"
-		       "    list = { type = 'any', required = false } }, items = { { text = 'before' },\n"
-		       "  { retriever = 'docs', priority = 4, args = { query = 'about {q} and {k}', k = '{k}', opt = '{opt}', t = '{q}',\n"
-		       "    list = '{list}', const = { x = { true } } } }, { retriever = 'docs' } } }\n");
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_templates), cmocka_unit_test(test_features), cmocka_unit_test(test_no_id),
+	    cmocka_unit_test(test_retriever_args), cmocka_unit_test(test_bounds)};
+	struct fixture f = {0};
+	struct buf source = {0};
+	buf_append_lit(
+	    &source, FIXTURE_HEAD
+	    "local Shop = fabra.entity { name = 'Shop', id = 'shop_id' }\n"
+	    "fabra.feature { name = 'tier', entity = User }\nfabra.feature { name = 'city', entity = User }\n"
+	    "fabra.feature { name = 'size', entity = Shop }\n"
+	    "fabra.retriever { name = 'docs', run = function(args) return {} end }\n"
+	    "fabra.context { name = 'texts', params = { s = 'string', i = { type = 'integer', default = 5 },\n"
+	    "    n = { type = 'number', required = false }, b = { type = 'boolean', default = false },\n"
+	    "    any = { type = 'any', required = false } }, items = {\n"
+	    "  { text = '{{braces}} stay', required = true, priority = 9 }, { text = 's={s}', source_id = 'mine' },\n"
+	    "  { text = 'i={i} n={n} b={b}' }, { text = 'any={any}' } } }\n"
+	    "fabra.context { name = 'reads', params = { user = 'string', shop = 'string' }, items = {\n"
+	    "  { text = 'tier: {feature:tier}, again {feature:tier}', entity_id = '{user}' },\n"
+	    "  { text = 'city: {feature:city}', entity_id = '{user}' }, { text = 'size: {feature:size}', entity_id = '{shop}' },\n"
+	    "  { text = 'other: {feature:tier}', entity_id = 'x-{user}' } } }\n"
+	    "fabra.context { name = 'retrieves', params = { q = 'string', k = 'number', opt = { type = 'integer', default = 7 },\n"
+	    "    list = { type = 'any', required = false } }, items = { { text = 'before' },\n"
+	    "  { retriever = 'docs', priority = 4, args = { query = 'about {q} and {k}', k = '{k}', opt = '{opt}', t = '{q}',\n"
+	    "    list = '{list}', const = { x = { true } } } }, { retriever = 'docs' } } }\n");
 	write_wide(&source);
 	buf_append_char(&source, '\0');
 	fixture_start(&f, source.p, NULL);

@@ -15,8 +15,8 @@ static struct ledger_fake *ledger;
 static int setup(void **state)
 {
 	(void)state;
-	static const struct offline_fake_config offline = { .answers = NULL };
-	ledger = ledger_fake_create(&(struct ledger_fake_config){ 0 });
+	static const struct offline_fake_config offline = {.answers = NULL};
+	ledger = ledger_fake_create(&(struct ledger_fake_config){0});
 	node_fixture_start(&fixture, &shared, 1, 1, ledger, &offline);
 	return 0;
 }
@@ -24,7 +24,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	struct buf why = { 0 };
+	struct buf why = {0};
 	bool even = node_fixture_stop(&fixture, &why);
 	buf_finish(&why);
 	ledger_fake_destroy(ledger);
@@ -38,20 +38,25 @@ static struct material *material_with(const char *context)
 	return m;
 }
 
-static void add_feature(struct material *m, const char *name, const char *json, enum record_source source, int64_t age_ms)
+static void add_feature(struct material *m, const char *name, const char *json, enum record_source source,
+			int64_t age_ms)
 {
 	struct value *v = value_create(str_from(json));
-	struct feature_result r = { .state = FEATURE_FOUND, .source = source, .value = v,
-				    .as_of_us = loop_wall_us(NL->loop) - age_ms * 1000 };
-	assert_true(material_add_feature(m, definitions_feature(shared.definitions, str_from(name)), STR("u1"), &r));
+	struct feature_result r = {.state = FEATURE_FOUND,
+				   .source = source,
+				   .value = v,
+				   .as_of_us = loop_wall_us(NL->loop) - age_ms * 1000};
+	assert_true(
+	    material_add_feature(m, definitions_feature(shared.definitions, str_from(name)), STR("u1"), &r));
 	value_unref(v);
 }
 
 static void add_call(struct material *m, const char *retriever, const char *rows)
 {
 	const char *why;
-	struct retrieved *r = retrieved_new(definitions_retriever(shared.definitions, str_from(retriever)),
-					    STR("{\"query\":\"cats\"}"), str_from(rows), 0, loop_wall_us(NL->loop), 3.5, &why);
+	struct retrieved *r =
+	    retrieved_new(definitions_retriever(shared.definitions, str_from(retriever)),
+			  STR("{\"query\":\"cats\"}"), str_from(rows), 0, loop_wall_us(NL->loop), 3.5, &why);
 	assert_non_null(r);
 	assert_true(material_add_call(m, r));
 	retrieved_unref(r);
@@ -74,11 +79,13 @@ struct made {
 
 static void make(struct made *made, const struct material *m, const char *args_json)
 {
-	*made = (struct made){ 0 };
+	*made = (struct made){0};
 	struct json_error error;
 	yyjson_doc *args = json_parse(str_from(args_json), NULL, &error);
-	struct recorder_request q = { .args_json = str_from(args_json), .started_ns = loop_mono_ns(NL->loop) - 1234567,
-				      .interaction_ref_json = recorder_interaction_ref(yyjson_doc_get_root(args), &made->arena) };
+	struct recorder_request q = {.args_json = str_from(args_json),
+				     .started_ns = loop_mono_ns(NL->loop) - 1234567,
+				     .interaction_ref_json =
+					 recorder_interaction_ref(yyjson_doc_get_root(args), &made->arena)};
 	assert_true(recorder_fill(NL, m, &q, &made->arena, &made->r, &made->e));
 	yyjson_doc_free(args);
 }
@@ -89,11 +96,15 @@ static void test_golden(void **state)
 	struct material *m = material_with("chat");
 	add_feature(m, "tier", "\"caf\xc3\xa9\"", RECORD_COMPUTE, 250);
 	add_feature(m, "score", "0.5", RECORD_FALLBACK, 0);
-	add_call(m, "docs", "[{\"content\":\"hello world\",\"id\":7,\"score\":1,\"metadata\":{\"content_hash\":\"h\","
-			    "\"indexed_at\":\"2025-12-31T23:59:59Z\",\"source_url\":\"s\"}}]");
+	add_call(m, "docs",
+		 "[{\"content\":\"hello world\",\"id\":7,\"score\":1,\"metadata\":{\"content_hash\":\"h\","
+		 "\"indexed_at\":\"2025-12-31T23:59:59Z\",\"source_url\":\"s\"}}]");
 	const struct material_item items[] = {
-		{ .content = STR("hello world"), .priority = 1, .source_id = STR("c0"), .last_updated_us = INT64_MIN },
-		{ .content = STR("one two three four"), .priority = 5, .last_updated_us = INT64_MIN },
+	    {.content = STR("hello world"),
+	     .priority = 1,
+	     .source_id = STR("c0"),
+	     .last_updated_us = INT64_MIN},
+	    {.content = STR("one two three four"), .priority = 5, .last_updated_us = INT64_MIN},
 	};
 	assert_true(material_add_item(m, &items[0]) && material_add_item(m, &items[1]));
 	count(m, 3);
@@ -103,24 +114,25 @@ static void test_golden(void **state)
 	struct ledger_entry *e = recorder_entry(&made.r, &made.e);
 	assert_non_null(e);
 	buf_append_char(&e->body, '\0');
-	char expected[4096], content_hash[RECORD_HASH_TEXT + 1] = { 0 };
+	char expected[4096], content_hash[RECORD_HASH_TEXT + 1] = {0};
 	record_hash_text(STR("hello world"), content_hash);
-	snprintf(expected, sizeof expected,
-		 "{\"assembly\":{\"dropped_items\":[{\"priority\":5,\"reason\":\"budget_exceeded\",\"source_id\":\"item_1\","
-		 "\"token_count\":4}],\"freshness_sla_ms\":200,\"freshness_status\":\"degraded\",\"freshness_violations\":[\"tier\"],"
-		 "\"items_included\":1,\"items_provided\":2,\"max_tokens\":3,\"required_items_included\":true,\"tokens_used\":2},"
-		 "\"content\":\"hello world\",\"context_function\":\"chat\",\"context_id\":\"ctx_00000000-0000-0000-0000-000000000001\","
-		 "\"created_at\":\"2026-01-01T00:00:00Z\",\"environment\":\"test\",\"features\":[{\"as_of\":\"2025-12-31T23:59:59.750000Z\","
-		 "\"entity_id\":\"u1\",\"freshness_ms\":250,\"name\":\"tier\",\"source\":\"compute\",\"value\":\"caf\\u00e9\"},"
-		 "{\"as_of\":\"2026-01-01T00:00:00Z\",\"entity_id\":\"u1\",\"freshness_ms\":0,\"name\":\"score\",\"source\":\"fallback\","
-		 "\"value\":0.5}],\"inputs\":{\"call_id\":\"k\",\"interaction_ref\":{\"call_id\":\"k\"},\"q\":\"x\"},"
-		 "\"integrity\":{\"content_hash\":\"%s\",\"previous_context_id\":null,\"record_hash\":\"\",\"signature\":null,"
-		 "\"signed_at\":null},\"lineage\":{\"assembly_latency_ms\":1.234,\"code_version\":\"%s\",\"estimated_cost_usd\":5e-06,"
-		 "\"fabra_version\":\"2.3.2\",\"features_used\":[\"tier\",\"score\"],\"indexes_used\":[],\"retrievers_used\":[\"docs\"]},"
-		 "\"retrieved_items\":[{\"as_of\":\"2025-12-31T23:59:59Z\",\"chunk_id\":\"chunk_0\",\"content\":null,\"content_hash\":\"h\","
-		 "\"document_id\":\"7\",\"freshness_ms\":1000,\"is_stale\":false,\"priority\":0,\"retriever\":\"docs\","
-		 "\"similarity_score\":1.0,\"source_url\":\"s\",\"token_count\":2}],\"schema_version\":\"1.0.0\",\"token_count\":2}",
-		 content_hash, shared.definitions->code_version);
+	snprintf(
+	    expected, sizeof expected,
+	    "{\"assembly\":{\"dropped_items\":[{\"priority\":5,\"reason\":\"budget_exceeded\",\"source_id\":\"item_1\","
+	    "\"token_count\":4}],\"freshness_sla_ms\":200,\"freshness_status\":\"degraded\",\"freshness_violations\":[\"tier\"],"
+	    "\"items_included\":1,\"items_provided\":2,\"max_tokens\":3,\"required_items_included\":true,\"tokens_used\":2},"
+	    "\"content\":\"hello world\",\"context_function\":\"chat\",\"context_id\":\"ctx_00000000-0000-0000-0000-000000000001\","
+	    "\"created_at\":\"2026-01-01T00:00:00Z\",\"environment\":\"test\",\"features\":[{\"as_of\":\"2025-12-31T23:59:59.750000Z\","
+	    "\"entity_id\":\"u1\",\"freshness_ms\":250,\"name\":\"tier\",\"source\":\"compute\",\"value\":\"caf\\u00e9\"},"
+	    "{\"as_of\":\"2026-01-01T00:00:00Z\",\"entity_id\":\"u1\",\"freshness_ms\":0,\"name\":\"score\",\"source\":\"fallback\","
+	    "\"value\":0.5}],\"inputs\":{\"call_id\":\"k\",\"interaction_ref\":{\"call_id\":\"k\"},\"q\":\"x\"},"
+	    "\"integrity\":{\"content_hash\":\"%s\",\"previous_context_id\":null,\"record_hash\":\"\",\"signature\":null,"
+	    "\"signed_at\":null},\"lineage\":{\"assembly_latency_ms\":1.234,\"code_version\":\"%s\",\"estimated_cost_usd\":5e-06,"
+	    "\"fabra_version\":\"2.3.2\",\"features_used\":[\"tier\",\"score\"],\"indexes_used\":[],\"retrievers_used\":[\"docs\"]},"
+	    "\"retrieved_items\":[{\"as_of\":\"2025-12-31T23:59:59Z\",\"chunk_id\":\"chunk_0\",\"content\":null,\"content_hash\":\"h\","
+	    "\"document_id\":\"7\",\"freshness_ms\":1000,\"is_stale\":false,\"priority\":0,\"retriever\":\"docs\","
+	    "\"similarity_score\":1.0,\"source_url\":\"s\",\"token_count\":2}],\"schema_version\":\"1.0.0\",\"token_count\":2}",
+	    content_hash, shared.definitions->code_version);
 	assert_string_equal(e->body.p, expected);
 	assert_memory_equal(e->context_id, "ctx_00000000-0000-0000-0000-000000000001", 40);
 	assert_memory_equal(e->body.p + e->previous_at, "null,\"record_hash\"", 18);
@@ -152,9 +164,11 @@ static void test_extras(void **state)
 	add_call(m, "old", "[]");
 	add_call(m, "docs", "[\"c\"]");
 	const struct material_item items[] = {
-		{ .content = STR("a"), .source_id = STR("s1"), .last_updated_us = loop_wall_us(NL->loop) - 3000000 },
-		{ .content = STR("b"), .last_updated_us = loop_wall_us(NL->loop) - 3000000 },
-		{ .content = STR("c"), .source_id = STR("s3"), .last_updated_us = loop_wall_us(NL->loop) },
+	    {.content = STR("a"),
+	     .source_id = STR("s1"),
+	     .last_updated_us = loop_wall_us(NL->loop) - 3000000},
+	    {.content = STR("b"), .last_updated_us = loop_wall_us(NL->loop) - 3000000},
+	    {.content = STR("c"), .source_id = STR("s3"), .last_updated_us = loop_wall_us(NL->loop)},
 	};
 	for (int i = 0; i < 3; i++)
 		assert_true(material_add_item(m, &items[i]));
@@ -163,7 +177,8 @@ static void test_extras(void **state)
 	make(&made, m, "{}");
 	assert_int_equal(made.e.source_ids_count, 2);
 	assert_int_equal(made.e.stale_sources_count, 2); /* max_staleness 2s */
-	assert_true(str_eq(made.e.stale_sources[0], STR("s1")) && str_eq(made.e.stale_sources[1], STR("unknown")));
+	assert_true(str_eq(made.e.stale_sources[0], STR("s1")) &&
+		    str_eq(made.e.stale_sources[1], STR("unknown")));
 	assert_int_equal(made.r.assembly.freshness_status, RECORD_DEGRADED);
 	assert_int_equal(made.r.assembly.freshness_violations_count, 0);
 	assert_int_equal(made.e.calls_count, 3);
@@ -183,8 +198,9 @@ static void test_stale_chunks_and_strict_text(void **state)
 	add_feature(m, "tier", "1", RECORD_CACHE, 200); /* exactly the SLA is no violation */
 	add_feature(m, "score", "1", RECORD_CACHE, 201);
 	add_feature(m, "tier", "1", RECORD_CACHE, 300);
-	add_call(m, "old", "[{\"content\":\"x\",\"indexed_at\":\"2025-12-31T23:58:59Z\"},"
-			   "{\"content\":\"y\",\"indexed_at\":\"2025-12-31T23:59:00Z\"}]");
+	add_call(m, "old",
+		 "[{\"content\":\"x\",\"indexed_at\":\"2025-12-31T23:58:59Z\"},"
+		 "{\"content\":\"y\",\"indexed_at\":\"2025-12-31T23:59:00Z\"}]");
 	count(m, 0);
 	struct made made;
 	make(&made, m, "{}");
@@ -192,8 +208,9 @@ static void test_stale_chunks_and_strict_text(void **state)
 	assert_true(str_eq(made.r.assembly.freshness_violations[2], STR("old")));
 	assert_true(made.r.items[0].is_stale && !made.r.items[1].is_stale);
 	struct str why = recorder_freshness_error(NL->node, &made.r, &made.arena);
-	assert_string_equal(why.p, "Freshness SLA breached for 3 feature(s): score (201ms > 200ms), tier (300ms > 200ms), "
-				   "old (61000ms > 60000ms)");
+	assert_string_equal(
+	    why.p, "Freshness SLA breached for 3 feature(s): score (201ms > 200ms), tier (300ms > 200ms), "
+		   "old (61000ms > 60000ms)");
 	arena_finish(&made.arena);
 	material_unref(m);
 
@@ -211,7 +228,8 @@ static void test_privacy(void **state)
 {
 	(void)state;
 	struct material *m = material_with("chat");
-	assert_true(material_add_item(m, &(struct material_item){ .content = STR("a secret"), .last_updated_us = INT64_MIN }));
+	assert_true(material_add_item(
+	    m, &(struct material_item){.content = STR("a secret"), .last_updated_us = INT64_MIN}));
 	count(m, 0);
 	NL->node->include_content = false;
 	struct made made;
@@ -233,7 +251,7 @@ static void test_privacy(void **state)
 static void check_ref(const char *args_json, const char *expected)
 {
 	struct json_error error;
-	struct arena arena = { 0 };
+	struct arena arena = {0};
 	yyjson_doc *args = json_parse(str_from(args_json), NULL, &error);
 	assert_non_null(args);
 	struct str ref = recorder_interaction_ref(yyjson_doc_get_root(args), &arena);
@@ -250,9 +268,12 @@ static void test_interaction_ref(void **state)
 	check_ref("{\"turn_index\":3,\"mode\":\"chat\"}", NULL); /* these alone make none */
 	check_ref("{\"call_id\":null}", NULL);
 	check_ref("{\"call_id\":\"c\"}", "{\"call_id\":\"c\"}");
-	check_ref("{\"turn_id\":7,\"session_id\":true,\"call_id\":1.0}", "{\"call_id\":\"1.0\",\"session_id\":\"True\",\"turn_id\":\"7\"}");
-	check_ref("{\"call_id\":\"\",\"interaction_mode\":\"voice\",\"mode\":\"chat\",\"turn_index\":2,\"jurisdiction\":\"EU\","
-		  "\"consent_state\":\"\"}", "{\"mode\":\"voice\",\"call_id\":\"\",\"turn_index\":2,\"jurisdiction\":\"EU\"}");
+	check_ref("{\"turn_id\":7,\"session_id\":true,\"call_id\":1.0}",
+		  "{\"call_id\":\"1.0\",\"session_id\":\"True\",\"turn_id\":\"7\"}");
+	check_ref(
+	    "{\"call_id\":\"\",\"interaction_mode\":\"voice\",\"mode\":\"chat\",\"turn_index\":2,\"jurisdiction\":\"EU\","
+	    "\"consent_state\":\"\"}",
+	    "{\"mode\":\"voice\",\"call_id\":\"\",\"turn_index\":2,\"jurisdiction\":\"EU\"}");
 	check_ref("{\"call_id\":\"c\",\"interaction_mode\":\"\",\"mode\":\"chat\",\"turn_index\":true}",
 		  "{\"mode\":\"chat\",\"call_id\":\"c\",\"turn_index\":true}");
 	check_ref("{\"call_id\":\"c\",\"turn_index\":\"2\",\"jurisdiction\":5}", "{\"call_id\":\"c\"}");
@@ -280,22 +301,23 @@ static void test_inputs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_golden, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_ids_differ, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_extras, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_stale_chunks_and_strict_text, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_privacy, setup, teardown),
-		cmocka_unit_test(test_interaction_ref),
-		cmocka_unit_test_setup_teardown(test_inputs, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_golden, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_ids_differ, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_extras, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_stale_chunks_and_strict_text, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_privacy, setup, teardown),
+	    cmocka_unit_test(test_interaction_ref),
+	    cmocka_unit_test_setup_teardown(test_inputs, setup, teardown),
 	};
-	node_fixture_share(&shared,
-			   "local fabra = require 'fabra'\n"
-			   "local User = fabra.entity { name = 'User', id = 'user_id' }\n"
-			   "fabra.feature { name = 'tier', entity = User }\nfabra.feature { name = 'score', entity = User }\n"
-			   "fabra.retriever { name = 'docs', run = function() return {} end }\n"
-			   "fabra.retriever { name = 'old', max_age = '1m', run = function() return {} end }\n"
-			   "fabra.context { name = 'chat', max_tokens = 3, freshness_sla = '200ms', max_staleness = '2s',\n"
-			   "  model = 'gpt-4o', build = function() return 'x' end }\n");
+	node_fixture_share(
+	    &shared,
+	    "local fabra = require 'fabra'\n"
+	    "local User = fabra.entity { name = 'User', id = 'user_id' }\n"
+	    "fabra.feature { name = 'tier', entity = User }\nfabra.feature { name = 'score', entity = User }\n"
+	    "fabra.retriever { name = 'docs', run = function() return {} end }\n"
+	    "fabra.retriever { name = 'old', max_age = '1m', run = function() return {} end }\n"
+	    "fabra.context { name = 'chat', max_tokens = 3, freshness_sla = '200ms', max_staleness = '2s',\n"
+	    "  model = 'gpt-4o', build = function() return 'x' end }\n");
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	node_fixture_unshare(&shared);
 	return failed;

@@ -23,11 +23,11 @@ static const char definitions[] =
     "  return fabra.await(fabra.feature_value('itself', id)) end }\n";
 
 static const struct offline_fake_answer answers[] = {
-	{ "SELECT slow", "[{\"n\":42}]", RT_OK },
-	/* The declared statement, narrowed to one id. */
-	{ "SELECT \"tickets\" AS value FROM (SELECT user_id, 3 AS tickets FROM t) WHERE CAST(\"user_id\" AS VARCHAR) = ? LIMIT 1",
-	  "[{\"value\":3}]", RT_OK },
-	{ "SELECT wrong", "no such column", RT_EINVAL },
+    {"SELECT slow", "[{\"n\":42}]", RT_OK},
+    /* The declared statement, narrowed to one id. */
+    {"SELECT \"tickets\" AS value FROM (SELECT user_id, 3 AS tickets FROM t) WHERE CAST(\"user_id\" AS VARCHAR) = ? LIMIT 1",
+     "[{\"value\":3}]", RT_OK},
+    {"SELECT wrong", "no such column", RT_EINVAL},
 };
 
 static int setup(void **state)
@@ -82,7 +82,8 @@ static void test_visible_once_durable(void **state)
 	assert_false(is_online("tier", "u1"));
 	assert_int_equal(written("tier"), 1);
 	run_ms(600);
-	assert_value(get_feature("tier", "u1"), RECORD_COMPUTE, "\"tier of u1\""); /* its ttl is over, wherever it is */
+	assert_value(get_feature("tier", "u1"), RECORD_COMPUTE,
+		     "\"tier of u1\""); /* its ttl is over, wherever it is */
 	assert_value(get_feature("slow", "u1"), RECORD_COMPUTE, "42");
 	run_ms(40000); /* the ledger never answers: after half a minute the value is used all the same */
 	assert_true(is_online("slow", "u1"));
@@ -164,7 +165,7 @@ static void test_refresh_when_told(void **state)
 {
 	(void)state;
 	get_feature("stamp", "u1");
-	uint32_t features[2] = { feature("stamp"), feature("pushed") };
+	uint32_t features[2] = {feature("stamp"), feature("pushed")};
 	struct str id = STR("u1");
 	run_ms(10);
 	struct feature_request *r = feature_request_new(0, &id, 1, features, 2);
@@ -204,12 +205,12 @@ static void test_sql_on_demand(void **state)
 static void test_many_at_once(void **state)
 {
 	(void)state;
-	struct str ids[] = { STR("a"), STR("b"), STR("c") };
-	uint32_t features[] = { feature("tier"), feature("pushed"), feature("slow"), feature("tier") };
+	struct str ids[] = {STR("a"), STR("b"), STR("c")};
+	uint32_t features[] = {feature("tier"), feature("pushed"), feature("slow"), feature("tier")};
 	push("pushed", "b", "true", 1);
 	struct feature_request *r = feature_request_new(0, ids, 3, features, 4);
-	uint64_t op = rt_ask(&probe->base, node_resolver(NL, 0), &resolver_get_new(LOOP, RESOLVER_GET, r)->head, in_ms(1000),
-			     ACTOR_NONE);
+	uint64_t op = rt_ask(&probe->base, node_resolver(NL, 0),
+			     &resolver_get_new(LOOP, RESOLVER_GET, r)->head, in_ms(1000), ACTOR_NONE);
 	const struct feature_request *got = ((struct resolver_get *)wait_for(op))->request;
 	assert_value(feature_request_result(got, 2, 0), RECORD_COMPUTE, "\"tier of c\"");
 	assert_int_equal(feature_request_result(got, 0, 1)->state, FEATURE_MISSING);
@@ -219,7 +220,8 @@ static void test_many_at_once(void **state)
 	run_ms(10);
 	assert_int_equal(written("tier"), 3);
 	struct feature_request *none = feature_request_new(0, NULL, 0, NULL, 0);
-	op = rt_ask(&probe->base, node_resolver(NL, 0), &resolver_get_new(LOOP, RESOLVER_GET, none)->head, in_ms(1000), ACTOR_NONE);
+	op = rt_ask(&probe->base, node_resolver(NL, 0), &resolver_get_new(LOOP, RESOLVER_GET, none)->head,
+		    in_ms(1000), ACTOR_NONE);
 	assert_int_equal(wait_for(op)->kind, RESOLVER_GOT);
 }
 
@@ -237,7 +239,8 @@ static void test_deadlines(void **state)
 	assert_int_equal(r->state, FEATURE_FAILED);
 	assert_non_null(strstr(r->reason.p, "deadline"));
 	assert_in_range(sim_now_ns(fixture.sim) - start_ns, 9900000000, 10200000000);
-	uint64_t itself = ask_feature_until("itself", "u1", in_ms(200), ACTOR_NONE); /* waits for itself, but not for ever */
+	uint64_t itself = ask_feature_until("itself", "u1", in_ms(200),
+					    ACTOR_NONE); /* waits for itself, but not for ever */
 	assert_int_equal(wait_for(itself)->kind, RT_DEADLINE);
 }
 
@@ -266,10 +269,21 @@ static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
-		T(test_online), T(test_computed_then_served), T(test_visible_once_durable), T(test_ledger_refuses),
-		T(test_single_flight), T(test_computed_at_each_read), T(test_ttl), T(test_refresh_on_read),
-		T(test_refresh_when_told), T(test_without_value), T(test_sql_on_demand), T(test_many_at_once),
-		T(test_deadlines), T(test_cancel), T(test_the_end_of_a_resolver),
+	    T(test_online),
+	    T(test_computed_then_served),
+	    T(test_visible_once_durable),
+	    T(test_ledger_refuses),
+	    T(test_single_flight),
+	    T(test_computed_at_each_read),
+	    T(test_ttl),
+	    T(test_refresh_on_read),
+	    T(test_refresh_when_told),
+	    T(test_without_value),
+	    T(test_sql_on_demand),
+	    T(test_many_at_once),
+	    T(test_deadlines),
+	    T(test_cancel),
+	    T(test_the_end_of_a_resolver),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -17,7 +17,7 @@ static const char definitions[] =
     "fabra.retriever { name = 'no_list', run = function() return 7 end }\n"
     "fabra.retriever { name = 'nothing', run = function() return {} end }\n";
 
-static const struct offline_fake_answer answers[] = { { "SELECT wrong", "no such table", RT_EINVAL } };
+static const struct offline_fake_answer answers[] = {{"SELECT wrong", "no such table", RT_EINVAL}};
 
 static int setup(void **state)
 {
@@ -28,11 +28,12 @@ static int setup(void **state)
 	return 0;
 }
 
-static uint64_t ask_until(const char *retriever, const char *args_json, uint64_t deadline_ns, struct actor_ref cancel)
+static uint64_t ask_until(const char *retriever, const char *args_json, uint64_t deadline_ns,
+			  struct actor_ref cancel)
 {
 	uint32_t index = definitions_retriever(shared.definitions, str_from(retriever));
-	return rt_ask(&probe->base, node_retriever(NL, index), &retriever_get_new(LOOP, str_from(args_json))->head, deadline_ns,
-		      cancel);
+	return rt_ask(&probe->base, node_retriever(NL, index),
+		      &retriever_get_new(LOOP, str_from(args_json))->head, deadline_ns, cancel);
 }
 
 static uint64_t ask(const char *retriever, const char *args_json)
@@ -68,7 +69,8 @@ static void test_cache(void **state)
 	assert_string_equal(first->chunks[0].content.p, "run 1");
 	assert_true(str_eq(first->query, STR("a")));
 	run_ms(900);
-	assert_ptr_equal(chunks_of(ask("kept", "{\"query\":\"a\"}")), first); /* the very same answer, shared */
+	assert_ptr_equal(chunks_of(ask("kept", "{\"query\":\"a\"}")),
+			 first); /* the very same answer, shared */
 	assert_string_equal(first_text(ask("kept", "{\"query\":\"b\"}")), "run 2");
 	assert_string_equal(first_text(ask("kept", "{\"k\":1,\"query\":\"a\"}")), "run 3");
 	run_ms(110);
@@ -121,7 +123,8 @@ static void test_deadline_and_cancel(void **state)
 	fixture_restart();
 	uint64_t start_ns = sim_now_ns(fixture.sim);
 	struct actor_ref client = rt_spawn(LOOP, &token_class, NULL);
-	uint64_t gone = ask_until("slow", "{}", in_ms(5000), client), hurried = ask_until("slow", "{}", in_ms(50), ACTOR_NONE);
+	uint64_t gone = ask_until("slow", "{}", in_ms(5000), client),
+		 hurried = ask_until("slow", "{}", in_ms(50), ACTOR_NONE);
 	uint64_t patient = ask("slow", "{}");
 	rt_send(LOOP, client, rt_msg_new(LOOP, MSG_KIND(CLASS_TEST, 1)));
 	assert_int_equal(wait_for(gone)->kind, RT_CANCELLED);
@@ -160,8 +163,13 @@ static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
-		T(test_cache), T(test_single_flight), T(test_errors), T(test_top_k), T(test_deadline_and_cancel), T(test_bound),
-		T(test_the_end_of_a_retriever),
+	    T(test_cache),
+	    T(test_single_flight),
+	    T(test_errors),
+	    T(test_top_k),
+	    T(test_deadline_and_cancel),
+	    T(test_bound),
+	    T(test_the_end_of_a_retriever),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

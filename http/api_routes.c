@@ -21,7 +21,7 @@ const struct route api_routes[] = {
 	  "{\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\",\"required\":"
 	  "[\"name\",\"ids\",\"features\"],\"properties\":{\"name\":{\"type\":\"string\"},\"ids\":{\"type\":\"array\",\"items\":"
 	  "{\"type\":\"string\"}},\"features\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}}}}}}}" },
-	{ "PUT", "/v1/features/{entity}/{entity_id}", ROUTE_BODY, api_values_put, api_values_put_message, api_writes_end,
+	{ "PUT", "/v1/features/{entity}/{entity_id}", ROUTE_BODY | ROUTE_COMPLETES, api_values_put, api_values_put_message, api_writes_end,
 	  "Push values; durable before the answer, an older timestamp never replaces a newer value",
 	  "{\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\",\"required\":"
 	  "[\"values\"],\"properties\":{\"values\":{\"type\":\"object\"},\"timestamp\":{\"type\":\"string\",\"format\":"
@@ -49,7 +49,7 @@ const struct route api_routes[] = {
 	{ "POST", "/v1/record", ROUTE_BODY, api_record_post, api_record_post_message, NULL,
 	  "Store a receipt made elsewhere; same hash again is fine, same id with another hash is refused",
 	  "{\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\"}}}}}" },
-	{ "DELETE", "/v1/cache/{entity}/{entity_id}", 0, api_cache_delete, api_cache_delete_message, NULL,
+	{ "DELETE", "/v1/cache/{entity}/{entity_id}", ROUTE_COMPLETES, api_cache_delete, api_cache_delete_message, NULL,
 	  "Remove the online values of an entity and the cached contexts that used them; history stays", NULL },
 	{ "POST", "/v1/context/{id}/replay", 0, not_yet, NULL, NULL, "Replay (not available yet)", NULL },
 	{ "GET", "/v1/context/diff/{base}/{comparison}", 0, not_yet, NULL, NULL, "Diff of contexts (not available yet)", NULL },

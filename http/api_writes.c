@@ -150,7 +150,11 @@ void api_values_put(struct exchange *x)
 	}
 	*exchange_data(x) = p;
 	p->entity = entity;
-	p->entity_id = id;
+	p->entity_id = arena_dup(exchange_arena(x), id); /* outlives the request: ROUTE_COMPLETES */
+	if (p->entity_id.p == NULL) {
+		exchange_fail(x, RT_EFULL, "out of memory");
+		return;
+	}
 	if (!read_timestamp(x, body, &p->event_time_us) || !take_values(x, p, body))
 		return;
 	struct ledger_entry *e = values_entry(api_node(x)->definitions, p);
@@ -247,12 +251,12 @@ void api_cache_delete_message(struct exchange *x, struct msg *m)
 	}
 	const struct ledger_entry *e = ((struct ledger_append *)m)->entry;
 	struct entry_delete d;
-	uint32_t entity = definitions_entity(api_node(x)->definitions, exchange_param(x, 0));
-	struct str id = exchange_param(x, 1);
 	if (!entry_delete_read(buf_str(&e->body), &d)) {
 		exchange_error(x, 500, "the delete could not be applied");
 		return;
 	}
+	uint32_t entity = definitions_entity(api_node(x)->definitions, d.entity);
+	struct str id = d.entity_id;
 	online_delete_row(api_node(x)->online, entity, id, d.event_time_us, e->lsn, loop_wall_us(exchange_loop(x)));
 	forget_contexts(x, entity, id);
 	struct buf out = { 0 }, key = { 0 };

@@ -5,7 +5,8 @@
  *                                  `--asked, not replied--> waiting (guard, deadline)
  *     waiting --on_message replied--> actor stops --finish--> released
  *             --deadline (504), RT_STOP (503), failed route (500)--> the same
- *             --client gone: guard disposed, or seen by the watch--> the same, no reply
+ *             --client gone: guard disposed, or seen by the watch--> the same, no reply; a route that
+ *               completes waits on without a request
  *
  * An actor is taken from the front's spare one only when a route asks for it, so a reply from on_request
  * costs no spawn, no message and no allocation of ours. The guard is a piece of memory in the request's
@@ -192,8 +193,10 @@ void exchange_client_gone(struct exchange *x)
 	observe_reply(x, 499, 0); /* the number nginx made customary for it; no client sees it */
 	exchange_detach(x);
 	forget_input(x);
-	x->has_replied = true;
 	conn_abandoned(x->conn);
+	if (x->route->flags & ROUTE_COMPLETES)
+		return;
+	x->has_replied = true;
 	rt_stop(&x->actor->base);
 }
 

@@ -17,6 +17,9 @@ enum route_flags {
 	ROUTE_PUBLIC = 1 << 0, /* no API key */
 	ROUTE_BODY = 1 << 1,   /* a JSON body is expected: parsed strictly before on_request, else 422 */
 	ROUTE_SYSTEM = 1 << 2, /* answered even under overload and while draining: /health, /ready, /metrics */
+	/* Still gets its messages, until the deadline, when the client has left after on_request: what is written must
+	 * also become visible. Parameters, query and body are gone then, and the reply goes nowhere. */
+	ROUTE_COMPLETES = 1 << 3,
 };
 
 struct route {

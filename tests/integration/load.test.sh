@@ -78,6 +78,40 @@ cat "$work/counts"
 expect True "$(json 'd.get("200", 0) > 50 and not {"500", "504", "refused", "closed"} & d.keys()' <"$work/counts")" "answers: $(cat "$work/counts")"
 expect 0 "$("$fabra" ledger verify >"$work/verify" 2>&1; echo $?)" "ledger verify"
 
+# A write whose client has left (RST_STREAM) is either not made or visible like any other: the same before and after a start.
+cat >"$work/leavers.py" <<'PY'
+import random, socket, struct, sys, time, urllib.parse
+url = urllib.parse.urlparse(sys.argv[1])
+def frame(kind, flags, stream, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+def header(name, value):
+    return b"\0" + bytes([len(name)]) + name.encode() + bytes([len(value)]) + value.encode()
+pick = random.Random(5)
+for i in range(60):
+    if i % 20 == 0:
+        s = socket.create_connection((url.hostname, url.port), timeout=10)
+        s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0))
+    stream = 2 * (i % 20) + 1
+    head = (header(":method", "PUT") + header(":scheme", "http") + header(":authority", "x") +
+            header(":path", "/v1/features/User/leaver%d" % i))
+    s.sendall(frame(1, 4, stream, head) + frame(0, 1, stream, b'{"values":{"city":"left"}}'))
+    time.sleep(pick.random() / 1000)
+    s.sendall(frame(3, 0, stream, struct.pack(">I", 8)))
+PY
+leavers() {
+  local ids
+  ids=$(seq -s, 0 59 | sed 's/[0-9]*/"leaver&"/g')
+  post /v1/features/batch "{\"name\":\"User\",\"ids\":[$ids],\"features\":[\"city\"]}"
+}
+python3 "$work/leavers.py" "$url"
+wait_for 'grep -q "PUT.*\"status\":499" "$work/server.log"' "a client that left in the middle of a write"
+curl -s -m 10 -X PUT -d '{"values":{"city":"x"}}' "$url/v1/features/User/u1" >/dev/null # behind them all in the ledger
+live=$(leavers)
+contains '{"city":"left"}' "$live" "writes whose client left"
+stop
+serve "$work/store.lua" --loops 2
+expect "$live" "$(leavers)" "the same after a start"
+
 # the end, while they go on
 answered=$(grep -c http.access "$work/server.log")
 python3 "$work/clients.py" "$url" 3 >"$work/counts" &

@@ -232,7 +232,7 @@ static void put_name(struct out *o, const char *name)
 
 size_t log_line_format(char line[LOG_LINE_MAX], const struct log_entry *entry)
 {
-	static const char *const levels[] = { "debug", "info", "warning", "error" };
+	static const char *const levels[] = { "DEBUG", "INFO", "WARNING", "ERROR" };
 	struct out o = { line, line + LOG_LINE_MAX - TAIL_ROOM, false };
 	put_str(&o, STR("{\"timestamp\":\""));
 	put_time(&o, entry->wall_us);

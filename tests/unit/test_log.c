@@ -27,7 +27,7 @@ static const char *format(const char *message, const struct log_field *fields)
 
 #define FORMAT(...) format("m", (const struct log_field[]){ __VA_ARGS__, { 0 } })
 #define HEAD                                                                                                       \
-	"{\"timestamp\":\"2023-11-14T22:13:20.123Z\",\"level\":\"info\",\"logger\":\"http.access\","                  \
+	"{\"timestamp\":\"2023-11-14T22:13:20.123Z\",\"level\":\"INFO\",\"logger\":\"http.access\","                  \
 	"\"message\":\"m\""
 
 static void test_fields(void **state)

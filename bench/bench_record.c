@@ -21,7 +21,7 @@ struct bench {
 	struct buf content, canonical, json, out;
 	struct arena arena;
 	double floats[FLOATS];
-	char chunk_ids[ITEMS][16];
+	char chunk_ids[ITEMS][32];
 };
 
 #define SOURCE_HASH "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"

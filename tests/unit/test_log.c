@@ -115,7 +115,7 @@ static void test_dropped_field(void **state)
 	struct log_entry e = { LOG_ERROR, "l", "m", NULL, WALL_US, 12 };
 	size_t n = log_line_format(line, &e);
 	line[n] = '\0';
-	assert_non_null(strstr(line, "\"level\":\"error\""));
+	assert_non_null(strstr(line, "\"level\":\"ERROR\""));
 	assert_non_null(strstr(line, ",\"dropped\":12}"));
 }
 

@@ -1,6 +1,7 @@
 /* Crashes: the process killed at any moment, and the power gone, which takes every write that no fdatasync
  * had covered. */
 #include "tests/unit/ledger_fixture.h"
+#include <pthread.h>
 #include <signal.h>
 #include <sys/wait.h>
 
@@ -43,7 +44,8 @@ struct undo {
 	size_t n;
 	uint8_t before[];
 };
-static struct undo *undos; /* newest first; one thread writes at a time here */
+static struct undo *undos; /* newest first */
+static pthread_mutex_t undos_lock = PTHREAD_MUTEX_INITIALIZER; /* the committer and its helper both write */
 static uint64_t chance;
 
 static uint64_t next_chance(void)
@@ -59,12 +61,14 @@ static ssize_t remembering_pwrite(const struct ledger_io *io, int fd, const void
 	assert_int_equal(fstat(fd, &st), 0);
 	ssize_t got = pread(fd, u->before, n, (off_t)at);
 	assert_true(got >= 0);
-	u->next = undos;
 	u->device = st.st_dev;
 	u->inode = st.st_ino;
 	u->at = at;
 	u->n = n;
+	pthread_mutex_lock(&undos_lock);
+	u->next = undos;
 	undos = u;
+	pthread_mutex_unlock(&undos_lock);
 	return ledger_io_real.pwrite(io, fd, p, n, at);
 }
 
@@ -73,6 +77,7 @@ static int forgetting_fdatasync(const struct ledger_io *io, int fd)
 	struct stat st;
 	(void)io;
 	assert_int_equal(fstat(fd, &st), 0);
+	pthread_mutex_lock(&undos_lock);
 	for (struct undo **at = &undos; *at != NULL;) {
 		struct undo *u = *at;
 		if (u->inode == st.st_ino && u->device == st.st_dev) {
@@ -82,6 +87,7 @@ static int forgetting_fdatasync(const struct ledger_io *io, int fd)
 			at = &u->next;
 		}
 	}
+	pthread_mutex_unlock(&undos_lock);
 	return 0;
 }
 

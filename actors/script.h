@@ -13,6 +13,7 @@ struct script_call;
 struct script_limits {           /* per call; 0 = default */
 	uint64_t instructions_max;   /* 10,000,000; string functions count their work in the same unit */
 	size_t memory_bytes_max;     /* 64 MiB for the whole state; a call that hits it is stopped */
+	bool no_clock;               /* charge no processor time, only counted work: a simulation must replay */
 	uint32_t slice_instructions; /* 20,000: a longer run returns SCRIPT_MORE so that the loop can breathe (about 0.2 ms) */
 };
 

@@ -89,7 +89,8 @@ static void on_count(lua_State *L, lua_Debug *ar)
 	if (m == NULL)
 		return;
 	charge(m, (uint64_t)m->step);
-	charge_time(L, m);
+	if (!script_of(L)->limits.no_clock)
+		charge_time(L, m);
 	if (s->refused_bytes)
 		mark_stopped(L, m, STOP_MEMORY);
 	if (is_used_up(m))

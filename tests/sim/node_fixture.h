@@ -105,7 +105,7 @@ static inline void node_fixture_start(struct node_fixture *f, const struct node_
 		*nl = (struct node_loop){.node = n,
 					 .loop = sim_loop(f->sim, i),
 					 .index = i,
-					 .script = script_create(n->definitions, NULL, &why),
+					 .script = script_create(n->definitions, &(struct script_limits){.no_clock = true}, &why),
 					 .tokens = token_cache_create(1024)};
 		CHECK(nl->script && nl->tokens);
 		n->loops[i] = nl;

@@ -205,7 +205,13 @@ static int list_seqs(int dir_fd, uint64_t from_seq, uint64_t **ret_seqs, size_t 
 	uint64_t *seqs = NULL, seq;
 	size_t count = 0, cap = 0;
 	int error = 0;
-	for (struct dirent *e; error == 0 && (e = readdir(dir)) != NULL;) {
+	while (error == 0) {
+		errno = 0;
+		struct dirent *e = readdir(dir);
+		if (e == NULL) {
+			error = -errno; /* half a listing must not pass for a shorter log */
+			break;
+		}
 		if (!name_parse(e->d_name, &seq) || seq < from_seq)
 			continue;
 		if (count == cap) {

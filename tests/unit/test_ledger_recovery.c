@@ -1,9 +1,22 @@
 /* What a start finds after a crash: torn tails are cut, damage is reported and stepped over, stale bytes are
  * never read. */
 #include "tests/unit/ledger_fixture.h"
+#include <dlfcn.h>
 
 enum { TINY_SEGMENT = 64 << 10 };
 static char *dir, *image;
+
+/* Stands before the C library's: a listing that breaks off, as on a disk error. */
+static bool is_listing_broken;
+
+struct dirent *readdir(DIR *d)
+{
+	struct dirent *(*next)(DIR *) = (struct dirent *(*)(DIR *))dlsym(RTLD_NEXT, "readdir");
+	if (!is_listing_broken)
+		return next(d);
+	errno = EIO;
+	return NULL;
+}
 
 static int no_sync(const struct ledger_io *io, int fd)
 {
@@ -321,6 +334,25 @@ static void another_ledgers_segment_is_refused(void **state)
 	buf_finish(&why);
 }
 
+static void half_a_listing_is_not_a_shorter_log(void **state)
+{
+	(void)state;
+	uint64_t starts[11];
+	struct buf why = { 0 };
+	make_image(starts, false);
+	forget_hint();
+	struct ledger_config config = { .dir = image, .segment_bytes = TINY_SEGMENT };
+	is_listing_broken = true;
+	struct ledger *l = ledger_open_on(&config, &faults.io, &why);
+	is_listing_broken = false;
+	assert_null(l);
+	assert_non_null(memmem(why.p, why.n, "cannot list the ledger", 22));
+	buf_finish(&why);
+	l = open_sized(image, TINY_SEGMENT);
+	assert_int_equal(ledger_durable_lsn(l), 10); /* and the refusal took nothing away */
+	ledger_close(l);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -335,6 +367,7 @@ int main(void)
 		TEST(a_lost_footer_is_made_again),
 		TEST(a_damaged_index_is_said),
 		TEST(another_ledgers_segment_is_refused),
+		TEST(half_a_listing_is_not_a_shorter_log),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

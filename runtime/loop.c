@@ -6,7 +6,10 @@
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+enum { SLICE_NS = 100000 }; /* the shortest that the kernel gives */
 
 static _Atomic(struct loop *) registry[LOOPS_MAX];
 static _Thread_local struct loop *current;
@@ -130,6 +133,7 @@ static void init_parts(struct loop *loop, const struct loop_config *config)
 	loop->inbox_max = config->inbox_max ? config->inbox_max : 65536;
 	loop->grace_ms = config->grace_ms ? config->grace_ms : 2000;
 	loop->idle_priority = config->idle_priority;
+	loop->short_slices = config->short_slices || config->kind == LOOP_IO;
 	CHECK(loop->actors_max < SLOT_NONE && loop->asks_max < SLOT_NONE);
 	loop->timers_max = loop->actors_max + loop->asks_max;
 	loop->pending_max = loop->asks_max + loop->timers_max;
@@ -243,6 +247,21 @@ void loop_join(struct loop *loop)
 	loop->has_thread = false;
 }
 
+/* Asks the scheduler for short slices. A thread that runs often and briefly then gets its turn ahead of one that computes,
+ * instead of waiting for the end of that one's slice (3 ms): that wait, not work, is what a p99 is made of on a machine
+ * with few cores. Linux 6.12 and later take it, for any user; older kernels ignore it or refuse it, and nothing is lost. */
+static void ask_short_slices(void)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime_ns, deadline_ns, period_ns;
+	} attributes = { .size = 48, .policy = SCHED_OTHER, .runtime_ns = SLICE_NS };
+	syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
+
 void loop_run(struct loop *loop)
 {
 	CHECK(loop->kind != LOOP_SIM);
@@ -255,6 +274,8 @@ void loop_run(struct loop *loop)
 			log_line(LOG_WARNING, "runtime", "no idle priority for this loop",
 				 LOG_CSTR("loop", loop->name), LOG_INT("errno", errno));
 	}
+	if (loop->short_slices)
+		ask_short_slices();
 	if (loop->kind == LOOP_IO)
 		loop_io_run(loop);
 	else

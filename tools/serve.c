@@ -265,6 +265,7 @@ static bool fill_node(struct server *s)
 static struct loop *blocking_loop(const char *name, bool idle)
 {
 	return loop_create(&(struct loop_config){ .name = name, .kind = LOOP_BLOCKING, .idle_priority = idle,
+						  .short_slices = !idle,
 						  .actors_max = 1024 });
 }
 

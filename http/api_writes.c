@@ -23,15 +23,6 @@ static void fail_append(struct exchange *x, const struct msg *m)
 		exchange_fail(x, m->status, "the ledger");
 }
 
-/* The context caches of all loops forget what used this entity. */
-static void forget_contexts(struct exchange *x, uint32_t entity, struct str entity_id)
-{
-	const struct node *n = api_node(x);
-	for (unsigned i = 0; i < n->loops_count; i++)
-		rt_send(exchange_loop(x), rt_named(n->loops[i]->loop, NAME_CONTEXT_CACHE),
-			context_cache_forget_new(exchange_loop(x), entity, entity_id));
-}
-
 /* ---- PUT /v1/features/{entity}/{entity_id} ---- */
 
 struct values_put {
@@ -199,7 +190,7 @@ void api_values_put_message(struct exchange *x, struct msg *m)
 													 : 0,
 										    .flags = ONLINE_PUSHED } }) == ONLINE_STALE;
 	}
-	forget_contexts(x, p->entity, p->entity_id);
+	context_cache_forget_everywhere(api_node(x), exchange_loop(x), p->entity, p->entity_id);
 	struct buf out = { 0 };
 	buf_append_lit(&out, "{\"entity\":");
 	json_write_string(&out, n->definitions->entities[p->entity].name);
@@ -258,7 +249,7 @@ void api_cache_delete_message(struct exchange *x, struct msg *m)
 	uint32_t entity = definitions_entity(api_node(x)->definitions, d.entity);
 	struct str id = d.entity_id;
 	online_delete_row(api_node(x)->online, entity, id, d.event_time_us, e->lsn, loop_wall_us(exchange_loop(x)));
-	forget_contexts(x, entity, id);
+	context_cache_forget_everywhere(api_node(x), exchange_loop(x), entity, id);
 	struct buf out = { 0 }, key = { 0 };
 	buf_printf(&key, "%.*s:%.*s", STR_ARG(d.entity), STR_ARG(id));
 	buf_append_lit(&out, "{\"status\":\"invalidated\",\"key\":");

@@ -150,7 +150,7 @@ static int by_value(const void *a, const void *b)
 static struct loop *start(const char *name, bool idle)
 {
 	struct loop *loop =
-	    loop_create(&(struct loop_config){.name = name, .kind = LOOP_BLOCKING, .idle_priority = idle});
+	    loop_create(&(struct loop_config){.name = name, .kind = LOOP_BLOCKING, .is_background = idle});
 	CHECK(loop != NULL);
 	return loop;
 }

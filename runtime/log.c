@@ -9,6 +9,7 @@
 #include "runtime/log.h"
 #include "runtime/check.h"
 #include "runtime/clock.h"
+#include "runtime/cpu.h"
 #include "runtime/log_line.h"
 #include "runtime/msg.h"
 #include <errno.h>
@@ -251,6 +252,7 @@ static void *writer_main(void *arg)
 	pthread_setname_np(pthread_self(), "fabra-log");
 	unsigned idle = 0;
 	while (atomic_load(&running)) {
+		cpu_give_way();
 		idle = drain() ? 0 : idle + 1;
 		if (idle > IDLE_POLLS) {
 			sleep_until_woken();

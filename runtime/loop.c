@@ -1,15 +1,17 @@
 /* A loop's life, its clock and its turn. */
 #include "runtime/clock.h"
+#include "runtime/cpu.h"
 #include "runtime/log.h"
 #include "runtime/private.h"
 #include <errno.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SLICE_NS = 100000 }; /* the shortest that the kernel gives */
+enum { SLICE_NS = 100000 /* the shortest that the kernel gives */, BACKGROUND_NICE = 19 };
 
 static _Atomic(struct loop *) registry[LOOPS_MAX];
 static _Thread_local struct loop *current;
@@ -132,8 +134,7 @@ static void init_parts(struct loop *loop, const struct loop_config *config)
 	loop->asks_max = config->asks_max ? config->asks_max : 65536;
 	loop->inbox_max = config->inbox_max ? config->inbox_max : 65536;
 	loop->grace_ms = config->grace_ms ? config->grace_ms : 2000;
-	loop->idle_priority = config->idle_priority;
-	loop->short_slices = config->short_slices || config->kind == LOOP_IO;
+	loop->is_background = config->is_background;
 	CHECK(loop->actors_max < SLOT_NONE && loop->asks_max < SLOT_NONE);
 	loop->timers_max = loop->actors_max + loop->asks_max;
 	loop->pending_max = loop->asks_max + loop->timers_max;
@@ -247,9 +248,17 @@ void loop_join(struct loop *loop)
 	loop->has_thread = false;
 }
 
-/* Asks the scheduler for short slices. A thread that runs often and briefly then gets its turn ahead of one that computes,
- * instead of waiting for the end of that one's slice (3 ms): that wait, not work, is what a p99 is made of on a machine
- * with few cores. Linux 6.12 and later take it, for any user; older kernels ignore it or refuse it, and nothing is lost. */
+/* Whom the scheduler runs first, in the only terms that need no privilege: docs/adr/0004. Background work is nice, not
+ * idle-class: a starved idle thread can hold what others wait for, the journal of the file system above all. */
+static void become_background(const struct loop *loop)
+{
+	if (setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE) != 0) /* of this thread only */
+		log_line(LOG_WARNING, "runtime", "no low priority for this loop", LOG_CSTR("loop", loop->name),
+			 LOG_INT("errno", errno));
+}
+
+/* A thread with a short slice takes the CPU, when it wakes, from one whose slice is longer, instead of waiting for the end
+ * of that slice (3 ms and more). Linux 6.12 and later take it; older ones refuse it, and nothing is lost. */
 static void ask_short_slices(void)
 {
 	struct {
@@ -259,6 +268,7 @@ static void ask_short_slices(void)
 		uint32_t priority;
 		uint64_t runtime_ns, deadline_ns, period_ns;
 	} attributes = { .size = 48, .policy = SCHED_OTHER, .runtime_ns = SLICE_NS };
+	attributes.nice = getpriority(PRIO_PROCESS, (id_t)gettid());
 	syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
@@ -268,18 +278,16 @@ void loop_run(struct loop *loop)
 	current = loop;
 	loop->is_running = true;
 	log_attach();
-	if (loop->idle_priority) {
-		struct sched_param param = { 0 };
-		if (sched_setscheduler(0, SCHED_IDLE, &param) != 0)
-			log_line(LOG_WARNING, "runtime", "no idle priority for this loop",
-				 LOG_CSTR("loop", loop->name), LOG_INT("errno", errno));
-	}
-	if (loop->short_slices)
-		ask_short_slices();
-	if (loop->kind == LOOP_IO)
-		loop_io_run(loop);
+	if (loop->is_background)
+		become_background(loop);
 	else
+		ask_short_slices();
+	if (loop->kind == LOOP_IO) {
+		loop_io_run(loop);
+		cpu_forget_loop(loop->id);
+	} else {
 		loop_blocking_run(loop);
+	}
 	loop->is_running = false;
 	loop_end(loop);
 	current = NULL;
@@ -339,6 +347,10 @@ bool loop_turn(struct loop *loop)
 	loop->slowest_ns = 0;
 	loop->slowest_class = NULL;
 	loop->stats.turns++;
+	if (loop->kind == LOOP_IO)
+		cpu_note_loop(loop->id);
+	else if (loop->is_background)
+		cpu_give_way();
 	inbox_drain(loop);
 	wheel_advance(&loop->wheel, loop_tick_now(loop), pending_expire, loop);
 	check_stop(loop);

@@ -18,9 +18,7 @@ struct loop_config {
 	uint32_t actors_max;     /* 0 = 65536 */
 	uint32_t asks_max;       /* 0 = 65536 */
 	uint32_t inbox_max;      /* messages from other loops that may wait; more are refused; 0 = 65536 */
-	bool short_slices;       /* requests wait for this loop: it asks the scheduler for turns that are short and soon;
-	                            always so for LOOP_IO */
-	bool idle_priority;      /* SCHED_IDLE: background work that must not move the serving p99 */
+	bool is_background;      /* work that must not move the serving p99: nice 19, and off the I/O loops' CPUs */
 	uint32_t grace_ms;       /* loop_stop: how long actors may take to end before they are ended; 0 = 2000 */
 };
 

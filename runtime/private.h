@@ -100,7 +100,7 @@ struct loop {
 	enum loop_kind kind;
 	unsigned id;
 	uint32_t actors_max, asks_max, inbox_max, grace_ms;
-	bool idle_priority, short_slices;
+	bool is_background;
 	int wake_fd;
 	struct slot *slots; /* owned; actors_max of them */
 

@@ -1,5 +1,6 @@
 /* Whole-file steps of a segment's life: prepared, activated, sealed, retired. Each leaves the directory in a
  * state that recovery understands, at every point where the machine may stop. */
+#include "runtime/cpu.h"
 #include "store/ledger_private.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -31,6 +32,7 @@ static int write_zeros(struct ledger *l, int fd)
 	int error = io->allocate(io, fd, l->config.segment_bytes);
 	for (uint64_t at = 0; error == 0 && at < l->config.segment_bytes; at += CHUNK) {
 		uint64_t left = l->config.segment_bytes - at;
+		cpu_give_way();
 		error = ledger_io_write_all(io, fd, zeros, left < CHUNK ? (size_t)left : CHUNK, at);
 		if (error == 0 && atomic_load(&l->helper.is_stopping))
 			error = -ECANCELED;

@@ -2,6 +2,7 @@
  *
  * It runs at a low priority, not at idle priority: it needs 5 ms of CPU for 64 MiB of zeros past the page
  * cache, and on a busy machine an idle thread does not get them before the open segment is full. */
+#include "runtime/cpu.h"
 #include "runtime/log.h"
 #include "store/ledger_private.h"
 #include <errno.h>
@@ -128,6 +129,7 @@ static void *helper_main(void *arg)
 	log_attach();
 	for (;;) {
 		bool is_last = atomic_load(&h->is_stopping);
+		cpu_give_way();
 		run_all(l);
 		if (is_last)
 			break;

@@ -239,6 +239,7 @@ static bool recover(struct ledger *l, struct buf *ret_why)
 	}
 	atomic_store(&l->durable_lsn, w->tip.lsn);
 	atomic_store(&l->newest_seq, w->last_seq);
+	atomic_store(&l->durable_end, UINT64_MAX);
 	return open_durable(l, ret_why) && ledger_recover_events(l, events_from, ret_why);
 }
 

@@ -132,6 +132,8 @@ struct ledger {
 	_Atomic uint64_t durable_lsn; /* written after newest_seq, so that who reads both in that order knows
 					 every segment */
 	_Atomic uint64_t newest_seq;
+	_Atomic uint64_t durable_end; /* where the durable part of segment newest_seq ends; written after newest_seq and
+					 before durable_lsn; UINT64_MAX: the files say it */
 	_Atomic uint64_t projected_lsn;
 	_Atomic uint64_t batches, entries, sync_failures, corrupt_frames;
 };

@@ -22,6 +22,7 @@ struct ledger_scan {
 	uint64_t expected;     /* LSN of the next frame */
 	uint64_t from_lsn;
 	uint64_t durable_lsn, newest_seq;
+	uint64_t newest_end;   /* where the durable part of newest_seq ends; UINT64_MAX: not known */
 	uint64_t listed_seq;   /* newest_seq when the directory was last read */
 	const uint8_t *frame;  /* the last one given, in walk's window */
 	struct ledger_frame_head frame_head;
@@ -67,6 +68,14 @@ static void prove_bound(struct ledger_scan *s)
 	s->durable_lsn = lsn > s->durable_lsn ? lsn : s->durable_lsn;
 }
 
+/* The zeros behind the newest frame are on disk and in no cache. Reading on into them would fetch megabytes, and the
+ * committer's next sync would wait for the disk to deliver them. */
+static void bound_walk(struct ledger_scan *s)
+{
+	if (s->fd >= 0 && s->catalog.files[s->current].seq == s->newest_seq && s->newest_end < UINT64_MAX)
+		s->walk.end = s->newest_end;
+}
+
 /* Reads the directory again from the current segment on. */
 static int reload(struct ledger_scan *s)
 {
@@ -86,6 +95,7 @@ static int reload(struct ledger_scan *s)
 	}
 	if (s->fd >= 0)
 		s->walk.end = ledger_catalog_end(&s->catalog, 0);
+	bound_walk(s);
 	return 0;
 }
 
@@ -94,7 +104,9 @@ static int refresh_bound(struct ledger_scan *s)
 	struct ledger_durable d;
 	if (s->l != NULL) {
 		s->durable_lsn = atomic_load(&s->l->durable_lsn);
+		s->newest_end = atomic_load(&s->l->durable_end);
 		s->newest_seq = atomic_load(&s->l->newest_seq);
+		bound_walk(s);
 		return 0;
 	}
 	if (ledger_read_durable(s->io, s->dir_fd, &d) == 0) {
@@ -122,6 +134,7 @@ static int enter(struct ledger_scan *s, size_t i)
 	s->is_in_gap = false;
 	ledger_walk_init(&s->walk, s->io, s->fd, f->head.epoch, LEDGER_BLOCK,
 			 ledger_catalog_end(&s->catalog, i));
+	bound_walk(s);
 	if (f->head.before.lsn + 1 > s->expected)
 		s->expected = f->head.before.lsn + 1;
 	return 0;
@@ -293,6 +306,7 @@ struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t
 	s->l = l;
 	s->io = l != NULL ? l->io : &ledger_io_real;
 	s->fd = -1;
+	s->newest_end = UINT64_MAX;
 	s->expected = s->from_lsn = from_lsn > 0 ? from_lsn : 1;
 	s->dir_fd = l != NULL ? dup(l->dir_fd) : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int error = s->dir_fd < 0 ? -errno : 0;

@@ -95,6 +95,7 @@ static int open_segment(struct ledger *l, int64_t now_us)
 	w->fd = fd;
 	w->open = s;
 	atomic_store(&l->newest_seq, head.seq);
+	atomic_store(&l->durable_end, s->foot.data_end);
 	return 0;
 }
 
@@ -361,6 +362,7 @@ static void publish(struct ledger *l, struct ledger_entry *const *entries, int *
 	s->foot.frames += w->members_count;
 	s->foot.data_end += w->batch.n;
 	w->tip = w->next;
+	atomic_store(&l->durable_end, s->foot.data_end);
 	atomic_store(&l->durable_lsn, w->tip.lsn);
 	atomic_fetch_add(&l->batches, 1);
 	atomic_fetch_add(&l->entries, w->members_count);

@@ -2,7 +2,7 @@
  * to query records by, the context list, the feature history. Record bytes stay in the ledger.
  *
  * offline_reader actors live on blocking loops, one connection each. The projection is an actor on a
- * SCHED_IDLE loop that tails the ledger in paced batches; its applied LSN is committed in the same
+ * background loop that tails the ledger in paced batches; its applied LSN is committed in the same
  * transaction. A read that needs the projection first waits until everything is applied that was durable when
  * the read arrived (wait_lsn). */
 #pragma once

@@ -1,10 +1,11 @@
 #include "store/offline_projection.h"
 #include "runtime/check.h"
 #include "runtime/clock.h"
+#include "runtime/cpu.h"
 #include "runtime/log.h"
 #include "store/offline_private.h"
 #include <inttypes.h>
-#include <sched.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -67,25 +68,14 @@ void offline_projection_error(struct offline *o, struct offline_error *ret)
 }
 
 /* ---- who is in a step ---- */
-static bool is_idle_priority(int tid)
-{
-	return sched_getscheduler(tid) == SCHED_IDLE;
-}
-
-static void set_priority(int tid, int policy)
-{
-	struct sched_param none = {0};
-	sched_setscheduler(tid, policy,
-			   &none); /* may be forbidden; then the step takes as long as it takes */
-}
-
 static void note_begin(struct offline_projection *p)
 {
-	int tid = gettid();
-	if (!is_idle_priority(tid))
+	int nice = getpriority(PRIO_PROCESS, 0);
+	if (nice <= 0)
 		return;
 	pthread_mutex_lock(&p->hurry_lock);
-	p->stepping_tid = tid;
+	p->stepping_tid = gettid();
+	p->stepping_nice = nice;
 	pthread_mutex_unlock(&p->hurry_lock);
 }
 
@@ -93,21 +83,23 @@ static void note_end(struct offline_projection *p)
 {
 	pthread_mutex_lock(&p->hurry_lock);
 	bool was_hurried = p->was_hurried;
+	int nice = p->stepping_nice;
 	p->stepping_tid = 0;
 	p->was_hurried = false;
 	pthread_mutex_unlock(&p->hurry_lock);
 	if (was_hurried)
-		set_priority(0, SCHED_IDLE);
+		setpriority(PRIO_PROCESS, 0, nice);
 }
 
 void offline_projection_hurry(struct offline *o)
 {
 	struct offline_projection *p = &o->projection;
-	/* An idle thread may hold this lock and not run: whoever hurries it must not wait for it. */
+	/* A background thread may hold this lock and not run: whoever hurries it must not wait for it. */
 	if (pthread_mutex_trylock(&p->hurry_lock) != 0)
 		return;
 	if (p->stepping_tid != 0 && !p->was_hurried) {
-		set_priority(p->stepping_tid, SCHED_OTHER);
+		/* May be forbidden; then the step takes as long as it takes. */
+		setpriority(PRIO_PROCESS, (id_t)p->stepping_tid, 0);
 		p->was_hurried = true;
 	}
 	pthread_mutex_unlock(&p->hurry_lock);
@@ -202,9 +194,13 @@ static bool take_frame(struct offline *o, const struct ledger_frame *frame, stru
 static bool take_frames(struct offline *o, struct batch *b, struct offline_error *error)
 {
 	struct offline_projection *p = &o->projection;
-	while (b->entries < STEP_ENTRIES_MAX && p->apply.rows < STEP_ROWS_MAX &&
-	       (b->entries % 16 != 0 || clock_mono_ns() < b->end_ns)) {
+	while (b->entries < STEP_ENTRIES_MAX && p->apply.rows < STEP_ROWS_MAX) {
 		struct ledger_frame frame;
+		if (b->entries % 16 == 0) {
+			if (clock_mono_ns() >= b->end_ns)
+				break;
+			cpu_give_way();
+		}
 		switch (ledger_scan_next(p->scan, &frame)) {
 		case LEDGER_SCAN_FRAME:
 			if (!take_frame(o, &frame, b, error))

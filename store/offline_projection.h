@@ -1,10 +1,10 @@
 /* The projection: what takes the ledger's entries over into DuckDB, step by step.
  *
  * A step is one transaction: up to STEP_ENTRIES_MAX entries or STEP_NS_MAX, with the LSN of the last one.
- * Whoever holds the lock may take it: the projection's own actor on a SCHED_IDLE loop, paced, or a reader
+ * Whoever holds the lock may take it: the projection's own actor on a background loop, paced, or a reader
  * that waits for what was durable when it was asked, or finds the projection far behind. So a reader never
  * depends on a thread that a busy machine does not let run: it does the missing work itself. Only for a step
- * that the idle thread has begun must it wait; offline_projection_hurry then gives that thread a normal
+ * that the background thread has begun must it wait; offline_projection_hurry then gives that thread a normal
  * priority, where the system permits that. */
 #pragma once
 #include "store/ledger.h"
@@ -24,7 +24,8 @@ struct offline_projection {
 	bool is_stale; /* after a failure: applied_lsn must be read again, a commit may have got through */
 
 	pthread_mutex_t hurry_lock; /* never waited for by who hurries; guards this group */
-	int stepping_tid;           /* of an idle-priority thread in a step; 0 = none */
+	int stepping_tid;           /* of a nice thread in a step; 0 = none */
+	int stepping_nice;
 	bool was_hurried;
 
 	_Atomic uint64_t applied_lsn, entries, transactions, corrupt_frames;
@@ -45,7 +46,7 @@ struct offline;
 bool offline_projection_init(struct offline *o, struct buf *ret_why);
 void offline_projection_finish(struct offline *o);
 enum offline_step offline_projection_step(struct offline *o);
-/* A checkpoint if one is due and nobody is in a query. For a reader's loop, never an idle one: whoever comes
+/* A checkpoint if one is due and nobody is in a query. For a reader's loop, never a background one: whoever comes
  * in the meantime waits for it. */
 void offline_projection_checkpoint(struct offline *o);
 void offline_projection_hurry(struct offline *o); /* any thread */

@@ -1,7 +1,7 @@
 /* serve.c -- composes one process: stores, loops, actors, HTTP; waits for a signal; takes it apart in reverse order.
  *
  * Threads: I/O loops (requests), and blocking loops: ledger (the committer alone), records (reads by id), offline (SQL of
- * requests), materialise (SQL of materialised features), projection (SCHED_IDLE). */
+ * requests), materialise (SQL of materialised features), projection (in the background). */
 #include "tools/serve.h"
 #include "actors/ingestor.h"
 #include "actors/materializer.h"
@@ -262,10 +262,9 @@ static bool fill_node(struct server *s)
 
 /* ---- loops and actors ---- */
 
-static struct loop *blocking_loop(const char *name, bool idle)
+static struct loop *blocking_loop(const char *name, bool is_background)
 {
-	return loop_create(&(struct loop_config){ .name = name, .kind = LOOP_BLOCKING, .idle_priority = idle,
-						  .short_slices = !idle,
+	return loop_create(&(struct loop_config){ .name = name, .kind = LOOP_BLOCKING, .is_background = is_background,
 						  .actors_max = 1024 });
 }
 

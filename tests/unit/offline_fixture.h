@@ -175,7 +175,7 @@ static inline const struct actor_class *asker_class(void)
 static inline struct loop *start_loop(const char *name, bool idle)
 {
 	struct loop *loop = loop_create(&(struct loop_config){
-	    .name = name, .kind = LOOP_BLOCKING, .idle_priority = idle, .actors_max = 64, .asks_max = 1024});
+	    .name = name, .kind = LOOP_BLOCKING, .is_background = idle, .actors_max = 64, .asks_max = 1024});
 	assert_non_null(loop);
 	return loop;
 }

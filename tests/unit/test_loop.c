@@ -304,7 +304,7 @@ static void test_chaos(void **state)
 	chaos.masters_left = 3;
 	for (int i = 0; i < 3; i++) {
 		chaos.loops[i] = loop_create(&(struct loop_config){
-		    .name = "chaos", .kind = kinds[i], .inbox_max = 24, .asks_max = 32, .idle_priority = i == 1 });
+		    .name = "chaos", .kind = kinds[i], .inbox_max = 24, .asks_max = 32, .is_background = i == 1 });
 		chaos.servants[i] = rt_spawn(chaos.loops[i], &servant_class, NULL);
 		chaos.masters[i] = rt_spawn(chaos.loops[i], &master_class, NULL);
 	}

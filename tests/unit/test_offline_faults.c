@@ -1,7 +1,7 @@
 /* What must not lose or double an entry: kill -9, a full disk, a machine that does not let the projection
  * run. */
 #include "tests/unit/offline_fixture.h"
-#include <sched.h>
+#include <sys/resource.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -208,23 +208,22 @@ static void test_a_reader_does_not_wait_for_the_idle(void **state)
 }
 
 /* ---- who hurries whom ---- */
-static _Atomic int idle_tid;
-static _Atomic bool idle_on;
+static _Atomic int nice_tid;
+static _Atomic bool nice_on;
 
-static void *step_idly(void *arg)
+static void *step_nicely(void *arg)
 {
-	struct sched_param none = {0};
-	CHECK(sched_setscheduler(0, SCHED_IDLE, &none) == 0);
-	atomic_store(&idle_tid, gettid());
-	while (atomic_load(&idle_on)) {
+	CHECK(setpriority(PRIO_PROCESS, (id_t)gettid(), 19) == 0);
+	atomic_store(&nice_tid, gettid());
+	while (atomic_load(&nice_on)) {
 		offline_projection_step(arg);
-		/* However it went through its step, it is idle behind it. */
-		CHECK(sched_getscheduler(0) == SCHED_IDLE);
+		/* However it went through its step, it is nice behind it. */
+		CHECK(getpriority(PRIO_PROCESS, 0) == 19);
 	}
 	return NULL;
 }
 
-static void test_a_step_of_the_idle_is_hurried(void **state)
+static void test_a_step_of_the_nice_is_hurried(void **state)
 {
 	(void)state;
 	rig_open(&rig);
@@ -232,8 +231,8 @@ static void test_a_step_of_the_idle_is_hurried(void **state)
 		append_values(i * 500, 500);
 	struct offline_projection *p = &rig.offline->projection;
 	pthread_t thread;
-	atomic_store(&idle_on, true);
-	assert_int_equal(pthread_create(&thread, NULL, step_idly, rig.offline), 0);
+	atomic_store(&nice_on, true);
+	assert_int_equal(pthread_create(&thread, NULL, step_nicely, rig.offline), 0);
 	bool was_hurried = false;
 	uint64_t give_up_ns = clock_mono_ns() + 10000000000;
 	while (!was_hurried && clock_mono_ns() < give_up_ns) {
@@ -241,11 +240,11 @@ static void test_a_step_of_the_idle_is_hurried(void **state)
 		pthread_mutex_lock(&p->hurry_lock); /* keeps the step from ending */
 		was_hurried = p->was_hurried;
 		if (was_hurried && geteuid() == 0)
-			assert_int_equal(sched_getscheduler(atomic_load(&idle_tid)), SCHED_OTHER);
+			assert_int_equal(getpriority(PRIO_PROCESS, (id_t)atomic_load(&nice_tid)), 0);
 		pthread_mutex_unlock(&p->hurry_lock);
 	}
 	assert_true(was_hurried);
-	atomic_store(&idle_on, false);
+	atomic_store(&nice_on, false);
 	pthread_join(thread, NULL);
 }
 
@@ -255,7 +254,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_kill_loses_and_doubles_nothing, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_full_disk_pauses_and_goes_on, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_reader_does_not_wait_for_the_idle, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_step_of_the_idle_is_hurried, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_step_of_the_nice_is_hurried, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,9 +2,11 @@
 #include "runtime/clock.h"
 #include "runtime/loop.h"
 #include <sched.h>
+#include <semaphore.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -166,34 +168,110 @@ static void test_loops_max(void **state)
 }
 
 /* ---- background loops ---- */
-static int policy;
+static int niceness;
 
-static void policy_on_message(struct actor *a, struct msg *m)
+static void nice_on_message(struct actor *a, struct msg *m)
 {
 	if (m->kind == RT_STOP) {
 		rt_stop(a);
 		return;
 	}
-	policy = sched_getscheduler(0);
+	niceness = getpriority(PRIO_PROCESS, 0);
 	assert_ptr_equal(loop_current(), a->loop);
 	loop_stop(a->loop);
 }
 
-static const struct actor_class policy_class = {
-	.name = "policy", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = policy_on_message,
+static const struct actor_class nice_class = {
+	.name = "nice", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = nice_on_message,
 };
 
-static void test_idle_priority(void **state)
+static void test_background_is_nice(void **state)
 {
 	(void)state;
-	const struct loop_config config = { .name = "idle", .kind = LOOP_BLOCKING, .idle_priority = true };
+	const struct loop_config config = { .name = "background", .kind = LOOP_BLOCKING, .is_background = true };
 	struct loop *loop = loop_create(&config);
-	rt_send(loop, rt_spawn(loop, &policy_class, NULL), rt_msg_new(loop, ONCE));
+	rt_send(loop, rt_spawn(loop, &nice_class, NULL), rt_msg_new(loop, ONCE));
 	assert_int_equal(loop_start(loop), 0);
 	loop_join(loop);
 	loop_destroy(loop);
-	assert_int_equal(policy, SCHED_IDLE);
+	assert_int_equal(niceness, 19);
 	assert_null(loop_current());
+}
+
+/* An I/O loop that sits on the first CPU of the mask, and a background loop that is asked where it may run. */
+static cpu_set_t whole, given;
+static int first_cpu;
+static sem_t sat, looked;
+
+static void sit_on_message(struct actor *a, struct msg *m)
+{
+	cpu_set_t one;
+	if (m->kind == RT_STOP) {
+		rt_stop(a);
+		return;
+	}
+	CPU_ZERO(&one);
+	CPU_SET(first_cpu, &one);
+	assert_int_equal(sched_setaffinity(0, sizeof one, &one), 0);
+	rt_timer_start(a, 1, 0); /* a turn that begins there */
+	if (m->kind == RT_TIMER)
+		sem_post(&sat);
+}
+
+static void look_on_message(struct actor *a, struct msg *m)
+{
+	if (m->kind == RT_STOP) {
+		rt_stop(a);
+		return;
+	}
+	assert_int_equal(sched_getaffinity(0, sizeof given, &given), 0);
+	sem_post(&looked);
+}
+
+static const struct actor_class sit_class = {
+	.name = "sit", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = sit_on_message,
+};
+static const struct actor_class look_class = {
+	.name = "look", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = look_on_message,
+};
+
+static void look(struct actor_ref looker)
+{
+	assert_true(loop_post(looker, loop_msg_new(ONCE)));
+	sem_wait(&looked);
+}
+
+static void test_background_gives_way(void **state)
+{
+	(void)state;
+	struct loop *io = loop_create(&(struct loop_config){ .name = "io", .kind = LOOP_IO });
+	struct loop *back = loop_create(
+	    &(struct loop_config){ .name = "background", .kind = LOOP_BLOCKING, .is_background = true });
+	assert_int_equal(sched_getaffinity(0, sizeof whole, &whole), 0);
+	while (!CPU_ISSET(first_cpu, &whole))
+		first_cpu++;
+	sem_init(&sat, 0, 0);
+	sem_init(&looked, 0, 0);
+	struct actor_ref looker = rt_spawn(back, &look_class, NULL);
+	rt_send(io, rt_spawn(io, &sit_class, NULL), rt_msg_new(io, ONCE));
+	assert_int_equal(loop_start(io), 0);
+	sem_wait(&sat);
+	assert_int_equal(loop_start(back), 0);
+	look(looker);
+	cpu_set_t rest = whole;
+	CPU_CLR(first_cpu, &rest);
+	assert_true(CPU_EQUAL(&given, CPU_COUNT(&rest) > 0 ? &rest : &whole));
+
+	loop_stop(io);
+	loop_join(io);
+	look(looker);
+	assert_true(CPU_EQUAL(&given, &whole));
+	loop_stop(back);
+	loop_join(back);
+	loop_destroy(io);
+	loop_destroy(back);
+	sem_destroy(&sat);
+	sem_destroy(&looked);
 }
 
 int main(void)
@@ -205,7 +283,8 @@ int main(void)
 		cmocka_unit_test(test_io_share),
 		cmocka_unit_test(test_inbox_bound),
 		cmocka_unit_test(test_loops_max),
-		cmocka_unit_test(test_idle_priority),
+		cmocka_unit_test(test_background_is_nice),
+		cmocka_unit_test(test_background_gives_way),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

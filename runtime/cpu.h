@@ -1,0 +1,11 @@
+/* On few cores, keeps background threads off the CPUs that the I/O loops run on. The kernel takes a CPU that runs only
+ * idle-class work for a free one and wakes a loop there, but may not take the CPU from that work before the next tick
+ * (4 ms), whatever the priorities: docs/adr/0004. The loops stay free to move; the background follows, away from them. */
+#pragma once
+
+void cpu_note_loop(unsigned loop_id);   /* an I/O loop, once per turn: where it runs now. A few nanoseconds */
+void cpu_forget_loop(unsigned loop_id); /* its last turn is over */
+
+/* A background thread, about once per millisecond of work: moves it to the CPUs of its own mask that no I/O loop was last
+ * seen on, or back to the whole mask if none is left. A system call when something changed, else one load. */
+void cpu_give_way(void);

@@ -293,7 +293,11 @@ static void undo_drop(struct material *m)
 static bool join_text(const struct material *m, struct buf *out)
 {
 	bool first = true;
+	size_t bytes = 0;
 	buf_clear(out);
+	for (uint32_t i = 0; i < m->items_count; i++)
+		bytes += m->items[i].content.n + separator.n;
+	buf_reserve(out, bytes);
 	for (uint32_t i = 0; i < m->items_count; i++) {
 		if (m->items[i].dropped)
 			continue;

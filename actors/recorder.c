@@ -278,6 +278,8 @@ struct ledger_entry *recorder_entry(const struct record *r, const struct record_
 	if (entry == NULL)
 		return NULL;
 	memcpy(entry->context_id, r->context_id.p, r->context_id.n);
+	/* An estimate: without it a record is copied six times while it grows. */
+	buf_reserve(&entry->body, 2048 + r->content.n + r->content.n / 16 + 512 * (r->items_count + r->features_count));
 	bool ok = record_write_canonical(r, &entry->body, &entry->previous_at);
 	record_extras_write(e, &entry->extras);
 	if (ok && !entry->body.failed && !entry->extras.failed)

@@ -65,7 +65,8 @@ static void write_hashes(const struct assembly_job *job, struct buf *out)
 /* The reply carries the text itself, also in privacy mode, where only the record goes without it. */
 static void write_assembled(const struct assembly_job *job, struct str content, struct buf *out)
 {
-	buf_reserve(out, content.n + content.n / 8 + 4096);
+	buf_reserve(out, 4096 + content.n + content.n / 8 +
+			     512 * (job->record.items_count + job->record.features_count)); /* an estimate */
 	buf_append_lit(out, "{\"id\":");
 	json_write_string(out, job->record.context_id);
 	buf_append_lit(out, ",\"content\":");

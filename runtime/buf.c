@@ -1,4 +1,5 @@
 #include "runtime/buf.h"
+#include "runtime/digits.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,18 +9,16 @@ void buf_finish(struct buf *b)
 	*b = (struct buf){ .max = b->max };
 }
 
-bool buf_reserve(struct buf *b, size_t extra)
+bool buf_grow(struct buf *b, size_t extra)
 {
 	if (b->failed)
 		return false;
-	if (b->cap - b->n >= extra)
-		return true;
 	size_t max = b->max ? b->max : BUF_MAX_DEFAULT;
 	if (extra > max || b->n > max - extra) {
 		b->failed = true;
 		return false;
 	}
-	size_t cap = b->cap ? b->cap : 64;
+	size_t cap = b->cap ? b->cap : 128;
 	while (cap < b->n + extra)
 		cap *= 2;
 	if (cap > max)
@@ -32,14 +31,6 @@ bool buf_reserve(struct buf *b, size_t extra)
 	b->p = p;
 	b->cap = cap;
 	return true;
-}
-
-void buf_append(struct buf *b, const void *p, size_t n)
-{
-	if (n == 0 || !buf_reserve(b, n))
-		return;
-	memcpy(b->p + b->n, p, n);
-	b->n += n;
 }
 
 void buf_printf(struct buf *b, const char *format, ...)
@@ -60,9 +51,12 @@ void buf_append_u64(struct buf *b, uint64_t v)
 {
 	char digits[20];
 	size_t at = sizeof digits;
-	do
-		digits[--at] = (char)('0' + v % 10);
-	while (v /= 10);
+	for (; v >= 100; v /= 100)
+		memcpy(digits + (at -= 2), digit_pair((unsigned)(v % 100)), 2);
+	if (v >= 10)
+		memcpy(digits + (at -= 2), digit_pair((unsigned)v), 2);
+	else
+		digits[--at] = (char)('0' + v);
 	buf_append(b, digits + at, sizeof digits - at);
 }
 

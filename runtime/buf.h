@@ -16,13 +16,26 @@ struct buf {
 
 /* `struct buf b = {0}` is a valid empty buffer. */
 void buf_finish(struct buf *b);                 /* frees; the buffer is empty and usable again */
-bool buf_reserve(struct buf *b, size_t extra);  /* room for `extra` more bytes; false sets failed */
-void buf_append(struct buf *b, const void *p, size_t n);
+bool buf_grow(struct buf *b, size_t extra);     /* what buf_reserve does when there is no room yet */
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_append_i64(struct buf *b, int64_t v);
 void buf_append_u64(struct buf *b, uint64_t v);
 /* Moves the bytes out: the caller frees the result with free(); NULL when empty. */
 char *buf_take(struct buf *b, size_t *ret_n);
+
+/* Room for `extra` more bytes; false sets failed. */
+static inline bool buf_reserve(struct buf *b, size_t extra)
+{
+	return (b->cap - b->n >= extra && !b->failed) || buf_grow(b, extra);
+}
+
+static inline void buf_append(struct buf *b, const void *p, size_t n)
+{
+	if (n == 0 || !buf_reserve(b, n))
+		return;
+	memcpy(b->p + b->n, p, n);
+	b->n += n;
+}
 
 static inline void buf_append_str(struct buf *b, struct str s)
 {

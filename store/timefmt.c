@@ -1,4 +1,5 @@
 #include "store/timefmt.h"
+#include "runtime/digits.h"
 #include <math.h>
 
 #define US_PER_SECOND 1000000ll
@@ -37,11 +38,10 @@ static void civil_from_days(int64_t days, int *ret_year, int *ret_month, int *re
 
 /* ---- writing ---- */
 
-static char *put_digits(char *at, int value, int digits)
+static char *put_pair(char *at, int value)
 {
-	for (int i = digits - 1; i >= 0; i--, value /= 10)
-		at[i] = (char)('0' + value % 10);
-	return at + digits;
+	memcpy(at, digit_pair((unsigned)value), 2);
+	return at + 2;
 }
 
 static char *put_local(char *at, int64_t us)
@@ -52,20 +52,20 @@ static char *put_local(char *at, int64_t us)
 	int second = (int)(rest / US_PER_SECOND), fraction = (int)(rest % US_PER_SECOND);
 	int year, month, day;
 	civil_from_days(days, &year, &month, &day);
-	at = put_digits(at, year, 4);
+	at = put_pair(put_pair(at, year / 100), year % 100);
 	*at++ = '-';
-	at = put_digits(at, month, 2);
+	at = put_pair(at, month);
 	*at++ = '-';
-	at = put_digits(at, day, 2);
+	at = put_pair(at, day);
 	*at++ = 'T';
-	at = put_digits(at, second / 3600, 2);
+	at = put_pair(at, second / 3600);
 	*at++ = ':';
-	at = put_digits(at, second / 60 % 60, 2);
+	at = put_pair(at, second / 60 % 60);
 	*at++ = ':';
-	at = put_digits(at, second % 60, 2);
+	at = put_pair(at, second % 60);
 	if (fraction) {
 		*at++ = '.';
-		at = put_digits(at, fraction, 6);
+		at = put_pair(put_pair(put_pair(at, fraction / 10000), fraction / 100 % 100), fraction % 100);
 	}
 	return at;
 }
@@ -105,9 +105,9 @@ void time_write_zoned(struct buf *out, int64_t us, int16_t zone_min)
 	}
 	int minutes = zone_min < 0 ? -zone_min : zone_min;
 	char suffix[6] = { zone_min < 0 ? '-' : '+' };
-	char *at = put_digits(suffix + 1, minutes / 60, 2);
+	char *at = put_pair(suffix + 1, minutes / 60);
 	*at++ = ':';
-	put_digits(at, minutes % 60, 2);
+	put_pair(at, minutes % 60);
 	write_with_suffix(out, us + zone_min * US_PER_MINUTE, str_of(suffix, sizeof suffix));
 }
 

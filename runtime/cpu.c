@@ -30,6 +30,7 @@ void cpu_give_way(void)
 {
 	static _Thread_local cpu_set_t allowed;
 	static _Thread_local unsigned seen;
+	sched_yield(); /* the kernel itself may look only at the next tick: 4 ms */
 	unsigned now = atomic_load_explicit(&moves, memory_order_acquire);
 	if (now == seen)
 		return;

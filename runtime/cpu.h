@@ -6,6 +6,6 @@
 void cpu_note_loop(unsigned loop_id);   /* an I/O loop, once per turn: where it runs now. A few nanoseconds */
 void cpu_forget_loop(unsigned loop_id); /* its last turn is over */
 
-/* A background thread, about once per millisecond of work: moves it to the CPUs of its own mask that no I/O loop was last
- * seen on, or back to the whole mask if none is left. A system call when something changed, else one load. */
+/* A background thread, about every 0.1 ms of work: lets whoever waits for this CPU go first, and moves to the CPUs of its own
+ * mask that no I/O loop was last seen on, or back to the whole mask if none is left. 0.3 us, more when something changed. */
 void cpu_give_way(void);

@@ -11,7 +11,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SLICE_NS = 100000 /* the shortest that the kernel gives */, BACKGROUND_NICE = 19 };
+enum { SLICE_NS = 300000 /* shorter than the kernel's own, longer than a commit's CPU time */, BACKGROUND_NICE = 19 };
 
 static _Atomic(struct loop *) registry[LOOPS_MAX];
 static _Thread_local struct loop *current;

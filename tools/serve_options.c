@@ -1,6 +1,7 @@
 #include "tools/serve_options.h"
 #include "runtime/config.h"
 #include <getopt.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -14,7 +15,7 @@ static const char help[] =
     "\n"
     "  --host ADDRESS        where to listen (127.0.0.1)\n"
     "  --port PORT           0 takes any free one (8000)\n"
-    "  --loops N             I/O threads (one per core)\n"
+    "  --loops N             I/O threads (all cores but one)\n"
     "  --tls-cert FILE       certificate chain in PEM; with --tls-key serves HTTPS\n"
     "  --tls-key FILE        its private key in PEM\n"
     "  --api-key KEY         require this X-API-Key (or set FABRA_API_KEY)\n"
@@ -33,6 +34,7 @@ static const char help[] =
     "  FABRA_EVIDENCE_MODE=required fabra serve store.lua --port 9000\n"
     "  curl 'http://127.0.0.1:8000/v1/features/user_tier?entity_id=user_123'\n";
 
+enum { LOOPS_MOST = 32 };
 enum { OPT_TLS_CERT = 256, OPT_TLS_KEY, OPT_API_KEY, OPT_UNSAFE_LUA, OPT_RELOAD };
 
 static bool read_number(const char *name, const char *text, long min, long max, long *ret)
@@ -70,7 +72,7 @@ static int read_arguments(int argc, char **argv, struct serve_options *o)
 			o->port = (uint16_t)number;
 			break;
 		case 'l':
-			if (!read_number("--loops", optarg, 1, 32, &number))
+			if (!read_number("--loops", optarg, 1, LOOPS_MOST, &number))
 				return 2;
 			o->loops = (unsigned)number;
 			break;
@@ -161,16 +163,22 @@ static void read_environment(struct serve_options *o, struct buf *errors)
 		buf_append_lit(errors, "--tls-cert and --tls-key belong together\n");
 }
 
+/* All cores but one: the committer and the projection need that one, and loops that share it with them are slower (ADR 4). */
+static unsigned loops_default(void)
+{
+	cpu_set_t allowed;
+	int cores = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : LOOPS_MOST + 1;
+	return cores <= 2 ? 1 : cores > LOOPS_MOST ? LOOPS_MOST : (unsigned)cores - 1;
+}
+
 int serve_options_read(int argc, char **argv, struct serve_options *ret)
 {
 	*ret = (struct serve_options){ .host = "127.0.0.1", .port = 8000 };
 	int status = read_arguments(argc, argv, ret);
 	if (status)
 		return status;
-	if (ret->loops == 0) {
-		long cores = sysconf(_SC_NPROCESSORS_ONLN);
-		ret->loops = cores < 1 ? 1 : cores > 32 ? 32 : (unsigned)cores;
-	}
+	if (ret->loops == 0)
+		ret->loops = loops_default();
 	struct buf errors = { 0 };
 	read_environment(ret, &errors);
 	if (errors.n)

@@ -33,9 +33,9 @@ finish() {
 }
 trap finish EXIT
 
-serve() { # FILE [options...]: waits until it answers; sets url
+serve() { # FILE [options...]: waits until it answers; sets url. Two loops also on a machine whose default would be one
   [ ! -f "$work/server.log" ] || cat "$work/server.log" >>"$work/earlier.log"
-  "$fabra" serve "$@" --port 0 >"$work/server.log" 2>&1 </dev/null &
+  "$fabra" serve --loops 2 "$@" --port 0 >"$work/server.log" 2>&1 </dev/null &
   server=$!
   local port= i
   for i in $(seq 600); do

@@ -1,13 +1,13 @@
 #!/bin/bash
 # CPU per request of a server against the bare libh2o server that returns the same bytes: interleaved runs, medians.
 #     bench_features.sh BUILD [--server 'COMMAND that prints "port N"'] [--path /v1/features/x?entity_id=] [--runs 5]
-#                       [--requests 200000] [--ids 100000] [--body JSON]
+#                       [--requests 320000] [--ids 100000] [--body JSON]
 # The whole process is measured (log thread included) from schedstat, after a warm-up. h2load shares the machine, so
 # requests per second say little; CPU per request is the steady figure. ids: random values appended to the path; 0 = none.
 set -euo pipefail
 build=$1
 shift
-server= path='/v1/features/user_tier?entity_id=' runs=5 requests=200000 ids=100000
+server= path='/v1/features/user_tier?entity_id=' runs=5 requests=320000 ids=100000
 body='{"value":12.5,"freshness_ms":120,"served_from":"online"}'
 while [ $# -gt 0 ]; do
 	case $1 in
@@ -44,14 +44,12 @@ cpu_ns() { awk '{sum += $1} END {printf "%.0f", sum}' /proc/"$1"/task/*/schedsta
 start bare "$build/bench/bench_http_bare" "$body"
 # shellcheck disable=SC2086
 start server $server
+load() { # name, more options: the requests, all of which must succeed
+	"$build/bench/bench_http_load" "$(port "$1")" "$path" --ids "$ids" --requests "$requests" --connections 32 --streams 10 "${@:2}"
+}
 for name in bare server; do
-	if [ "$ids" -gt 0 ]; then
-		awk -v n="$ids" -v u="http://127.0.0.1:$(port $name)$path" \
-			'BEGIN {srand(7); for (i = 0; i < n; i++) print u "id" int(rand() * n)}' >"$work/$name.urls"
-	else
-		echo "http://127.0.0.1:$(port $name)$path" >"$work/$name.urls"
-	fi
-	h2load -n "$((ids > 20000 ? ids : 20000))" -c 32 -m 10 -i "$work/$name.urls" >/dev/null
+	[ "$ids" = 0 ] || load $name --all
+	load $name
 done
 # What the warm-up left to do in the background (the projection of computed values) is not the load to be measured.
 for _ in $(seq 600); do
@@ -68,8 +66,7 @@ for run in $(seq "$runs"); do
 		[ $name = bare ] && pid=${pids[0]} || pid=${pids[1]}
 		named=$(grep -o 'pid [0-9]*' "$work/$name.out" | head -1 | cut -d' ' -f2) && pid=${named:-$pid}
 		before=$(cpu_ns "$pid")
-		h2load -n "$requests" -c 32 -m 10 -i "$work/$name.urls" >"$work/load" 2>&1
-		grep -q "$requests succeeded" "$work/load" || { grep requests: "$work/load" >&2; exit 1; }
+		load $name
 		us[$name]=$(awk -v t=$(($(cpu_ns "$pid") - before)) -v n="$requests" 'BEGIN {print t / 1000 / n}')
 	done
 	awk -v r="$run" -v b="${us[bare]}" -v s="${us[server]}" 'BEGIN {printf "%d\t%.2f\t%.2f\t%.3f\n", r, b, s, s / b}' |

@@ -409,12 +409,22 @@ static bool read_timeout(struct exchange *x)
 	return true;
 }
 
+/* Eight bytes at a time; the last eight may overlap those before. */
 static bool is_plain_ascii(struct str s)
 {
-	unsigned char bits = 0;
-	for (size_t i = 0; i < s.n; i++)
+	const uint64_t ones = 0x0101010101010101ull, tops = ones << 7;
+	uint64_t bits = 0, w;
+	size_t i = 0;
+	if (s.n >= 8) {
+		for (; i < s.n; i += 8) {
+			memcpy(&w, s.p + (i + 8 <= s.n ? i : s.n - 8), 8);
+			uint64_t percent = w ^ ones * '%';
+			bits |= w | ((percent - ones) & ~percent);
+		}
+	}
+	for (; i < s.n; i++)
 		bits |= (unsigned char)s.p[i] | (s.p[i] == '%' ? 0x80 : 0);
-	return bits < 0x80;
+	return !(bits & tops);
 }
 
 static bool text_is_valid(struct exchange *x)

@@ -2,6 +2,7 @@
  * routes. */
 #include "http/server_private.h"
 #include "runtime/clock.h"
+#include "runtime/digits.h"
 #include "runtime/log.h"
 #include "store/json.h"
 #include <openssl/sha.h>
@@ -108,12 +109,8 @@ static void put(struct line *l, struct str s)
 
 static void put_u64(struct line *l, uint64_t v)
 {
-	char digits[20];
-	size_t at = sizeof digits;
-	do
-		digits[--at] = (char)('0' + v % 10);
-	while (v /= 10);
-	put(l, str_of(digits + at, sizeof digits - at));
+	char digits[20], *end = digits + sizeof digits, *at = digits_before(end, v);
+	put(l, str_of(at, (size_t)(end - at)));
 }
 
 static void put_ms(struct line *l, uint64_t ns)

@@ -1,6 +1,7 @@
 #include "http/router.h"
 #include "http/uri.h"
 #include "runtime/check.h"
+#include "runtime/hash.h"
 
 enum method { M_GET, M_HEAD, M_POST, M_PUT, M_DELETE, M_PATCH, M_OPTIONS, METHODS_MAX };
 enum { NODE_ROOT = 0, NODE_NONE = UINT32_MAX, ROUTE_NONE = UINT16_MAX };
@@ -50,13 +51,19 @@ static uint32_t node_new(struct router *r)
 	return r->nodes_len++;
 }
 
-/* FNV-1a, Fowler, Noll and Vo. Unkeyed on purpose: only templates fill the table. */
+/* The first and the last bytes and the length are hash enough, and unkeyed on purpose: only templates fill the table. */
 static uint32_t edge_hash(uint32_t parent, struct str name)
 {
-	uint32_t h = 2166136261u ^ parent * 0x9e3779b1u;
-	for (size_t i = 0; i < name.n; i++)
-		h = (h ^ (unsigned char)name.p[i]) * 16777619u;
-	return h ^ h >> 15;
+	uint32_t first = 0, last = 0;
+	if (name.n >= 4) {
+		memcpy(&first, name.p, 4);
+		memcpy(&last, name.p + name.n - 4, 4);
+	} else if (name.n > 0) {
+		first = (unsigned char)name.p[0] | (uint32_t)(unsigned char)name.p[name.n / 2] << 8 |
+			(uint32_t)(unsigned char)name.p[name.n - 1] << 16;
+	}
+	uint64_t words = (uint64_t)last << 32 | first;
+	return (uint32_t)hash_mix(words ^ (uint64_t)parent << 40 ^ (uint64_t)name.n << 24);
 }
 
 static struct edge *edge_place(const struct router *r, uint32_t parent, struct str name)

@@ -41,11 +41,13 @@ bool uri_query(struct arena *arena, struct str query, const char *name, struct s
 	struct str wanted = str_from(name);
 	const char *p = query.p, *end = query.p + query.n;
 	while (p < end) {
+		/* As nearly all clients write it; any other spelling of the key is read below. */
+		bool is_raw = (size_t)(end - p) > wanted.n && p[wanted.n] == '=' && memcmp(p, wanted.p, wanted.n) == 0;
 		const char *amp = memchr(p, '&', (size_t)(end - p));
 		const char *stop = amp ? amp : end;
-		const char *equals = memchr(p, '=', (size_t)(stop - p));
+		const char *equals = is_raw ? p + wanted.n : memchr(p, '=', (size_t)(stop - p));
 		const char *key_end = equals ? equals : stop;
-		if (str_eq(uri_decode(arena, str_of(p, (size_t)(key_end - p)), true), wanted)) {
+		if (is_raw || str_eq(uri_decode(arena, str_of(p, (size_t)(key_end - p)), true), wanted)) {
 			const char *value = equals ? equals + 1 : stop;
 			*ret_value = uri_decode(arena, str_of(value, (size_t)(stop - value)), true);
 			return true;

@@ -49,15 +49,8 @@ void buf_printf(struct buf *b, const char *format, ...)
 
 void buf_append_u64(struct buf *b, uint64_t v)
 {
-	char digits[20];
-	size_t at = sizeof digits;
-	for (; v >= 100; v /= 100)
-		memcpy(digits + (at -= 2), digit_pair((unsigned)(v % 100)), 2);
-	if (v >= 10)
-		memcpy(digits + (at -= 2), digit_pair((unsigned)v), 2);
-	else
-		digits[--at] = (char)('0' + v);
-	buf_append(b, digits + at, sizeof digits - at);
+	char digits[20], *end = digits + sizeof digits, *at = digits_before(end, v);
+	buf_append(b, at, (size_t)(end - at));
 }
 
 void buf_append_i64(struct buf *b, int64_t v)

@@ -1,4 +1,5 @@
 #include "runtime/log_line.h"
+#include "runtime/digits.h"
 #include <math.h>
 #include <stdio.h>
 #include <time.h>
@@ -29,12 +30,8 @@ static inline void put_str(struct out *o, struct str s)
 
 static void put_u64(struct out *o, uint64_t v)
 {
-	char digits[20];
-	size_t at = sizeof digits;
-	do
-		digits[--at] = (char)('0' + v % 10);
-	while (v /= 10);
-	put(o, digits + at, sizeof digits - at);
+	char digits[20], *end = digits + sizeof digits, *at = digits_before(end, v);
+	put(o, at, (size_t)(end - at));
 }
 
 static void put_i64(struct out *o, int64_t v)
@@ -103,19 +100,39 @@ static bool is_plain(unsigned char c)
 	return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
 }
 
-/* How many of the first bytes need no escape, eight at a time (zero-byte tests on a word, Mycroft 1987). */
-static size_t plain_run(const unsigned char *p, size_t n)
+/* Zero-byte tests on a word (Mycroft 1987). A byte that is plain may be taken for one that is not, not the other way. */
+static bool are_plain(uint64_t w)
 {
 	const uint64_t ones = 0x0101010101010101ull, tops = ones << 7;
+	uint64_t quote = w ^ ones * '"', slash = w ^ ones * '\\';
+	return !((w | (w - ones * 0x20) | (quote - ones) | (slash - ones)) & tops);
+}
+
+/* Fewer than 8 bytes as a word, some twice where they are few; never reads behind them. */
+static uint64_t up_to_8(const unsigned char *p, size_t n)
+{
+	uint32_t low, high;
+	if (n == 0)
+		return 0x2020202020202020ull;
+	if (n < 4)
+		return 0x2020202020000000ull | p[0] | (uint64_t)p[n / 2] << 8 | (uint64_t)p[n - 1] << 16;
+	memcpy(&low, p, 4);
+	memcpy(&high, p + n - 4, 4);
+	return (uint64_t)high << 32 | low;
+}
+
+/* How many of the first bytes need no escape. */
+static size_t plain_run(const unsigned char *p, size_t n)
+{
 	size_t i = 0;
 	for (; n - i >= 8; i += 8) {
-		uint64_t w, quote, slash;
+		uint64_t w;
 		memcpy(&w, p + i, 8);
-		quote = w ^ ones * '"';
-		slash = w ^ ones * '\\';
-		if ((w | (w - ones * 0x20) | (quote - ones) | (slash - ones)) & tops)
+		if (!are_plain(w))
 			break;
 	}
+	if (n - i < 8 && are_plain(up_to_8(p + i, n - i)))
+		return n;
 	while (i < n && is_plain(p[i]))
 		i++;
 	return i;
@@ -148,6 +165,12 @@ static void put_text(struct out *o, struct str s)
 	char *line_end = o->end;
 	if (line_end - o->at < 16) {
 		o->full = true;
+		return;
+	}
+	if (s.n < LOG_TEXT_MAX / 2 && (size_t)(line_end - o->at) > s.n + 2 && plain_run(p, s.n) == s.n) {
+		put(o, "\"", 1);
+		put_str(o, s);
+		put(o, "\"", 1);
 		return;
 	}
 	put(o, "\"", 1);

@@ -98,17 +98,17 @@ bool resolver_read_online(const struct node *n, uint32_t feature, struct str ent
 	return true;
 }
 
-enum online_read resolver_copy_online(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us, char *out,
-				      size_t cap, size_t *ret_n, struct online_meta *ret_meta, bool *ret_refresh_due)
+enum online_read resolver_copy_online(const struct node *n, uint32_t feature, const struct online_key *key, int64_t now_us,
+				      char *out, size_t cap, size_t *ret_n, struct online_meta *ret_meta,
+				      bool *ret_refresh_due)
 {
 	const struct def_feature *f = &n->definitions->features[feature];
 	*ret_refresh_due = false;
 	if (is_computed_at_each_read(f))
 		return ONLINE_MISS;
-	enum online_read r =
-	    online_read_copy(n->online, f->entity, entity_id, feature, now_us, out, cap, ret_n, ret_meta);
+	enum online_read r = online_read_copy(n->online, key, feature, now_us, out, cap, ret_n, ret_meta);
 	if (r == ONLINE_HIT)
-		*ret_refresh_due = is_refresh_due(f, entity_id, ret_meta->written_us, now_us);
+		*ret_refresh_due = is_refresh_due(f, key->id, ret_meta->written_us, now_us);
 	return r;
 }
 

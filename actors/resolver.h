@@ -12,5 +12,6 @@ bool resolver_read_online(const struct node *n, uint32_t feature, struct str ent
 			  struct online_cell *ret, bool *ret_refresh_due);
 /* The same for one small value, copied to out: the hot path, without a reference count that other cores share.
  * ONLINE_LARGE: use resolver_read_online. */
-enum online_read resolver_copy_online(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us, char *out,
-				      size_t cap, size_t *ret_n, struct online_meta *ret_meta, bool *ret_refresh_due);
+enum online_read resolver_copy_online(const struct node *n, uint32_t feature, const struct online_key *key, int64_t now_us,
+				      char *out, size_t cap, size_t *ret_n, struct online_meta *ret_meta,
+				      bool *ret_refresh_due);

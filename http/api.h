@@ -25,6 +25,7 @@ bool api_query_required(struct exchange *x, const char *name, struct str *ret);
 uint32_t api_entity(struct exchange *x, struct str name);
 
 /* api_features.c */
+void api_feature_gather(struct exchange *x, bool is_last);
 void api_feature_get(struct exchange *x);
 void api_feature_get_message(struct exchange *x, struct msg *m);
 void api_features_post(struct exchange *x);

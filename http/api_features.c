@@ -44,8 +44,14 @@ static void tell_refresh(struct exchange *x, uint32_t entity, struct str id, uin
 			&resolver_get_new(loop, RESOLVER_REFRESH, r)->head);
 }
 
+struct feature_get { /* in the exchange's scratch */
+	struct online_key key;
+	uint32_t feature;
+};
+_Static_assert(sizeof(struct feature_get) <= EXCHANGE_SCRATCH, "what a GET carries from arrival to answer");
+
 /* A small value that is in memory is answered here and now: no actor, no allocation. */
-static bool reply_from_memory(struct exchange *x, uint32_t feature, struct str id)
+static bool reply_from_memory(struct exchange *x, const struct feature_get *get)
 {
 	static const char before[] = "{\"value\":";
 	enum { BEFORE = sizeof before - 1, AFTER = 64 };
@@ -55,12 +61,12 @@ static bool reply_from_memory(struct exchange *x, uint32_t feature, struct str i
 	size_t value_n;
 	struct online_meta meta;
 	bool refresh_due;
-	if (resolver_copy_online(n, feature, id, now_us, text + BEFORE, ONLINE_COPY_MAX, &value_n, &meta, &refresh_due) !=
-	    ONLINE_HIT)
+	if (resolver_copy_online(n, get->feature, &get->key, now_us, text + BEFORE, ONLINE_COPY_MAX, &value_n, &meta,
+				 &refresh_due) != ONLINE_HIT)
 		return false;
-	metrics_add(n->metrics.features[feature].hit, 1);
+	metrics_add(n->metrics.features[get->feature].hit, 1);
 	if (refresh_due)
-		tell_refresh(x, n->definitions->features[feature].entity, id, feature);
+		tell_refresh(x, get->key.kind, get->key.id, get->feature);
 	memcpy(text, before, BEFORE);
 	struct buf out = { .p = text, .n = BEFORE + value_n, .cap = sizeof text, .max = sizeof text }; /* never grows */
 	buf_append_lit(&out, ",\"freshness_ms\":");
@@ -70,21 +76,32 @@ static bool reply_from_memory(struct exchange *x, uint32_t feature, struct str i
 	return true;
 }
 
-void api_feature_get(struct exchange *x)
+void api_feature_gather(struct exchange *x, bool is_last)
 {
 	const struct node *n = api_node(x);
+	struct feature_get *get = exchange_scratch(x);
+	if (is_last) {
+		online_fetch_row(n->online, &get->key);
+		return;
+	}
 	struct str name = exchange_param(x, 0), id;
 	if (!api_query_required(x, "entity_id", &id))
 		return;
-	uint32_t feature = definitions_feature(n->definitions, name);
-	if (feature == DEF_NONE) {
+	get->feature = definitions_feature(n->definitions, name);
+	if (get->feature == DEF_NONE) {
 		exchange_error(x, 404, "Feature '%.*s' not found", STR_ARG(name));
 		return;
 	}
-	if (reply_from_memory(x, feature, id))
+	get->key = online_key(n->definitions->features[get->feature].entity, id);
+	online_fetch_bucket(n->online, &get->key);
+}
+
+void api_feature_get(struct exchange *x)
+{
+	struct feature_get *get = exchange_scratch(x);
+	if (reply_from_memory(x, get))
 		return;
-	struct feature_request *r =
-	    feature_request_new(n->definitions->features[feature].entity, &id, 1, &feature, 1);
+	struct feature_request *r = feature_request_new(get->key.kind, &get->key.id, 1, &get->feature, 1);
 	if (r == NULL)
 		exchange_fail(x, RT_EFULL, "out of memory");
 	else

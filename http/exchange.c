@@ -3,6 +3,8 @@
  *     on_request: admit --refused--> reply ----------------------------------------------> released
  *                       `-> route's on_request --replied--------------------------------> released
  *                                  `--asked, not replied--> waiting (guard, deadline)
+ *                 with on_gather: gathered --end of turn--> route's on_request, as above
+ *                                          `--client gone--------------------------------> released at the end of turn
  *     waiting --on_message replied--> actor stops --finish--> released
  *             --deadline (504), RT_STOP (503), failed route (500)--> the same
  *             --client gone: guard disposed, or seen by the watch--> the same, no reply; a route that
@@ -194,6 +196,10 @@ void exchange_client_gone(struct exchange *x)
 	exchange_detach(x);
 	forget_input(x);
 	conn_abandoned(x->conn);
+	if (x->is_gathered) {
+		x->has_replied = true;
+		return;
+	}
 	if (x->route->flags & ROUTE_COMPLETES)
 		return;
 	x->has_replied = true;
@@ -481,6 +487,12 @@ static void input_read(struct exchange *x, const h2o_req_t *req)
 	x->is_head = str_eq(x->method, STR("HEAD"));
 }
 
+static void guard(struct exchange *x)
+{
+	x->guard = h2o_mem_alloc_shared(&x->req->pool, sizeof *x->guard, on_guard_dispose);
+	x->guard->x = x;
+}
+
 static void wait_for_reply(struct exchange *x)
 {
 	if (x->actor == NULL) {
@@ -490,12 +502,69 @@ static void wait_for_reply(struct exchange *x)
 		exchange_release(x);
 		return;
 	}
-	x->guard = h2o_mem_alloc_shared(&x->req->pool, sizeof *x->guard, on_guard_dispose);
-	x->guard->x = x;
+	guard(x);
 	waiting_add(x);
 	uint64_t now_ns = loop_mono_ns(x->front->loop);
 	uint64_t left_ns = x->deadline_ns > now_ns ? x->deadline_ns - now_ns : 0;
 	rt_timer_start(&x->actor->base, left_ns / 1000000u + 1, OP_DEADLINE);
+}
+
+/* After on_request, or what stands for it. */
+static void conclude(struct exchange *x)
+{
+	if (!x->has_replied) {
+		wait_for_reply(x);
+	} else if (x->actor != NULL) {
+		forget_input(x);
+		rt_stop(&x->actor->base);
+	} else {
+		exchange_release(x);
+	}
+}
+
+/* ---- requests that are answered together ---- */
+static void gather(struct exchange *x)
+{
+	struct http_front *f = x->front;
+	guard(x);
+	x->is_gathered = true;
+	f->in_flight++;
+	x->conn->in_flight++;
+	f->gathered[f->gathered_len++] = x;
+	if (f->gathered_len == GATHER_MAX)
+		exchange_run_gathered(f);
+}
+
+static void run_gathered(struct exchange *x)
+{
+	struct http_conn *conn = x->conn;
+	x->is_gathered = false;
+	x->front->in_flight--;
+	conn->in_flight--;
+	if (x->req == NULL) {
+		exchange_release(x); /* its client has gone */
+	} else {
+		x->guard->x = NULL;
+		x->guard = NULL;
+		if (keep_a_spare(x)) /* the one from its admission may be taken by now */
+			x->route->on_request(x);
+		conclude(x);
+	}
+	conn_release(conn);
+}
+
+void exchange_run_gathered(void *front)
+{
+	struct http_front *f = front;
+	struct exchange *all[GATHER_MAX];
+	unsigned n = f->gathered_len;
+	memcpy(all, f->gathered, n * sizeof all[0]);
+	f->gathered_len = 0;
+	for (unsigned i = 0; i < n; i++)
+		if (all[i]->req != NULL)
+			all[i]->route->on_gather(all[i], true);
+	for (unsigned i = 0; i < n; i++)
+		run_gathered(all[i]);
 }
 
 int exchange_on_request(h2o_handler_t *handler, h2o_req_t *req)
@@ -508,17 +577,15 @@ int exchange_on_request(h2o_handler_t *handler, h2o_req_t *req)
 	x->req = req;
 	x->started_ns = loop_mono_ns(f->loop); /* when the poll that brought it returned */
 	input_read(x, req);
-	if (admit(x, req))
+	if (!admit(x, req))
+		x->route = NULL; /* its on_end has nothing to release */
+	else if (x->route->on_gather == NULL)
 		x->route->on_request(x);
 	else
-		x->route = NULL; /* its on_end has nothing to release */
-	if (!x->has_replied) {
-		wait_for_reply(x);
-	} else if (x->actor != NULL) {
-		forget_input(x);
-		rt_stop(&x->actor->base);
-	} else {
-		exchange_release(x);
-	}
+		x->route->on_gather(x, false);
+	if (x->route != NULL && x->route->on_gather != NULL && !x->has_replied)
+		gather(x);
+	else
+		conclude(x);
 	return 0;
 }

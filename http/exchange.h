@@ -22,6 +22,8 @@ enum route_flags {
 	ROUTE_COMPLETES = 1 << 3,
 };
 
+enum { EXCHANGE_SCRATCH = 48 };
+
 struct route {
 	const char *method;
 	const char *path; /* template: "/v1/features/{name}"; a parameter is one segment, percent-decoded */
@@ -31,6 +33,9 @@ struct route {
 	void (*on_end)(struct exchange *x); /* NULL ok; runs after every on_request: releases what exchange_data points to */
 	const char *summary; /* for /openapi.json and /docs */
 	const char *openapi; /* JSON text of the operation's parameters, requestBody and responses; NULL = minimal */
+	/* NULL ok. For a request whose answer lies in memory that is far away: called when it arrives, to say what to fetch, and
+	 * again (is_last) when all that arrived together have been; then on_request is. At arrival it may answer; then nothing follows. */
+	void (*on_gather)(struct exchange *x, bool is_last);
 };
 
 /* ---- the request ----
@@ -55,6 +60,7 @@ struct loop *exchange_loop(struct exchange *x);
 uint64_t exchange_deadline_ns(const struct exchange *x); /* 5 s or what x-request-timeout-ms lowered it to */
 struct arena *exchange_arena(struct exchange *x);
 void **exchange_data(struct exchange *x);                 /* the route's own state */
+void *exchange_scratch(struct exchange *x);               /* EXCHANGE_SCRATCH bytes from on_gather to on_request */
 void *exchange_app(struct exchange *x);                   /* http_config.app */
 
 /* ---- the reply: the body is copied; 8 KiB and more are compressed when the client accepts gzip ---- */

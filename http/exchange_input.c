@@ -51,6 +51,11 @@ struct str exchange_request_id(const struct exchange *x)
 	return str_of(x->request_id, x->request_id_len);
 }
 
+void *exchange_scratch(struct exchange *x)
+{
+	return x->scratch;
+}
+
 struct loop *exchange_loop(struct exchange *x)
 {
 	return x->front->loop;

@@ -167,6 +167,7 @@ static void front_make(struct http_server *s, struct http_front *f, struct loop 
 	h2o_context_init(&f->h2o, loop_uv(loop), &s->h2o);
 	f->accept_ctx = (h2o_accept_ctx_t){ .ctx = &f->h2o, .hosts = s->h2o.hosts, .ssl_ctx = s->tls };
 	watch_init(f);
+	loop_on_turn_end(loop, exchange_run_gathered, f);
 	f->ref = rt_spawn(loop, &front_class, f);
 	CHECK(f->actor != NULL);
 }

@@ -28,6 +28,7 @@ enum {
 	H2O_BODY_FACTOR = 16,
 	STATUS_SLOTS = 24,
 	ROUTE_LOG_MAX = 400,
+	GATHER_MAX = 64, /* answered together: what is fetched for them must still be in the first cache when they are */
 };
 
 /* h2o takes a header's name for one of its own, which it compares by address and does not copy into each connection's
@@ -69,6 +70,8 @@ struct http_front {
 	struct exchange *waiting;         /* exchanges with a guard: deferred, not replied */
 	struct exchange *free;            /* owned; at most EXCHANGES_KEPT */
 	uint32_t free_len;
+	struct exchange *gathered[GATHER_MAX]; /* answered together at the end of the turn, or when it is full */
+	unsigned gathered_len;
 	struct exchange_actor *spare;     /* spawned ahead: a request that turns out to need an actor has one */
 	uint32_t in_flight;
 	uint64_t id_next;
@@ -138,16 +141,18 @@ struct exchange {
 	void *data;
 	uint64_t started_ns, deadline_ns;
 	unsigned reply_headers_len, params_len;
-	bool is_head, has_replied, is_waiting, ends_connection;
+	bool is_head, has_replied, is_waiting, is_gathered, ends_connection;
 	bool is_key_valid;
 	uint8_t request_id_len;
 	struct str params[ROUTER_PARAMS_MAX];
+	_Alignas(8) char scratch[EXCHANGE_SCRATCH];
 	struct reply_header reply_headers[REPLY_HEADERS_MAX];
 	char request_id[REQUEST_ID_MAX];
 };
 
 /* ---- exchange.c ---- */
 int exchange_on_request(h2o_handler_t *handler, h2o_req_t *req);
+void exchange_run_gathered(void *front);
 void exchange_end_waiting(struct http_front *f, int status, const char *detail); /* all of them */
 void exchange_client_gone(struct exchange *x);
 void exchange_detach(struct exchange *x); /* from h2o's request, which someone else will end */

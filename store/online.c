@@ -86,20 +86,55 @@ struct place {
 	struct str id;
 };
 
-static struct place place_of(struct online *t, uint32_t kind, struct str id)
+struct online_key online_key(uint32_t kind, struct str id)
 {
-	uint64_t hash = hash_mix(hash64(id) + kind);
-	return (struct place){ hash >> t->stripe_bits, &t->stripes[hash & (t->stripes_len - 1)], kind, id };
+	return (struct online_key){ hash_mix(hash64(id) + kind), kind, id };
 }
 
-/* The link that holds the row, or the NULL at the end of its bucket. Under the lock. */
-static struct row **find_link(const struct place *p)
+static struct place place_at(struct online *t, const struct online_key *key)
+{
+	struct stripe *s = &t->stripes[key->hash & (t->stripes_len - 1)];
+	return (struct place){ key->hash >> t->stripe_bits, s, key->kind, key->id };
+}
+
+static struct place place_of(struct online *t, uint32_t kind, struct str id)
+{
+	struct online_key key = online_key(kind, id);
+	return place_at(t, &key);
+}
+
+/* Under the lock. */
+static struct row **bucket_of(const struct place *p)
 {
 	const struct stripe *s = p->stripe;
 	uint64_t bucket = p->hash & s->mask;
 	if (bucket >= s->len) /* not split off yet */
 		bucket &= s->mask >> 1;
-	struct row **link = &s->buckets[bucket];
+	return &s->buckets[bucket];
+}
+
+void online_fetch_bucket(struct online *t, const struct online_key *key)
+{
+	struct place p = place_at(t, key);
+	pthread_mutex_lock(&p.stripe->lock);
+	__builtin_prefetch(bucket_of(&p));
+	pthread_mutex_unlock(&p.stripe->lock);
+}
+
+void online_fetch_row(struct online *t, const struct online_key *key)
+{
+	struct place p = place_at(t, key);
+	pthread_mutex_lock(&p.stripe->lock);
+	const char *row = (const char *)*bucket_of(&p);
+	__builtin_prefetch(row);
+	__builtin_prefetch(row + 64); /* its first cell; a fetch never faults */
+	pthread_mutex_unlock(&p.stripe->lock);
+}
+
+/* The link that holds the row, or the NULL at the end of its bucket. Under the lock. */
+static struct row **find_link(const struct place *p)
+{
+	struct row **link = bucket_of(p);
 	while (*link && !row_is(*link, p->hash, p->kind, p->id))
 		link = &(*link)->next;
 	return link;
@@ -188,10 +223,10 @@ bool online_get(struct online *t, uint32_t kind, struct str id, uint32_t feature
 	return online_get_many(t, kind, id, &feature, 1, now_us, ret) == 1;
 }
 
-enum online_read online_read_copy(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us,
-				  char *out, size_t cap, size_t *ret_n, struct online_meta *ret_meta)
+enum online_read online_read_copy(struct online *t, const struct online_key *key, uint32_t feature, int64_t now_us, char *out,
+				  size_t cap, size_t *ret_n, struct online_meta *ret_meta)
 {
-	struct place p = place_of(t, kind, id);
+	struct place p = place_at(t, key);
 	enum online_read result = ONLINE_MISS;
 	pthread_mutex_lock(&p.stripe->lock);
 	const struct cell *c = look_up(&p, *find_link(&p), feature, now_us);

@@ -59,10 +59,21 @@ enum online_read {
 	ONLINE_HIT,
 	ONLINE_LARGE, /* there is a value, but longer than cap or ONLINE_COPY_MAX: use online_get */
 };
+/* Where a row is looked for. */
+struct online_key {
+	uint64_t hash;
+	uint32_t kind;
+	struct str id; /* borrows */
+};
+struct online_key online_key(uint32_t kind, struct str id);
+/* A row that nobody read for a while costs two misses of all caches, one after the other: the bucket, then the row. Who has
+ * several to read fetches all the buckets, then all the rows, then reads: the misses overlap. */
+void online_fetch_bucket(struct online *t, const struct online_key *key);
+void online_fetch_row(struct online *t, const struct online_key *key);
 /* Copies a small value's JSON text (no NUL) to out without touching its reference count, which other cores
  * share. */
-enum online_read online_read_copy(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us,
-				  char *out, size_t cap, size_t *ret_n, struct online_meta *ret_meta);
+enum online_read online_read_copy(struct online *t, const struct online_key *key, uint32_t feature, int64_t now_us, char *out,
+				  size_t cap, size_t *ret_n, struct online_meta *ret_meta);
 
 /* ---- writing ---- */
 struct online_write {

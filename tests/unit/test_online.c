@@ -38,7 +38,7 @@ static void assert_value(struct online *t, const char *id, uint32_t feature, int
 	struct online_meta meta;
 	bool found = online_get(t, USER, str_from(id), feature, now_us, &c);
 	enum online_read copied =
-	    online_read_copy(t, USER, str_from(id), feature, now_us, text, sizeof text, &n, &meta);
+	    online_read_copy(t, (struct online_key[]){ online_key(USER, str_from(id)) }, feature, now_us, text, sizeof text, &n, &meta);
 	assert_int_equal(found, json != NULL);
 	assert_int_equal(copied, json ? ONLINE_HIT : ONLINE_MISS);
 	if (json == NULL) {
@@ -269,7 +269,7 @@ static void test_eviction(void **state)
 		if (i % 16 == 0) /* a write never evicts itself */
 			assert_value(t, id, 1, 0, "\"a cold value\"");
 		snprintf(id, sizeof id, "hot%d", i % 100);
-		online_read_copy(t, USER, str_from(id), 1, 0, id, 0, &(size_t){ 0 }, &(struct online_meta){ 0 });
+		online_read_copy(t, (struct online_key[]){ online_key(USER, str_from(id)) }, 1, 0, id, 0, &(size_t){ 0 }, &(struct online_meta){ 0 });
 		online_stats(t, &s);
 		assert_true(s.bytes <= s.bytes_max);
 	}
@@ -355,9 +355,9 @@ static void test_too_large(void **state)
 		big[100 << 10] = '\0';
 		assert_int_equal(put(t, id, 1, big, 100, 1, 0), ONLINE_APPLIED);
 	}
-	assert_int_equal(online_read_copy(t, USER, str_from(id), 1, 0, big, sizeof big, &n, &meta), ONLINE_LARGE);
+	assert_int_equal(online_read_copy(t, (struct online_key[]){ online_key(USER, str_from(id)) }, 1, 0, big, sizeof big, &n, &meta), ONLINE_LARGE);
 	put(t, "small", 1, "123456789", 100, 1, 0);
-	assert_int_equal(online_read_copy(t, USER, STR("small"), 1, 0, out, sizeof out, &n, &meta), ONLINE_LARGE);
+	assert_int_equal(online_read_copy(t, (struct online_key[]){ online_key(USER, STR("small")) }, 1, 0, out, sizeof out, &n, &meta), ONLINE_LARGE);
 	for (uint32_t f = 0; f < ONLINE_CELLS_MAX; f++) /* the row grows past an eighth of the table */
 		if (put(t, "wide", f, "1", 100, 1, 0) == ONLINE_FULL)
 			break;
@@ -529,7 +529,7 @@ static void stress_read(struct online *t, struct str id, int number, uint32_t fe
 	size_t n;
 	struct online_meta meta;
 	struct online_cell c;
-	if (online_read_copy(t, USER, id, feature, now_us, out, sizeof out, &n, &meta) == ONLINE_HIT)
+	if (online_read_copy(t, (struct online_key[]){ online_key(USER, id) }, feature, now_us, out, sizeof out, &n, &meta) == ONLINE_HIT)
 		check_text(str_of(out, n), number, feature);
 	if (online_get(t, USER, id, feature, now_us, &c)) {
 		check_text(value_json(c.value), number, feature);

@@ -249,7 +249,7 @@ void loop_join(struct loop *loop)
 }
 
 /* Whom the scheduler runs first, in the only terms that need no privilege: docs/adr/0004. Background work is nice, not
- * idle-class: a starved idle thread can hold what others wait for, the journal of the file system above all. */
+ * idle-class: a starved idle thread can hold what others wait for, inside the file system above all. */
 static void become_background(const struct loop *loop)
 {
 	if (setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE) != 0) /* of this thread only */

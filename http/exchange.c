@@ -336,6 +336,8 @@ static bool within_limits(struct exchange *x)
 	if (x->route->flags & ROUTE_SYSTEM)
 		return true;
 	const char *what = NULL;
+	if (x->conn->in_flight >= s->config.in_flight_per_connection_max || f->in_flight >= s->config.in_flight_max)
+		exchange_run_gathered(x->front); /* they only wait for company */
 	if (atomic_load_explicit(&s->draining, memory_order_relaxed))
 		what = "the server is shutting down";
 	else if (x->conn->in_flight >= s->config.in_flight_per_connection_max)
@@ -541,8 +543,9 @@ static void run_gathered(struct exchange *x)
 	x->is_gathered = false;
 	x->front->in_flight--;
 	conn->in_flight--;
-	if (x->req == NULL) {
-		exchange_release(x); /* its client has gone */
+	if (x->req == NULL) { /* its client has gone */
+		x->route = NULL;  /* on_end belongs to an on_request */
+		exchange_release(x);
 	} else {
 		x->guard->x = NULL;
 		x->guard = NULL;
@@ -577,15 +580,19 @@ int exchange_on_request(h2o_handler_t *handler, h2o_req_t *req)
 	x->req = req;
 	x->started_ns = loop_mono_ns(f->loop); /* when the poll that brought it returned */
 	input_read(x, req);
-	if (!admit(x, req))
-		x->route = NULL; /* its on_end has nothing to release */
-	else if (x->route->on_gather == NULL)
+	bool is_admitted = admit(x, req);
+	if (is_admitted && x->route->on_gather != NULL) {
+		x->route->on_gather(x, false);
+		if (!x->has_replied) {
+			gather(x);
+			return 0;
+		}
+		is_admitted = false;
+	}
+	if (is_admitted)
 		x->route->on_request(x);
 	else
-		x->route->on_gather(x, false);
-	if (x->route != NULL && x->route->on_gather != NULL && !x->has_replied)
-		gather(x);
-	else
-		conclude(x);
+		x->route = NULL; /* its on_end has nothing to release */
+	conclude(x);
 	return 0;
 }

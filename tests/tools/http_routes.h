@@ -200,7 +200,39 @@ static inline void on_fail_message(struct exchange *x, struct msg *m)
 	rt_fail(exchange_actor(x), "the route broke");
 }
 
+/* ?n= is doubled between arrival and answer; 13 is refused at arrival; with ?ms= an actor is asked. */
+struct gathered {
+	uint32_t n, twice;
+};
+
+static inline void on_gather(struct exchange *x, bool is_last)
+{
+	struct gathered *g = exchange_scratch(x);
+	if (is_last) {
+		g->twice = 2 * g->n;
+		return;
+	}
+	*g = (struct gathered){ .n = number_of(x, "n", 0) };
+	if (g->n == 13)
+		exchange_error(x, 400, "13");
+}
+
+static inline void on_gathered(struct exchange *x)
+{
+	const struct gathered *g = exchange_scratch(x);
+	struct buf out = { 0 };
+	if (number_of(x, "ms", 0) > 0) {
+		on_slow(x);
+		return;
+	}
+	buf_printf(&out, "%u", g->twice);
+	exchange_reply_json(x, 200, buf_str(&out));
+	buf_finish(&out);
+}
+
 static const struct route test_routes[] = {
+	{ .method = "GET", .path = "/gathered", .on_gather = on_gather, .on_request = on_gathered,
+	  .on_message = on_slow_message, .on_end = count_end },
 	{ .method = "GET", .path = "/sync/{name}", .on_request = on_sync, .summary = "Echoes <name> & q.",
 	  .openapi = "{\"parameters\":[{\"name\":\"name\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":"
 		     "\"string\"}},{\"name\":\"q\",\"in\":\"query\",\"required\":true,\"schema\":{\"type\":\"string\"},"

@@ -152,6 +152,62 @@ static void test_replies_race_with_resets(void **state)
 	finish(f);
 }
 
+/* ---- requests that are answered together ---- */
+static void cork(const struct h2_client *c, int on)
+{
+	assert_int_equal(setsockopt(c->fd, IPPROTO_TCP, TCP_CORK, &on, sizeof on), 0);
+}
+
+static void test_gathered_requests(void **state)
+{
+	(void)state;
+	struct http_fixture *f = fixture_start((struct http_config){ .in_flight_per_connection_max = 60 }, 1);
+	struct h2_client *c = h2_open(f->port, 65535);
+	cork(c, 1); /* more than are gathered at once, in one read */
+	for (int i = 0; i < 100; i++) {
+		char target[32];
+		snprintf(target, sizeof target, i % 2 ? "/gathered?n=%d&ms=5" : "/gathered?n=%d", i);
+		h2_submit(c, "GET", target, NULL, NULL, no_body(), false);
+	}
+	nghttp2_session_send(c->session);
+	cork(c, 0);
+	assert_true(h2_run(c, false, CLIENT_WAIT_MS));
+	for (int i = 0; i < 100; i++) {
+		char twice[16];
+		snprintf(twice, sizeof twice, "%d", 2 * i);
+		assert_int_equal(c->streams[i].status, i == 13 ? 400 : 200);
+		if (i % 2 == 0)
+			assert_int_equal(str_cmp(buf_str(&c->streams[i].body), str_from(twice)), 0);
+	}
+	assert_true(EVENTUALLY(ended(f) == 99));
+	h2_close(c);
+	finish(f);
+}
+
+/* The reset comes with the request itself: its client is gone before the turn ends. */
+static void test_gathered_requests_are_reset(void **state)
+{
+	(void)state;
+	struct http_fixture *f = fixture_start((struct http_config){ 0 }, 1);
+	struct h2_client *c = h2_open(f->port, 65535);
+	long gone = counter(f, "fabra_http_clients_gone");
+	cork(c, 1);
+	for (int i = 0; i < 20; i++)
+		h2_submit(c, "GET", i % 2 ? "/gathered?n=1&ms=1" : "/gathered?n=1", NULL, NULL, no_body(), false);
+	nghttp2_session_send(c->session);
+	for (int i = 0; i < 10; i++)
+		nghttp2_submit_rst_stream(c->session, NGHTTP2_FLAG_NONE, c->streams[i].id, NGHTTP2_CANCEL);
+	nghttp2_session_send(c->session);
+	cork(c, 0);
+	assert_true(h2_run(c, false, CLIENT_WAIT_MS));
+	for (int i = 10; i < 20; i++)
+		assert_int_equal(c->streams[i].status, 200);
+	assert_int_equal(counter(f, "fabra_http_clients_gone"), gone + 10);
+	assert_int_equal(ended(f), 10);
+	h2_close(c);
+	finish(f);
+}
+
 /* ---- crowds and limits ---- */
 static void count_statuses(const struct h2_client *c, int status, unsigned *ret_n)
 {
@@ -431,6 +487,8 @@ int main(void)
 		cmocka_unit_test(test_http2_streams_are_reset),
 		cmocka_unit_test(test_http2_connection_is_closed_with_open_streams),
 		cmocka_unit_test(test_replies_race_with_resets),
+		cmocka_unit_test(test_gathered_requests),
+		cmocka_unit_test(test_gathered_requests_are_reset),
 		cmocka_unit_test(test_a_hundred_streams_at_once),
 		cmocka_unit_test(test_in_flight_limits),
 		cmocka_unit_test(test_connections_max),

@@ -98,6 +98,9 @@ static void count_metrics(struct assembler *s)
 			stalest_ms = r->features[i].freshness_ms;
 	if (stalest_ms > 0)
 		metrics_observe(metrics->stalest_seconds, (double)stalest_ms / 1000.0);
+	for (size_t i = 0; i < r->assembly.freshness_violations_count; i++)
+		metrics_add(node_metrics_violation(&s->nl->node->metrics, s->nl->node->definitions, s->job->context,
+						   r->assembly.freshness_violations[i]), 1);
 	metrics_add(r->assembly.freshness_status == RECORD_DEGRADED ? metrics->degraded : metrics->guaranteed, 1);
 	metrics_add(metrics->tokens, (uint64_t)r->token_count);
 	if (s->from_cache)

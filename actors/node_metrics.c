@@ -44,6 +44,8 @@ static void contexts_register(struct node_metrics *m, const struct definitions *
 					 "Contexts by freshness", "name,status", NULL);
 	uint32_t stalest = metrics_family(METRIC_HISTOGRAM, "fabra_context_stalest_feature_seconds",
 					  "Age of the stalest feature of a context", "name", age_buckets);
+	m->violations_family = metrics_family(METRIC_COUNTER, "fabra_context_freshness_violations_total",
+					      "Features and retrievers older than a context allows", "name,feature", NULL);
 	for (uint32_t i = 0; i < d->contexts_count; i++) {
 		const char *name = d->contexts[i].name.p;
 		m->contexts[i] = (struct context_metrics){
@@ -59,12 +61,32 @@ static void contexts_register(struct node_metrics *m, const struct definitions *
 	}
 }
 
+static size_t violations_of_context(const struct definitions *d)
+{
+	return (size_t)d->features_count + d->retrievers_count;
+}
+
+metric_id node_metrics_violation(const struct node_metrics *m, const struct definitions *d, uint32_t context, struct str name)
+{
+	uint32_t feature = definitions_feature(d, name), retriever = definitions_retriever(d, name);
+	if (feature == DEF_NONE && retriever == DEF_NONE)
+		return 0;
+	size_t at = feature != DEF_NONE ? feature : (size_t)d->features_count + retriever;
+	const char *text = feature != DEF_NONE ? d->features[feature].name.p : d->retrievers[retriever].name.p;
+	_Atomic(metric_id) *id = &m->violations[context * violations_of_context(d) + at];
+	if (atomic_load_explicit(id, memory_order_relaxed) == 0) /* two at once get the same */
+		atomic_store_explicit(id, series2(m->violations_family, d->contexts[context].name.p, text),
+				      memory_order_relaxed);
+	return atomic_load_explicit(id, memory_order_relaxed);
+}
+
 bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool evidence_required)
 {
 	*m = (struct node_metrics){ 0 };
 	m->features = calloc(d->features_count + 1, sizeof *m->features);
 	m->contexts = calloc(d->contexts_count + 1, sizeof *m->contexts);
-	if (m->features == NULL || m->contexts == NULL) {
+	m->violations = calloc(d->contexts_count * violations_of_context(d) + 1, sizeof *m->violations);
+	if (m->features == NULL || m->contexts == NULL || m->violations == NULL) {
 		node_metrics_finish(m);
 		return false;
 	}
@@ -86,5 +108,6 @@ void node_metrics_finish(struct node_metrics *m)
 {
 	free(m->features);
 	free(m->contexts);
+	free(m->violations);
 	*m = (struct node_metrics){ 0 };
 }

@@ -3,6 +3,7 @@
 #pragma once
 #include "actors/definitions.h"
 #include "runtime/metrics.h"
+#include <stdatomic.h>
 
 struct feature_metrics {
 	metric_id hit, miss, compute_success, compute_failure, defaulted, error;
@@ -19,6 +20,8 @@ struct context_metrics {
 struct node_metrics {
 	struct feature_metrics *features; /* by feature; owned */
 	struct context_metrics *contexts; /* by context; owned */
+	_Atomic(metric_id) *violations;   /* by context, and in it by feature and retriever; owned; 0: not met yet */
+	uint32_t violations_family;
 	metric_id evidence_success, evidence_failure; /* of the mode in force */
 	metric_id feature_unknown;
 	metric_id events_processed, events_failed;
@@ -27,3 +30,6 @@ struct node_metrics {
 /* false: out of memory. */
 bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool evidence_required);
 void node_metrics_finish(struct node_metrics *m);
+/* The series of a context that took something too old: what breaks its bound is few, so it is registered when met. name: of
+ * a feature or a retriever. Any thread. */
+metric_id node_metrics_violation(const struct node_metrics *m, const struct definitions *d, uint32_t context, struct str name);

@@ -92,6 +92,15 @@ expect chat "$(get "/v1/context/$id/lineage" | json 'd["lineage"]["context_name"
 expect "$id" "$(get "/context/$id/explain" | json 'd["context_id"]')" "trace"
 expect 404 "$(code -X POST -d '{}' "$url/v1/context/nope")" "unknown context"
 expect 400 "$(code -X POST -d '{"query":"x"}' "$url/v1/context/chat")" "missing argument"
+
+# A value older than the context's freshness_sla: degraded, named in the record, counted.
+curl -s -m 10 -X PUT -H 'Content-Type: application/json' "$url/v1/features/User/old" \
+  -d "{\"values\":{\"city\":\"Rome\"},\"timestamp\":\"$(date -u -d '-1 hour' +%Y-%m-%dT%H:%M:%SZ)\"}" >"$work/put"
+post /v1/context/chat '{"user_id":"old","query":"x"}' >"$work/answer"
+expect degraded "$(json 'd["meta"]["freshness_status"]' <"$work/answer")" "freshness of an old value"
+# Two: the first context's city was an old one as well.
+expect 'fabra_context_freshness_violations_total{name="chat",feature="city"} 2' \
+  "$(get /metrics | grep '^fabra_context_freshness_violations_total')" "the violations are counted"
 contains "missing required argument 'user_id'" "$(cat "$work/body")" "says which"
 expect 400 "$(code -X POST -d '{"user_id":1,"query":"x"}' "$url/v1/context/chat")" "wrong type"
 

@@ -128,6 +128,17 @@ static bool read_evidence_mode(struct serve_options *o, bool in_production, stru
 	return true;
 }
 
+/* Longer waits are typing errors, and would not fit where they are kept. */
+static uint32_t within_a_day(const char *name, int64_t fallback_ms, struct buf *errors)
+{
+	enum { DAY_MS = 24 * 3600 * 1000 };
+	int64_t ms = config_duration_ms(name, fallback_ms, errors);
+	if (ms <= DAY_MS)
+		return (uint32_t)ms;
+	buf_printf(errors, "%s is longer than a day; give a duration such as 5s\n", name);
+	return DAY_MS;
+}
+
 static void read_environment(struct serve_options *o, struct buf *errors)
 {
 	const char *environment = config_str("FABRA_ENV", "development");
@@ -139,13 +150,13 @@ static void read_environment(struct serve_options *o, struct buf *errors)
 	read_evidence_mode(o, in_production, errors);
 	o->include_content = config_bool("FABRA_RECORD_INCLUDE_CONTENT", true, errors);
 	o->access_log = config_bool("FABRA_ACCESS_LOG", true, errors);
-	o->evidence_timeout_ms = (uint32_t)config_duration_ms("FABRA_EVIDENCE_TIMEOUT", 2000, errors);
+	o->evidence_timeout_ms = within_a_day("FABRA_EVIDENCE_TIMEOUT", 2000, errors);
 	o->online_bytes = config_bytes("FABRA_ONLINE_BYTES", 256ull << 20, errors);
 	o->duckdb_bytes = config_bytes("FABRA_DUCKDB_MEMORY", 512ull << 20, errors);
 	o->segment_bytes = config_bytes("FABRA_LEDGER_SEGMENT_BYTES", 64ull << 20, errors);
 	o->body_bytes = config_bytes("FABRA_BODY_BYTES", 1ull << 20, errors);
-	o->request_timeout_ms = (uint32_t)config_duration_ms("FABRA_REQUEST_TIMEOUT", 5000, errors);
-	o->shutdown_grace_ms = (uint32_t)config_duration_ms("FABRA_SHUTDOWN_GRACE", 10000, errors);
+	o->request_timeout_ms = within_a_day("FABRA_REQUEST_TIMEOUT", 5000, errors);
+	o->shutdown_grace_ms = within_a_day("FABRA_SHUTDOWN_GRACE", 10000, errors);
 	o->connections_max = (uint32_t)config_int("FABRA_CONNECTIONS_MAX", 10000, 1, 1000000, errors);
 	o->in_flight_max = (uint32_t)config_int("FABRA_IN_FLIGHT_MAX", 4096, 1, 1000000, errors);
 	const int64_t day_ms = 24 * 3600 * 1000ll;

@@ -236,6 +236,9 @@ expect 1 $status "an unknown mode"
 run "$fabra" ledger verify
 expect 0 $status "the demo's ledger"
 
+FABRA_REQUEST_TIMEOUT=100d run "$fabra" serve "$work/store.lua"
+expect 2 $status "a timeout of 100 days"
+
 # A signal during the start is kept until the start is over. The definitions come through a pipe: it opens when the server
 # reads them, and the start cannot be over before they are written.
 mkfifo "$work/slow.lua"

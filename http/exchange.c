@@ -241,12 +241,13 @@ static void request_id_set(struct exchange *x, struct str sent)
 	if (is_sane) {
 		memcpy(x->request_id, sent.p, sent.n);
 		x->request_id_len = (uint8_t)sent.n;
+		x->is_id_sent = true;
 		return;
 	}
 	uint64_t id = hash_mix(x->front->id_next++);
-	for (int i = 15; i >= 0; i--, id >>= 4)
+	for (int i = REQUEST_ID_OWN - 1; i >= 0; i--, id >>= 4)
 		x->request_id[i] = hex[id & 15];
-	x->request_id_len = 16;
+	x->request_id_len = REQUEST_ID_OWN;
 }
 
 /* One pass over the headers for the ones of interest. Returns whether they are within the bounds of size and

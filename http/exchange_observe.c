@@ -124,7 +124,10 @@ static void put_ms(struct line *l, uint64_t ns)
 /* A client's id is visible ASCII, so these two are all that JSON wants escaped. */
 static void put_request_id(struct line *l, const struct exchange *x)
 {
-	put(l, STR("\"request_id\":\""));
+	if (!x->is_id_sent) {
+		put(l, str_of(x->request_id, REQUEST_ID_OWN));
+		return;
+	}
 	for (size_t i = 0; i < x->request_id_len; i++) {
 		if (x->request_id[i] == '"' || x->request_id[i] == '\\')
 			l->text[l->n++] = '\\';
@@ -149,7 +152,10 @@ static void put_key(struct line *l, const struct exchange *x)
 static void log_access(const struct exchange *x, size_t route, int status, size_t body_bytes, uint64_t took_ns)
 {
 	struct line l;
+	if (log_level_min() > LOG_INFO)
+		return;
 	l.n = 0;
+	put(&l, STR("\"level\":\"INFO\",\"logger\":\"http.access\",\"message\":\"request\",\"request_id\":\""));
 	put_request_id(&l, x);
 	put(&l, STR("\",\"method\":\""));
 	put(&l, x->method.n < 16 && x->route != NULL ? x->method : STR("other"));
@@ -164,7 +170,7 @@ static void log_access(const struct exchange *x, size_t route, int status, size_
 	put(&l, STR(",\"key\":\""));
 	put_key(&l, x);
 	put(&l, STR("\""));
-	log_line(LOG_INFO, "http.access", "request", LOG_MEMBERS(str_of(l.text, l.n)));
+	log_write_members(loop_wall_us(x->front->loop), str_of(l.text, l.n));
 }
 
 void observe_reply(struct exchange *x, int status, size_t body_bytes)

@@ -143,6 +143,8 @@ static void h2o_make(struct http_server *s)
 	static char request_id[] = "x-request-id";
 	CHECK(h2o__num_tokens < H2O_MAX_TOKENS);
 	REQUEST_ID_TOKEN->buf = h2o_iovec_init(request_id, sizeof request_id - 1);
+	/* Each id is sent once: in HPACK's table of recent headers it would only push others out. */
+	REQUEST_ID_TOKEN->dont_compress = 1;
 	h2o_config_init(&s->h2o);
 	s->h2o.server_name = h2o_iovec_init(NULL, 0);
 	uint64_t body_max = s->config.body_bytes_max;

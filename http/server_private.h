@@ -22,6 +22,7 @@ enum {
 	HEADER_BYTES_MAX = 16 << 10,
 	HEADERS_MAX = 100,
 	REQUEST_ID_MAX = 128,
+	REQUEST_ID_OWN = 16, /* hexadecimal digits of one that we make */
 	REPLY_HEADERS_MAX = 8,
 	/* h2o refuses larger bodies itself (HTTP/1.1: 413; HTTP/2: a reset that clients take as "try
 	 * again"), so it is told a multiple of our own bound and we answer 413 in between. */
@@ -142,7 +143,7 @@ struct exchange {
 	uint64_t started_ns, deadline_ns;
 	unsigned reply_headers_len, params_len;
 	bool is_head, has_replied, is_waiting, is_gathered, ends_connection;
-	bool is_key_valid;
+	bool is_key_valid, is_id_sent;
 	uint8_t request_id_len;
 	struct str params[ROUTER_PARAMS_MAX];
 	_Alignas(8) char scratch[EXCHANGE_SCRATCH];

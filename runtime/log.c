@@ -129,21 +129,31 @@ static void write_to_ring(struct ring *r, struct log_entry *entry)
 	}
 }
 
-void log_write(enum log_level level, const char *logger, const char *message, const struct log_field *fields)
+static void write_entry(struct log_entry *entry)
 {
-	struct log_entry entry = { level, logger, message, fields, clock_wall_us(), 0 };
 	if (!atomic_load_explicit(&running, memory_order_acquire)) {
 		char line[LOG_LINE_MAX];
-		struct iovec v = { line, log_line_format(line, &entry) };
+		struct iovec v = { line, log_line_format(line, entry) };
 		if (!write_all(atomic_load(&out_fd), &v, 1))
 			atomic_fetch_add_explicit(&dropped_total, 1, memory_order_relaxed);
 	} else if (own_ring) {
-		write_to_ring(own_ring, &entry);
+		write_to_ring(own_ring, entry);
 	} else {
 		pthread_mutex_lock(&shared_lock);
-		write_to_ring(&shared_ring, &entry);
+		write_to_ring(&shared_ring, entry);
 		pthread_mutex_unlock(&shared_lock);
 	}
+}
+
+void log_write(enum log_level level, const char *logger, const char *message, const struct log_field *fields)
+{
+	write_entry(&(struct log_entry){ .level = level, .logger = logger, .message = message, .fields = fields,
+					 .wall_us = clock_wall_us() });
+}
+
+void log_write_members(int64_t wall_us, struct str members)
+{
+	write_entry(&(struct log_entry){ .members = members, .wall_us = wall_us });
 }
 
 /* ---- attaching ---- */

@@ -27,8 +27,6 @@ struct log_field {
 #define LOG_FLOAT(k, v) ((struct log_field){ .name = (k), .type = LOG_T_FLOAT, .f = (v) })
 #define LOG_BOOL(k, v)  ((struct log_field){ .name = (k), .type = LOG_T_BOOL, .b = (v) })
 #define LOG_RAW(k, v)   ((struct log_field){ .name = (k), .type = LOG_T_RAW, .s = (v) })
-/* Several fields that the caller has written already: `"a":1,"b":"x"`. For lines that are too many to be built slowly. */
-#define LOG_MEMBERS(v)  LOG_RAW("", v)
 
 #define log_line(level, logger, message, ...)                                                                      \
 	do {                                                                                                       \
@@ -39,6 +37,9 @@ struct log_field {
 
 /* Any thread. Threads without a ring of their own share one behind a lock. */
 void log_write(enum log_level level, const char *logger, const char *message, const struct log_field *fields);
+/* For lines too many to be built slowly: the caller has the time (microseconds since 1970) and has written the members
+ * behind it, `"level":"INFO","logger":...`, no more than LOG_TEXT_MAX bytes. */
+void log_write_members(int64_t wall_us, struct str members);
 enum log_level log_level_min(void);
 
 int log_start(int fd, enum log_level min); /* starts the writer thread; before it, lines go out at once */

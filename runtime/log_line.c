@@ -244,38 +244,46 @@ static void put_value(struct out *o, const struct log_field *f)
 
 static void put_name(struct out *o, const char *name)
 {
-	if (name[0] == '\0') { /* LOG_MEMBERS: the names are in the text */
-		put(o, ",", 1);
-		return;
-	}
 	put(o, ",\"", 2);
 	put_str(o, str_from(name));
 	put(o, "\":", 2);
 }
 
-size_t log_line_format(char line[LOG_LINE_MAX], const struct log_entry *entry)
+/* Returns whether a field was left out. */
+static bool put_fields(struct out *o, const struct log_entry *entry)
 {
 	static const char *const levels[] = { "DEBUG", "INFO", "WARNING", "ERROR" };
-	struct out o = { line, line + LOG_LINE_MAX - TAIL_ROOM, false };
-	put_str(&o, STR("{\"timestamp\":\""));
-	put_time(&o, entry->wall_us);
-	put_str(&o, STR("\",\"level\":\""));
-	put_str(&o, str_from(levels[entry->level]));
-	put_str(&o, STR("\",\"logger\":"));
-	put_text(&o, str_from(entry->logger));
-	put_str(&o, STR(",\"message\":"));
-	put_text(&o, str_from(entry->message));
+	put_str(o, STR("\"level\":\""));
+	put_str(o, str_from(levels[entry->level]));
+	put_str(o, STR("\",\"logger\":"));
+	put_text(o, str_from(entry->logger));
+	put_str(o, STR(",\"message\":"));
+	put_text(o, str_from(entry->message));
 	bool cut = false;
 	for (const struct log_field *f = entry->fields; f && f->name; f++) {
-		char *before = o.at;
-		put_name(&o, f->name);
-		put_value(&o, f);
-		if (o.full) { /* this one does not fit; a shorter one after it may */
-			o.at = before;
-			o.full = false;
+		char *before = o->at;
+		put_name(o, f->name);
+		put_value(o, f);
+		if (o->full) { /* this one does not fit; a shorter one after it may */
+			o->at = before;
+			o->full = false;
 			cut = true;
 		}
 	}
+	return cut;
+}
+
+size_t log_line_format(char line[LOG_LINE_MAX], const struct log_entry *entry)
+{
+	struct out o = { line, line + LOG_LINE_MAX - TAIL_ROOM, false };
+	bool cut = false;
+	put_str(&o, STR("{\"timestamp\":\""));
+	put_time(&o, entry->wall_us);
+	put_str(&o, STR("\","));
+	if (entry->members.p != NULL)
+		put_str(&o, entry->members);
+	else
+		cut = put_fields(&o, entry);
 	o.end = line + LOG_LINE_MAX;
 	if (cut)
 		put_str(&o, STR(",\"truncated\":true"));

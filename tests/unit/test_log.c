@@ -17,7 +17,8 @@ static char line[LOG_LINE_MAX + 1];
 
 static const char *format(const char *message, const struct log_field *fields)
 {
-	struct log_entry e = { LOG_INFO, "http.access", message, fields, WALL_US, 0 };
+	struct log_entry e = { .level = LOG_INFO, .logger = "http.access", .message = message, .fields = fields,
+			       .wall_us = WALL_US };
 	size_t n = log_line_format(line, &e);
 	assert_true(n <= LOG_LINE_MAX);
 	line[n] = '\0';
@@ -112,11 +113,20 @@ static void test_bounds(void **state)
 static void test_dropped_field(void **state)
 {
 	(void)state;
-	struct log_entry e = { LOG_ERROR, "l", "m", NULL, WALL_US, 12 };
+	struct log_entry e = { .level = LOG_ERROR, .logger = "l", .message = "m", .wall_us = WALL_US, .dropped = 12 };
 	size_t n = log_line_format(line, &e);
 	line[n] = '\0';
 	assert_non_null(strstr(line, "\"level\":\"ERROR\""));
 	assert_non_null(strstr(line, ",\"dropped\":12}"));
+}
+
+static void test_members(void **state)
+{
+	(void)state;
+	struct log_entry e = { .members = STR("\"level\":\"INFO\",\"a\":1"), .wall_us = WALL_US, .dropped = 3 };
+	size_t n = log_line_format(line, &e);
+	line[n] = '\0';
+	assert_string_equal(line, "{\"timestamp\":\"2023-11-14T22:13:20.123Z\",\"level\":\"INFO\",\"a\":1,\"dropped\":3}\n");
 }
 
 /* ---- threads and the writer ---- */
@@ -260,7 +270,7 @@ int main(void)
 		cmocka_unit_test(test_fields),	  cmocka_unit_test(test_floats),
 		cmocka_unit_test(test_escapes),	  cmocka_unit_test(test_invalid_utf8),
 		cmocka_unit_test(test_any_bytes), cmocka_unit_test(test_bounds),
-		cmocka_unit_test(test_dropped_field), cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_dropped_field), cmocka_unit_test(test_members), cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_wakes),	  cmocka_unit_test(test_full_ring),
 		cmocka_unit_test(test_line_cost),
 	};

@@ -118,21 +118,41 @@ size_t tokens_piece(const struct tokens *t, const uint8_t *p, size_t n, const ui
 	return piece(t, &l, ids);
 }
 
-/* Pieces whose table lines are fetched together. */
+/* Pieces whose table lines are fetched together, at least. */
 #define BATCH 16
+
+#define BATCH_MAX (BATCH + 63)
+
+/* Returns the number of pieces; *at moves to the end of the last. */
+static inline unsigned fill(struct tokens_lookup batch[BATCH_MAX], const struct tokens *t, const uint8_t **at,
+			    const uint8_t *end)
+{
+	const uint8_t *p = *at, *next;
+	unsigned n = 0;
+	while (n < BATCH && p < end) {
+		const uint8_t *from = p;
+		uint64_t ends = tokens_split_ends(t->rules, p, end);
+		if (ends == 0) {
+			next = tokens_split_next(t->rules, p, end);
+			tokens_lookup_begin(&batch[n++], &t->table, p, (size_t)(next - p), end);
+			p = next;
+		}
+		for (; ends != 0; ends &= ends - 1, p = next) {
+			next = from + __builtin_ctzll(ends);
+			tokens_lookup_begin(&batch[n++], &t->table, p, (size_t)(next - p), end);
+		}
+	}
+	*at = p;
+	return n;
+}
 
 static inline size_t count(const struct tokens *t, struct str text, struct tokens_ids *ids)
 {
 	const uint8_t *p = (const uint8_t *)(text.n ? text.p : ""), *end = p + text.n;
 	size_t total = 0;
 	while (p < end) {
-		struct tokens_lookup batch[BATCH];
-		unsigned n = 0;
-		for (; n < BATCH && p < end; n++) {
-			const uint8_t *next = tokens_split_next(t->rules, p, end);
-			tokens_lookup_begin(&batch[n], &t->table, p, (size_t)(next - p), end);
-			p = next;
-		}
+		struct tokens_lookup batch[BATCH_MAX];
+		unsigned n = fill(batch, t, &p, end);
 		for (unsigned i = 0; i < n; i++)
 			total += piece(t, &batch[i], ids);
 	}

@@ -112,42 +112,76 @@ static inline const uint8_t *numbers(const uint8_t *p, const uint8_t *end)
 #ifdef __SSE2__
 #include <emmintrin.h>
 
-/* Bit i: byte i of the 16 lies in [low, low + count). */
-static inline unsigned in_range(__m128i bytes, char low, int count)
+/* What the 64 bytes from a place on are, one bit each. */
+struct kinds {
+	uint64_t letters, small, spaces, newlines, others;
+	uint64_t hard; /* none of those: not ASCII, numbers, other white space, what has rules of its own: ' and / */
+};
+
+static inline __m128i equal(__m128i bytes, char c)
+{
+	return _mm_cmpeq_epi8(bytes, _mm_set1_epi8(c));
+}
+
+/* The bytes in [low, low + count). */
+static inline __m128i in_range(__m128i bytes, char low, int count)
 {
 	/* Shifted so that the range begins at the least signed byte, one signed comparison does. */
 	__m128i shifted = _mm_add_epi8(bytes, _mm_set1_epi8((char)(-128 - low)));
-	return (unsigned)_mm_movemask_epi8(_mm_cmplt_epi8(shifted, _mm_set1_epi8((char)(-128 + count))));
+	return _mm_cmplt_epi8(shifted, _mm_set1_epi8((char)(-128 + count)));
 }
 
-/* Nearly all pieces of Latin text: at most one ASCII character and ASCII letters, or one mark of punctuation before a
- * space, or one line end before a letter; not at the very end of the text. All are tried at once, since neither the
- * lengths nor the kinds of pieces are what a branch could predict. The end of the piece; NULL: it is not that simple. */
-static inline const uint8_t *simple(enum tokens_rules rules, const uint8_t *p, const uint8_t *end)
+static inline uint64_t bits(__m128i bytes, int at)
 {
-	if (end - p < 17)
-		return NULL;
-	__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)p);
-	unsigned small = in_range(bytes, 'a', 26), capital = in_range(bytes, 'A', 26), first = ascii[*p];
-	/* Bit i: a word that holds byte i - 1 ends before byte i. What the loop over pieces waits for is only this chain
-	 * from one piece to the next, so the first character is classified beside it and takes part at the end. */
-	unsigned stops = ~(small | capital);
+	return (uint64_t)(unsigned)_mm_movemask_epi8(bytes) << at;
+}
+
+static inline struct kinds kinds_of(const uint8_t p[64])
+{
+	struct kinds k = { 0 };
+	uint64_t visible = 0;
+	for (int at = 0; at < 64; at += 16) {
+		__m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(p + at));
+		k.letters |= bits(in_range(_mm_or_si128(bytes, _mm_set1_epi8(0x20)), 'a', 26), at);
+		k.small |= bits(_mm_slli_epi16(bytes, 2), at); /* bit 5, if it is a letter */
+		k.spaces |= bits(equal(bytes, ' '), at);
+		k.newlines |= bits(_mm_or_si128(equal(bytes, '\n'), equal(bytes, '\r')), at);
+		visible |= bits(in_range(bytes, '!', 94), at);
+		k.hard |= bits(_mm_or_si128(equal(bytes, '\''), in_range(bytes, '/', 11)), at);
+	}
+	k.small &= k.letters;
+	k.others = visible & ~(k.letters | k.hard);
+	k.hard = ~(k.letters | k.spaces | k.newlines | k.others);
+	return k;
+}
+
+uint64_t tokens_split_ends(enum tokens_rules rules, const uint8_t *p, const uint8_t *end)
+{
+	uint8_t tail[64];
+	if (!(ascii[*p] & ~TOKENS_NUMBER))
+		return 0;
+	if (end - p < 64) { /* zeros are hard, so nothing ends at the end of the text */
+		memset(tail, 0, sizeof tail);
+		memcpy(tail, p, (size_t)(end - p));
+		p = tail;
+	}
+	struct kinds k = kinds_of(p);
+	/* Others that are the first of their run and that no space takes along; a letter behind one belongs to its piece. */
+	uint64_t first = k.others & ((k.letters | k.newlines) << 1 | 1);
+	uint64_t starts = k.spaces | first | (k.newlines & k.letters << 1) |
+			  (k.letters & (k.newlines | (k.others & ~first)) << 1);
 	if (rules == TOKENS_RULES_CASED)
-		stops |= capital & small << 1;
-	unsigned prefix = (first & (TOKENS_SPACE | TOKENS_OTHER)) != 0, newline = first == TOKENS_NEWLINE;
-	unsigned n = (unsigned)__builtin_ctz((stops & ~(prefix | newline)) | newline << 1);
-	bool word = (n > prefix) & (n < 16) & (newline == 0);
-	bool single = ((first == TOKENS_OTHER) & (p[1] == ' ')) | (newline & ((small | capital) >> 1 & 1));
-	/* A letter that is not ASCII may go on with the word; an apostrophe may begin a contraction. */
-	if (!(word | single) | (p[n] >= 0x80) | (p[n] == '\'') | (*p == '\''))
-		return NULL;
-	return p + n;
+		starts |= k.letters & ~k.small & k.small << 1;
+	/* Where a run of white space with a space in it ends is not seen from two bytes, nor what follows the last one. */
+	uint64_t white = k.spaces & ((k.spaces | k.newlines) >> 1 | (k.newlines << 1 & k.hard >> 1));
+	uint64_t hard = k.hard | white | 1ull << 63;
+	return starts & ~1ull & ((hard & -hard) - 1);
 }
 #else
-static inline const uint8_t *simple(enum tokens_rules rules, const uint8_t *p, const uint8_t *end)
+uint64_t tokens_split_ends(enum tokens_rules rules, const uint8_t *p, const uint8_t *end)
 {
 	(void)rules, (void)p, (void)end;
-	return NULL;
+	return 0;
 }
 #endif
 
@@ -298,23 +332,12 @@ bool tokens_split_step(struct tokens_split *s, enum tokens_rules rules, const ui
 	return step(s, rules, stop, end);
 }
 
-static inline __attribute__((always_inline)) const uint8_t *next_piece(enum tokens_rules rules, const uint8_t *p,
-								       const uint8_t *end)
+const uint8_t *tokens_split_next(enum tokens_rules rules, const uint8_t *p, const uint8_t *end)
 {
-	const uint8_t *after = simple(rules, p, end);
-	if (after != NULL)
-		return after;
 	struct tokens_split s;
 	begin(&s, rules, p, end);
 	bool done = step(&s, rules, end, end);
 	DCHECK(done);
 	(void)done;
 	return s.at;
-}
-
-const uint8_t *tokens_split_next(enum tokens_rules rules, const uint8_t *p, const uint8_t *end)
-{
-	/* Two copies, so that each knows its rules. */
-	return rules == TOKENS_RULES_CASED ? next_piece(TOKENS_RULES_CASED, p, end)
-					   : next_piece(TOKENS_RULES_PLAIN, p, end);
 }

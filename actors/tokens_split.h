@@ -39,6 +39,9 @@ void tokens_split_begin(struct tokens_split *s, enum tokens_rules rules, const u
 bool tokens_split_step(struct tokens_split *s, enum tokens_rules rules, const uint8_t *end, size_t max_bytes);
 /* begin and step in one: the end of the piece at p < end. */
 const uint8_t *tokens_split_next(enum tokens_rules rules, const uint8_t *p, const uint8_t *end);
+/* The ends of the next pieces together, as long as they are plain ASCII: bit i says that a piece ends before p[i], and
+ * the first of them begins at p < end. 0: the next piece is not that simple; tokens_split_next finds its end. */
+uint64_t tokens_split_ends(enum tokens_rules rules, const uint8_t *p, const uint8_t *end);
 
 /* The class of the character at p < end and its length in bytes. */
 enum tokens_class tokens_split_class(const uint8_t *p, const uint8_t *end, size_t *ret_n);

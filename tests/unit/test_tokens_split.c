@@ -34,6 +34,14 @@ static const char *const alphabet[] = {
 	"\xf0\x9f\x98\x80", "\xf0\x9d\x9f\x98", "\x01", "    ", "word", " Word",
 };
 
+/* What tokens_split_ends takes many pieces of at once, and a little of what stops it. */
+static const char *const plain[] = {
+	"a", "b", "A", "BC", "word", "Words", "aB", " ", " ", " ", " ", "\n", "\r\n", ".", ",", "(", "-", "\"", "_", "~", "@",
+	"[", "`", "{", "'", "/", "0", ":", "\t", "\x7f", "\xc3\xa9",
+};
+
+#define MAX_BYTES 512
+
 static uint64_t seed = 3;
 
 static uint32_t below(uint32_t n)
@@ -42,11 +50,17 @@ static uint32_t below(uint32_t n)
 	return (uint32_t)((seed >> 33) % n);
 }
 
+static const char *random_unit(bool any)
+{
+	return any ? alphabet[below(ARRAY_LEN(alphabet))] : plain[below(below(4) ? 16 : ARRAY_LEN(plain))];
+}
+
 static size_t random_text(char *text, size_t max)
 {
 	size_t n = 0;
-	for (uint32_t left = 1 + below(24); left > 0; left--) {
-		const char *next = alphabet[below(ARRAY_LEN(alphabet))];
+	bool any = below(2);
+	for (uint32_t left = 1 + below(any ? 24 : 60); left > 0; left--) {
+		const char *next = random_unit(any);
 		for (uint32_t again = below(8) ? 1 : 1 + below(5); again > 0 && n + strlen(next) <= max; again--) {
 			memcpy(text + n, next, strlen(next));
 			n += strlen(next);
@@ -55,27 +69,52 @@ static size_t random_text(char *text, size_t max)
 	return n;
 }
 
+static void fail_at(enum tokens_rules rules, size_t at, size_t ours, size_t theirs, const char *text, size_t n)
+{
+	fprintf(stderr, "rules %d, at %zu: a piece to %zu, the pattern's goes to %zu; text: \"%.*s\"\n", rules, at, ours,
+		theirs, (int)n, text);
+	fail();
+}
+
+/* Pieces that were found by tokens_split_ends. */
+static size_t found_together;
+
+/* stops[i]: the end of the piece that begins at i. */
+static void check_ends(enum tokens_rules rules, const char *text, size_t n, const size_t *stops, size_t from)
+{
+	const uint8_t *p = (const uint8_t *)text;
+	size_t at = from;
+	for (uint64_t ends = tokens_split_ends(rules, p + from, p + n); ends != 0; ends &= ends - 1) {
+		size_t ours = from + (size_t)__builtin_ctzll(ends);
+		if (ours != stops[at])
+			fail_at(rules, at, ours, stops[at], text, n);
+		at = ours;
+		found_together++;
+	}
+}
+
 static void check_split(pcre2_code *code, pcre2_match_data *match, enum tokens_rules rules, const char *text, size_t n)
 {
 	const uint8_t *p = (const uint8_t *)text, *end = p + n;
-	for (size_t at = 0; at < n;) {
+	size_t stops[MAX_BYTES];
+	for (size_t at = 0; at < n; at = stops[at]) {
 		assert_true(pcre2_match(code, (PCRE2_SPTR)text, n, at, 0, match, NULL) > 0);
 		const size_t *span = pcre2_get_ovector_pointer(match);
 		size_t ours = (size_t)(tokens_split_next(rules, p + at, end) - p);
-		if (span[0] != at || span[1] != ours) {
-			fprintf(stderr, "rules %d, at %zu: a piece to %zu, the pattern's goes to %zu; text: \"%.*s\"\n",
-				rules, at, ours, span[1], (int)n, text);
-			fail();
-		}
-		at = ours;
+		if (span[0] != at || span[1] != ours)
+			fail_at(rules, at, ours, span[1], text, n);
+		stops[at] = ours;
 	}
+	for (size_t at = 0; at < n; at = stops[at])
+		check_ends(rules, text, n, stops, at);
 }
 
 static void check_rules(enum tokens_rules rules)
 {
 	int error;
 	size_t offset;
-	char text[512];
+	char text[MAX_BYTES];
+	found_together = 0;
 	tokens_split_prepare();
 	pcre2_code *code = pcre2_compile((PCRE2_SPTR)patterns[rules], PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP,
 					 &error, &offset, NULL);
@@ -84,6 +123,9 @@ static void check_rules(enum tokens_rules rules)
 	pcre2_match_data *match = pcre2_match_data_create_from_pattern(code, NULL);
 	for (int round = 0; round < 60000; round++)
 		check_split(code, match, rules, text, random_text(text, sizeof text));
+#ifdef __SSE2__
+	assert_true(found_together > 500000);
+#endif
 	pcre2_match_data_free(match);
 	pcre2_code_free(code);
 }

@@ -166,13 +166,13 @@ uint64_t tokens_split_ends(enum tokens_rules rules, const uint8_t *p, const uint
 		p = tail;
 	}
 	struct kinds k = kinds_of(p);
-	/* Others that are the first of their run and that no space takes along; a letter behind one belongs to its piece. */
+	/* Others that are the first of their run and no space takes along; a letter behind one belongs to its piece. */
 	uint64_t first = k.others & ((k.letters | k.newlines) << 1 | 1);
 	uint64_t starts = k.spaces | first | (k.newlines & k.letters << 1) |
 			  (k.letters & (k.newlines | (k.others & ~first)) << 1);
 	if (rules == TOKENS_RULES_CASED)
 		starts |= k.letters & ~k.small & k.small << 1;
-	/* Where a run of white space with a space in it ends is not seen from two bytes, nor what follows the last one. */
+	/* Two bytes do not show where a run of white space with a space in it ends; the last byte has no next one. */
 	uint64_t white = k.spaces & ((k.spaces | k.newlines) >> 1 | (k.newlines << 1 & k.hard >> 1));
 	uint64_t hard = k.hard | white | 1ull << 63;
 	return starts & ~1ull & ((hard & -hard) - 1);

@@ -19,6 +19,9 @@
 #pragma once
 #include "runtime/buf.h"
 #include <stdint.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #define TOKENS_KEY_MAX    12u                   /* bytes that fit in a slot */
 #define TOKENS_TOKEN_MAX  255u                  /* bytes of the longest token that the format can hold */
@@ -147,18 +150,48 @@ static inline void tokens_lookup_begin(struct tokens_lookup *l, const struct tok
 	__builtin_prefetch(&t->buckets[l->bucket]);
 }
 
+#ifdef __SSE2__
+/* In each quarter all bits where slot and key are equal; the rank counts as equal. */
+static inline __m128i tokens_slot_equal(const struct tokens_slot *s, __m128i key)
+{
+	const __m128i mask = _mm_set_epi32((int)~TOKENS_RANK_MASK, -1, -1, -1);
+	return _mm_cmpeq_epi32(_mm_and_si128(_mm_load_si128((const __m128i *)(const void *)s), mask), key);
+}
+
+/* The slot of that short token in a bucket, or NULL. All four are compared at once: in which of them a word lies is not
+ * what a branch could predict. */
+static inline const struct tokens_slot *tokens_slot_of(const struct tokens_slot s[4], uint64_t a, uint32_t b, size_t n)
+{
+	__m128i key = _mm_set_epi64x((long long)((uint64_t)n << (32 + TOKENS_RANK_BITS) | b), (long long)a);
+	__m128i low = _mm_packs_epi32(tokens_slot_equal(s, key), tokens_slot_equal(s + 1, key));
+	__m128i high = _mm_packs_epi32(tokens_slot_equal(s + 2, key), tokens_slot_equal(s + 3, key));
+	unsigned equal = (unsigned)_mm_movemask_epi8(_mm_packs_epi16(low, high)); /* four bits for each slot */
+	equal &= equal >> 1;
+	equal &= equal >> 2 & 0x1111;
+	return equal ? s + __builtin_ctz(equal) / 4 : NULL;
+}
+#else
+static inline const struct tokens_slot *tokens_slot_of(const struct tokens_slot s[4], uint64_t a, uint32_t b, size_t n)
+{
+	for (int i = 0; i < 4; i++)
+		if (s[i].a == a && s[i].b == b && s[i].meta >> TOKENS_RANK_BITS == n)
+			return s + i;
+	return NULL;
+}
+#endif
+
 /* The rank of the token that is exactly those bytes, or TOKENS_NO_RANK. */
 static inline uint32_t tokens_lookup_end(const struct tokens_lookup *l, const struct tokens_table *t)
 {
 	if (__builtin_expect(l->n > TOKENS_KEY_MAX, 0))
 		return tokens_table_find_long(t, l->p, l->n);
-	for (uint32_t at = l->bucket;; at = (at + 1) & t->bucket_mask)
-		for (const struct tokens_slot *s = t->buckets[at].slots, *stop = s + 4; s < stop; s++) {
-			if (s->a == l->a && s->b == l->b && s->meta >> TOKENS_RANK_BITS == l->n)
-				return s->meta & TOKENS_RANK_MASK;
-			if (s->meta == 0)
-				return TOKENS_NO_RANK;
-		}
+	for (uint32_t at = l->bucket;; at = (at + 1) & t->bucket_mask) {
+		const struct tokens_slot *slots = t->buckets[at].slots, *slot = tokens_slot_of(slots, l->a, l->b, l->n);
+		if (slot != NULL)
+			return slot->meta & TOKENS_RANK_MASK;
+		if (slots[3].meta == 0) /* the bucket has room */
+			return TOKENS_NO_RANK;
+	}
 }
 
 static inline uint32_t tokens_table_find(const struct tokens_table *t, const uint8_t *p, size_t n, const uint8_t *end)

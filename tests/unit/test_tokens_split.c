@@ -36,8 +36,8 @@ static const char *const alphabet[] = {
 
 /* What tokens_split_ends takes many pieces of at once, and a little of what stops it. */
 static const char *const plain[] = {
-	"a", "b", "A", "BC", "word", "Words", "aB", " ", " ", " ", " ", "\n", "\r\n", ".", ",", "(", "-", "\"", "_", "~", "@",
-	"[", "`", "{", "'", "/", "0", ":", "\t", "\x7f", "\xc3\xa9",
+	"a", "b", "A", "BC", "word", "Words", "aB", " ", " ", " ", " ", "\n", "\r\n", ".", ",", "(", "-", "\"", "_", "~",
+	"@", "[", "`", "{", "'", "/", "0", ":", "\t", "\x7f", "\xc3\xa9",
 };
 
 #define MAX_BYTES 512

@@ -1,5 +1,5 @@
-/* Token counts by content: one cache per loop, so that it needs no lock. The key is a 128-bit keyed hash of the text: a
- * collision would need 2^64 texts, and nobody outside knows the key. Sets of four entries with a used bit each: bounded,
+/* Token counts by content: one cache per loop, so that it needs no lock. The key is a 128-bit keyed hash of the text: by
+ * chance two of 2^64 texts collide, and nobody outside knows the key. Sets of four entries with a used bit each: bounded,
  * one cache line or two per look-up, and what is used stays. */
 #pragma once
 #include "actors/tokens.h"

@@ -34,7 +34,8 @@ struct route {
 	const char *summary; /* for /openapi.json and /docs */
 	const char *openapi; /* JSON text of the operation's parameters, requestBody and responses; NULL = minimal */
 	/* NULL ok. For a request whose answer lies in memory that is far away: called when it arrives, to say what to fetch, and
-	 * again (is_last) when all that arrived together have been; then on_request is. At arrival it may answer; then nothing follows. */
+	 * again (is_last) when all that arrived together have been; then on_request is. At arrival it may answer; then
+	 * nothing follows. */
 	void (*on_gather)(struct exchange *x, bool is_last);
 };
 

@@ -1,6 +1,6 @@
-/* On few cores, keeps background threads off the CPUs that the I/O loops run on. The kernel takes a CPU that runs only
- * idle-class work for a free one and wakes a loop there, but may not take the CPU from that work before the next tick
- * (4 ms), whatever the priorities: docs/adr/0004. The loops stay free to move; the background follows, away from them. */
+/* On few cores, keeps background threads off the CPUs that the I/O loops run on. However low its priority, a thread that
+ * the kernel has given a CPU may keep it until the next tick (4 ms), and a loop that wakes there waits: docs/adr/0004. The
+ * loops stay free to move; the background follows, away from them. */
 #pragma once
 
 void cpu_note_loop(unsigned loop_id);   /* an I/O loop, once per turn: where it runs now. A few nanoseconds */

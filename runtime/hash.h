@@ -1,6 +1,7 @@
 /* Keyed hashing for tables that outsiders can fill: SipHash-1-3 (64 bit; Aumasson and Bernstein 2012) for short keys, XXH3
- * (128 bit; libxxhash, with a secret of ours) for texts, of which it hashes 16 times as many bytes a second. The key is
- * random per process (fixed in a simulation), so that collisions cannot be prepared. */
+ * (128 bit; libxxhash, with a secret of ours) for texts, where SipHash took a tenth of an I/O loop's time. The key is random
+ * per process (fixed in a simulation), so that an outsider cannot prepare collisions; XXH3 is no cryptographic hash, and
+ * makes no such promise to who knows the key. */
 #pragma once
 #include "runtime/str.h"
 #include <stdint.h>

@@ -192,8 +192,7 @@ static void put_text(struct out *o, struct str s)
 
 static void put_2(char *p, int v)
 {
-	p[0] = (char)('0' + v / 10);
-	p[1] = (char)('0' + v % 10);
+	memcpy(p, digit_pair((unsigned)v), 2);
 }
 
 /* The calendar is worked out once a second and thread. */

@@ -396,6 +396,32 @@ static void retention_drops_what_is_projected_and_old(void **state)
 	buf_finish(&why);
 }
 
+/* Reads of data, not of a header or a footer: how far the furthest went. */
+static uint64_t data_end, read_end;
+
+static ssize_t watched_pread(const struct ledger_io *io, int fd, void *p, size_t n, uint64_t at)
+{
+	if (at >= LEDGER_BLOCK && at < data_end && at + n > read_end)
+		read_end = at + n;
+	return ledger_io_real.pread(io, fd, p, n, at);
+}
+
+/* Behind it lie zeros that are on disk only: docs/adr/0004. */
+static void a_scan_beside_the_committer_ends_where_the_data_does(void **state)
+{
+	(void)state;
+	struct ledger *l = open_small(dir);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(write_record(l, i, 500), RT_OK);
+		data_end = l->writer.open->foot.data_end;
+		read_end = 0;
+		faults.io.pread = watched_pread;
+		assert_int_equal(scan_from(l, NULL, 1).records, i + 1);
+		assert_int_equal(read_end, data_end);
+	}
+	ledger_close(l);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -406,6 +432,7 @@ int main(void)
 		TEST(segments_follow_one_another),
 		TEST(full_segments_are_sealed_while_it_runs),
 		TEST(a_scan_from_outside_sees_what_is_durable),
+		TEST(a_scan_beside_the_committer_ends_where_the_data_does),
 		TEST(all_kinds_come_back_in_order),
 		TEST(imports_are_idempotent),
 		TEST(what_cannot_be_written_is_refused_alone),

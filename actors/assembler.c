@@ -86,6 +86,12 @@ static void fail_with(struct assembler *s, enum assembly_outcome outcome, const 
 	fail(s, outcome, str_from(text));
 }
 
+static void bad_arguments(struct assembler *s, struct str why)
+{
+	fail_with(s, ASSEMBLY_BAD_ARGUMENTS, "Invalid arguments for context '%.*s': %.*s", STR_ARG(s->context->name),
+		  STR_ARG(why));
+}
+
 /* ---- RECORDING ---- */
 
 static void count_metrics(struct assembler *s)
@@ -266,8 +272,7 @@ static void built(struct assembler *s, const struct computation_job *build)
 {
 	const struct script_outcome *o = &build->outcome;
 	if (o->error.p && o->error_kind == SCRIPT_ERROR_ARGUMENTS)
-		fail_with(s, ASSEMBLY_BAD_ARGUMENTS, "Invalid arguments for context '%.*s': %.*s", STR_ARG(s->context->name),
-			  STR_ARG(o->error));
+		bad_arguments(s, o->error);
 	else if (o->error.p)
 		fail(s, ASSEMBLY_FAILED, o->error);
 	else if (!material_from_job(s, build))
@@ -363,6 +368,13 @@ static void gather_by_plan(struct assembler *s)
 		fail(s, ASSEMBLY_FAILED, STR("the context reads too many entities or retrievers"));
 		return;
 	}
+	for (uint32_t i = 0; i < s->plan->groups_count; i++) {
+		const char *why = entity_id_error(s->plan->groups[i].entity_id);
+		if (why) {
+			bad_arguments(s, str_from(why));
+			return;
+		}
+	}
 	s->awaited = s->plan->groups_count + s->plan->calls_count + 1;
 	for (uint32_t i = 0; i < s->plan->groups_count; i++) {
 		struct plan_group *g = &s->plan->groups[i];
@@ -439,8 +451,7 @@ static void begin(struct assembler *s, struct msg *m)
 	if (!yyjson_is_obj(args))
 		buf_append_lit(&why, "an object is needed");
 	if (why.n || !arguments_check(s->context, args, &why)) {
-		fail_with(s, ASSEMBLY_BAD_ARGUMENTS, "Invalid arguments for context '%.*s': %.*s", STR_ARG(s->context->name),
-			  STR_ARG(buf_str(&why)));
+		bad_arguments(s, buf_str(&why));
 		buf_finish(&why);
 		return;
 	}

@@ -6,6 +6,11 @@
 #include "store/record.h"
 #include "store/value.h"
 
+enum { ENTITY_ID_BYTES_MAX = 256 };
+
+/* Why features of this id cannot be asked for: a literal; NULL when they can. */
+const char *entity_id_error(struct str id);
+
 enum feature_state {
 	FEATURE_PENDING,
 	FEATURE_FOUND,

@@ -1,10 +1,11 @@
 /* Asks: fabra.feature_value, features, retrieve and sql start one through the host; await, all and try wait
  * for it. Also what else a running function may ask of the host: log and now. */
+#include "actors/feature_request.h"
 #include "actors/script_state.h"
 #include "runtime/log.h"
 #include <stdlib.h>
 
-enum { NAMES_MAX = 200, ID_BYTES_MAX = 256 };
+enum { NAMES_MAX = 200 };
 
 struct ask_value {
 	uint64_t serial; /* of the call */
@@ -71,8 +72,8 @@ static struct str check_id(lua_State *L, int arg)
 	luaL_argexpected(L, lua_type(L, arg) == LUA_TSTRING || lua_isinteger(L, arg), arg,
 			 "an entity id (string or integer)");
 	id.p = lua_tolstring(L, arg, &id.n);
-	luaL_argcheck(L, id.n > 0 && id.n <= ID_BYTES_MAX, arg, "an entity id has 1 to 256 bytes");
-	luaL_argcheck(L, json_utf8_valid(id), arg, "an entity id must be valid UTF-8");
+	const char *why = entity_id_error(id);
+	luaL_argcheck(L, why == NULL, arg, why);
 	return id;
 }
 

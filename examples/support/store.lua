@@ -67,6 +67,7 @@ fabra.retriever { name = "demo_docs", top_k = 3, cache_ttl = "60s", max_age = "3
 
 fabra.context { name = "chat_context", max_tokens = 1000, freshness_sla = "2h", model = "gpt-4o",
   description = "what the support bot's model sees",
+  params = { user_id = "string", query = "string" },
   build = function(args)
     local tier, engagement, tickets, docs = fabra.all(
       fabra.feature_value("user_tier", args.user_id),

@@ -127,6 +127,11 @@ static void test_failures(void **state)
 	assert_fails("plain", "{\"user\":\"u1\"}", ASSEMBLY_BAD_ARGUMENTS,
 		     "Invalid arguments for context 'plain': missing required argument 'q'");
 	assert_fails("plain", "[]", ASSEMBLY_BAD_ARGUMENTS, "an object is needed");
+	assert_fails("plain", "{\"user\":\"u\\u0000\",\"q\":\"cats\"}", ASSEMBLY_BAD_ARGUMENTS,
+		     "Invalid arguments for context 'plain': an entity id has no NUL bytes");
+	char long_id[300];
+	snprintf(long_id, sizeof long_id, "{\"user\":\"%0257d\",\"q\":\"cats\"}", 1);
+	assert_fails("plain", long_id, ASSEMBLY_BAD_ARGUMENTS, "an entity id has 1 to 256 bytes");
 	assert_fails("plain", "{\"user\":\"u1\",\"q\":\"bad\"}", ASSEMBLY_FAILED, "index is broken");
 	assert_fails("coded", "{\"user\":\"u1\",\"q\":\"bad\"}", ASSEMBLY_FAILED, "index is broken");
 	assert_fails("wrong", "{}", ASSEMBLY_FAILED, "wrong");

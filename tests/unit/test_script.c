@@ -324,6 +324,7 @@ static void wrong_asks_are_named(void **state)
 		{ "fabra.feature_value('x', '')", "an entity id has 1 to 256 bytes" },
 		{ "fabra.feature_value('x', ('x'):rep(257))", "an entity id has 1 to 256 bytes" },
 		{ "fabra.feature_value('x', '\\xff')", "valid UTF-8" },
+		{ "fabra.feature_value('x', 'a\\0b')", "an entity id has no NUL bytes" },
 		{ "fabra.features('Usr', 'a', { 'x' })", "unknown entity 'Usr' (did you mean User?)" },
 		{ "fabra.features(User, 'a', {})", "1 to 200 feature names" },
 		{ "fabra.features(User, 'a', { 1 })", "a list of feature names" },

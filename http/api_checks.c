@@ -1,3 +1,4 @@
+#include "actors/feature_request.h"
 #include "http/api.h"
 #include "store/json.h"
 
@@ -87,7 +88,7 @@ yyjson_val *api_list(struct exchange *x, yyjson_val *body, const char *name, siz
 
 static bool id_is_fine(struct str id)
 {
-	return id.n <= API_NAME_BYTES_MAX && (id.n == 0 || memchr(id.p, '\0', id.n) == NULL) && json_utf8_valid(id);
+	return id.n == 0 || entity_id_error(id) == NULL;
 }
 
 bool api_id(struct exchange *x, struct str id, const char *loc_json)

@@ -280,7 +280,7 @@ static void batch_take_ids(struct batch *b, yyjson_val *ids)
 			slot = (slot + 1) % ARRAY_LEN(b->seen);
 		if (b->seen[slot])
 			continue;
-		if (id.n <= API_NAME_BYTES_MAX && (id.n == 0 || memchr(id.p, '\0', id.n) == NULL)) {
+		if (id.n == 0 || entity_id_error(id) == NULL) {
 			b->ids[b->ids_count++] = id;
 			b->seen[slot] = (uint16_t)b->ids_count;
 			continue;

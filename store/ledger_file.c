@@ -12,28 +12,24 @@
 static const char reserve_name[] = "reserve", reserve_new[] = "reserve.new", segment_new[] = "segment.new";
 
 /* ---- the reserve ---- */
-/* Zeros go past the page cache where the file system allows it: they would only push better pages out. */
-static int open_for_zeros(struct ledger *l)
-{
-	const struct ledger_io *io = l->io;
-	int fd = io->open(io, l->dir_fd, reserve_new, O_RDWR | O_CREAT | O_TRUNC | O_DIRECT);
-	return fd == -EINVAL ? io->open(io, l->dir_fd, reserve_new, O_RDWR | O_CREAT | O_TRUNC) : fd;
-}
-
+/* Through the page cache, although nobody reads them: the pages are then there when the committer writes over them, and
+ * it is this thread that waits for memory (docs/adr/0006). */
 static int write_zeros(struct ledger *l, int fd)
 {
 	enum { CHUNK = 128 << 10 }; /* what the disk writes at once delays the committer's sync: 1 MiB doubles
 				       its p99 */
 	const struct ledger_io *io = l->io;
-	void *zeros;
-	if (posix_memalign(&zeros, LEDGER_BLOCK, CHUNK) != 0)
+	void *zeros = calloc(1, CHUNK);
+	if (zeros == NULL)
 		return -ENOMEM;
-	memset(zeros, 0, CHUNK);
 	int error = io->allocate(io, fd, l->config.segment_bytes);
 	for (uint64_t at = 0; error == 0 && at < l->config.segment_bytes; at += CHUNK) {
 		uint64_t left = l->config.segment_bytes - at;
+		size_t n = left < CHUNK ? (size_t)left : CHUNK;
 		cpu_give_way();
-		error = ledger_io_write_all(io, fd, zeros, left < CHUNK ? (size_t)left : CHUNK, at);
+		error = ledger_io_write_all(io, fd, zeros, n, at);
+		if (error == 0)
+			io->write_back(io, fd, at, n);
 		if (error == 0 && atomic_load(&l->helper.is_stopping))
 			error = -ECANCELED;
 	}
@@ -44,7 +40,7 @@ static int write_zeros(struct ledger *l, int fd)
 int ledger_file_make_reserve(struct ledger *l)
 {
 	const struct ledger_io *io = l->io;
-	int fd = open_for_zeros(l);
+	int fd = io->open(io, l->dir_fd, reserve_new, O_RDWR | O_CREAT | O_TRUNC);
 	if (fd < 0)
 		return fd;
 	int error = write_zeros(l, fd);

@@ -1,7 +1,7 @@
 /* The helper thread: what must happen around the log and need not happen now.
  *
- * It runs at a low priority, not at idle priority: it needs 5 ms of CPU for 64 MiB of zeros past the page
- * cache, and on a busy machine an idle thread does not get them before the open segment is full. */
+ * It runs at a low priority, not at idle priority: it needs 30 ms of CPU for 64 MiB of zeros, and on a busy
+ * machine an idle thread does not get them before the open segment is full. */
 #include "runtime/cpu.h"
 #include "runtime/log.h"
 #include "store/ledger_private.h"

@@ -65,6 +65,19 @@ static int real_unlink(const struct ledger_io *io, int dir_fd, const char *name)
 	return unlinkat(dir_fd, name, 0) != 0 ? -errno : 0;
 }
 
+static void real_write_back(const struct ledger_io *io, int fd, uint64_t at, size_t n)
+{
+	(void)io;
+	sync_file_range(fd, (off_t)at, (off_t)n,
+			SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
+static void real_drop_cached(const struct ledger_io *io, int fd)
+{
+	(void)io;
+	posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+}
+
 const struct ledger_io ledger_io_real = {
 	.open = real_open,
 	.pread = real_pread,
@@ -75,6 +88,8 @@ const struct ledger_io ledger_io_real = {
 	.truncate = real_truncate,
 	.rename = real_rename,
 	.unlink = real_unlink,
+	.write_back = real_write_back,
+	.drop_cached = real_drop_cached,
 };
 
 int ledger_io_write_all(const struct ledger_io *io, int fd, const void *p, size_t n, uint64_t at)

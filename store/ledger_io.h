@@ -18,6 +18,10 @@ struct ledger_io {
 	int (*truncate)(const struct ledger_io *io, int fd, uint64_t bytes);
 	int (*rename)(const struct ledger_io *io, int dir_fd, const char *from, const char *to);
 	int (*unlink)(const struct ledger_io *io, int dir_fd, const char *name);
+	/* Hints to the page cache. They promise nothing, and cannot fail. */
+	void (*write_back)(const struct ledger_io *io, int fd, uint64_t at, size_t n); /* sends dirty pages to the
+											  disk and waits */
+	void (*drop_cached)(const struct ledger_io *io, int fd);                       /* the file's clean pages */
 };
 extern const struct ledger_io ledger_io_real;
 

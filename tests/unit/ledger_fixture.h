@@ -74,7 +74,12 @@ static inline int faulty_sync_dir(const struct ledger_io *io, int dir_fd)
 static inline int faulty_open(const struct ledger_io *io, int dir_fd, const char *name, int flags)
 {
 	int error = flags & O_TRUNC ? fault(FAULT_OPEN_NEW) : 0;
-	return error ? error : ledger_io_real.open(io, dir_fd, name, flags & ~O_DIRECT); /* zeros at memory speed */
+	return error ? error : ledger_io_real.open(io, dir_fd, name, flags);
+}
+
+static inline void no_write_back(const struct ledger_io *io, int fd, uint64_t at, size_t n)
+{
+	(void)io, (void)fd, (void)at, (void)n; /* zeros at memory speed */
 }
 
 static inline void faults_reset(void)
@@ -87,6 +92,7 @@ static inline void faults_reset(void)
 	faults.io.allocate = faulty_allocate;
 	faults.io.rename = faulty_rename;
 	faults.io.sync_dir = faulty_sync_dir;
+	faults.io.write_back = no_write_back;
 	faults.error = EIO;
 }
 

@@ -406,7 +406,81 @@ static ssize_t watched_pread(const struct ledger_io *io, int fd, void *p, size_t
 	return ledger_io_real.pread(io, fd, p, n, at);
 }
 
-/* Behind it lie zeros that are on disk only: docs/adr/0004. */
+/* Files dropped from the page cache, by inode. */
+static ino_t dropped[64];
+static unsigned dropped_count;
+
+static void watched_drop(const struct ledger_io *io, int fd)
+{
+	struct stat st;
+	(void)io;
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_true(dropped_count < 64);
+	dropped[dropped_count++] = st.st_ino;
+}
+
+static bool is_dropped(uint64_t seq)
+{
+	char path[600], name[LEDGER_SEGMENT_NAME];
+	struct stat st;
+	unsigned times = 0;
+	ledger_segment_name(seq, name);
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	assert_int_equal(stat(path, &st), 0);
+	for (unsigned i = 0; i < dropped_count; i++)
+		times += dropped[i] == st.st_ino;
+	assert_true(times <= 1);
+	return times == 1;
+}
+
+static void a_scan_beside_the_committer_drops_the_segments_it_has_read(void **state)
+{
+	(void)state;
+	struct ledger *l = open_small(dir);
+	struct ledger_health health;
+	for (unsigned i = 0; i < 6; i++)
+		write_batch(l, i * 50, 50, 2000);
+	ledger_health_read(l, &health);
+	assert_true(health.segments >= 3);
+	dropped_count = 0;
+	faults.io.drop_cached = watched_drop;
+	assert_int_equal(scan_from(NULL, dir, 1).frames, 300);
+	assert_int_equal(dropped_count, 0); /* from outside: the server may still want them */
+	assert_int_equal(scan_from(l, NULL, 1).frames, 300);
+	assert_int_equal(dropped_count, health.segments - 1);
+	for (uint64_t seq = 1; seq < l->writer.open->head.seq; seq++)
+		assert_true(is_dropped(seq));
+	assert_false(is_dropped(l->writer.open->head.seq));
+	ledger_close(l);
+}
+
+/* Zeros are on disk, and paced, before a reserve counts as one. */
+static uint64_t written_back;
+
+static void watched_write_back(const struct ledger_io *io, int fd, uint64_t at, size_t n)
+{
+	(void)io, (void)fd;
+	assert_int_equal(at, written_back);
+	assert_true(n <= 128 << 10);
+	written_back += n;
+}
+
+static void a_reserve_is_written_back_piece_by_piece(void **state)
+{
+	(void)state;
+	struct ledger *l = open_small(dir);
+	ledger_helper_stop(l); /* this thread is the helper now */
+	atomic_store(&l->helper.is_stopping, false);
+	written_back = 0;
+	faults.io.write_back = watched_write_back;
+	int syncs = atomic_load(&faults.calls[FAULT_FDATASYNC]);
+	assert_int_equal(ledger_file_make_reserve(l), 0);
+	assert_int_equal(written_back, l->config.segment_bytes);
+	assert_int_equal(atomic_load(&faults.calls[FAULT_FDATASYNC]), syncs + 1);
+	ledger_close(l);
+}
+
+/* Behind it lie zeros that may be on disk only: docs/adr/0004. */
 static void a_scan_beside_the_committer_ends_where_the_data_does(void **state)
 {
 	(void)state;
@@ -433,6 +507,8 @@ int main(void)
 		TEST(full_segments_are_sealed_while_it_runs),
 		TEST(a_scan_from_outside_sees_what_is_durable),
 		TEST(a_scan_beside_the_committer_ends_where_the_data_does),
+		TEST(a_scan_beside_the_committer_drops_the_segments_it_has_read),
+		TEST(a_reserve_is_written_back_piece_by_piece),
 		TEST(all_kinds_come_back_in_order),
 		TEST(imports_are_idempotent),
 		TEST(what_cannot_be_written_is_refused_alone),

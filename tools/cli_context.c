@@ -144,8 +144,8 @@ static bool is_ok(const struct http_client *c, const struct http_answer *answer,
 	if (answer->status == 200)
 		return true;
 	if (answer->status == 0)
-		fprintf(stderr, "Connection failed: %s: %.*s\nIs the server running? Name it with --url or FABRA_URL.\n",
-			c->url, STR_ARG(buf_str(&answer->body)));
+		fprintf(stderr, "Connection failed: %s: %.*s\n%s%s", c->url, STR_ARG(buf_str(&answer->body)),
+			answer->cure, answer->cure[0] ? "\n" : "");
 	else if (answer->status == 404 && id)
 		fprintf(stderr, "Not Found: Context '%s' does not exist.\n", id);
 	else if (answer->status == 403)

@@ -1,4 +1,5 @@
 #include "tools/http_client.h"
+#include "runtime/check.h"
 #include "runtime/config.h"
 #include <curl/curl.h>
 #include <stdio.h>
@@ -55,10 +56,30 @@ static struct curl_slist *headers_of(const struct http_client *c, bool has_body)
 	return list;
 }
 
+static const char *cure_of(CURLcode code)
+{
+	static const struct {
+		CURLcode code;
+		const char *text;
+	} cures[] = {
+		{ CURLE_PEER_FAILED_VERIFICATION,
+		  "Name the certificate to trust with --cacert FILE; for a test, --insecure trusts any." },
+		{ CURLE_SSL_CACERT_BADFILE, "--cacert must name a readable file of PEM certificates." },
+		{ CURLE_SSL_CONNECT_ERROR, "Does the server speak TLS? If not, name it with http:// in --url or FABRA_URL." },
+		{ CURLE_GOT_NOTHING, "Does the server speak TLS? Then name it with https:// in --url or FABRA_URL." },
+		{ CURLE_RECV_ERROR, "Does the server speak TLS? Then name it with https:// in --url or FABRA_URL." },
+		{ CURLE_OPERATION_TIMEDOUT, "The server's /ready says what it waits for; --timeout gives it longer." },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cures); i++)
+		if (cures[i].code == code)
+			return cures[i].text;
+	return "Is the server running? Name it with --url or FABRA_URL.";
+}
+
 void http_client_request(const struct http_client *c, const char *method, const char *path, const char *body,
 			 struct http_answer *ret)
 {
-	*ret = (struct http_answer){ .body = { .max = BODY_MAX } };
+	*ret = (struct http_answer){ .cure = "", .body = { .max = BODY_MAX } };
 	char url[4096];
 	if ((size_t)snprintf(url, sizeof url, "%s%s", c->url, path) >= sizeof url) {
 		buf_append_lit(&ret->body, "the URL is too long");
@@ -96,6 +117,7 @@ void http_client_request(const struct http_client *c, const char *method, const 
 		curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &ret->status);
 	} else {
 		buf_clear(&ret->body);
+		ret->cure = cure_of(code);
 		buf_printf(&ret->body, "%s", why[0] ? why : curl_easy_strerror(code));
 	}
 	curl_slist_free_all(headers);

@@ -11,7 +11,8 @@ struct http_client {
 };
 
 struct http_answer {
-	long status;    /* 0: no answer; body then says why */
+	long status;      /* 0: no answer; body then says why */
+	const char *cure; /* static; a line on what to do about no answer; may be "" */
 	struct buf body;
 };
 

@@ -185,9 +185,19 @@ run "$fabra" context verify "$id" --url "$secure" --cacert "$work/cert.pem"
 expect 0 $status "verify over TLS"
 run "$fabra" context verify "$id" --url "$secure"
 expect 1 $status "a certificate that nobody vouches for"
+contains "--cacert FILE" "$said" "the cure for it"
+run "$fabra" context verify "$id" --url "$secure" --cacert "$work/nowhere.pem"
+expect 1 $status "no such file of certificates"
+contains "--cacert must name" "$said" "the cure for it"
+run "$fabra" context verify "$id" --url "http://${secure#https://}"
+expect 1 $status "plain HTTP to a port with TLS"
+contains "with https://" "$said" "the cure for it"
 run "$fabra" context verify "$id" --url "$secure" --insecure
 expect 0 $status "--insecure"
 stop
+run "$fabra" context verify "$id" --url "$secure"
+expect 1 $status "nobody listens"
+contains "Is the server running?" "$said" "the cure for it"
 
 # ---- privacy mode: the text is nowhere in the state ----
 cat >"$work/private.lua" <<'LUA'

@@ -116,6 +116,13 @@ static void check_feature(struct declare_reader *r, const struct def_feature *f)
 					"a pushed feature (without compute and sql) cannot be refreshed");
 }
 
+/* It becomes part of another statement when one entity is asked for. */
+static void trim_statement(struct str *sql)
+{
+	while (sql->n > 0 && strchr("; \t\r\n", sql->p[sql->n - 1]) != NULL)
+		sql->n--;
+}
+
 static void read_feature(struct declare_reader *r, uint32_t index)
 {
 	static const char *const keys[] = { "name",  "entity",      "compute", "sql",     "refresh",
@@ -127,6 +134,7 @@ static void read_feature(struct declare_reader *r, uint32_t index)
 	f->entity = read_entity_of(r);
 	f->has_compute = definitions_field_function(r, "compute", SCRIPT_COMPUTE, index);
 	definitions_field_text(r, "sql", &f->sql);
+	trim_statement(&f->sql);
 	definitions_field_identifier(r, "trigger", &f->trigger);
 	definitions_field_duration(r, "refresh", &f->refresh_ms);
 	definitions_field_duration(r, "ttl", &f->ttl_ms);

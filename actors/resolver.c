@@ -193,7 +193,7 @@ static uint64_t ask_sql(struct resolver *s, uint32_t feature, struct str id, uin
 	const struct definitions *d = s->nl->node->definitions;
 	const struct def_feature *f = &d->features[feature];
 	struct buf sql = { 0 }, params = { 0 };
-	buf_printf(&sql, "SELECT \"%.*s\" AS value FROM (%.*s) WHERE CAST(\"%.*s\" AS VARCHAR) = ? LIMIT 1",
+	buf_printf(&sql, "SELECT \"%.*s\" AS value FROM (%.*s\n) WHERE CAST(\"%.*s\" AS VARCHAR) = ? LIMIT 1",
 		   STR_ARG(f->name), STR_ARG(f->sql), STR_ARG(d->entities[f->entity].id));
 	buf_append_char(&params, '[');
 	json_write_string(&params, id);

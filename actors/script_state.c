@@ -292,6 +292,19 @@ void script_stop_text(const struct script *s, const struct script_meter *m, stru
 		buf_printf(out, " (%s)", m->place);
 }
 
+/* What Lua says of a file that did not run. Most of it begins with the place; what has none gets the file's name. */
+static void write_load_error(lua_State *L, int status, const char *file, struct buf *out)
+{
+	const char *why = lua_tostring(L, -1);
+	struct str text = why ? str_from(why) : STR("the file raised an error that is not a text");
+	if (status == LUA_ERRMEM)
+		text = STR("the file needs more memory than a Lua state may have");
+	bool has_place = str_starts(text, str_from(file)) || str_starts(text, STR("...")); /* Lua shortens long names */
+	if (!has_place)
+		buf_printf(out, "%s: ", file);
+	buf_append_str(out, text);
+}
+
 bool script_state_load(struct script *s, struct str source, const char *chunk_name, struct buf *ret_why)
 {
 	lua_State *L = s->L;
@@ -309,9 +322,7 @@ bool script_state_load(struct script *s, struct str source, const char *chunk_na
 		m.place[0] = '\0';
 		script_stop_text(s, &m, ret_why);
 	} else if (status != LUA_OK) {
-		const char *why = lua_tostring(L, -1);
-		buf_append_str(ret_why,
-			       why ? str_from(why) : STR("the file raised an error that is not a text"));
+		write_load_error(L, status, chunk_name + 1, ret_why);
 	}
 	lua_settop(L, 0);
 	return status == LUA_OK && m.stop == STOP_NONE;

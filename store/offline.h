@@ -99,6 +99,10 @@ void offline_close(struct offline *o);
  * *ret_why. */
 bool offline_load_table(struct offline *o, const struct offline_table *table, uint64_t *ret_rows,
 			struct buf *ret_why);
+/* Whether the SQL of a feature can run and gives both columns. It does not run; blocking, start-up, after the
+ * tables. false: *ret_why. */
+bool offline_check_rows(struct offline *o, struct str sql, struct str key_column, struct str value_column,
+			struct buf *ret_why);
 struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop);
 struct actor_ref offline_spawn_projection(struct offline *o, struct loop *loop);
 uint64_t offline_applied_lsn(const struct offline *o); /* any thread */

@@ -297,19 +297,25 @@ void offline_conn_end(struct offline_conn *c)
 		end_query(c);
 }
 
+duckdb_prepared_statement offline_conn_prepare_select(struct offline_conn *c, struct str sql,
+						      struct offline_error *error)
+{
+	duckdb_prepared_statement statement = offline_conn_prepare(c, sql, error);
+	if (statement == NULL)
+		return NULL;
+	duckdb_statement_type type = duckdb_prepared_statement_type(statement);
+	if (type == DUCKDB_STATEMENT_TYPE_SELECT || type == DUCKDB_STATEMENT_TYPE_EXPLAIN)
+		return statement;
+	offline_error_text(error, RT_EINVAL, "only SELECT runs here; fabra.table makes tables");
+	return NULL;
+}
+
 bool offline_conn_select(struct offline_conn *c, struct str sql, yyjson_val *params, uint64_t deadline_ns,
 			 struct offline_error *error)
 {
 	offline_conn_end(c);
-	duckdb_prepared_statement statement = offline_conn_prepare(c, sql, error);
-	if (statement == NULL)
-		return false;
-	duckdb_statement_type type = duckdb_prepared_statement_type(statement);
-	if (type != DUCKDB_STATEMENT_TYPE_SELECT && type != DUCKDB_STATEMENT_TYPE_EXPLAIN) {
-		offline_error_text(error, RT_EINVAL, "only SELECT runs here; fabra.table makes tables");
-		return false;
-	}
-	if (!bind_all(statement, params, error))
+	duckdb_prepared_statement statement = offline_conn_prepare_select(c, sql, error);
+	if (statement == NULL || !bind_all(statement, params, error))
 		return false;
 	offline_conn_resume(c, deadline_ns);
 	c->has_result = true;

@@ -62,6 +62,9 @@ void offline_conn_end(struct offline_conn *c); /* releases the result; nothing o
 /* A kept statement with its bindings cleared, for code that binds by itself. NULL: *error. */
 duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct str sql,
 					       struct offline_error *error);
+/* The same for a statement that may only read. */
+duckdb_prepared_statement offline_conn_prepare_select(struct offline_conn *c, struct str sql,
+						      struct offline_error *error);
 /* Runs it to the end and drops the result. */
 bool offline_conn_execute(struct offline_conn *c, duckdb_prepared_statement statement,
 			  struct offline_error *error);

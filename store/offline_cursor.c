@@ -169,3 +169,36 @@ void offline_cursors_finish(struct offline_cursors *s)
 		if (s->cursors[i].id != 0)
 			cursor_close(&s->cursors[i]);
 }
+
+/* ---- at the start ---- */
+static bool gives_column(duckdb_prepared_statement statement, struct str name, struct offline_error *error)
+{
+	bool found = false;
+	for (idx_t i = 0; !found && i < duckdb_prepared_statement_column_count(statement); i++) {
+		const char *have = duckdb_prepared_statement_column_name(statement, i);
+		found = have != NULL && strlen(have) == name.n && strncasecmp(have, name.p, name.n) == 0;
+		duckdb_free((void *)(uintptr_t)have);
+	}
+	if (!found)
+		offline_error_text(error, RT_EINVAL, "the SQL gives no column \"%.*s\"", STR_ARG(name));
+	return found;
+}
+
+bool offline_check_rows(struct offline *o, struct str sql, struct str key_column, struct str value_column,
+			struct buf *ret_why)
+{
+	struct offline_error error = {0};
+	struct offline_conn *c = offline_admin_enter(o, &error);
+	duckdb_prepared_statement statement = c != NULL ? offline_conn_prepare_select(c, sql, &error) : NULL;
+	if (statement != NULL && duckdb_nparams(statement) > 0) {
+		offline_error_text(&error, RT_EINVAL, "the SQL has a parameter, and nothing gives it a value");
+		statement = NULL;
+	}
+	bool ok = statement != NULL && gives_column(statement, key_column, &error) &&
+		  gives_column(statement, value_column, &error);
+	if (c != NULL)
+		offline_admin_leave(o);
+	if (!ok)
+		buf_printf(ret_why, "%s", error.text);
+	return ok;
+}

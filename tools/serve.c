@@ -84,6 +84,22 @@ static bool load_tables(struct server *s)
 	return true;
 }
 
+/* A mistake in a feature's SQL is one of the definitions: it shows here, not at the first refresh. */
+static bool check_sql(struct server *s)
+{
+	for (uint32_t i = 0; i < s->definitions->features_count; i++) {
+		const struct def_feature *f = &s->definitions->features[i];
+		struct buf why = { 0 };
+		if (f->sql.p == NULL)
+			continue;
+		buf_printf(&why, "feature '%.*s': sql: ", STR_ARG(f->name));
+		if (!offline_check_rows(s->node.offline, f->sql, s->definitions->entities[f->entity].id, f->name, &why))
+			return say(&why, s->options.file);
+		buf_finish(&why);
+	}
+	return true;
+}
+
 /* ---- warm start: the projection's newest values, then what the ledger has beyond it ---- */
 
 static void warm_put(struct server *s, uint32_t entity, uint32_t feature, struct str id, struct str json,
@@ -445,7 +461,7 @@ static bool start(struct server *s)
 		buf_finish(&why);
 		return false;
 	}
-	return fill_node(s) && open_stores(s) && load_tables(s) && warm_start(s) && find_pending(s) &&
+	return fill_node(s) && open_stores(s) && load_tables(s) && check_sql(s) && warm_start(s) && find_pending(s) &&
 	       create_loops(s) && spawn_actors(s) && start_http(s) && redo_pending(s) && start_loops(s);
 }
 

@@ -113,7 +113,24 @@ refused 'local fabra = require "fabra" fabra.entity { name = "U", id = "u", desc
 refused 'this is not lua' 'bad.lua:1'
 refused 'local fabra = require "fabra" fabra.index { name = "docs" }' 'bad.lua:1'
 refused 'while true do end' 'bad.lua'
-refused 'error("boom")' 'boom'
+refused 'error("boom")' 'bad.lua:1: boom'
+refused 'error("boom", 0)' 'bad.lua: boom'
+refused 'error({})' 'bad.lua: the file raised an error'
+refused 'local t = {} while true do t[#t + 1] = ("x"):rep(1000000) .. #t end' 'bad.lua: the file needs more memory'
+refused "$(printf '\033Lua')" 'bad.lua: attempt to load a binary chunk'
+feature='local fabra = require "fabra" fabra.entity { name = "U", id = "u" } fabra.feature { name = "n", entity = "U", sql ='
+export FABRA_HOME=$work/elsewhere
+refused "$feature 'SELEC 1' }" "bad.lua: feature 'n': sql: Parser Error"
+refused "$feature 'SELECT u, 1 AS n FROM nowhere' }" "nowhere"
+refused "$feature 'SELECT 1 AS u', materialize = true, refresh = '1h' }" 'no column "n"'
+refused "$feature 'SELECT ? AS u, 1 AS n' }" "parameter"
+refused "$feature 'DROP TABLE t' }" "feature 'n'"
+for end in ' -- three' ' ; '; do
+  printf '%s\n' "$feature [[SELECT 'a' AS u, 3 AS n$end]] }" >"$work/ends.lua"
+  serve "$work/ends.lua"
+  expect 3 "$(get '/v1/features/n?entity_id=a' | json 'd["value"]')" "SQL on demand that ends in '$end'"
+  stop
+done
 status=0
 "$fabra" serve "$work/missing.lua" >"$work/said" 2>&1 || status=$?
 expect 1 "$status" "a missing file"

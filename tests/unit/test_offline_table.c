@@ -207,6 +207,34 @@ static void test_foreign_tables_are_not_replaced(void **state)
 	assert_string_equal(query("SELECT n FROM \"odd \"\"other'\""), "[{\"n\":1}]");
 }
 
+static const char *check(const char *sql)
+{
+	static char text[256];
+	struct buf why = {0};
+	bool ok = offline_check_rows(store, str_from(sql), STR("id"), STR("v"), &why);
+	assert_int_equal(ok, why.n == 0);
+	snprintf(text, sizeof text, "%.*s", STR_ARG(buf_str(&why)));
+	buf_finish(&why);
+	return text;
+}
+
+static void test_sql_of_features_is_checked_without_running(void **state)
+{
+	(void)state;
+	assert_string_equal(load("t", NULL, "SELECT 1 AS id, 2 AS v"), "");
+	assert_string_equal(check("SELECT id, v FROM t"), "");
+	assert_string_equal(check("SELECT ID, 1 / 0 AS V, 'more' AS w FROM t"), "");
+	assert_string_equal(check("SELECT error('it ran') AS id, 2 AS v"), "");
+	assert_string_equal(check("SELECT v FROM t"), "the SQL gives no column \"id\"");
+	assert_string_equal(check("SELECT id FROM t"), "the SQL gives no column \"v\"");
+	assert_string_equal(check("SELECT ? AS id, 2 AS v"), "the SQL has a parameter, and nothing gives it a value");
+	assert_non_null(strstr(check("SELECT id, v FROM nowhere"), "nowhere"));
+	assert_non_null(strstr(check("SELEC 1"), "Parser Error"));
+	assert_non_null(strstr(check("SELECT 1; SELECT 2"), "multiple statements"));
+	assert_non_null(strstr(check("DELETE FROM t"), "only SELECT runs here"));
+	assert_string_equal(query("SELECT count(*) AS n FROM t"), "[{\"n\":1}]");
+}
+
 static void test_flights(void **state)
 {
 	(void)state;
@@ -236,6 +264,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_errors_name_table_file_and_reason, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_failed_load_keeps_the_old_table, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_foreign_tables_are_not_replaced, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_sql_of_features_is_checked_without_running, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_flights, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -25,7 +25,7 @@ static const char definitions[] =
 static const struct offline_fake_answer answers[] = {
     {"SELECT slow", "[{\"n\":42}]", RT_OK},
     /* The declared statement, narrowed to one id. */
-    {"SELECT \"tickets\" AS value FROM (SELECT user_id, 3 AS tickets FROM t) WHERE CAST(\"user_id\" AS VARCHAR) = ? LIMIT 1",
+    {"SELECT \"tickets\" AS value FROM (SELECT user_id, 3 AS tickets FROM t\n) WHERE CAST(\"user_id\" AS VARCHAR) = ? LIMIT 1",
      "[{\"value\":3}]", RT_OK},
     {"SELECT wrong", "no such column", RT_EINVAL},
 };

@@ -25,7 +25,7 @@ static void sweeper_on_message(struct actor *a, struct msg *m)
 static int sweeper_init(struct actor *a, void *arg)
 {
 	((struct sweeper *)a)->nl = arg;
-	rt_timer_start(a, PERIOD_MS, 0);
+	rt_timer_start(a, 1, 0); /* so that the first scrape finds the counts */
 	return 0;
 }
 

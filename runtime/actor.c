@@ -214,6 +214,7 @@ static int mailbox_put(struct loop *loop, struct actor *a, struct msg *m)
 		p->requests_len++;
 	}
 	mailbox_push(is_urgent ? &p->urgent : &p->normal, m);
+	loop->has_sent_itself |= a == loop->running;
 	struct dlist *node = is_urgent ? &p->urgent_run : &p->normal_run;
 	if (!dlist_is_linked(node))
 		dlist_append(is_urgent ? &loop->urgent_queue : &loop->normal_queue, node);
@@ -334,13 +335,20 @@ static inline void run_one(struct loop *loop, struct actor_private *p, bool urge
 		dlist_append(&loop->ran, &p->ran);
 	loop->running = a;
 	loop->last_class = a->class;
+	loop->has_sent_itself = false;
 	struct msg *m;
 	while (left > 0 && (m = next_message(p, urgent_only, left == 1)) != NULL) {
+		bool was_urgent = m->flags & MSG_URGENT;
 		left--;
 		loop->turn_messages++;
 		deliver(loop, a, m);
-		if (--loop->clock_countdown == 0)
-			actors_read_clock(loop);
+		if (--loop->clock_countdown == 0 || loop->has_sent_itself)
+			actors_read_clock(loop); /* slices are long */
+		/* Work in slices: the next slice is a message to itself, and waits until the others had their turn. */
+		if (loop->has_sent_itself) {
+			loop->has_sent_itself = false;
+			left = was_urgent && !urgent_only && p->normal.head != NULL;
+		}
 		if (p->stopping)
 			break;
 	}

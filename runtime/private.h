@@ -114,6 +114,7 @@ struct loop {
 	alignas(64) uint64_t mono_ns;
 	bool is_running;               /* inside loop_run */
 	bool clock_is_stale;           /* the loop may have slept since mono_ns was read */
+	bool has_sent_itself;          /* the running actor, in this batch */
 	struct actor *running;
 	struct msg *current;           /* what on_message is looking at; NULL once freed or moved */
 	uint32_t clock_countdown, clock_stride; /* messages until the clock is read again, and between two reads */

@@ -110,6 +110,79 @@ static void test_own_request(void **state)
 	assert_in_range(handled_before_once, 1, 64 * 10);
 }
 
+/* ---- work in slices: each slice is a message to itself ---- */
+enum { SLICES = 5 };
+static struct slicer {
+	struct actor base;
+	unsigned done;
+	uint64_t seen_ns; /* the loop's clock at the last slice */
+} *slicer;
+
+static void slicer_on_message(struct actor *a, struct msg *m)
+{
+	struct slicer *s = (struct slicer *)a;
+	if (m->kind == RT_STOP) {
+		rt_stop(a);
+		return;
+	}
+	uint64_t start_ns = clock_mono_ns();
+	assert_true(s->done++ == 0 || loop_mono_ns(a->loop) - s->seen_ns >= 1000000);
+	s->seen_ns = loop_mono_ns(a->loop);
+	while (clock_mono_ns() - start_ns < 1000000)
+		;
+	if (s->done < SLICES)
+		rt_send(a->loop, a->self, rt_msg_new(a->loop, FLOOD));
+	else
+		loop_stop(a->loop);
+}
+
+static int slicer_init(struct actor *a, void *arg)
+{
+	(void)arg;
+	slicer = (struct slicer *)a;
+	return 0;
+}
+
+static const struct actor_class slicer_class = {
+	.name = "slicer", .size = sizeof(struct slicer), .mailbox_len_max = 4,
+	.init = slicer_init, .on_message = slicer_on_message,
+};
+
+static unsigned done_before_other;
+static uint64_t turn_of_first, turns_of_slices;
+
+static void other_on_message(struct actor *a, struct msg *m)
+{
+	struct loop_stats stats;
+	loop_stats_read(a->loop, &stats);
+	if (m->kind == RT_STOP) {
+		turns_of_slices = stats.turns - turn_of_first;
+		rt_stop(a);
+		return;
+	}
+	done_before_other = slicer->done;
+	turn_of_first = stats.turns;
+}
+
+static const struct actor_class other_class = {
+	.name = "other", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = other_on_message,
+};
+
+/* Others run between two slices, the clock goes on, and a turn ends after a slice that is longer than a turn may be. */
+static void test_slices(void **state)
+{
+	(void)state;
+	for (enum loop_kind kind = LOOP_IO; kind <= LOOP_BLOCKING; kind++) {
+		struct loop *loop = loop_of(kind);
+		rt_send(loop, rt_spawn(loop, &slicer_class, NULL), rt_msg_new(loop, FLOOD));
+		rt_send(loop, rt_spawn(loop, &other_class, NULL), rt_msg_new(loop, ONCE));
+		loop_run(loop);
+		assert_int_equal(done_before_other, 1);
+		assert_true(turns_of_slices >= SLICES - 1);
+		loop_destroy(loop);
+	}
+}
+
 /* An actor that never runs out of messages leaves room for I/O. */
 static void on_uv_timer(uv_timer_t *timer)
 {
@@ -280,6 +353,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bystander),
 		cmocka_unit_test(test_own_request),
+		cmocka_unit_test(test_slices),
 		cmocka_unit_test(test_io_share),
 		cmocka_unit_test(test_inbox_bound),
 		cmocka_unit_test(test_loops_max),

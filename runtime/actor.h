@@ -54,7 +54,8 @@ void *rt_msg_new(struct loop *loop, uint16_t kind);
  * else RT_EINVAL. */
 void rt_msg_free(struct loop *loop, struct msg *m);
 /* Moves m to the receiver, same loop or another. false: refused (full, dead); m is then disposed. Sends to
- * another loop leave in one batch at the end of the turn, in order. */
+ * another loop leave in one batch at the end of the turn, in order. What an actor sends to itself it gets
+ * after the others have run: that is how to work in slices. */
 bool rt_send(struct loop *loop, struct actor_ref to, struct msg *m);
 /* Keeps m beyond on_message; the actor must later (in `finish` at the latest) rt_msg_free, rt_reply or
  * rt_send it. A request that is handed on with rt_send stays an ask: the next actor answers the first

@@ -1,8 +1,8 @@
 /* Loops: one thread each. An I/O loop is a libuv loop that must never block; a blocking loop waits on its
  * eventfd and may block inside a message (DuckDB, fdatasync). Both run the same actors.
  *
- * A turn: I/O callbacks, then actors (FIFO; urgent before normal; at most 64 messages per actor, 256
- * messages or 0.3 ms per turn), then on_turn_end of the actors that ran, then the batches for other loops,
+ * A turn: I/O callbacks, then actors (FIFO; urgent before normal; at most 64 messages per actor, fewer when
+ * it sends to itself; 256 messages or 0.3 ms per turn), then on_turn_end of the actors that ran, then the batches for other loops,
  * one wake-up each. */
 #pragma once
 #include "runtime/actor.h"

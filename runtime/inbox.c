@@ -4,7 +4,11 @@
  * The wake-up protocol (tests/model/wake.pml proves it): the receiver sets `sleeping`, looks at the inbox
  * once more, then sleeps; the sender pushes, then looks at `sleeping`. Both pairs are sequentially
  * consistent, so one of the two always sees the other. The sender that clears `sleeping` writes the
- * eventfd: one wake-up per sleep. */
+ * eventfd: one wake-up per sleep.
+ *
+ * The end of a loop goes the same way: the loop sets `has_ended`, then empties its inbox a last time; the
+ * sender pushes, then looks at `has_ended`. A sender that finds it set empties the inbox in the loop's
+ * stead, so that what it sent is answered now and not at its deadline. */
 #include "runtime/private.h"
 #include <errno.h>
 #include <unistd.h>
@@ -81,19 +85,6 @@ int outbox_put(struct loop *loop, struct msg *m)
 	return RT_OK;
 }
 
-void outbox_flush(struct loop *loop)
-{
-	for (; loop->outbox_mask != 0; loop->outbox_mask &= loop->outbox_mask - 1) {
-		unsigned at = (unsigned)__builtin_ctzll(loop->outbox_mask);
-		struct loop *target = loop_by_id(at + 1);
-		struct outbox *box = &loop->outboxes[at];
-		if (loop->sim != NULL)
-			sim_ship(loop, target, box);
-		else
-			inbox_push(target, box->newest, box->oldest, box->len);
-		*box = (struct outbox){ 0 };
-	}
-}
 
 bool loop_post(struct actor_ref to, struct msg *m)
 {
@@ -141,20 +132,62 @@ static struct msg *reverse(struct msg *from, uint32_t *ret_len)
 	return to;
 }
 
-void inbox_drain(struct loop *loop)
+/* All that has come, oldest first. Any thread, once the loop has ended. */
+static struct msg *take_all(struct loop *target)
 {
-	/* Acquire: pairs with the push, whose messages we now own. The plain look first spares the locked
-	 * exchange. */
-	if (atomic_load_explicit(&loop->inbox, memory_order_relaxed) == NULL)
-		return;
+	/* Acquire: pairs with the push, whose messages we now own. The look first spares the locked exchange; it
+	 * is sequentially consistent for the sake of a loop's last one, behind `has_ended`. */
+	if (atomic_load(&target->inbox) == NULL)
+		return NULL;
 	uint32_t len;
-	struct msg *oldest = reverse(atomic_exchange_explicit(&loop->inbox, NULL, memory_order_acquire), &len);
+	struct msg *oldest = reverse(atomic_exchange_explicit(&target->inbox, NULL, memory_order_acquire), &len);
 	if (FABRA_MUTANT_BATCH_REVERSED)
 		oldest = reverse(oldest, &len);
-	atomic_fetch_sub_explicit(&loop->inbox_len, len, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&target->inbox_len, len, memory_order_relaxed);
+	return oldest;
+}
+
+void inbox_drain(struct loop *loop)
+{
+	struct msg *oldest = take_all(loop);
 	while (oldest != NULL) {
 		struct msg *m = oldest;
 		oldest = m->next;
 		receive(loop, m);
+	}
+}
+
+/* ---- the batches for others ---- */
+static void refuse_all(struct loop *loop, struct loop *ended)
+{
+	struct msg *oldest = take_all(ended);
+	while (oldest != NULL) {
+		struct msg *m = oldest;
+		oldest = m->next;
+		loop->stats.messages_live++;
+		loop->stats.dropped_dead++;
+		message_drop(loop, m, RT_EDEAD); /* may fill an outbox of ours */
+	}
+}
+
+static void ship(struct loop *loop, struct loop *target, struct outbox *box)
+{
+	if (loop->sim != NULL) {
+		sim_ship(loop, target, box);
+		return;
+	}
+	inbox_push(target, box->newest, box->oldest, box->len);
+	if (atomic_load(&target->has_ended))
+		refuse_all(loop, target);
+}
+
+void outbox_flush(struct loop *loop)
+{
+	while (loop->outbox_mask != 0) {
+		unsigned at = (unsigned)__builtin_ctzll(loop->outbox_mask);
+		struct outbox box = loop->outboxes[at];
+		loop->outboxes[at] = (struct outbox){ 0 };
+		loop->outbox_mask &= ~(1ull << at);
+		ship(loop, loop_by_id(at + 1), &box);
 	}
 }

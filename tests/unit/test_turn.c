@@ -222,6 +222,49 @@ static void test_inbox_bound(void **state)
 	loop_destroy(loop);
 }
 
+/* An ask that was on its way when its loop ended is answered at once. */
+static struct loop *ending;
+static int how_it_ended;
+
+static void late_asker_on_message(struct actor *a, struct msg *m)
+{
+	if (m->kind == RT_STOP) {
+		rt_stop(a);
+		return;
+	}
+	if (m->kind != ONCE) {
+		how_it_ended = m->kind;
+		assert_int_equal(m->status, RT_EDEAD);
+		loop_stop(a->loop);
+		return;
+	}
+	struct actor_ref there = *(struct actor_ref *)(m + 1);
+	rt_ask(a, there, rt_msg_new(a->loop, FLOOD), loop_mono_ns(a->loop) + 5000000000ull, ACTOR_NONE);
+	loop_stop(ending); /* the ask leaves at the end of this turn */
+	loop_join(ending);
+}
+
+static const struct actor_class late_asker_class = {
+	.name = "late asker", .size = sizeof(struct actor), .mailbox_len_max = 4,
+	.on_message = late_asker_on_message,
+};
+
+static void test_ask_to_an_ended_loop(void **state)
+{
+	(void)state;
+	struct loop *loop = loop_of(LOOP_BLOCKING);
+	ending = loop_of(LOOP_BLOCKING);
+	struct actor_ref there = rt_spawn(ending, &other_class, NULL);
+	assert_int_equal(loop_start(ending), 0);
+	struct msg *m = rt_msg_new(loop, ONCE);
+	*(struct actor_ref *)(m + 1) = there;
+	rt_send(loop, rt_spawn(loop, &late_asker_class, NULL), m);
+	loop_run(loop);
+	assert_int_equal(how_it_ended, RT_DOWN);
+	loop_destroy(loop);
+	loop_destroy(ending);
+}
+
 static void test_loops_max(void **state)
 {
 	(void)state;
@@ -356,6 +399,7 @@ int main(void)
 		cmocka_unit_test(test_slices),
 		cmocka_unit_test(test_io_share),
 		cmocka_unit_test(test_inbox_bound),
+		cmocka_unit_test(test_ask_to_an_ended_loop),
 		cmocka_unit_test(test_loops_max),
 		cmocka_unit_test(test_background_is_nice),
 		cmocka_unit_test(test_background_gives_way),

@@ -15,13 +15,17 @@ struct http_fixture {
 	atomic_uint drained;
 };
 
+/* One descriptor for all calls, opened before there are threads. Opened for each, it took the numbers of those that libuv
+ * has just closed by system call, of which ThreadSanitizer knows nothing: it reported a race. */
 static inline unsigned fds_open(void)
 {
+	static DIR *d;
 	unsigned n = 0;
-	DIR *d = opendir("/proc/self/fd");
+	if (d == NULL)
+		d = opendir("/proc/self/fd");
+	rewinddir(d);
 	while (readdir(d) != NULL)
 		n++;
-	closedir(d);
 	return n;
 }
 

@@ -35,11 +35,14 @@ fabra.feature { name = "score", entity = User, materialize = true, refresh = "1d
 
 
 class Server:
+    running = set()
+
     def __init__(self, build, definitions, home, port):
         env = dict(os.environ, FABRA_HOME=home)
         self.port, self.started = port, time.monotonic()
         self.process = subprocess.Popen([os.path.join(build, "fabra"), "serve", definitions, "--port", str(port)], env=env,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        Server.running.add(self)
 
     def ask(self, method, path, body=None):
         """Status and body; status 0: nobody listens yet."""
@@ -72,6 +75,7 @@ class Server:
         return kib["Rss"] / 1024, (kib["Private_Clean"] + kib["Private_Dirty"]) / 1024
 
     def stop(self):
+        Server.running.remove(self)
         self.process.send_signal(signal.SIGTERM)
         self.process.wait()
 
@@ -161,6 +165,8 @@ def main():
         values(build, work)
         records(build, work)
     finally:
+        for server in list(Server.running):
+            server.stop()
         shutil.rmtree(work)
 
 

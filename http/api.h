@@ -18,7 +18,9 @@ yyjson_val *api_body_model(struct exchange *x);  /* an object with named members
 yyjson_val *api_body_object(struct exchange *x); /* any object */
 bool api_string(struct exchange *x, yyjson_val *body, const char *name, struct str *ret);
 yyjson_val *api_list(struct exchange *x, yyjson_val *body, const char *name, size_t max);
-/* A string of at most API_NAME_BYTES_MAX bytes without NUL; loc as in FastAPI, for instance ["body","entity_id"]. */
+/* Whether a request may name an entity so: entity_id_error has no objection, or it is empty, which nobody has. */
+bool api_id_is_fine(struct str id);
+/* Answers 422 for an id that is not fine; loc as in FastAPI, for instance ["body","entity_id"]. */
 bool api_id(struct exchange *x, struct str id, const char *loc_json);
 bool api_query_required(struct exchange *x, const char *name, struct str *ret);
 /* Resolves an entity name; 404 and DEF_NONE when unknown. */

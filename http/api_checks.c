@@ -86,14 +86,14 @@ yyjson_val *api_list(struct exchange *x, yyjson_val *body, const char *name, siz
 	return v;
 }
 
-static bool id_is_fine(struct str id)
+bool api_id_is_fine(struct str id)
 {
 	return id.n == 0 || entity_id_error(id) == NULL;
 }
 
 bool api_id(struct exchange *x, struct str id, const char *loc_json)
 {
-	if (id_is_fine(id))
+	if (api_id_is_fine(id))
 		return true;
 	if (id.n > API_NAME_BYTES_MAX) {
 		exchange_invalid(x, "string_too_long", loc_json, "String should have at most 256 bytes", STR("null"),
@@ -108,7 +108,7 @@ bool api_query_required(struct exchange *x, const char *name, struct str *ret)
 {
 	char loc[128];
 	bool is_there = exchange_query(x, name, ret);
-	if (is_there && id_is_fine(*ret))
+	if (is_there && api_id_is_fine(*ret))
 		return true; /* the short path writes no text */
 	snprintf(loc, sizeof loc, "[\"query\",\"%s\"]", name);
 	if (!is_there) {

@@ -280,7 +280,7 @@ static void batch_take_ids(struct batch *b, yyjson_val *ids)
 			slot = (slot + 1) % ARRAY_LEN(b->seen);
 		if (b->seen[slot])
 			continue;
-		if (id.n == 0 || entity_id_error(id) == NULL) {
+		if (api_id_is_fine(id)) {
 			b->ids[b->ids_count++] = id;
 			b->seen[slot] = (uint16_t)b->ids_count;
 			continue;

@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
@@ -25,8 +26,6 @@ ROOT = os.path.dirname(HERE)
 FLIGHTS = ("examples/flights", os.path.join(ROOT, "examples/flights/store.lua"), "explain_delays", {"airport": "ORD"})
 SUPPORT = ("examples/support", os.path.join(ROOT, "examples/support/store.lua"), "chat_context",
            {"user_id": "user_123", "query": "how do features work?"})
-
-
 VALUES = """local fabra = require "fabra"
 local User = fabra.entity { name = "User", id = "user_id" }
 fabra.feature { name = "score", entity = User, materialize = true, refresh = "1d",
@@ -81,7 +80,6 @@ class Server:
 
 
 def free_port():
-    import socket
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]

@@ -52,6 +52,10 @@ bool material_add_item(struct material *m, const struct material_item *item)
 	m->items = items;
 	struct material_item *added = &items[m->items_count];
 	*added = *item;
+	if (item->chunk != NULL) {
+		m->items_count++;
+		return true;
+	}
 	added->content = arena_dup(&m->arena, item->content);
 	if (item->source_id.p)
 		added->source_id = arena_dup(&m->arena, item->source_id);
@@ -140,12 +144,26 @@ static bool count_text(struct material_work *w, struct str text, struct tokens_s
 	return true;
 }
 
+static bool count_chunk(struct material_work *w, struct chunk *c, struct tokens_span *ret)
+{
+	uint8_t as = (uint8_t)(w->tokens->encoding + 1);
+	if (c->counted_as != as) {
+		if (!count_text(w, c->content, &c->span))
+			return false;
+		c->counted_as = as;
+	}
+	*ret = c->span;
+	return true;
+}
+
 static bool count_items(struct material_work *w)
 {
 	struct material *m = w->material;
-	for (; w->item < m->items_count; w->item++)
-		if (!count_text(w, m->items[w->item].content, &m->items[w->item].span))
+	for (; w->item < m->items_count; w->item++) {
+		struct material_item *item = &m->items[w->item];
+		if (!(item->chunk ? count_chunk(w, item->chunk, &item->span) : count_text(w, item->content, &item->span)))
 			return false;
+	}
 	return true;
 }
 
@@ -153,10 +171,10 @@ static bool count_chunks(struct material_work *w)
 {
 	struct material *m = w->material;
 	for (; w->call < m->calls_count; w->call++, w->chunk = 0) {
-		const struct retrieved *r = m->calls[w->call].retrieved;
+		struct retrieved *r = m->calls[w->call].retrieved;
 		for (; w->chunk < r->chunks_count; w->chunk++) {
 			struct tokens_span span;
-			if (!count_text(w, r->chunks[w->chunk].content, &span))
+			if (!count_chunk(w, &r->chunks[w->chunk], &span))
 				return false;
 			m->calls[w->call].chunk_tokens[w->chunk] = span.total;
 		}
@@ -181,20 +199,25 @@ static uint32_t seam_bytes(const struct material_item *item)
 	return item->span.has_cut ? item->span.head_bytes + item->span.tail_bytes : item->span.head_bytes;
 }
 
-/* The exact count of the kept items from..to joined, `without` left out. false: a seam is too long. */
-static bool joined_count(struct material_work *w, uint32_t from, uint32_t to, uint32_t without, int64_t *ret)
+/* The exact count of the kept items from..to joined. To compare the count with and without an item between them, name it: the
+ * outer edges, which are the same both times, are then not counted. false: a seam is too long. */
+static bool joined_count(struct material_work *w, uint32_t from, uint32_t to, uint32_t compared, bool with_it, int64_t *ret)
 {
 	const struct material *m = w->material;
 	struct tokens_item parts[PARTS_MAX];
 	size_t n = 0, count;
 	for (uint32_t i = from; i != NONE; i = i == to ? NONE : m->items[i].behind) {
-		if (i == without)
+		if (i == compared && !with_it)
 			continue;
 		if (n == PARTS_MAX)
 			return false;
 		parts[n++] = (struct tokens_item){ m->items[i].content, m->items[i].span };
 		w->bytes += seam_bytes(&m->items[i]) + 16;
 	}
+	if (compared != NONE && from != compared && parts[0].span.has_cut)
+		parts[0].span.head_bytes = 0;
+	if (compared != NONE && to != compared && parts[n - 1].span.has_cut)
+		parts[n - 1].span.tail_bytes = 0;
 	if (!tokens_joined(w->tokens, parts, n, separator, &count))
 		return false;
 	*ret = (int64_t)count;
@@ -224,7 +247,7 @@ static void total_step(struct material_work *w)
 	while (m->items_count) {
 		uint32_t to = w->item;
 		int64_t part;
-		if (!find_stretch(m, w->item, &to) || !joined_count(w, w->item, to, NONE, &part)) {
+		if (!find_stretch(m, w->item, &to) || !joined_count(w, w->item, to, NONE, false, &part)) {
 			w->state = WORK_RECOUNT;
 			return;
 		}
@@ -290,23 +313,28 @@ static void undo_drop(struct material *m)
 		m->items[item->behind].before = index;
 }
 
-static bool join_text(const struct material *m, struct buf *out)
+/* At most; a text has one separator fewer than items. */
+static size_t joined_bytes(const struct material *m)
 {
-	bool first = true;
-	size_t bytes = 0;
-	buf_clear(out);
+	size_t bytes = 1;
 	for (uint32_t i = 0; i < m->items_count; i++)
-		bytes += m->items[i].content.n + separator.n;
-	buf_reserve(out, bytes);
+		bytes += m->items[i].dropped ? 0 : m->items[i].content.n + separator.n;
+	return bytes;
+}
+
+static struct str write_joined(const struct material *m, char *text)
+{
+	char *at = text;
+	bool first = true;
 	for (uint32_t i = 0; i < m->items_count; i++) {
 		if (m->items[i].dropped)
 			continue;
 		if (!first)
-			buf_append_str(out, separator);
-		buf_append_str(out, m->items[i].content);
+			at = mempcpy(at, separator.p, separator.n);
+		at = mempcpy(at, m->items[i].content.p, m->items[i].content.n);
 		first = false;
 	}
-	return !out->failed;
+	return str_of(text, (size_t)(at - text));
 }
 
 static enum material_progress finish_text(struct material_work *w, int64_t total)
@@ -314,10 +342,10 @@ static enum material_progress finish_text(struct material_work *w, int64_t total
 	struct material *m = w->material;
 	m->tokens = total;
 	m->budget_exceeded = !fits(w, total);
-	bool ok = join_text(m, &w->joined);
-	m->content = arena_dup(&m->arena, buf_str(&w->joined));
-	if (!ok || m->content.p == NULL)
+	char *text = arena_alloc(&m->arena, joined_bytes(m));
+	if (text == NULL)
 		return MATERIAL_NO_MEMORY;
+	m->content = write_joined(m, text);
 	record_hash_text(m->content, m->content_hash);
 	return MATERIAL_DONE;
 }
@@ -339,7 +367,7 @@ static bool count_of_next(struct material_work *w, int64_t *ret)
 		to = m->items[to].behind;
 	} while (!m->items[to].span.has_cut);
 	int64_t with, without;
-	if (!joined_count(w, from, to, NONE, &with) || !joined_count(w, from, to, item, &without))
+	if (!joined_count(w, from, to, item, true, &with) || !joined_count(w, from, to, item, false, &without))
 		return false;
 	*ret = with - without;
 	return true;
@@ -406,9 +434,9 @@ static enum material_progress recounted(struct material_work *w, int64_t total)
 static enum material_progress recount_step(struct material_work *w)
 {
 	if (!w->job_open) {
-		if (!join_text(w->material, &w->joined))
+		if (!buf_reserve(&w->joined, joined_bytes(w->material)))
 			return MATERIAL_NO_MEMORY;
-		tokens_job_begin(&w->job, w->tokens, buf_str(&w->joined));
+		tokens_job_begin(&w->job, w->tokens, write_joined(w->material, w->joined.p));
 		w->job_open = true;
 	}
 	if (!tokens_job_step(&w->job, SLICE_BYTES))

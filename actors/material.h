@@ -9,6 +9,7 @@ enum { MATERIAL_ITEMS_MAX = 4096, MATERIAL_FEATURES_MAX = 1024, MATERIAL_CALLS_M
 
 struct material_item {
 	struct str content;
+	struct chunk *chunk; /* whose content and id these are, of one of the calls; NULL = none */
 	int64_t priority;
 	bool required, dropped;
 	struct str source_id;    /* p NULL = none */
@@ -56,7 +57,7 @@ struct material *material_new(uint32_t context, int64_t now_us); /* NULL: no mem
 struct material *material_ref(struct material *m);
 void material_unref(struct material *m);
 
-/* Texts are copied. false: a bound is reached. */
+/* Texts are copied, but those of a chunk, which stays as long as its call. false: a bound is reached. */
 bool material_add_item(struct material *m, const struct material_item *item);
 bool material_add_feature(struct material *m, uint32_t feature, struct str entity_id, const struct feature_result *result);
 bool material_add_call(struct material *m, struct retrieved *retrieved); /* refs it */
@@ -77,7 +78,7 @@ struct material_work {
 	int64_t total;              /* of the kept items joined */
 	uint32_t bytes;             /* counted in this slice */
 	/* WORK_RECOUNT: the text itself is counted, because a seam is too long to be counted apart */
-	struct buf joined;
+	struct buf joined; /* room for it */
 	int64_t unfit_drops;        /* so many drops are known to be too few; -1 = none */
 	int64_t fit_total;          /* with one drop more than now; -1 = not known */
 };

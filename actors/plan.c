@@ -260,8 +260,8 @@ static bool fill_call(const struct plan_call *call, const struct def_item *def, 
 		return true;
 	bool ok = material_add_call(m, call->answer);
 	for (uint32_t i = 0; ok && i < call->answer->chunks_count; i++) {
-		const struct chunk *c = &call->answer->chunks[i];
-		ok = material_add_item(m, &(struct material_item){ .content = c->content, .priority = def->priority,
+		struct chunk *c = &call->answer->chunks[i];
+		ok = material_add_item(m, &(struct material_item){ .content = c->content, .chunk = c, .priority = def->priority,
 								    .required = def->required, .source_id = c->chunk_id,
 								    .last_updated_us = c->indexed_at_us });
 	}

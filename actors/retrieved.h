@@ -1,5 +1,6 @@
 /* What a retriever answered: chunks with their provenance, shared by everyone on the loop who asked the same. */
 #pragma once
+#include "actors/tokens.h"
 #include "runtime/loop.h"
 #include "store/record.h"
 
@@ -8,6 +9,9 @@ struct chunk {
 	struct str metadata_json; /* an object, or p NULL */
 	double score;
 	int64_t indexed_at_us;
+	/* What counting found, kept for who asks the same: */
+	struct tokens_span span;
+	uint8_t counted_as; /* enum tokens_encoding + 1; 0 = not counted yet */
 };
 
 struct retrieved {

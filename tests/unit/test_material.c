@@ -350,6 +350,42 @@ static void test_chunks_are_counted(void **state)
 	material_unref(m);
 }
 
+/* What counting found stays with the chunk, for one vocabulary at a time. */
+static void test_chunks_remember_their_count(void **state)
+{
+	(void)state;
+	static const char text[] = "Überraschend lange Zusammensetzungen: Donaudampfschifffahrtsgesellschaft 12345";
+	struct tokens both[2];
+	struct buf why = {0}, rows = {0};
+	assert_int_equal(tokens_open(&both[0], TOKENS_O200K, NULL, &why), 0);
+	assert_int_equal(tokens_open(&both[1], TOKENS_CL100K, NULL, &why), 0);
+	size_t expected[2] = {tokens_count(&both[0], str_from(text)), tokens_count(&both[1], str_from(text))};
+	assert_int_not_equal(expected[0], expected[1]);
+	buf_printf(&rows, "[\"%s\"]", text);
+	const char *no;
+	struct retrieved *r = retrieved_new(0, STR("{}"), buf_str(&rows), 0, 1, 0, &no);
+	for (int i = 0; i < 6; i++) {
+		struct token_cache *cache = token_cache_create(16);
+		struct material *m = material_new(0, 1);
+		struct material_work w;
+		const struct material_item item = {.content = r->chunks[0].content, .chunk = &r->chunks[0], .required = true};
+		assert_true(material_add_call(m, r) && material_add_item(m, &item));
+		assert_ptr_equal(m->items[0].content.p, r->chunks[0].content.p); /* not copied */
+		material_work_begin(&w, m, &both[i / 2 % 2], cache, 0);
+		while (material_work_step(&w) == MATERIAL_MORE)
+			;
+		material_work_finish(&w);
+		assert_int_equal(m->calls[0].chunk_tokens[0], expected[i / 2 % 2]);
+		assert_int_equal(m->tokens, expected[i / 2 % 2]);
+		material_unref(m);
+		token_cache_destroy(cache);
+	}
+	retrieved_unref(r);
+	buf_finish(&rows);
+	tokens_close(&both[0]);
+	tokens_close(&both[1]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -362,6 +398,7 @@ int main(void)
 	    cmocka_unit_test(test_slices),
 	    cmocka_unit_test(test_bounds),
 	    cmocka_unit_test(test_chunks_are_counted),
+	    cmocka_unit_test(test_chunks_remember_their_count),
 	};
 	struct buf why = {0};
 	if (tokens_open(&tokens, TOKENS_O200K, NULL, &why) != 0)

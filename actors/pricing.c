@@ -1,6 +1,6 @@
 #include "actors/pricing.h"
+#include <math.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <yyjson.h>
 
@@ -105,14 +105,21 @@ void pricing_destroy(struct pricing *p)
 	free(p);
 }
 
+/* As Python's round(usd, 6): the exact binary value is rounded, half to even. The product is rounded itself, but never past a
+ * half; at one, what it lost decides. */
+static double round_to_micros(double usd)
+{
+	double micros = usd * 1e6, lost = fma(usd, 1e6, -micros), down = floor(micros), over = micros - down - .5;
+	if (micros >= 0x1p52)
+		return usd;
+	bool is_up = over > 0 || (over == 0 && (lost > 0 || (lost == 0 && fmod(down, 2) != 0)));
+	return (down + is_up) / 1e6;
+}
+
 double pricing_cost_usd(const struct pricing *p, struct str model, uint64_t input_tokens, uint64_t output_tokens)
 {
 	const struct price *price = find((struct pricing *)p, model);
 	if (price == NULL)
 		price = find((struct pricing *)p, STR("default"));
-	double usd = (double)input_tokens / 1e6 * price->input + (double)output_tokens / 1e6 * price->output;
-	/* printf rounds the exact binary value half to even, which is what Python's round(x, 6) does. */
-	char text[64];
-	snprintf(text, sizeof text, "%.6f", usd);
-	return strtod(text, NULL);
+	return round_to_micros((double)input_tokens / 1e6 * price->input + (double)output_tokens / 1e6 * price->output);
 }

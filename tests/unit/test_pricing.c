@@ -20,6 +20,26 @@ static void rounds_as_fabra_does(void **state)
 	pricing_destroy(p);
 }
 
+/* Against printf, which rounds the exact binary value half to even, as Python does. Half of these are halves, or as near to one as a
+ * double gets. */
+static void rounds_halves_exactly(void **state)
+{
+	(void)state;
+	struct buf why = { 0 };
+	struct pricing *p = pricing_create(NULL, &why);
+	assert_non_null(p);
+	for (uint64_t tokens = 1; tokens < 3000000; tokens = tokens < 5000 ? tokens + 1 : tokens * 5 / 4 + tokens % 7) {
+		char text[64];
+		snprintf(text, sizeof text, "%.6f", (double)tokens / 1e6 * 2.5 + (double)(tokens / 3) / 1e6 * 10);
+		assert_true(pricing_cost_usd(p, STR("gpt-4o"), tokens, tokens / 3) == strtod(text, NULL));
+		snprintf(text, sizeof text, "%.6f", (double)tokens / 1e6 * .15);
+		assert_true(pricing_cost_usd(p, STR("command-r"), tokens, 0) == strtod(text, NULL));
+		snprintf(text, sizeof text, "%.6f", (double)(tokens << 24) / 1e6 * .02);
+		assert_true(pricing_cost_usd(p, STR("text-embedding-3-small"), tokens << 24, 0) == strtod(text, NULL));
+	}
+	pricing_destroy(p);
+}
+
 static void lays_the_users_file_over(void **state)
 {
 	(void)state;
@@ -50,6 +70,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rounds_as_fabra_does),
+		cmocka_unit_test(rounds_halves_exactly),
 		cmocka_unit_test(lays_the_users_file_over),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

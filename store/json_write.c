@@ -105,13 +105,35 @@ void json_canonical_string(struct buf *out, struct str utf8)
 
 /* ---- numbers and containers ---- */
 
+struct float_text {
+	uint64_t bits;
+	uint8_t n; /* 0 = empty */
+	char text[PYFLOAT_TEXT_MAX];
+};
+
+/* A number is often written twice, a score in the record and in its lineage: the last texts are kept, by thread. */
+static const struct float_text *text_of(double v)
+{
+	enum { KEPT_LOG2 = 8 };
+	static _Thread_local struct float_text kept[1 << KEPT_LOG2];
+	uint64_t bits;
+	memcpy(&bits, &v, sizeof bits);
+	struct float_text *t = &kept[bits * 0x9e3779b97f4a7c15u >> (64 - KEPT_LOG2)]; /* Fibonacci hashing (Knuth) */
+	if (t->n == 0 || t->bits != bits) {
+		t->bits = bits;
+		t->n = (uint8_t)pyfloat_text(v, t->text);
+	}
+	return t;
+}
+
 void json_write_float(struct buf *out, double v)
 {
-	char text[PYFLOAT_TEXT_MAX];
-	if (isfinite(v))
-		buf_append(out, text, pyfloat_text(v, text));
-	else
+	if (isfinite(v)) {
+		const struct float_text *t = text_of(v);
+		buf_append(out, t->text, t->n);
+	} else {
 		buf_append_lit(out, "null");
+	}
 }
 
 static void write_scalar(struct buf *out, yyjson_val *v)

@@ -1,4 +1,6 @@
 #include "store/json.h"
+#include "store/pyfloat.h"
+#include <math.h>
 #include <stdlib.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -333,6 +335,31 @@ static void test_write_float(void **state)
 	buf_finish(&b);
 }
 
+/* The last texts are kept: places are used again by other numbers, and the same number comes back. */
+static void test_floats_are_kept_right(void **state)
+{
+	(void)state;
+	uint64_t bits = 0;
+	struct buf b = { 0 };
+	for (int i = 0; i < 20000; i++) {
+		double v, values[2];
+		memcpy(&values[0], &bits, sizeof bits);
+		bits = bits * 6364136223846793005u + 1442695040888963407u;
+		memcpy(&values[1], &bits, sizeof bits);
+		for (int k = 0; k < 6; k++) {
+			char text[PYFLOAT_TEXT_MAX];
+			v = values[k % 2];
+			if (!isfinite(v))
+				continue;
+			buf_clear(&b);
+			json_write_float(&b, v);
+			assert_int_equal(b.n, pyfloat_text(v, text));
+			assert_memory_equal(b.p, text, b.n);
+		}
+	}
+	buf_finish(&b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -347,6 +374,7 @@ int main(void)
 		cmocka_unit_test(test_utf8),
 		cmocka_unit_test(test_normalise),
 		cmocka_unit_test(test_write_float),
+		cmocka_unit_test(test_floats_are_kept_right),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

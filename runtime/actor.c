@@ -389,6 +389,8 @@ void actors_run(struct loop *loop)
 			urgent ? CONTAINER_OF(node, struct actor_private, urgent_run)
 			       : CONTAINER_OF(node, struct actor_private, normal_run),
 			urgent);
+		if (loop->outbox_mask != 0)
+			outbox_flush_to_sleepers(loop);
 	}
 	loop->stats.messages += loop->turn_messages;
 }

@@ -1,5 +1,6 @@
 /* Messages between loops. A loop collects what it sends to another loop in an outbox and pushes the whole
- * batch at the end of its turn with one compare-and-swap; the receiver takes everything with one exchange.
+ * batch with one compare-and-swap: at the end of its turn, or between two actors when the receiver sleeps
+ * (docs/adr/0007). The receiver takes everything with one exchange.
  *
  * The wake-up protocol (tests/model/wake.pml proves it): the receiver sets `sleeping`, looks at the inbox
  * once more, then sleeps; the sender pushes, then looks at `sleeping`. Both pairs are sequentially
@@ -181,13 +182,26 @@ static void ship(struct loop *loop, struct loop *target, struct outbox *box)
 		refuse_all(loop, target);
 }
 
+static void flush_to(struct loop *loop, unsigned at)
+{
+	struct outbox box = loop->outboxes[at];
+	loop->outboxes[at] = (struct outbox){ 0 };
+	loop->outbox_mask &= ~(1ull << at);
+	ship(loop, loop_by_id(at + 1), &box);
+}
+
 void outbox_flush(struct loop *loop)
 {
-	while (loop->outbox_mask != 0) {
-		unsigned at = (unsigned)__builtin_ctzll(loop->outbox_mask);
-		struct outbox box = loop->outboxes[at];
-		loop->outboxes[at] = (struct outbox){ 0 };
-		loop->outbox_mask &= ~(1ull << at);
-		ship(loop, loop_by_id(at + 1), &box);
+	while (loop->outbox_mask != 0)
+		flush_to(loop, (unsigned)__builtin_ctzll(loop->outbox_mask));
+}
+
+void outbox_flush_to_sleepers(struct loop *loop)
+{
+	for (uint64_t left = loop->outbox_mask; left != 0; left &= left - 1) {
+		unsigned at = (unsigned)__builtin_ctzll(left);
+		/* Relaxed: a guess. Who is missed is flushed at the end of the turn. */
+		if (atomic_load_explicit(&loop_by_id(at + 1)->sleeping, memory_order_relaxed))
+			flush_to(loop, at);
 	}
 }

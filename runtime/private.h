@@ -177,6 +177,7 @@ void loop_wake_read(struct loop *loop);       /* clears the eventfd */
 
 /* ---- inbox.c ---- */
 void outbox_flush(struct loop *loop);
+void outbox_flush_to_sleepers(struct loop *loop); /* only what is for loops that wait for work */
 void inbox_drain(struct loop *loop);
 /* 0 moves m; RT_EDEAD and RT_EFULL leave it to the caller. */
 int outbox_put(struct loop *loop, struct msg *m);

@@ -7,7 +7,12 @@
 static int real_open(const struct ledger_io *io, int dir_fd, const char *name, int flags)
 {
 	(void)io;
-	int fd = openat(dir_fd, name, flags | O_CLOEXEC | O_NOFOLLOW, 0600);
+	flags |= O_CLOEXEC | O_NOFOLLOW;
+	/* A reader's time of access changes the inode, and with some file systems the committer's next sync writes that. Only
+	 * the owner of a file may do without. */
+	int fd = openat(dir_fd, name, flags | O_NOATIME, 0600);
+	if (fd < 0 && errno == EPERM)
+		fd = openat(dir_fd, name, flags, 0600);
 	return fd < 0 ? -errno : fd;
 }
 

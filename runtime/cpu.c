@@ -1,8 +1,21 @@
 #include "runtime/cpu.h"
 #include "runtime/check.h"
 #include "runtime/loop.h"
+#include <errno.h>
+#include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum {
+	YIELD_NS = 100000,
+	/* Shorter than the kernel's own of about 3 ms, longer than a commit's CPU time; and the longest there is. */
+	FOREGROUND_SLICE_NS = 300000,
+	BACKGROUND_SLICE_NS = 100000000,
+};
 
 static _Atomic(int) loop_cpus[LOOPS_MAX]; /* the CPU's number + 1; 0: no loop */
 static _Atomic(unsigned) moves;
@@ -44,4 +57,75 @@ void cpu_give_way(void)
 			CPU_CLR(cpu, &left);
 	}
 	sched_setaffinity(0, sizeof left, CPU_COUNT(&left) > 0 ? &left : &allowed);
+}
+
+/* ---- priority ---- */
+/* A thread that wakes takes the CPU at once only from one whose slice is longer (Linux 6.12 and later; older ones refuse the call,
+ * and nothing is lost). */
+static void ask_slices(uint64_t ns)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime_ns, deadline_ns, period_ns;
+	} attributes = { .size = 48, .policy = SCHED_OTHER, .runtime_ns = ns };
+	attributes.nice = getpriority(PRIO_PROCESS, (id_t)gettid());
+	syscall(SYS_sched_setattr, 0, &attributes, 0);
+}
+
+void cpu_become_foreground(void)
+{
+	ask_slices(FOREGROUND_SLICE_NS);
+}
+
+bool cpu_become_background(int nice)
+{
+	bool ok = setpriority(PRIO_PROCESS, (id_t)gettid(), nice) == 0; /* of this thread only */
+	ask_slices(BACKGROUND_SLICE_NS);
+	return ok;
+}
+
+/* ---- every 0.1 ms ---- */
+static void on_timer(int signo)
+{
+	(void)signo;
+	int before = errno;
+	if (getpriority(PRIO_PROCESS, 0) > 0) /* else it was put into a hurry */
+		cpu_give_way(); /* system calls only */
+	errno = before;
+}
+
+static void handle_timers(void)
+{
+	struct sigaction action = { .sa_handler = on_timer, .sa_flags = SA_RESTART };
+	sigaction(SIGURG, &action, NULL);
+}
+
+void cpu_yielder_init(struct cpu_yielder *y)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, handle_timers);
+	sigset_t mine;
+	sigemptyset(&mine);
+	sigaddset(&mine, SIGURG);
+	pthread_sigmask(SIG_UNBLOCK, &mine, NULL);
+	struct sigevent event = { .sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGURG };
+	event._sigev_un._tid = gettid(); /* glibc 2.36 has no name for it */
+	y->has_timer = timer_create(CLOCK_MONOTONIC, &event, &y->timer) == 0;
+}
+
+void cpu_yielder_set(struct cpu_yielder *y, bool on)
+{
+	struct timespec every = { .tv_nsec = on ? YIELD_NS : 0 };
+	if (y->has_timer)
+		timer_settime(y->timer, 0, &(struct itimerspec){ every, every }, NULL);
+}
+
+void cpu_yielder_finish(struct cpu_yielder *y)
+{
+	if (y->has_timer)
+		timer_delete(y->timer);
+	y->has_timer = false;
 }

@@ -4,14 +4,11 @@
 #include "runtime/log.h"
 #include "runtime/private.h"
 #include <errno.h>
-#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
-enum { SLICE_NS = 300000 /* shorter than the kernel's own, longer than a commit's CPU time */, BACKGROUND_NICE = 19 };
+enum { BACKGROUND_NICE = 19 };
 
 static _Atomic(struct loop *) registry[LOOPS_MAX];
 static _Thread_local struct loop *current;
@@ -248,28 +245,13 @@ void loop_join(struct loop *loop)
 	loop->has_thread = false;
 }
 
-/* Whom the scheduler runs first, in the only terms that need no privilege: docs/adr/0004. Background work is nice, not
- * idle-class: a starved idle thread can hold what others wait for, inside the file system above all. */
-static void become_background(const struct loop *loop)
+static void take_priority(const struct loop *loop)
 {
-	if (setpriority(PRIO_PROCESS, (id_t)gettid(), BACKGROUND_NICE) != 0) /* of this thread only */
+	if (!loop->is_background)
+		cpu_become_foreground();
+	else if (!cpu_become_background(BACKGROUND_NICE))
 		log_line(LOG_WARNING, "runtime", "no low priority for this loop", LOG_CSTR("loop", loop->name),
 			 LOG_INT("errno", errno));
-}
-
-/* A thread with a short slice takes the CPU, when it wakes, from one whose slice is longer, instead of waiting for the end
- * of that slice (3 ms and more). Linux 6.12 and later take it; older ones refuse it, and nothing is lost. */
-static void ask_short_slices(void)
-{
-	struct {
-		uint32_t size, policy;
-		uint64_t flags;
-		int32_t nice;
-		uint32_t priority;
-		uint64_t runtime_ns, deadline_ns, period_ns;
-	} attributes = { .size = 48, .policy = SCHED_OTHER, .runtime_ns = SLICE_NS };
-	attributes.nice = getpriority(PRIO_PROCESS, (id_t)gettid());
-	syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
 void loop_run(struct loop *loop)
@@ -278,10 +260,7 @@ void loop_run(struct loop *loop)
 	current = loop;
 	loop->is_running = true;
 	log_attach();
-	if (loop->is_background)
-		become_background(loop);
-	else
-		ask_short_slices();
+	take_priority(loop);
 	if (loop->kind == LOOP_IO) {
 		loop_io_run(loop);
 		cpu_forget_loop(loop->id);
@@ -349,8 +328,6 @@ bool loop_turn(struct loop *loop)
 	loop->stats.turns++;
 	if (loop->kind == LOOP_IO)
 		cpu_note_loop(loop->id);
-	else if (loop->is_background)
-		cpu_give_way();
 	inbox_drain(loop);
 	wheel_advance(&loop->wheel, loop_tick_now(loop), pending_expire, loop);
 	check_stop(loop);

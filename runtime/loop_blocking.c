@@ -1,4 +1,5 @@
 /* A loop whose actors may block: it waits for messages and timers with poll(2) on its eventfd. */
+#include "runtime/cpu.h"
 #include "runtime/private.h"
 #include <poll.h>
 
@@ -16,10 +17,21 @@ static int sleep_ms(struct loop *loop)
 	return ms < SLEEP_MS_MAX ? (int)ms : SLEEP_MS_MAX;
 }
 
-void loop_blocking_run(struct loop *loop)
+static bool turn(struct loop *loop, struct cpu_yielder *yielder)
+{
+	if (!loop->is_background)
+		return loop_turn(loop);
+	cpu_give_way();
+	cpu_yielder_set(yielder, true);
+	bool has_work = loop_turn(loop);
+	cpu_yielder_set(yielder, false);
+	return has_work;
+}
+
+static void run(struct loop *loop, struct cpu_yielder *yielder)
 {
 	for (;;) {
-		bool has_work = loop_turn(loop);
+		bool has_work = turn(loop, yielder);
 		if (loop_is_over(loop))
 			return;
 		int timeout_ms = has_work ? 0 : sleep_ms(loop);
@@ -30,4 +42,13 @@ void loop_blocking_run(struct loop *loop)
 			loop_wake_read(loop);
 		atomic_store(&loop->sleeping, false);
 	}
+}
+
+void loop_blocking_run(struct loop *loop)
+{
+	struct cpu_yielder yielder = { 0 };
+	if (loop->is_background)
+		cpu_yielder_init(&yielder);
+	run(loop, &yielder);
+	cpu_yielder_finish(&yielder);
 }

@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -125,18 +124,22 @@ static void *helper_main(void *arg)
 {
 	struct ledger *l = arg;
 	struct ledger_helper *h = &l->helper;
-	setpriority(PRIO_PROCESS, (id_t)gettid(), NICENESS); /* of this thread only */
+	cpu_become_background(NICENESS);
 	log_attach();
+	struct cpu_yielder yielder;
+	cpu_yielder_init(&yielder);
 	for (;;) {
 		bool is_last = atomic_load(&h->is_stopping);
-		cpu_give_way();
+		cpu_yielder_set(&yielder, true); /* sealing sorts */
 		run_all(l);
+		cpu_yielder_set(&yielder, false);
 		if (is_last)
 			break;
 		if (atomic_load(&h->reserve) == LEDGER_RESERVE_NONE)
 			make_reserve(l);
 		wait_for_work(h);
 	}
+	cpu_yielder_finish(&yielder);
 	return NULL;
 }
 

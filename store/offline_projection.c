@@ -198,8 +198,6 @@ static bool take_frames(struct offline *o, struct batch *b, struct offline_error
 		struct ledger_frame frame;
 		if (b->entries % 16 == 0 && clock_mono_ns() >= b->end_ns)
 			break;
-		if (b->entries % 4 == 0)
-			cpu_give_way();
 		switch (ledger_scan_next(p->scan, &frame)) {
 		case LEDGER_SCAN_FRAME:
 			if (!take_frame(o, &frame, b, error))

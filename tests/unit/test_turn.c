@@ -1,6 +1,7 @@
 /* What a turn promises: nobody starves, I/O gets its share, bounds hold between threads. */
 #include "runtime/clock.h"
 #include "runtime/loop.h"
+#include "runtime/private.h"
 #include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -265,6 +266,67 @@ static void test_ask_to_an_ended_loop(void **state)
 	loop_destroy(ending);
 }
 
+/* What is for a loop that sleeps does not wait for the end of the turn: the second actor of the turn waits until the receiver
+ * has it. */
+static struct actor_ref sleeper;
+static sem_t arrived;
+
+static void arrival_on_message(struct actor *a, struct msg *m)
+{
+	if (m->kind == RT_STOP)
+		rt_stop(a);
+	else
+		sem_post(&arrived);
+}
+
+static void sender_on_message(struct actor *a, struct msg *m)
+{
+	if (m->kind == RT_STOP)
+		rt_stop(a);
+	else
+		rt_send(a->loop, sleeper, rt_msg_new(a->loop, ONCE));
+}
+
+static void waiter_on_message(struct actor *a, struct msg *m)
+{
+	if (m->kind == RT_STOP) {
+		rt_stop(a);
+		return;
+	}
+	while (sem_wait(&arrived) != 0)
+		;
+	loop_stop(a->loop);
+}
+
+static const struct actor_class arrival_class = {
+	.name = "arrival", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = arrival_on_message,
+};
+static const struct actor_class sender_class = {
+	.name = "sender", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = sender_on_message,
+};
+static const struct actor_class waiter_class = {
+	.name = "waiter", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = waiter_on_message,
+};
+
+static void test_sleepers_get_theirs_at_once(void **state)
+{
+	(void)state;
+	struct loop *there = loop_of(LOOP_BLOCKING), *here = loop_of(LOOP_BLOCKING);
+	sem_init(&arrived, 0, 0);
+	sleeper = rt_spawn(there, &arrival_class, NULL);
+	assert_int_equal(loop_start(there), 0);
+	while (!atomic_load(&there->sleeping))
+		sched_yield();
+	rt_send(here, rt_spawn(here, &sender_class, NULL), rt_msg_new(here, ONCE));
+	rt_send(here, rt_spawn(here, &waiter_class, NULL), rt_msg_new(here, ONCE));
+	loop_run(here);
+	loop_stop(there);
+	loop_join(there);
+	loop_destroy(here);
+	loop_destroy(there);
+	sem_destroy(&arrived);
+}
+
 static void test_loops_max(void **state)
 {
 	(void)state;
@@ -315,8 +377,9 @@ static void test_background_is_nice(void **state)
 }
 
 /* An I/O loop that sits on the first CPU of the mask, and a background loop that is asked where it may run. */
+enum { SPIN = MSG_KIND(CLASS_TEST, 3), READ = MSG_KIND(CLASS_TEST, 4) };
 static cpu_set_t whole, given;
-static int first_cpu;
+static int first_cpu, pipe_out;
 static sem_t sat, looked;
 
 static void sit_on_message(struct actor *a, struct msg *m)
@@ -340,6 +403,18 @@ static void look_on_message(struct actor *a, struct msg *m)
 		rt_stop(a);
 		return;
 	}
+	if (m->kind == SPIN) { /* code that never gives way by itself */
+		cpu_set_t now;
+		sem_post(&looked);
+		do
+			assert_int_equal(sched_getaffinity(0, sizeof now, &now), 0);
+		while (CPU_EQUAL(&now, &given));
+	}
+	if (m->kind == READ) {
+		char c;
+		sem_post(&looked);
+		assert_int_equal(read(pipe_out, &c, 1), 1); /* not interrupted */
+	}
 	assert_int_equal(sched_getaffinity(0, sizeof given, &given), 0);
 	sem_post(&looked);
 }
@@ -351,10 +426,30 @@ static const struct actor_class look_class = {
 	.name = "look", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = look_on_message,
 };
 
+static void begin(struct actor_ref looker, uint16_t kind)
+{
+	assert_true(loop_post(looker, loop_msg_new(kind)));
+	sem_wait(&looked);
+}
+
 static void look(struct actor_ref looker)
 {
-	assert_true(loop_post(looker, loop_msg_new(ONCE)));
+	begin(looker, ONCE);
+}
+
+/* Across some of the timer's signals. */
+static void read_a_pipe(struct actor_ref looker)
+{
+	int pipe_ends[2];
+	assert_int_equal(pipe(pipe_ends), 0);
+	pipe_out = pipe_ends[0];
+	begin(looker, READ);
+	for (uint64_t start_ns = clock_mono_ns(); clock_mono_ns() - start_ns < 3000000;)
+		;
+	assert_int_equal(write(pipe_ends[1], "x", 1), 1);
 	sem_wait(&looked);
+	close(pipe_ends[0]);
+	close(pipe_ends[1]);
 }
 
 static void test_background_gives_way(void **state)
@@ -377,9 +472,17 @@ static void test_background_gives_way(void **state)
 	cpu_set_t rest = whole;
 	CPU_CLR(first_cpu, &rest);
 	assert_true(CPU_EQUAL(&given, CPU_COUNT(&rest) > 0 ? &rest : &whole));
+	read_a_pipe(looker);
 
+	bool can_move = CPU_COUNT(&rest) > 0;
+	if (can_move)
+		begin(looker, SPIN);
+	else
+		fprintf(stderr, "SKIPPED: that background work moves in the middle of a message (one CPU only)\n");
 	loop_stop(io);
 	loop_join(io);
+	if (can_move)
+		sem_wait(&looked);
 	look(looker);
 	assert_true(CPU_EQUAL(&given, &whole));
 	loop_stop(back);
@@ -400,6 +503,7 @@ int main(void)
 		cmocka_unit_test(test_io_share),
 		cmocka_unit_test(test_inbox_bound),
 		cmocka_unit_test(test_ask_to_an_ended_loop),
+		cmocka_unit_test(test_sleepers_get_theirs_at_once),
 		cmocka_unit_test(test_loops_max),
 		cmocka_unit_test(test_background_is_nice),
 		cmocka_unit_test(test_background_gives_way),

@@ -1,6 +1,6 @@
 /* On few cores, keeps background threads out of the way of the others. However low its priority, a thread that the kernel has
  * given a CPU may keep it until the next tick (4 ms), although a thread with work to do waits there and another CPU idles:
- * docs/adr/0004 and 0007. So background threads stay off the CPUs that the I/O loops run on, and yield every 0.1 ms. The loops
+ * docs/adr/0004 and 0007. So background threads stay off the CPUs that the I/O loops run on, and yield every 0.2 ms. The loops
  * stay free to move; the background follows, away from them. */
 #pragma once
 #include <stdbool.h>
@@ -20,9 +20,9 @@ bool cpu_become_background(int nice);
  * or back to the whole mask if none is left. 0.3 us, more when something changed. */
 void cpu_give_way(void);
 
-/* cpu_give_way every 0.1 ms, also inside code of others (DuckDB), unless the thread was put into a hurry (nice 0 or below): a
- * timer of its own sends it SIGURG. System calls go on after it. Made, switched and finished by the thread itself, which does
- * not call cpu_give_way while it is on; without timers it does nothing. */
+/* cpu_give_way every 0.2 ms, also inside code of others (DuckDB), unless the thread is in a hurry: a timer of its own sends it
+ * SIGURG. System calls go on after it. Made, switched and finished by the thread itself, which does not call cpu_give_way while
+ * it is on; without timers it does nothing. */
 struct cpu_yielder {
 	timer_t timer;
 	bool has_timer;
@@ -30,3 +30,5 @@ struct cpu_yielder {
 void cpu_yielder_init(struct cpu_yielder *y);
 void cpu_yielder_set(struct cpu_yielder *y, bool on); /* off before the thread waits for work: 0.3 us */
 void cpu_yielder_finish(struct cpu_yielder *y);
+/* In a hurry is who is nice 0 or below (another thread may have made it so), or says so: its work is late. */
+void cpu_set_hurry(bool in_hurry);

@@ -16,6 +16,7 @@ enum {
 	RETRY_MS_MAX = 10000,
 	QUIET_MS = 1000, /* without a commit, before a small checkpoint */
 	CHECKPOINT_RETRY_MS = 5000,
+	LAG_HURRY_MS = 200, /* from then on a step does not give way to others */
 	TICK_BUSY_MS = 5,
 	TICK_MS = 50,
 	TICK_QUIET_MS = 250,
@@ -308,7 +309,9 @@ enum offline_step offline_projection_step(struct offline *o)
 	if (pthread_mutex_trylock(&p->lock) != 0)
 		return OFFLINE_STEP_BUSY;
 	note_begin(p);
+	cpu_set_hurry(offline_projection_lag_ms(o) > LAG_HURRY_MS);
 	enum offline_step did = step_locked(o);
+	cpu_set_hurry(false);
 	note_end(p);
 	pthread_mutex_unlock(&p->lock);
 	return did;

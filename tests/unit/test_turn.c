@@ -1,10 +1,12 @@
 /* What a turn promises: nobody starves, I/O gets its share, bounds hold between threads. */
 #include "runtime/clock.h"
+#include "runtime/cpu.h"
 #include "runtime/loop.h"
 #include "runtime/private.h"
 #include <sched.h>
 #include <semaphore.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <sys/resource.h>
@@ -380,7 +382,7 @@ static void test_background_is_nice(void **state)
 enum { SPIN = MSG_KIND(CLASS_TEST, 3), READ = MSG_KIND(CLASS_TEST, 4) };
 static cpu_set_t whole, given;
 static int first_cpu, pipe_out;
-static sem_t sat, looked;
+static sem_t sat, looked, io_has_ended;
 
 static void sit_on_message(struct actor *a, struct msg *m)
 {
@@ -403,9 +405,16 @@ static void look_on_message(struct actor *a, struct msg *m)
 		rt_stop(a);
 		return;
 	}
-	if (m->kind == SPIN) { /* code that never gives way by itself */
+	if (m->kind == SPIN) { /* code that never gives way by itself: in a hurry it stays, then it is moved */
 		cpu_set_t now;
+		cpu_set_hurry(true);
 		sem_post(&looked);
+		while (sem_wait(&io_has_ended) != 0)
+			;
+		raise(SIGURG);
+		assert_int_equal(sched_getaffinity(0, sizeof now, &now), 0);
+		assert_true(CPU_EQUAL(&now, &given));
+		cpu_set_hurry(false);
 		do
 			assert_int_equal(sched_getaffinity(0, sizeof now, &now), 0);
 		while (CPU_EQUAL(&now, &given));
@@ -463,6 +472,7 @@ static void test_background_gives_way(void **state)
 		first_cpu++;
 	sem_init(&sat, 0, 0);
 	sem_init(&looked, 0, 0);
+	sem_init(&io_has_ended, 0, 0);
 	struct actor_ref looker = rt_spawn(back, &look_class, NULL);
 	rt_send(io, rt_spawn(io, &sit_class, NULL), rt_msg_new(io, ONCE));
 	assert_int_equal(loop_start(io), 0);
@@ -481,8 +491,10 @@ static void test_background_gives_way(void **state)
 		fprintf(stderr, "SKIPPED: that background work moves in the middle of a message (one CPU only)\n");
 	loop_stop(io);
 	loop_join(io);
-	if (can_move)
+	if (can_move) {
+		sem_post(&io_has_ended);
 		sem_wait(&looked);
+	}
 	look(looker);
 	assert_true(CPU_EQUAL(&given, &whole));
 	loop_stop(back);
@@ -491,6 +503,7 @@ static void test_background_gives_way(void **state)
 	loop_destroy(back);
 	sem_destroy(&sat);
 	sem_destroy(&looked);
+	sem_destroy(&io_has_ended);
 }
 
 int main(void)

@@ -374,7 +374,7 @@ static bool urgent_wins(struct loop *loop)
 
 void actors_run(struct loop *loop)
 {
-	uint64_t turn_start = loop->mono_ns;
+	uint64_t turn_start = loop->mono_ns, flushed_ns = turn_start;
 	loop->turn_messages = 0;
 	actors_reap(loop); /* those that were stopped by I/O callbacks */
 	while (loop->turn_messages < TURN_MESSAGES_MAX && loop->mono_ns - turn_start < TURN_NS_MAX) {
@@ -389,8 +389,10 @@ void actors_run(struct loop *loop)
 			urgent ? CONTAINER_OF(node, struct actor_private, urgent_run)
 			       : CONTAINER_OF(node, struct actor_private, normal_run),
 			urgent);
-		if (loop->outbox_mask != 0)
+		if (loop->mono_ns != flushed_ns) { /* read every 20 to 150 us */
 			outbox_flush_to_sleepers(loop);
+			flushed_ns = loop->mono_ns;
+		}
 	}
 	loop->stats.messages += loop->turn_messages;
 }

@@ -1,6 +1,6 @@
 /* Messages between loops. A loop collects what it sends to another loop in an outbox and pushes the whole
- * batch with one compare-and-swap: at the end of its turn, or between two actors when the receiver sleeps
- * (docs/adr/0007). The receiver takes everything with one exchange.
+ * batch with one compare-and-swap: at the end of its turn, or in a long one whenever the clock is read and the
+ * receiver sleeps (docs/adr/0007). The receiver takes everything with one exchange.
  *
  * The wake-up protocol (tests/model/wake.pml proves it): the receiver sets `sleeping`, looks at the inbox
  * once more, then sleeps; the sender pushes, then looks at `sleeping`. Both pairs are sequentially

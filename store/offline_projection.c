@@ -16,7 +16,7 @@ enum {
 	RETRY_MS_MAX = 10000,
 	QUIET_MS = 1000, /* without a commit, before a small checkpoint */
 	CHECKPOINT_RETRY_MS = 5000,
-	LAG_HURRY_MS = 200, /* from then on a step does not give way to others */
+	LAG_HURRY_MS = 100, /* from then on a step does not give way to others */
 	TICK_BUSY_MS = 5,
 	TICK_MS = 50,
 	TICK_QUIET_MS = 250,

@@ -268,8 +268,8 @@ static void test_ask_to_an_ended_loop(void **state)
 	loop_destroy(ending);
 }
 
-/* What is for a loop that sleeps does not wait for the end of the turn: the second actor of the turn waits until the receiver
- * has it. */
+/* What is for a loop that sleeps does not wait for the end of the turn, but for the clock to be read, which a new loop does after
+ * the first message: the second actor of the turn waits until the receiver has it. */
 static struct actor_ref sleeper;
 static sem_t arrived;
 

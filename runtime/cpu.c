@@ -12,9 +12,7 @@
 
 enum {
 	YIELD_NS = 200000,
-	/* Shorter than the kernel's own of about 3 ms, longer than a commit's CPU time; and the longest there is. */
-	FOREGROUND_SLICE_NS = 300000,
-	BACKGROUND_SLICE_NS = 100000000,
+	SLICE_NS = 300000, /* shorter than the kernel's own of about 3 ms, longer than a commit's CPU time */
 };
 
 static _Atomic(int) loop_cpus[LOOPS_MAX]; /* the CPU's number + 1; 0: no loop */
@@ -39,6 +37,8 @@ void cpu_forget_loop(unsigned loop_id)
 	note(loop_id, 0);
 }
 
+static _Thread_local volatile sig_atomic_t has_no_cpu_apart; /* I/O loops run on all it may use */
+
 void cpu_give_way(void)
 {
 	static _Thread_local cpu_set_t allowed;
@@ -56,13 +56,14 @@ void cpu_give_way(void)
 		if (cpu >= 0 && cpu < CPU_SETSIZE)
 			CPU_CLR(cpu, &left);
 	}
-	sched_setaffinity(0, sizeof left, CPU_COUNT(&left) > 0 ? &left : &allowed);
+	has_no_cpu_apart = CPU_COUNT(&left) == 0;
+	sched_setaffinity(0, sizeof left, has_no_cpu_apart ? &allowed : &left);
 }
 
 /* ---- priority ---- */
-/* A thread that wakes takes the CPU at once only from one whose slice is longer (Linux 6.12 and later; older ones refuse the call,
- * and nothing is lost). */
-static void ask_slices(uint64_t ns)
+/* A thread with a short slice takes the CPU, when it wakes, from one whose slice is longer, instead of waiting for the end
+ * of that slice. Linux 6.12 and later take it; older ones refuse it, and nothing is lost. */
+void cpu_become_foreground(void)
 {
 	struct {
 		uint32_t size, policy;
@@ -70,21 +71,14 @@ static void ask_slices(uint64_t ns)
 		int32_t nice;
 		uint32_t priority;
 		uint64_t runtime_ns, deadline_ns, period_ns;
-	} attributes = { .size = 48, .policy = SCHED_OTHER, .runtime_ns = ns };
+	} attributes = { .size = 48, .policy = SCHED_OTHER, .runtime_ns = SLICE_NS };
 	attributes.nice = getpriority(PRIO_PROCESS, (id_t)gettid());
 	syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
-void cpu_become_foreground(void)
-{
-	ask_slices(FOREGROUND_SLICE_NS);
-}
-
 bool cpu_become_background(int nice)
 {
-	bool ok = setpriority(PRIO_PROCESS, (id_t)gettid(), nice) == 0; /* of this thread only */
-	ask_slices(BACKGROUND_SLICE_NS);
-	return ok;
+	return setpriority(PRIO_PROCESS, (id_t)gettid(), nice) == 0; /* of this thread only */
 }
 
 /* ---- every 0.2 ms ---- */
@@ -94,7 +88,7 @@ static void on_timer(int signo)
 {
 	(void)signo;
 	int before = errno;
-	if (!is_in_hurry && getpriority(PRIO_PROCESS, 0) > 0)
+	if (!is_in_hurry && !has_no_cpu_apart && getpriority(PRIO_PROCESS, 0) > 0)
 		cpu_give_way(); /* system calls only */
 	errno = before;
 }

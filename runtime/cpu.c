@@ -12,7 +12,8 @@
 
 enum {
 	YIELD_NS = 200000,
-	SLICE_NS = 300000, /* shorter than the kernel's own of about 3 ms, longer than a commit's CPU time */
+	FOREGROUND_SLICE_NS = 300000,  /* shorter than the kernel's own of 0.7 to 2.8 ms, longer than a commit's CPU time */
+	BACKGROUND_SLICE_NS = 3000000, /* longer than the kernel's own, and no longer: a yield costs one */
 };
 
 static _Atomic(int) loop_cpus[LOOPS_MAX]; /* the CPU's number + 1; 0: no loop */
@@ -63,7 +64,7 @@ void cpu_give_way(void)
 /* ---- priority ---- */
 /* A thread with a short slice takes the CPU, when it wakes, from one whose slice is longer, instead of waiting for the end
  * of that slice. Linux 6.12 and later take it; older ones refuse it, and nothing is lost. */
-void cpu_become_foreground(void)
+static void ask_slices(uint64_t ns)
 {
 	struct {
 		uint32_t size, policy;
@@ -71,14 +72,21 @@ void cpu_become_foreground(void)
 		int32_t nice;
 		uint32_t priority;
 		uint64_t runtime_ns, deadline_ns, period_ns;
-	} attributes = { .size = 48, .policy = SCHED_OTHER, .runtime_ns = SLICE_NS };
+	} attributes = { .size = 48, .policy = SCHED_OTHER, .runtime_ns = ns };
 	attributes.nice = getpriority(PRIO_PROCESS, (id_t)gettid());
 	syscall(SYS_sched_setattr, 0, &attributes, 0);
 }
 
+void cpu_become_foreground(void)
+{
+	ask_slices(FOREGROUND_SLICE_NS);
+}
+
 bool cpu_become_background(int nice)
 {
-	return setpriority(PRIO_PROCESS, (id_t)gettid(), nice) == 0; /* of this thread only */
+	bool ok = setpriority(PRIO_PROCESS, (id_t)gettid(), nice) == 0; /* of this thread only */
+	ask_slices(BACKGROUND_SLICE_NS);
+	return ok;
 }
 
 /* ---- every 0.2 ms ---- */

@@ -10,8 +10,8 @@ void cpu_note_loop(unsigned loop_id);   /* an I/O loop, once per turn: where it 
 void cpu_forget_loop(unsigned loop_id); /* its last turn is over */
 
 /* Whom the scheduler runs first, in the only terms that need no privilege. Background is nice, not idle-class: a starved idle
- * thread can hold what others wait for, inside the file system above all. The foreground asks for short slices. The calling
- * thread only; false: not allowed (errno). */
+ * thread can hold what others wait for, inside the file system above all. The foreground asks for short slices, the
+ * background for long ones: who wakes takes the CPU from the longer slice, the kernel's own threads too. The calling thread only; false: not allowed (errno). */
 void cpu_become_foreground(void);
 bool cpu_become_background(int nice);
 

@@ -455,7 +455,7 @@ static void test_drain_ends_what_outlasts_the_grace(void **state)
 	assert_int_equal(s->status, 503);
 	assert_true(client_sees_end(half.fd));
 	assert_true(EVENTUALLY(atomic_load(&f->drained) == 1));
-	assert_int_equal(ended(f), 2);
+	assert_true(EVENTUALLY(ended(f) == 2)); /* drained: no connections; an exchange may outlive its own by a turn */
 	h1_close(&busy);
 	h1_close(&half);
 	h2_close(h2);

@@ -11,7 +11,8 @@ void cpu_forget_loop(unsigned loop_id); /* its last turn is over */
 
 /* Whom the scheduler runs first, in the only terms that need no privilege. Background is nice, not idle-class: a starved idle
  * thread can hold what others wait for, inside the file system above all. The foreground asks for short slices, the
- * background for long ones: who wakes takes the CPU from the longer slice, the kernel's own threads too. The calling thread only; false: not allowed (errno). */
+ * background for long ones: who wakes takes the CPU from the longer slice, the kernel's own threads too. The calling thread
+ * only; false: not allowed (errno). */
 void cpu_become_foreground(void);
 bool cpu_become_background(int nice);
 
@@ -20,8 +21,9 @@ bool cpu_become_background(int nice);
 void cpu_give_way(void);
 
 /* cpu_give_way every 0.2 ms, also inside code of others (DuckDB), unless the thread is in a hurry, or has no CPU apart from the I/O
- * loops, where a yield only puts those who wake behind a loop that runs: a timer of its own sends it SIGURG. System calls go on after it. Made, switched and finished by the thread itself, which does not call cpu_give_way while
- * it is on; without timers it does nothing. */
+ * loops, where a yield only puts those who wake behind a loop that runs: a timer of its own sends it SIGURG. System calls go on
+ * after it. Made, switched and finished by the thread itself, which does not call cpu_give_way while it is on; without timers it
+ * does nothing. */
 struct cpu_yielder {
 	timer_t timer;
 	bool has_timer;

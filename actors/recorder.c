@@ -281,7 +281,7 @@ struct ledger_entry *recorder_entry(const struct record *r, const struct record_
 	/* An estimate: without it a record is copied six times while it grows. */
 	buf_reserve(&entry->body, 2048 + r->content.n + r->content.n / 16 + 512 * (r->items_count + r->features_count));
 	bool ok = record_write_canonical(r, &entry->body, &entry->previous_at);
-	record_extras_write(e, &entry->extras);
+	record_extras_write(r, e, &entry->extras);
 	if (ok && !entry->body.failed && !entry->extras.failed)
 		return entry;
 	ledger_entry_free(entry);

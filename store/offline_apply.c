@@ -113,9 +113,8 @@ static void append_number(duckdb_appender appender, yyjson_val *v)
 }
 
 /* The fields one searches records by: fabra-core 3.9. */
-static void append_interaction(duckdb_appender appender, yyjson_val *inputs)
+static void append_interaction(duckdb_appender appender, yyjson_val *ref)
 {
-	yyjson_val *ref = yyjson_obj_get(inputs, "interaction_ref");
 	append_text(appender, text_of(ref, "mode"));
 	append_text(appender, text_of(ref, "call_id"));
 	append_text(appender, text_of(ref, "session_id"));
@@ -130,35 +129,36 @@ static struct str or_else(struct str s, struct str otherwise)
 	return s.p != NULL ? s : otherwise;
 }
 
+/* What a row is made of: the row beside the record, or else the record. */
+struct row_source {
+	yyjson_val *members, *interaction_ref;
+	struct str version, record_hash;
+};
+
 static enum offline_applied append_record(struct offline_apply *a, const struct ledger_frame *frame,
-					  yyjson_val *record, struct str version, struct offline_error *error)
+					  const struct row_source *source, struct offline_error *error)
 {
 	int64_t created_us;
-	struct str id = frame->context_id, created = text_of(record, "created_at");
-	yyjson_val *integrity = yyjson_obj_get(record, "integrity");
-	struct str hash = str_from(frame->stamp.record_hash);
+	yyjson_val *members = source->members;
+	struct str id = frame->context_id, created = text_of(members, "created_at");
 	if (id.n == 0 || created.p == NULL || !time_parse(created, &created_us))
 		return OFFLINE_MALFORMED;
-	if (frame->stamp.record_hash[0] == '\0')
-		hash = text_of(integrity, "record_hash");
-	else
-		hash.n = strnlen(frame->stamp.record_hash, RECORD_HASH_TEXT);
 	duckdb_appender appender = appender_of(a, OFFLINE_TABLE_RECORDS, error);
 	if (appender == NULL)
 		return OFFLINE_FAILED;
 	append_text(appender, id);
 	duckdb_append_uint64(appender, frame->lsn);
 	append_time(appender, created_us);
-	append_text(appender, text_of(record, "environment"));
-	append_text(appender, text_of(record, "schema_version"));
-	append_text(appender, text_of(record, "context_function"));
-	append_number(appender, yyjson_obj_get(record, "token_count"));
-	append_text(appender, hash);
+	append_text(appender, text_of(members, "environment"));
+	append_text(appender, text_of(members, "schema_version"));
+	append_text(appender, text_of(members, "context_function"));
+	append_number(appender, yyjson_obj_get(members, "token_count"));
+	append_text(appender, source->record_hash);
 	append_text(appender,
-		    or_else(text_of(yyjson_obj_get(record, "assembly"), "freshness_status"), STR("unknown")));
-	append_text(appender, or_else(version, STR("v1")));
+		    or_else(text_of(yyjson_obj_get(members, "assembly"), "freshness_status"), STR("unknown")));
+	append_text(appender, or_else(source->version, STR("v1")));
 	duckdb_append_bool(appender, frame->kind == LEDGER_RECORD_IMPORTED);
-	append_interaction(appender, yyjson_obj_get(record, "inputs"));
+	append_interaction(appender, source->interaction_ref);
 	return end_row(a, appender, error);
 }
 
@@ -167,15 +167,30 @@ static yyjson_doc *parse(struct offline_apply *a, struct str text)
 	return yyjson_read_opts((char *)(uintptr_t)text.p, text.n, YYJSON_READ_NOFLAG, a->json, NULL);
 }
 
+static struct str hash_of(const struct ledger_frame *frame, yyjson_val *record)
+{
+	const char *stamped = frame->stamp.record_hash;
+	if (stamped[0] != '\0')
+		return str_of(stamped, strnlen(stamped, RECORD_HASH_TEXT));
+	return text_of(yyjson_obj_get(record, "integrity"), "record_hash");
+}
+
 static enum offline_applied apply_record(struct offline_apply *a, const struct ledger_frame *frame,
 					 struct offline_error *error)
 {
-	yyjson_doc *record = parse(a, frame->body);
-	if (record == NULL)
-		return OFFLINE_MALFORMED;
-	yyjson_doc *extras = frame->kind == LEDGER_RECORD ? parse(a, frame->extras) : NULL;
-	struct str version = text_of(yyjson_doc_get_root(extras), "version");
-	enum offline_applied applied = append_record(a, frame, yyjson_doc_get_root(record), version, error);
+	yyjson_doc *extras = frame->kind == LEDGER_RECORD ? parse(a, frame->extras) : NULL, *record = NULL;
+	yyjson_val *beside = yyjson_doc_get_root(extras);
+	struct row_source source = {.members = yyjson_obj_get(beside, "row"), .version = text_of(beside, "version")};
+	if (source.members != NULL) {
+		source.interaction_ref = yyjson_obj_get(beside, "interaction_ref");
+	} else {
+		record = parse(a, frame->body);
+		source.members = yyjson_doc_get_root(record);
+		source.interaction_ref = yyjson_obj_get(yyjson_obj_get(source.members, "inputs"), "interaction_ref");
+	}
+	source.record_hash = hash_of(frame, source.members);
+	enum offline_applied applied =
+	    source.members != NULL ? append_record(a, frame, &source, error) : OFFLINE_MALFORMED;
 	yyjson_doc_free(extras);
 	yyjson_doc_free(record);
 	return applied;

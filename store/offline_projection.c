@@ -10,18 +10,18 @@
 #include <unistd.h>
 
 enum {
-	STEP_ENTRIES_MAX = 500,
-	STEP_ROWS_MAX = 2000,
+	STEP_ENTRIES_MAX = 2000,
+	STEP_ROWS_MAX = 8000,
 	RETRY_MS_MIN = 250,
 	RETRY_MS_MAX = 10000,
 	QUIET_MS = 1000, /* without a commit, before a small checkpoint */
 	CHECKPOINT_RETRY_MS = 5000,
-	LAG_HURRY_MS = 100, /* from then on a step does not give way to others */
+	LAG_HURRY_MS = 300, /* from then on a step does not give way to others */
 	TICK_BUSY_MS = 5,
 	TICK_MS = 50,
 	TICK_QUIET_MS = 250,
 };
-static const uint64_t STEP_NS_MAX = 50000000, MS = 1000000;
+static const uint64_t STEP_NS_MAX = 100000000, MS = 1000000;
 static const off_t WAL_QUIET_BYTES = 1 << 20, WAL_BYTES_MAX = 64 << 20;
 
 /* ---- health ---- */

@@ -152,7 +152,9 @@ bool record_verify(struct str record_json, bool strict, const struct record_sign
 		   struct record_verdict *ret, const char **ret_why);
 
 /* ---- the context view ---- */
-void record_extras_write(const struct record_extras *e, struct buf *out); /* compact JSON, for the ledger */
+/* Compact JSON, for the ledger. With the members of row_of that the offline store has columns for, so that the projection need
+ * not read the record (ADR 8); NULL: without them, and it reads the record. */
+void record_extras_write(const struct record *row_of, const struct record_extras *e, struct buf *out);
 bool record_extras_parse(struct str json, struct arena *arena, struct record_extras *ret);
 /* The reply's meta, in Fabra's key order. evidence_error p NULL = none. persisted < 0: leave the
  * evidence_persisted, context_log_persisted and evidence_error keys out (stored view); stamp NULL: no

@@ -1,4 +1,5 @@
-/* What meta and lineage need beyond the record, as the compact JSON that a ledger entry keeps beside it. */
+/* What meta, lineage and the offline store need beyond the record, or apart from it, as the compact JSON that a ledger entry keeps
+ * beside it. */
 #include "store/record_shape.h"
 #include "store/record_text.h"
 
@@ -15,9 +16,24 @@ static void put_call(struct buf *out, const struct record_call *call)
 	buf_append_char(out, '}');
 }
 
-void record_extras_write(const struct record_extras *e, struct buf *out)
+/* Named and spelled as in the record, so that whoever reads a row reads a record in the same way. */
+static void put_row(struct buf *out, const struct record *r)
+{
+	record_put_time(out, STR(",\"row\":{\"created_at\":"), r->created_at_us, r->created_at_zone_min);
+	record_put_text_or_null(out, STR(",\"environment\":"), r->environment);
+	record_put_text_or_null(out, STR(",\"schema_version\":"), r->schema_version);
+	record_put_text_or_null(out, STR(",\"context_function\":"), r->context_function);
+	record_put_int(out, STR(",\"token_count\":"), r->token_count);
+	record_put_text_or_null(out, STR(",\"assembly\":{\"freshness_status\":"),
+				record_freshness_name(r->assembly.freshness_status));
+	buf_append_lit(out, "}}");
+}
+
+void record_extras_write(const struct record *row_of, const struct record_extras *e, struct buf *out)
 {
 	record_put_text_or_null(out, STR("{\"version\":"), e->version);
+	if (row_of != NULL)
+		put_row(out, row_of);
 	record_put_texts(out, STR(",\"source_ids\":["), e->source_ids, e->source_ids_count);
 	record_put_texts(out, STR(",\"stale_sources\":["), e->stale_sources, e->stale_sources_count);
 	buf_append_lit(out, ",\"calls\":[");

@@ -66,7 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (zero) {
 		struct buf written = { 0 };
 		if (record_extras_parse(str_of(text.p, (size_t)(zero - text.p)), &arena, &extras)) {
-			record_extras_write(&extras, &written);
+			record_extras_write(NULL, &extras, &written);
 			check_json(&written);
 			CHECK(record_extras_parse(buf_str(&written), &arena, &extras));
 		}

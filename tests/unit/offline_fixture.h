@@ -272,14 +272,17 @@ static inline void rig_append(struct rig *r, struct ledger_entry *e, int64_t now
 	ledger_entry_free(e);
 }
 
+#define INTERACTION_REF \
+	"{\"mode\":\"voice\",\"call_id\":\"c1\",\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3}"
+
 static inline void id_of(unsigned i, char id[static 41])
 {
 	snprintf(id, 41, "ctx_018f3a2b-7def-7abc-8901-%012u", i);
 }
 
-/* Record i was created i seconds after T0. */
-static inline void rig_append_record(struct rig *r, unsigned i, const char *name,
-				     enum record_freshness freshness)
+/* Record i was created i seconds after T0. Without its row it is as from a ledger before rows. */
+static inline void rig_append_record_and_row(struct rig *r, unsigned i, const char *name,
+					     enum record_freshness freshness, bool with_row)
 {
 	char id[41];
 	id_of(i, id);
@@ -289,9 +292,7 @@ static inline void rig_append_record(struct rig *r, unsigned i, const char *name
 	    .environment = STR("development"),
 	    .schema_version = STR("1.0.0"),
 	    .context_function = str_from(name),
-	    .inputs_json =
-		STR("{\"user_id\":\"u1\",\"interaction_ref\":{\"mode\":\"voice\",\"call_id\":\"c1\","
-		    "\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3}}"),
+	    .inputs_json = STR("{\"user_id\":\"u1\",\"interaction_ref\":" INTERACTION_REF "}"),
 	    .content = STR("some text"),
 	    .token_count = 40 + i,
 	    .assembly = {.max_tokens = -1, .freshness_sla_ms = -1, .freshness_status = freshness},
@@ -303,9 +304,19 @@ static inline void rig_append_record(struct rig *r, unsigned i, const char *name
 	record.integrity.content_hash = str_of(content_hash, RECORD_HASH_TEXT);
 	struct ledger_entry *e = ledger_entry_new(LEDGER_RECORD);
 	assert_true(record_write_canonical(&record, &e->body, &e->previous_at));
-	buf_append_lit(&e->extras, "{\"version\":\"v7\"}");
+	record_extras_write(with_row ? &record : NULL,
+			    &(struct record_extras){.version = STR("v7"),
+						    .interaction_ref_json = STR(INTERACTION_REF),
+						    .evidence_mode = STR("required")},
+			    &e->extras);
 	memcpy(e->context_id, id, 40);
 	rig_append(r, e, record.created_at_us);
+}
+
+static inline void rig_append_record(struct rig *r, unsigned i, const char *name,
+				     enum record_freshness freshness)
+{
+	rig_append_record_and_row(r, i, name, freshness, true);
 }
 
 static inline void rig_append_values(struct rig *r, const char *entity, const struct entry_value *values,

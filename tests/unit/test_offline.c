@@ -196,18 +196,49 @@ static void test_every_kind_has_its_rows(void **state)
 	assert_int_equal(offline_applied_lsn(rig.offline), 6);
 }
 
+static void test_a_record_has_one_row_with_and_without_a_row_beside_it(void **state)
+{
+	(void)state;
+	rig_append_record_and_row(&rig, 1, "chat", RECORD_DEGRADED, true);
+	rig_append_record_and_row(&rig, 1, "chat", RECORD_DEGRADED, false);
+	rig_start(&rig, true, false);
+	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records", "[{\"n\":2}]");
+	assert_query(&rig,
+		     "SELECT DISTINCT * EXCLUDE (lsn, record_hash, context_id) FROM fabra.records",
+		     "[{\"created_at\":\"2023-11-14T22:13:21\",\"environment\":\"development\","
+		     "\"schema_version\":\"1.0.0\",\"context_function\":\"chat\",\"token_count\":41,"
+		     "\"freshness_status\":\"degraded\",\"version\":\"v7\",\"imported\":false,\"mode\":"
+		     "\"voice\",\"call_id\":\"c1\",\"session_id\":\"s1\",\"turn_id\":\"t1\","
+		     "\"turn_index\":3,\"jurisdiction\":null,\"consent_state\":null}]");
+}
+
+static void test_a_record_with_a_row_beside_it_is_not_read(void **state)
+{
+	(void)state;
+	struct ledger_entry *e = ledger_entry_new(LEDGER_RECORD);
+	memcpy(e->context_id, "ctx_018f3a2b-7def-7abc-8901-000000000001", 40);
+	buf_append_lit(&e->body, "{\"previous_context_id\":null, and no more");
+	e->previous_at = strlen("{\"previous_context_id\":");
+	buf_append_lit(&e->extras,
+		       "{\"row\":{\"created_at\":\"2026-01-02T03:04:05Z\",\"token_count\":7}}");
+	rig_append(&rig, e, T0_US);
+	rig_start(&rig, true, false);
+	assert_query(&rig, "SELECT token_count, environment, freshness_status FROM fabra.records",
+		     "[{\"token_count\":7,\"environment\":null,\"freshness_status\":\"unknown\"}]");
+}
+
 /* Without the projection's own actor, the reader does the work it waits for. */
 static void test_a_waiting_reader_helps_itself(void **state)
 {
 	(void)state;
 	rig_start(&rig, false, false);
 	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records", "[{\"n\":0}]");
-	for (unsigned i = 0; i < 1200; i++)
+	for (unsigned i = 0; i < 4200; i++)
 		rig_append_record(&rig, i, "chat", RECORD_GUARANTEED);
-	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records", "[{\"n\":1200}]");
+	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records", "[{\"n\":4200}]");
 	struct offline_health health;
 	offline_health_read(rig.offline, &health);
-	assert_int_equal(health.applied_lsn, 1200);
+	assert_int_equal(health.applied_lsn, 4200);
 	assert_int_equal(health.lag_entries, 0);
 	assert_true(health.transactions >= 3);
 	assert_false(health.paused);
@@ -433,6 +464,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_batch_keys_and_values, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_open_cursors_are_bounded, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_every_kind_has_its_rows, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_record_has_one_row_with_and_without_a_row_beside_it, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_record_with_a_row_beside_it_is_not_read, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_waiting_reader_helps_itself, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_restart_goes_on_where_it_was, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_dropped_schema_is_built_again, setup, teardown),

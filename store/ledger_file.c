@@ -1,6 +1,5 @@
 /* Whole-file steps of a segment's life: prepared, activated, sealed, retired. Each leaves the directory in a
  * state that recovery understands, at every point where the machine may stop. */
-#include "runtime/cpu.h"
 #include "store/ledger_private.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -9,86 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static const char reserve_name[] = "reserve", reserve_new[] = "reserve.new", segment_new[] = "segment.new";
-
-/* ---- the reserve ---- */
-/* Through the page cache, although nobody reads them: the pages are then there when the committer writes over them, and
- * it is this thread that waits for memory (docs/adr/0006). */
-static int write_zeros(struct ledger *l, int fd)
-{
-	enum { CHUNK = 128 << 10 }; /* what the disk writes at once delays the committer's sync: 1 MiB doubles
-				       its p99 */
-	const struct ledger_io *io = l->io;
-	void *zeros = calloc(1, CHUNK);
-	if (zeros == NULL)
-		return -ENOMEM;
-	int error = io->allocate(io, fd, l->config.segment_bytes);
-	for (uint64_t at = 0; error == 0 && at < l->config.segment_bytes; at += CHUNK) {
-		uint64_t left = l->config.segment_bytes - at;
-		size_t n = left < CHUNK ? (size_t)left : CHUNK;
-		cpu_give_way();
-		error = ledger_io_write_all(io, fd, zeros, n, at);
-		if (error == 0)
-			io->write_back(io, fd, at, n);
-		if (error == 0 && atomic_load(&l->helper.is_stopping))
-			error = -ECANCELED;
-	}
-	free(zeros);
-	return error != 0 ? error : io->fdatasync(io, fd);
-}
-
-/* ext4 without a journal writes with each sync the block of the inode table that the file's inode is in, if anything in it has
- * changed. Neighbours are those of files created one after the other, and every chunk of zeros changes the reserve's: a third of
- * all commits wrote that block too. */
-enum { INODES_APART = 32 }; /* more than one block has */
-
-static bool is_near(uint64_t inode, int error, const struct stat *other)
-{
-	uint64_t distance = inode > other->st_ino ? inode - other->st_ino : other->st_ino - inode;
-	return error == 0 && distance < INODES_APART;
-}
-
-/* Whether the file's inode is a neighbour of one that the committer changes. */
-static bool is_near_the_open_segment(struct ledger *l, int fd)
-{
-	char name[LEDGER_SEGMENT_NAME];
-	struct stat own, other;
-	if (fstat(fd, &own) != 0)
-		return false;
-	ledger_segment_name(atomic_load(&l->newest_seq), name);
-	return is_near(own.st_ino, fstatat(l->dir_fd, name, &other, AT_SYMLINK_NOFOLLOW), &other) ||
-	       is_near(own.st_ino, fstat(l->durable_fd, &other), &other);
-}
-
-/* An inode is given to nobody else while it is open: creates the file until it got one that is not near. */
-static int create_apart(struct ledger *l, const char *name)
-{
-	const struct ledger_io *io = l->io;
-	int passed[2 * INODES_APART], count = 0, fd;
-	while ((fd = io->open(io, l->dir_fd, name, O_RDWR | O_CREAT | O_TRUNC)) >= 0 && count < 2 * INODES_APART &&
-	       is_near_the_open_segment(l, fd) && io->unlink(io, l->dir_fd, name) == 0)
-		passed[count++] = fd;
-	for (int i = 0; i < count; i++)
-		close(passed[i]);
-	return fd;
-}
-
-int ledger_file_make_reserve(struct ledger *l)
-{
-	const struct ledger_io *io = l->io;
-	int fd = create_apart(l, reserve_new);
-	if (fd < 0)
-		return fd;
-	int error = write_zeros(l, fd);
-	close(fd);
-	if (error == 0)
-		error = io->rename(io, l->dir_fd, reserve_new, reserve_name);
-	if (error == 0)
-		error = io->sync_dir(io, l->dir_fd);
-	if (error != 0)
-		io->unlink(io, l->dir_fd, reserve_new);
-	return error;
-}
+static const char segment_new[] = "segment.new";
 
 /* ---- activation ---- */
 static int prepare_new(struct ledger *l, int fd)
@@ -109,7 +29,7 @@ static int write_head(struct ledger *l, int fd, const struct ledger_segment_head
 int ledger_file_activate(struct ledger *l, const struct ledger_segment_head *head, bool is_reserve)
 {
 	const struct ledger_io *io = l->io;
-	const char *from = is_reserve ? reserve_name : segment_new;
+	const char *from = is_reserve ? LEDGER_RESERVE_NAME : segment_new;
 	char name[LEDGER_SEGMENT_NAME];
 	ledger_segment_name(head->seq, name);
 	int fd = io->open(io, l->dir_fd, from, is_reserve ? O_RDWR : O_RDWR | O_CREAT | O_TRUNC);
@@ -217,7 +137,7 @@ int ledger_file_retire(struct ledger *l, uint64_t seq, uint64_t file_bytes)
 	ledger_segment_name(seq, name);
 	bool is_wanted = file_bytes == l->config.segment_bytes &&
 		atomic_load(&l->helper.reserve) == LEDGER_RESERVE_NONE;
-	int error = is_wanted ? io->rename(io, l->dir_fd, name, reserve_name)
+	int error = is_wanted ? io->rename(io, l->dir_fd, name, LEDGER_RESERVE_NAME)
 		: io->unlink(io, l->dir_fd, name);
 	if (error == 0)
 		error = io->sync_dir(io, l->dir_fd);

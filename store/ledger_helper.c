@@ -2,6 +2,7 @@
  *
  * It runs at a low priority, not at idle priority: it needs 30 ms of CPU for 64 MiB of zeros, and on a busy
  * machine an idle thread does not get them before the open segment is full. */
+#include "runtime/clock.h"
 #include "runtime/cpu.h"
 #include "runtime/log.h"
 #include "store/ledger_private.h"
@@ -11,7 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { RETRY_S = 1, NICENESS = 10 };
+enum { NICENESS = 10, CALM_NS = 50000000 };
+static const uint64_t RETRY_NS = 1000000000, QUICK_NS = 10000000000;
 
 /* ---- two stacks: any pusher, one taker who takes all ---- */
 static void push(_Atomic(struct ledger_job *) *stack, struct ledger_job *job)
@@ -94,50 +96,108 @@ static void run_all(struct ledger *l)
 	}
 }
 
-static void make_reserve(struct ledger *l)
+/* ---- zeros ---- */
+/* What the helper thread knows of the log's pace. */
+struct pace {
+	bool had_reserve;
+	uint64_t taken_ns;       /* when the reserve was last taken */
+	unsigned spares_wanted;
+	uint64_t batches_seen, quiet_since_ns;
+	uint64_t retry_ns;       /* no room for a reserve: not before */
+};
+
+/* Whoever takes a reserve soon after the last one gets spares. */
+static void look_at_reserve(struct ledger *l, struct pace *p)
+{
+	bool has_reserve = atomic_load(&l->helper.reserve) != LEDGER_RESERVE_NONE;
+	if (p->had_reserve && !has_reserve) {
+		uint64_t now_ns = clock_mono_ns();
+		unsigned more = p->spares_wanted == 0 ? 1 : 2 * p->spares_wanted;
+		if (p->taken_ns != 0 && now_ns - p->taken_ns < QUICK_NS)
+			p->spares_wanted = more < LEDGER_SPARES_MAX ? more : LEDGER_SPARES_MAX;
+		p->taken_ns = now_ns;
+	}
+	p->had_reserve = has_reserve;
+}
+
+static bool is_calm(struct ledger *l, struct pace *p)
+{
+	uint64_t batches = atomic_load(&l->batches), now_ns = clock_mono_ns();
+	if (batches != p->batches_seen) {
+		p->batches_seen = batches;
+		p->quiet_since_ns = now_ns;
+	}
+	return now_ns - p->quiet_since_ns >= CALM_NS;
+}
+
+static void make_reserve(struct ledger *l, struct pace *p)
 {
 	struct ledger_helper *h = &l->helper;
-	int error = ledger_file_make_reserve(l);
-	if (error == -ECANCELED)
-		return;
+	int error = ledger_reserve_make_piece(l);
 	if (error != 0 && error != atomic_load(&h->reserve_error))
 		log_line(LOG_WARNING, "ledger", "no room for the next segment yet: free disk space before this one is full",
 			 LOG_CSTR("error", strerror(-error)));
 	atomic_store(&h->reserve_error, error);
-	if (error == 0)
-		atomic_store(&h->reserve, LEDGER_RESERVE_READY);
+	if (error != 0)
+		p->retry_ns = clock_mono_ns() + RETRY_NS;
 }
 
-static void wait_for_work(struct ledger_helper *h)
+/* False: nothing to do, or not now. */
+static bool make_zeros(struct ledger *l, struct pace *p)
 {
-	if (atomic_load(&h->reserve) != LEDGER_RESERVE_NONE) {
+	look_at_reserve(l, p);
+	if (!p->had_reserve) {
+		if (ledger_reserve_use_spare(l))
+			return true;
+		if (clock_mono_ns() < p->retry_ns)
+			return false;
+		make_reserve(l, p);
+		return true;
+	}
+	if (l->helper.spares >= p->spares_wanted || !is_calm(l, p))
+		return false;
+	if (!ledger_reserve_has_room_for_spares(l) || ledger_reserve_make_piece(l) != 0)
+		p->spares_wanted = 0;
+	return true;
+}
+
+static void wait_for_work(struct ledger *l, const struct pace *p)
+{
+	struct ledger_helper *h = &l->helper;
+	bool has_reserve = atomic_load(&h->reserve) != LEDGER_RESERVE_NONE;
+	if (has_reserve && h->spares >= p->spares_wanted) {
 		sem_wait(&h->wake);
 		return;
 	}
 	struct timespec until;
 	clock_gettime(CLOCK_REALTIME, &until);
-	until.tv_sec += RETRY_S;
+	until.tv_nsec += CALM_NS;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
 	sem_timedwait(&h->wake, &until);
 }
 
 static void *helper_main(void *arg)
 {
 	struct ledger *l = arg;
-	struct ledger_helper *h = &l->helper;
+	struct pace pace = { 0 };
 	cpu_become_background(NICENESS);
 	log_attach();
 	struct cpu_yielder yielder;
 	cpu_yielder_init(&yielder);
 	for (;;) {
-		bool is_last = atomic_load(&h->is_stopping);
-		cpu_yielder_set(&yielder, true); /* sealing sorts */
-		run_all(l);
-		cpu_yielder_set(&yielder, false);
+		bool is_last = atomic_load(&l->helper.is_stopping);
+		if (atomic_load(&l->helper.todo) != NULL) {
+			cpu_yielder_set(&yielder, true); /* sealing sorts */
+			run_all(l);
+			cpu_yielder_set(&yielder, false);
+		}
 		if (is_last)
 			break;
-		if (atomic_load(&h->reserve) == LEDGER_RESERVE_NONE)
-			make_reserve(l);
-		wait_for_work(h);
+		if (!make_zeros(l, &pace))
+			wait_for_work(l, &pace);
 	}
 	cpu_yielder_finish(&yielder);
 	return NULL;
@@ -162,4 +222,5 @@ void ledger_helper_stop(struct ledger *l)
 		h->has_thread = false;
 	}
 	run_all(l); /* what came since */
+	ledger_reserve_drop_unfinished(l);
 }

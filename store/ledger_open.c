@@ -81,20 +81,6 @@ static bool take_lock(struct ledger *l, struct buf *ret_why)
 	return false;
 }
 
-/* Leftovers of steps that were interrupted, and a reserve of another size. */
-static void clean_up(struct ledger *l)
-{
-	struct stat st;
-	l->io->unlink(l->io, l->dir_fd, "reserve.new");
-	l->io->unlink(l->io, l->dir_fd, "segment.new");
-	if (fstatat(l->dir_fd, "reserve", &st, AT_SYMLINK_NOFOLLOW) != 0)
-		return;
-	if ((uint64_t)st.st_size == l->config.segment_bytes)
-		atomic_store(&l->helper.reserve, LEDGER_RESERVE_READY);
-	else
-		l->io->unlink(l->io, l->dir_fd, "reserve");
-}
-
 /* ---- what is there ---- */
 static bool choose_id(struct ledger *l, const struct ledger_catalog *c, const struct ledger_durable *hint,
 		      bool has_hint,
@@ -261,7 +247,7 @@ static struct ledger *create(const struct ledger_config *config, const struct le
 		l->config.segment_bytes = LEDGER_SEGMENT_MAX;
 	if (l->config.batch_bytes_max == 0)
 		l->config.batch_bytes_max = BATCH_BYTES_DEFAULT;
-	l->dir_fd = l->lock_fd = l->durable_fd = l->writer.fd = -1;
+	l->dir_fd = l->lock_fd = l->durable_fd = l->writer.fd = l->helper.zeros_fd = -1;
 	l->writer.hasher = ledger_hasher_create();
 	l->writer.batch.max = l->config.batch_bytes_max + 2 * LEDGER_BLOCK;
 	pthread_mutex_init(&l->lock, NULL);
@@ -323,7 +309,8 @@ struct ledger *ledger_open_on(const struct ledger_config *config, const struct l
 	if (!ok)
 		l->config.temporary = false; /* another's */
 	if (ok) {
-		clean_up(l);
+		l->io->unlink(l->io, l->dir_fd, "segment.new"); /* left of a step that was interrupted */
+		ledger_reserve_adopt(l);
 		ok = ledger_set_change(l, NULL, NULL) && recover(l, ret_why);
 	}
 	int error = ok ? ledger_helper_start(l) : 0;

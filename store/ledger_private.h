@@ -54,6 +54,10 @@ struct ledger_helper {
 	 * NONE. While it is TAKEN the helper keeps its hands off the name. */
 	_Atomic(enum ledger_reserve) reserve;
 	atomic_int reserve_error;  /* of the last try to make one */
+	/* The helper thread's own. */
+	unsigned spares;       /* the files reserve.1, reserve.2 ... */
+	int zeros_fd;          /* reserve.new, as far as it is made; -1: none is being made */
+	uint64_t zeros_at;
 };
 int ledger_helper_start(struct ledger *l);
 void ledger_helper_stop(struct ledger *l); /* joins; the jobs that wait are done */
@@ -69,10 +73,21 @@ int ledger_file_seal(struct ledger *l, const struct ledger_segment *s, struct le
 /* Makes the next segment from the reserve (is_reserve) or a new file; durable under its name when this
  * returns. Returns the descriptor or a negative errno, and then leaves nothing behind. */
 int ledger_file_activate(struct ledger *l, const struct ledger_segment_head *head, bool is_reserve);
-int ledger_file_make_reserve(struct ledger *l);
 int ledger_file_retire(struct ledger *l, uint64_t seq, uint64_t file_bytes);
 struct ledger_segment *ledger_file_load_sealed(struct ledger *l, const struct ledger_segment_file *f,
 					       int *ret_error);
+
+/* ---- the reserve; the helper only ---- */
+enum { LEDGER_SPARES_MAX = 4 };
+#define LEDGER_RESERVE_NAME "reserve"
+/* At the start: what an earlier one left. */
+void ledger_reserve_adopt(struct ledger *l);
+/* Makes a file of zeros, by one piece more; a whole one becomes the reserve if there is none, else a spare. 0 or a negative errno, and
+ * then nothing is left of it. */
+int ledger_reserve_make_piece(struct ledger *l);
+void ledger_reserve_drop_unfinished(struct ledger *l);
+bool ledger_reserve_use_spare(struct ledger *l); /* as the reserve, which is NONE; false: there was no usable one */
+bool ledger_reserve_has_room_for_spares(const struct ledger *l);
 
 /* ---- writer ---- */
 struct ledger_member { /* a frame of the batch being built */

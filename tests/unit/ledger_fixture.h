@@ -16,6 +16,13 @@
 enum { T0 = 1700000000 }; /* seconds; tests that need time pass it in */
 #define NOW_US (T0 * INT64_C(1000000))
 
+static inline void make_reserve(struct ledger *l)
+{
+	do
+		assert_int_equal(ledger_reserve_make_piece(l), 0);
+	while (l->helper.zeros_fd >= 0);
+}
+
 /* ---- a file system with faults ---- */
 enum fault_point { FAULT_PWRITE, FAULT_FDATASYNC, FAULT_ALLOCATE, FAULT_RENAME, FAULT_SYNC_DIR,
 	FAULT_OPEN_NEW, FAULT_POINTS };

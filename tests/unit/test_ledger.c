@@ -1,7 +1,6 @@
 /* The ledger when nothing fails: what is written comes back, in order, by id and by hash, here and from
  * outside. */
 #include "tests/unit/ledger_fixture.h"
-#include <sys/vfs.h>
 
 static char *dir;
 
@@ -455,70 +454,6 @@ static void a_scan_beside_the_committer_drops_the_segments_it_has_read(void **st
 	ledger_close(l);
 }
 
-/* Zeros are on disk, and paced, before a reserve counts as one. */
-static uint64_t written_back;
-
-static void watched_write_back(const struct ledger_io *io, int fd, uint64_t at, size_t n)
-{
-	(void)io, (void)fd;
-	assert_int_equal(at, written_back);
-	assert_true(n <= 128 << 10);
-	written_back += n;
-}
-
-static void a_reserve_is_written_back_piece_by_piece(void **state)
-{
-	(void)state;
-	struct ledger *l = open_small(dir);
-	ledger_helper_stop(l); /* this thread is the helper now */
-	atomic_store(&l->helper.is_stopping, false);
-	written_back = 0;
-	faults.io.write_back = watched_write_back;
-	int syncs = atomic_load(&faults.calls[FAULT_FDATASYNC]);
-	assert_int_equal(ledger_file_make_reserve(l), 0);
-	assert_int_equal(written_back, l->config.segment_bytes);
-	assert_int_equal(atomic_load(&faults.calls[FAULT_FDATASYNC]), syncs + 1);
-	ledger_close(l);
-}
-
-static ino_t inode_of(const char *name)
-{
-	char path[512];
-	struct stat st;
-	snprintf(path, sizeof path, "%s/%s", dir, name);
-	assert_int_equal(stat(path, &st), 0);
-	return st.st_ino;
-}
-
-/* Else a commit also writes the block of inodes that the zeros keep changing: docs/adr/0007. */
-static void a_reserve_is_no_neighbour_of_the_open_segment(void **state)
-{
-	(void)state;
-	enum { EXT4 = 0xEF53 };
-	struct statfs fs;
-	assert_int_equal(statfs(dir, &fs), 0);
-	if (fs.f_type != EXT4) {
-		print_message("SKIPPED: %s is not on ext4, whose blocks of inodes this is about\n", dir);
-		skip();
-	}
-	struct ledger *l = open_small(dir);
-	ledger_helper_stop(l); /* this thread is the helper now */
-	atomic_store(&l->helper.is_stopping, false);
-	for (unsigned i = 0; i < 4; i++) {
-		char segment[LEDGER_SEGMENT_NAME];
-		assert_int_equal(write_record(l, i, 20), RT_OK);
-		ledger_segment_name(l->writer.open->head.seq, segment);
-		assert_int_equal(ledger_file_make_reserve(l), 0);
-		int64_t reserve = (int64_t)inode_of("reserve");
-		assert_true(llabs(reserve - (int64_t)inode_of(segment)) >= 32);
-		assert_true(llabs(reserve - (int64_t)inode_of("durable")) >= 32);
-		atomic_store(&l->helper.reserve, LEDGER_RESERVE_READY);
-		for (uint64_t seq = l->writer.open->head.seq; l->writer.open->head.seq == seq;)
-			assert_int_equal(write_record(l, i, 2000), RT_OK);
-	}
-	ledger_close(l);
-}
-
 /* Behind it lie zeros that may be on disk only: docs/adr/0004. */
 static void a_scan_beside_the_committer_ends_where_the_data_does(void **state)
 {
@@ -547,8 +482,6 @@ int main(void)
 		TEST(a_scan_from_outside_sees_what_is_durable),
 		TEST(a_scan_beside_the_committer_ends_where_the_data_does),
 		TEST(a_scan_beside_the_committer_drops_the_segments_it_has_read),
-		TEST(a_reserve_is_written_back_piece_by_piece),
-		TEST(a_reserve_is_no_neighbour_of_the_open_segment),
 		TEST(all_kinds_come_back_in_order),
 		TEST(imports_are_idempotent),
 		TEST(what_cannot_be_written_is_refused_alone),

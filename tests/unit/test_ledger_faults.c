@@ -24,11 +24,8 @@ static struct ledger *open_alone(bool has_reserve)
 {
 	struct ledger *l = open_sized(dir, TINY_SEGMENT);
 	ledger_helper_stop(l);
-	if (has_reserve && atomic_load(&l->helper.reserve) == LEDGER_RESERVE_NONE) {
-		atomic_store(&l->helper.is_stopping, false);
-		assert_int_equal(ledger_file_make_reserve(l), 0);
-		atomic_store(&l->helper.reserve, LEDGER_RESERVE_READY);
-	}
+	if (has_reserve && atomic_load(&l->helper.reserve) == LEDGER_RESERVE_NONE)
+		make_reserve(l);
 	if (!has_reserve)
 		atomic_store(&l->helper.reserve, LEDGER_RESERVE_NONE);
 	return l;
@@ -167,9 +164,7 @@ static void a_full_disk_is_met_with_the_reserve(void **state)
 	ledger_close(l);
 	l = open_alone(true);
 	assert_int_equal(write_record(l, 1, 20), RT_OK);
-	atomic_store(&l->helper.is_stopping, false);
-	assert_int_equal(ledger_file_make_reserve(l), 0);
-	atomic_store(&l->helper.reserve, LEDGER_RESERVE_READY);
+	make_reserve(l);
 	faults.error = ENOSPC;
 	faults.countdown[FAULT_ALLOCATE] = 1;
 	unsigned n = fill_segment(l, 2);          /* goes on in the reserve */

@@ -529,6 +529,9 @@ static void conclude(struct exchange *x)
 static void gather(struct exchange *x)
 {
 	struct http_front *f = x->front;
+	/* Not in the middle of a connection's requests: their replies would leave in two writes. */
+	if (f->gathered_len >= GATHER_ENOUGH && f->gathered[f->gathered_len - 1]->conn != x->conn)
+		exchange_run_gathered(f);
 	guard(x);
 	x->is_gathered = true;
 	f->in_flight++;

@@ -29,7 +29,8 @@ enum {
 	H2O_BODY_FACTOR = 16,
 	STATUS_SLOTS = 24,
 	ROUTE_LOG_MAX = 400,
-	GATHER_MAX = 64, /* answered together: what is fetched for them must still be in the first cache when they are */
+	GATHER_ENOUGH = 64, /* answered together: what is fetched for them must still be in the first cache when they are */
+	GATHER_MAX = 2 * GATHER_ENOUGH,
 };
 
 /* h2o takes a header's name for one of its own, which it compares by address and does not copy into each connection's
@@ -71,7 +72,7 @@ struct http_front {
 	struct exchange *waiting;         /* exchanges with a guard: deferred, not replied */
 	struct exchange *free;            /* owned; at most EXCHANGES_KEPT */
 	uint32_t free_len;
-	struct exchange *gathered[GATHER_MAX]; /* answered together at the end of the turn, or when it is full */
+	struct exchange *gathered[GATHER_MAX]; /* answered together at the end of the turn, or when there are enough */
 	unsigned gathered_len;
 	struct exchange_actor *spare;     /* spawned ahead: a request that turns out to need an actor has one */
 	uint32_t in_flight;

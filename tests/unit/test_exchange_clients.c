@@ -184,6 +184,33 @@ static void test_gathered_requests(void **state)
 	finish(f);
 }
 
+/* Several connections in one turn, more than are gathered at once. */
+static void test_gathered_requests_of_many(void **state)
+{
+	(void)state;
+	enum { CLIENTS = 4, EACH = 45 };
+	struct http_fixture *f = fixture_start((struct http_config){ 0 }, 1);
+	struct h2_client *clients[CLIENTS];
+	for (int c = 0; c < CLIENTS; c++) {
+		clients[c] = h2_open(f->port, 65535);
+		cork(clients[c], 1);
+		for (int i = 0; i < EACH; i++)
+			h2_submit(clients[c], "GET", i % 2 ? "/gathered?n=3&ms=5" : "/gathered?n=3", NULL, NULL, no_body(), false);
+		nghttp2_session_send(clients[c]->session);
+	}
+	for (int c = 0; c < CLIENTS; c++)
+		cork(clients[c], 0);
+	for (int c = 0; c < CLIENTS; c++) {
+		assert_true(h2_run(clients[c], false, CLIENT_WAIT_MS));
+		for (int i = 0; i < EACH; i++)
+			assert_int_equal(clients[c]->streams[i].status, 200);
+	}
+	assert_true(EVENTUALLY(ended(f) == CLIENTS * EACH));
+	for (int c = 0; c < CLIENTS; c++)
+		h2_close(clients[c]);
+	finish(f);
+}
+
 /* The reset comes with the request itself: its client is gone before the turn ends. */
 static void test_gathered_requests_are_reset(void **state)
 {
@@ -487,7 +514,7 @@ int main(void)
 		cmocka_unit_test(test_http2_streams_are_reset),
 		cmocka_unit_test(test_http2_connection_is_closed_with_open_streams),
 		cmocka_unit_test(test_replies_race_with_resets),
-		cmocka_unit_test(test_gathered_requests),
+		cmocka_unit_test(test_gathered_requests), cmocka_unit_test(test_gathered_requests_of_many),
 		cmocka_unit_test(test_gathered_requests_are_reset),
 		cmocka_unit_test(test_a_hundred_streams_at_once),
 		cmocka_unit_test(test_in_flight_limits),

@@ -147,7 +147,7 @@ static void answer_features(struct computation *c, struct pending *p, struct fea
 		const struct feature_result *f = &r->results[0];
 		if (f->state == FEATURE_FOUND)
 			script_answer(c->call, p->ask_id, true, str_of(f->value->json, f->value->len));
-		else if (f->state == FEATURE_FAILED)
+		else if (f->reason.p != NULL)
 			script_answer(c->call, p->ask_id, false, f->reason);
 		else
 			script_answer(c->call, p->ask_id, true, (struct str){ 0 });

@@ -16,6 +16,7 @@ enum feature_state {
 	FEATURE_FOUND,
 	FEATURE_MISSING, /* nothing can answer: no value, no default */
 	FEATURE_FAILED,  /* computing failed and there is no default: reason says why */
+	FEATURE_REFUSED, /* the same, because a bound was reached: try again */
 };
 
 struct feature_result {

@@ -49,6 +49,7 @@ struct flight {
 	struct waiter *waiters;
 	struct value *value; /* what it gave; NULL: nothing, or it failed with reason */
 	char *reason;
+	bool is_refused;     /* the failure is a bound that was reached */
 	size_t id_n;
 	char id[];
 };
@@ -243,7 +244,7 @@ static void result_found(struct feature_result *result, struct value *shared, en
 }
 
 static void result_without_value(struct resolver *s, struct feature_request *r, struct feature_result *result,
-				 uint32_t feature, struct str reason)
+				 uint32_t feature, enum feature_state why, struct str reason)
 {
 	const struct feature_metrics *metrics = &s->nl->node->metrics.features[feature];
 	struct value *fallback = s->nl->node->defaults[feature];
@@ -252,7 +253,7 @@ static void result_without_value(struct resolver *s, struct feature_request *r, 
 		metrics_add(metrics->defaulted, 1);
 		return;
 	}
-	result->state = reason.p ? FEATURE_FAILED : FEATURE_MISSING;
+	result->state = why;
 	if (reason.p) {
 		result->reason = arena_dup(&r->arena, reason);
 		metrics_add(metrics->error, 1);
@@ -273,7 +274,9 @@ static void waiter_answer(struct resolver *s, struct waiter *w, const struct fli
 	if (f->value)
 		result_found(result, value_ref(f->value), RECORD_COMPUTE, f->started_us);
 	else
-		result_without_value(s, r, result, f->feature, str_from(f->reason));
+		result_without_value(s, r, result, f->feature,
+				     f->reason == NULL ? FEATURE_MISSING : f->is_refused ? FEATURE_REFUSED : FEATURE_FAILED,
+				     str_from(f->reason));
 	if (--r->pending == 0) {
 		get_answer(s, w->get->request, r);
 		free(w->get);
@@ -342,6 +345,7 @@ static void on_computed(struct resolver *s, struct flight *f, const struct compu
 static void on_queried(struct resolver *s, struct flight *f, const struct offline_result *m)
 {
 	if (m->head.status != RT_OK) {
+		f->is_refused = m->head.status == RT_EFULL;
 		flight_land(s, f, NULL, m->json.n ? buf_str(&m->json) : str_from(rt_error_text(m->head.status)));
 		return;
 	}
@@ -383,7 +387,7 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 	}
 	metrics_add(n->metrics.features[feature].miss, 1);
 	if (!is_computed(&n->definitions->features[feature])) {
-		result_without_value(s, r, result, feature, (struct str){ 0 });
+		result_without_value(s, r, result, feature, FEATURE_MISSING, (struct str){ 0 });
 		return true;
 	}
 	f = flight_join(s, feature, id, m->deadline_ns);
@@ -392,7 +396,7 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 		*get = calloc(1, sizeof **get);
 	if (w == NULL || *get == NULL) {
 		free(w);
-		result_without_value(s, r, result, feature, STR("too many computations are under way"));
+		result_without_value(s, r, result, feature, FEATURE_REFUSED, STR("too many computations are under way"));
 		return true;
 	}
 	*w = (struct waiter){ f->waiters, *get, index };
@@ -525,9 +529,11 @@ static void batch_end(struct resolver *s, struct batch *batch, const struct msg 
 
 /* ---- the actor ---- */
 
-static struct str failure_text(const struct msg *m)
+static void on_failure(struct resolver *s, struct flight *f, const struct msg *m)
 {
-	return m->kind == RT_DEADLINE ? STR("not computed before the deadline") : str_from(rt_error_text(m->status));
+	f->is_refused = m->status == RT_EFULL;
+	flight_land(s, f, NULL, m->kind == RT_DEADLINE ? STR("not computed before the deadline")
+						       : str_from(rt_error_text(m->status)));
 }
 
 static void resolver_on_message(struct actor *a, struct msg *m)
@@ -559,7 +565,7 @@ static void resolver_on_message(struct actor *a, struct msg *m)
 	else if (m->kind == OFFLINE_RESULT)
 		on_queried(s, f, (struct offline_result *)m);
 	else
-		flight_land(s, f, NULL, failure_text(m));
+		on_failure(s, f, m);
 }
 
 static int resolver_init(struct actor *a, void *arg)

@@ -140,6 +140,10 @@ void api_feature_get_message(struct exchange *x, struct msg *m)
 		exchange_error(x, 500, "Feature '%.*s' could not be computed for entity '%.*s'", STR_ARG(name),
 			       STR_ARG(r->ids[0]));
 		return;
+	case FEATURE_REFUSED:
+		exchange_error(x, 503, "Feature '%.*s' was not computed for entity '%.*s': too many are being computed. Try again",
+			       STR_ARG(name), STR_ARG(r->ids[0]));
+		return;
 	case FEATURE_MISSING:
 	case FEATURE_PENDING:
 		exchange_error(x, 404, "Feature '%.*s' not found for entity '%.*s'", STR_ARG(name), STR_ARG(r->ids[0]));

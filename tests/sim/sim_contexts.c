@@ -287,7 +287,7 @@ static void check_features(const struct feature_request *r)
 		const struct feature_result *result = &r->results[i];
 		CHECK(result->state != FEATURE_PENDING);
 		CHECK((result->state == FEATURE_FOUND) == (result->value != NULL));
-		CHECK((result->state == FEATURE_FAILED) == (result->reason.p != NULL));
+		CHECK((result->state == FEATURE_FAILED || result->state == FEATURE_REFUSED) == (result->reason.p != NULL));
 	}
 }
 

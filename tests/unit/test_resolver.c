@@ -225,6 +225,27 @@ static void test_many_at_once(void **state)
 	assert_int_equal(wait_for(op)->kind, RESOLVER_GOT);
 }
 
+/* More ids than may be computed at once: those beyond are refused, so that their askers may try again, and nobody fails. */
+static void test_too_many_at_once(void **state)
+{
+	(void)state;
+	enum { IDS = 9000 };
+	static char texts[IDS][8];
+	static struct str ids[IDS];
+	uint32_t features[] = {feature("tier")}, counts[FEATURE_REFUSED + 1] = {0};
+	for (uint32_t i = 0; i < IDS; i++)
+		ids[i] = str_of(texts[i], (size_t)snprintf(texts[i], sizeof texts[i], "u%u", i));
+	struct feature_request *r = feature_request_new(0, ids, IDS, features, 1);
+	uint64_t op = rt_ask(&probe->base, node_resolver(NL, 0), &resolver_get_new(LOOP, RESOLVER_GET, r)->head,
+			     in_ms(60000), ACTOR_NONE);
+	const struct feature_request *got = ((struct resolver_get *)wait_for(op))->request;
+	for (uint32_t i = 0; i < IDS; i++)
+		counts[got->results[i].state]++;
+	assert_true(counts[FEATURE_FOUND] > 0 && counts[FEATURE_REFUSED] > 0);
+	assert_int_equal(counts[FEATURE_FOUND] + counts[FEATURE_REFUSED], IDS);
+	assert_non_null(got->results[IDS - 1].reason.p);
+}
+
 static void test_deadlines(void **state)
 {
 	(void)state;
@@ -280,7 +301,7 @@ static int run(void)
 	    T(test_refresh_when_told),
 	    T(test_without_value),
 	    T(test_sql_on_demand),
-	    T(test_many_at_once),
+	    T(test_many_at_once), T(test_too_many_at_once),
 	    T(test_deadlines),
 	    T(test_cancel),
 	    T(test_the_end_of_a_resolver),

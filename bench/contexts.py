@@ -6,9 +6,10 @@
 Serves bench/contexts.lua (three features, ten items of about 100 tokens, two dropped by the budget, evidence required,
 projection running) on one loop, and measures at 16 and at 64 clients, interleaved with bench_raw_commit, which commits as
 many bytes as the record has, with as many writers. Prints each run and the medians: latency, records per second, CPU per
-request of the whole server by thread, and the two ratios. --minute holds the load of 16 clients for a minute and says how far
-the projection is behind. The client is bench_http_load, or with --h2load that, which shares the machine and uses 20 us of CPU a
-request instead of 12: read differences under a fifth as noise.
+request of the whole server by thread, and the two ratios. Before each pair the server has done all that it had left to do, so that it
+does not share the disk with bench_raw_commit. --minute holds the load of 16 clients for a minute and says how far the projection is
+behind. The client is bench_http_load, or with --h2load that, which shares the machine and uses 20 us of CPU a request instead of
+9: read differences under a fifth as noise.
 """
 import argparse
 import json
@@ -57,6 +58,18 @@ class Server:
             name = open(base + "comm").read().strip()
             spent[name] = spent.get(name, 0) + int(open(base + "schedstat").read().split()[0])
         return spent
+
+    def settle(self):
+        """Until nothing is left to do: what measures itself next shall not share the disk."""
+        spent = None
+        while True:
+            before, spent = spent, sum(self.cpu().values())
+            if before is not None and spent - before < 3e6 and self.lag() == 0:
+                return
+            time.sleep(.3)
+
+    def lag(self):
+        return json.loads(self.ask("GET", "/ready"))["projection"]["lag"]
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -119,6 +132,7 @@ def measure(server, build, work, clients, runs, requests, size):
     print("\n%d clients" % clients)
     rows = []
     for run in range(runs):
+        server.settle()
         floor = raw(build, work, clients, size)
         ours = load(server, work, clients, requests)
         rows.append((ours[1] / floor[1], ours[2] / floor[2], ours, floor))
@@ -134,12 +148,17 @@ def measure(server, build, work, clients, runs, requests, size):
 def minute(server, work):
     print("\na minute at 16 clients")
     ends = time.monotonic() + 60
+    rows, behind = [], []
     while time.monotonic() < ends:
-        load(server, work, 16, 20000)
+        rows.append(load(server, work, 16, 20000))
+        behind.append(server.lag())
+    middle = lambda i: statistics.median(r[i] for r in rows)
+    print("%d loads: p50 %.2f p99 %.2f ms, %.0f/s; at most %d entries behind between them" %
+          (len(rows), middle(0), middle(1), middle(2), max(behind)))
     ready = json.loads(server.ask("GET", "/ready"))
     started = time.monotonic()
     print("at the end of the load:", json.dumps(ready["projection"]))
-    while json.loads(server.ask("GET", "/ready"))["projection"]["lag"]:
+    while server.lag():
         time.sleep(0.02)
     print("caught up after %.2f s" % (time.monotonic() - started))
 
@@ -161,7 +180,7 @@ def main():
         record = server.ask("GET", "/v1/record/" + answer["id"])
         print("record %d bytes, reply %d bytes, %d tokens, %d items dropped" %
               (len(record), len(json.dumps(answer)), answer["meta"]["token_usage"], answer["meta"]["dropped_items"]))
-        load(server, work, 16, 5000)
+        load(server, work, 16, 40000)
         for clients in (16, 64):
             measure(server, build, work, clients, options.runs, options.requests, len(record))
         if options.minute:

@@ -17,6 +17,13 @@ fabra_pkg(fabra_curl libcurl)
 fabra_pkg(fabra_cmocka cmocka)
 fabra_pkg(fabra_nghttp2 libnghttp2)
 
+# In the place of malloc, for the program only (docs/adr/0009); a sanitizer brings its own.
+add_library(fabra_malloc INTERFACE)
+if(NOT FABRA_SANITIZE AND NOT FABRA_FUZZ)
+  find_library(FABRA_MIMALLOC mimalloc REQUIRED)
+  target_link_libraries(fabra_malloc INTERFACE -Wl,--push-state,--no-as-needed ${FABRA_MIMALLOC} -Wl,--pop-state)
+endif()
+
 # h2o.h reads H2O_USE_LIBUV for its struct layouts, and neither pkg-config file sets it.
 pkg_check_modules(h2o_pc REQUIRED IMPORTED_TARGET libh2o)
 pkg_check_modules(ssl_pc REQUIRED IMPORTED_TARGET openssl)

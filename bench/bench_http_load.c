@@ -104,11 +104,11 @@ static void put_frame(int type, int flags, uint32_t stream, const void *payload,
  * same bytes: all of it stands in the server's table. */
 static void compress(struct conn *c)
 {
+	if (load.ids == 0 && c->next_stream > 2 * 2)
+		return;
 	char path[PATH_BYTES_MAX];
 	size_t n = (size_t)(load.ids ? snprintf(path, sizeof path, "%sid%llu", load.path, (unsigned long long)next_id())
 				     : snprintf(path, sizeof path, "%s", load.path));
-	if (load.ids == 0 && c->next_stream > 2 * 2)
-		return;
 	const nghttp2_nv headers[] = { load.body ? (nghttp2_nv)HEADER(":method", "POST", 4) : (nghttp2_nv)HEADER(":method", "GET", 3),
 				       HEADER(":scheme", "http", 4), HEADER(":authority", "127.0.0.1", 9),
 				       HEADER(":path", path, n), HEADER("content-type", "application/json", 16) };

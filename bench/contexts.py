@@ -9,7 +9,7 @@ many bytes as the record has, with as many writers. Prints each run and the medi
 request of the whole server by thread, and the two ratios. Before each pair the server has done all that it had left to do, so that it
 does not share the disk with bench_raw_commit. --minute holds the load of 16 clients for a minute and says how far the projection is
 behind. The client is bench_http_load, or with --h2load that, which shares the machine and uses 20 us of CPU a request instead of
-9: read differences under a fifth as noise.
+10: read differences under a fifth as noise.
 """
 import argparse
 import json

@@ -23,6 +23,7 @@ struct sleeper {
 struct test_app {
 	struct actor_ref sleeper[65]; /* by loop id */
 	atomic_uint ended;            /* calls of on_end */
+	atomic_uint never;            /* calls of on_never */
 };
 
 static inline void sleeper_on_message(struct actor *a, struct msg *m)
@@ -185,6 +186,7 @@ static inline void on_slow_message(struct exchange *x, struct msg *m)
 
 static inline void on_never(struct exchange *x)
 {
+	atomic_fetch_add(&((struct test_app *)exchange_app(x))->never, 1);
 	ask_sleeper(x, UINT32_MAX);
 }
 

@@ -63,7 +63,8 @@ void buf_append_i64(struct buf *b, int64_t v)
 char *buf_take(struct buf *b, size_t *ret_n)
 {
 	char *p = b->p;
-	*ret_n = b->n;
+	if (ret_n)
+		*ret_n = b->n;
 	*b = (struct buf){ .max = b->max };
 	return p;
 }

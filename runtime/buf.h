@@ -20,7 +20,7 @@ bool buf_grow(struct buf *b, size_t extra);     /* what buf_reserve does when th
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_append_i64(struct buf *b, int64_t v);
 void buf_append_u64(struct buf *b, uint64_t v);
-/* Moves the bytes out: the caller frees the result with free(); NULL when empty. */
+/* Moves the bytes out: the caller frees the result with free(); NULL when empty. ret_n may be NULL. */
 char *buf_take(struct buf *b, size_t *ret_n);
 
 /* Room for `extra` more bytes; false sets failed. */

@@ -32,7 +32,8 @@ static const char *const schema_sql[] = {
     "written_at TIMESTAMP NOT NULL)",
     "CREATE TABLE IF NOT EXISTS fabra.tables(name VARCHAR NOT NULL, file VARCHAR, file_bytes BIGINT, "
     "file_mtime_ns BIGINT, "
-    "sql VARCHAR, row_count UBIGINT NOT NULL, loads BIGINT NOT NULL)",
+    "sql VARCHAR, row_count UBIGINT NOT NULL, loads BIGINT NOT NULL, recipe VARCHAR)",
+    "ALTER TABLE fabra.tables ADD COLUMN IF NOT EXISTS recipe VARCHAR", /* absent in files of version 0.1 */
     "CREATE TABLE IF NOT EXISTS fabra.projection_state(applied_lsn UBIGINT NOT NULL)",
     "INSERT INTO fabra.projection_state SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM fabra.projection_state)",
 };

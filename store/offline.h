@@ -80,11 +80,22 @@ struct offline_foreign {
 };
 struct offline_foreign *offline_foreign_new(struct loop *loop, struct str ref); /* copies */
 
-struct offline_table { /* fabra.table */
-	const char *name;
-	const char *file; /* absolute path to CSV, JSON or Parquet; NULL = sql */
-	const char *sql;
+struct offline_column {
+	const char *name, *type; /* a type of DuckDB */
 };
+struct offline_table { /* fabra.table; borrows all */
+	const char *name;
+	const char *file; /* absolute path to CSV, TSV, JSON, JSON lines or Parquet; NULL = sql */
+	const char *sql;
+	const struct offline_column *columns; /* declared types of a text file's columns */
+	size_t columns_count;
+	const char *const *id_columns; /* names of declared ids: in a text file these columns are text as written */
+	size_t id_columns_count;
+};
+/* Whether the name's ending is one that fabra.table reads; *ret_is_text: the file's columns need types. */
+bool offline_table_reads(const char *file, bool *ret_is_text);
+/* The endings, for messages. */
+extern const char offline_table_endings[];
 struct offline_config {
 	const char *path;          /* FABRA_DUCKDB_PATH or ":memory:" */
 	size_t memory_limit_bytes; /* 0 = 512 MiB */

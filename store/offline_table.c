@@ -6,16 +6,21 @@
 #include "runtime/check.h"
 #include "runtime/msg.h"
 #include "store/offline_private.h"
+#include "store/offline_text.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <sys/stat.h>
 
 struct source {
 	const struct offline_table *table;
-	const char *base;   /* the file's name without folders; NULL: SQL */
-	const char *reader; /* DuckDB's table function */
+	const char *base;  /* the file's name without folders; NULL: SQL */
+	bool is_text;      /* else Parquet */
+	struct buf recipe; /* how a text file becomes columns: another recipe, another table */
 	int64_t file_bytes, file_mtime_ns;
 };
+
+/* Counts changes of offline_text.c that give a file's columns other types. */
+enum { TYPING_VERSION = 1 };
 
 static void append_quoted(struct buf *out, const char *text, char quote)
 {
@@ -29,25 +34,31 @@ static void append_quoted(struct buf *out, const char *text, char quote)
 }
 
 /* ---- the source ---- */
-static bool has_suffix(const char *name, const char *suffix)
+const char offline_table_endings[] = ".parquet, .csv, .tsv, .json, .jsonl or .ndjson (texts also with .gz)";
+
+bool offline_table_reads(const char *file, bool *ret_is_text)
 {
-	size_t n = strlen(name), s = strlen(suffix);
-	return n >= s && strcasecmp(name + n - s, suffix) == 0;
+	static const char *const endings[] = { ".parquet",  ".csv",    ".tsv",     ".json",     ".jsonl",    ".ndjson",
+					       ".csv.gz", ".tsv.gz", ".json.gz", ".jsonl.gz", ".ndjson.gz" };
+	size_t n = strlen(file);
+	for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
+		size_t e = strlen(endings[i]);
+		if (n > e && strcasecmp(file + n - e, endings[i]) == 0) {
+			*ret_is_text = i > 0;
+			return true;
+		}
+	}
+	return false;
 }
 
-static const char *reader_of(const char *base)
+static void write_recipe(const struct offline_table *t, struct buf *out)
 {
-	static const struct {
-		const char *suffix, *reader;
-	} readers[] = {
-	    {".parquet", "read_parquet"}, {".csv", "read_csv_auto"},      {".tsv", "read_csv_auto"},
-	    {".csv.gz", "read_csv_auto"}, {".json", "read_json_auto"},    {".ndjson", "read_json_auto"},
-	    {".jsonl", "read_json_auto"}, {".json.gz", "read_json_auto"},
-	};
-	for (size_t i = 0; i < ARRAY_LEN(readers); i++)
-		if (has_suffix(base, readers[i].suffix))
-			return readers[i].reader;
-	return NULL;
+	buf_printf(out, "%d", TYPING_VERSION);
+	for (size_t i = 0; i < t->id_columns_count; i++)
+		buf_printf(out, " id %s", t->id_columns[i]);
+	for (size_t i = 0; i < t->columns_count; i++)
+		buf_printf(out, " column %s %s", t->columns[i].name, t->columns[i].type);
+	buf_append_char(out, '\0');
 }
 
 static bool source_read(const struct offline_table *table, struct source *ret, struct offline_error *error)
@@ -61,12 +72,17 @@ static bool source_read(const struct offline_table *table, struct source *ret, s
 	}
 	const char *slash = strrchr(table->file, '/');
 	ret->base = slash != NULL ? slash + 1 : table->file;
-	ret->reader = reader_of(ret->base);
-	if (ret->reader == NULL) {
-		offline_error_text(error, RT_EINVAL,
-				   "the file is none of .parquet, .csv, .tsv, .json, .jsonl and .ndjson");
+	if (!offline_table_reads(ret->base, &ret->is_text)) {
+		offline_error_text(error, RT_EINVAL, "the file's name must end in %s", offline_table_endings);
 		return false;
 	}
+	if (!ret->is_text && table->columns_count > 0) {
+		offline_error_text(error, RT_EINVAL,
+				   "columns: a Parquet file has its own types; convert them in the sql of another table");
+		return false;
+	}
+	if (ret->is_text)
+		write_recipe(table, &ret->recipe);
 	struct stat st;
 	if (stat(table->file, &st) != 0 || !S_ISREG(st.st_mode)) {
 		offline_error_text(error, RT_ENOTFOUND, "%s",
@@ -109,7 +125,7 @@ static const char state_sql[] =
     "SELECT CAST(CASE WHEN t.table_name IS NULL THEN 0 WHEN f.name IS NULL THEN 3 "
     "WHEN f.file IS NOT DISTINCT FROM $2 AND f.file_bytes IS NOT DISTINCT FROM $3 AND f.file_mtime_ns IS NOT "
     "DISTINCT FROM $4 "
-    "AND f.sql IS NOT DISTINCT FROM $5 AND (f.file IS NOT NULL OR f.loads >= "
+    "AND f.sql IS NOT DISTINCT FROM $5 AND f.recipe IS NOT DISTINCT FROM $6 AND (f.file IS NOT NULL OR f.loads >= "
     "(SELECT coalesce(max(loads), 0) FROM fabra.tables WHERE file IS NOT NULL)) THEN 2 ELSE 1 END AS "
     "BIGINT), "
     "CAST(coalesce(f.row_count, 0) AS BIGINT) FROM (SELECT CAST($1 AS VARCHAR) AS name) w "
@@ -127,7 +143,7 @@ static bool bind_source(duckdb_prepared_statement s, const struct source *from)
 		   DuckDBSuccess &&
 	       (is_file ? duckdb_bind_int64(s, 4, from->file_mtime_ns) : duckdb_bind_null(s, 4)) ==
 		   DuckDBSuccess &&
-	       bind_text(s, 5, is_file ? NULL : from->table->sql);
+	       bind_text(s, 5, is_file ? NULL : from->table->sql) && bind_text(s, 6, from->recipe.p);
 }
 
 static bool state_read(struct offline_conn *c, const struct source *from, enum table_state *ret,
@@ -155,10 +171,13 @@ static bool create(struct offline_conn *c, const struct source *from, struct off
 	buf_append_lit(&sql, "CREATE OR REPLACE TABLE main.");
 	append_quoted(&sql, from->table->name, '"');
 	buf_append_lit(&sql, " AS ");
-	if (from->base != NULL) {
-		buf_printf(&sql, "SELECT * FROM %s(", from->reader);
-		append_quoted(&sql, from->table->file, '\'');
-		buf_append_char(&sql, ')');
+	bool ok = true;
+	if (from->is_text) {
+		ok = offline_text_select(c, from->table, &sql, error);
+	} else if (from->base != NULL) {
+		buf_append_lit(&sql, "SELECT * FROM read_parquet(");
+		offline_text_path(&sql, from->table->file);
+		buf_append_lit(&sql, ", hive_partitioning = false)");
 	} else {
 		size_t n = strlen(from->table->sql);
 		while (n > 0 && strchr(" \t\r\n;", from->table->sql[n - 1]) != NULL)
@@ -166,8 +185,8 @@ static bool create(struct offline_conn *c, const struct source *from, struct off
 		buf_append(&sql, from->table->sql, n);
 	}
 	/* Prepared, because that refuses a second statement behind the first. */
-	duckdb_prepared_statement s = offline_conn_prepare(c, buf_str(&sql), error);
-	bool ok = s != NULL && offline_conn_execute(c, s, error);
+	duckdb_prepared_statement s = ok ? offline_conn_prepare(c, buf_str(&sql), error) : NULL;
+	ok = s != NULL && offline_conn_execute(c, s, error);
 	buf_finish(&sql);
 	return ok;
 }
@@ -190,10 +209,10 @@ static bool remember(struct offline_conn *c, const struct source *from, uint64_t
 {
 	duckdb_prepared_statement s = offline_conn_prepare(
 	    c,
-	    STR("INSERT INTO fabra.tables(name, file, file_bytes, file_mtime_ns, sql, row_count, loads) "
-		"SELECT $1, $2, $3, $4, $5, $6, (SELECT coalesce(max(loads), 0) + 1 FROM fabra.tables)"),
+	    STR("INSERT INTO fabra.tables(name, file, file_bytes, file_mtime_ns, sql, recipe, row_count, loads) "
+		"SELECT $1, $2, $3, $4, $5, $6, $7, (SELECT coalesce(max(loads), 0) + 1 FROM fabra.tables)"),
 	    error);
-	if (s == NULL || !bind_source(s, from) || duckdb_bind_uint64(s, 6, rows) != DuckDBSuccess ||
+	if (s == NULL || !bind_source(s, from) || duckdb_bind_uint64(s, 7, rows) != DuckDBSuccess ||
 	    !offline_conn_execute(c, s, error))
 		return false;
 	s = offline_conn_prepare(c,
@@ -261,5 +280,6 @@ bool offline_load_table(struct offline *o, const struct offline_table *table, ui
 		buf_printf(ret_why, "table \"%s\" from %s: %s", table->name, from.base, error.text);
 	else
 		buf_printf(ret_why, "table \"%s\" from its sql: %s", table->name, error.text);
+	buf_finish(&from.recipe);
 	return ok;
 }

@@ -168,7 +168,7 @@ static void test_errors_name_table_file_and_reason(void **state)
 	write_file("t.txt", "x");
 	assert_string_equal(
 	    load("t", "t.txt", NULL),
-	    "table \"t\" from t.txt: the file is none of .parquet, .csv, .tsv, .json, .jsonl and .ndjson");
+	    "table \"t\" from t.txt: the file's name must end in .parquet, .csv, .tsv, .json, .jsonl or .ndjson (texts also with .gz)");
 	write_file("t.parquet", "this is no parquet file");
 	const char *why = load("t", "t.parquet", NULL);
 	assert_true(strstr(why, "table \"t\" from t.parquet: ") == why);

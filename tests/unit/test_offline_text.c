@@ -1,0 +1,389 @@
+/* Text files as tables: every cell decides a column's type, nothing is changed silently, a name is a name. */
+#include "runtime/log.h"
+#include "store/offline_csv.h"
+#include "store/offline_json.h"
+#include "store/offline_private.h"
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[64];
+static struct offline *store;
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+	(void)st;
+	(void)type;
+	(void)ftw;
+	return remove(path);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	char path[128];
+	struct buf why = { 0 };
+	strcpy(folder, "/tmp/fabra-text-XXXXXX");
+	if (mkdtemp(folder) == NULL)
+		return -1;
+	snprintf(path, sizeof path, "%s/fabra.duckdb", folder);
+	store = offline_open(&(struct offline_config){ .path = path }, &why);
+	buf_finish(&why);
+	return store ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	offline_close(store);
+	return nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static const char *path_of(const char *base)
+{
+	static char path[256];
+	snprintf(path, sizeof path, "%s/%s", folder, base);
+	return path;
+}
+
+static void write_bytes(const char *base, const void *bytes, size_t n)
+{
+	FILE *f = fopen(path_of(base), "w");
+	assert_non_null(f);
+	assert_int_equal(fwrite(bytes, 1, n, f), n);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void write_file(const char *base, const char *text)
+{
+	write_bytes(base, text, strlen(text));
+}
+
+/* "" or why not. */
+static const char *load_as(const char *name, const char *base, const struct offline_column *columns, size_t n)
+{
+	static char text[512];
+	static const char *const ids[] = { "user_id", "id" };
+	struct buf why = { 0 };
+	uint64_t rows;
+	bool ok = offline_load_table(store,
+				     &(struct offline_table){ .name = name, .file = path_of(base), .columns = columns,
+							      .columns_count = n, .id_columns = ids, .id_columns_count = 2 },
+				     &rows, &why);
+	snprintf(text, sizeof text, "%.*s", ok ? 0 : (int)why.n, ok ? "" : why.p);
+	buf_finish(&why);
+	return text;
+}
+
+static const char *load(const char *base)
+{
+	return load_as("t", base, NULL, 0);
+}
+
+static const char *query(const char *sql)
+{
+	static char text[4096];
+	struct buf out = { 0 };
+	uint32_t rows;
+	struct offline_error error = { 0 };
+	struct offline_conn *c = offline_admin_enter(store, &error);
+	assert_non_null(c);
+	if (!offline_conn_select(c, str_from(sql), NULL, UINT64_MAX, &error) ||
+	    !offline_rows_write(c, 100, &out, &rows, &error)) {
+		buf_clear(&out);
+		buf_append_str(&out, str_from(error.text));
+	}
+	offline_admin_leave(store);
+	snprintf(text, sizeof text, "%.*s", STR_ARG(buf_str(&out)));
+	buf_finish(&out);
+	return text;
+}
+
+/* The types of the table's columns, as "BIGINT DATE". */
+static const char *types(void)
+{
+	static char text[512];
+	const char *json = query("SELECT string_agg(data_type, ' ' ORDER BY column_index) AS t FROM duckdb_columns() "
+				 "WHERE schema_name = 'main' AND table_name = 't'");
+	snprintf(text, sizeof text, "%s", json + strlen("[{\"t\":\""));
+	text[strlen(text) - strlen("\"}]")] = '\0';
+	return text;
+}
+
+/* ---- every cell counts ---- */
+
+/* One odd cell far behind the rows that a sample would look at. */
+static void write_late(const char *odd, const char *usual, size_t rows)
+{
+	FILE *f = fopen(path_of("late.csv"), "w");
+	assert_non_null(f);
+	fputs("k,v\n", f);
+	for (size_t i = 0; i < rows; i++)
+		fprintf(f, "x,%s\n", usual);
+	fprintf(f, "late,%s\n", odd);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void test_a_late_cell_decides(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *usual, *odd, *types, *served;
+	} cases[] = {
+		{ "7", "12.75", "VARCHAR DOUBLE", "12.75" },
+		{ "7", "01234", "VARCHAR VARCHAR", "\"01234\"" },
+		{ "7", "1_000", "VARCHAR VARCHAR", "\"1_000\"" },
+		{ "7", "0x10", "VARCHAR VARCHAR", "\"0x10\"" },
+		{ "7", "+5", "VARCHAR VARCHAR", "\"+5\"" },
+		{ "7", "1e3", "VARCHAR DOUBLE", "1000.0" },
+		{ "7", "late", "VARCHAR VARCHAR", "\"late\"" },
+		{ "7", "", "VARCHAR BIGINT", "null" },
+		{ "7", "9007199254740993", "VARCHAR BIGINT", "9007199254740993" },
+		{ "1.5", "9007199254740993", "VARCHAR VARCHAR", "\"9007199254740993\"" },
+		{ "7", "9223372036854775808", "VARCHAR VARCHAR", "\"9223372036854775808\"" },
+		{ "1.5", "0.1234567890123456789", "VARCHAR VARCHAR", "\"0.1234567890123456789\"" },
+		{ "1.5", "1e999", "VARCHAR VARCHAR", "\"1e999\"" },
+		{ "1.5", "1e-999", "VARCHAR VARCHAR", "\"1e-999\"" },
+		{ "1.5", "nan", "VARCHAR VARCHAR", "\"nan\"" },
+		{ "1.5", "123456.7890000000", "VARCHAR DOUBLE", "123456.789" },
+		{ "true", "1", "VARCHAR VARCHAR", "\"1\"" },
+		{ "true", "False", "VARCHAR BOOLEAN", "false" },
+		{ "2024-02-03", "2024-02-03 10:20:30", "VARCHAR TIMESTAMP", "\"2024-02-03T10:20:30\"" },
+		{ "2024-02-03", "2024-02-30", "VARCHAR VARCHAR", "\"2024-02-30\"" },
+		{ "2024-02-03", "03/02/2024", "VARCHAR VARCHAR", "\"03/02/2024\"" },
+		{ "2024-02-03 10:20:30", "2024-02-03 10:20:30+02:00", "VARCHAR VARCHAR", "\"2024-02-03 10:20:30+02:00\"" },
+		{ "2024-02-03 10:20:30", "2024-02-03T10:20:30Z", "VARCHAR VARCHAR", "\"2024-02-03T10:20:30Z\"" },
+		{ "2024-02-03 10:20:30", "2024-02-03 10:20:30.1234567", "VARCHAR VARCHAR", "\"2024-02-03 10:20:30.1234567\"" },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		char wanted[128];
+		write_late(cases[i].odd, cases[i].usual, i < 8 ? 30000 : 1500);
+		assert_string_equal(load("late.csv"), "");
+		assert_string_equal(types(), cases[i].types);
+		snprintf(wanted, sizeof wanted, "[{\"v\":%s}]", cases[i].served);
+		assert_string_equal(query("SELECT v FROM t WHERE k = 'late'"), wanted);
+	}
+}
+
+static void test_ids_are_text_as_written(void **state)
+{
+	(void)state;
+	write_file("ids.csv", "User_ID,n\n007,1\n1.10,2\n0x1F,3\nTrue,4\n01/02/2024,5\n100000.7,6\n\"\",7\n");
+	assert_string_equal(load("ids.csv"), "");
+	assert_string_equal(types(), "VARCHAR BIGINT");
+	assert_string_equal(query("SELECT string_agg(User_ID, '|' ORDER BY n) AS s FROM t"),
+			    "[{\"s\":\"007|1.10|0x1F|True|01/02/2024|100000.7|\"}]");
+	write_file("ids.jsonl", "{\"id\":\"C0FFEE00-19B3-4000-8000-000000000001\",\"n\":1}\n{\"id\":\"25-11-2025\",\"n\":2}\n"
+				"{\"id\":18446744073709551614,\"n\":3}\n{\"id\":18446744073709551615,\"n\":12.75}\n");
+	assert_string_equal(load("ids.jsonl"), "");
+	assert_string_equal(types(), "VARCHAR DOUBLE");
+	assert_string_equal(query("SELECT id, n FROM t ORDER BY n"),
+			    "[{\"id\":\"C0FFEE00-19B3-4000-8000-000000000001\",\"n\":1.0},{\"id\":\"25-11-2025\",\"n\":2.0},"
+			    "{\"id\":\"18446744073709551614\",\"n\":3.0},{\"id\":\"18446744073709551615\",\"n\":12.75}]");
+}
+
+static void test_empty_text_is_not_null(void **state)
+{
+	(void)state;
+	write_file("e.csv", "k,v,none\na,\"\",\nb,,\nc,x,\n");
+	assert_string_equal(load("e.csv"), "");
+	assert_string_equal(types(), "VARCHAR VARCHAR VARCHAR");
+	assert_string_equal(query("SELECT v FROM t ORDER BY k"), "[{\"v\":\"\"},{\"v\":null},{\"v\":\"x\"}]");
+}
+
+static void test_json_keeps_its_own_types(void **state)
+{
+	(void)state;
+	write_file("j.json", "[{\"k\":1,\"t\":\"2024-01-02T03:04:05Z\",\"d\":\"2024-01-02\",\"b\":true,\"n\":\"5\","
+			     "\"x\":{\"a\":1,\"b\":[1,2.5]},\"m\":1,\"none\":null},\n"
+			     "{\"k\":2,\"m\":\"s\",\"x\":{\"a\":9007199254740993,\"b\":[]},\"late\":[1,2]}]");
+	assert_string_equal(load("j.json"), "");
+	assert_string_equal(types(), "BIGINT VARCHAR DATE BOOLEAN VARCHAR STRUCT(a BIGINT, b DOUBLE[]) JSON VARCHAR BIGINT[]");
+	assert_string_equal(query("SELECT * FROM t ORDER BY k LIMIT 1"),
+			    "[{\"k\":1,\"t\":\"2024-01-02T03:04:05Z\",\"d\":\"2024-01-02\",\"b\":true,\"n\":\"5\","
+			    "\"x\":{\"a\":1,\"b\":[1.0,2.5]},\"m\":1,\"none\":null,\"late\":null}]");
+	assert_string_equal(query("SELECT x.a AS a, late[2] AS l FROM t WHERE k = 2"), "[{\"a\":9007199254740993,\"l\":2}]");
+}
+
+/* ---- declared types ---- */
+
+static void test_declared_types(void **state)
+{
+	(void)state;
+	write_file("c.csv", "k,n,d,t\na,007,1.50,2024-01-02\nb,,\"\",2024-01-02 03:04\n");
+	static const struct offline_column good[] = { { "N", "int" }, { "d", "DECIMAL(10,2)" }, { "t", "VARCHAR" } };
+	assert_string_equal(load_as("t", "c.csv", good, 3), "");
+	assert_string_equal(types(), "VARCHAR INTEGER DECIMAL(10,2) VARCHAR");
+	assert_string_equal(query("SELECT n, t FROM t ORDER BY k"), "[{\"n\":7,\"t\":\"2024-01-02\"},{\"n\":null,\"t\":\"2024-01-02 03:04\"}]");
+
+	static const struct {
+		struct offline_column column;
+		const char *error;
+	} bad[] = {
+		{ { "d", "BIGINT" }, "line 2, column 'd': '1.50' is no BIGINT without loss; mend the cell, or declare the column as VARCHAR" },
+		{ { "d", "DECIMAL(10,0)" }, "line 2, column 'd': '1.50' is no DECIMAL(10,0) without loss" },
+		{ { "t", "DATE" }, "line 3, column 't': '2024-01-02 03:04' is no DATE without loss" },
+		{ { "t", "TINYINT" }, "line 2, column 't': '2024-01-02' is no TINYINT" },
+		{ { "zz", "DATE" }, "columns: the file has no column 'zz'; its first is 'k'" },
+		{ { "t", "DAET" }, "columns: t = \"DAET\" is no type" },
+		{ { "t", "DATE); DROP TABLE t; --" }, "is no type" },
+	};
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		const char *why = load_as("t", "c.csv", &bad[i].column, 1);
+		if (strstr(why, bad[i].error) == NULL)
+			fail_msg("%s: \"%s\" is not in: %s", bad[i].column.type, bad[i].error, why);
+		assert_ptr_equal(strstr(why, "table \"t\" from c.csv: "), why);
+	}
+	/* The table of the last good load stays. */
+	assert_string_equal(query("SELECT count(*) AS n FROM t"), "[{\"n\":2}]");
+
+	write_file("z.csv", "k,t\na,2024-01-02T03:04:05+02:00\n");
+	static const struct offline_column shifted = { "t", "TIMESTAMP" }, zoned = { "t", "TIMESTAMPTZ" };
+	assert_non_null(strstr(load_as("t", "z.csv", &shifted, 1), "is no TIMESTAMP without loss"));
+	assert_string_equal(load_as("t", "z.csv", &zoned, 1), "");
+	assert_string_equal(query("SELECT epoch(t) AS e FROM t"), "[{\"e\":1704157445.0}]");
+
+	write_file("n.jsonl", "{\"k\":\"a\",\"x\":{\"a\":1}}\n\n{\"k\":\"b\",\"n\":1.5}\n");
+	static const struct offline_column as_json = { "x", "JSON" }, whole = { "n", "BIGINT" };
+	assert_string_equal(load_as("t", "n.jsonl", &as_json, 1), "");
+	assert_string_equal(types(), "VARCHAR JSON DOUBLE");
+	assert_non_null(strstr(load_as("t", "n.jsonl", &whole, 1), "line 3, column 'n': '1.5' is no BIGINT"));
+}
+
+static void test_another_recipe_loads_again(void **state)
+{
+	(void)state;
+	write_file("r.csv", "k,n\na,1\n");
+	assert_string_equal(load("r.csv"), "");
+	assert_string_equal(types(), "VARCHAR BIGINT");
+	static const struct offline_column text = { "n", "VARCHAR" };
+	assert_string_equal(load_as("t", "r.csv", &text, 1), "");
+	assert_string_equal(types(), "VARCHAR VARCHAR");
+}
+
+/* ---- the form of a CSV file ---- */
+
+static void test_forms(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *name, *text, *served;
+	} good[] = {
+		{ "f.csv", "\xef\xbb\xbfk;v\r\na;\"1;\r\n2\"\r\n\r\nb;3\r\n", "[{\"k\":\"a\",\"v\":\"1;\\r\\n2\"},{\"k\":\"b\",\"v\":\"3\"}]" },
+		{ "f.csv", "\"k \"\"q\"\"\", v \na,1", "[{\"k \\\"q\\\"\":\"a\",\"v\":1}]" },
+		{ "f.csv", "k,v,\na,1,\n", "[{\"k\":\"a\",\"v\":1}]" },
+		{ "f.csv", "k\nx\n", "[{\"k\":\"x\"}]" },
+		{ "f.csv", "k|v\na|1\n", "[{\"k\":\"a\",\"v\":1}]" },
+		{ "f.tsv", "k\tv,w\na\t1,5\n", "[{\"k\":\"a\",\"v,w\":\"1,5\"}]" },
+		{ "f.csv", "k,v\n", "[]" },
+		{ "f.csv", "k,v\na,NULL\nb,NA\n", "[{\"k\":\"a\",\"v\":\"NULL\"},{\"k\":\"b\",\"v\":\"NA\"}]" },
+		{ "f.csv", "fabra_value,fabra_record\n1,a\n", "[{\"fabra_value\":1,\"fabra_record\":\"a\"}]" },
+	};
+	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+		write_file(good[i].name, good[i].text);
+		assert_string_equal(load(good[i].name), "");
+		assert_string_equal(query("SELECT * FROM t"), good[i].served);
+	}
+	static const struct {
+		const char *text, *error;
+	} bad[] = {
+		{ "", "line 1 is empty; it must name the columns" },
+		{ "1,2\n3,4\n", "line 1 must name the columns, but its cell 1 is '1'; put a line of names above it" },
+		{ "k,,v\na,b,c\n", "line 1 must name the columns, but its cell 2 is empty" },
+		{ "k,v,K\na,b,c\n", "line 1 names the columns 1 and 3 both 'K'" },
+		{ "k,v\na,1\nb\n", "line 3 has 1 cells, but line 1 names 2 columns" },
+		{ "k,v\na,1\nb,2,3\n", "line 3 has 3 cells, but line 1 names 2 columns" },
+		{ "k,v\na,\"1\nb,2\n", "line 2: a quote is not closed" },
+		{ "k,v\na,caf\xe9\n", "line 2: it is not UTF-8; convert the file" },
+		{ "caf\xe9,v\na,1\n", "line 1 is not UTF-8; convert the file" },
+		{ "k,v\na,1\r\nb,2\n", "its lines end in different ways" },
+		{ "\xff\xfek", "the file is UTF-16; convert it to UTF-8" },
+	};
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		write_file("f.csv", bad[i].text);
+		const char *why = load("f.csv");
+		if (strstr(why, bad[i].error) == NULL)
+			fail_msg("%s\nis not in: %s", bad[i].error, why);
+		assert_null(strstr(why, folder));
+	}
+}
+
+static void test_gzip(void **state)
+{
+	(void)state;
+	char command[512];
+	write_file("g.csv", "k,v\na,1\nb,x\n");
+	snprintf(command, sizeof command, "gzip -f %s", path_of("g.csv"));
+	assert_int_equal(system(command), 0);
+	assert_string_equal(load("g.csv.gz"), "");
+	assert_string_equal(query("SELECT v FROM t ORDER BY k"), "[{\"v\":\"1\"},{\"v\":\"x\"}]");
+	static const struct offline_column number = { "v", "BIGINT" };
+	assert_non_null(strstr(load_as("t", "g.csv.gz", &number, 1), "line 3, column 'v': 'x' is no BIGINT"));
+}
+
+static void test_a_name_is_a_name(void **state)
+{
+	(void)state;
+	assert_int_equal(mkdir(path_of("id=zz"), 0700), 0);
+	assert_int_equal(mkdir(path_of("id=zz/env=[p]rod"), 0700), 0);
+	static const char *const names[] = { "a[1].csv", "b*.csv", "c?.csv", "d[!x].csv", "it's.csv", "e{1,2}.csv", "f%20.csv" };
+	write_file("a1.csv", "k\nwrong\n");
+	write_file("b1.csv", "k\nwrong\n");
+	write_file("c1.csv", "k\nwrong\n");
+	write_file("dy.csv", "k\nwrong\n");
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		write_file(names[i], "k\nright\n");
+		assert_string_equal(load(names[i]), "");
+		assert_string_equal(query("SELECT * FROM t"), "[{\"k\":\"right\"}]");
+	}
+	write_file("id=zz/env=[p]rod/x.csv", "id\nright\n");
+	assert_string_equal(load("id=zz/env=[p]rod/x.csv"), "");
+	assert_string_equal(query("SELECT * FROM t"), "[{\"id\":\"right\"}]");
+	write_file("id=zz/env=[p]rod/x[1].json", "[{\"id\":\"right\"}]");
+	assert_string_equal(load("id=zz/env=[p]rod/x[1].json"), "");
+	assert_string_equal(query("SELECT * FROM t"), "[{\"id\":\"right\"}]");
+	char sql[512];
+	snprintf(sql, sizeof sql, "COPY (SELECT 'right' AS id) TO '%s' (FORMAT parquet)", path_of("id=zz/y[1].parquet"));
+	struct offline_error error = { 0 };
+	struct offline_conn *c = offline_admin_enter(store, &error);
+	assert_true(offline_conn_run(c, sql, &error));
+	offline_admin_leave(store);
+	assert_string_equal(load("id=zz/y[1].parquet"), "");
+	assert_string_equal(query("SELECT * FROM t"), "[{\"id\":\"right\"}]");
+}
+
+static void test_lines_of_records(void **state)
+{
+	(void)state;
+	write_file("l.csv", "k,v\r\na,\"x\r\ny\"\r\n\r\nb,1\rc,2\nd,3");
+	const struct csv_form form = { .quote = '"', .has_header = true };
+	assert_int_equal(csv_line_of(path_of("l.csv"), form, 1), 2);
+	assert_int_equal(csv_line_of(path_of("l.csv"), form, 2), 5);
+	assert_int_equal(csv_line_of(path_of("l.csv"), form, 3), 6);
+	assert_int_equal(csv_line_of(path_of("l.csv"), form, 4), 7);
+	assert_int_equal(csv_line_of(path_of("l.csv"), form, 5), 0);
+	write_file("o.csv", "k\n\nx\n");
+	assert_int_equal(csv_line_of(path_of("o.csv"), (struct csv_form){ .quote = '"', .has_header = true, .has_one_column = true }, 2), 3);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_a_late_cell_decides, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ids_are_text_as_written, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_empty_text_is_not_null, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_json_keeps_its_own_types, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_declared_types, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_another_recipe_loads_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_forms, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_gzip, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_name_is_a_name, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lines_of_records, setup, teardown),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -24,8 +24,13 @@ struct def_feature {
 	struct str default_json; /* p NULL = no default; JSON null is a default */
 };
 
+struct def_column {
+	struct str name, type;
+};
 struct def_table {
-	struct str name, file, sql; /* file: absolute */
+	struct str name, file, sql;  /* file: absolute */
+	struct def_column *columns;  /* declared types of a text file's columns, by name */
+	uint32_t columns_count;
 };
 
 struct def_retriever {

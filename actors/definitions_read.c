@@ -1,6 +1,7 @@
 /* Reads the declared tables of entities, features, tables and retrievers; contexts are in
  * definitions_context.c. */
 #include "actors/definitions_read.h"
+#include "store/offline.h"
 #include "runtime/check.h"
 #include <stdlib.h>
 #include <unistd.h>
@@ -168,28 +169,60 @@ static struct str absolute_path(struct declare_reader *r, struct str file)
 
 static void read_file(struct declare_reader *r, struct def_table *t)
 {
-	static const char *const endings[] = { ".csv", ".json", ".ndjson", ".jsonl", ".parquet" };
 	struct str file;
+	bool is_text;
 	if (!definitions_field_text(r, "file", &file))
 		return;
-	bool known = false;
-	for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
-		size_t n = strlen(endings[i]);
-		known |= file.n > n && strcmp(file.p + file.n - n, endings[i]) == 0;
-	}
 	t->file = absolute_path(r, file);
-	if (!known)
-		definitions_field_error(
-			r, "file", "'%s' does not end in .csv, .json, .ndjson, .jsonl or .parquet", file.p);
+	if (!offline_table_reads(file.p, &is_text))
+		definitions_field_error(r, "file", "'%s' does not end in %s", file.p, offline_table_endings);
+	else if (!is_text && t->columns_count > 0)
+		definitions_field_error(r, "columns", "a Parquet file has its own types; convert them in the sql of another table");
 	else if (access(t->file.p, R_OK) != 0)
 		definitions_field_error(r, "file",
 					"'%s' cannot be read (paths are relative to the definitions file)",
 					file.p);
 }
 
+static int by_column_name(const void *a, const void *b)
+{
+	return strcmp(((const struct def_column *)a)->name.p, ((const struct def_column *)b)->name.p);
+}
+
+/* columns = { amount = "DECIMAL(18,2)" }: Lua has no order of them, the table's recipe needs one. */
+static void read_columns(struct declare_reader *r, struct def_table *t)
+{
+	enum { COLUMNS_MAX = 2000 };
+	lua_State *L = r->L;
+	int type = definitions_field_push(r, "columns");
+	uint32_t count = 0;
+	if (type != LUA_TTABLE && type != LUA_TNIL)
+		definitions_field_error(r, "columns", "a table { column = \"TYPE\" } is needed, got a %s", lua_typename(L, type));
+	for (lua_pushnil(L); type == LUA_TTABLE && lua_next(L, -2); lua_pop(L, 1))
+		count++;
+	if (count > COLUMNS_MAX) {
+		definitions_field_error(r, "columns", "more than %d columns", COLUMNS_MAX);
+		count = 0;
+	}
+	t->columns = definitions_field_alloc(r, count * sizeof *t->columns);
+	if (count > 0)
+		lua_pushnil(L);
+	while (count > 0 && lua_next(L, -2)) {
+		if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) > 0)
+			t->columns[t->columns_count++] =
+			    (struct def_column){ definitions_field_keep(r, str_from(lua_tostring(L, -2))),
+						 definitions_field_keep(r, str_from(lua_tostring(L, -1))) };
+		else
+			definitions_field_error(r, "columns", "write column = \"TYPE\", for example amount = \"DECIMAL(18,2)\"");
+		lua_pop(L, 1);
+	}
+	lua_pop(L, 1);
+	qsort(t->columns, t->columns_count, sizeof *t->columns, by_column_name);
+}
+
 static void read_table(struct declare_reader *r, uint32_t index)
 {
-	static const char *const keys[] = { "name", "file", "sql", NULL };
+	static const char *const keys[] = { "name", "file", "sql", "columns", NULL };
 	struct def_table *t = &r->declare->d->tables[index];
 	definitions_read_name(r, DECLARE_TABLE, index, &t->name);
 	definitions_field_check_keys(r, keys);
@@ -201,8 +234,11 @@ static void read_table(struct declare_reader *r, uint32_t index)
 			r, "file",
 			has_file ? "a table has either file or sql; remove one"
 				 : "missing: file = \"data.parquet\" (or sql = \"SELECT ...\")");
+	read_columns(r, t);
 	read_file(r, t);
 	definitions_field_text(r, "sql", &t->sql);
+	if (has_sql && t->columns_count > 0)
+		definitions_field_error(r, "columns", "sql gives its columns their types; write CAST in it");
 }
 
 static void read_retriever(struct declare_reader *r, uint32_t index)

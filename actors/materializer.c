@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 enum { QUERY_TIMEOUT_MS = 300000, APPEND_TIMEOUT_MS = 30000, RETRY_MS = 5000 };
+enum { MATERIALIZER_RUN_ALL = MSG_KIND(CLASS_MATERIALIZER, 1) }; /* tell: struct msg */
 enum state { IDLE, READING, WRITING };
 
 struct schedule {
@@ -34,6 +35,7 @@ struct materializer {
 	int64_t started_us;
 	uint64_t cursor;
 	uint64_t rows;
+	bool again; /* the feature under way is due again when it has ended */
 	struct offline_batch *batch; /* taken; of the rows being written */
 };
 
@@ -112,6 +114,9 @@ static void run_ended(struct materializer *s, bool ok)
 		s->current->due_ms = now_ms(s) + refresh_ms - (int64_t)(loop_random(s->base.loop) % (uint64_t)(refresh_ms / 10 + 1));
 	if (!ok && s->current->due_ms > now_ms(s) + RETRY_MS && !s->current->done_once)
 		s->current->due_ms = now_ms(s) + RETRY_MS;
+	if (s->again)
+		s->current->due_ms = now_ms(s);
+	s->again = false;
 	start_due(s);
 }
 
@@ -204,6 +209,16 @@ static void in_writing(struct materializer *s, struct msg *m)
 	run_ended(s, true);
 }
 
+/* A run that is under way may have read the old tables: its feature is due again behind it. */
+static void on_run_all(struct materializer *s)
+{
+	for (uint32_t i = 0; i < s->schedules_count; i++)
+		s->schedules[i].due_ms = now_ms(s);
+	s->again = s->state != IDLE;
+	if (s->state == IDLE)
+		start_due(s);
+}
+
 /* ---- the actor ---- */
 
 static void materializer_on_message(struct actor *a, struct msg *m)
@@ -218,6 +233,10 @@ static void materializer_on_message(struct actor *a, struct msg *m)
 			start_due(s);
 		return;
 	}
+	if (m->kind == MATERIALIZER_RUN_ALL) {
+		on_run_all(s);
+		return;
+	}
 	if (m->op != s->op)
 		return;
 	switch (s->state) {
@@ -230,6 +249,13 @@ static void materializer_on_message(struct actor *a, struct msg *m)
 		in_writing(s, m);
 		return;
 	}
+}
+
+void materializer_run_all(struct actor *from)
+{
+	struct msg *m = rt_msg_new(from->loop, MATERIALIZER_RUN_ALL);
+	if (m)
+		rt_send(from->loop, rt_named(from->loop, NAME_MATERIALIZER), m);
 }
 
 static int materializer_init(struct actor *a, void *arg)

@@ -4,5 +4,7 @@
 #include "actors/node.h"
 
 extern const struct actor_class materializer_class; /* init argument: struct node */
+/* Every feature is due now: what their SQL reads has changed. From an actor on the materialiser's loop. */
+void materializer_run_all(struct actor *from);
 /* How many materialised features have been written at least once, and how many there are: for /ready. Any thread. */
 void materializer_progress(uint32_t *ret_done, uint32_t *ret_total);

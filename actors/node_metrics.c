@@ -101,6 +101,10 @@ bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool
 							    "Events applied", "", NULL), NULL);
 	m->events_failed = metrics_series(metrics_family(METRIC_COUNTER, "fabra_events_failed_total",
 							 "Feature functions that failed on an event", "", NULL), NULL);
+	m->table_loads = metrics_series(metrics_family(METRIC_COUNTER, "fabra_table_loads_total",
+						       "Loads of tables whose files had changed", "", NULL), NULL);
+	m->table_failures = metrics_series(metrics_family(METRIC_COUNTER, "fabra_table_load_failures_total",
+							  "Changed files that could not be loaded", "", NULL), NULL);
 	return true;
 }
 

@@ -25,6 +25,7 @@ struct node_metrics {
 	metric_id evidence_success, evidence_failure; /* of the mode in force */
 	metric_id feature_unknown;
 	metric_id events_processed, events_failed;
+	metric_id table_loads, table_failures; /* of changed files, while the server runs */
 };
 
 /* false: out of memory. */

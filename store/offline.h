@@ -106,9 +106,9 @@ struct offline_config {
  * context_log stay untouched and are listed and readable). Blocking; start-up. NULL: *ret_why. */
 struct offline *offline_open(const struct offline_config *config, struct buf *ret_why);
 void offline_close(struct offline *o);
-/* Loads fabra.table definitions; blocking. A file that has not changed since the last load is kept. false:
- * *ret_why. */
-bool offline_load_table(struct offline *o, const struct offline_table *table, uint64_t *ret_rows,
+/* Loads a fabra.table; blocking, any thread. What has not changed since the last load is kept: then *ret_is_new is false.
+ * false: *ret_why, and the table is as it was. */
+bool offline_load_table(struct offline *o, const struct offline_table *table, uint64_t *ret_rows, bool *ret_is_new,
 			struct buf *ret_why);
 /* Whether the SQL of a feature can run and gives both columns. It does not run; blocking, start-up, after the
  * tables. false: *ret_why. */

@@ -241,7 +241,7 @@ static bool is_reserved(const char *name)
 }
 
 static bool load_if_changed(struct offline_conn *c, const struct source *from, uint64_t *ret_rows,
-			    struct offline_error *error)
+			    bool *ret_is_new, struct offline_error *error)
 {
 	enum table_state state;
 	if (is_reserved(from->table->name)) {
@@ -258,10 +258,11 @@ static bool load_if_changed(struct offline_conn *c, const struct source *from, u
 		    "make; choose another name");
 		return false;
 	}
+	*ret_is_new = state != TABLE_KEPT;
 	return state == TABLE_KEPT || load(c, from, ret_rows, error);
 }
 
-bool offline_load_table(struct offline *o, const struct offline_table *table, uint64_t *ret_rows,
+bool offline_load_table(struct offline *o, const struct offline_table *table, uint64_t *ret_rows, bool *ret_is_new,
 			struct buf *ret_why)
 {
 	struct offline_error error = {0};
@@ -270,7 +271,7 @@ bool offline_load_table(struct offline *o, const struct offline_table *table, ui
 	bool ok = source_read(table, &from, &error);
 	if (ok) {
 		struct offline_conn *c = offline_admin_enter(o, &error);
-		ok = c != NULL && load_if_changed(c, &from, &rows, &error);
+		ok = c != NULL && load_if_changed(c, &from, &rows, ret_is_new, &error);
 		if (c != NULL)
 			offline_admin_leave(o);
 	}

@@ -5,6 +5,7 @@
 #include "tools/serve.h"
 #include "actors/ingestor.h"
 #include "actors/materializer.h"
+#include "actors/table_loader.h"
 #include "http/api.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
@@ -69,19 +70,8 @@ static bool open_stores(struct server *s)
 
 static bool load_tables(struct server *s)
 {
-	for (uint32_t i = 0; i < s->definitions->tables_count; i++) {
-		const struct def_table *t = &s->definitions->tables[i];
-		struct buf why = { 0 };
-		uint64_t rows = 0;
-		uint64_t started_ns = clock_mono_ns();
-		if (!offline_load_table(s->node.offline, &(struct offline_table){ .name = t->name.p, .file = t->file.p,
-										   .sql = t->sql.p }, &rows, &why))
-			return say(&why, "table");
-		log_line(LOG_INFO, "serve", "table loaded", LOG_STR("table", t->name), LOG_INT("rows", (int64_t)rows),
-			 LOG_INT("duration_ms", (int64_t)((clock_mono_ns() - started_ns) / 1000000)));
-		buf_finish(&why);
-	}
-	return true;
+	struct buf why = { 0 };
+	return table_loader_load_all(&s->node, &why) || say(&why, s->options.file);
 }
 
 /* A mistake in a feature's SQL is one of the definitions: it shows here, not at the first refresh. */
@@ -339,8 +329,10 @@ static bool spawn_actors(struct server *s)
 			return false;
 	struct actor_ref materializer =
 	    rt_supervise(s->materialize_loop, NAME_MATERIALIZER, &materializer_class, n, 10, 60000);
+	struct actor_ref table_loader =
+	    rt_supervise(s->materialize_loop, NAME_TABLE_LOADER, &table_loader_class, n, 10, 60000);
 	struct buf why = { 0 };
-	if (ref_is_none(n->committer) || ref_is_none(n->ledger_reader) || ref_is_none(n->offline_reader) ||
+	if (ref_is_none(table_loader) || ref_is_none(n->committer) || ref_is_none(n->ledger_reader) || ref_is_none(n->offline_reader) ||
 	    ref_is_none(n->materialize_reader) || ref_is_none(projection) || ref_is_none(materializer)) {
 		buf_append_lit(&why, "cannot start the store actors");
 		return say(&why, "start");

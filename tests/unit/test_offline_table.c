@@ -72,12 +72,13 @@ static const char *load(const char *name, const char *base, const char *sql)
 {
 	static char text[512];
 	struct buf why = {0};
+	bool is_new;
 	char path[160];
 	if (base != NULL)
 		strcpy(path, path_of(base));
 	bool ok = offline_load_table(
 	    store, &(struct offline_table){.name = name, .file = base ? path : NULL, .sql = sql},
-	    &loaded_rows, &why);
+	    &loaded_rows, &is_new, &why);
 	snprintf(text, sizeof text, "%.*s", ok ? 0 : (int)why.n, ok ? "" : why.p);
 	buf_finish(&why);
 	return text;
@@ -240,13 +241,14 @@ static void test_flights(void **state)
 	(void)state;
 	char path[512];
 	uint64_t rows = 0;
+	bool is_new = false;
 	struct buf why = {0};
 	snprintf(path, sizeof path, "%s/data/flights-3m.parquet", FABRA_DEPS_DIR);
 	if (access(path, R_OK) != 0)
 		skip();
 	uint64_t start_ns = clock_mono_ns();
 	assert_true(
-	    offline_load_table(store, &(struct offline_table){.name = "flights", .file = path}, &rows, &why));
+	    offline_load_table(store, &(struct offline_table){.name = "flights", .file = path}, &rows, &is_new, &why));
 	print_message("3 million flights: %.0f ms\n", (double)(clock_mono_ns() - start_ns) / 1e6);
 	assert_int_equal(rows, 3000000);
 	assert_string_equal(

@@ -71,10 +71,11 @@ static const char *load_as(const char *name, const char *base, const struct offl
 	static const char *const ids[] = { "user_id", "id" };
 	struct buf why = { 0 };
 	uint64_t rows;
+	bool is_new;
 	bool ok = offline_load_table(store,
 				     &(struct offline_table){ .name = name, .file = path_of(base), .columns = columns,
 							      .columns_count = n, .id_columns = ids, .id_columns_count = 2 },
-				     &rows, &why);
+				     &rows, &is_new, &why);
 	snprintf(text, sizeof text, "%.*s", ok ? 0 : (int)why.n, ok ? "" : why.p);
 	buf_finish(&why);
 	return text;

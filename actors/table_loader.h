@@ -1,0 +1,9 @@
+/* The table loader: one actor per process, on a blocking loop. Keeps the tables of the definitions as their files are. */
+#pragma once
+#include "actors/node.h"
+
+/* Loads all tables, in the order of their declarations; those whose source has not changed are kept. Blocking; at start.
+ * false: *ret_why names the table. */
+bool table_loader_load_all(const struct node *n, struct buf *ret_why);
+/* Looks at the files every second. Init argument: struct node. */
+extern const struct actor_class table_loader_class;

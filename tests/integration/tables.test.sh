@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# The user's files as tables: ids as written, types that fit every cell, changed files read again, errors that name the line.
+set -euo pipefail
+source "$(dirname "$0")/common.sh" "$1"
+
+cat >"$work/store.lua" <<'LUA'
+local fabra = require "fabra"
+local Customer = fabra.entity { name = "Customer", id = "customer_id" }
+fabra.table { name = "orders", file = "orders [2024]*.csv", columns = { zip = "VARCHAR" } }
+fabra.table { name = "totals", sql = "SELECT customer_id, sum(amount) AS total FROM orders GROUP BY customer_id" }
+fabra.feature { name = "last_zip", entity = Customer, ttl = "1ms", default = "none",
+  sql = "SELECT customer_id, max(zip) AS last_zip FROM orders GROUP BY customer_id" }
+fabra.feature { name = "total", entity = Customer, refresh = "1h", materialize = true, sql = "SELECT customer_id, total FROM totals" }
+LUA
+orders="$work/orders [2024]*.csv"
+{
+  echo 'customer_id,amount,zip,ordered_at'
+  for i in $(seq 25000); do echo "c$((i % 50)),$i,$((10000 + i % 1000)),2024-01-02 03:04:05"; done
+  echo '007,12.75,01234,2024-02-03 10:20:30+02:00'
+} >"$orders"
+serve "$work/store.lua"
+
+value() { get "/v1/features/$1?entity_id=$2" | json 'd.get("value")'; }
+wait_for '[ "$(value total 007)" = 12.75 ]' "the materialised total of a late row"
+expect 01234 "$(value last_zip 007)" "a declared text keeps its zero"
+expect 404 "$(code "$url/v1/features/total?entity_id=7")" "an id is text as written"
+contains '"column":"ordered_at","not":"TIMESTAMP","value":"2024-02-03 10:20:30+02:00","line":25002' "$(cat "$work/server.log")" "why a column is text"
+
+# A changed file is read again, and what was made of it too, though its refresh is an hour away.
+echo '008,3.5,00501,2024-02-03 10:20:30' >>"$orders"
+wait_for '[ "$(value total 008)" = 3.5 ]' "the total of an appended row"
+expect 00501 "$(value last_zip 008)" "SQL on demand over the appended row"
+
+# A file that cannot be read leaves the table as it was, and says so.
+cp "$orders" "$work/good.csv"
+echo '009,1' >>"$orders"
+wait_for 'grep -q "line 25004 has 2 cells, but line 1 names 4 columns" "$work/server.log"' "the error of a broken file"
+expect 3.5 "$(value total 008)" "the old rows stay"
+contains 'fabra_table_load_failures_total 1' "$(get /metrics)" "the failure is counted"
+cp "$work/good.csv" "$work/new.csv"
+echo '010,7,00502,2024-02-03 10:20:30' >>"$work/new.csv"
+mv "$work/new.csv" "$orders"
+wait_for '[ "$(value total 010)" = 7.0 ]' "the mended file"
+stop
+
+# An unchanged file is kept over a restart.
+serve "$work/store.lua"
+contains '"message":"table kept: its source has not changed","table":"orders","rows":25003' "$(cat "$work/server.log")" "kept"
+wait_for '[ "$(value total 010)" = 7.0 ]' "the total after a restart"
+stop
+
+# A declared type that a cell does not fit stops the start, with its place.
+sed -i 's/zip = "VARCHAR"/amount = "BIGINT"/' "$work/store.lua"
+status=0
+"$fabra" serve "$work/store.lua" --port 0 >"$work/refused.log" 2>&1 || status=$?
+expect 1 "$status" "the start is refused"
+contains "table \"orders\" from orders [2024]*.csv: line 25002, column 'amount': '12.75' is no BIGINT without loss" "$(cat "$work/refused.log")" "why"
+
+done_testing

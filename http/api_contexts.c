@@ -157,6 +157,29 @@ static char *query_copy(struct exchange *x, const char *name)
 	return exchange_query(x, name, &text) && text.n ? strndup(text.p, text.n) : NULL;
 }
 
+/* "input=user_id=u1": contexts that were called with that argument. */
+static bool read_input(struct exchange *x, char **ret_name, char **ret_value)
+{
+	struct str text;
+	if (!exchange_query(x, "input", &text) || text.n == 0)
+		return true;
+	const char *equals = memchr(text.p, '=', text.n);
+	size_t n = equals ? (size_t)(equals - text.p) : 0;
+	if (n == 0 || memchr(text.p, '"', n) || memchr(text.p, '\\', n) || memchr(text.p, '\0', text.n)) {
+		exchange_error(x, 400, "input must be NAME=VALUE, an argument of the context and its value");
+		return false;
+	}
+	*ret_name = strndup(text.p, n);
+	*ret_value = strndup(equals + 1, text.n - n - 1);
+	return true;
+}
+
+static bool wants_inputs(struct exchange *x)
+{
+	struct str text;
+	return exchange_query(x, "detail", &text) && str_eq(text, STR("true"));
+}
+
 void api_contexts_list(struct exchange *x)
 {
 	int64_t start_us, end_us;
@@ -170,8 +193,17 @@ void api_contexts_list(struct exchange *x)
 		exchange_error(x, 400, "freshness_status must be 'guaranteed' or 'degraded'");
 		return;
 	}
+	char *input = NULL, *input_value = NULL;
+	if (!read_input(x, &input, &input_value)) {
+		free(status);
+		return;
+	}
 	struct actor *a = exchange_actor(x);
 	struct offline_contexts *m = offline_contexts_new(a->loop);
+	m->with_inputs = wants_inputs(x);
+	m->input = input;
+	m->input_value = input_value;
+	m->id_prefix = query_copy(x, "id_prefix");
 	m->start_us = start_us;
 	m->end_us = end_us;
 	m->limit = limit;

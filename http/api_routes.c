@@ -38,7 +38,10 @@ const struct route api_routes[] = {
 	  "{\"parameters\":[{\"name\":\"start\",\"in\":\"query\",\"schema\":{\"type\":\"string\"}},{\"name\":\"end\",\"in\":"
 	  "\"query\",\"schema\":{\"type\":\"string\"}},{\"name\":\"limit\",\"in\":\"query\",\"schema\":{\"type\":\"integer\"}},"
 	  "{\"name\":\"name\",\"in\":\"query\",\"schema\":{\"type\":\"string\"}},{\"name\":\"freshness_status\",\"in\":\"query\","
-	  "\"schema\":{\"type\":\"string\",\"enum\":[\"guaranteed\",\"degraded\"]}}]}", NULL },
+	  "\"schema\":{\"type\":\"string\",\"enum\":[\"guaranteed\",\"degraded\"]}},{\"name\":\"id_prefix\",\"in\":\"query\","
+	  "\"description\":\"the beginning of a context id\",\"schema\":{\"type\":\"string\"}},{\"name\":\"input\",\"in\":\"query\","
+	  "\"description\":\"NAME=VALUE: called with this argument\",\"schema\":{\"type\":\"string\"}},{\"name\":\"detail\",\"in\":"
+	  "\"query\",\"description\":\"true: the arguments too, as inputs\",\"schema\":{\"type\":\"boolean\"}}]}", NULL },
 	{ "GET", "/v1/context/{id}", 0, api_context_get, api_context_get_message, NULL, "A stored context with its lineage",
 	  NULL, NULL },
 	{ "GET", "/v1/context/{id}/lineage", 0, api_lineage_get, api_lineage_get_message, NULL, "The lineage of a context", NULL, NULL },

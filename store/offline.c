@@ -18,7 +18,8 @@ static const char *const schema_sql[] = {
     "NOT NULL, "
     "mode VARCHAR, call_id VARCHAR, session_id VARCHAR, turn_id VARCHAR, turn_index BIGINT, jurisdiction "
     "VARCHAR, "
-    "consent_state VARCHAR)",
+    "consent_state VARCHAR, inputs JSON)",
+    "ALTER TABLE fabra.records ADD COLUMN IF NOT EXISTS inputs JSON", /* absent in files of version 0.1 */
     "CREATE TABLE IF NOT EXISTS fabra.feature_history(entity VARCHAR NOT NULL, entity_id VARCHAR NOT NULL, "
     "feature VARCHAR NOT NULL, value VARCHAR NOT NULL, event_time TIMESTAMP NOT NULL, written_at TIMESTAMP "
     "NOT NULL, "

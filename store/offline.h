@@ -38,8 +38,11 @@ struct offline_contexts {
 	struct msg head;
 	int64_t start_us, end_us; /* inclusive; INT64_MIN / INT64_MAX = open */
 	int32_t limit;
+	bool with_inputs;       /* a column more: the arguments, an object */
 	char *name;             /* moves; NULL = any */
 	char *freshness_status; /* moves; NULL = any */
+	char *id_prefix;        /* moves; NULL = any; the beginning of a context id */
+	char *input, *input_value; /* move; NULL = any; an argument and its value as text */
 };
 /* Open bounds, limit 100. The texts are heap, moved in. */
 struct offline_contexts *offline_contexts_new(struct loop *loop);

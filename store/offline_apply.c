@@ -23,6 +23,7 @@ void offline_apply_init(struct offline_apply *a, struct offline_conn *conn)
 void offline_apply_finish(struct offline_apply *a)
 {
 	offline_apply_drop(a);
+	buf_finish(&a->text);
 	if (a->json != NULL)
 		yyjson_alc_dyn_free(a->json);
 	a->json = NULL;
@@ -124,6 +125,14 @@ static void append_interaction(duckdb_appender appender, yyjson_val *ref)
 	append_text(appender, text_of(ref, "consent_state"));
 }
 
+static void append_json(struct offline_apply *a, duckdb_appender appender, yyjson_val *v)
+{
+	buf_clear(&a->text);
+	if (v != NULL)
+		json_canonical_value(&a->text, v); /* the same text with a row beside the record and without */
+	append_text(appender, v != NULL && !a->text.failed ? buf_str(&a->text) : (struct str){ 0 });
+}
+
 static struct str or_else(struct str s, struct str otherwise)
 {
 	return s.p != NULL ? s : otherwise;
@@ -159,6 +168,7 @@ static enum offline_applied append_record(struct offline_apply *a, const struct 
 	append_text(appender, or_else(source->version, STR("v1")));
 	duckdb_append_bool(appender, frame->kind == LEDGER_RECORD_IMPORTED);
 	append_interaction(appender, source->interaction_ref);
+	append_json(a, appender, yyjson_obj_get(members, "inputs"));
 	return end_row(a, appender, error);
 }
 

@@ -17,6 +17,7 @@ struct offline_apply {
 	struct offline_conn *conn;                 /* borrows */
 	duckdb_appender appenders[OFFLINE_TABLES]; /* NULL: not used in this transaction */
 	yyjson_alc *json;                          /* owned; keeps its memory from record to record */
+	struct buf text;                           /* of one cell */
 	uint32_t rows;                             /* since the last flush */
 };
 

@@ -40,6 +40,9 @@ static void contexts_dispose(struct msg *m)
 	struct offline_contexts *c = (struct offline_contexts *)m;
 	free(c->name);
 	free(c->freshness_status);
+	free(c->id_prefix);
+	free(c->input);
+	free(c->input_value);
 }
 
 struct offline_contexts *offline_contexts_new(struct loop *loop)

@@ -26,7 +26,9 @@ static void put_row(struct buf *out, const struct record *r)
 	record_put_int(out, STR(",\"token_count\":"), r->token_count);
 	record_put_text_or_null(out, STR(",\"assembly\":{\"freshness_status\":"),
 				record_freshness_name(r->assembly.freshness_status));
-	buf_append_lit(out, "}}");
+	buf_append_lit(out, "},\"inputs\":");
+	buf_append_str(out, r->inputs_json);
+	buf_append_char(out, '}');
 }
 
 void record_extras_write(const struct record *row_of, const struct record_extras *e, struct buf *out)

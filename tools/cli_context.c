@@ -1,109 +1,99 @@
 /* cli_context.c -- `fabra context`: what a running server has assembled. */
+#include "runtime/clock.h"
 #include "runtime/config.h"
 #include "store/record.h"
+#include "store/timefmt.h"
+#include "tools/cli_client.h"
 #include "tools/commands.h"
-#include "tools/http_client.h"
-#include <getopt.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 static const char help[] =
-    "usage: fabra context show ID [--lineage]\n"
-    "       fabra context list [--limit N] [--start TIME] [--end TIME] [--name NAME] [--json]\n"
+    "usage: fabra context show ID [--lineage] [--json]\n"
+    "       fabra context list [--name NAME] [--status STATUS] [--since AGE] [--input NAME=VALUE] [--limit N] [--json]\n"
     "       fabra context verify ID\n"
     "\n"
-    "ID is a context id (ctx_...), its bare UUID, or for show and verify a record hash (sha256:...).\n"
+    "ID is a context id (ctx_...), its bare UUID, or any beginning of it (eight letters or more) that only one context has;\n"
+    "for show and verify also a record hash (sha256:...).\n"
     "\n"
-    "  show     prints the record (CRS-001) as JSON; with --lineage, what went into the context\n"
-    "  list     prints a table, newest first; with --json, the server's list\n"
+    "  show     what the model saw, what it was made of and how old that was; as JSON (CRS-001) when piped or with --json.\n"
+    "           With --lineage, what went into the context, as JSON\n"
+    "  list     a table, newest first; with --json, the server's list\n"
     "  verify   computes the content hash, the record hash and the signature anew; exit code 1 when one is wrong.\n"
     "           The signature needs FABRA_SIGNING_KEY; with FABRA_SIGNATURE_MODE=required it must be there and right\n"
     "\n"
-    "where:\n"
-    "  --url URL             the server, http:// or https:// (or set FABRA_URL; default http://127.0.0.1:8000)\n"
-    "  --host, --port        the same in parts\n"
-    "  --timeout DURATION    for a whole request (30s)\n"
-    "  --cacert FILE         certificates to trust, PEM\n"
-    "  --insecure            accept any certificate\n"
-    "  FABRA_API_KEY         is sent as X-API-Key\n"
-    "\n"
+    "which (list):\n"
+    "  --name NAME           of this context function\n"
+    "  --status STATUS       guaranteed or degraded\n"
+    "  --since AGE           made within that time: 30m, 1h, 2d\n"
+    "  --start, --end TIME   made between these: 2026-01-31T12:00:00Z, or an age like 1h\n"
+    "  --input NAME=VALUE    called with this argument\n"
+    "  -n, --limit N         at most so many (10)\n"
+    "\n" CLI_CLIENT_HELP "\n"
     "examples:\n"
-    "  fabra context list --limit 5\n"
+    "  fabra context list --since 1h --input user_id=u1\n"
+    "  fabra context list --status degraded --limit 5\n"
+    "  fabra context show 018f3a2b\n"
     "  fabra context show ctx_018f3a2b-7def-7abc-8901-234567890abc | jq .features\n"
     "  fabra context verify 018f3a2b-7def-7abc-8901-234567890abc && echo untouched\n";
 
 struct arguments {
-	const char *url, *host, *start, *end, *name, *cacert;
-	unsigned port;
+	struct cli_client client;
+	const char *start, *end, *since, *name, *status, *input;
 	long limit;
-	int64_t timeout_ms;
-	bool lineage, json, insecure;
+	bool lineage, json;
 	const char *operands[2]; /* subcommand, id */
 	int operands_count;
 };
 
-enum { OPT_URL = 256, OPT_HOST, OPT_PORT, OPT_NAME, OPT_JSON, OPT_TIMEOUT, OPT_CACERT, OPT_INSECURE };
-
-/* A whole number within the bounds, or -1 after saying what is wrong. */
-static long read_number(const char *name, const char *text, long min, long max)
-{
-	char *end;
-	long v = strtol(text, &end, 10);
-	if (*text && *end == '\0' && v >= min && v <= max)
-		return v;
-	fprintf(stderr, "fabra context: %s must be a number from %ld to %ld, not '%s'\n", name, min, max, text);
-	return -1;
-}
+enum { OPT_NAME = 256, OPT_JSON, OPT_STATUS, OPT_SINCE, OPT_INPUT };
 
 /* 0, EXIT_USAGE, or -1: help was printed. */
 static int read_arguments(int argc, char **argv, struct arguments *a)
 {
 	static const struct option options[] = {
-		{ "url", required_argument, NULL, OPT_URL },	   { "host", required_argument, NULL, OPT_HOST },
-		{ "port", required_argument, NULL, OPT_PORT },	   { "limit", required_argument, NULL, 'n' },
-		{ "start", required_argument, NULL, 's' },	   { "end", required_argument, NULL, 'e' },
-		{ "name", required_argument, NULL, OPT_NAME },	   { "json", no_argument, NULL, OPT_JSON },
-		{ "lineage", no_argument, NULL, 'l' },		   { "timeout", required_argument, NULL, OPT_TIMEOUT },
-		{ "cacert", required_argument, NULL, OPT_CACERT }, { "insecure", no_argument, NULL, OPT_INSECURE },
-		{ "help", no_argument, NULL, 'h' },		   { 0 },
+		CLI_CLIENT_OPTIONS,
+		{ "limit", required_argument, NULL, 'n' },
+		{ "start", required_argument, NULL, 's' },
+		{ "end", required_argument, NULL, 'e' },
+		{ "since", required_argument, NULL, OPT_SINCE },
+		{ "name", required_argument, NULL, OPT_NAME },
+		{ "status", required_argument, NULL, OPT_STATUS },
+		{ "input", required_argument, NULL, OPT_INPUT },
+		{ "json", no_argument, NULL, OPT_JSON },
+		{ "lineage", no_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
 	};
-	*a = (struct arguments){ .limit = 10, .timeout_ms = 30000 };
-	long number;
+	*a = (struct arguments){ .client = { .command = "context" }, .limit = 10 };
 	optind = 1;
 	for (int c; (c = getopt_long(argc, argv, "n:s:e:lh", options, NULL)) != -1;) {
+		int taken = cli_client_option(&a->client, c, optarg);
+		if (taken < 0)
+			return EXIT_USAGE;
+		if (taken > 0)
+			continue;
 		switch (c) {
-		case OPT_URL:
-			a->url = optarg;
-			break;
-		case OPT_HOST:
-			a->host = optarg;
-			break;
-		case OPT_PORT:
-			if ((number = read_number("--port", optarg, 1, 65535)) < 0)
-				return EXIT_USAGE;
-			a->port = (unsigned)number;
-			break;
 		case OPT_NAME:
 			a->name = optarg;
 			break;
+		case OPT_STATUS:
+			a->status = optarg;
+			break;
+		case OPT_SINCE:
+			a->since = optarg;
+			break;
+		case OPT_INPUT:
+			a->input = optarg;
+			if (strchr(optarg, '=') > optarg)
+				break;
+			fprintf(stderr, "fabra context: --input must be NAME=VALUE, for instance user_id=u1, not '%s'\n", optarg);
+			return EXIT_USAGE;
 		case OPT_JSON:
 			a->json = true;
 			break;
-		case OPT_CACERT:
-			a->cacert = optarg;
-			break;
-		case OPT_INSECURE:
-			a->insecure = true;
-			break;
-		case OPT_TIMEOUT:
-			if (!config_parse_duration(str_from(optarg), &a->timeout_ms) || a->timeout_ms <= 0) {
-				fprintf(stderr, "fabra context: --timeout must be a duration like 30s or 500ms, not '%s'\n", optarg);
-				return EXIT_USAGE;
-			}
-			break;
 		case 'n':
-			if ((a->limit = read_number("--limit", optarg, 1, 1000000)) < 0)
+			if ((a->limit = cli_number("context", "--limit", optarg, 1, 1000)) < 0)
 				return EXIT_USAGE;
 			break;
 		case 's':
@@ -128,59 +118,152 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 	return optind < argc ? (fputs("fabra context: too many arguments\n", stderr), EXIT_USAGE) : 0;
 }
 
-/* ---- answers ---- */
-
-/* The server's own words for an error: its "detail". */
-static void print_detail(const struct http_answer *answer)
+static bool is_found(const struct http_client *c, const struct http_answer *answer, const char *id)
 {
-	yyjson_doc *doc = yyjson_read(answer->body.p ? answer->body.p : "", answer->body.n, 0);
-	struct str detail = json_str(yyjson_obj_get(yyjson_doc_get_root(doc), "detail"));
-	fprintf(stderr, "Error: HTTP %ld: %.*s\n", answer->status, STR_ARG(detail.n ? detail : STR("no detail")));
-	yyjson_doc_free(doc);
+	char text[300];
+	snprintf(text, sizeof text, "Context '%s' does not exist.", id);
+	return cli_is_ok(c, answer, text);
 }
 
-static bool is_ok(const struct http_client *c, const struct http_answer *answer, const char *id)
+/* ---- ids ---- */
+
+static bool is_hex_or_dash(const char *text)
 {
-	if (answer->status == 200)
+	return text[strspn(text, "0123456789abcdefABCDEF-")] == '\0';
+}
+
+/* The whole id of what may be its beginning. false: said why not. */
+static bool complete_id(const struct http_client *c, const char *given, char ret[static 201])
+{
+	enum { BARE = 36, PREFIX_MIN = 8 };
+	const char *bare = strncmp(given, "ctx_", 4) == 0 ? given + 4 : given;
+	snprintf(ret, 201, "%s", given);
+	if (strlen(bare) >= BARE || strlen(bare) < PREFIX_MIN || !is_hex_or_dash(bare))
 		return true;
-	if (answer->status == 0)
-		fprintf(stderr, "Connection failed: %s: %.*s\n%s%s", c->url, STR_ARG(buf_str(&answer->body)),
-			answer->cure, answer->cure[0] ? "\n" : "");
-	else if (answer->status == 404 && id)
-		fprintf(stderr, "Not Found: Context '%s' does not exist.\n", id);
-	else if (answer->status == 403)
-		fputs("Error: HTTP 403: the server wants an API key; set FABRA_API_KEY.\n", stderr);
-	else
-		print_detail(answer);
-	return false;
-}
-
-/* Pretty for people, as it came for pipes. */
-static int print_json(struct str json)
-{
-	if (!isatty(STDOUT_FILENO) && json.n) {
-		fwrite(json.p, 1, json.n, stdout);
-		fputc('\n', stdout);
-		return EXIT_OK;
+	struct buf path = { 0 };
+	buf_printf(&path, "/v1/contexts?limit=3&id_prefix=ctx_%s", bare);
+	buf_append_char(&path, '\0');
+	struct http_answer answer;
+	http_client_request(c, "GET", path.p, NULL, &answer);
+	buf_finish(&path);
+	bool ok = cli_is_ok(c, &answer, NULL);
+	yyjson_doc *doc = ok ? yyjson_read(answer.body.p, answer.body.n, 0) : NULL;
+	yyjson_val *rows = yyjson_doc_get_root(doc);
+	if (ok && yyjson_arr_size(rows) == 1) {
+		const char *id = yyjson_get_str(yyjson_obj_get(yyjson_arr_get_first(rows), "context_id"));
+		snprintf(ret, 201, "%s", id ? id : given);
+	} else if (ok && yyjson_arr_size(rows) > 1) {
+		fprintf(stderr, "Error: several contexts begin with '%s'; give more of the id. The newest:\n", given);
+		size_t i, n;
+		yyjson_val *row;
+		yyjson_arr_foreach(rows, i, n, row)
+			fprintf(stderr, "  %.*s\n", STR_ARG(json_str(yyjson_obj_get(row, "context_id"))));
+		ok = false;
 	}
-	yyjson_doc *doc = yyjson_read(json.p, json.n, 0);
-	size_t n;
-	char *pretty = doc ? yyjson_write(doc, YYJSON_WRITE_PRETTY_TWO_SPACES, &n) : NULL;
-	puts(pretty ? pretty : "the server's answer is no JSON");
-	free(pretty);
 	yyjson_doc_free(doc);
-	return pretty ? EXIT_OK : EXIT_ERROR;
+	buf_finish(&answer.body);
+	return ok; /* none: the server says so of the id itself */
 }
 
-static void request_path(struct buf *path, const char *prefix, const char *id, const char *suffix)
+/* ---- show ---- */
+
+static struct str member(yyjson_val *object, const char *key)
 {
-	buf_append_str(path, str_from(prefix));
-	http_client_escape(path, id);
-	buf_append_str(path, str_from(suffix));
-	buf_append_char(path, '\0');
+	return json_str(yyjson_obj_get(object, key));
 }
 
-/* ---- the subcommands ---- */
+static int indent_of(const char *label)
+{
+	return printf("%-12s ", label);
+}
+
+/* A text over several lines, each one behind the label's column. */
+static void print_block(const char *label, struct str text)
+{
+	int indent = indent_of(label);
+	for (size_t i = 0; i < text.n; i++) {
+		putchar(text.p[i]);
+		if (text.p[i] == '\n' && i + 1 < text.n)
+			printf("%*s", indent, "");
+	}
+	if (text.n == 0 || text.p[text.n - 1] != '\n')
+		putchar('\n');
+}
+
+static void print_value(const char *label, yyjson_val *v)
+{
+	if (v == NULL || yyjson_is_null(v))
+		return;
+	char *text = yyjson_is_str(v) ? NULL : yyjson_val_write(v, 0, NULL);
+	print_block(label, text ? str_from(text) : json_str(v));
+	free(text);
+}
+
+static void print_age(yyjson_val *ms)
+{
+	double seconds = yyjson_get_num(ms) / 1000;
+	if (seconds < 120)
+		printf("%.1f s old", seconds);
+	else if (seconds < 7200)
+		printf("%.0f min old", seconds / 60);
+	else
+		printf("%.1f h old", seconds / 3600);
+}
+
+static void print_features(yyjson_val *features)
+{
+	size_t i, n;
+	yyjson_val *f;
+	yyjson_arr_foreach(features, i, n, f) {
+		char *value = yyjson_val_write(yyjson_obj_get(f, "value"), 0, NULL);
+		indent_of(i == 0 ? "features" : "");
+		printf("%.*s(%.*s) = %s, %.*s, ", STR_ARG(member(f, "name")), STR_ARG(member(f, "entity_id")), value ? value : "?",
+		       STR_ARG(member(f, "source")));
+		print_age(yyjson_obj_get(f, "freshness_ms"));
+		printf(", as of %.*s\n", STR_ARG(member(f, "as_of")));
+		free(value);
+	}
+}
+
+static void print_items(yyjson_val *items)
+{
+	size_t i, n;
+	yyjson_val *item;
+	yyjson_arr_foreach(items, i, n, item) {
+		indent_of(i == 0 ? "chunks" : "");
+		printf("%.*s from %.*s\n", STR_ARG(member(item, "chunk_id")), STR_ARG(member(item, "retriever")));
+	}
+}
+
+static int print_record(struct str json)
+{
+	yyjson_doc *doc = yyjson_read(json.p, json.n, 0);
+	yyjson_val *r = yyjson_doc_get_root(doc);
+	if (!yyjson_is_obj(r)) {
+		fputs("Error: the server's answer is no record\n", stderr);
+		yyjson_doc_free(doc);
+		return EXIT_ERROR;
+	}
+	yyjson_val *assembly = yyjson_obj_get(r, "assembly"), *integrity = yyjson_obj_get(r, "integrity");
+	print_value("context", yyjson_obj_get(r, "context_id"));
+	print_value("function", yyjson_obj_get(r, "context_function"));
+	print_value("created", yyjson_obj_get(r, "created_at"));
+	print_value("inputs", yyjson_obj_get(r, "inputs"));
+	print_value("freshness", yyjson_obj_get(assembly, "freshness_status"));
+	if (yyjson_arr_size(yyjson_obj_get(assembly, "freshness_violations")) > 0)
+		print_value("violations", yyjson_obj_get(assembly, "freshness_violations"));
+	print_features(yyjson_obj_get(r, "features"));
+	print_items(yyjson_obj_get(r, "retrieved_items"));
+	if (yyjson_arr_size(yyjson_obj_get(assembly, "dropped_items")) > 0)
+		print_value("dropped", yyjson_obj_get(assembly, "dropped_items"));
+	print_value("tokens", yyjson_obj_get(r, "token_count"));
+	print_value("record hash", yyjson_obj_get(integrity, "record_hash"));
+	print_value("before it", yyjson_obj_get(integrity, "previous_context_id"));
+	putchar('\n');
+	print_block("content", member(r, "content"));
+	yyjson_doc_free(doc);
+	return EXIT_OK;
+}
 
 static int show(const struct http_client *c, const struct arguments *a, const char *id)
 {
@@ -189,14 +272,19 @@ static int show(const struct http_client *c, const struct arguments *a, const ch
 		return EXIT_USAGE;
 	}
 	struct buf path = { 0 };
-	request_path(&path, a->lineage ? "/v1/context/" : "/v1/record/", id, a->lineage ? "/lineage" : "");
+	cli_path(&path, a->lineage ? "/v1/context/" : "/v1/record/", id, a->lineage ? "/lineage" : "");
 	struct http_answer answer;
 	http_client_request(c, "GET", path.p, NULL, &answer);
-	int status = is_ok(c, &answer, id) ? print_json(buf_str(&answer.body)) : EXIT_ERROR;
+	int status = EXIT_ERROR;
+	if (is_found(c, &answer, id))
+		status = a->lineage || a->json || !isatty(STDOUT_FILENO) ? cli_print_json(buf_str(&answer.body))
+									 : print_record(buf_str(&answer.body));
 	buf_finish(&answer.body);
 	buf_finish(&path);
 	return status;
 }
+
+/* ---- list ---- */
 
 static const char *text_of(yyjson_val *row, const char *key)
 {
@@ -206,43 +294,51 @@ static const char *text_of(yyjson_val *row, const char *key)
 
 static void print_table(yyjson_val *rows)
 {
-	printf("%-40s  %-26s  %7s  %-10s  %s\n", "CONTEXT ID", "TIMESTAMP", "TOKENS", "FRESHNESS", "NAME");
+	printf("%-40s  %-27s  %7s  %-10s  %-24s  %s\n", "CONTEXT ID", "CREATED (UTC)", "TOKENS", "FRESHNESS", "NAME", "INPUTS");
 	size_t i, max;
 	yyjson_val *row;
 	yyjson_arr_foreach(rows, i, max, row) {
-		printf("%-40s  %-26s  %7lld  %-10s  %s\n", text_of(row, "context_id"),
-		       text_of(row, "timestamp"),
-		       (long long)yyjson_get_sint(yyjson_obj_get(row, "token_usage")),
-		       text_of(row, "freshness_status"),
-		       text_of(row, "name"));
+		char *inputs = yyjson_val_write(yyjson_obj_get(row, "inputs"), 0, NULL);
+		printf("%-40s  %-27s  %7lld  %-10s  %-24s  %s\n", text_of(row, "context_id"), text_of(row, "timestamp"),
+		       (long long)yyjson_get_sint(yyjson_obj_get(row, "token_usage")), text_of(row, "freshness_status"),
+		       text_of(row, "name"), inputs && strcmp(inputs, "null") != 0 ? inputs : "-");
+		free(inputs);
 	}
 	fflush(stdout);
 	fprintf(stderr, "Total: %zu contexts\n", yyjson_arr_size(rows));
 }
 
-static void add_query(struct buf *path, const char *name, const char *value)
+/* "1h" is an hour ago; a time goes to the server as it is. */
+static const char *time_or_age(const char *text, char ret[static 48])
 {
-	if (value == NULL)
-		return;
-	buf_printf(path, "&%s=", name);
-	http_client_escape(path, value);
+	int64_t ms;
+	if (text == NULL || !config_parse_duration(str_from(text), &ms))
+		return text;
+	struct buf out = { 0 };
+	time_write_z(&out, clock_wall_us() - ms * 1000);
+	snprintf(ret, 48, "%.*s", STR_ARG(buf_str(&out)));
+	buf_finish(&out);
+	return ret;
 }
 
 static int list(const struct http_client *c, const struct arguments *a)
 {
+	char start[48], end[48];
 	struct buf path = { 0 };
-	buf_printf(&path, "/v1/contexts?limit=%ld", a->limit);
-	add_query(&path, "start", a->start);
-	add_query(&path, "end", a->end);
-	add_query(&path, "name", a->name);
+	buf_printf(&path, "/v1/contexts?limit=%ld&detail=true", a->limit);
+	cli_add_query(&path, "start", time_or_age(a->since ? a->since : a->start, start));
+	cli_add_query(&path, "end", time_or_age(a->end, end));
+	cli_add_query(&path, "name", a->name);
+	cli_add_query(&path, "freshness_status", a->status);
+	cli_add_query(&path, "input", a->input);
 	buf_append_char(&path, '\0');
 	struct http_answer answer;
 	http_client_request(c, "GET", path.p, NULL, &answer);
 	int status = EXIT_ERROR;
-	if (is_ok(c, &answer, NULL)) {
+	if (cli_is_ok(c, &answer, NULL)) {
 		yyjson_doc *doc = yyjson_read(answer.body.p, answer.body.n, 0);
 		if (a->json)
-			status = print_json(buf_str(&answer.body));
+			status = cli_print_json(buf_str(&answer.body));
 		else if (yyjson_is_arr(yyjson_doc_get_root(doc)))
 			print_table(yyjson_doc_get_root(doc)), status = EXIT_OK;
 		else
@@ -253,6 +349,8 @@ static int list(const struct http_client *c, const struct arguments *a)
 	buf_finish(&path);
 	return status;
 }
+
+/* ---- verify ---- */
 
 static void report(bool ok, const char *what, const char *computed)
 {
@@ -321,10 +419,10 @@ static int verify(const struct http_client *c, const char *id)
 {
 	fprintf(stderr, "Verifying record %s...\n", id);
 	struct buf path = { 0 };
-	request_path(&path, "/v1/record/", id, "");
+	cli_path(&path, "/v1/record/", id, "");
 	struct http_answer answer;
 	http_client_request(c, "GET", path.p, NULL, &answer);
-	int status = is_ok(c, &answer, id) ? verify_record(buf_str(&answer.body), id) : EXIT_ERROR;
+	int status = is_found(c, &answer, id) ? verify_record(buf_str(&answer.body), id) : EXIT_ERROR;
 	buf_finish(&answer.body);
 	buf_finish(&path);
 	return status;
@@ -345,16 +443,17 @@ int context_main(int argc, char **argv)
 	if (status)
 		return status < 0 ? EXIT_OK : status;
 	struct http_client c;
-	http_client_init(&c, a.url, a.host, a.port);
-	c.timeout_ms = (long)a.timeout_ms;
-	c.insecure = a.insecure;
-	c.ca_file = a.cacert;
+	cli_client_open(&a.client, &c);
 	const char *sub = a.operands[0], *id = a.operands[1];
 	if (sub && strcmp(sub, "list") == 0 && id == NULL)
 		return list(&c, &a);
 	bool is_show = sub && strcmp(sub, "show") == 0, is_verify = sub && strcmp(sub, "verify") == 0;
-	if ((is_show || is_verify) && id && is_reference(id))
-		return is_show ? show(&c, &a, id) : verify(&c, id);
+	if ((is_show || is_verify) && id && is_reference(id)) {
+		char whole[201];
+		if (!complete_id(&c, id, whole))
+			return EXIT_ERROR;
+		return is_show ? show(&c, &a, whole) : verify(&c, whole);
+	}
 	if (is_show || is_verify)
 		fprintf(stderr, "fabra context %s: which context? For instance: fabra context %s ctx_...\n", sub, sub);
 	else

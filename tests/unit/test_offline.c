@@ -174,7 +174,7 @@ static void test_every_kind_has_its_rows(void **state)
 		     "\"freshness_status\":\"guaranteed\",\"version\":\"v7\",\"imported\":false,\"mode\":"
 		     "\"voice\",\"call_id\":\"c1\","
 		     "\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3,\"jurisdiction\":null,"
-		     "\"consent_state\":null}]");
+		     "\"consent_state\":null,\"inputs\":{\"interaction_ref\":{\"call_id\":\"c1\",\"mode\":\"voice\",\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3},\"user_id\":\"u1\"}}]");
 	assert_query(&rig,
 		     "SELECT count(*) AS n FROM fabra.records WHERE record_hash LIKE 'sha256:%' AND "
 		     "length(record_hash) = 71",
@@ -209,7 +209,7 @@ static void test_a_record_has_one_row_with_and_without_a_row_beside_it(void **st
 		     "\"schema_version\":\"1.0.0\",\"context_function\":\"chat\",\"token_count\":41,"
 		     "\"freshness_status\":\"degraded\",\"version\":\"v7\",\"imported\":false,\"mode\":"
 		     "\"voice\",\"call_id\":\"c1\",\"session_id\":\"s1\",\"turn_id\":\"t1\","
-		     "\"turn_index\":3,\"jurisdiction\":null,\"consent_state\":null}]");
+		     "\"turn_index\":3,\"jurisdiction\":null,\"consent_state\":null,\"inputs\":{\"interaction_ref\":{\"call_id\":\"c1\",\"mode\":\"voice\",\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3},\"user_id\":\"u1\"}}]");
 }
 
 static void test_a_record_with_a_row_beside_it_is_not_read(void **state)
@@ -405,7 +405,8 @@ static void test_a_broken_database_is_opened_again(void **state)
 struct list {
 	int64_t start_us, end_us;
 	int32_t limit;
-	const char *name, *freshness;
+	const char *name, *freshness, *id_prefix, *input, *input_value;
+	bool with_inputs;
 };
 
 static struct msg *make_list(struct loop *loop, const void *arg)
@@ -420,6 +421,10 @@ static struct msg *make_list(struct loop *loop, const void *arg)
 		m->limit = l->limit;
 	m->name = l->name != NULL ? strdup(l->name) : NULL;
 	m->freshness_status = l->freshness != NULL ? strdup(l->freshness) : NULL;
+	m->id_prefix = l->id_prefix != NULL ? strdup(l->id_prefix) : NULL;
+	m->input = l->input != NULL ? strdup(l->input) : NULL;
+	m->input_value = l->input_value != NULL ? strdup(l->input_value) : NULL;
+	m->with_inputs = l->with_inputs;
 	return &m->head;
 }
 
@@ -453,6 +458,15 @@ static void test_lists_of_contexts(void **state)
 	assert_list((struct list){.end_us = T0_US + 1000000}, "[" ITEM_1 "]");
 	assert_list((struct list){.end_us = T0_US + 999999}, "[]");
 	assert_list((struct list){.limit = -1}, "[]");
+	assert_list((struct list){.id_prefix = "ctx_018f3a2b-7def-7abc-8901-00000000000"}, "[" ITEM_2 "," ITEM_1 "]");
+	assert_list((struct list){.id_prefix = "ctx_018f3a2b-7def-7abc-8901-000000000002"}, "[" ITEM_2 "]");
+	assert_list((struct list){.id_prefix = "ctx_%"}, "[]");
+	assert_list((struct list){.input = "user_id", .input_value = "u1"}, "[" ITEM_2 "," ITEM_1 "]");
+	assert_list((struct list){.input = "user_id", .input_value = "u"}, "[]");
+	assert_list((struct list){.input = "user", .input_value = "u1"}, "[]");
+	assert_list((struct list){.limit = 1, .with_inputs = true},
+		    "[{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000002\",\"timestamp\":\"2023-11-14T22:13:22\","
+		    "\"name\":\"it's\",\"token_usage\":42,\"freshness_status\":\"degraded\",\"version\":\"v7\",\"inputs\":{\"interaction_ref\":{\"call_id\":\"c1\",\"mode\":\"voice\",\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3},\"user_id\":\"u1\"}}]");
 }
 
 int main(void)

@@ -13,6 +13,7 @@ struct def_entity {
 
 struct def_feature {
 	struct str name;
+	uint32_t line; /* of its declaration */
 	uint32_t entity;
 	struct str description, dtype, version, tags_json;
 	bool has_compute;
@@ -29,6 +30,7 @@ struct def_column {
 };
 struct def_table {
 	struct str name, file, sql;  /* file: absolute */
+	uint32_t line;               /* of its declaration */
 	struct def_column *columns;  /* declared types of a text file's columns, by name */
 	uint32_t columns_count;
 };

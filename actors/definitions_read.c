@@ -130,6 +130,7 @@ static void read_feature(struct declare_reader *r, uint32_t index)
 					    "ttl",   "materialize", "default", "trigger", "description",
 					    "dtype", "version",     "tags",    NULL };
 	struct def_feature *f = &r->declare->d->features[index];
+	f->line = (uint32_t)r->line;
 	definitions_read_name(r, DECLARE_FEATURE, index, &f->name);
 	definitions_field_check_keys(r, keys);
 	f->entity = read_entity_of(r);
@@ -224,6 +225,7 @@ static void read_table(struct declare_reader *r, uint32_t index)
 {
 	static const char *const keys[] = { "name", "file", "sql", "columns", NULL };
 	struct def_table *t = &r->declare->d->tables[index];
+	t->line = (uint32_t)r->line;
 	definitions_read_name(r, DECLARE_TABLE, index, &t->name);
 	definitions_field_check_keys(r, keys);
 	bool has_file = definitions_field_push(r, "file") != LUA_TNIL;

@@ -44,12 +44,17 @@ static bool load(const struct node *n, const struct def_table *t, const char *co
 	}
 	for (uint32_t i = 0; i < t->columns_count; i++)
 		columns[i] = (struct offline_column){ t->columns[i].name.p, t->columns[i].type.p };
+	struct buf why = { 0 };
 	bool ok = offline_load_table(n->offline,
 				     &(struct offline_table){ .name = t->name.p, .file = t->file.p, .sql = t->sql.p,
 							      .columns = columns, .columns_count = t->columns_count,
 							      .id_columns = ids, .id_columns_count = n->definitions->entities_count },
-				     &rows, &is_new, ret_why);
+				     &rows, &is_new, &why);
 	free(columns);
+	if (!ok)
+		buf_printf(ret_why, "%s%.*s:%u: %.*s", ret_why->n ? "\n" : "", STR_ARG(n->definitions->file), t->line,
+			   STR_ARG(buf_str(&why)));
+	buf_finish(&why);
 	*ret_any_new |= ok && is_new;
 	if (ok)
 		log_line(LOG_INFO, "tables", is_new ? "table loaded" : "table kept: its source has not changed", LOG_STR("table", t->name), LOG_INT("rows", (int64_t)rows),
@@ -68,8 +73,8 @@ static bool load_all(const struct node *n, bool *ret_any_new, struct buf *ret_wh
 	for (uint32_t i = 0; i < d->entities_count; i++)
 		ids[i] = d->entities[i].id.p;
 	bool ok = true;
-	for (uint32_t i = 0; ok && i < d->tables_count; i++)
-		ok = load(n, &d->tables[i], ids, ret_any_new, ret_why);
+	for (uint32_t i = 0; i < d->tables_count; i++)
+		ok = load(n, &d->tables[i], ids, ret_any_new, ret_why) && ok;
 	free(ids);
 	return ok;
 }

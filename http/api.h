@@ -59,5 +59,9 @@ void api_lineage_get(struct exchange *x);
 void api_lineage_get_message(struct exchange *x, struct msg *m);
 void api_explain_get(struct exchange *x);
 void api_explain_get_message(struct exchange *x, struct msg *m);
+/* api_tools.c */
+void api_definitions_get(struct exchange *x);
+void api_sql_post(struct exchange *x);
+void api_sql_message(struct exchange *x, struct msg *m);
 /* api_ready.c */
 void api_ready_get(struct exchange *x);

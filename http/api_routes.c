@@ -55,6 +55,12 @@ const struct route api_routes[] = {
 	  "{\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\"}}}}}", NULL },
 	{ "DELETE", "/v1/cache/{entity}/{entity_id}", ROUTE_COMPLETES, api_cache_delete, api_cache_delete_message, NULL,
 	  "Remove the online values of an entity and the cached contexts that used them; history stays", NULL, NULL },
+	{ "GET", "/v1/definitions", 0, api_definitions_get, NULL, NULL,
+	  "What this server serves: entities, features, tables, retrievers, contexts", NULL, NULL },
+	{ "POST", "/v1/sql", ROUTE_BODY, api_sql_post, api_sql_message, NULL,
+	  "One SELECT over the tables of the offline store; files cannot be read",
+	  "{\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\",\"required\":"
+	  "[\"sql\"],\"properties\":{\"sql\":{\"type\":\"string\"},\"params\":{\"type\":\"array\"}}}}}}}", NULL },
 	{ "POST", "/v1/context/{id}/replay", 0, not_yet, NULL, NULL, "Replay (not available yet)", NULL, NULL },
 	{ "GET", "/v1/context/diff/{base}/{comparison}", 0, not_yet, NULL, NULL, "Diff of contexts (not available yet)", NULL, NULL },
 	{ "GET", "/v1/record/diff/{base}/{comparison}", 0, not_yet, NULL, NULL, "Diff of records (not available yet)", NULL, NULL },

@@ -30,6 +30,7 @@ struct offline_query {
 	char *params;      /* moves; JSON array or NULL */
 	uint32_t rows_max; /* 0 = 10,000; more rows: RT_ETOOBIG */
 	bool wait_projection;
+	bool tables_only; /* from a client: no files, no settings (RT_EINVAL) */
 };
 /* Copies. */
 struct offline_query *offline_query_new(struct loop *loop, struct str sql, struct str params_json);

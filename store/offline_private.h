@@ -51,6 +51,10 @@ struct offline_batch *offline_batch_new(struct loop *loop); /* with an empty are
 void offline_result_fail(struct offline_result *r, const struct offline_error *error);
 void offline_batch_fail(struct offline_batch *b, const struct offline_error *error);
 
+/* ---- offline_tables_only.c ---- */
+/* false: the statement is no SELECT, or reads files, settings or secrets; *error says which. */
+bool offline_reads_tables_only(struct offline_conn *c, struct str sql, struct offline_error *error);
+
 /* ---- offline_contexts.c ---- */
 /* The SQL and its parameters (a JSON array) for a list of contexts; with those of Fabra's Python program if
  * has_log. */

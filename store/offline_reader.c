@@ -77,11 +77,22 @@ static bool run_select(struct reader *r, struct str sql, struct str params_json,
 	return ok;
 }
 
+static bool may_run(struct reader *r, struct str sql, struct offline_error *error)
+{
+	if (!offline_conn_enter(r->conn, error))
+		return false;
+	bool ok = offline_reads_tables_only(r->conn, sql, error);
+	offline_conn_leave(r->conn);
+	return ok;
+}
+
 static bool answer_query(struct reader *r, struct offline_query *q, struct offline_result *result,
 			 struct offline_error *error)
 {
 	struct str params = q->params != NULL ? str_from(q->params) : (struct str){0};
 	uint32_t rows_max = q->rows_max != 0 ? q->rows_max : ROWS_MAX_DEFAULT;
+	if (q->tables_only && !may_run(r, str_from(q->sql), error))
+		return false;
 	return run_select(r, str_from(q->sql), params, deadline_of(r, &q->head), rows_max, result, error);
 }
 

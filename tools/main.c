@@ -14,7 +14,10 @@ static int help_main(int argc, char **argv);
 static const struct command commands[] = {
 	{ "serve", serve_main, "serve a definitions file over HTTP/2" },
 	{ "demo", demo_main, "serve the built-in example and show it at work" },
+	{ "check", check_main, "check a definitions file, its tables and its SQL, without serving" },
 	{ "context", context_main, "show, list and verify contexts of a running server" },
+	{ "features", features_main, "list and read features of a running server" },
+	{ "sql", sql_main, "run a SELECT over a running server's offline store" },
 	{ "ledger", ledger_main, "verify or summarise the ledger's files, also while the server runs" },
 	{ "version", version_main, "print the version" },
 	{ "help", help_main, "this text, or `fabra help COMMAND`" },

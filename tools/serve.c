@@ -3,6 +3,7 @@
  * Threads: I/O loops (requests), and blocking loops: ledger (the committer alone), records (reads by id), offline (SQL of
  * requests), materialise (SQL of materialised features), projection (in the background). */
 #include "tools/serve.h"
+#include "actors/definitions_describe.h"
 #include "actors/ingestor.h"
 #include "actors/materializer.h"
 #include "actors/table_loader.h"
@@ -71,23 +72,22 @@ static bool open_stores(struct server *s)
 static bool load_tables(struct server *s)
 {
 	struct buf why = { 0 };
-	return table_loader_load_all(&s->node, &why) || say(&why, s->options.file);
+	bool ok = table_loader_load_all(&s->node, &why);
+	if (!ok)
+		fprintf(stderr, "%.*s\n", STR_ARG(buf_str(&why)));
+	buf_finish(&why);
+	return ok;
 }
 
 /* A mistake in a feature's SQL is one of the definitions: it shows here, not at the first refresh. */
 static bool check_sql(struct server *s)
 {
-	for (uint32_t i = 0; i < s->definitions->features_count; i++) {
-		const struct def_feature *f = &s->definitions->features[i];
-		struct buf why = { 0 };
-		if (f->sql.p == NULL)
-			continue;
-		buf_printf(&why, "feature '%.*s': sql: ", STR_ARG(f->name));
-		if (!offline_check_rows(s->node.offline, f->sql, s->definitions->entities[f->entity].id, f->name, &why))
-			return say(&why, s->options.file);
-		buf_finish(&why);
-	}
-	return true;
+	struct buf why = { 0 };
+	bool ok = definitions_check_sql(s->definitions, s->node.offline, &why);
+	if (!ok)
+		fprintf(stderr, "%.*s\n", STR_ARG(buf_str(&why)));
+	buf_finish(&why);
+	return ok;
 }
 
 /* ---- warm start: the projection's newest values, then what the ledger has beyond it ---- */

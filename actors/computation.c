@@ -48,6 +48,7 @@ static uint64_t ask_features(struct computation *c, uint32_t entity, struct str 
 static uint64_t ask_sql(struct computation *c, struct str sql, struct str params)
 {
 	struct offline_query *m = offline_query_new(c->base.loop, sql, params);
+	m->wait_projection = true; /* what was acknowledged before is seen, as in lists */
 	return rt_ask(&c->base, c->nl->node->offline_reader, &m->head, c->request->deadline_ns, c->request->cancel);
 }
 

@@ -200,6 +200,7 @@ static uint64_t ask_sql(struct resolver *s, uint32_t feature, struct str id, uin
 	json_write_string(&params, id);
 	buf_append_char(&params, ']');
 	struct offline_query *m = offline_query_new(s->base.loop, buf_str(&sql), buf_str(&params));
+	m->wait_projection = true;
 	buf_finish(&sql);
 	buf_finish(&params);
 	return rt_ask(&s->base, s->nl->node->offline_reader, &m->head, deadline_ns, ACTOR_NONE);

@@ -4,7 +4,8 @@
  *                     |  ^
  *       waits for asks|  | the last awaited answer came
  *                     v  |
- *                   WAITING            done, failed, deadline, stop: reply once and end
+ *                   WAITING            done, failed, deadline, stop: reply once
+ *                                      -> TIDYING, while garbage of a call that hit the memory limit is left -> end
  *
  * Bounds: COMPUTATION_READS_MAX asks, the script's own limits, the deadline of the ask that started it. */
 #include "actors/computation.h"
@@ -15,7 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum state { IDLE, RUNNING, WAITING };
+enum state { IDLE, RUNNING, WAITING, TIDYING };
 
 struct pending { /* beside each read of the job */
 	uint64_t op;      /* of our ask; 0 = ended */
@@ -239,6 +240,16 @@ static void outcome_keep(struct computation_job *job, const struct script_outcom
 							 .error_kind = SCRIPT_ERROR_LIMIT };
 }
 
+/* A call that hit the memory limit leaves garbage that the next one would wait for, or nobody would give back. */
+static void tidy(struct computation *c)
+{
+	c->state = TIDYING;
+	if (script_collect(c->nl->script))
+		rt_stop(&c->base);
+	else
+		rt_send(c->base.loop, c->base.self, rt_msg_new(c->base.loop, COMPUTATION_MORE));
+}
+
 static void finish_with(struct computation *c, const struct script_outcome *outcome)
 {
 	outcome_keep(c->job, outcome);
@@ -252,7 +263,7 @@ static void finish_with(struct computation *c, const struct script_outcome *outc
 	c->request = NULL;
 	c->job = NULL;
 	rt_reply(&c->base, request, &reply->head);
-	rt_stop(&c->base);
+	tidy(c);
 }
 
 static void step(struct computation *c)
@@ -307,7 +318,9 @@ static void computation_on_message(struct actor *a, struct msg *m)
 		begin(c, m);
 		return;
 	case COMPUTATION_MORE:
-		if (c->state == RUNNING && loop_mono_ns(a->loop) < c->request->deadline_ns)
+		if (c->state == TIDYING)
+			tidy(c);
+		else if (c->state == RUNNING && loop_mono_ns(a->loop) < c->request->deadline_ns)
 			step(c);
 		else if (c->call)
 			finish_with(c, &(struct script_outcome){ .error = STR("stopped at its deadline"),

@@ -14,7 +14,7 @@
 
 /* The part of all instructions that may run in one stretch where Lua cannot yield, such as in a pattern
  * match. */
-enum { UNSLICED_PART = 4 };
+enum { UNSLICED_PART = 10 };
 
 static void call_free(struct script_call *call)
 {
@@ -252,6 +252,7 @@ static void fail_stopped(struct script_call *call)
 	start_error(call, SCRIPT_ERROR_LIMIT);
 	script_stop_text(call->s, &call->meter, &call->error);
 	drop_thread(call);
+	call->s->wants_collect |= call->meter.stop == STOP_MEMORY; /* or the next call would meet the same limit */
 }
 
 /* An error outside of the function itself: in its arguments, in its result, or out of memory. */
@@ -286,6 +287,10 @@ static enum script_result conclude(struct script_call *call, int status)
 enum script_result script_run(struct script_call *call, struct script_outcome *ret)
 {
 	struct script *s = call->s;
+	if (!call->finished && s->wants_collect && !script_collect_slice(s, &call->meter)) {
+		*ret = call->outcome;
+		return call->result = SCRIPT_MORE;
+	}
 	if (!call->finished && script_ready(call)) {
 		int results;
 		CHECK(s->running == NULL);
@@ -328,7 +333,7 @@ size_t script_memory_bytes(const struct script *s)
 	return s->memory_bytes;
 }
 
-void script_collect(struct script *s)
+bool script_collect(struct script *s)
 {
-	lua_gc(s->L, LUA_GCSTEP, 64);
+	return !s->wants_collect || script_collect_slice(s, NULL);
 }

@@ -12,7 +12,8 @@ struct script_call;
 
 struct script_limits {           /* per call; 0 = default */
 	uint64_t instructions_max;   /* 10,000,000; string functions count their work in the same unit */
-	size_t memory_bytes_max;     /* 64 MiB for the whole state; a call that hits it is stopped */
+	size_t memory_bytes_max;     /* 64 MiB for the whole state; a call that hits it is stopped. A sixteenth of it for one
+					string or table */
 	bool no_clock;               /* charge no processor time, only counted work: a simulation must replay */
 	uint32_t slice_instructions; /* 20,000: a longer run returns SCRIPT_MORE so that the loop can breathe (about 0.2 ms) */
 };
@@ -85,5 +86,6 @@ bool script_ready(const struct script_call *call);
 /* Ends the call at any point (deadline, cancel): kills the coroutine, cancels open asks through the host. */
 void script_end(struct script_call *call);
 size_t script_memory_bytes(const struct script *s);
-/* A bounded piece of garbage collection, for idle turns. */
-void script_collect(struct script *s);
+/* A call that hit the memory limit leaves garbage behind, and the next one would wait for its collection. A bounded piece of
+ * that work; false: there is more. */
+bool script_collect(struct script *s);

@@ -1,77 +1,168 @@
+/* script_blocks.c -- small blocks for a Lua state, in slabs.
+ *
+ * A slab is 32 KiB, aligned to its size, and holds blocks of one size. A block finds its slab by its address. A slab whose
+ * last block is freed serves any size again; beyond a few spare ones it goes back to malloc, so that what one call took
+ * is not kept from the others. A class keeps its slabs with room in a list, full ones in none. */
 #include "actors/script_state.h"
 #include <stdlib.h>
 
-/* AddressSanitizer sees more when each block is malloc's. */
 #ifdef FABRA_ASAN
-enum { SMALL_MAX = 0 };
-#else
-enum { SMALL_MAX = 256 };
+#include <sanitizer/asan_interface.h>
+#else /* blocks look freed to AddressSanitizer while they are in a free list */
+#define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #endif
-enum { GRAIN = 16, CLASSES = 256 / GRAIN, CHUNK_BYTES = 32 << 10 };
+
+enum { SMALL_MAX = 256, GRAIN = 16, CLASSES = SMALL_MAX / GRAIN, SLAB_BYTES = 32 << 10, SPARE_MAX = 16 };
 
 struct free_block {
 	struct free_block *next;
 };
 
-struct chunk {
-	struct chunk *next;
-	_Alignas(16) char data[CHUNK_BYTES];
+struct slab {
+	struct slab *next, *previous; /* of the class's slabs with room; of the spare ones only next */
+	struct free_block *free;
+	uint32_t used;     /* blocks handed out */
+	uint32_t untouched_at; /* offset of the first byte that was never handed out */
+	uint32_t class;
+	bool is_listed;
 };
 
 struct script_blocks {
-	struct free_block *free[CLASSES]; /* [i]: of (i + 1) * GRAIN bytes */
-	struct chunk *chunks;
-	size_t unused_bytes; /* at the end of the newest chunk */
-	size_t chunks_bytes, chunks_bytes_max;
+	struct slab *with_room[CLASSES];
+	struct slab *spare;
+	size_t spare_count, slabs, slabs_max;
 };
 
-struct script_blocks *script_blocks_create(size_t chunks_bytes_max)
+struct script_blocks *script_blocks_create(size_t bytes_max)
 {
 	struct script_blocks *b = calloc(1, sizeof *b);
 	if (b)
-		b->chunks_bytes_max = chunks_bytes_max;
+		b->slabs_max = bytes_max / SLAB_BYTES + CLASSES;
 	return b;
+}
+
+static void slab_free(struct script_blocks *b, struct slab *s)
+{
+	ASAN_UNPOISON_MEMORY_REGION(s, SLAB_BYTES);
+	free(s);
+	b->slabs--;
 }
 
 void script_blocks_destroy(struct script_blocks *b)
 {
 	if (b == NULL)
 		return;
-	for (struct chunk *c = b->chunks, *next; c; c = next) {
-		next = c->next;
-		free(c);
+	for (struct slab *s = b->spare, *next; s; s = next) {
+		next = s->next;
+		slab_free(b, s);
 	}
 	free(b);
 }
 
-static size_t class_of(size_t bytes)
+/* ---- a class's list of slabs with room ---- */
+
+static void list(struct script_blocks *b, struct slab *s)
 {
-	return (bytes - 1) / GRAIN;
+	s->next = b->with_room[s->class];
+	s->previous = NULL;
+	if (s->next)
+		s->next->previous = s;
+	b->with_room[s->class] = s;
+	s->is_listed = true;
+}
+
+static void unlist(struct script_blocks *b, struct slab *s)
+{
+	if (s->previous)
+		s->previous->next = s->next;
+	else
+		b->with_room[s->class] = s->next;
+	if (s->next)
+		s->next->previous = s->previous;
+	s->is_listed = false;
+}
+
+/* ---- slabs ---- */
+
+static struct slab *slab_of(void *block)
+{
+	return (struct slab *)((uintptr_t)block & ~(uintptr_t)(SLAB_BYTES - 1));
+}
+
+static size_t block_bytes(const struct slab *s)
+{
+	return ((size_t)s->class + 1) * GRAIN;
+}
+
+static struct slab *slab_new(struct script_blocks *b, size_t class)
+{
+	struct slab *s = b->spare;
+	if (s) {
+		b->spare = s->next;
+		b->spare_count--;
+	} else if (b->slabs == b->slabs_max || (s = aligned_alloc(SLAB_BYTES, SLAB_BYTES)) == NULL) {
+		return NULL;
+	} else {
+		b->slabs++;
+	}
+	*s = (struct slab){ .class = (uint32_t)class, .untouched_at = (sizeof *s + GRAIN - 1) & ~(uint32_t)(GRAIN - 1) };
+	ASAN_POISON_MEMORY_REGION((char *)s + s->untouched_at, SLAB_BYTES - s->untouched_at);
+	list(b, s);
+	return s;
+}
+
+static bool has_room(const struct slab *s)
+{
+	return s->free || s->untouched_at + block_bytes(s) <= SLAB_BYTES;
 }
 
 static void *take_small(struct script_blocks *b, size_t bytes)
 {
-	size_t class = class_of(bytes), whole = (class + 1) * GRAIN;
-	struct free_block *block = b->free[class];
-	if (block) {
-		b->free[class] = block->next;
-		return block;
+	size_t class = (bytes - 1) / GRAIN;
+	struct slab *s = b->with_room[class];
+	if (s == NULL && (s = slab_new(b, class)) == NULL)
+		return NULL;
+	void *block;
+	if (s->free) {
+		struct free_block *first = s->free;
+		ASAN_UNPOISON_MEMORY_REGION(first, block_bytes(s));
+		s->free = first->next;
+		block = first;
+	} else {
+		block = (char *)s + s->untouched_at;
+		ASAN_UNPOISON_MEMORY_REGION(block, block_bytes(s));
+		s->untouched_at += (uint32_t)block_bytes(s);
 	}
-	if (b->unused_bytes < whole) {
-		if (b->chunks_bytes + CHUNK_BYTES > b->chunks_bytes_max)
-			return NULL;
-		struct chunk *c = malloc(sizeof *c);
-		if (c == NULL)
-			return NULL;
-		c->next = b->chunks;
-		b->chunks = c;
-		b->chunks_bytes += CHUNK_BYTES;
-		b->unused_bytes = CHUNK_BYTES; /* up to 240 bytes of the last chunk are lost */
-	}
-	void *p = b->chunks->data + CHUNK_BYTES - b->unused_bytes;
-	b->unused_bytes -= whole;
-	return p;
+	s->used++;
+	if (!has_room(s))
+		unlist(b, s);
+	return block;
 }
+
+static void give_small(struct script_blocks *b, void *block)
+{
+	struct slab *s = slab_of(block);
+	struct free_block *freed = block;
+	freed->next = s->free;
+	s->free = freed;
+	ASAN_POISON_MEMORY_REGION(block, block_bytes(s));
+	s->used--;
+	if (!s->is_listed)
+		list(b, s);
+	if (s->used > 0)
+		return;
+	unlist(b, s);
+	if (b->spare_count == SPARE_MAX) {
+		slab_free(b, s);
+		return;
+	}
+	s->next = b->spare;
+	b->spare = s;
+	b->spare_count++;
+}
+
+/* ---- blocks of any size ---- */
 
 static void *take(struct script_blocks *b, size_t bytes)
 {
@@ -82,13 +173,10 @@ static void give_back(struct script_blocks *b, void *block, size_t bytes)
 {
 	if (block == NULL)
 		return;
-	if (bytes > SMALL_MAX) {
+	if (bytes > SMALL_MAX)
 		free(block);
-		return;
-	}
-	struct free_block *small = block;
-	small->next = b->free[class_of(bytes)];
-	b->free[class_of(bytes)] = small;
+	else
+		give_small(b, block);
 }
 
 void *script_blocks_realloc(struct script_blocks *b, void *block, size_t old_bytes, size_t bytes)
@@ -99,7 +187,7 @@ void *script_blocks_realloc(struct script_blocks *b, void *block, size_t old_byt
 	}
 	if (block && old_bytes > SMALL_MAX && bytes > SMALL_MAX)
 		return realloc(block, bytes);
-	if (block && old_bytes <= SMALL_MAX && bytes <= SMALL_MAX && class_of(old_bytes) == class_of(bytes))
+	if (block && old_bytes <= SMALL_MAX && bytes <= SMALL_MAX && (old_bytes - 1) / GRAIN == (bytes - 1) / GRAIN)
 		return block;
 	void *p = take(b, bytes);
 	if (p && block) {

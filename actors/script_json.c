@@ -103,9 +103,31 @@ static const yyjson_alc *doc_alloc(struct script *s, size_t n)
 	return yyjson_alc_pool_init(&s->doc_alloc, s->doc_room, s->doc_room_bytes) ? &s->doc_alloc : NULL;
 }
 
+/* Before megabytes are parsed: yyjson has no bound on depth. Small texts are parsed sooner than they are looked at. */
+static bool is_too_deep(struct str text)
+{
+	enum { LOOK_BYTES = 4096 };
+	int depth = 0;
+	bool in_string = false;
+	for (size_t i = 0; text.n > LOOK_BYTES && i < text.n; i++) {
+		char c = text.p[i];
+		if (c == '"')
+			in_string = !in_string;
+		else if (c == '\\')
+			i += in_string;
+		else if (!in_string && (c == '[' || c == '{') && ++depth > SCRIPT_DEPTH_MAX + 1)
+			return true;
+		else if (!in_string && (c == ']' || c == '}'))
+			depth--;
+	}
+	return false;
+}
+
 void script_json_push(lua_State *L, struct str text, int nil_depth)
 {
 	struct script *s = script_of(L);
+	if (is_too_deep(text))
+		luaL_error(L, "JSON is nested deeper than %d", SCRIPT_DEPTH_MAX);
 	yyjson_doc_free(s->doc);
 	s->doc = NULL;
 	script_charge(L, text.n / 8);

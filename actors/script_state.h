@@ -11,7 +11,7 @@
 #include <lauxlib.h>
 #include <lua.h>
 
-enum script_stop { STOP_NONE, STOP_INSTRUCTIONS, STOP_MEMORY };
+enum script_stop { STOP_NONE, STOP_INSTRUCTIONS, STOP_MEMORY, STOP_DEPTH };
 
 struct script_meter {
 	uint64_t used, max; /* units: one instruction, or about as much work in C */
@@ -25,6 +25,7 @@ struct script_meter {
 };
 
 enum { SCRIPT_ASKS_MAX = 256, SCRIPT_DEPTH_MAX = 64, SCRIPT_POOL_MAX = 64 };
+enum { SCRIPT_CALLS_MAX = 2000 }; /* of functions within functions */
 
 struct script {
 	lua_State *L;                /* the main thread; runs only the file itself */
@@ -38,6 +39,8 @@ struct script {
 	struct script_call *running;
 
 	size_t memory_bytes;  /* what the state holds */
+	size_t collect_above; /* memory_bytes beyond which a call waits until garbage has been collected in slices */
+	bool wants_collect;   /* that is due, or under way */
 	size_t refused_bytes; /* the growth that was refused last; Lua collects and tries once more */
 
 	yyjson_alc doc_alloc; /* hands out doc_room, which is kept from text to text */
@@ -68,7 +71,8 @@ enum script_slot {
 	SLOT_ARRAY_META,
 	SLOT_OBJECT_META,
 	SLOT_ITEM_META,
-	SLOT_LAST = SLOT_ITEM_META,
+	SLOT_LANDMARK, /* an object that is newer than what earlier slices made */
+	SLOT_LAST = SLOT_LANDMARK,
 };
 
 /* Metatables by name (luaL_newmetatable). */
@@ -91,6 +95,8 @@ struct script *script_state_create(const struct script_limits *limits, bool unsa
 void script_state_destroy(struct script *s);
 void script_meter_start(struct script *s, struct script_meter *m, lua_State *thread);
 void script_meter_end(struct script *s);
+/* A bounded piece of the collection that wants_collect asks for. true: it is over. m: of the call that waits; may be NULL. */
+bool script_collect_slice(struct script *s, struct script_meter *m);
 /* Charges work done by a C function. Does not return when that was too much. */
 void script_charge(lua_State *L, uint64_t units);
 /* What is left before script_charge would not return. */
@@ -101,9 +107,9 @@ void script_stop_text(const struct script *s, const struct script_meter *m, stru
 /* Runs the text of a definitions file on the main thread, limited. false: *ret_line and why. */
 bool script_state_load(struct script *s, struct str source, const char *chunk_name, struct buf *ret_why);
 
-/* script_blocks.c: small blocks in free lists by size, since a call makes and drops hundreds of them; larger
- * ones are malloc's. Memory of small blocks is used again, never given back before the end. */
-struct script_blocks *script_blocks_create(size_t chunks_bytes_max);
+/* script_blocks.c: small blocks in slabs by size, since a call makes and drops hundreds of them; larger ones are malloc's.
+ * A slab without blocks serves any size, or goes back to malloc. bytes_max: of all slabs. */
+struct script_blocks *script_blocks_create(size_t bytes_max);
 void script_blocks_destroy(struct script_blocks *b); /* larger blocks must have been freed */
 /* As Lua's allocators: bytes 0 frees; a new block has block NULL. NULL: no memory, nothing changed. */
 void *script_blocks_realloc(struct script_blocks *b, void *block, size_t old_bytes, size_t bytes);

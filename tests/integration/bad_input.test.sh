@@ -120,7 +120,7 @@ refused 'local t = {} while true do t[#t + 1] = ("x"):rep(1000000) .. #t end' 'b
 refused "$(printf '\033Lua')" 'bad.lua: attempt to load a binary chunk'
 feature='local fabra = require "fabra" fabra.entity { name = "U", id = "u" } fabra.feature { name = "n", entity = "U", sql ='
 export FABRA_HOME=$work/elsewhere
-refused "$feature 'SELEC 1' }" "bad.lua: feature 'n': sql: Parser Error"
+refused "$feature 'SELEC 1' }" "bad.lua:1: feature 'n': sql: Parser Error"
 refused "$feature 'SELECT u, 1 AS n FROM nowhere' }" "nowhere"
 refused "$feature 'SELECT 1 AS u', materialize = true, refresh = '1h' }" 'no column "n"'
 refused "$feature 'SELECT ? AS u, 1 AS n' }" "parameter"

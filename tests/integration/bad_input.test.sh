@@ -116,7 +116,7 @@ refused 'while true do end' 'bad.lua'
 refused 'error("boom")' 'bad.lua:1: boom'
 refused 'error("boom", 0)' 'bad.lua: boom'
 refused 'error({})' 'bad.lua: the file raised an error'
-refused 'local t = {} while true do t[#t + 1] = ("x"):rep(1000000) .. #t end' 'bad.lua: the file needs more memory'
+refused 'local t = {} while true do t[#t + 1] = ("x"):rep(1000000) .. #t end' 'bad.lua:1: the file was stopped: the Lua state needs more than'
 refused "$(printf '\033Lua')" 'bad.lua: attempt to load a binary chunk'
 feature='local fabra = require "fabra" fabra.entity { name = "U", id = "u" } fabra.feature { name = "n", entity = "U", sql ='
 export FABRA_HOME=$work/elsewhere

@@ -57,7 +57,7 @@ for name in bare server; do
 done
 # What the warm-up left to do in the background (the projection of computed values) is not the load to be measured.
 for _ in $(seq 600); do
-	pid=$(grep -o 'pid [0-9]*' "$work/server.out" | head -1 | cut -d' ' -f2)
+	pid=$(grep -o 'pid [0-9]*' "$work/server.out" | head -1 | cut -d' ' -f2 || true)
 	[ -n "$pid" ] || break
 	before=$(cpu_ns "$pid")
 	sleep 0.5

@@ -13,6 +13,7 @@
  * An actor is taken from the front's spare one only when a route asks for it, so a reply from on_request
  * costs no spawn, no message and no allocation of ours. The guard is a piece of memory in the request's
  * pool: h2o disposes it when a request dies unanswered, which is the only sign it gives. */
+#include "http/request_syntax.h"
 #include "http/server_private.h"
 #include "http/uri.h"
 #include "runtime/hash.h"
@@ -226,28 +227,42 @@ void exchange_end_waiting(struct http_front *f, int status, const char *detail)
 }
 
 /* ---- admission ---- */
+/* "OPTIONS *": about the server as a whole. */
+static bool is_asterisk(const struct exchange *x)
+{
+	return str_eq(x->path, STR("*")) && str_eq(x->method, STR("OPTIONS"));
+}
+
 struct http_conn *exchange_conn_of(const h2o_req_t *req)
 {
 	const h2o_socket_t *sock = req->conn->callbacks->get_socket(req->conn);
 	return sock != NULL ? sock->on_close.data : NULL;
 }
 
-static void request_id_set(struct exchange *x, struct str sent)
+bool exchange_id_is_sane(struct str sent)
 {
-	static const char hex[16] = "0123456789abcdef";
 	bool is_sane = sent.n > 0 && sent.n <= REQUEST_ID_MAX;
 	for (size_t i = 0; i < sent.n && is_sane; i++)
 		is_sane = sent.p[i] > ' ' && sent.p[i] < 0x7f;
-	if (is_sane) {
-		memcpy(x->request_id, sent.p, sent.n);
-		x->request_id_len = (uint8_t)sent.n;
-		x->is_id_sent = true;
-		return;
-	}
-	uint64_t id = hash_mix(x->front->id_next++);
+	return is_sane;
+}
+
+void exchange_id_make(struct http_front *f, char ret_id[static REQUEST_ID_OWN])
+{
+	static const char hex[16] = "0123456789abcdef";
+	uint64_t id = hash_mix(f->id_next++);
 	for (int i = REQUEST_ID_OWN - 1; i >= 0; i--, id >>= 4)
-		x->request_id[i] = hex[id & 15];
-	x->request_id_len = REQUEST_ID_OWN;
+		ret_id[i] = hex[id & 15];
+}
+
+static void request_id_set(struct exchange *x, struct str sent)
+{
+	x->is_id_sent = exchange_id_is_sane(sent);
+	if (x->is_id_sent)
+		memcpy(x->request_id, sent.p, sent.n);
+	else
+		exchange_id_make(x->front, x->request_id);
+	x->request_id_len = x->is_id_sent ? (uint8_t)sent.n : REQUEST_ID_OWN;
 }
 
 /* One pass over the headers for the ones of interest. Returns whether they are within the bounds of size and
@@ -436,9 +451,31 @@ static bool is_plain_ascii(struct str s)
 	return !(bits & tops);
 }
 
+/* Answers and counts. HTTP/1 does not go on where the request's end is in doubt; HTTP/2 has frames for that. */
+static bool refuse_malformed(struct exchange *x, enum syntax_fault fault)
+{
+	syntax_count(fault);
+	x->ends_connection = fault == SYNTAX_TARGET || (fault != SYNTAX_ESCAPE && x->req->version < 0x200);
+	if (fault == SYNTAX_PROTOCOL)
+		conn_cut(x->conn); /* no answer */
+	exchange_error(x, fault == SYNTAX_TOO_LARGE ? 431 : 400, "%s", syntax_fault_text(fault));
+	return false;
+}
+
+static bool target_is_sound(struct exchange *x, const h2o_req_t *req)
+{
+	enum syntax_fault fault = syntax_fault_of(req->input.path.base);
+	x->is_plain = is_plain_ascii(x->path) && is_plain_ascii(x->query);
+	if (req->version >= 0x200 && (x->path.n == 0 || x->path.p[0] != '/') && !is_asterisk(x))
+		fault = SYNTAX_TARGET;
+	else if (!x->is_plain && !(uri_escapes_are_sound(x->path) && uri_escapes_are_sound(x->query)))
+		fault = SYNTAX_ESCAPE;
+	return fault == SYNTAX_SOUND || refuse_malformed(x, fault);
+}
+
 static bool text_is_valid(struct exchange *x)
 {
-	if (is_plain_ascii(x->path) && is_plain_ascii(x->query))
+	if (x->is_plain)
 		return true;
 	bool path_is_valid = true;
 	for (unsigned i = 0; i < x->params_len; i++)
@@ -467,24 +504,38 @@ static bool keep_a_spare(struct exchange *x)
 	return false;
 }
 
-/* The order is Fabra's: routing, the body's JSON, the key, then everything the route checks. */
+/* The order is Fabra's from the routing on: the body's JSON, the key, then everything the route checks. */
 static bool admit(struct exchange *x, const h2o_req_t *req)
 {
-	if (!headers_read(x, req)) {
-		exchange_error(x, 431, "the request's headers are larger than 16 KiB or more than 100");
-		return false;
-	}
-	return find_route(x) && within_limits(x) && (!(x->route->flags & ROUTE_BODY) || read_json(x)) &&
+	bool is_small = headers_read(x, req);
+	return target_is_sound(x, req) && (is_small || refuse_malformed(x, SYNTAX_TOO_LARGE)) && find_route(x) && within_limits(x) && (!(x->route->flags & ROUTE_BODY) || read_json(x)) &&
 	       authorised(x) && read_timeout(x) && text_is_valid(x) && keep_a_spare(x);
 }
 
 /* ---- h2o's side ---- */
+/* What is behind the authority of "http://host:80/path" (RFC 9112, 3.2.2); other targets as they are. */
+static struct str origin_form(struct str target)
+{
+	bool is_http = str_starts(target, STR("http://")), is_https = str_starts(target, STR("https://"));
+	if (!is_http && !is_https)
+		return target;
+	target = str_skip(target, is_http ? 7 : 8);
+	while (target.n > 0 && target.p[0] != '/' && target.p[0] != '?')
+		target = str_skip(target, 1);
+	return target;
+}
+
 static void input_read(struct exchange *x, const h2o_req_t *req)
 {
 	struct str target = { req->input.path.base, req->input.path.len };
 	size_t path_bytes = req->query_at < target.n ? req->query_at : target.n;
+	if (req->version < 0x200 && target.n > 0 && target.p[0] != '/') {
+		target = origin_form(target);
+		const char *query = memchr(target.p, '?', target.n);
+		path_bytes = query != NULL ? (size_t)(query - target.p) : target.n;
+	}
 	x->method = str_of(req->input.method.base, req->input.method.len);
-	x->path = str_of(target.p, path_bytes);
+	x->path = path_bytes > 0 || req->version >= 0x200 ? str_of(target.p, path_bytes) : STR("/");
 	x->query = str_skip(target, path_bytes + 1);
 	x->body = str_of(req->entity.base, req->entity.len);
 	x->is_head = str_eq(x->method, STR("HEAD"));

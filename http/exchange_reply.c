@@ -1,4 +1,5 @@
 /* The one reply of an exchange: headers, compression, the error shapes, and the hand-over to h2o. */
+#include "http/interpose.h"
 #include "http/server_private.h"
 #include "runtime/log.h"
 #include "store/json.h"
@@ -63,6 +64,15 @@ static void send_in_slices(h2o_req_t *req, struct str body)
 	slices_proceed(&s->generator, req);
 }
 
+/* An answer, and then RST_STREAM with PROTOCOL_ERROR: for a request that HTTP/2 calls malformed (RFC 9113, 8.1.1). */
+static void send_and_reset(h2o_req_t *req, struct str body, bool is_head)
+{
+	static h2o_generator_t generator;
+	h2o_iovec_t copy = h2o_strdup(&req->pool, body.p, body.n);
+	h2o_start_response(req, &generator);
+	h2o_send(req, &copy, is_head ? 0 : 1, H2O_SEND_STATE_ERROR);
+}
+
 /* h2o's own function copies the name into the pool; ours are static. */
 static void header_put(h2o_req_t *req, const h2o_iovec_t *name, struct str value)
 {
@@ -75,7 +85,7 @@ static void headers_put(struct exchange *x, h2o_req_t *req, const char *content_
 {
 	if (content_type != NULL)
 		header_put(req, &H2O_TOKEN_CONTENT_TYPE->buf, str_from(content_type));
-	header_put(req, &REQUEST_ID_TOKEN->buf, str_of(x->request_id, x->request_id_len));
+	header_put(req, &interpose_request_id, str_of(x->request_id, x->request_id_len));
 	if (req->res.status == 503)
 		header_put(req, &H2O_TOKEN_RETRY_AFTER->buf, STR("1"));
 	for (unsigned i = 0; i < x->reply_headers_len; i++) {
@@ -101,12 +111,14 @@ void exchange_reply(struct exchange *x, int status, const char *content_type, st
 	req->res.reason = reason_of(status);
 	req->res.content_length = body.n;
 	headers_put(x, req, content_type);
-	if (atomic_load_explicit(&s->draining, memory_order_relaxed) || status == 431)
+	if (atomic_load_explicit(&s->draining, memory_order_relaxed) || x->ends_connection)
 		req->http1_is_persistent = 0;
 	observe_reply(x, status, body.n);
 	bool is_large = body.n >= COMPRESS_BYTES_MIN && content_type != NULL && !x->is_head;
 	req->compress_hint = is_large ? H2O_COMPRESS_HINT_ENABLE : H2O_COMPRESS_HINT_DISABLE;
-	if (is_large && body.n > COMPRESS_SLICE_BYTES && h2o_get_compressible_types(&req->headers) != 0)
+	if (x->ends_connection && req->version >= 0x200)
+		send_and_reset(req, body, x->is_head);
+	else if (is_large && body.n > COMPRESS_SLICE_BYTES && h2o_get_compressible_types(&req->headers) != 0)
 		send_in_slices(req, body);
 	else
 		h2o_send_inline(req, body.n > 0 ? body.p : "", body.n);

@@ -1,5 +1,7 @@
 /* The server as a whole: made before its loops run, drained while they run, destroyed after they have ended.
  */
+#include "http/interpose.h"
+#include "http/request_syntax.h"
 #include "http/server_private.h"
 #include "runtime/log.h"
 #include <openssl/ssl.h>
@@ -140,11 +142,8 @@ static bool tls_make(struct http_server *s, struct buf *ret_why)
 
 static void h2o_make(struct http_server *s)
 {
-	static char request_id[] = "x-request-id";
-	CHECK(h2o__num_tokens < H2O_MAX_TOKENS);
-	REQUEST_ID_TOKEN->buf = h2o_iovec_init(request_id, sizeof request_id - 1);
-	/* Each id is sent once: in HPACK's table of recent headers it would only push others out. */
-	REQUEST_ID_TOKEN->dont_compress = 1;
+	interpose_init();
+	syntax_init();
 	h2o_config_init(&s->h2o);
 	s->h2o.server_name = h2o_iovec_init(NULL, 0);
 	uint64_t body_max = s->config.body_bytes_max;
@@ -158,6 +157,8 @@ static void h2o_make(struct http_server *s)
 	h2o_compress_args_t compress = { .min_size = 0, .gzip = { .quality = 1 }, .brotli = { .quality = -1 } };
 	h2o_compress_register(path, &compress);
 	library_errors_register(&host->fallback_path);
+	/* h2o would write them to standard error, from the I/O loop. */
+	path->error_log.emit_request_errors = host->fallback_path.error_log.emit_request_errors = 0;
 }
 
 static void front_make(struct http_server *s, struct http_front *f, struct loop *loop)

@@ -1,7 +1,7 @@
 /* h2o answers some requests itself, before a handler sees them: broken framing, an oversized HTTP/1.1 body,
  * a strange Expect. This filter on its fallback path gives those pages the shape of our own errors. */
+#include "http/interpose.h"
 #include "http/server_private.h"
-#include "runtime/hash.h"
 
 struct page {
 	h2o_ostream_t super;
@@ -27,6 +27,20 @@ static void send_page(h2o_ostream_t *stream, h2o_req_t *req, h2o_iovec_t *bufs, 
 	h2o_ostream_send_next(stream, req, &page->body, bufs_len > 0 ? 1 : 0, state);
 }
 
+/* The client's if it sent a sane one. */
+static void request_id_add(struct http_front *f, h2o_req_t *req)
+{
+	h2o_iovec_t id = { h2o_mem_alloc_pool(&req->pool, REQUEST_ID_OWN), REQUEST_ID_OWN };
+	ssize_t sent = h2o_find_header_by_str(&req->headers, H2O_STRLIT("x-request-id"), -1);
+	if (sent >= 0 && exchange_id_is_sane(str_of(req->headers.entries[sent].value.base, req->headers.entries[sent].value.len)))
+		id = req->headers.entries[sent].value;
+	else
+		exchange_id_make(f, id.base);
+	h2o_vector_reserve(&req->pool, &req->res.headers, req->res.headers.size + 1);
+	req->res.headers.entries[req->res.headers.size++] =
+		(h2o_header_t){ (h2o_iovec_t *)&interpose_request_id, NULL, id };
+}
+
 static void on_setup_ostream(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t **slot)
 {
 	(void)filter;
@@ -36,11 +50,9 @@ static void on_setup_ostream(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t
 	struct str body = page_body(req->res.status);
 	page->body = h2o_iovec_init(body.p, body.n);
 	req->res.content_length = body.n;
-	char *id = h2o_mem_alloc_pool(&req->pool, 17);
-	snprintf(id, 17, "%016llx", (unsigned long long)hash_mix(f->id_next++));
 	req->res.headers.size = 0;
 	h2o_add_header(&req->pool, &req->res.headers, H2O_TOKEN_CONTENT_TYPE, NULL, H2O_STRLIT("application/json"));
-	h2o_add_header_by_str(&req->pool, &req->res.headers, H2O_STRLIT("x-request-id"), 0, NULL, id, 16);
+	request_id_add(f, req);
 	observe_library_error(f, req->res.status);
 	h2o_setup_next_ostream(req, &page->super.next);
 }

@@ -34,6 +34,16 @@ struct str uri_decode(struct arena *arena, struct str text, bool plus)
 	return str_of(out, n);
 }
 
+bool uri_escapes_are_sound(struct str text)
+{
+	for (const char *p; text.n > 0 && (p = memchr(text.p, '%', text.n)) != NULL;) {
+		text = str_skip(text, (size_t)(p - text.p) + 1);
+		if (text.n < 2 || hex_digit(text.p[0]) < 0 || hex_digit(text.p[1]) < 0)
+			return false;
+	}
+	return true;
+}
+
 bool uri_query(struct arena *arena, struct str query, const char *name, struct str *ret_value)
 {
 	if (query.n == 0)

@@ -1,5 +1,5 @@
 /* Percent-encoding and query strings, as Python's urllib reads them: '&' separates, a broken escape stays as
- * it is. */
+ * it is (requests with one are refused before they are read). */
 #pragma once
 #include "runtime/arena.h"
 
@@ -10,6 +10,9 @@ struct str uri_decode(struct arena *arena, struct str text, bool plus);
 /* The first value of a name in a query string (without '?'), decoded. A name without '=' has an empty value.
  */
 bool uri_query(struct arena *arena, struct str query, const char *name, struct str *ret_value);
+
+/* Is each '%' followed by two hexadecimal digits? */
+bool uri_escapes_are_sound(struct str text);
 
 /* Is the whole query string UTF-8 once it is decoded? false also when the arena is full. */
 bool uri_query_is_utf8(struct arena *arena, struct str query);

@@ -286,8 +286,8 @@ int phr_parse_request(const char *buf, size_t len, const char **method, size_t *
 	*num_headers = 0;
 	if (is_http2_preface(buf, len))
 		return len < sizeof "PRI * HTTP/2" - 1 ? PARSE_INCOMPLETE : PARSE_REFUSED;
-	size_t n = read_head(buf, len, &h, &fault);
-	if (fault == SYNTAX_SOUND && (n > 0 ? n : len) > HEAD_BYTES_MAX)
+	size_t n = read_head(buf, len < HEAD_BYTES_MAX ? len : HEAD_BYTES_MAX, &h, &fault);
+	if (fault == SYNTAX_SOUND && n == 0 && len >= HEAD_BYTES_MAX)
 		fault = SYNTAX_TOO_LARGE;
 	if (fault == SYNTAX_SOUND && n == 0)
 		return PARSE_INCOMPLETE;

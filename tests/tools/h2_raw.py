@@ -14,7 +14,7 @@ import hpack
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, ACK, END_HEADERS = 1, 1, 4
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-WAIT_S = 10
+WAIT_S, FRAME_MAX = 10, 16384
 
 
 class Nghttp2Decoder:
@@ -92,7 +92,7 @@ class Connection:
         self.sock.sendall(data)
 
     def header_block(self, headers):
-        return self.encoder.encode([(n, v) for n, v in headers])
+        return self.encoder.encode(list(headers), huffman=False)
 
     def request(self, method, path, headers=(), body=None):
         """Returns the stream's id."""
@@ -100,7 +100,11 @@ class Connection:
         self.streams[stream] = Stream()
         block = self.header_block([(":method", method), (":scheme", "http"), (":authority", "localhost"), (":path", path),
                                    *headers])
-        data = frame(HEADERS, END_HEADERS | (END_STREAM if body is None else 0), stream, block)
+        end = 0 if body is not None else END_STREAM
+        first, rest = block[:FRAME_MAX], block[FRAME_MAX:]
+        data = frame(HEADERS, end | (0 if rest else END_HEADERS), stream, first)
+        if rest:
+            data += frame(CONTINUATION, END_HEADERS, stream, rest)
         if body is not None:
             data += frame(DATA, END_STREAM, stream, body)
         self.send(data)

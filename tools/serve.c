@@ -10,6 +10,7 @@
 #include "http/api.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
+#include "runtime/log_stdio.h"
 #include "store/entries.h"
 #include "store/offline.h"
 #include "tools/serve_options.h"
@@ -503,11 +504,13 @@ int serve_run(int argc, char **argv, int (*on_listening)(void *arg, uint16_t por
 		 LOG_INT("duration_ms", (int64_t)((clock_mono_ns() - started_ns) / 1000000)));
 	status = on_listening ? on_listening(arg, port) : -1;
 	if (status < 0) {
+		log_stdio_catch(); /* only the log thread may write from now on */
 		wait_for_signal(&signals);
 		status = 0;
 	}
 	drain(s);
 	end_loops(s);
+	log_stdio_release();
 	destroy(s);
 	return status;
 }

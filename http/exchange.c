@@ -508,8 +508,9 @@ static bool keep_a_spare(struct exchange *x)
 static bool admit(struct exchange *x, const h2o_req_t *req)
 {
 	bool is_small = headers_read(x, req);
-	return target_is_sound(x, req) && (is_small || refuse_malformed(x, SYNTAX_TOO_LARGE)) && find_route(x) && within_limits(x) && (!(x->route->flags & ROUTE_BODY) || read_json(x)) &&
-	       authorised(x) && read_timeout(x) && text_is_valid(x) && keep_a_spare(x);
+	return target_is_sound(x, req) && (is_small || refuse_malformed(x, SYNTAX_TOO_LARGE)) && find_route(x) &&
+	       within_limits(x) && (!(x->route->flags & ROUTE_BODY) || read_json(x)) && authorised(x) &&
+	       read_timeout(x) && text_is_valid(x) && keep_a_spare(x);
 }
 
 /* ---- h2o's side ---- */

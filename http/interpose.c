@@ -14,8 +14,9 @@ struct h2o_frame {
 };
 enum { FRAME_HEAD = 9, FRAME_SETTINGS = 4, FRAME_CONTINUATION = 9, FLAG_ACK = 1, FLAG_END_HEADERS = 4 };
 
-typedef void flatten_response(h2o_buffer_t **buf, void *table, uint32_t stream_id, size_t frame_bytes_max, h2o_res_t *res,
-			      h2o_timestamp_t *ts, const h2o_iovec_t *server_name, size_t content_length);
+typedef void flatten_response(h2o_buffer_t **buf, void *table, uint32_t stream_id, size_t frame_bytes_max,
+			      h2o_res_t *res, h2o_timestamp_t *ts, const h2o_iovec_t *server_name,
+			      size_t content_length);
 typedef ssize_t decode_frame(struct h2o_frame *frame, const uint8_t *src, size_t len, const void *settings,
 			     const char **err_desc);
 flatten_response h2o_hpack_flatten_response;
@@ -73,8 +74,14 @@ static size_t id_field(uint8_t out[static ID_FIELD_MAX], h2o_iovec_t value)
 
 static void frame_head_write(uint8_t *at, size_t length, uint8_t type, uint8_t flags, uint32_t stream_id)
 {
-	uint8_t head[FRAME_HEAD] = { (uint8_t)(length >> 16), (uint8_t)(length >> 8), (uint8_t)length, type, flags,
-				     (uint8_t)(stream_id >> 24), (uint8_t)(stream_id >> 16), (uint8_t)(stream_id >> 8),
+	uint8_t head[FRAME_HEAD] = { (uint8_t)(length >> 16),
+				     (uint8_t)(length >> 8),
+				     (uint8_t)length,
+				     type,
+				     flags,
+				     (uint8_t)(stream_id >> 24),
+				     (uint8_t)(stream_id >> 16),
+				     (uint8_t)(stream_id >> 8),
 				     (uint8_t)stream_id };
 	memcpy(at, head, sizeof head);
 }
@@ -85,8 +92,8 @@ static size_t frame_length(const uint8_t *head)
 }
 
 /* Lengthens the block of headers that starts at `start` and ends the buffer; it is a HEADERS frame and perhaps others. */
-static void block_append(h2o_buffer_t **buf, size_t start, uint32_t stream_id, size_t frame_bytes_max, const uint8_t *field,
-			 size_t n)
+static void block_append(h2o_buffer_t **buf, size_t start, uint32_t stream_id, size_t frame_bytes_max,
+			 const uint8_t *field, size_t n)
 {
 	uint8_t *at = (uint8_t *)h2o_buffer_reserve(buf, n + FRAME_HEAD).base;
 	uint8_t *last = (uint8_t *)(*buf)->bytes + start;
@@ -105,8 +112,9 @@ static void block_append(h2o_buffer_t **buf, size_t start, uint32_t stream_id, s
 	(*buf)->size += n;
 }
 
-void h2o_hpack_flatten_response(h2o_buffer_t **buf, void *table, uint32_t stream_id, size_t frame_bytes_max, h2o_res_t *res,
-				h2o_timestamp_t *ts, const h2o_iovec_t *server_name, size_t content_length)
+void h2o_hpack_flatten_response(h2o_buffer_t **buf, void *table, uint32_t stream_id, size_t frame_bytes_max,
+				h2o_res_t *res, h2o_timestamp_t *ts, const h2o_iovec_t *server_name,
+				size_t content_length)
 {
 	size_t start = (*buf)->size, left = res->headers.size;
 	uint8_t field[ID_FIELD_MAX];

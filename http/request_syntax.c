@@ -19,20 +19,21 @@ struct phr_header {
 	size_t value_len;
 };
 int phr_parse_request(const char *buf, size_t len, const char **method, size_t *method_len, const char **path,
-		      size_t *path_len, int *minor_version, struct phr_header *headers, size_t *num_headers, size_t last_len);
+		      size_t *path_len, int *minor_version, struct phr_header *headers, size_t *num_headers,
+		      size_t last_len);
 
 /* h2o gives zeroed memory of the size of picohttpparser's own decoder and looks at none of it. */
 struct phr_chunked_decoder {
 	size_t left; /* of the chunk */
 	char unused, digits;
-	char state; /* enum chunk_state */
+	char state;       /* enum chunk_state */
 	uint32_t ignored; /* bytes of extensions and trailers */
 };
 _Static_assert(sizeof(struct phr_chunked_decoder) == 16, "picohttpparser's has a size_t and three chars");
 ssize_t phr_decode_chunked(struct phr_chunked_decoder *decoder, char *buf, size_t *bufsz);
 
 enum {
-	PARSE_REFUSED = -1,  /* h2o looks whether it is HTTP/2's preface, else closes or answers 400 by itself */
+	PARSE_REFUSED = -1, /* h2o looks whether it is HTTP/2's preface, else closes or answers 400 by itself */
 	PARSE_INCOMPLETE = -2,
 	HEAD_BYTES_MAX = HEADER_BYTES_MAX + 256, /* the exchange counts more exactly; this ends what never ends */
 	CHUNK_DIGITS_MAX = 15,
@@ -46,13 +47,16 @@ static const struct {
 	[SYNTAX_SOUND] = { "", "" },
 	[SYNTAX_PROTOCOL] = { "protocol", "" }, /* nobody is told: an answer in HTTP would be noise to the client */
 	[SYNTAX_VERSION] = { "version", "the request line must end in HTTP/1.1 or HTTP/1.0" },
-	[SYNTAX_REQUEST_LINE] = { "request_line", "the request line must be a method, a target and HTTP/1.1, with one space between" },
+	[SYNTAX_REQUEST_LINE] = { "request_line",
+				  "the request line must be a method, a target and HTTP/1.1, with one space between" },
 	[SYNTAX_LINE_END] = { "line_end", "each line must end in CR LF" },
 	[SYNTAX_FOLDED] = { "folded_header", "a header must be one line" },
-	[SYNTAX_HEADER] = { "header", "a header must be a name, a colon at once, and a value without control characters" },
+	[SYNTAX_HEADER] = { "header",
+			    "a header must be a name, a colon at once, and a value without control characters" },
 	[SYNTAX_HOST] = { "host", "there must be one Host header with the name of a host" },
 	[SYNTAX_LENGTH] = { "content_length", "there may be one Content-Length header, and it must be a number" },
-	[SYNTAX_ENCODING] = { "transfer_encoding", "Transfer-Encoding must be chunked, once, in HTTP/1.1, without Content-Length" },
+	[SYNTAX_ENCODING] = { "transfer_encoding",
+			      "Transfer-Encoding must be chunked, once, in HTTP/1.1, without Content-Length" },
 	[SYNTAX_TOO_LARGE] = { "too_large", "the request's headers are larger than 16 KiB or more than 100" },
 	[SYNTAX_CHUNK] = { "chunk", "the chunked body is broken" },
 	[SYNTAX_TARGET] = { "target", "the path must begin with /" },
@@ -89,15 +93,37 @@ void syntax_count(enum syntax_fault fault)
 enum { TOKEN = 1, VALUE = 2, AUTHORITY = 4 };
 
 static const unsigned char classes[256] = {
-	['\t'] = VALUE, [' '] = VALUE, ['"'] = VALUE, ['/'] = VALUE, ['<'] = VALUE, ['>' ... '@'] = VALUE, ['\\'] = VALUE,
-	['{'] = VALUE, ['}'] = VALUE, [0x80 ... 0xff] = VALUE,
-	['#'] = VALUE | TOKEN, ['^'] = VALUE | TOKEN, ['`'] = VALUE | TOKEN, ['|'] = VALUE | TOKEN,
-	['('] = VALUE | AUTHORITY, [')'] = VALUE | AUTHORITY, [','] = VALUE | AUTHORITY, [':'] = VALUE | AUTHORITY,
-	[';'] = VALUE | AUTHORITY, ['='] = VALUE | AUTHORITY, ['['] = VALUE | AUTHORITY, [']'] = VALUE | AUTHORITY,
-	['!'] = VALUE | TOKEN | AUTHORITY, ['$' ... '\''] = VALUE | TOKEN | AUTHORITY, ['*' ... '+'] = VALUE | TOKEN | AUTHORITY,
-	['-' ... '.'] = VALUE | TOKEN | AUTHORITY, ['0' ... '9'] = VALUE | TOKEN | AUTHORITY,
-	['A' ... 'Z'] = VALUE | TOKEN | AUTHORITY, ['_'] = VALUE | TOKEN | AUTHORITY,
-	['a' ... 'z'] = VALUE | TOKEN | AUTHORITY, ['~'] = VALUE | TOKEN | AUTHORITY,
+	['\t'] = VALUE,
+	[' '] = VALUE,
+	['"'] = VALUE,
+	['/'] = VALUE,
+	['<'] = VALUE,
+	['>' ... '@'] = VALUE,
+	['\\'] = VALUE,
+	['{'] = VALUE,
+	['}'] = VALUE,
+	[0x80 ... 0xff] = VALUE,
+	['#'] = VALUE | TOKEN,
+	['^'] = VALUE | TOKEN,
+	['`'] = VALUE | TOKEN,
+	['|'] = VALUE | TOKEN,
+	['('] = VALUE | AUTHORITY,
+	[')'] = VALUE | AUTHORITY,
+	[','] = VALUE | AUTHORITY,
+	[':'] = VALUE | AUTHORITY,
+	[';'] = VALUE | AUTHORITY,
+	['='] = VALUE | AUTHORITY,
+	['['] = VALUE | AUTHORITY,
+	[']'] = VALUE | AUTHORITY,
+	['!'] = VALUE | TOKEN | AUTHORITY,
+	['$' ... '\''] = VALUE | TOKEN | AUTHORITY,
+	['*' ... '+'] = VALUE | TOKEN | AUTHORITY,
+	['-' ... '.'] = VALUE | TOKEN | AUTHORITY,
+	['0' ... '9'] = VALUE | TOKEN | AUTHORITY,
+	['A' ... 'Z'] = VALUE | TOKEN | AUTHORITY,
+	['_'] = VALUE | TOKEN | AUTHORITY,
+	['a' ... 'z'] = VALUE | TOKEN | AUTHORITY,
+	['~'] = VALUE | TOKEN | AUTHORITY,
 };
 
 static bool is_in(char c, int class)
@@ -238,8 +264,8 @@ static enum syntax_fault check_head(const struct head *h)
 		return SYNTAX_HOST;
 	if (h->lengths > 1 || (h->lengths == 1 && !is_number(h->length)))
 		return SYNTAX_LENGTH;
-	if (h->encodings > 0 && (h->encodings > 1 || h->lengths > 0 || is_http10 ||
-				 !equals_ignoring_case(h->encoding, STR("chunked"))))
+	if (h->encodings > 0 &&
+	    (h->encodings > 1 || h->lengths > 0 || is_http10 || !equals_ignoring_case(h->encoding, STR("chunked"))))
 		return SYNTAX_ENCODING;
 	return SYNTAX_SOUND;
 }
@@ -278,7 +304,8 @@ static bool is_http2_preface(const char *buf, size_t len)
 }
 
 int phr_parse_request(const char *buf, size_t len, const char **method, size_t *method_len, const char **path,
-		      size_t *path_len, int *minor_version, struct phr_header *headers, size_t *num_headers, size_t last_len)
+		      size_t *path_len, int *minor_version, struct phr_header *headers, size_t *num_headers,
+		      size_t last_len)
 {
 	struct head h = { .headers = headers, .headers_max = *num_headers };
 	enum syntax_fault fault;
@@ -312,8 +339,19 @@ int phr_parse_request(const char *buf, size_t len, const char **method, size_t *
 /* ---- chunked bodies (RFC 9112, 7.1) ---- */
 enum chunk_state {
 	CHUNK_SIZE, /* 0: as the memory comes */
-	CHUNK_SPACE, CHUNK_EXTENSION, CHUNK_SIZE_LF, CHUNK_DATA, CHUNK_DATA_CR, CHUNK_DATA_LF,
-	TRAILER_START, TRAILER_NAME, TRAILER_VALUE, TRAILER_LF, CHUNK_END_LF, CHUNK_END, CHUNK_BROKEN,
+	CHUNK_SPACE,
+	CHUNK_EXTENSION,
+	CHUNK_SIZE_LF,
+	CHUNK_DATA,
+	CHUNK_DATA_CR,
+	CHUNK_DATA_LF,
+	TRAILER_START,
+	TRAILER_NAME,
+	TRAILER_VALUE,
+	TRAILER_LF,
+	CHUNK_END_LF,
+	CHUNK_END,
+	CHUNK_BROKEN,
 };
 
 static int hex_digit(char c)
@@ -336,10 +374,14 @@ static enum chunk_state after_size(struct phr_chunked_decoder *d, char c)
 		return CHUNK_BROKEN;
 	switch (c) {
 	case ' ':
-	case '\t': return CHUNK_SPACE;
-	case ';': return CHUNK_EXTENSION;
-	case '\r': return CHUNK_SIZE_LF;
-	default: return CHUNK_BROKEN;
+	case '\t':
+		return CHUNK_SPACE;
+	case ';':
+		return CHUNK_EXTENSION;
+	case '\r':
+		return CHUNK_SIZE_LF;
+	default:
+		return CHUNK_BROKEN;
 	}
 }
 

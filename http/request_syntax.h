@@ -10,19 +10,19 @@
 
 enum syntax_fault {
 	SYNTAX_SOUND,
-	SYNTAX_PROTOCOL,     /* a request line of another protocol than HTTP */
-	SYNTAX_VERSION,      /* HTTP, but not 1.0 or 1.1 in this form */
+	SYNTAX_PROTOCOL, /* a request line of another protocol than HTTP */
+	SYNTAX_VERSION,  /* HTTP, but not 1.0 or 1.1 in this form */
 	SYNTAX_REQUEST_LINE,
-	SYNTAX_LINE_END,     /* LF without CR */
-	SYNTAX_FOLDED,       /* a header that goes on in the next line */
+	SYNTAX_LINE_END, /* LF without CR */
+	SYNTAX_FOLDED,   /* a header that goes on in the next line */
 	SYNTAX_HEADER,
-	SYNTAX_HOST,         /* none, several, or not the name of a host */
-	SYNTAX_LENGTH,       /* Content-Length: several, or not a number */
-	SYNTAX_ENCODING,     /* Transfer-Encoding: other than exactly "chunked", or beside a Content-Length */
-	SYNTAX_TOO_LARGE,    /* the head as a whole, or the number of its headers */
-	SYNTAX_CHUNK,        /* a chunked body */
-	SYNTAX_TARGET,       /* HTTP/2's :path: empty, or not a path */
-	SYNTAX_ESCAPE,       /* a % that two hexadecimal digits do not follow, in path or query */
+	SYNTAX_HOST,      /* none, several, or not the name of a host */
+	SYNTAX_LENGTH,    /* Content-Length: several, or not a number */
+	SYNTAX_ENCODING,  /* Transfer-Encoding: other than exactly "chunked", or beside a Content-Length */
+	SYNTAX_TOO_LARGE, /* the head as a whole, or the number of its headers */
+	SYNTAX_CHUNK,     /* a chunked body */
+	SYNTAX_TARGET,    /* HTTP/2's :path: empty, or not a path */
+	SYNTAX_ESCAPE,    /* a % that two hexadecimal digits do not follow, in path or query */
 	SYNTAX_FAULTS,
 };
 

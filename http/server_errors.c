@@ -32,13 +32,14 @@ static void request_id_add(struct http_front *f, h2o_req_t *req)
 {
 	h2o_iovec_t id = { h2o_mem_alloc_pool(&req->pool, REQUEST_ID_OWN), REQUEST_ID_OWN };
 	ssize_t sent = h2o_find_header_by_str(&req->headers, H2O_STRLIT("x-request-id"), -1);
-	if (sent >= 0 && exchange_id_is_sane(str_of(req->headers.entries[sent].value.base, req->headers.entries[sent].value.len)))
+	if (sent >= 0 &&
+	    exchange_id_is_sane(str_of(req->headers.entries[sent].value.base, req->headers.entries[sent].value.len)))
 		id = req->headers.entries[sent].value;
 	else
 		exchange_id_make(f, id.base);
 	h2o_vector_reserve(&req->pool, &req->res.headers, req->res.headers.size + 1);
-	req->res.headers.entries[req->res.headers.size++] =
-		(h2o_header_t){ (h2o_iovec_t *)&interpose_request_id, NULL, id };
+	req->res.headers.entries[req->res.headers.size++] = (h2o_header_t){ (h2o_iovec_t *)&interpose_request_id, NULL,
+									    id };
 }
 
 static void on_setup_ostream(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t **slot)

@@ -27,7 +27,8 @@ static void put_line(struct caught *c, struct str line)
 	memcpy(c->last, line.p, n);
 	c->last[n] = '\n';
 	atomic_store_explicit(&c->last_n, n + 1, memory_order_release); /* for on_abort, on this thread */
-	log_line(LOG_WARNING, "library", "a library printed a line", LOG_CSTR("stream", c->name), LOG_STR("text", line));
+	log_line(LOG_WARNING, "library", "a library printed a line", LOG_CSTR("stream", c->name),
+		 LOG_STR("text", line));
 }
 
 static ssize_t on_write(void *cookie, const char *bytes, size_t n)
@@ -49,7 +50,8 @@ static void on_abort(int number)
 	if (poll(&p, 1, 0) <= 0 || !(p.revents & POLLOUT))
 		return;
 	for (size_t i = 0; i < ARRAY_LEN(caught); i++)
-		(void)!write(STDERR_FILENO, caught[i].last, atomic_load_explicit(&caught[i].last_n, memory_order_acquire));
+		(void)!write(STDERR_FILENO, caught[i].last,
+			     atomic_load_explicit(&caught[i].last_n, memory_order_acquire));
 }
 
 void log_stdio_catch(void)

@@ -9,11 +9,12 @@ static void fuzz_head(const char *text, size_t n, size_t cut)
 	struct phr_header headers[HEADERS_MAX];
 	const char *method, *path;
 	size_t method_len, path_len, len = HEADERS_MAX;
-	int minor, before = n > 0 && cut > 0 ? phr_parse_request(text, cut, &method, &method_len, &path, &path_len, &minor,
-								 headers, &len, 0)
+	int minor, before = n > 0 && cut > 0 ? phr_parse_request(text, cut, &method, &method_len, &path, &path_len,
+								 &minor, headers, &len, 0)
 					     : PARSE_INCOMPLETE;
 	len = HEADERS_MAX;
-	int result = n > 0 ? phr_parse_request(text, n, &method, &method_len, &path, &path_len, &minor, headers, &len, cut)
+	int result = n > 0 ? phr_parse_request(text, n, &method, &method_len, &path, &path_len, &minor, headers, &len,
+					       cut)
 			   : PARSE_INCOMPLETE;
 	CHECK(result <= (int)n && result >= PARSE_INCOMPLETE);
 	if (result == PARSE_INCOMPLETE)

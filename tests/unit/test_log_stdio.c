@@ -47,8 +47,9 @@ static void test_prints_become_log_lines(void **state)
 	log_stop();
 	close(fds[1]);
 	read_until(fds[0], "never", got, sizeof got);
-	assert_non_null(strstr(got, "\"logger\":\"library\",\"message\":\"a library printed a line\",\"stream\":\"stderr\","
-				    "\"text\":\"skipping frame (type:66)\"}\n"));
+	assert_non_null(strstr(got,
+			       "\"logger\":\"library\",\"message\":\"a library printed a line\",\"stream\":\"stderr\","
+			       "\"text\":\"skipping frame (type:66)\"}\n"));
 	assert_non_null(strstr(got, "\"text\":\"half a line\"}\n"));
 	assert_non_null(strstr(got, "\"text\":\"odd: "));
 	assert_non_null(strstr(got, "\"stream\":\"stdout\",\"text\":\"to stdout\"}\n"));

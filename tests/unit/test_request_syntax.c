@@ -20,8 +20,8 @@ static struct parsed parse(const char *text, size_t n, size_t last)
 	struct parsed p = { .headers_len = HEADERS_MAX };
 	char *copy = malloc(n ? n : 1); /* so that a sanitizer sees a read behind its end */
 	memcpy(copy, text, n);
-	p.result = phr_parse_request(copy, n, &p.method, &p.method_len, &p.path, &p.path_len, &p.minor_version, p.headers,
-				     &p.headers_len, last);
+	p.result = phr_parse_request(copy, n, &p.method, &p.method_len, &p.path, &p.path_len, &p.minor_version,
+				     p.headers, &p.headers_len, last);
 	/* What is compared below must not point into the copy. */
 	if (p.result > 0 && syntax_fault_of(p.path) == SYNTAX_SOUND) {
 		p.path = text + (p.path - copy);
@@ -201,7 +201,8 @@ static bool oracle(const char *text, size_t n, char *buf, size_t *ret_bytes)
 			return false;
 		if (line == 0)
 			return true;
-		static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+		static const char token[] =
+		    "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
 		size_t name = strspn(text + at, token);
 		if (name == 0 || name >= line || text[at + name] != ':' || !is_text(text + at, line))
 			return false;
@@ -256,12 +257,9 @@ static void test_chunks_are_bounded(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_a_sound_head),
-		cmocka_unit_test(test_faults_in_pieces),
-		cmocka_unit_test(test_http2_preface),
-		cmocka_unit_test(test_too_large),
-		cmocka_unit_test(test_chunks_in_pieces),
-		cmocka_unit_test(test_chunks_with_wrong_bytes),
+		cmocka_unit_test(test_a_sound_head),       cmocka_unit_test(test_faults_in_pieces),
+		cmocka_unit_test(test_http2_preface),      cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_chunks_in_pieces),   cmocka_unit_test(test_chunks_with_wrong_bytes),
 		cmocka_unit_test(test_chunks_are_bounded),
 	};
 	syntax_init();

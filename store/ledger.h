@@ -47,8 +47,8 @@ enum ledger_msg {
 							(import: same id, other hash), RT_ETOOBIG, RT_EINVAL
 							(entry->reason says why) */
 	LEDGER_FIND = MSG_KIND(CLASS_LEDGER, 3),     /* ask to a ledger_reader actor: struct ledger_find */
-	LEDGER_FOUND = MSG_KIND(CLASS_LEDGER, 4),    /* reply: struct ledger_found; status RT_ENOTFOUND,
-							RT_EIO */
+	LEDGER_FOUND = MSG_KIND(CLASS_LEDGER, 4),    /* reply: struct ledger_found; status RT_ENOTFOUND, or
+							RT_EIO: it may be in a part that cannot be read */
 };
 struct ledger_append {
 	struct msg head; /* dispose frees entry */
@@ -99,6 +99,9 @@ struct ledger_health {
 	char reason[160];        /* why not, for /ready */
 	uint64_t durable_lsn;    /* everything up to here is on disk */
 	uint64_t bytes, segments, batches, entries, sync_failures, corrupt_frames;
+	uint64_t lost_entries;   /* were durable and are in no segment that can be read; retention does not count */
+	uint64_t damaged_reads;  /* by id or hash, since the start, that met bytes which are not what was written */
+	char damage[256];        /* both in words, with the cure, for /ready; "" = none is known */
 };
 
 /* Opens or creates, locks the directory, recovers. Blocking; start-up only. NULL: *ret_why (owned by out)
@@ -111,6 +114,9 @@ struct actor_ref ledger_spawn_committer(struct ledger *l, struct loop *loop);
 struct actor_ref ledger_spawn_reader(struct ledger *l, struct loop *loop);
 void ledger_health_read(struct ledger *l, struct ledger_health *ret); /* any thread */
 uint64_t ledger_durable_lsn(const struct ledger *l);                  /* any thread; one atomic load */
+/* Which ledger this is: random, made with it, in every one of its files. Any thread; not NUL-terminated. */
+enum { LEDGER_ID_TEXT = 32 };
+void ledger_id_text(const struct ledger *l, char ret[static LEDGER_ID_TEXT]);
 /* Events that were accepted and have no LEDGER_EVENT_APPLIED mark, in log order: what the last run left
  * undone. Calls each (frame: borrows) for every one. Between ledger_open and ledger_spawn_committer; start-up
  * only. Reads from the oldest unmarked event on, a place that segment headers and footers keep, not from the
@@ -125,21 +131,25 @@ void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn);
 /* ---- reading in order: the projection, warm start, verify, stat. Works beside a running server, in any
  * process. ---- */
 struct ledger_scan;
+enum { LEDGER_CHAIN = 32 };
 struct ledger_frame {
 	enum ledger_kind kind;
 	uint64_t lsn;
 	int64_t written_us;       /* when the committer wrote it */
 	struct str body, extras;  /* borrow the scan's buffer until the next call */
 	struct str context_id;    /* LEDGER_RECORD*; borrows as body does */
+	const uint8_t *chain;     /* LEDGER_CHAIN bytes: the hash of the log up to here; borrows as body does */
 	struct record_stamp stamp;/* LEDGER_RECORD: as stored; LEDGER_RECORD_IMPORTED: only record_hash */
 	const char *path;         /* segment and offset, for reports */
 	uint64_t offset;
+	uint64_t lost_to;         /* LEDGER_SCAN_CORRUPT: lsn..lost_to are missing */
 };
 enum ledger_scan_result {
 	LEDGER_SCAN_FRAME,   /* *ret is the next frame */
 	LEDGER_SCAN_END,     /* nothing more that is known durable; call again later */
-	LEDGER_SCAN_CORRUPT, /* a bad frame at or below a durable LSN: ret->path and offset say where; the
-				scan goes on behind it */
+	LEDGER_SCAN_CORRUPT, /* entries that were durable are missing, and neither retention nor a person removed
+				them: ret->lsn, lost_to, path and offset say which and where. The scan goes on
+				behind them */
 	LEDGER_SCAN_ERROR,   /* I/O */
 };
 /* From the first frame with lsn >= from_lsn. NULL: no ledger there. l: the open ledger, or NULL to read dir

@@ -13,8 +13,8 @@ static const char segment_new[] = "segment.new";
 /* ---- activation ---- */
 static int prepare_new(struct ledger *l, int fd)
 {
-	/* Promised room instead of zeros: syncs are slower until the next segment, but nobody waits for 64
-	 * MiB here. */
+	/* Room that is promised, not written: syncs over it are slower, but nobody waits for a segment of
+	 * zeros. */
 	return l->io->allocate(l->io, fd, l->config.segment_bytes);
 }
 
@@ -130,15 +130,20 @@ struct ledger_segment *ledger_file_load_sealed(struct ledger *l, const struct le
 }
 
 /* ---- retirement ---- */
-int ledger_file_retire(struct ledger *l, uint64_t seq, uint64_t file_bytes)
+int ledger_file_retire(struct ledger *l, const struct ledger_segment *s)
 {
 	const struct ledger_io *io = l->io;
 	char name[LEDGER_SEGMENT_NAME];
-	ledger_segment_name(seq, name);
+	ledger_segment_name(s->head.seq, name);
+	/* First, that nobody misses it. */
+	int error = ledger_gaps_add(io, l->dir_fd, l->id, s->head.before.lsn + 1, s->foot.after.lsn);
+	if (error != 0)
+		return error;
+	/* A sealed segment that kept its size ends in the last block of a full one. */
+	uint64_t file_bytes = s->foot.index_at + ledger_index_disk_bytes(s->foot.index_entries) + LEDGER_BLOCK;
 	bool is_wanted = file_bytes == l->config.segment_bytes &&
 		atomic_load(&l->helper.reserve) == LEDGER_RESERVE_NONE;
-	int error = is_wanted ? io->rename(io, l->dir_fd, name, LEDGER_RESERVE_NAME)
-		: io->unlink(io, l->dir_fd, name);
+	error = is_wanted ? io->rename(io, l->dir_fd, name, LEDGER_RESERVE_NAME) : io->unlink(io, l->dir_fd, name);
 	if (error == 0)
 		error = io->sync_dir(io, l->dir_fd);
 	if (error == 0 && is_wanted)

@@ -61,22 +61,33 @@ static struct ledger_record *make_record(const struct ledger_payload *p, const s
 	return r;
 }
 
-/* Was the file put to another use since its place was looked up? Then its bytes are not ours to judge. */
-static bool is_recycled(const struct ledger *l, int fd, const struct ledger_segment *s)
+/* Has retention removed the segment since it was looked up? Then what stands in the file is not ours to judge.
+ * The set says so, not the file: a damaged one looks like anything. */
+static bool is_retired(struct ledger *l, const struct ledger_segment *s)
 {
-	uint8_t block[LEDGER_BLOCK];
-	struct ledger_segment_head head;
-	return ledger_io_read_all(l->io, fd, block, sizeof block, 0) != sizeof block ||
-	       !ledger_segment_head_read(block, &head) || head.epoch != s->head.epoch;
+	struct ledger_set *set = ledger_set_borrow(l);
+	bool is_live = false;
+	for (size_t i = 0; i < set->count && !is_live; i++)
+		is_live = set->segments[i]->head.seq == s->head.seq;
+	ledger_set_unref(set);
+	return !is_live;
+}
+
+static int damage(struct ledger *l, const struct ledger_segment *s)
+{
+	if (is_retired(l, s))
+		return RT_ENOTFOUND;
+	atomic_fetch_add(&l->damaged_reads, 1);
+	return RT_EIO;
 }
 
 /* One pread. 0, RT_ENOTFOUND (another record, or the segment is gone) or RT_EIO. */
-static int read_record(const struct ledger *l, int fd, const struct ledger_segment *s, uint64_t place,
+static int read_record(struct ledger *l, int fd, const struct ledger_segment *s, uint64_t place,
 		       const struct ledger_name *name, bool want_view, struct ledger_record **ret)
 {
 	uint64_t n = ledger_place_bytes(place), at = ledger_place_at(place);
 	if (n < LEDGER_FRAME_HEAD || n > s->head.segment_bytes)
-		return RT_EIO;
+		return damage(l, s);
 	uint8_t *frame = malloc((size_t)n);
 	if (frame == NULL)
 		return RT_EIO;
@@ -85,12 +96,12 @@ static int read_record(const struct ledger *l, int fd, const struct ledger_segme
 	ssize_t got = ledger_io_read_all(l->io, fd, frame, (size_t)n, at);
 	int status = RT_OK;
 	if (got < 0)
-		status = RT_EIO;
+		status = damage(l, s);
 	else if ((size_t)got != n || !ledger_frame_head_read(frame, s->head.epoch, &head) ||
 		 ledger_frame_bytes(head.payload_bytes) != n || !ledger_frame_crc_is_good(frame, &head) ||
 		 !ledger_payload_read(str_of((const char *)frame + LEDGER_FRAME_HEAD, head.payload_bytes),
 				      &p))
-		status = is_recycled(l, fd, s) ? RT_ENOTFOUND : RT_EIO;
+		status = damage(l, s);
 	else if (!ledger_name_matches(name, &p))
 		status = RT_ENOTFOUND;
 	else if ((*ret = make_record(&p, &head, want_view)) == NULL)
@@ -114,7 +125,7 @@ static int find_places(struct ledger *l, const struct ledger_segment *s, int *fd
 		return 0;
 	*fd = l->io->open(l->io, l->dir_fd, name, O_RDONLY);
 	if (*fd < 0)
-		return *fd == -ENOENT ? 0 : *fd;
+		return *fd;
 	return s->is_sealed ? ledger_fences_find(&s->fences, l->io, *fd, &s->foot, key, ret_places) : hits;
 }
 
@@ -124,8 +135,10 @@ static int find_in(struct ledger *l, const struct ledger_segment *s, const struc
 {
 	uint64_t places[LEDGER_HITS_MAX];
 	int fd = -1, status = RT_ENOTFOUND, hits = find_places(l, s, &fd, key, places);
-	if (hits < 0)
-		status = hits == -EBADMSG && is_recycled(l, fd, s) ? RT_ENOTFOUND : RT_EIO;
+	if (hits == -EBADMSG || hits == -ENOENT || hits == -EIO || hits == -EISDIR)
+		status = damage(l, s);
+	else if (hits < 0)
+		status = RT_EIO; /* no descriptor, no permission */
 	for (int i = 0; i < hits && status == RT_ENOTFOUND; i++)
 		status = read_record(l, fd, s, places[i], name, want_view, ret);
 	if (fd >= 0)
@@ -154,6 +167,11 @@ int ledger_find_record(struct ledger *l, const struct ledger_name *name, bool wa
 				 (unsigned long long)set->segments[i]->head.seq);
 	}
 	ledger_set_unref(set);
+	if (status == RT_ENOTFOUND && l->lost.count > 0) {
+		status = RT_EIO;
+		snprintf(reason, 160, "entries of the ledger are missing (the first is %llu), and this record may be one of them: "
+			 "run `fabra ledger verify`", (unsigned long long)l->lost.items[0].first);
+	}
 	return status;
 }
 

@@ -24,7 +24,6 @@
 enum {
 	LEDGER_FRAME_HEAD = 80,
 	LEDGER_FRAME_VERSION = 1,
-	LEDGER_CHAIN = 32,
 	LEDGER_ID_MAX = 40, /* of a context id as text */
 };
 

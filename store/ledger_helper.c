@@ -77,9 +77,7 @@ static void run(struct ledger *l, struct ledger_job *job)
 				    s->head.seq, error);
 		break;
 	case LEDGER_JOB_RETIRE:
-		/* A sealed segment that kept its size ends in the last block of a full one. */
-		error = ledger_file_retire(l, s->head.seq,
-					   s->foot.index_at + ledger_index_disk_bytes(s->foot.index_entries) + LEDGER_BLOCK);
+		error = ledger_file_retire(l, s);
 		if (error != 0)
 			log_failure("a segment past its retention could not be removed; the next start tries again", s->head.seq,
 				    error);

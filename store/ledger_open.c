@@ -94,8 +94,10 @@ static bool choose_id(struct ledger *l, const struct ledger_catalog *c, const st
 		if (!f->has_head)
 			continue;
 		if (has_id && memcmp(l->id, f->head.ledger_id, sizeof l->id) != 0) {
-			buf_printf(ret_why, "segment %016llx in %s belongs to another ledger: move it away",
-				   (unsigned long long)f->seq, l->config.dir);
+			buf_printf(ret_why, "segment %016llx in %s belongs to another ledger than %s: put the right one back, or move "
+				   "the wrong one away",
+				   (unsigned long long)f->seq, l->config.dir,
+				   has_hint ? "the file `durable` there" : "the segments before it");
 			return false;
 		}
 		memcpy(l->id, f->head.ledger_id, sizeof l->id);
@@ -122,7 +124,8 @@ static struct ledger_segment *load(struct ledger *l, const struct ledger_catalog
 				   uint64_t hint_lsn, int *ret_error)
 {
 	struct ledger_segment *s = NULL, *sealed = NULL;
-	if (c->files[i].has_foot) {
+	/* Where damage was found it is found again: what is lost there has to be known at each start. */
+	if (c->files[i].has_foot && c->files[i].foot.corrupt_frames == 0) {
 		s = ledger_file_load_sealed(l, &c->files[i], ret_error);
 		if (s != NULL || *ret_error != -EBADMSG)
 			return s;
@@ -141,14 +144,18 @@ static struct ledger_segment *load(struct ledger *l, const struct ledger_catalog
 	return s;
 }
 
-static void adopt(struct ledger *l, const struct ledger_segment *s, uint64_t *events_from)
+/* The segment follows in the log. What stands between it and the one before is nowhere. */
+static bool adopt(struct ledger *l, struct ledger_segment *s, uint64_t *events_from)
 {
 	struct ledger_writer *w = &l->writer;
+	if (!ledger_ranges_add(&l->lost, w->tip.lsn + 1, s->head.before.lsn) || !ledger_set_change(l, NULL, s))
+		return false;
 	w->tip = s->foot.after;
 	w->last_seq = s->head.seq;
 	w->last_end = s->foot.data_end;
 	*events_from = s->foot.events_from ? s->foot.events_from : s->head.events_from;
 	atomic_fetch_add(&l->corrupt_frames, s->foot.corrupt_frames);
+	return true;
 }
 
 static bool load_all(struct ledger *l, const struct ledger_catalog *c, uint64_t hint_lsn,
@@ -173,8 +180,8 @@ static bool load_all(struct ledger *l, const struct ledger_catalog *c, uint64_t 
 		bool ok = true;
 		if (is_empty_rest(c, i, s) && !s->is_sealed)
 			drop_empty(l, s->head.seq);
-		else if ((ok = ledger_set_change(l, NULL, s)))
-			adopt(l, s, events_from);
+		else
+			ok = adopt(l, s, events_from);
 		ledger_segment_unref(s);
 		if (!ok) {
 			buf_append_lit(ret_why, "out of memory");
@@ -182,6 +189,32 @@ static bool load_all(struct ledger *l, const struct ledger_catalog *c, uint64_t 
 		}
 	}
 	return true;
+}
+
+/* Of the holes that the start has met, those that nobody accounts for stay, and are said. false: no memory. */
+static bool settle_losses(struct ledger *l)
+{
+	struct ledger_ranges gaps, unexpected = { 0 };
+	struct ledger_range part;
+	int error = ledger_gaps_read(l->io, l->dir_fd, l->id, &gaps);
+	bool ok = true;
+	if (error != 0)
+		log_line(LOG_ERROR, "ledger", "`gaps`, the list of what retention removed, cannot be read: what it says counts as missing",
+			 LOG_CSTR("error", error == -EBADMSG ? "it is damaged" : strerror(-error)));
+	for (size_t i = 0; i < l->lost.count && ok; i++) {
+		struct ledger_range hole = l->lost.items[i];
+		while (ok && ledger_ranges_outside(&gaps, hole.first, hole.last, &part)) {
+			ok = ledger_ranges_add(&unexpected, part.first, part.last);
+			hole.first = part.last + 1;
+			log_line(LOG_ERROR, "ledger", "entries that were durable are missing: restore their segments from a backup, "
+				 "or accept the loss with `fabra ledger accept`",
+				 LOG_INT("from_lsn", (int64_t)part.first), LOG_INT("to_lsn", (int64_t)part.last));
+		}
+	}
+	ledger_ranges_finish(&gaps);
+	ledger_ranges_finish(&l->lost);
+	l->lost = unexpected;
+	return ok;
 }
 
 static bool open_durable(struct ledger *l, struct buf *ret_why)
@@ -217,12 +250,12 @@ static bool recover(struct ledger *l, struct buf *ret_why)
 	struct ledger_writer *w = &l->writer;
 	if (w->newest_seq < hint.seq)
 		w->newest_seq = hint.seq; /* retired since; its number is not used again */
-	if (w->tip.lsn < hint.lsn) {
-		log_line(LOG_ERROR, "ledger", "the end of the log is missing: entries that were durable are gone",
-			 LOG_INT("from_lsn", (int64_t)w->tip.lsn + 1), LOG_INT("to_lsn", (int64_t)hint.lsn));
-		atomic_fetch_add(&l->corrupt_frames, 1);
-		w->tip.lsn = hint.lsn;
+	if (!ledger_ranges_add(&l->lost, w->tip.lsn + 1, hint.lsn) || !settle_losses(l)) {
+		buf_append_lit(ret_why, "out of memory");
+		return false;
 	}
+	if (w->tip.lsn < hint.lsn)
+		w->tip.lsn = hint.lsn; /* its numbers are not used again */
 	atomic_store(&l->durable_lsn, w->tip.lsn);
 	atomic_store(&l->newest_seq, w->last_seq);
 	atomic_store(&l->durable_end, UINT64_MAX);
@@ -283,6 +316,7 @@ void ledger_close(struct ledger *l)
 		free(job);
 	}
 	ledger_set_unref(l->set);
+	ledger_ranges_finish(&l->lost);
 	if (l->config.temporary && l->dir_fd >= 0 && l->lock_fd >= 0)
 		remove_dir(l);
 	if (l->durable_fd >= 0)
@@ -310,6 +344,7 @@ struct ledger *ledger_open_on(const struct ledger_config *config, const struct l
 		l->config.temporary = false; /* another's */
 	if (ok) {
 		l->io->unlink(l->io, l->dir_fd, "segment.new"); /* left of a step that was interrupted */
+		l->io->unlink(l->io, l->dir_fd, "gaps.new");
 		ledger_reserve_adopt(l);
 		ok = ledger_set_change(l, NULL, NULL) && recover(l, ret_why);
 	}
@@ -328,6 +363,19 @@ struct ledger *ledger_open(const struct ledger_config *config, struct buf *ret_w
 }
 
 /* ---- what others ask ---- */
+static void describe_damage(const struct ledger *l, struct ledger_health *ret)
+{
+	if (l->lost.count > 0)
+		snprintf(ret->damage, sizeof ret->damage,
+			 "%llu entries that were durable are missing, the first is %llu: restore the ledger's folder from a backup, or "
+			 "accept the loss with `fabra ledger accept`; `fabra ledger verify` lists them",
+			 (unsigned long long)ret->lost_entries, (unsigned long long)l->lost.items[0].first);
+	else if (ret->damaged_reads > 0)
+		snprintf(ret->damage, sizeof ret->damage,
+			 "%llu reads met damage since the start: run `fabra ledger verify`, and restore the segments that it names",
+			 (unsigned long long)ret->damaged_reads);
+}
+
 void ledger_health_read(struct ledger *l, struct ledger_health *ret)
 {
 	*ret = (struct ledger_health){
@@ -337,7 +385,10 @@ void ledger_health_read(struct ledger *l, struct ledger_health *ret)
 		.entries = atomic_load(&l->entries),
 		.sync_failures = atomic_load(&l->sync_failures),
 		.corrupt_frames = atomic_load(&l->corrupt_frames),
+		.damaged_reads = atomic_load(&l->damaged_reads),
+		.lost_entries = ledger_ranges_total(&l->lost),
 	};
+	describe_damage(l, ret);
 	struct ledger_set *set = ledger_set_borrow(l);
 	ret->segments = set->count;
 	for (size_t i = 0; i < set->count; i++) {
@@ -354,6 +405,15 @@ void ledger_health_read(struct ledger *l, struct ledger_health *ret)
 uint64_t ledger_durable_lsn(const struct ledger *l)
 {
 	return atomic_load(&l->durable_lsn);
+}
+
+void ledger_id_text(const struct ledger *l, char ret[static LEDGER_ID_TEXT])
+{
+	static const char digits[] = "0123456789abcdef";
+	for (size_t i = 0; i < sizeof l->id; i++) {
+		ret[2 * i] = digits[l->id[i] >> 4];
+		ret[2 * i + 1] = digits[l->id[i] & 15];
+	}
 }
 
 void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn)

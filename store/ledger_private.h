@@ -7,6 +7,7 @@
  * the open one's index. Scans share nothing but two atomic numbers: they read the files as another process
  * would. */
 #pragma once
+#include "store/ledger_gaps.h"
 #include "store/ledger_index.h"
 #include <pthread.h>
 #include <semaphore.h>
@@ -73,7 +74,8 @@ int ledger_file_seal(struct ledger *l, const struct ledger_segment *s, struct le
 /* Makes the next segment from the reserve (is_reserve) or a new file; durable under its name when this
  * returns. Returns the descriptor or a negative errno, and then leaves nothing behind. */
 int ledger_file_activate(struct ledger *l, const struct ledger_segment_head *head, bool is_reserve);
-int ledger_file_retire(struct ledger *l, uint64_t seq, uint64_t file_bytes);
+/* Removes a sealed segment, or makes it the reserve; `gaps` says so first. */
+int ledger_file_retire(struct ledger *l, const struct ledger_segment *s);
 struct ledger_segment *ledger_file_load_sealed(struct ledger *l, const struct ledger_segment_file *f,
 					       int *ret_error);
 
@@ -150,7 +152,9 @@ struct ledger {
 	_Atomic uint64_t durable_end; /* where the durable part of segment newest_seq ends; written after newest_seq and
 					 before durable_lsn; UINT64_MAX: the files say it */
 	_Atomic uint64_t projected_lsn;
-	_Atomic uint64_t batches, entries, sync_failures, corrupt_frames;
+	_Atomic uint64_t batches, entries, sync_failures, corrupt_frames, damaged_reads;
+	/* Entries that were durable and are in no segment that can be read. Found by the start; never changes. */
+	struct ledger_ranges lost;
 };
 /* ledger_open with another file system beneath. */
 struct ledger *ledger_open_on(const struct ledger_config *config, const struct ledger_io *io,

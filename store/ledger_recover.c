@@ -76,6 +76,12 @@ static bool take_frame(struct recovery *r, const struct ledger_frame_head *head,
 	return true;
 }
 
+static void note_lost(struct recovery *r, uint64_t last)
+{
+	if (!ledger_ranges_add(&r->l->lost, r->expected, last))
+		r->error = -ENOMEM;
+}
+
 /* Damage at walk.at. Goes to the next frame that belongs to the log. false: there is none in this segment. */
 static bool step_over(struct recovery *r)
 {
@@ -84,11 +90,13 @@ static bool step_over(struct recovery *r)
 	report_damage(r);
 	enum ledger_walk_result result = ledger_walk_resync(&r->walk, r->expected, &head, &r->error);
 	if (result == LEDGER_WALK_FRAME && head.lsn <= r->known_lsn + 1) {
+		note_lost(r, head.lsn - 1);
 		r->expected = head.lsn;
-		return true;
+		return r->error == 0;
 	}
 	/* What cannot be read is not cut off: the segment keeps all its bytes, and so it stays without a
 	 * seal. */
+	note_lost(r, r->known_lsn);
 	r->walk.at = at;
 	r->s->foot.data_end = r->walk.end;
 	r->s->foot.after.lsn = r->known_lsn;
@@ -141,12 +149,11 @@ struct ledger_segment *ledger_recover_segment(struct ledger *l, const struct led
 	const struct ledger_segment_file *f = &c->files[i];
 	struct recovery r = { .l = l, .is_last = true, .known_lsn = hint_lsn,
 		.expected = f->head.before.lsn + 1 };
+	const struct ledger_tip *after = ledger_catalog_tip(c, i);
 	char name[LEDGER_SEGMENT_NAME];
-	for (size_t k = c->count; k-- > i + 1;) {
-		if (c->files[k].has_head) {
-			r.is_last = false;
-			r.known_lsn = c->files[k].head.before.lsn;
-		}
+	if (after != NULL) {
+		r.is_last = false;
+		r.known_lsn = after->lsn;
 	}
 	ledger_segment_name(f->seq, name);
 	int fd = l->io->open(l->io, l->dir_fd, name, O_RDONLY);
@@ -155,10 +162,9 @@ struct ledger_segment *ledger_recover_segment(struct ledger *l, const struct led
 	if (r.s != NULL) {
 		ledger_walk_init(&r.walk, l->io, fd, f->head.epoch, LEDGER_BLOCK, ledger_catalog_end(c, i));
 		walk_segment(&r);
-		if (!r.is_last) { /* the next segment's header knows the end, even when what stands there is
-				     damaged */
+		if (after != NULL) { /* the end is known, even when what stands there is damaged */
 			r.s->foot.data_end = r.walk.end;
-			r.s->foot.after.lsn = r.known_lsn;
+			r.s->foot.after = *after;
 		}
 		ledger_walk_finish(&r.walk);
 		*ret_error = r.error;

@@ -3,8 +3,9 @@
 #include "store/entries.h"
 #include "store/ledger_private.h"
 
-/* Walks the unsealed segment files[i]. hint_lsn: what the `durable` file says. NULL: *ret_error. The result's
- * foot tells what was found; corrupt_frames and torn_bytes are set. */
+/* Walks segment files[i]: an unsealed one, or a sealed one in which damage was found. hint_lsn: what the
+ * `durable` file says. NULL: *ret_error. The result's foot tells what was found; corrupt_frames and torn_bytes
+ * are set, and what is missing in it is added to l->lost. */
 struct ledger_segment *ledger_recover_segment(struct ledger *l, const struct ledger_catalog *c, size_t i,
 					      uint64_t hint_lsn,
 					      int *ret_error);

@@ -21,13 +21,14 @@ struct ledger_scan {
 	struct ledger_walk walk;
 	uint64_t expected;     /* LSN of the next frame */
 	uint64_t from_lsn;
+	uint8_t ledger_id[16];
 	uint64_t durable_lsn, newest_seq;
 	uint64_t newest_end;   /* where the durable part of newest_seq ends; UINT64_MAX: not known */
 	uint64_t listed_seq;   /* newest_seq when the directory was last read */
 	const uint8_t *frame;  /* the last one given, in walk's window */
 	struct ledger_frame_head frame_head;
-	bool is_in_gap;        /* damage at walk.at was reported; the next good frame is looked for behind
-				  it */
+	struct ledger_frame hole; /* lsn..lost_to are not where the scan came by; empty: all is told. What `gaps`
+				     knows of is passed over in silence */
 	char path[LEDGER_SEGMENT_NAME];
 };
 
@@ -120,8 +121,7 @@ static int refresh_bound(struct ledger_scan *s)
 	return error;
 }
 
-/* What follows the running ledger has read a segment that it leaves, and is the last who needs all of it. Its pages are
- * worth more as those of the next reserve: docs/adr/0006. */
+/* The live tail is the last to read a segment as a whole: drops its pages, for the next reserve (docs/adr/0006). */
 static void leave(struct ledger_scan *s)
 {
 	if (s->fd >= 0 && s->l != NULL)
@@ -129,6 +129,15 @@ static void leave(struct ledger_scan *s)
 	if (s->fd >= 0)
 		close(s->fd);
 	ledger_walk_finish(&s->walk);
+}
+
+/* The entries from `expected` to lost_to are missing: goes on behind them. */
+static void pass_over(struct ledger_scan *s, uint64_t lost_to, const char *path, uint64_t offset)
+{
+	if (lost_to < s->expected)
+		return;
+	s->hole = (struct ledger_frame){ .lsn = s->expected, .lost_to = lost_to, .path = path, .offset = offset };
+	s->expected = lost_to + 1;
 }
 
 static int enter(struct ledger_scan *s, size_t i)
@@ -140,12 +149,10 @@ static int enter(struct ledger_scan *s, size_t i)
 	if (s->fd < 0)
 		return s->fd;
 	s->current = i;
-	s->is_in_gap = false;
 	ledger_walk_init(&s->walk, s->io, s->fd, f->head.epoch, LEDGER_BLOCK,
 			 ledger_catalog_end(&s->catalog, i));
 	bound_walk(s);
-	if (f->head.before.lsn + 1 > s->expected)
-		s->expected = f->head.before.lsn + 1;
+	pass_over(s, f->head.before.lsn, "(no segment)", 0);
 	return 0;
 }
 
@@ -200,6 +207,7 @@ static void fill_frame(struct ledger_scan *s, const struct ledger_frame_head *he
 	struct str payload = str_of((const char *)bytes + LEDGER_FRAME_HEAD, head->payload_bytes);
 	*ret = (struct ledger_frame){ .kind = head->kind, .lsn = head->lsn, .written_us = head->written_us };
 	ret->path = s->path;
+	ret->chain = bytes + 48;
 	ret->offset = s->walk.at - ledger_frame_bytes(head->payload_bytes);
 	ret->body = payload;
 	if ((head->kind == LEDGER_RECORD || head->kind == LEDGER_RECORD_IMPORTED) &&
@@ -219,42 +227,60 @@ static bool is_retired(struct ledger_scan *s)
 	       f.head.epoch != s->walk.epoch;
 }
 
-/* No good frame at walk.at although one is durable there: damage, unless the file is no longer this
- * segment. */
-static bool is_damage(struct ledger_scan *s, struct ledger_frame *ret)
+/* The last LSN before something is known to be again: the footer's, or the next readable header's. */
+static uint64_t hole_end(const struct ledger_scan *s)
 {
+	const struct ledger_segment_file *f = &s->catalog.files[s->current];
+	uint64_t last = s->durable_lsn;
+	for (size_t i = s->catalog.count; i-- > s->current + 1;) {
+		if (s->catalog.files[i].has_head && s->catalog.files[i].head.before.lsn >= s->expected)
+			last = s->catalog.files[i].head.before.lsn;
+	}
+	if (f->has_foot && f->foot.after.lsn >= s->expected)
+		last = f->foot.after.lsn;
+	return last < s->durable_lsn ? last : s->durable_lsn;
+}
+
+/* No good frame at walk.at although one is durable there: damage, unless the file is no longer this segment.
+ * Goes to the next good frame that is durable, here or in a later segment, or to the end of what is durable. */
+static int cross_damage(struct ledger_scan *s)
+{
+	const struct ledger_segment_file *f = &s->catalog.files[s->current];
+	struct ledger_frame_head head;
+	uint64_t at = s->walk.at;
+	int error;
 	if (is_retired(s)) {
 		close(s->fd);
 		s->fd = -1;
-		return false;
+		return 0;
 	}
-	*ret = (struct ledger_frame){ .lsn = s->expected, .path = s->path, .offset = s->walk.at };
-	s->is_in_gap = true;
-	return true;
-}
-
-/* Behind damage: to the next good frame that is durable, here or in a later segment, or to the end of what is
- * durable. */
-static int cross_gap(struct ledger_scan *s)
-{
-	struct ledger_frame_head head;
-	int error;
-	uint64_t at = s->walk.at;
 	enum ledger_walk_result result = ledger_walk_resync(&s->walk, s->expected, &head, &error);
 	if (result == LEDGER_WALK_ERROR)
 		return error;
 	if (result == LEDGER_WALK_FRAME && head.lsn <= s->durable_lsn) {
-		s->is_in_gap = false;
-		s->expected = head.lsn;
+		pass_over(s, head.lsn - 1, s->path, at);
 		return 0;
 	}
-	s->walk.at = at;
-	s->expected = s->durable_lsn + 1; /* new frames may still come here, behind the damage */
-	for (size_t i = s->catalog.count; i-- > s->current + 1;) {
-		if (s->catalog.files[i].has_head)
-			s->expected = s->catalog.files[i].head.before.lsn + 1;
-	}
+	s->walk.at = at; /* new frames may still come here, behind the damage */
+	bool is_behind_the_end = f->has_foot && at >= f->foot.data_end;
+	pass_over(s, hole_end(s), is_behind_the_end ? "(no segment)" : s->path, is_behind_the_end ? 0 : at);
 	return 0;
+}
+
+/* Of the hole, the next part that nobody accounts for. The list is read when a hole is seen, and not before: a
+ * running server retires segments meanwhile, and writes the list first. */
+static bool tell_hole(struct ledger_scan *s, struct ledger_frame *ret)
+{
+	struct ledger_ranges gaps;
+	struct ledger_range part;
+	ledger_gaps_read(s->io, s->dir_fd, s->ledger_id, &gaps); /* unreadable: then nothing is accounted for */
+	bool is_lost = ledger_ranges_outside(&gaps, s->hole.lsn, s->hole.lost_to, &part);
+	ledger_ranges_finish(&gaps);
+	*ret = s->hole;
+	ret->lsn = part.first;
+	ret->lost_to = part.last;
+	s->hole.lsn = is_lost ? part.last + 1 : s->hole.lost_to + 1;
+	return is_lost;
 }
 
 /* One step towards the next frame. LEDGER_SCAN_END here means: look again. */
@@ -263,13 +289,11 @@ static enum ledger_scan_result step(struct ledger_scan *s, struct ledger_frame *
 	struct ledger_frame_head head;
 	const uint8_t *bytes;
 	int error;
-	if (s->is_in_gap)
-		return cross_gap(s) != 0 ? LEDGER_SCAN_ERROR : LEDGER_SCAN_END;
 	switch (ledger_walk_next(&s->walk, &head, &bytes, &error)) {
 	case LEDGER_WALK_ERROR:
 		return LEDGER_SCAN_ERROR;
 	case LEDGER_WALK_BAD:
-		return is_damage(s, ret) ? LEDGER_SCAN_CORRUPT : LEDGER_SCAN_END;
+		return cross_damage(s) == 0 ? LEDGER_SCAN_END : LEDGER_SCAN_ERROR;
 	case LEDGER_WALK_FRAME:
 		break;
 	}
@@ -277,7 +301,7 @@ static enum ledger_scan_result step(struct ledger_scan *s, struct ledger_frame *
 		return LEDGER_SCAN_END; /* on the way to the first one that is wanted */
 	if (head.lsn != s->expected) {
 		s->walk.at -= ledger_frame_bytes(head.payload_bytes);
-		return is_damage(s, ret) ? LEDGER_SCAN_CORRUPT : LEDGER_SCAN_END;
+		return cross_damage(s) == 0 ? LEDGER_SCAN_END : LEDGER_SCAN_ERROR;
 	}
 	s->expected++;
 	s->frame = bytes;
@@ -286,22 +310,55 @@ static enum ledger_scan_result step(struct ledger_scan *s, struct ledger_frame *
 	return LEDGER_SCAN_FRAME;
 }
 
+static bool has_hole(const struct ledger_scan *s)
+{
+	return s->hole.lost_to > 0 && s->hole.lsn <= s->hole.lost_to;
+}
+
 enum ledger_scan_result ledger_scan_next(struct ledger_scan *s, struct ledger_frame *ret)
 {
 	enum ledger_scan_result result = LEDGER_SCAN_END;
 	s->frame = NULL;
 	while (result == LEDGER_SCAN_END) {
+		if (has_hole(s)) {
+			if (tell_hole(s, ret))
+				return LEDGER_SCAN_CORRUPT;
+			continue;
+		}
 		if (s->expected > s->durable_lsn && refresh_bound(s) != 0)
 			return LEDGER_SCAN_ERROR;
 		if (s->expected > s->durable_lsn)
 			return LEDGER_SCAN_END;
 		int error = settle(s);
+		if (error == -ENOENT) {
+			pass_over(s, s->durable_lsn, "(no segment)", 0);
+			continue;
+		}
 		if (error != 0)
-			return error == -ENOENT ? LEDGER_SCAN_END : LEDGER_SCAN_ERROR;
+			return LEDGER_SCAN_ERROR;
+		if (has_hole(s))
+			continue;
 		if (s->expected <= s->durable_lsn) /* else the segment starts behind the bound */
 			result = step(s, ret);
 	}
 	return result;
+}
+
+/* From outside: as the start finds it. */
+static void find_id(struct ledger_scan *s)
+{
+	struct ledger_durable d;
+	size_t i = 0;
+	if (s->l != NULL) {
+		memcpy(s->ledger_id, s->l->id, sizeof s->ledger_id);
+		return;
+	}
+	while (i < s->catalog.count && !s->catalog.files[i].has_head)
+		i++;
+	if (i < s->catalog.count)
+		memcpy(s->ledger_id, s->catalog.files[i].head.ledger_id, sizeof s->ledger_id);
+	else if (ledger_read_durable(s->io, s->dir_fd, &d) == 0)
+		memcpy(s->ledger_id, d.ledger_id, sizeof s->ledger_id);
 }
 
 struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn,
@@ -324,6 +381,7 @@ struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t
 	if (error == 0 && l == NULL && s->catalog.count == 0 && faccessat(s->dir_fd, "durable", F_OK, 0) != 0)
 		error = -ENOENT;
 	if (error == 0) {
+		find_id(s);
 		if (l == NULL)
 			prove_bound(s); /* after a power failure the hint may know less than the files */
 		return s;

@@ -45,14 +45,14 @@ static bool name_parse(const char *name, uint64_t *ret_seq)
 }
 
 /* ---- blocks: magic, CRC of the rest, then the fields ---- */
-static void block_seal(uint8_t *block, size_t n, const char magic[static 8])
+void ledger_block_seal(uint8_t *block, size_t n, const char magic[static 8])
 {
 	memcpy(block, magic, 8);
 	put_u32(block + 12, HEAD_VERSION);
 	put_u32(block + 8, ledger_crc32c(0, block + 12, n - 12));
 }
 
-static bool block_is_good(const uint8_t *block, size_t n, const char magic[static 8])
+bool ledger_block_is_good(const uint8_t *block, size_t n, const char magic[static 8])
 {
 	return memcmp(block, magic, 8) == 0 && get_u32(block + 12) == HEAD_VERSION &&
 	       get_u32(block + 8) == ledger_crc32c(0, block + 12, n - 12);
@@ -89,12 +89,12 @@ void ledger_segment_head_write(const struct ledger_segment_head *head, uint8_t b
 	put_u64(block + 72, (uint64_t)head->created_us);
 	put_u64(block + 80, head->events_from);
 	tip_write(block + 88, &head->before);
-	block_seal(block, LEDGER_BLOCK, head_magic);
+	ledger_block_seal(block, LEDGER_BLOCK, head_magic);
 }
 
 bool ledger_segment_head_read(const uint8_t block[static LEDGER_BLOCK], struct ledger_segment_head *ret)
 {
-	if (!block_is_good(block, LEDGER_BLOCK, head_magic))
+	if (!ledger_block_is_good(block, LEDGER_BLOCK, head_magic))
 		return false;
 	memcpy(ret->ledger_id, block + 16, 16);
 	ret->seq = get_u64(block + 32);
@@ -123,12 +123,12 @@ void ledger_segment_foot_write(const struct ledger_segment_foot *foot, uint8_t b
 	for (size_t i = 0; i < LEDGER_CLASSES; i++)
 		put_u64(block + 88 + 8 * i, (uint64_t)foot->newest_us[i]);
 	tip_write(block + 120, &foot->after);
-	block_seal(block, LEDGER_BLOCK, foot_magic);
+	ledger_block_seal(block, LEDGER_BLOCK, foot_magic);
 }
 
 bool ledger_segment_foot_read(const uint8_t block[static LEDGER_BLOCK], struct ledger_segment_foot *ret)
 {
-	if (!block_is_good(block, LEDGER_BLOCK, foot_magic))
+	if (!ledger_block_is_good(block, LEDGER_BLOCK, foot_magic))
 		return false;
 	ret->seq = get_u64(block + 16);
 	ret->epoch = get_u64(block + 24);
@@ -154,6 +154,8 @@ static int look(const struct ledger_io *io, int fd, struct ledger_segment_file *
 		return -errno;
 	f->file_bytes = (uint64_t)st.st_size;
 	ssize_t got = ledger_io_read_all(io, fd, block, sizeof block, 0);
+	if (got == -EIO || got == -EISDIR)
+		return 0; /* a disk's bad block, or no file at all: damage of this segment, the others can be read */
 	if (got < 0)
 		return (int)got;
 	f->has_head = got == LEDGER_BLOCK && ledger_segment_head_read(block, &f->head) &&
@@ -162,6 +164,8 @@ static int look(const struct ledger_io *io, int fd, struct ledger_segment_file *
 	if (!f->has_head || f->file_bytes < 2 * LEDGER_BLOCK)
 		return 0;
 	got = ledger_io_read_all(io, fd, block, sizeof block, f->file_bytes - LEDGER_BLOCK);
+	if (got == -EIO)
+		return 0;
 	if (got < 0)
 		return (int)got;
 	f->has_foot = got == LEDGER_BLOCK && ledger_segment_foot_read(block, &f->foot) &&
@@ -283,6 +287,17 @@ uint64_t ledger_catalog_end(const struct ledger_catalog *c, size_t i)
 	return f->file_bytes;
 }
 
+const struct ledger_tip *ledger_catalog_tip(const struct ledger_catalog *c, size_t i)
+{
+	if (c->files[i].has_foot)
+		return &c->files[i].foot.after;
+	for (size_t k = i + 1; k < c->count; k++) {
+		if (c->files[k].has_head)
+			return &c->files[k].head.before;
+	}
+	return NULL;
+}
+
 /* ---- the durable file ---- */
 void ledger_durable_write(const struct ledger_durable *d, uint8_t ret[static LEDGER_DURABLE])
 {
@@ -290,7 +305,7 @@ void ledger_durable_write(const struct ledger_durable *d, uint8_t ret[static LED
 	memcpy(ret + 16, d->ledger_id, 16);
 	put_u64(ret + 32, d->lsn);
 	put_u64(ret + 40, d->seq);
-	block_seal(ret, LEDGER_DURABLE, durable_magic);
+	ledger_block_seal(ret, LEDGER_DURABLE, durable_magic);
 }
 
 bool ledger_durable_read(const struct ledger_io *io, int fd, struct ledger_durable *ret)
@@ -300,7 +315,7 @@ bool ledger_durable_read(const struct ledger_io *io, int fd, struct ledger_durab
 	for (int tries = 0; tries < 16; tries++) {
 		if (ledger_io_read_all(io, fd, bytes, sizeof bytes, 0) != sizeof bytes)
 			return false;
-		if (block_is_good(bytes, sizeof bytes, durable_magic)) {
+		if (ledger_block_is_good(bytes, sizeof bytes, durable_magic)) {
 			memcpy(ret->ledger_id, bytes + 16, 16);
 			ret->lsn = get_u64(bytes + 32);
 			ret->seq = get_u64(bytes + 40);

@@ -6,7 +6,8 @@
  *     sealed only     sorted index, its fences, and the footer in the last block of the file
  *
  * Files of a ledger: `<seq, 16 hex digits>.seg`; `reserve` (the next segment, filled with zeros or recycled);
- * `durable` (how far the log is on disk: a hint for other processes); `lock`. Names that end in `.new` are
+ * `durable` (how far the log is on disk: a hint for other processes); `gaps` (what is rightly missing:
+ * ledger_gaps.h); `lock`. Names that end in `.new` are
  * unfinished. */
 #pragma once
 #include "store/ledger_frame.h"
@@ -49,6 +50,10 @@ struct ledger_segment_foot {
 	struct ledger_tip after;
 };
 
+/* A block of a file: magic, CRC of what follows it, version, then the caller's fields from byte 16 on. */
+void ledger_block_seal(uint8_t *block, size_t n, const char magic[static 8]);
+bool ledger_block_is_good(const uint8_t *block, size_t n, const char magic[static 8]);
+
 void ledger_segment_name(uint64_t seq, char ret[static LEDGER_SEGMENT_NAME]);
 void ledger_segment_head_write(const struct ledger_segment_head *head, uint8_t block[static LEDGER_BLOCK]);
 bool ledger_segment_head_read(const uint8_t block[static LEDGER_BLOCK], struct ledger_segment_head *ret);
@@ -63,7 +68,8 @@ struct ledger_segment_file {
 	struct ledger_segment_head head;
 	struct ledger_segment_foot foot;
 };
-/* 0, -ENOENT (gone) or another negative errno. A damaged header is no error: has_head is false. */
+/* 0, -ENOENT (gone) or another negative errno. A damaged or unreadable header is no error: has_head is
+ * false. */
 int ledger_segment_look(const struct ledger_io *io, int dir_fd, uint64_t seq,
 			struct ledger_segment_file *ret);
 
@@ -78,6 +84,8 @@ void ledger_catalog_finish(struct ledger_catalog *c);
 /* Where the frames of files[i] end at the latest: its own footer, the successor's header, or the file's
  * end. */
 uint64_t ledger_catalog_end(const struct ledger_catalog *c, size_t i);
+/* The log's end behind files[i], as its own footer or the next readable header says. NULL: nobody does. */
+const struct ledger_tip *ledger_catalog_tip(const struct ledger_catalog *c, size_t i);
 
 /* The `durable` file. */
 struct ledger_durable {

@@ -8,6 +8,7 @@
 #include "store/ledger_walk.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <unistd.h>
@@ -293,6 +294,18 @@ static void look_for_torn_tail(struct verify *v)
 		   (unsigned long long)raw.walk->at, (unsigned long long)bytes);
 }
 
+static void report_loss(struct verify *v, const struct ledger_frame *f)
+{
+	char detail[160];
+	bool is_in_segment = f->offset > 0;
+	if (f->lost_to == f->lsn)
+		snprintf(detail, sizeof detail, "an entry that was durable cannot be read");
+	else
+		snprintf(detail, sizeof detail, "entries %llu to %llu, which were durable, %s", (unsigned long long)f->lsn,
+			 (unsigned long long)f->lost_to, is_in_segment ? "cannot be read" : "are in no segment");
+	frame_problem(v, f, is_in_segment ? "frame_damaged" : "missing", detail);
+}
+
 static bool check_all(struct verify *v)
 {
 	struct ledger_frame f;
@@ -303,7 +316,7 @@ static bool check_all(struct verify *v)
 			check_frame(v, &f);
 			break;
 		case LEDGER_SCAN_CORRUPT:
-			frame_problem(v, &f, "frame_damaged", "a frame that was durable cannot be read");
+			report_loss(v, &f);
 			v->is_chained = v->is_linked = false;
 			break;
 		case LEDGER_SCAN_ERROR:

@@ -36,7 +36,10 @@ static const char *const schema_sql[] = {
     "sql VARCHAR, row_count UBIGINT NOT NULL, loads BIGINT NOT NULL, recipe VARCHAR)",
     "ALTER TABLE fabra.tables ADD COLUMN IF NOT EXISTS recipe VARCHAR", /* absent in files of version 0.1 */
     "CREATE TABLE IF NOT EXISTS fabra.projection_state(applied_lsn UBIGINT NOT NULL)",
-    "INSERT INTO fabra.projection_state SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM fabra.projection_state)",
+    "ALTER TABLE fabra.projection_state ADD COLUMN IF NOT EXISTS ledger_id VARCHAR", /* older files lack it */
+    "ALTER TABLE fabra.projection_state ADD COLUMN IF NOT EXISTS applied_chain VARCHAR",
+    "ALTER TABLE fabra.projection_state ADD COLUMN IF NOT EXISTS missing_entries UBIGINT DEFAULT 0",
+    "INSERT INTO fabra.projection_state(applied_lsn) SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM fabra.projection_state)",
 };
 
 /* ---- the database ---- */

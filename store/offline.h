@@ -120,14 +120,17 @@ bool offline_check_rows(struct offline *o, struct str sql, struct str key_column
 			struct buf *ret_why);
 struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop);
 struct actor_ref offline_spawn_projection(struct offline *o, struct loop *loop);
-uint64_t offline_applied_lsn(const struct offline *o); /* any thread */
+/* Of the open ledger; 0 while the file belongs to another one. Any thread. */
+uint64_t offline_applied_lsn(const struct offline *o);
 
 /* How the projection is doing, for /ready and /metrics. */
 struct offline_health {
-	bool paused;     /* the last transaction failed; it is tried again every few seconds */
-	char error[160]; /* why, for people; no paths. "" while all is well */
+	bool paused;     /* the last transaction failed, or the file is another ledger's; it is tried again every
+			    few seconds */
+	char error[384]; /* why, for people; no paths. "" while all is well */
 	uint64_t applied_lsn, lag_entries;
 	int64_t lag_ms; /* age of the oldest durable entry that is not applied; 0 = none */
+	uint64_t missing_entries; /* that were damaged or gone in the ledger before they could be applied */
 	uint64_t entries, transactions, corrupt_frames, reopened; /* since the start */
 };
 void offline_health_read(struct offline *o, struct offline_health *ret); /* any thread */

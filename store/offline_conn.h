@@ -14,7 +14,7 @@ struct offline;
 
 struct offline_error {
 	int status;     /* RT_EINVAL: the statement; RT_EDEADLINE, RT_ETOOBIG, RT_EIO */
-	char text[256]; /* one line, no absolute paths */
+	char text[384]; /* one line, no absolute paths */
 };
 
 enum { OFFLINE_STATEMENTS_MAX = 32 };

@@ -54,6 +54,7 @@ void offline_health_read(struct offline *o, struct offline_health *ret)
 	    .entries = atomic_load(&p->entries),
 	    .transactions = atomic_load(&p->transactions),
 	    .corrupt_frames = atomic_load(&p->corrupt_frames),
+	    .missing_entries = atomic_load(&p->missing_entries),
 	    .reopened = atomic_load(&o->reopened),
 	};
 	pthread_mutex_lock(&p->error_lock);
@@ -107,19 +108,52 @@ void offline_projection_hurry(struct offline *o)
 }
 
 /* ---- a step; the lock is held ---- */
-static bool read_applied(struct offline *o, uint64_t *ret, struct offline_error *error)
+static struct str text_at(duckdb_data_chunk chunk, idx_t column)
+{
+	duckdb_string_t *s = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, column));
+	return str_of(duckdb_string_t_data(s), duckdb_string_t_length(*s));
+}
+
+static uint64_t number_at(duckdb_data_chunk chunk, idx_t column)
+{
+	return *(uint64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, column));
+}
+
+struct position {
+	uint64_t applied_lsn, missing_entries;
+	char ledger_id[LEDGER_ID_TEXT + 1]; /* "": from before there was one, or nothing is applied yet */
+	char chain[2 * LEDGER_CHAIN + 1];   /* the frame's hash, in hex; "" likewise */
+};
+
+static bool read_state(struct offline *o, struct position *ret, struct offline_error *error)
 {
 	struct offline_conn *c = o->projection.conn;
 	duckdb_data_chunk chunk = NULL;
-	if (offline_conn_select(c, STR("SELECT max(applied_lsn) FROM fabra.projection_state"), NULL,
-				UINT64_MAX, error))
+	*ret = (struct position){0};
+	if (offline_conn_select(c,
+				STR("SELECT applied_lsn, missing_entries, coalesce(ledger_id, ''), "
+				    "coalesce(applied_chain, '') FROM fabra.projection_state"),
+				NULL, UINT64_MAX, error))
 		chunk = offline_conn_fetch(c, error);
-	if (chunk != NULL) {
-		*ret = *(uint64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
-		duckdb_destroy_data_chunk(&chunk);
+	if (chunk != NULL && duckdb_data_chunk_get_size(chunk) == 1) {
+		ret->applied_lsn = number_at(chunk, 0);
+		ret->missing_entries = number_at(chunk, 1);
+		snprintf(ret->ledger_id, sizeof ret->ledger_id, "%.*s", STR_ARG(text_at(chunk, 2)));
+		snprintf(ret->chain, sizeof ret->chain, "%.*s", STR_ARG(text_at(chunk, 3)));
+	} else if (error->status == 0) {
+		offline_error_text(error, RT_EIO, "table fabra.projection_state has not its one row");
 	}
+	if (chunk != NULL)
+		duckdb_destroy_data_chunk(&chunk);
 	offline_conn_end(c);
 	return error->status == 0;
+}
+
+static void take_state(struct offline_projection *p, const struct position *at)
+{
+	atomic_store(&p->missing_entries, at->missing_entries);
+	atomic_store_explicit(&p->applied_lsn, at->applied_lsn, memory_order_release);
+	p->is_stale = false;
 }
 
 static void forget_position(struct offline_projection *p)
@@ -129,38 +163,44 @@ static void forget_position(struct offline_projection *p)
 	p->is_stale = true;
 }
 
-static bool find_position(struct offline *o, struct offline_error *error)
+static void write_chain(const uint8_t chain[static LEDGER_CHAIN], char ret[static 2 * LEDGER_CHAIN + 1])
+{
+	for (size_t i = 0; i < LEDGER_CHAIN; i++)
+		snprintf(ret + 2 * i, 3, "%02x", chain[i]);
+}
+
+static bool open_scan(struct offline *o, uint64_t from_lsn, struct offline_error *error)
 {
 	struct offline_projection *p = &o->projection;
-	uint64_t applied = atomic_load(&p->applied_lsn);
-	if (p->is_stale) {
-		if (!read_applied(o, &applied, error))
-			return false;
-		atomic_store_explicit(&p->applied_lsn, applied, memory_order_release);
-		p->is_stale = false;
-	}
-	uint64_t durable = ledger_durable_lsn(o->ledger);
-	if (applied > durable) {
-		offline_error_text(error, RT_EIO,
-				   "the offline store knows entries up to %" PRIu64
-				   ", but the ledger ends at %" PRIu64
-				   "; put its ledger back, or move the offline store's file away",
-				   applied, durable);
-		return false;
-	}
-	if (p->scan != NULL)
-		return true;
 	struct buf why = {0};
-	p->scan = ledger_scan_open(o->ledger, NULL, applied + 1, &why);
+	p->scan = ledger_scan_open(o->ledger, NULL, from_lsn, &why);
 	if (p->scan == NULL)
 		offline_error_text(error, RT_EIO, "the ledger cannot be read: %.*s", STR_ARG(buf_str(&why)));
 	buf_finish(&why);
 	return p->scan != NULL;
 }
 
+static bool find_position(struct offline *o, struct offline_error *error)
+{
+	struct offline_projection *p = &o->projection;
+	struct position at;
+	if (atomic_load(&p->is_mismatched)) {
+		offline_error_text(error, RT_EIO, "%s", p->error); /* set once, by the start */
+		return false;
+	}
+	if (p->is_stale) {
+		if (!read_state(o, &at, error))
+			return false;
+		take_state(p, &at);
+	}
+	return p->scan != NULL || open_scan(o, atomic_load(&p->applied_lsn) + 1, error);
+}
+
 struct batch {
-	uint64_t entries, last_lsn, end_ns;
+	uint64_t entries, missing, last_lsn, end_ns;
 	int64_t last_us; /* when the last entry was written */
+	uint8_t chain[LEDGER_CHAIN]; /* of last_lsn */
+	bool has_chain;              /* false: last_lsn is damaged */
 	bool is_open;    /* the transaction */
 	bool is_at_end;  /* of the ledger */
 };
@@ -169,7 +209,33 @@ static void note_damage(struct offline_projection *p, const struct ledger_frame 
 {
 	atomic_fetch_add(&p->corrupt_frames, 1);
 	log_line(LOG_ERROR, "offline", what, LOG_CSTR("segment", frame->path),
-		 LOG_INT("offset", (int64_t)frame->offset), LOG_INT("lsn", (int64_t)frame->lsn));
+		 LOG_INT("offset", (int64_t)frame->offset), LOG_INT("lsn", (int64_t)frame->lsn),
+		 LOG_INT("to_lsn", (int64_t)(frame->lost_to > frame->lsn ? frame->lost_to : frame->lsn)));
+}
+
+static bool begin(struct offline_projection *p, struct batch *b, struct offline_error *error)
+{
+	b->is_open = b->is_open || offline_conn_run(p->conn, "BEGIN TRANSACTION", error);
+	return b->is_open;
+}
+
+/* Entries that are nowhere. The projection goes on behind them, or whoever waits for them would wait for ever;
+ * how many it lacks is kept with its position. */
+static bool take_loss(struct offline *o, const struct ledger_frame *frame, struct batch *b,
+		      struct offline_error *error)
+{
+	struct offline_projection *p = &o->projection;
+	uint64_t applied = atomic_load_explicit(&p->applied_lsn, memory_order_relaxed);
+	uint64_t first = frame->lsn > applied ? frame->lsn : applied + 1;
+	if (frame->lost_to < first)
+		return true;
+	if (!begin(p, b, error))
+		return false;
+	note_damage(p, frame, "the ledger is damaged here; entries are missing from the offline store");
+	b->missing += frame->lost_to - first + 1;
+	b->last_lsn = frame->lost_to;
+	b->has_chain = false;
+	return true;
 }
 
 static bool take_frame(struct offline *o, const struct ledger_frame *frame, struct batch *b,
@@ -178,9 +244,8 @@ static bool take_frame(struct offline *o, const struct ledger_frame *frame, stru
 	struct offline_projection *p = &o->projection;
 	if (frame->lsn <= atomic_load_explicit(&p->applied_lsn, memory_order_relaxed))
 		return true;
-	if (!b->is_open && !offline_conn_run(p->conn, "BEGIN TRANSACTION", error))
+	if (!begin(p, b, error))
 		return false;
-	b->is_open = true;
 	enum offline_applied applied = offline_apply_frame(&p->apply, frame, error);
 	if (applied == OFFLINE_FAILED)
 		return false;
@@ -188,6 +253,8 @@ static bool take_frame(struct offline *o, const struct ledger_frame *frame, stru
 		note_damage(p, frame, "an entry of the ledger is malformed and has no rows");
 	b->entries++;
 	b->last_lsn = frame->lsn;
+	memcpy(b->chain, frame->chain, sizeof b->chain);
+	b->has_chain = true;
 	b->last_us = frame->written_us;
 	return true;
 }
@@ -208,8 +275,8 @@ static bool take_frames(struct offline *o, struct batch *b, struct offline_error
 			b->is_at_end = true;
 			return true;
 		case LEDGER_SCAN_CORRUPT:
-			note_damage(p, &frame,
-				    "the ledger is damaged here; entries are missing from the offline store");
+			if (!take_loss(o, &frame, b, error))
+				return false;
 			break;
 		case LEDGER_SCAN_ERROR:
 			offline_error_text(error, RT_EIO, "the ledger cannot be read");
@@ -222,11 +289,20 @@ static bool take_frames(struct offline *o, struct batch *b, struct offline_error
 static bool commit(struct offline *o, const struct batch *b, struct offline_error *error)
 {
 	struct offline_projection *p = &o->projection;
+	char chain[2 * LEDGER_CHAIN + 1] = "";
+	if (b->has_chain)
+		write_chain(b->chain, chain);
 	if (!offline_apply_flush(&p->apply, error))
 		return false;
 	duckdb_prepared_statement s =
-	    offline_conn_prepare(p->conn, STR("UPDATE fabra.projection_state SET applied_lsn = ?"), error);
+	    offline_conn_prepare(p->conn,
+				 STR("UPDATE fabra.projection_state SET applied_lsn = ?, "
+				     "missing_entries = missing_entries + ?, ledger_id = ?, applied_chain = ?"),
+				 error);
 	return s != NULL && duckdb_bind_uint64(s, 1, b->last_lsn) == DuckDBSuccess &&
+	       duckdb_bind_uint64(s, 2, b->missing) == DuckDBSuccess &&
+	       duckdb_bind_varchar_length(s, 3, p->ledger_id, LEDGER_ID_TEXT) == DuckDBSuccess &&
+	       duckdb_bind_varchar(s, 4, chain) == DuckDBSuccess &&
 	       offline_conn_execute(p->conn, s, error) && offline_conn_run(p->conn, "COMMIT", error);
 }
 
@@ -243,10 +319,11 @@ static void roll_back(struct offline *o, const struct batch *b)
 static void note_success(struct offline *o, const struct batch *b, int64_t began_us)
 {
 	struct offline_projection *p = &o->projection;
-	if (b->entries > 0) {
+	if (b->is_open) {
 		p->committed_ns = clock_mono_ns();
 		atomic_fetch_add(&p->entries, b->entries);
 		atomic_fetch_add(&p->transactions, 1);
+		atomic_fetch_add(&p->missing_entries, b->missing);
 		atomic_store_explicit(&p->applied_lsn, b->last_lsn, memory_order_release);
 		ledger_set_projected_lsn(o->ledger, b->last_lsn);
 	}
@@ -364,17 +441,57 @@ void offline_projection_checkpoint(struct offline *o)
 	pthread_mutex_unlock(&p->lock);
 }
 
+/* ---- whose projection is it? ---- */
+/* Whether the ledger has just the entry that was applied last: one that was put back from a backup goes on under
+ * the same identity with other entries. True where it cannot be known: retired, or damaged. */
+static bool has_last_applied(struct offline *o, const struct position *at, struct offline_error *error)
+{
+	struct offline_projection *p = &o->projection;
+	struct ledger_frame frame;
+	char chain[2 * LEDGER_CHAIN + 1];
+	if (at->applied_lsn == 0 || at->chain[0] == '\0' || !open_scan(o, at->applied_lsn, error) ||
+	    ledger_scan_next(p->scan, &frame) != LEDGER_SCAN_FRAME || frame.lsn != at->applied_lsn)
+		return true;
+	write_chain(frame.chain, chain);
+	return strcmp(chain, at->chain) == 0;
+}
+
+/* Rows of one ledger and entries of another would mix without a trace. */
+static bool check_ledger(struct offline *o, const struct position *at, struct offline_error *error)
+{
+	struct offline_projection *p = &o->projection;
+	uint64_t durable = ledger_durable_lsn(o->ledger);
+	static const char cure[] = "stop the server, then put the folder of its ledger (<FABRA_DUCKDB_PATH>.ledger) back, or move "
+				   "the DuckDB file away: it is built again from the ledger that is there";
+	bool is_other = at->ledger_id[0] != '\0' && memcmp(at->ledger_id, p->ledger_id, LEDGER_ID_TEXT) != 0;
+	if (is_other)
+		offline_error_text(error, RT_EIO, "the DuckDB file belongs to another ledger than the one beside it%s; %s",
+				   durable == 0 ? ", which is new and empty" : "", cure);
+	else if (at->applied_lsn > durable)
+		offline_error_text(error, RT_EIO,
+				   "the DuckDB file knows entries up to %" PRIu64 ", but its ledger ends at %" PRIu64 "; %s",
+				   at->applied_lsn, durable, cure);
+	else if (!has_last_applied(o, at, error))
+		offline_error_text(error, RT_EIO,
+				   "the DuckDB file knows another entry %" PRIu64 " than its ledger has, which was put back from "
+				   "an older copy; %s",
+				   at->applied_lsn, cure);
+	else
+		return true;
+	return false;
+}
+
 /* ---- life ---- */
 bool offline_projection_init(struct offline *o, struct buf *ret_why)
 {
 	struct offline_projection *p = &o->projection;
 	struct offline_error error = {0};
 	atomic_store(&p->applied_us, clock_wall_us());
+	struct position at;
 	p->conn = offline_conn_open(o, &error);
-	uint64_t applied = 0;
 	bool ok = p->conn != NULL && offline_conn_enter(p->conn, &error);
 	if (ok) {
-		ok = read_applied(o, &applied, &error);
+		ok = read_state(o, &at, &error);
 		offline_conn_leave(p->conn);
 	}
 	if (!ok) {
@@ -382,9 +499,17 @@ bool offline_projection_init(struct offline *o, struct buf *ret_why)
 		return false;
 	}
 	offline_apply_init(&p->apply, p->conn);
-	atomic_store(&p->applied_lsn, applied);
-	if (o->ledger != NULL)
-		ledger_set_projected_lsn(o->ledger, applied);
+	take_state(p, &at);
+	if (o->ledger == NULL)
+		return true;
+	ledger_id_text(o->ledger, p->ledger_id);
+	if (!check_ledger(o, &at, &error)) {
+		/* The server starts all the same: the ledger takes records and answers for its own. */
+		atomic_store(&p->is_mismatched, true);
+		atomic_store(&p->applied_lsn, 0);
+		note_failure(p, &error);
+	}
+	ledger_set_projected_lsn(o->ledger, atomic_load(&p->applied_lsn));
 	return true;
 }
 

@@ -21,18 +21,20 @@ struct offline_projection {
 	struct offline_apply apply;
 	uint64_t retry_at_ns, retry_after_ms;
 	uint64_t committed_ns, checkpoint_at_ns; /* the last commit; not before */
-	bool is_stale; /* after a failure: applied_lsn must be read again, a commit may have got through */
+	bool is_stale; /* after a failure: the state must be read again, a commit may have got through */
+	char ledger_id[LEDGER_ID_TEXT]; /* of the open one; never changes */
 
 	pthread_mutex_t hurry_lock; /* never waited for by who hurries; guards this group */
 	int stepping_tid;           /* of a nice thread in a step; 0 = none */
 	int stepping_nice;
 	bool was_hurried;
 
-	_Atomic uint64_t applied_lsn, entries, transactions, corrupt_frames;
+	_Atomic uint64_t applied_lsn, entries, transactions, corrupt_frames, missing_entries;
 	_Atomic int64_t applied_us; /* everything written before is applied */
+	_Atomic bool is_mismatched; /* set by the start: the file's rows are not of the open ledger, and nothing is applied */
 	_Atomic bool is_paused;
 	pthread_mutex_t error_lock;
-	char error[160]; /* under error_lock */
+	char error[384]; /* under error_lock */
 };
 
 enum offline_step {

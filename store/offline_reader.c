@@ -149,7 +149,11 @@ static uint64_t wanted_lsn(const struct reader *r, const struct msg *m)
 {
 	bool waits = m->kind == OFFLINE_CONTEXTS ||
 		     (m->kind == OFFLINE_QUERY && ((struct offline_query *)m)->wait_projection);
-	uint64_t lsn = waits && r->offline->ledger != NULL ? ledger_durable_lsn(r->offline->ledger) : 0;
+	if (!waits || r->offline->ledger == NULL)
+		return 0;
+	if (atomic_load(&r->offline->projection.is_mismatched))
+		return UINT64_MAX; /* never: the step that comes says why */
+	uint64_t lsn = ledger_durable_lsn(r->offline->ledger);
 	return lsn > offline_applied_lsn(r->offline) ? lsn : 0;
 }
 

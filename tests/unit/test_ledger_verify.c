@@ -185,10 +185,27 @@ static void a_pruned_segment_is_no_problem(void **state)
 {
 	(void)state;
 	char path[600];
+	struct ledger_segment_file f;
+	struct ledger *l = open_signed();
+	assert_int_equal(ledger_segment_look(&ledger_io_real, l->dir_fd, 1, &f), 0);
+	assert_int_equal(ledger_gaps_add(&ledger_io_real, l->dir_fd, l->id, 1, f.foot.after.lsn), 0);
+	ledger_close(l);
 	path_of(dir, 1, path);
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(verify(), 0);
 	assert_true(report.first_lsn > 1);
+	assert_int_equal(report.last_lsn, 92);
+}
+
+static void a_deleted_first_segment_is_missed(void **state)
+{
+	(void)state;
+	char path[600];
+	path_of(dir, 1, path);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(verify(), 1);
+	assert_true(says("\"problem\":\"missing\""));
+	assert_true(says("\"lsn\":1,"));
 	assert_int_equal(report.last_lsn, 92);
 }
 
@@ -199,7 +216,7 @@ static void a_lost_tail_is_missed(void **state)
 	path_of(dir, 3, path);
 	assert_int_equal(unlink(path), 0);
 	assert_true(verify() >= 1);
-	assert_true(says("frame_damaged"));
+	assert_true(says("\"missing\""));
 }
 
 static void a_damaged_header_and_index_are_named(void **state)
@@ -252,6 +269,7 @@ int main(void)
 		TEST(a_forged_value_breaks_the_chain),
 		TEST(a_swapped_segment_does_not_fit),
 		TEST(a_pruned_segment_is_no_problem),
+		TEST(a_deleted_first_segment_is_missed),
 		TEST(a_lost_tail_is_missed),
 		TEST(a_damaged_header_and_index_are_named),
 		TEST(another_key_is_told_apart),

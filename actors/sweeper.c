@@ -1,5 +1,7 @@
-/* sweeper.c -- one state: four times a second it sweeps a piece of the online table and publishes its counts. */
+/* sweeper.c -- one state: four times a second it sweeps a piece of the online table and publishes the counts of the
+ * stores. */
 #include "actors/sweeper.h"
+#include "store/offline.h"
 
 enum { PERIOD_MS = 250, BUCKETS_PER_SWEEP = 1000 };
 
@@ -7,6 +9,16 @@ struct sweeper {
 	struct actor base;
 	struct node_loop *nl;
 };
+
+/* Simulations have no ledger and no offline store, but actors that answer like them. */
+static void publish(const struct node *n)
+{
+	online_publish(n->online);
+	if (n->ledger != NULL)
+		ledger_publish(n->ledger);
+	if (n->offline != NULL)
+		offline_publish(n->offline);
+}
 
 static void sweeper_on_message(struct actor *a, struct msg *m)
 {
@@ -18,7 +30,7 @@ static void sweeper_on_message(struct actor *a, struct msg *m)
 	if (m->kind != RT_TIMER)
 		return;
 	online_sweep(s->nl->node->online, loop_wall_us(a->loop), BUCKETS_PER_SWEEP);
-	online_publish(s->nl->node->online);
+	publish(s->nl->node);
 	rt_timer_start(a, PERIOD_MS, 0);
 }
 

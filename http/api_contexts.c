@@ -214,8 +214,18 @@ void api_contexts_list(struct exchange *x)
 
 void api_contexts_list_message(struct exchange *x, struct msg *m)
 {
-	if (m->kind == OFFLINE_RESULT && m->status == RT_OK)
-		exchange_reply_json(x, 200, buf_str(&((struct offline_result *)m)->json));
-	else
+	const struct offline_result *result = (const struct offline_result *)m;
+	char missing[24];
+	if (m->kind != OFFLINE_RESULT) {
 		exchange_fail(x, m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status, "the offline store");
+	} else if (m->status == RT_EIO) { /* its text says what is wrong with the store, and what to do about it */
+		exchange_error(x, 500, "the offline store: %.*s", STR_ARG(buf_str(&result->json)));
+	} else if (m->status != RT_OK) {
+		exchange_fail(x, m->status, "the offline store");
+	} else {
+		snprintf(missing, sizeof missing, "%llu", (unsigned long long)result->missing_entries);
+		if (result->missing_entries > 0)
+			exchange_header_add(x, "x-fabra-missing-entries", str_from(missing));
+		exchange_reply_json(x, 200, buf_str(&result->json));
+	}
 }

@@ -6,26 +6,37 @@
 /* Entries that the projection may be behind before the process stops calling itself ready. */
 enum { LAG_MAX = 500000 };
 
+static void write_reason(struct buf *out, const char *name, const char *text)
+{
+	if (text[0] == '\0')
+		return;
+	buf_printf(out, ",\"%s\":", name);
+	json_write_string(out, str_from(text));
+}
+
 void api_ready_get(struct exchange *x)
 {
 	const struct node *n = api_node(x);
 	struct ledger_health ledger;
+	struct offline_health offline;
 	ledger_health_read(n->ledger, &ledger);
-	uint64_t applied = offline_applied_lsn(n->offline);
-	uint64_t lag = ledger.durable_lsn > applied ? ledger.durable_lsn - applied : 0;
+	offline_health_read(n->offline, &offline);
 	uint32_t done, total;
 	materializer_progress(&done, &total);
-	bool ready = ledger.writable && lag <= LAG_MAX && done == total;
+	bool ready = ledger.writable && ledger.damage[0] == '\0' && !offline.paused && offline.lag_entries <= LAG_MAX &&
+		     done == total;
 
 	struct buf out = { 0 };
-	buf_printf(&out, "{\"status\":\"%s\",\"ledger\":{\"writable\":%s,\"durable_lsn\":%llu", ready ? "ready" : "not_ready",
-		   ledger.writable ? "true" : "false", (unsigned long long)ledger.durable_lsn);
-	if (!ledger.writable) {
-		buf_append_lit(&out, ",\"reason\":");
-		json_write_string(&out, str_from(ledger.reason));
-	}
-	buf_printf(&out, "},\"projection\":{\"applied_lsn\":%llu,\"lag\":%llu},\"materialized\":{\"done\":%u,\"total\":%u}}",
-		   (unsigned long long)applied, (unsigned long long)lag, done, total);
+	buf_printf(&out, "{\"status\":\"%s\",\"ledger\":{\"writable\":%s,\"durable_lsn\":%llu,\"lost_entries\":%llu",
+		   ready ? "ready" : "not_ready", ledger.writable ? "true" : "false", (unsigned long long)ledger.durable_lsn,
+		   (unsigned long long)ledger.lost_entries);
+	write_reason(&out, "reason", ledger.writable ? "" : ledger.reason);
+	write_reason(&out, "damage", ledger.damage);
+	buf_printf(&out, "},\"projection\":{\"applied_lsn\":%llu,\"lag\":%llu,\"paused\":%s,\"missing_entries\":%llu",
+		   (unsigned long long)offline.applied_lsn, (unsigned long long)offline.lag_entries,
+		   offline.paused ? "true" : "false", (unsigned long long)offline.missing_entries);
+	write_reason(&out, "reason", offline.paused ? offline.error : "");
+	buf_printf(&out, "},\"materialized\":{\"done\":%u,\"total\":%u}}", done, total);
 	exchange_reply_json(x, ready ? 200 : 503, buf_str(&out));
 	buf_finish(&out);
 }

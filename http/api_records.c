@@ -5,86 +5,147 @@
 #include "store/timefmt.h"
 #include <stdlib.h>
 
-/* ---- finding ---- */
+/* ---- finding ----
+ *
+ * In the ledger; else in what Fabra's Python program left: its log of contexts, then its records. A part of the
+ * ledger that cannot be read makes no "not found": then the answer is that error, unless the others have it. */
 
-static void find(struct exchange *x, struct str ref, bool want_view)
+/* What a route answers from: a record that was found, whoever made it, with what is known beside it. */
+struct found {
+	struct record *record;
+	struct record_extras extras;
+	struct record_stamp stamp;
+	struct str stored; /* imported or legacy: its own text, which is the answer where a record is asked for */
+};
+struct view {
+	enum offline_legacy_view legacy;
+	const char *not_found;
+	void (*write)(struct exchange *x, const struct found *f, struct buf *out);
+};
+struct lookup {
+	const char *damage; /* in the exchange's arena; NULL: the ledger is sure that it has no such record */
+	enum offline_legacy_view asked;
+};
+
+static void find(struct exchange *x)
 {
 	struct actor *a = exchange_actor(x);
-	struct ledger_find *m = ledger_find_new(a->loop, ref, want_view);
+	struct ledger_find *m = ledger_find_new(a->loop, exchange_param(x, 0), true);
 	rt_ask(a, api_node(x)->ledger_reader, &m->head, exchange_deadline_ns(x), a->self);
 }
 
-/* The record that was found, or NULL after an error was answered. */
-static const struct ledger_record *found(struct exchange *x, const struct msg *m, const char *not_found)
+static void find_legacy(struct exchange *x, enum offline_legacy_view view)
 {
-	if (m->kind == LEDGER_FOUND && m->status == RT_OK)
-		return ((const struct ledger_found *)m)->record;
-	if (m->kind == LEDGER_FOUND && m->status == RT_ENOTFOUND)
-		exchange_error(x, 404, "%s", not_found);
-	else
-		exchange_fail(x, m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status, "the ledger");
-	return NULL;
+	struct actor *a = exchange_actor(x);
+	struct lookup *lookup = *exchange_data(x);
+	lookup->asked = view;
+	rt_ask(a, api_node(x)->offline_reader, &offline_legacy_new(a->loop, exchange_param(x, 0), view)->head,
+	       exchange_deadline_ns(x), a->self);
 }
 
-static struct record *parse(struct exchange *x, const struct ledger_record *found)
+static void reply_view(struct exchange *x, const struct view *view, struct str canonical, struct found *f)
 {
-	const char *why;
-	struct record *r = record_parse(buf_str(&found->canonical), false, exchange_arena(x), &why);
-	if (r == NULL)
+	const char *why = "it is no record";
+	struct buf out = { 0 };
+	f->record = record_parse(canonical, false, exchange_arena(x), &why);
+	if (f->record == NULL) {
 		exchange_error(x, 500, "the stored record cannot be read: %s", why);
-	return r;
+		return;
+	}
+	view->write(x, f, &out);
+	if (out.failed)
+		exchange_fail(x, RT_EFULL, "out of memory");
+	else
+		exchange_reply_json(x, 200, buf_str(&out));
+	buf_finish(&out);
+}
+
+static void reply_own(struct exchange *x, const struct view *view, const struct ledger_record *r)
+{
+	struct found f = { .stamp = r->stamp, .extras = { .version = STR("v1"), .evidence_mode = STR("best_effort") } };
+	if (r->imported)
+		f.stored = buf_str(&r->canonical);
+	if (r->extras.n)
+		record_extras_parse(buf_str(&r->extras), exchange_arena(x), &f.extras);
+	reply_view(x, view, buf_str(&r->canonical), &f);
+}
+
+/* From a record that has no context beside it. */
+static void reply_legacy_record(struct exchange *x, const struct view *view, struct str json)
+{
+	struct found f = { .stored = json, .extras = { .version = STR("v1"), .evidence_mode = STR("best_effort") } };
+	const char *why;
+	struct record_verdict verdict;
+	if (record_verify(json, false, NULL, &verdict, &why))
+		memcpy(f.stamp.record_hash, verdict.record_hash, RECORD_HASH_TEXT);
+	reply_view(x, view, json, &f);
+}
+
+static void on_ledger(struct exchange *x, const struct view *view, const struct ledger_found *m)
+{
+	if (m->head.status == RT_OK) {
+		reply_own(x, view, m->record);
+		return;
+	}
+	struct lookup *lookup = arena_alloc(exchange_arena(x), sizeof *lookup);
+	if (lookup == NULL || (m->head.status != RT_ENOTFOUND && m->head.status != RT_EIO)) {
+		exchange_fail(x, lookup == NULL ? RT_EFULL : m->head.status, "the ledger");
+		return;
+	}
+	*lookup = (struct lookup){ 0 };
+	if (m->head.status == RT_EIO)
+		lookup->damage = arena_dup(exchange_arena(x), str_from(m->reason ? m->reason : "a part of the ledger cannot be read")).p;
+	*exchange_data(x) = lookup;
+	find_legacy(x, view->legacy);
+}
+
+static void on_legacy(struct exchange *x, const struct view *view, const struct offline_result *m)
+{
+	const struct lookup *lookup = *exchange_data(x);
+	if (m->head.status == RT_OK && lookup->asked == LEGACY_RECORD)
+		reply_legacy_record(x, view, buf_str(&m->json));
+	else if (m->head.status == RT_OK)
+		exchange_reply_json(x, 200, buf_str(&m->json));
+	else if (m->head.status == RT_ENOTFOUND && lookup->asked != LEGACY_RECORD)
+		find_legacy(x, LEGACY_RECORD);
+	else if (m->head.status == RT_ENOTFOUND && lookup->damage == NULL)
+		exchange_error(x, 404, "%s", view->not_found);
+	else if (m->head.status == RT_ENOTFOUND)
+		exchange_error(x, 500, "the ledger: %s", lookup->damage);
+	else
+		exchange_fail(x, m->head.status, "the offline store");
+}
+
+static void on_message(struct exchange *x, const struct msg *m, const struct view *view)
+{
+	if (m->kind == LEDGER_FOUND)
+		on_ledger(x, view, (const struct ledger_found *)m);
+	else if (m->kind == OFFLINE_RESULT)
+		on_legacy(x, view, (const struct offline_result *)m);
+	else
+		exchange_fail(x, m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status, "the ledger");
 }
 
 /* ---- GET /v1/record/{ref} ---- */
 
 void api_record_get(struct exchange *x)
 {
-	find(x, exchange_param(x, 0), false);
+	find(x);
 }
 
-static void reply_record(struct exchange *x, struct str record_json, const struct record_stamp *stamp)
+static void write_record(struct exchange *x, const struct found *f, struct buf *out)
 {
-	const char *why;
-	struct record *r = record_parse(record_json, false, exchange_arena(x), &why);
-	struct buf out = { 0 };
-	if (r && record_write_json(r, stamp, &out))
-		exchange_reply_json(x, 200, buf_str(&out));
+	(void)x;
+	if (f->stored.p)
+		buf_append_str(out, f->stored);
 	else
-		exchange_error(x, 500, "the stored record cannot be read");
-	buf_finish(&out);
-}
-
-/* Not in the ledger: it may be in a file that Fabra's Python program left. */
-static void find_foreign(struct exchange *x)
-{
-	struct actor *a = exchange_actor(x);
-	rt_ask(a, api_node(x)->offline_reader, &offline_foreign_new(a->loop, exchange_param(x, 0))->head,
-	       exchange_deadline_ns(x), a->self);
+		record_write_json(f->record, &f->stamp, out);
 }
 
 void api_record_get_message(struct exchange *x, struct msg *m)
 {
-	if (m->kind == OFFLINE_RESULT) {
-		struct offline_result *foreign = (struct offline_result *)m;
-		if (m->status == RT_OK)
-			exchange_reply_json(x, 200, buf_str(&foreign->json));
-		else if (m->status == RT_ENOTFOUND)
-			exchange_error(x, 404, "Record not found");
-		else
-			exchange_fail(x, m->status, "the offline store");
-		return;
-	}
-	if (m->kind == LEDGER_FOUND && m->status == RT_ENOTFOUND) {
-		find_foreign(x);
-		return;
-	}
-	const struct ledger_record *r = found(x, m, "Record not found");
-	if (r == NULL)
-		return;
-	if (r->imported)
-		exchange_reply_json(x, 200, buf_str(&r->canonical));
-	else
-		reply_record(x, buf_str(&r->canonical), &r->stamp);
+	static const struct view view = { LEGACY_RECORD, "Record not found", write_record };
+	on_message(x, m, &view);
 }
 
 /* ---- POST /v1/record ---- */
@@ -159,70 +220,53 @@ void api_record_post_message(struct exchange *x, struct msg *m)
 
 /* ---- GET /v1/context/{id} ---- */
 
-static bool parse_view(struct exchange *x, const struct msg *m, const char *not_found, struct record **ret_record,
-		       struct record_extras *ret_extras, const struct ledger_record **ret_found)
-{
-	const struct ledger_record *f = found(x, m, not_found);
-	if (f == NULL)
-		return false;
-	*ret_found = f;
-	*ret_record = parse(x, f);
-	*ret_extras = (struct record_extras){ .version = STR("v1"), .evidence_mode = STR("best_effort") };
-	if (*ret_record && f->extras.n)
-		record_extras_parse(buf_str(&f->extras), exchange_arena(x), ret_extras);
-	return *ret_record != NULL;
-}
-
 void api_context_get(struct exchange *x)
 {
-	find(x, exchange_param(x, 0), true);
+	find(x);
+}
+
+static void write_context(struct exchange *x, const struct found *f, struct buf *out)
+{
+	(void)x;
+	buf_append_lit(out, "{\"context_id\":");
+	json_write_string(out, f->record->context_id);
+	buf_append_lit(out, ",\"content\":");
+	json_write_string(out, f->record->content);
+	buf_append_lit(out, ",\"lineage\":");
+	record_write_lineage(f->record, &f->extras, out);
+	buf_append_lit(out, ",\"meta\":");
+	record_write_meta(f->record, &f->extras, &f->stamp, -1, (struct str){ 0 }, out);
+	buf_append_lit(out, ",\"version\":");
+	json_write_string(out, f->extras.version);
+	buf_append_char(out, '}');
 }
 
 void api_context_get_message(struct exchange *x, struct msg *m)
 {
-	struct record *r;
-	struct record_extras e;
-	const struct ledger_record *f;
-	if (!parse_view(x, m, "Context not found", &r, &e, &f))
-		return;
-	struct buf out = { 0 };
-	buf_append_lit(&out, "{\"context_id\":");
-	json_write_string(&out, r->context_id);
-	buf_append_lit(&out, ",\"content\":");
-	json_write_string(&out, r->content);
-	buf_append_lit(&out, ",\"lineage\":");
-	record_write_lineage(r, &e, &out);
-	buf_append_lit(&out, ",\"meta\":");
-	record_write_meta(r, &e, &f->stamp, -1, (struct str){ 0 }, &out);
-	buf_append_lit(&out, ",\"version\":");
-	json_write_string(&out, e.version);
-	buf_append_char(&out, '}');
-	exchange_reply_json(x, 200, buf_str(&out));
-	buf_finish(&out);
+	static const struct view view = { LEGACY_CONTEXT, "Context not found", write_context };
+	on_message(x, m, &view);
 }
 
 /* ---- GET /v1/context/{id}/lineage ---- */
 
 void api_lineage_get(struct exchange *x)
 {
-	find(x, exchange_param(x, 0), true);
+	find(x);
+}
+
+static void write_lineage(struct exchange *x, const struct found *f, struct buf *out)
+{
+	buf_append_lit(out, "{\"context_id\":");
+	json_write_string(out, exchange_param(x, 0));
+	buf_append_lit(out, ",\"lineage\":");
+	record_write_lineage(f->record, &f->extras, out);
+	buf_append_char(out, '}');
 }
 
 void api_lineage_get_message(struct exchange *x, struct msg *m)
 {
-	struct record *r;
-	struct record_extras e;
-	const struct ledger_record *f;
-	if (!parse_view(x, m, "Context not found", &r, &e, &f))
-		return;
-	struct buf out = { 0 };
-	buf_append_lit(&out, "{\"context_id\":");
-	json_write_string(&out, exchange_param(x, 0));
-	buf_append_lit(&out, ",\"lineage\":");
-	record_write_lineage(r, &e, &out);
-	buf_append_char(&out, '}');
-	exchange_reply_json(x, 200, buf_str(&out));
-	buf_finish(&out);
+	static const struct view view = { LEGACY_LINEAGE, "Context not found", write_lineage };
+	on_message(x, m, &view);
 }
 
 /* ---- GET /v1/context/{id}/explain ---- */
@@ -240,33 +284,33 @@ static void write_names(struct buf *out, const struct str *names, size_t count)
 
 void api_explain_get(struct exchange *x)
 {
-	find(x, exchange_param(x, 0), true);
+	find(x);
+}
+
+static void write_trace(struct exchange *x, const struct found *f, struct buf *out)
+{
+	static const char *const status[] = { "guaranteed", "degraded", "unknown" };
+	const struct record *r = f->record;
+	(void)x;
+	buf_append_lit(out, "{\"context_id\":");
+	json_write_string(out, r->context_id);
+	buf_append_lit(out, ",\"created_at\":\"");
+	time_write_z(out, r->created_at_us);
+	buf_append_lit(out, "\",\"latency_ms\":");
+	json_write_float(out, r->lineage.assembly_latency_ms);
+	buf_append_lit(out, ",\"token_usage\":");
+	buf_append_i64(out, r->token_count);
+	buf_append_lit(out, ",\"cost_usd\":");
+	json_write_float(out, r->lineage.estimated_cost_usd);
+	buf_printf(out, ",\"freshness_status\":\"%s\",\"stale_sources\":", status[r->assembly.freshness_status]);
+	write_names(out, f->extras.stale_sources, f->extras.stale_sources_count);
+	buf_append_lit(out, ",\"source_ids\":");
+	write_names(out, f->extras.source_ids, f->extras.source_ids_count);
+	buf_append_lit(out, ",\"cache_hit\":false,\"missing_features\":[],\"meta\":{}}");
 }
 
 void api_explain_get_message(struct exchange *x, struct msg *m)
 {
-	static const char *const status[] = { "guaranteed", "degraded", "unknown" };
-	struct record *r;
-	struct record_extras e;
-	const struct ledger_record *f;
-	if (!parse_view(x, m, "Context trace not found", &r, &e, &f))
-		return;
-	struct buf out = { 0 };
-	buf_append_lit(&out, "{\"context_id\":");
-	json_write_string(&out, r->context_id);
-	buf_append_lit(&out, ",\"created_at\":\"");
-	time_write_z(&out, r->created_at_us);
-	buf_append_lit(&out, "\",\"latency_ms\":");
-	json_write_float(&out, r->lineage.assembly_latency_ms);
-	buf_append_lit(&out, ",\"token_usage\":");
-	buf_append_i64(&out, r->token_count);
-	buf_append_lit(&out, ",\"cost_usd\":");
-	json_write_float(&out, r->lineage.estimated_cost_usd);
-	buf_printf(&out, ",\"freshness_status\":\"%s\",\"stale_sources\":", status[r->assembly.freshness_status]);
-	write_names(&out, e.stale_sources, e.stale_sources_count);
-	buf_append_lit(&out, ",\"source_ids\":");
-	write_names(&out, e.source_ids, e.source_ids_count);
-	buf_append_lit(&out, ",\"cache_hit\":false,\"missing_features\":[],\"meta\":{}}");
-	exchange_reply_json(x, 200, buf_str(&out));
-	buf_finish(&out);
+	static const struct view view = { LEGACY_TRACE, "Context trace not found", write_trace };
+	on_message(x, m, &view);
 }

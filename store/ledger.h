@@ -80,8 +80,9 @@ struct ledger_record { /* heap; one read of one record */
 	uint64_t lsn;
 };
 struct ledger_found {
-	struct msg head; /* dispose frees record */
+	struct msg head; /* dispose frees both */
 	struct ledger_record *record;
+	char *reason; /* RT_EIO: why, for people; may be NULL */
 };
 void ledger_record_free(struct ledger_record *r);
 
@@ -113,6 +114,7 @@ struct actor_ref ledger_spawn_committer(struct ledger *l, struct loop *loop);
 /* Readers answer LEDGER_FIND with one pread; on any blocking loop but the committer's. */
 struct actor_ref ledger_spawn_reader(struct ledger *l, struct loop *loop);
 void ledger_health_read(struct ledger *l, struct ledger_health *ret); /* any thread */
+void ledger_publish(struct ledger *l); /* its health as metrics; one thread */
 uint64_t ledger_durable_lsn(const struct ledger *l);                  /* any thread; one atomic load */
 /* Which ledger this is: random, made with it, in every one of its files. Any thread; not NUL-terminated. */
 enum { LEDGER_ID_TEXT = 32 };
@@ -169,3 +171,8 @@ struct ledger_report {
 };
 int64_t ledger_verify(const char *dir, const struct record_signer *signer, struct ledger_report *ret,
 		      struct buf *out);
+/* Accepts that entries which verify calls damaged or missing are lost: from then on they are no problem, like
+ * those that retention removed. Their bytes stay where they are; files that cannot be used are renamed to
+ * `<name>.damaged`. Not beside a server. What was done is appended to out as JSON lines. Returns how many
+ * entries; -1: out says why not. */
+int64_t ledger_accept_losses(const char *dir, struct buf *out);

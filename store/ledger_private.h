@@ -153,6 +153,7 @@ struct ledger {
 					 before durable_lsn; UINT64_MAX: the files say it */
 	_Atomic uint64_t projected_lsn;
 	_Atomic uint64_t batches, entries, sync_failures, corrupt_frames, damaged_reads;
+	uint64_t published_damaged_reads, published_sync_failures; /* the publisher's */
 	/* Entries that were durable and are in no segment that can be read. Found by the start; never changes. */
 	struct ledger_ranges lost;
 };

@@ -2,6 +2,7 @@
  * a blocking loop; it has no state but the ledger it reads. */
 #include "store/ledger_private.h"
 #include "runtime/log.h"
+#include <stdlib.h>
 
 struct reader {
 	struct actor base;
@@ -14,6 +15,7 @@ MSG_SIZE_CHECK(ledger_found);
 static void dispose_found(struct msg *m)
 {
 	ledger_record_free(((struct ledger_found *)m)->record);
+	free(((struct ledger_found *)m)->reason);
 }
 
 struct ledger_found *ledger_found_new(struct loop *loop, struct ledger_record *record, int status)
@@ -50,11 +52,13 @@ static void reader_on_message(struct actor *a, struct msg *m)
 		return;
 	const struct ledger_find *find = (const struct ledger_find *)m;
 	struct ledger_record *record = NULL;
-	char reason[160];
+	char reason[160] = "a part of the ledger cannot be read";
 	int status = ledger_find_record(r->l, &find->name, find->want_view, &record, reason);
 	if (status == RT_EIO)
 		log_line(LOG_ERROR, "ledger", "a record cannot be read", LOG_CSTR("reason", reason));
-	rt_reply(a, m, &ledger_found_new(a->loop, record, status)->head);
+	struct ledger_found *found = ledger_found_new(a->loop, record, status);
+	found->reason = status == RT_EIO ? strdup(reason) : NULL;
+	rt_reply(a, m, &found->head);
 }
 
 static const struct actor_class reader_class = {

@@ -404,6 +404,11 @@ int ledger_scan_dir(const struct ledger_scan *s)
 	return s->dir_fd;
 }
 
+const uint8_t *ledger_scan_id(const struct ledger_scan *s)
+{
+	return s->ledger_id;
+}
+
 void ledger_scan_close(struct ledger_scan *s)
 {
 	if (s == NULL)

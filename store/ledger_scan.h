@@ -12,3 +12,4 @@ struct ledger_scan_raw {
 };
 void ledger_scan_raw(struct ledger_scan *s, struct ledger_scan_raw *ret);
 int ledger_scan_dir(const struct ledger_scan *s); /* borrows */
+const uint8_t *ledger_scan_id(const struct ledger_scan *s); /* 16 bytes: the ledger's; borrows */

@@ -2,7 +2,11 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "store/offline_private.h"
+#include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static const uint64_t REOPEN_AFTER_NS = 1000000000;
 
@@ -310,6 +314,62 @@ static void init_locks(struct offline *o)
 	dlist_init(&o->conns);
 }
 
+/* Files of earlier versions were readable by all; new ones take the process's umask. */
+static void restrict_files(const struct offline *o)
+{
+	static const char *const ends[] = {"", ".wal"};
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		char path[4200];
+		struct stat st;
+		snprintf(path, sizeof path, "%s%s", o->path, ends[i]);
+		if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 077) != 0 && chmod(path, 0600) != 0)
+			log_line(LOG_WARNING, "offline", "the file can be read by others, and that could not be changed",
+				 LOG_CSTR("error", strerror(errno)));
+	}
+}
+
+/* The version of DuckDB that wrote the file, as its header says. false: it has no such header. */
+static bool read_writer(const struct offline *o, char ret[static 33])
+{
+	enum { MAGIC_AT = 8, LIBRARY_AT = 52, LIBRARY_BYTES = 32 };
+	char head[LIBRARY_AT + LIBRARY_BYTES] = "";
+	int fd = open(o->path, O_RDONLY | O_CLOEXEC);
+	bool ok = fd >= 0 && pread(fd, head, sizeof head, 0) == sizeof head && memcmp(head + MAGIC_AT, "DUCK", 4) == 0;
+	if (fd >= 0)
+		close(fd);
+	snprintf(ret, 33, "%.32s", head + LIBRARY_AT);
+	for (char *c = ret; *c != '\0'; c++)
+		ok = ok && *c > ' ' && *c < 127;
+	return ok && ret[0] == 'v';
+}
+
+/* A newer DuckDB keeps its files in a form of its own unless it is told otherwise; it can write the older one. */
+static bool explain_newer(const struct offline *o, const struct offline_error *error, struct buf *ret_why)
+{
+	char writer[33];
+	const char *own = duckdb_library_version();
+	if (strstr(error->text, "version number") == NULL || !read_writer(o, writer) || strcmp(writer, own) == 0)
+		return false;
+	buf_printf(ret_why,
+		   "%s was written by DuckDB %s, and this server reads files of DuckDB %s. Nothing was changed. To convert it, with "
+		   "a Python that has that DuckDB (fabra-ai brings it, or: pip install duckdb==%s), while no program uses the file:\n\n"
+		   "python3 - '%s' <<'END'\n"
+		   "import duckdb, os, sys\n"
+		   "path = sys.argv[1]\n"
+		   "c = duckdb.connect()\n"
+		   "c.execute(f\"ATTACH '{path}' AS old\")\n"
+		   "c.execute(\"CHECKPOINT old\")\n"
+		   "c.execute(f\"ATTACH '{path}.converted' AS new (STORAGE_VERSION 'v1.4.0')\")\n"
+		   "c.execute(\"COPY FROM DATABASE old TO new\")\n"
+		   "c.close()\n"
+		   "os.rename(path, path + '.original')\n"
+		   "os.rename(path + '.converted', path)\n"
+		   "END\n\n"
+		   "Then start the server again; fabra-ai reads the converted file too. The original is kept as %s.original",
+		   o->path, writer, own, writer + 1, o->path, o->path);
+	return true;
+}
+
 static bool open_parts(struct offline *o, struct buf *ret_why)
 {
 	struct offline_error error = {0};
@@ -320,6 +380,8 @@ static bool open_parts(struct offline *o, struct buf *ret_why)
 	}
 	if (db_open(o, &error) && (o->admin = offline_conn_open(o, &error)) != NULL && adopt(o, &error))
 		return offline_projection_init(o, ret_why);
+	if (explain_newer(o, &error, ret_why))
+		return false;
 	buf_printf(ret_why,
 		   "cannot open %s: %s. The ledger beside it is untouched; if the file is damaged, move it "
 		   "away: it is "
@@ -338,6 +400,8 @@ struct offline *offline_open(const struct offline_config *config, struct buf *re
 	o->memory_limit_bytes = config->memory_limit_bytes ? config->memory_limit_bytes : 512u << 20;
 	o->ledger = config->ledger;
 	init_locks(o);
+	if (!o->in_memory)
+		restrict_files(o);
 	if (open_parts(o, ret_why))
 		return o;
 	offline_close(o);

@@ -18,7 +18,7 @@ enum offline_msg {
 	OFFLINE_ROWS = MSG_KIND(CLASS_OFFLINE, 4), /* ask: struct offline_rows, the materialiser's */
 	/* Its reply: struct offline_batch; RT_EFULL: too many cursors. */
 	OFFLINE_BATCH = MSG_KIND(CLASS_OFFLINE, 5),
-	OFFLINE_FOREIGN = MSG_KIND(CLASS_OFFLINE, 6), /* ask: struct offline_foreign; RT_ENOTFOUND */
+	OFFLINE_LEGACY = MSG_KIND(CLASS_OFFLINE, 6), /* ask: struct offline_legacy; RT_ENOTFOUND */
 };
 
 /* One SQL statement with positional parameters; rows come back as a JSON array of objects with exact types
@@ -62,6 +62,7 @@ struct offline_rows *offline_rows_next(struct loop *loop, uint64_t cursor);
 struct offline_result {
 	struct msg head;
 	struct buf json; /* a JSON array, or on failure one line of text for people without paths */
+	uint64_t missing_entries; /* OFFLINE_CONTEXTS: of the ledger, that are damaged and so not in the list */
 	uint32_t rows;
 };
 struct offline_row {
@@ -77,12 +78,19 @@ struct offline_batch {
 	bool last;
 };
 
-/* GET /v1/record of a record that only Fabra's Python program knew. */
-struct offline_foreign {
-	struct msg head; /* dispose frees ref */
-	char *ref;       /* moves; "ctx_<uuid>", a bare UUID or "sha256:<hex>" */
+/* A record or context that only Fabra's Python program knew. */
+enum offline_legacy_view {
+	LEGACY_RECORD,  /* in declared order */
+	LEGACY_CONTEXT, /* as GET /v1/context/{id} answers it */
+	LEGACY_LINEAGE, /* .../lineage */
+	LEGACY_TRACE,   /* .../explain */
 };
-struct offline_foreign *offline_foreign_new(struct loop *loop, struct str ref); /* copies */
+struct offline_legacy {
+	struct msg head; /* dispose frees ref */
+	char *ref;       /* moves; "ctx_<uuid>", a bare UUID, "sha256:<hex>", or an id as Python wrote it */
+	enum offline_legacy_view view;
+};
+struct offline_legacy *offline_legacy_new(struct loop *loop, struct str ref, enum offline_legacy_view view); /* copies */
 
 struct offline_column {
 	const char *name, *type; /* a type of DuckDB */
@@ -134,6 +142,7 @@ struct offline_health {
 	uint64_t entries, transactions, corrupt_frames, reopened; /* since the start */
 };
 void offline_health_read(struct offline *o, struct offline_health *ret); /* any thread */
+void offline_publish(struct offline *o); /* the same as metrics; any thread */
 
 /* Warm start: first the newest tombstone of each (entity, id), then the newest live value of each (entity,
  * id, feature) that the projection knows, newest event time first. What the projection does not know yet the
@@ -149,4 +158,4 @@ bool offline_warm(struct offline *o, void *arg, bool (*each)(void *arg, const st
 		  struct buf *ret_why);
 /* A record that only Fabra's Python program knew, as JSON in declared order; for the importer. false: none,
  * or the file cannot be read. Blocking; any thread. */
-bool offline_foreign_record(struct offline *o, struct str ref, struct buf *ret_json);
+bool offline_legacy_record(struct offline *o, struct str ref, struct buf *ret_json);

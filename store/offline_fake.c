@@ -28,8 +28,8 @@ static struct str question_of(const struct msg *m)
 		return str_from(((const struct offline_query *)m)->sql);
 	case OFFLINE_ROWS:
 		return str_from(((const struct offline_rows *)m)->sql);
-	case OFFLINE_FOREIGN:
-		return str_from(((const struct offline_foreign *)m)->ref);
+	case OFFLINE_LEGACY:
+		return str_from(((const struct offline_legacy *)m)->ref);
 	default:
 		return STR("contexts");
 	}
@@ -41,7 +41,7 @@ static struct offline_fake_answer find_answer(const struct fake *f, const struct
 	for (size_t i = 0; i < f->config.answers_count; i++)
 		if (question.p != NULL && strstr(question.p, f->config.answers[i].contains) != NULL)
 			return f->config.answers[i];
-	if (m->kind == OFFLINE_FOREIGN)
+	if (m->kind == OFFLINE_LEGACY)
 		return (struct offline_fake_answer){"", "Record not found", RT_ENOTFOUND};
 	return (struct offline_fake_answer){"", "[]", RT_OK};
 }
@@ -216,7 +216,7 @@ static void fake_on_message(struct actor *a, struct msg *m)
 	case OFFLINE_QUERY:
 	case OFFLINE_CONTEXTS:
 	case OFFLINE_ROWS:
-	case OFFLINE_FOREIGN:
+	case OFFLINE_LEGACY:
 		on_question(f, m);
 		return;
 	case RT_TIMER:

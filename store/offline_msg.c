@@ -4,7 +4,7 @@
 
 MSG_SIZE_CHECK(offline_query);
 MSG_SIZE_CHECK(offline_contexts);
-MSG_SIZE_CHECK(offline_foreign);
+MSG_SIZE_CHECK(offline_legacy);
 MSG_SIZE_CHECK(offline_rows);
 MSG_SIZE_CHECK(offline_result);
 MSG_SIZE_CHECK(offline_batch);
@@ -55,16 +55,17 @@ struct offline_contexts *offline_contexts_new(struct loop *loop)
 	return c;
 }
 
-static void foreign_dispose(struct msg *m)
+static void legacy_dispose(struct msg *m)
 {
-	free(((struct offline_foreign *)m)->ref);
+	free(((struct offline_legacy *)m)->ref);
 }
 
-struct offline_foreign *offline_foreign_new(struct loop *loop, struct str ref)
+struct offline_legacy *offline_legacy_new(struct loop *loop, struct str ref, enum offline_legacy_view view)
 {
-	struct offline_foreign *f = rt_msg_new(loop, OFFLINE_FOREIGN);
-	f->head.dispose = foreign_dispose;
+	struct offline_legacy *f = rt_msg_new(loop, OFFLINE_LEGACY);
+	f->head.dispose = legacy_dispose;
 	f->ref = copy(ref);
+	f->view = view;
 	return f;
 }
 

@@ -60,6 +60,8 @@ bool offline_reads_tables_only(struct offline_conn *c, struct str sql, struct of
  * has_log. */
 void offline_contexts_sql(const struct offline_contexts *ask, bool has_log, struct buf *sql,
 			  struct buf *params);
-/* A record that only Fabra's Python program knew, as JSON in declared order. RT_ENOTFOUND: none. */
-bool offline_foreign_read(struct offline_conn *c, struct str ref, uint64_t deadline_ns, struct buf *ret_json,
-			  struct offline_error *error);
+
+/* ---- offline_legacy.c ---- */
+/* What only Fabra's Python program knew, as JSON. RT_ENOTFOUND: nothing. */
+bool offline_legacy_read(struct offline_conn *c, struct str ref, enum offline_legacy_view view,
+			 uint64_t deadline_ns, struct buf *ret_json, struct offline_error *error);

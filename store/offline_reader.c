@@ -103,18 +103,19 @@ static bool answer_contexts(struct reader *r, struct offline_contexts *c, struct
 	offline_contexts_sql(c, atomic_load(&r->offline->has_context_log), &sql, &params);
 	bool ok = run_select(r, buf_str(&sql), buf_str(&params), deadline_of(r, &c->head), ROWS_MAX_DEFAULT,
 			     result, error);
+	result->missing_entries = atomic_load(&r->offline->projection.missing_entries);
 	buf_finish(&sql);
 	buf_finish(&params);
 	return ok;
 }
 
-static bool answer_foreign(struct reader *r, struct offline_foreign *f, struct offline_result *result,
+static bool answer_legacy(struct reader *r, struct offline_legacy *f, struct offline_result *result,
 			   struct offline_error *error)
 {
 	if (!offline_conn_enter(r->conn, error))
 		return false;
 	bool ok =
-	    offline_foreign_read(r->conn, str_from(f->ref), deadline_of(r, &f->head), &result->json, error);
+	    offline_legacy_read(r->conn, str_from(f->ref), f->view, deadline_of(r, &f->head), &result->json, error);
 	offline_conn_leave(r->conn);
 	result->rows = ok;
 	return ok;
@@ -137,7 +138,7 @@ static void answer(struct reader *r, struct msg *m)
 	else if (m->kind == OFFLINE_CONTEXTS)
 		ok = answer_contexts(r, (struct offline_contexts *)m, result, &error);
 	else
-		ok = answer_foreign(r, (struct offline_foreign *)m, result, &error);
+		ok = answer_legacy(r, (struct offline_legacy *)m, result, &error);
 	if (!ok)
 		offline_result_fail(result, &error);
 	rt_reply(&r->base, m, &result->head);
@@ -234,7 +235,7 @@ static void reader_on_message(struct actor *a, struct msg *m)
 	switch (m->kind) {
 	case OFFLINE_QUERY:
 	case OFFLINE_CONTEXTS:
-	case OFFLINE_FOREIGN:
+	case OFFLINE_LEGACY:
 		lsn = wanted_lsn(r, m);
 		if (lsn != 0)
 			wait_for(r, m, lsn);

@@ -8,13 +8,16 @@
 static const char help[] =
     "usage: fabra ledger verify [DIR]\n"
     "       fabra ledger stat [DIR]\n"
+    "       fabra ledger accept [DIR]\n"
     "\n"
     "DIR is the ledger's folder; default: the one of FABRA_DUCKDB_PATH or FABRA_HOME (~/.fabra/fabra.duckdb.ledger).\n"
-    "Both read the files only, so that they work beside a running server.\n"
+    "verify and stat read the files only, so that they work beside a running server.\n"
     "\n"
     "  verify   checks every frame, the chain of frames, every record's hash, the chain of records and, with\n"
     "           FABRA_SIGNING_KEY, the signatures. Findings are printed as JSON, one per line; exit code 1 when there is one\n"
-    "  stat     prints what the ledger holds, as JSON\n";
+    "  stat     prints what the ledger holds, as JSON\n"
+    "  accept   after damage that no backup can repair: accepts that the entries which are damaged or missing are lost, so that\n"
+    "           the server calls itself ready again. Prints which, as JSON; stop the server first\n";
 
 static void print_report(const struct ledger_report *r, int64_t problems)
 {
@@ -54,18 +57,44 @@ static int run(const char *sub, const char *dir)
 	return problems ? EXIT_ERROR : EXIT_OK;
 }
 
+static int run_accept(const char *dir)
+{
+	struct buf done = { 0 };
+	int64_t accepted = ledger_accept_losses(dir, &done);
+	if (accepted < 0)
+		fprintf(stderr, "fabra ledger accept: %s: %.*s\n", dir, STR_ARG(buf_str(&done)));
+	else if (done.n)
+		fwrite(done.p, 1, done.n, stdout);
+	buf_finish(&done);
+	if (accepted < 0)
+		return EXIT_ERROR;
+	fflush(stdout);
+	fprintf(stderr, "%lld entries are accepted as lost in %s\n", (long long)accepted, dir);
+	return EXIT_OK;
+}
+
+static int run_on(const char *sub, const char *dir)
+{
+	return strcmp(sub, "accept") == 0 ? run_accept(dir) : run(sub, dir);
+}
+
+static bool is_command(const char *sub)
+{
+	return strcmp(sub, "verify") == 0 || strcmp(sub, "stat") == 0 || strcmp(sub, "accept") == 0;
+}
+
 int ledger_main(int argc, char **argv)
 {
 	if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
 		fputs(help, stdout);
 		return EXIT_OK;
 	}
-	if (argc < 2 || argc > 3 || (strcmp(argv[1], "verify") != 0 && strcmp(argv[1], "stat") != 0)) {
-		fputs("usage: fabra ledger verify|stat [DIR]; try: fabra ledger --help\n", stderr);
+	if (argc < 2 || argc > 3 || !is_command(argv[1])) {
+		fputs("usage: fabra ledger verify|stat|accept [DIR]; try: fabra ledger --help\n", stderr);
 		return EXIT_USAGE;
 	}
 	if (argc == 3)
-		return run(argv[1], argv[2]);
+		return run_on(argv[1], argv[2]);
 	struct paths paths;
 	struct buf why = { 0 };
 	if (!paths_find(&paths, &why) || paths.in_memory) {
@@ -73,5 +102,5 @@ int ledger_main(int argc, char **argv)
 		buf_finish(&why);
 		return EXIT_ERROR;
 	}
-	return run(argv[1], paths.ledger);
+	return run_on(argv[1], paths.ledger);
 }

@@ -18,6 +18,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct server {
@@ -40,6 +42,29 @@ static bool say(struct buf *why, const char *what)
 	fprintf(stderr, "fabra serve: %s: %.*s%s", what, STR_ARG(buf_str(why)),
 		why->n && why->p[why->n - 1] == '\n' ? "" : "\n");
 	buf_finish(why);
+	return false;
+}
+
+/* ---- limits ---- */
+
+/* The stores, the loops and the listeners need some 24 + 8 a loop; what is left is for connections. Where the
+ * system allows less, the first thing to fail would be whatever opens a file next. */
+static bool check_descriptors(const struct serve_options *o)
+{
+	enum { BASE = 64, PER_LOOP = 16, CONNECTIONS_LEAST = 64 };
+	rlim_t least = BASE + PER_LOOP * o->loops + CONNECTIONS_LEAST, wanted = least + o->connections_max;
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+		return true;
+	if (limit.rlim_cur < wanted && limit.rlim_cur != RLIM_INFINITY) {
+		limit.rlim_cur = limit.rlim_max == RLIM_INFINITY || limit.rlim_max > wanted ? wanted : limit.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &limit);
+	}
+	if (limit.rlim_cur >= least || limit.rlim_cur == RLIM_INFINITY)
+		return true;
+	fprintf(stderr, "fabra serve: start: %llu file descriptors are allowed and %llu are needed at least; raise the limit "
+		"(ulimit -n 4096, or LimitNOFILE of the service)\n",
+		(unsigned long long)limit.rlim_cur, (unsigned long long)least);
 	return false;
 }
 
@@ -454,7 +479,7 @@ static bool start(struct server *s)
 		buf_finish(&why);
 		return false;
 	}
-	return fill_node(s) && open_stores(s) && load_tables(s) && check_sql(s) && warm_start(s) && find_pending(s) &&
+	return check_descriptors(&s->options) && fill_node(s) && open_stores(s) && load_tables(s) && check_sql(s) && warm_start(s) && find_pending(s) &&
 	       create_loops(s) && spawn_actors(s) && start_http(s) && redo_pending(s) && start_loops(s);
 }
 
@@ -482,6 +507,7 @@ int serve_run(int argc, char **argv, int (*on_listening)(void *arg, uint16_t por
 		return status == 1 ? 0 : status;
 	}
 	/* Signals belong to this thread: every other one is started with them blocked. */
+	umask(077); /* state holds what users asked: nobody else may read any file of it */
 	sigset_t signals;
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGINT);

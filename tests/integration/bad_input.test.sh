@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # What goes wrong is refused with the cause, nothing is lost and the server goes on.
-set -euo pipefail
 source "$(dirname "$0")/common.sh" "$1"
 
 cat >"$work/store.lua" <<'LUA'

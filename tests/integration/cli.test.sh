@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # The command line: what it says and with which exit code, signatures, TLS, the API key, privacy mode, the demo.
-set -euo pipefail
 source "$(dirname "$0")/common.sh" "$1"
 
 cat >"$work/store.lua" <<'LUA'

@@ -1,5 +1,9 @@
 # Sourced by the integration tests: starts the built program on a free port with a home of its own and stops it by process
-# id. Usage: source common.sh "$1"; serve FILE [options...]; expect WANTED GOT WHAT
+# id. Usage: source common.sh "$1"; serve FILE [options...]; expect WANTED GOT WHAT; ... done_testing
+#
+# A test that ends says why: a command that fails where nobody looks at its status is reported with its line, its status,
+# what was written last, and the server's last words; so is a script that ends without done_testing.
+set -Eeuo pipefail
 build=$1
 fabra=$build/fabra
 source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -20,13 +24,37 @@ check_reports() {
   return 1
 }
 
+# Where a failure in a subshell matters, the command around it fails too.
+on_error() { # STATUS COMMAND
+  [ "$BASH_SUBSHELL" = 0 ] || return 0
+  local i
+  echo "FAILED: '$2' ended with status $1$([ "$1" -le 128 ] || echo " (signal $(kill -l $(($1 - 128))))")"
+  for ((i = 1; i < ${#FUNCNAME[@]}; i++)); do
+    echo "  at ${BASH_SOURCE[$i]##*/}:${BASH_LINENO[$((i - 1))]}"
+  done
+}
+trap 'on_error $? "$BASH_COMMAND"' ERR
+
+is_done=
 finish() {
   status=$?
-  [ -z "$server" ] || kill -KILL "$server" 2>/dev/null || true
+  trap - ERR
+  set +e
+  if [ -z "$is_done" ]; then
+    echo "FAILED: the test ended before its end, with status $status"
+    [ $status -ne 0 ] || status=1
+  fi
+  if [ -n "$server" ]; then
+    kill -KILL "$server" 2>/dev/null
+    wait "$server" 2>/dev/null # or bash says "Killed", which was not the cause
+  fi
   check_reports || status=1
-  if [ $status -ne 0 ] && [ -f "$work/server.log" ]; then
-    echo "--- the server's last words:"
-    tail -n 15 "$work/server.log"
+  if [ $status -ne 0 ]; then
+    echo "--- what was written last:"
+    ls -t "$work" | head -n 4 | while read -r name; do
+      [ ! -f "$work/$name" ] || { echo "$name:"; tail -c 600 "$work/$name" | tr -cd '[:print:]\n'; echo; }
+    done
+    [ ! -f "$work/server.log" ] || { echo "--- the server's last words:"; tail -n 15 "$work/server.log"; }
   fi
   rm -rf "$work"
   exit $status
@@ -41,9 +69,10 @@ serve() { # FILE [options...]: waits until it answers; sets url. Two loops also 
   for i in $(seq 600); do
     port=$(sed -n 's/.*"message":"listening".*"port":\([0-9]*\).*/\1/p' "$work/server.log" | tail -n 1)
     [ -n "$port" ] && break
-    kill -0 $server 2>/dev/null || { echo "the server did not start"; server=; return 1; }
+    kill -0 $server 2>/dev/null || { wait $server || echo "the server did not start: it ended with status $?"; server=; return 1; }
     sleep 0.05
   done
+  [ -n "$port" ] || { echo "the server did not listen within 30 seconds"; return 1; }
   url=http://127.0.0.1:$port
   export FABRA_URL=$url
 }
@@ -76,10 +105,21 @@ contains() { # PART TEXT WHAT
   esac
 }
 
-get() { curl -s -m 10 "$url$1"; }
-post() { curl -s -m 10 -X POST -H 'Content-Type: application/json' -d "$2" "$url$1"; }
+get() { curl -sS -m 10 "$url$1"; }
+post() { curl -sS -m 10 -X POST -H 'Content-Type: application/json' -d "$2" "$url$1"; }
 code() { curl -s -m 10 -o "$work/body" -w '%{http_code}' "$@"; }
-json() { python3 -c "import json,sys; d=json.load(sys.stdin); print($1)"; }
+json() { # EXPRESSION over d, what is read; says what it was when that is no JSON or lacks what is asked
+  python3 -c "
+import json, sys
+text = sys.stdin.read()
+try:
+    d = json.loads(text)
+    print($1)
+except Exception as e:
+    print('no answer to', sys.argv[1], 'in', repr(text[:300]) + ':', repr(e), file=sys.stderr)
+    print('(' + repr(e) + ')')
+" "$1"
+}
 wait_for() { # COMMAND WHAT: until it succeeds, ten seconds at most
   local i
   for i in $(seq 200); do
@@ -91,6 +131,7 @@ wait_for() { # COMMAND WHAT: until it succeeds, ten seconds at most
 }
 
 done_testing() {
+  is_done=yes
   [ $failures = 0 ] || { echo "$failures failure(s)"; exit 1; }
   echo "all as expected"
 }

@@ -1,29 +1,26 @@
 #!/bin/bash
 # The HTTP server with other people's clients: curl, nghttp, h2load, openssl. $1 is the build folder.
-set -euo pipefail
-server=$1/tests/http_test_server
-work=$(mktemp -d)
-pid=
-trap '[ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true; rm -rf "$work"' EXIT
+source "$(dirname "$0")/common.sh" "$1"
+program=$1/tests/http_test_server
 
-fail() { echo "FAILED: $*" >&2; [ ! -f "$work/err" ] || tail -5 "$work/err" >&2; exit 1; }
+fail() { echo "FAILED: $*"; exit 1; }
 expect() { [ "$2" = "$3" ] || fail "$1: got '$2', not '$3'"; }
 
 start() { # options of the server
-	"$server" --log "$@" >"$work/out" 2>"$work/err" &
-	pid=$!
+	"$program" --log "$@" >"$work/out" 2>"$work/err" &
+	server=$!
 	for _ in $(seq 200); do
 		grep -q '^port' "$work/out" && break
-		kill -0 $pid 2>/dev/null || fail "the server did not start"
+		kill -0 $server 2>/dev/null || fail "the server did not start"
 		sleep 0.05
 	done
 	port=$(awk '/^port/ {print $2}' "$work/out")
 }
 
 stop() { # ends the server and checks that nothing is left in it
-	kill -TERM "$pid"
-	wait "$pid" || fail "the server ended with status $?"
-	pid=
+	kill -TERM "$server"
+	wait "$server" || fail "the server ended with status $?"
+	server=
 	grep -q '^{"actors":0,"asks":0,"messages":0,' "$work/out" || fail "left over: $(tail -1 "$work/out")"
 }
 
@@ -93,4 +90,4 @@ stop
 kill "$load" 2>/dev/null || true
 wait "$load" 2>/dev/null || true
 ! grep -q '"status":5' "$work/err" || expect "only 503 may be refused" "$(grep -c '"status":50[0-24-9]' "$work/err")" 0
-echo "http_server: all passed"
+done_testing

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # A user's first hour: features of every kind, a context, its record, the command line, a restart.
-set -euo pipefail
 source "$(dirname "$0")/common.sh" "$1"
 
 cat >"$work/store.lua" <<'LUA'

@@ -121,7 +121,7 @@ static void test_an_imported_record_is_listed_once(void **state)
 	(void)state;
 	struct ledger_entry *e = ledger_entry_new(LEDGER_RECORD_IMPORTED);
 	assert_true(
-	    offline_foreign_record(rig.offline, STR("ctx_00000000-0000-0000-0000-000000000001"), &e->body));
+	    offline_legacy_record(rig.offline, STR("ctx_00000000-0000-0000-0000-000000000001"), &e->body));
 	memcpy(e->context_id, "ctx_00000000-0000-0000-0000-000000000001", 40);
 	memcpy(e->stamp.record_hash, VECTOR_CHAT_HASH, RECORD_HASH_TEXT);
 	rig_append(&rig, e, T0_US);
@@ -136,9 +136,9 @@ static void test_an_imported_record_is_listed_once(void **state)
 		     "[{\"imported\":true,\"record_hash\":\"" VECTOR_CHAT_HASH "\"}]");
 }
 
-static struct msg *make_foreign(struct loop *loop, const void *ref)
+static struct msg *make_legacy(struct loop *loop, const void *ref)
 {
-	return &offline_foreign_new(loop, str_from(ref))->head;
+	return &offline_legacy_new(loop, str_from(ref), LEGACY_RECORD)->head;
 }
 
 static void test_records_verify(void **state)
@@ -148,7 +148,7 @@ static void test_records_verify(void **state)
 					   "00000000-0000-0000-0000-000000000001", VECTOR_CHAT_HASH};
 	rig_start(&rig, false, false);
 	for (size_t i = 0; i < sizeof refs / sizeof refs[0]; i++) {
-		struct answer a = rig_wait(rig_ask(&rig, make_foreign, refs[i], 10000));
+		struct answer a = rig_wait(rig_ask(&rig, make_legacy, refs[i], 10000));
 		assert_int_equal(a.status, RT_OK);
 		struct record_verdict verdict;
 		const char *why = NULL;
@@ -162,10 +162,10 @@ static void test_records_verify(void **state)
 		free(a.text);
 	}
 	struct answer a =
-	    rig_wait(rig_ask(&rig, make_foreign, "ctx_00000000-0000-0000-0000-000000000009", 10000));
+	    rig_wait(rig_ask(&rig, make_legacy, "ctx_00000000-0000-0000-0000-000000000009", 10000));
 	assert_int_equal(a.status, RT_ENOTFOUND);
 	free(a.text);
-	a = rig_wait(rig_ask(&rig, make_foreign, "\xff", 10000));
+	a = rig_wait(rig_ask(&rig, make_legacy, "\xff", 10000));
 	assert_int_equal(a.status, RT_ENOTFOUND);
 	free(a.text);
 }

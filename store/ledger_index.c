@@ -20,23 +20,34 @@ static void put(struct ledger_index *x, uint64_t key, uint64_t place)
 	x->slots[i] = (struct ledger_index_entry){ key, place };
 }
 
-bool ledger_index_reserve(struct ledger_index *x, size_t extra)
+bool ledger_index_grow(const struct ledger_index *x, size_t extra, struct ledger_index *ret)
 {
 	size_t cap = x->cap ? x->cap : 1024;
+	*ret = (struct ledger_index){ 0 };
 	while ((x->count + extra) * 2 > cap)
 		cap *= 2;
 	if (cap == x->cap)
 		return true;
-	struct ledger_index grown = { .slots = calloc(cap, sizeof *grown.slots), .count = x->count,
-		.cap = cap };
-	if (grown.slots == NULL)
+	struct ledger_index_entry *slots = calloc(cap, sizeof *slots);
+	if (slots == NULL)
 		return false;
+	*ret = (struct ledger_index){ .slots = slots, .count = x->count, .cap = cap };
 	for (size_t i = 0; i < x->cap; i++) {
 		if (x->slots[i].place != 0)
-			put(&grown, x->slots[i].key, x->slots[i].place);
+			put(ret, x->slots[i].key, x->slots[i].place);
 	}
-	free(x->slots);
-	*x = grown;
+	return true;
+}
+
+bool ledger_index_reserve(struct ledger_index *x, size_t extra)
+{
+	struct ledger_index larger;
+	if (!ledger_index_grow(x, extra, &larger))
+		return false;
+	if (larger.slots != NULL) {
+		free(x->slots);
+		*x = larger;
+	}
 	return true;
 }
 

@@ -36,6 +36,8 @@ struct ledger_index {
 };
 void ledger_index_finish(struct ledger_index *x);
 bool ledger_index_reserve(struct ledger_index *x, size_t extra); /* room for extra more; false: no memory */
+/* The same into another one: *ret is a larger copy, or has no slots when x has room. Others may read x. */
+bool ledger_index_grow(const struct ledger_index *x, size_t extra, struct ledger_index *ret);
 void ledger_index_add(struct ledger_index *x, uint64_t key, uint64_t place); /* needs reserved room */
 
 enum { LEDGER_HITS_MAX = 16 };

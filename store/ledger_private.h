@@ -96,6 +96,11 @@ struct ledger_member { /* a frame of the batch being built */
 	size_t entry;
 	uint64_t place, id_key, hash_key; /* keys: records only */
 };
+struct ledger_events { /* without their mark; ledger_events.c */
+	uint64_t *places;  /* owned; first..end are in use */
+	size_t first, end, cap;
+	size_t waiting;
+};
 struct ledger_writer {
 	int fd;                        /* of the open segment; -1 = none yet, or none possible */
 	struct ledger_segment *open;   /* shares */
@@ -107,8 +112,7 @@ struct ledger_writer {
 	struct buf batch;
 	struct ledger_member *members; /* owned */
 	size_t members_count, members_cap;
-	uint64_t *events;              /* owned; LSNs of events without their mark, ascending */
-	size_t events_count, events_cap;
+	struct ledger_events events;
 	int64_t retired_us;            /* when retention was last looked at */
 };
 /* Writes entries in order, syncs, and says for each how it went: 0 or RT_E*. Blocks. now_us: wall clock. */

@@ -208,21 +208,20 @@ bool ledger_pending_events(struct ledger *l, void *arg,
 			   void (*each)(void *arg, const struct ledger_frame *frame),
 			   struct buf *ret_why)
 {
-	const struct ledger_writer *w = &l->writer;
+	const struct ledger_events *e = &l->writer.events;
 	struct ledger_frame frame;
 	enum ledger_scan_result result = LEDGER_SCAN_END;
-	if (w->events_count == 0)
+	if (e->waiting == 0)
 		return true;
-	struct ledger_scan *scan = ledger_scan_open(l, NULL, w->events[0], ret_why);
+	struct ledger_scan *scan = ledger_scan_open(l, NULL, ledger_events_from(l), ret_why);
 	if (scan == NULL)
 		return false;
-	for (size_t i = 0; i < w->events_count &&
-	     (result = ledger_scan_next(scan, &frame)) != LEDGER_SCAN_END;) {
+	for (size_t i = e->first; i < e->end && (result = ledger_scan_next(scan, &frame)) != LEDGER_SCAN_END;) {
 		if (result == LEDGER_SCAN_ERROR)
 			break;
-		while (i < w->events_count && w->events[i] < frame.lsn)
+		while (i < e->end && ledger_events_at(e, i) < frame.lsn)
 			i++;
-		if (result == LEDGER_SCAN_FRAME && i < w->events_count && w->events[i] == frame.lsn) {
+		if (result == LEDGER_SCAN_FRAME && i < e->end && ledger_events_at(e, i) == frame.lsn) {
 			each(arg, &frame);
 			i++;
 		}

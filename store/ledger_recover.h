@@ -16,3 +16,5 @@ bool ledger_recover_events(struct ledger *l, uint64_t from_lsn, struct buf *ret_
 bool ledger_events_add(struct ledger_writer *w, uint64_t lsn); /* false: no memory */
 bool ledger_events_reserve(struct ledger_writer *w, size_t extra);
 void ledger_events_remove(struct ledger_writer *w, uint64_t lsn);
+/* Of place first..end: its LSN, or 0 when the event has its mark by now. */
+uint64_t ledger_events_at(const struct ledger_events *e, size_t i);

@@ -403,13 +403,26 @@ static void fail_batch(struct ledger *l, struct ledger_entry *const *entries, in
 		become_readonly(l, error);
 }
 
-static void commit(struct ledger *l, struct ledger_entry *const *entries, int *statuses, int64_t now_us)
+/* Readers look into the index under the lock, and /ready takes it too: the larger one is made beside it. */
+static bool reserve_index(struct ledger *l)
 {
 	struct ledger_writer *w = &l->writer;
+	struct ledger_index *index = &w->open->index, larger, smaller;
+	if (!ledger_index_grow(index, 2 * w->members_count, &larger))
+		return false;
+	if (larger.slots == NULL)
+		return true;
 	pthread_mutex_lock(&l->lock);
-	bool has_room = ledger_index_reserve(&w->open->index, 2 * w->members_count);
+	smaller = *index;
+	*index = larger;
 	pthread_mutex_unlock(&l->lock);
-	int error = has_room ? write_and_sync(l) : -ENOMEM;
+	ledger_index_finish(&smaller);
+	return true;
+}
+
+static void commit(struct ledger *l, struct ledger_entry *const *entries, int *statuses, int64_t now_us)
+{
+	int error = reserve_index(l) ? write_and_sync(l) : -ENOMEM;
 	if (error == 0)
 		publish(l, entries, statuses, now_us);
 	else
@@ -516,5 +529,5 @@ void ledger_writer_finish(struct ledger *l)
 	ledger_hasher_destroy(w->hasher);
 	buf_finish(&w->batch);
 	free(w->members);
-	free(w->events);
+	free(w->events.places);
 }

@@ -101,7 +101,7 @@ expect() { # WANTED GOT WHAT
 contains() { # PART TEXT WHAT
   case "$2" in
     *"$1"*) ;;
-    *) echo "FAILED: $3: '$1' is not in '$2'"; failures=$((failures + 1)) ;;
+    *) echo "FAILED: $3: '$1' is not in '${2:0:1000}'"; failures=$((failures + 1)) ;;
   esac
 }
 

@@ -258,8 +258,8 @@ static void applier_main(int out)
 		_exit(9);
 	/* First what the last run left, then new ones; a mark follows its event two entries later. */
 	uint64_t waiting[3] = { 0 };
-	while (l->writer.events_count > 0) {
-		if (write_one(l, make_applied(l->writer.events[0])) != RT_OK)
+	while (l->writer.events.waiting > 0) {
+		if (write_one(l, make_applied(ledger_events_from(l))) != RT_OK)
 			_exit(8);
 	}
 	for (unsigned n = 0;; n++) {
@@ -313,7 +313,7 @@ static void events_are_applied_exactly_once_across_kills(void **state)
 			open_events--;
 		}
 	}
-	assert_int_equal(open_events, l->writer.events_count);
+	assert_int_equal(open_events, l->writer.events.waiting);
 	assert_true(open_events <= 3);
 	ledger_scan_close(scan);
 	ledger_close(l);

@@ -398,6 +398,7 @@ struct offline *offline_open(const struct offline_config *config, struct buf *re
 	CHECK(o->path != NULL);
 	o->in_memory = strcmp(config->path, ":memory:") == 0;
 	o->memory_limit_bytes = config->memory_limit_bytes ? config->memory_limit_bytes : 512u << 20;
+	o->history_keep_ms = config->history_keep_ms;
 	o->ledger = config->ledger;
 	init_locks(o);
 	if (!o->in_memory)

@@ -111,6 +111,7 @@ extern const char offline_table_endings[];
 struct offline_config {
 	const char *path;          /* FABRA_DUCKDB_PATH or ":memory:" */
 	size_t memory_limit_bytes; /* 0 = 512 MiB */
+	int64_t history_keep_ms;   /* values that were superseded, deletes and events longer ago go; 0 = never */
 	struct ledger *ledger;     /* borrows */
 };
 
@@ -130,6 +131,10 @@ struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop);
 struct actor_ref offline_spawn_projection(struct offline *o, struct loop *loop);
 /* Of the open ledger; 0 while the file belongs to another one. Any thread. */
 uint64_t offline_applied_lsn(const struct offline *o);
+
+/* Removes history past its retention; the projection's actor does it once an hour. Blocking. false: it failed, was
+ * logged, and nothing was removed. */
+bool offline_prune(struct offline *o, int64_t now_us);
 
 /* How the projection is doing, for /ready and /metrics. */
 struct offline_health {

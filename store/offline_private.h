@@ -14,6 +14,7 @@ struct offline {
 	char *path; /* owned */
 	bool in_memory;
 	size_t memory_limit_bytes;
+	int64_t history_keep_ms;
 	struct ledger *ledger; /* borrows; NULL: nothing to project */
 	struct offline_watch *watch;
 

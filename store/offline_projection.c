@@ -20,6 +20,8 @@ enum {
 	TICK_BUSY_MS = 5,
 	TICK_MS = 50,
 	TICK_QUIET_MS = 250,
+	PRUNE_FIRST_MS = 30 * 1000,
+	PRUNE_EVERY_MS = 3600 * 1000,
 };
 static const uint64_t STEP_NS_MAX = 100000000, MS = 1000000;
 static const off_t WAL_QUIET_BYTES = 1 << 20, WAL_BYTES_MAX = 64 << 20;
@@ -526,6 +528,7 @@ struct projector {
 	struct actor base;
 	struct offline *offline; /* borrows */
 	uint64_t worked_ns;      /* when a step last found something */
+	uint64_t prune_at_ns;    /* 0: not before it has caught up once */
 };
 
 static uint64_t projector_step(struct projector *s)
@@ -536,6 +539,12 @@ static uint64_t projector_step(struct projector *s)
 		s->worked_ns = now_ns;
 	if (did == OFFLINE_STEP_MORE)
 		return TICK_BUSY_MS;
+	if (did == OFFLINE_STEP_CAUGHT_UP && now_ns >= s->prune_at_ns) {
+		/* Not at once: a start is when others need the disk and the CPU. */
+		if (s->prune_at_ns != 0)
+			offline_prune(s->offline, loop_wall_us(s->base.loop));
+		s->prune_at_ns = now_ns + (s->prune_at_ns != 0 ? PRUNE_EVERY_MS : PRUNE_FIRST_MS) * MS;
+	}
 	return did == OFFLINE_STEP_PAUSED || now_ns - s->worked_ns > QUIET_MS * MS ? TICK_QUIET_MS : TICK_MS;
 }
 

@@ -84,6 +84,7 @@ static bool open_stores(struct server *s)
 	if (s->node.ledger == NULL)
 		return say(&why, "ledger");
 	s->node.offline = offline_open(&(struct offline_config){ .path = o->paths.duckdb, .memory_limit_bytes = o->duckdb_bytes,
+								  .history_keep_ms = o->history_keep_ms,
 								  .ledger = s->node.ledger }, &why);
 	if (s->node.offline == NULL)
 		return say(&why, "offline store");

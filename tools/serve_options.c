@@ -162,6 +162,7 @@ static void read_environment(struct serve_options *o, struct buf *errors)
 	const int64_t day_ms = 24 * 3600 * 1000ll;
 	o->record_keep_ms = config_int("FABRA_CONTEXT_RETENTION_DAYS", 0, 0, 36500, errors) * day_ms;
 	o->value_keep_ms = config_int("FABRA_FEATURE_RETENTION_DAYS", 0, 0, 36500, errors) * day_ms;
+	o->history_keep_ms = config_int("FABRA_HISTORY_RETENTION_DAYS", 90, 0, 36500, errors) * day_ms;
 	o->event_keep_ms = config_int("FABRA_EVENT_RETENTION_DAYS", 0, 0, 36500, errors) * day_ms;
 	record_signer_load(&o->signer, errors);
 	paths_find(&o->paths, errors);

@@ -4,6 +4,10 @@
 add_executable(http_test_server tools/http_test_server.c)
 target_link_libraries(http_test_server PRIVATE fabra_warnings fabra_http fabra_actors fabra_store fabra_runtime)
 
+# SQL against a DuckDB file from outside: for the integration tests.
+add_executable(duckdb_sql tools/duckdb_sql.c)
+target_link_libraries(duckdb_sql PRIVATE fabra_warnings fabra_store fabra_runtime)
+
 # Models for Spin: the rule must hold, and its mutant must be found.
 function(fabra_model name mutant)
   set(check ${CMAKE_CURRENT_SOURCE_DIR}/model/check.sh ${CMAKE_CURRENT_SOURCE_DIR}/model/${name}.pml)

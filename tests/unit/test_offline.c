@@ -1,5 +1,6 @@
 /* The reader's answers: queries, batches, lists of contexts, and all of it behind the projection. */
 #include "tests/unit/offline_fixture.h"
+#include <fcntl.h>
 
 static struct rig rig;
 
@@ -315,6 +316,108 @@ static void test_another_ledger_pauses_the_projection(void **state)
 	assert_non_null(strstr(health.error, "belongs to another ledger than the one beside it, which is new and empty"));
 }
 
+static void remove_ledger(void)
+{
+	assert_int_equal(nftw(rig.ledger_dir, remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
+static void project_all(void)
+{
+	enum offline_step did;
+	while ((did = offline_projection_step(rig.offline)) == OFFLINE_STEP_MORE)
+		;
+	assert_int_equal(did, OFFLINE_STEP_CAUGHT_UP);
+}
+
+static void assert_mismatch(const char *part)
+{
+	struct offline_health health;
+	assert_int_equal(offline_projection_step(rig.offline), OFFLINE_STEP_PAUSED);
+	offline_health_read(rig.offline, &health);
+	assert_true(health.paused);
+	if (strstr(health.error, part) == NULL)
+		fail_msg("%s", health.error);
+	assert_non_null(strstr(health.error, "move the DuckDB file away"));
+	assert_int_equal(offline_applied_lsn(rig.offline), 0); /* nothing of this ledger */
+	struct buf why = {0};
+	assert_true(offline_warm(rig.offline, NULL, NULL, &why)); /* gives nothing: no value is another ledger's */
+	rig_start(&rig, true, false);
+	struct query q = {.sql = "SELECT count(*) AS n FROM fabra.records", .wait = true};
+	struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 20000));
+	assert_int_equal(a.status, RT_EIO);
+	assert_non_null(strstr(a.text, part));
+	free(a.text);
+	rig_stop(&rig);
+}
+
+/* By identity: a position that fits says nothing. */
+static void test_another_ledger_with_more_entries_does_not_mix(void **state)
+{
+	(void)state;
+	append_all_kinds();
+	rig_append_value(&rig, "u1", "tier", "1", T0_US, 0);
+	project_all();
+	rig_close(&rig);
+	remove_ledger();
+	rig_open(&rig);
+	for (unsigned i = 0; i < 20; i++)
+		rig_append_record(&rig, 100 + i, "other", RECORD_GUARANTEED);
+	rig_close(&rig);
+	rig_open(&rig);
+	assert_mismatch("belongs to another ledger");
+}
+
+static void test_an_older_copy_of_the_ledger_that_went_on_does_not_mix(void **state)
+{
+	(void)state;
+	char copy[200], command[500];
+	snprintf(copy, sizeof copy, "%s/copy", rig.dir);
+	append_all_kinds();
+	rig_close(&rig);
+	snprintf(command, sizeof command, "cp -a %s %s", rig.ledger_dir, copy);
+	assert_int_equal(system(command), 0);
+	rig_open(&rig);
+	rig_append_record(&rig, 50, "chat", RECORD_GUARANTEED);
+	project_all();
+	rig_close(&rig);
+	remove_ledger();
+	assert_int_equal(rename(copy, rig.ledger_dir), 0);
+	rig_open(&rig);
+	for (unsigned i = 0; i < 5; i++)
+		rig_append_record(&rig, 60 + i, "chat", RECORD_GUARANTEED);
+	rig_close(&rig);
+	rig_open(&rig);
+	assert_mismatch("put back from an older copy");
+}
+
+/* Who waits for entries that are damaged would wait for ever. */
+static void test_a_damaged_tail_is_passed_and_counted(void **state)
+{
+	(void)state;
+	char path[200];
+	struct offline_health health;
+	for (unsigned i = 0; i < 10; i++)
+		rig_append_record(&rig, i, "chat", RECORD_GUARANTEED);
+	uint64_t end = rig.ledger->writer.open->foot.data_end;
+	snprintf(path, sizeof path, "%s/%016x.seg", rig.ledger_dir, 1);
+	rig_close(&rig);
+	int fd = open(path, O_RDWR);
+	assert_int_equal(pwrite(fd, "damage", 6, (off_t)end - 200), 6);
+	close(fd);
+	rig_open(&rig);
+	project_all();
+	offline_health_read(rig.offline, &health);
+	assert_int_equal(health.applied_lsn, 10);
+	assert_int_equal(health.lag_entries, 0);
+	assert_int_equal(health.missing_entries, 1);
+	rig_close(&rig);
+	rig_open(&rig);
+	offline_health_read(rig.offline, &health);
+	assert_int_equal(health.missing_entries, 1); /* kept with the position */
+	rig_start(&rig, true, false);
+	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records", "[{\"n\":9}]");
+}
+
 static off_t wal_bytes(void)
 {
 	char path[128];
@@ -485,6 +588,9 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_a_dropped_schema_is_built_again, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_malformed_entries_are_counted_and_passed, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_another_ledger_pauses_the_projection, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_another_ledger_with_more_entries_does_not_mix, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_an_older_copy_of_the_ledger_that_went_on_does_not_mix, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_damaged_tail_is_passed_and_counted, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_checkpoint_does_not_wait_for_a_cursor, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_broken_database_is_opened_again, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_lists_of_contexts, setup, teardown),

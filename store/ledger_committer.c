@@ -84,8 +84,8 @@ static void on_append(struct committer *c, struct msg *m)
 static void on_tick(struct committer *c)
 {
 	int64_t now_us = loop_wall_us(c->base.loop);
-	ledger_tend(c->l, now_us);
-	ledger_heal(c->l, now_us);
+	ledger_maintain(c->l, now_us);
+	ledger_reopen(c->l, now_us);
 	rt_timer_start(&c->base, TICK_MS, 1);
 }
 

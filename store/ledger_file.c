@@ -13,8 +13,7 @@ static const char segment_new[] = "segment.new";
 /* ---- activation ---- */
 static int prepare_new(struct ledger *l, int fd)
 {
-	/* Room that is promised, not written: syncs over it are slower, but nobody waits for a segment of
-	 * zeros. */
+	/* fallocate instead of zeros: syncs over such blocks are slower, but nobody waits here for a segment to be written. */
 	return l->io->allocate(l->io, fd, l->config.segment_bytes);
 }
 

@@ -1,4 +1,4 @@
-/* The helper thread: what must happen around the log and need not happen now.
+/* The helper thread, for background work: it seals, retires and preallocates.
  *
  * It runs at a low priority, not at idle priority: it needs 30 ms of CPU for 64 MiB of zeros, and on a busy
  * machine an idle thread does not get them before the open segment is full. */
@@ -99,20 +99,20 @@ static void run_all(struct ledger *l)
 struct pace {
 	bool had_reserve;
 	uint64_t taken_ns;       /* when the reserve was last taken */
-	unsigned spares_wanted;
+	unsigned preallocated_wanted;
 	uint64_t batches_seen, quiet_since_ns;
 	uint64_t retry_ns;       /* no room for a reserve: not before */
 };
 
-/* Whoever takes a reserve soon after the last one gets spares. */
+/* A reserve taken soon after the last one means a burst: files are preallocated for the next. */
 static void look_at_reserve(struct ledger *l, struct pace *p)
 {
 	bool has_reserve = atomic_load(&l->helper.reserve) != LEDGER_RESERVE_NONE;
 	if (p->had_reserve && !has_reserve) {
 		uint64_t now_ns = clock_mono_ns();
-		unsigned more = p->spares_wanted == 0 ? 1 : 2 * p->spares_wanted;
+		unsigned more = p->preallocated_wanted == 0 ? 1 : 2 * p->preallocated_wanted;
 		if (p->taken_ns != 0 && now_ns - p->taken_ns < QUICK_NS)
-			p->spares_wanted = more < LEDGER_SPARES_MAX ? more : LEDGER_SPARES_MAX;
+			p->preallocated_wanted = more < LEDGER_PREALLOCATED_MAX ? more : LEDGER_PREALLOCATED_MAX;
 		p->taken_ns = now_ns;
 	}
 	p->had_reserve = has_reserve;
@@ -145,17 +145,17 @@ static bool make_zeros(struct ledger *l, struct pace *p)
 {
 	look_at_reserve(l, p);
 	if (!p->had_reserve) {
-		if (ledger_reserve_use_spare(l))
+		if (ledger_reserve_use_preallocated(l))
 			return true;
 		if (clock_mono_ns() < p->retry_ns)
 			return false;
 		make_reserve(l, p);
 		return true;
 	}
-	if (l->helper.spares >= p->spares_wanted || !is_calm(l, p))
+	if (l->helper.preallocated >= p->preallocated_wanted || !is_calm(l, p))
 		return false;
-	if (!ledger_reserve_has_room_for_spares(l) || ledger_reserve_make_piece(l) != 0)
-		p->spares_wanted = 0;
+	if (!ledger_reserve_has_room_to_preallocate(l) || ledger_reserve_make_piece(l) != 0)
+		p->preallocated_wanted = 0;
 	return true;
 }
 
@@ -163,7 +163,7 @@ static void wait_for_work(struct ledger *l, const struct pace *p)
 {
 	struct ledger_helper *h = &l->helper;
 	bool has_reserve = atomic_load(&h->reserve) != LEDGER_RESERVE_NONE;
-	if (has_reserve && h->spares >= p->spares_wanted) {
+	if (has_reserve && h->preallocated >= p->preallocated_wanted) {
 		sem_wait(&h->wake);
 		return;
 	}

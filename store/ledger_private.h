@@ -56,7 +56,7 @@ struct ledger_helper {
 	_Atomic(enum ledger_reserve) reserve;
 	atomic_int reserve_error;  /* of the last try to make one */
 	/* The helper thread's own. */
-	unsigned spares;       /* the files reserve.1, reserve.2 ... */
+	unsigned preallocated; /* the files reserve.1, reserve.2 ... */
 	int zeros_fd;          /* reserve.new, as far as it is made; -1: none is being made */
 	uint64_t zeros_at;
 };
@@ -80,16 +80,16 @@ struct ledger_segment *ledger_file_load_sealed(struct ledger *l, const struct le
 					       int *ret_error);
 
 /* ---- the reserve; the helper only ---- */
-enum { LEDGER_SPARES_MAX = 4 };
+enum { LEDGER_PREALLOCATED_MAX = 4 };
 #define LEDGER_RESERVE_NAME "reserve"
 /* At the start: what an earlier one left. */
 void ledger_reserve_adopt(struct ledger *l);
-/* Makes a file of zeros, by one piece more; a whole one becomes the reserve if there is none, else a spare. 0 or a negative errno, and
- * then nothing is left of it. */
+/* Makes a file of zeros, by one piece more; a whole one becomes the reserve if there is none, else one
+ * of the files behind it. 0 or a negative errno, and then nothing is left of it. */
 int ledger_reserve_make_piece(struct ledger *l);
 void ledger_reserve_drop_unfinished(struct ledger *l);
-bool ledger_reserve_use_spare(struct ledger *l); /* as the reserve, which is NONE; false: there was no usable one */
-bool ledger_reserve_has_room_for_spares(const struct ledger *l);
+bool ledger_reserve_use_preallocated(struct ledger *l); /* as the reserve, which is NONE; false: there was no usable one */
+bool ledger_reserve_has_room_to_preallocate(const struct ledger *l);
 
 /* ---- writer ---- */
 struct ledger_member { /* a frame of the batch being built */
@@ -119,9 +119,9 @@ struct ledger_writer {
 void ledger_write(struct ledger *l, struct ledger_entry *const *entries, int *ret_statuses, size_t count,
 		  int64_t now_us);
 /* Tries to become writable again. Cheap when it is already. */
-bool ledger_heal(struct ledger *l, int64_t now_us);
+bool ledger_reopen(struct ledger *l, int64_t now_us);
 /* Takes over what the helper finished; applies retention, once a minute at most. */
-void ledger_tend(struct ledger *l, int64_t now_us);
+void ledger_maintain(struct ledger *l, int64_t now_us);
 void ledger_writer_finish(struct ledger *l); /* seals the open segment, or drops an empty one */
 uint64_t ledger_events_from(const struct ledger *l);
 

@@ -1,8 +1,8 @@
-/* Files of zeros, for segments to come. A sync over written blocks is the fastest, so zeros are written ahead: into the reserve, which
- * the committer takes, and into spares, which only the helper knows and makes the reserve of.
+/* Preallocated files of zeros, for segments to come. A sync over written blocks is the fastest, so zeros are written ahead: into the
+ * reserve, which the committer takes, and into more files behind it, which only the helper knows and makes the next reserve of.
  *
- * While entries come in, zeros compete with them for the disk. So whoever fills segments quickly gets spares, made while nothing comes
- * in, and the next burst is written over them (docs/adr/0008). */
+ * While entries come in, zeros compete with them for the disk. A ledger that fills segments quickly gets the files behind the reserve
+ * while nothing comes in, and the next burst is written over them (docs/adr/0008). */
 #include "runtime/cpu.h"
 #include "store/ledger_private.h"
 #include <errno.h>
@@ -13,17 +13,17 @@
 #include <unistd.h>
 
 static const char reserve_new[] = "reserve.new";
-enum { SPARE_NAME = 24 };
+enum { PREALLOCATED_NAME = 24 };
 
-static void spare_name(unsigned number, char ret[static SPARE_NAME])
+static void preallocated_name(unsigned number, char ret[static PREALLOCATED_NAME])
 {
-	snprintf(ret, SPARE_NAME, "reserve.%u", number);
+	snprintf(ret, PREALLOCATED_NAME, "reserve.%u", number);
 }
 
 /* ---- apart from others ---- */
-/* ext4 without a journal writes with each sync the block of the inode table that the file's inode is in, if anything in it has
- * changed. Neighbours are those of files created one after the other, and every piece of zeros changes the reserve's: a third of
- * all commits wrote that block too (docs/adr/0007). */
+/* Without a journal, fdatasync also writes the block of the inode table that holds the file's inode, when that block is dirty; writing
+ * zeros makes it dirty for all inodes in it. So the inodes of preallocated files are kept apart from the open segment's
+ * (docs/adr/0007). */
 enum { INODES_APART = 32 }; /* more than one block has */
 
 static bool is_near(uint64_t inode, int error, const struct stat *other)
@@ -98,10 +98,10 @@ static int finish(struct ledger *l)
 	struct ledger_helper *h = &l->helper;
 	int error = l->io->fdatasync(l->io, h->zeros_fd);
 	bool is_needed = atomic_load(&h->reserve) == LEDGER_RESERVE_NONE;
-	char spare[SPARE_NAME];
-	spare_name(h->spares + 1, spare);
+	char name[PREALLOCATED_NAME];
+	preallocated_name(h->preallocated + 1, name);
 	if (error == 0)
-		error = rename_durably(l, reserve_new, is_needed ? LEDGER_RESERVE_NAME : spare);
+		error = rename_durably(l, reserve_new, is_needed ? LEDGER_RESERVE_NAME : name);
 	if (error != 0)
 		return error;
 	close(h->zeros_fd);
@@ -109,7 +109,7 @@ static int finish(struct ledger *l)
 	if (is_needed)
 		atomic_store(&h->reserve, LEDGER_RESERVE_READY);
 	else
-		h->spares++;
+		h->preallocated++;
 	return 0;
 }
 
@@ -136,26 +136,26 @@ int ledger_reserve_make_piece(struct ledger *l)
 	return error;
 }
 
-/* ---- spares ---- */
-bool ledger_reserve_use_spare(struct ledger *l)
+/* ---- files behind the reserve ---- */
+bool ledger_reserve_use_preallocated(struct ledger *l)
 {
 	struct ledger_helper *h = &l->helper;
-	char spare[SPARE_NAME];
-	if (h->spares == 0)
+	char name[PREALLOCATED_NAME];
+	if (h->preallocated == 0)
 		return false;
-	spare_name(h->spares--, spare);
-	if (rename_durably(l, spare, LEDGER_RESERVE_NAME) != 0)
+	preallocated_name(h->preallocated--, name);
+	if (rename_durably(l, name, LEDGER_RESERVE_NAME) != 0)
 		return false;
 	atomic_store(&h->reserve, LEDGER_RESERVE_READY);
 	return true;
 }
 
-/* Spares are a comfort: not on a disk that others need. */
-bool ledger_reserve_has_room_for_spares(const struct ledger *l)
+/* They only save time: not on a disk that others need. */
+bool ledger_reserve_has_room_to_preallocate(const struct ledger *l)
 {
 	struct statvfs fs;
 	return fstatvfs(l->dir_fd, &fs) == 0 &&
-	       (uint64_t)fs.f_bavail * fs.f_frsize / l->config.segment_bytes >= 4 * LEDGER_SPARES_MAX;
+	       (uint64_t)fs.f_bavail * fs.f_frsize / l->config.segment_bytes >= 4 * LEDGER_PREALLOCATED_MAX;
 }
 
 /* ---- at the start ---- */
@@ -177,11 +177,11 @@ void ledger_reserve_adopt(struct ledger *l)
 	l->io->unlink(l->io, l->dir_fd, reserve_new);
 	if (adopt(l, LEDGER_RESERVE_NAME))
 		atomic_store(&h->reserve, LEDGER_RESERVE_READY);
-	for (unsigned number = 1; number <= LEDGER_SPARES_MAX; number++) {
-		char name[SPARE_NAME], place[SPARE_NAME];
-		spare_name(number, name);
-		spare_name(h->spares + 1, place);
-		if (adopt(l, name) && (number == h->spares + 1 || l->io->rename(l->io, l->dir_fd, name, place) == 0))
-			h->spares++;
+	for (unsigned number = 1; number <= LEDGER_PREALLOCATED_MAX; number++) {
+		char name[PREALLOCATED_NAME], place[PREALLOCATED_NAME];
+		preallocated_name(number, name);
+		preallocated_name(h->preallocated + 1, place);
+		if (adopt(l, name) && (number == h->preallocated + 1 || l->io->rename(l->io, l->dir_fd, name, place) == 0))
+			h->preallocated++;
 	}
 }

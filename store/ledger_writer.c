@@ -99,7 +99,7 @@ static int open_segment(struct ledger *l, int64_t now_us)
 	return 0;
 }
 
-bool ledger_heal(struct ledger *l, int64_t now_us)
+bool ledger_reopen(struct ledger *l, int64_t now_us)
 {
 	if (atomic_load(&l->is_writable))
 		return true;
@@ -492,7 +492,7 @@ static void retire(struct ledger *l, int64_t now_us)
 	ledger_set_unref(set);
 }
 
-void ledger_tend(struct ledger *l, int64_t now_us)
+void ledger_maintain(struct ledger *l, int64_t now_us)
 {
 	for (struct ledger_job *job = ledger_helper_collect(l), *next; job != NULL; job = next) {
 		next = job->next;

@@ -29,7 +29,7 @@ enum fault_point { FAULT_PWRITE, FAULT_FDATASYNC, FAULT_ALLOCATE, FAULT_RENAME, 
 static struct fault_io {
 	struct ledger_io io;
 	atomic_int countdown[FAULT_POINTS]; /* n: the n-th call from now fails, and so do those after it until
-					       healed; 0 = none */
+					       they are reset; 0 = none */
 	atomic_int error;                   /* what they fail with */
 	atomic_bool once;                   /* only that one call fails */
 	atomic_size_t short_write;          /* a pwrite puts at most so many bytes; 0 = all */
@@ -103,7 +103,7 @@ static inline void faults_reset(void)
 	faults.error = EIO;
 }
 
-static inline void faults_heal(void)
+static inline void faults_end(void)
 {
 	for (size_t i = 0; i < FAULT_POINTS; i++)
 		atomic_store(&faults.countdown[i], 0);

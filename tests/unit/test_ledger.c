@@ -124,7 +124,7 @@ static void full_segments_are_sealed_while_it_runs(void **state)
 		write_batch(l, i * 50, 50, 2000);
 	size_t sealed = 0;
 	ledger_helper_stop(l); /* it finishes its jobs before it ends */
-	ledger_tend(l, NOW_US);
+	ledger_maintain(l, NOW_US);
 	for (size_t i = 0; i < l->set->count; i++)
 		sealed += l->set->segments[i]->is_sealed;
 	assert_true(sealed > 0);
@@ -369,16 +369,16 @@ static void retention_drops_what_is_projected_and_old(void **state)
 	l = ledger_open_on(&config, &faults.io, &why);
 	struct ledger_health before, after;
 	ledger_health_read(l, &before);
-	ledger_tend(l, NOW_US + 3600 * INT64_C(1000000));
+	ledger_maintain(l, NOW_US + 3600 * INT64_C(1000000));
 	ledger_health_read(l, &after);
 	assert_int_equal(after.segments, before.segments); /* not projected yet */
 	ledger_set_projected_lsn(l, ledger_durable_lsn(l));
 	l->writer.retired_us = 0;
-	ledger_tend(l, NOW_US + 500 * 1000);
+	ledger_maintain(l, NOW_US + 500 * 1000);
 	ledger_health_read(l, &after);
 	assert_int_equal(after.segments, before.segments); /* not old enough */
 	l->writer.retired_us = 0;
-	ledger_tend(l, NOW_US + 3600 * INT64_C(1000000));
+	ledger_maintain(l, NOW_US + 3600 * INT64_C(1000000));
 	ledger_health_read(l, &after);
 	assert_int_equal(after.segments, 1);
 	assert_false(is_there(l, 0));

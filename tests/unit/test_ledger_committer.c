@@ -206,7 +206,7 @@ static void a_full_disk_refuses_and_then_heals_by_itself(void **state)
 	assert_int_equal(atomic_load(&outcome.failed), ASKERS * APPENDS);
 	ledger_health_read(ledger, &health);
 	assert_false(health.writable);
-	faults_heal();
+	faults_end();
 	uint64_t until_ns = clock_mono_ns() + 20000000000ull;
 	do { /* its timer tries again; nothing else tells when */
 		ledger_health_read(ledger, &health);

@@ -193,7 +193,7 @@ static void child_main(int out, unsigned first, unsigned seed)
 				_exit(8);
 			ledger_entry_free(entries[i]);
 		}
-		ledger_tend(l, NOW_US);
+		ledger_maintain(l, NOW_US);
 		n += count;
 		if (write(out, &n, sizeof n) != sizeof n)
 			_exit(7);

@@ -5,7 +5,7 @@
 #include "tests/unit/ledger_fixture.h"
 
 enum { TINY_SEGMENT = 64 << 10, ROUNDS = 600, RECORDS = 240, LSN_MAX = 2000 };
-enum act { FLIP, CUT, DELETE, FOLDER, FOREIGN, MISPLACED, ZEROED, ACTS };
+enum act { FLIP, CUT, DELETE, FOLDER, ANOTHERS, MISPLACED, ZEROED, ACTS };
 static const char *const act_names[] = { "flipped", "cut", "deleted", "a folder", "another ledger's", "another segment's", "zeroed" };
 
 static char *sound, *other, *dir;
@@ -43,7 +43,7 @@ static void retire_values(struct ledger *l)
 {
 	ledger_set_projected_lsn(l, ledger_durable_lsn(l));
 	l->writer.retired_us = 0;
-	ledger_tend(l, NOW_US + 100 * INT64_C(1000000));
+	ledger_maintain(l, NOW_US + 100 * INT64_C(1000000));
 	ledger_helper_stop(l);
 	assert_int_equal(ledger_helper_start(l), 0);
 }
@@ -58,10 +58,10 @@ static void make_ledger(const char *at)
 	for (unsigned i = RECORDS / 2; i < RECORDS; i++)
 		assert_int_equal(write_record(l, i, 20), RT_OK);
 	assert_int_equal(write_one(l, make_event(1)), RT_OK);
-	ledger_tend(l, NOW_US); /* seals become known */
+	ledger_maintain(l, NOW_US); /* seals become known */
 	ledger_helper_stop(l);
 	assert_int_equal(ledger_helper_start(l), 0);
-	ledger_tend(l, NOW_US);
+	ledger_maintain(l, NOW_US);
 	retire_values(l);
 	last_lsn = ledger_durable_lsn(l);
 	assert_true(last_lsn < LSN_MAX);
@@ -148,7 +148,7 @@ static void damage(const char *name, enum act act)
 		assert_int_equal(unlink(path), 0);
 		assert_int_equal(mkdir(path, 0700), 0);
 		return;
-	case FOREIGN:
+	case ANOTHERS:
 		snprintf(from, sizeof from, "%s/%s", other, name);
 		copy_file(from, path);
 		return;

@@ -105,8 +105,8 @@ static void frames_of_a_failed_batch_do_not_come_back(void **state)
 	close(fd);
 	struct ledger_frame_head head;
 	assert_true(ledger_frame_head_read((uint8_t *)saved, l->set->segments[0]->head.epoch, &head)); /* it is there */
-	faults_heal();
-	assert_true(ledger_heal(l, NOW_US));
+	faults_end();
+	assert_true(ledger_reopen(l, NOW_US));
 	assert_int_equal(write_record(l, 3, 20), RT_OK);
 	ledger_entry_free(e);
 	ledger_close(l);
@@ -134,9 +134,9 @@ static void a_dead_disk_makes_it_read_only_until_it_is_back(void **state)
 									      disk */
 	assert_true(is_there(l, 1));
 	assert_int_equal(scan_from(l, NULL, 1).frames, 1);
-	assert_false(ledger_heal(l, NOW_US));
-	faults_heal();
-	assert_true(ledger_heal(l, NOW_US));
+	assert_false(ledger_reopen(l, NOW_US));
+	faults_end();
+	assert_true(ledger_reopen(l, NOW_US));
 	assert_int_equal(write_record(l, 4, 20), RT_OK);
 	ledger_health_read(l, &health);
 	assert_true(health.writable);
@@ -176,8 +176,8 @@ static void a_full_disk_is_met_with_the_reserve(void **state)
 	assert_non_null(strstr(health.reason, "free disk space"));
 	assert_int_equal(write_record(l, n, 20), RT_EREADONLY);
 	assert_true(is_there(l, n - 1)); /* reads go on */
-	faults_heal();
-	assert_true(ledger_heal(l, NOW_US));
+	faults_end();
+	assert_true(ledger_reopen(l, NOW_US));
 	assert_int_equal(write_record(l, n, 20), RT_OK);
 	ledger_close(l);
 	check_clean(n + 1);
@@ -205,9 +205,9 @@ static void the_helper_heals_a_full_disk_by_itself(void **state)
 	faults.countdown[FAULT_ALLOCATE] = 1;
 	struct ledger *l = open_sized(dir, TINY_SEGMENT);
 	assert_int_equal(write_record(l, 1, 20), RT_EFULL);
-	faults_heal();
+	faults_end();
 	ledger_helper_wake(l);
-	assert_true(ledger_heal(l, NOW_US));
+	assert_true(ledger_reopen(l, NOW_US));
 	assert_int_equal(write_record(l, 1, 20), RT_OK);
 	ledger_close(l);
 	check_clean(1);
@@ -240,12 +240,12 @@ static void sweep(enum fault_point point, bool once, int nth)
 		for (; l != NULL && n < 30u * (unsigned)(restarts + 1); n++) {
 			is_acked[n] = write_record(l, n, 3000) == RT_OK;
 			acked += is_acked[n];
-			ledger_tend(l, NOW_US);
-			ledger_heal(l, NOW_US);
+			ledger_maintain(l, NOW_US);
+			ledger_reopen(l, NOW_US);
 		}
 		ledger_close(l);
 	}
-	faults_heal();
+	faults_end();
 	struct ledger *l = open_sized(dir, TINY_SEGMENT);
 	for (unsigned i = 0; i < n; i++) {
 		bool is_here = is_there(l, i);

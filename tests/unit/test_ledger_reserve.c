@@ -84,7 +84,7 @@ static void a_reserve_is_no_neighbour_of_the_open_segment(void **state)
 	ledger_close(l);
 }
 
-/* ---- spares ---- */
+/* ---- files behind the reserve ---- */
 static bool has_file(const char *name)
 {
 	char path[600];
@@ -116,18 +116,18 @@ static void a_spare_becomes_the_reserve(void **state)
 	struct ledger *l = open_alone();
 	make_reserve(l);
 	make_reserve(l);
-	assert_int_equal(l->helper.spares, 2);
+	assert_int_equal(l->helper.preallocated, 2);
 	assert_true(has_file("reserve") && has_file("reserve.1") && has_file("reserve.2"));
 	fill_segment(l);
 	assert_int_equal(atomic_load(&l->helper.reserve), LEDGER_RESERVE_NONE);
 	int allocated = atomic_load(&faults.calls[FAULT_ALLOCATE]);
-	assert_true(ledger_reserve_use_spare(l));
+	assert_true(ledger_reserve_use_preallocated(l));
 	assert_int_equal(atomic_load(&l->helper.reserve), LEDGER_RESERVE_READY);
 	assert_true(has_file("reserve") && has_file("reserve.1") && !has_file("reserve.2"));
 	fill_segment(l);
 	fill_segment(l); /* without any */
-	assert_true(ledger_reserve_use_spare(l));
-	assert_false(ledger_reserve_use_spare(l));
+	assert_true(ledger_reserve_use_preallocated(l));
+	assert_false(ledger_reserve_use_preallocated(l));
 	assert_int_equal(atomic_load(&faults.calls[FAULT_ALLOCATE]), allocated + 1);
 	uint64_t lsn = ledger_durable_lsn(l);
 	ledger_close(l);
@@ -149,16 +149,16 @@ static void a_spare_that_cannot_be_made_or_used_leaves_nothing(void **state)
 		do
 			error = ledger_reserve_make_piece(l);
 		while (error == 0 && l->helper.zeros_fd >= 0);
-		faults_heal();
+		faults_end();
 		assert_int_equal(error, -EIO);
-		assert_int_equal(l->helper.spares, 0);
+		assert_int_equal(l->helper.preallocated, 0);
 		assert_false(has_file("reserve.new") || has_file("reserve.1"));
 	}
 	make_reserve(l);
 	fill_segment(l);
 	faults.countdown[FAULT_RENAME] = 1;
-	assert_false(ledger_reserve_use_spare(l));
-	faults_heal();
+	assert_false(ledger_reserve_use_preallocated(l));
+	faults_end();
 	assert_int_equal(atomic_load(&l->helper.reserve), LEDGER_RESERVE_NONE);
 	make_reserve(l);
 	assert_int_equal(atomic_load(&l->helper.reserve), LEDGER_RESERVE_READY);
@@ -184,13 +184,13 @@ static void a_start_takes_the_spares_that_fit(void **state)
 	put_file("reserve.2", SMALL_SEGMENT);
 	put_file("reserve.4", SMALL_SEGMENT);
 	struct ledger *l = open_alone();
-	assert_int_equal(l->helper.spares, 2);
+	assert_int_equal(l->helper.preallocated, 2);
 	assert_true(has_file("reserve.1") && has_file("reserve.2"));
 	assert_false(has_file("reserve.4") || has_file("reserve.new"));
 	ledger_close(l);
 }
 
-/* ---- who gets spares; the helper's own thread ---- */
+/* ---- when they are made; the helper's own thread ---- */
 static sem_t reserve_is_there, spare_is_there;
 static atomic_bool was_spare;
 

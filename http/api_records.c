@@ -27,10 +27,10 @@ struct lookup {
 	enum offline_legacy_view asked;
 };
 
-static void find(struct exchange *x)
+static void find(struct exchange *x, bool want_view)
 {
 	struct actor *a = exchange_actor(x);
-	struct ledger_find *m = ledger_find_new(a->loop, exchange_param(x, 0), true);
+	struct ledger_find *m = ledger_find_new(a->loop, exchange_param(x, 0), want_view);
 	rt_ask(a, api_node(x)->ledger_reader, &m->head, exchange_deadline_ns(x), a->self);
 }
 
@@ -130,7 +130,7 @@ static void on_message(struct exchange *x, const struct msg *m, const struct vie
 
 void api_record_get(struct exchange *x)
 {
-	find(x);
+	find(x, false);
 }
 
 static void write_record(struct exchange *x, const struct found *f, struct buf *out)
@@ -222,7 +222,7 @@ void api_record_post_message(struct exchange *x, struct msg *m)
 
 void api_context_get(struct exchange *x)
 {
-	find(x);
+	find(x, true);
 }
 
 static void write_context(struct exchange *x, const struct found *f, struct buf *out)
@@ -251,7 +251,7 @@ void api_context_get_message(struct exchange *x, struct msg *m)
 
 void api_lineage_get(struct exchange *x)
 {
-	find(x);
+	find(x, true);
 }
 
 static void write_lineage(struct exchange *x, const struct found *f, struct buf *out)
@@ -284,7 +284,7 @@ static void write_names(struct buf *out, const struct str *names, size_t count)
 
 void api_explain_get(struct exchange *x)
 {
-	find(x);
+	find(x, true);
 }
 
 static void write_trace(struct exchange *x, const struct found *f, struct buf *out)

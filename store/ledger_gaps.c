@@ -57,6 +57,15 @@ bool ledger_ranges_outside(const struct ledger_ranges *r, uint64_t first, uint64
 	return true;
 }
 
+bool ledger_ranges_touch(const struct ledger_ranges *r, uint64_t first, uint64_t last)
+{
+	for (size_t i = 0; i < r->count; i++) {
+		if (r->items[i].first <= last && r->items[i].last >= first)
+			return true;
+	}
+	return false;
+}
+
 uint64_t ledger_ranges_total(const struct ledger_ranges *r)
 {
 	uint64_t total = 0;

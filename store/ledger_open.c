@@ -124,8 +124,11 @@ static struct ledger_segment *load(struct ledger *l, const struct ledger_catalog
 				   uint64_t hint_lsn, int *ret_error)
 {
 	struct ledger_segment *s = NULL, *sealed = NULL;
-	/* Where damage was found it is found again: what is lost there has to be known at each start. */
-	if (c->files[i].has_foot && c->files[i].foot.corrupt_frames == 0) {
+	const struct ledger_segment_file *f = &c->files[i];
+	/* Where damage was found it is found again: what is lost there has to be known at each start. Where its loss was
+	 * accepted, no index may lead to it. */
+	if (f->has_foot && f->foot.corrupt_frames == 0 &&
+	    !ledger_ranges_touch(&l->gaps, f->head.before.lsn + 1, f->foot.after.lsn)) {
 		s = ledger_file_load_sealed(l, &c->files[i], ret_error);
 		if (s != NULL || *ret_error != -EBADMSG)
 			return s;
@@ -194,16 +197,12 @@ static bool load_all(struct ledger *l, const struct ledger_catalog *c, uint64_t 
 /* Of the holes that the start has met, those that nobody accounts for stay, and are said. false: no memory. */
 static bool settle_losses(struct ledger *l)
 {
-	struct ledger_ranges gaps, unexpected = { 0 };
+	struct ledger_ranges unexpected = { 0 };
 	struct ledger_range part;
-	int error = ledger_gaps_read(l->io, l->dir_fd, l->id, &gaps);
 	bool ok = true;
-	if (error != 0)
-		log_line(LOG_ERROR, "ledger", "`gaps`, the list of what retention removed, cannot be read: what it says counts as missing",
-			 LOG_CSTR("error", error == -EBADMSG ? "it is damaged" : strerror(-error)));
 	for (size_t i = 0; i < l->lost.count && ok; i++) {
 		struct ledger_range hole = l->lost.items[i];
-		while (ok && ledger_ranges_outside(&gaps, hole.first, hole.last, &part)) {
+		while (ok && ledger_ranges_outside(&l->gaps, hole.first, hole.last, &part)) {
 			ok = ledger_ranges_add(&unexpected, part.first, part.last);
 			hole.first = part.last + 1;
 			log_line(LOG_ERROR, "ledger", "entries that were durable are missing: restore their segments from a backup, "
@@ -211,7 +210,7 @@ static bool settle_losses(struct ledger *l)
 				 LOG_INT("from_lsn", (int64_t)part.first), LOG_INT("to_lsn", (int64_t)part.last));
 		}
 	}
-	ledger_ranges_finish(&gaps);
+	ledger_ranges_finish(&l->gaps);
 	ledger_ranges_finish(&l->lost);
 	l->lost = unexpected;
 	return ok;
@@ -231,6 +230,14 @@ static bool open_durable(struct ledger *l, struct buf *ret_why)
 	return error == 0;
 }
 
+static void read_gaps(struct ledger *l)
+{
+	int error = ledger_gaps_read(l->io, l->dir_fd, l->id, &l->gaps);
+	if (error != 0)
+		log_line(LOG_ERROR, "ledger", "`gaps`, the list of what retention removed, cannot be read: what it says counts as missing",
+			 LOG_CSTR("error", error == -EBADMSG ? "it is damaged" : strerror(-error)));
+}
+
 static bool recover(struct ledger *l, struct buf *ret_why)
 {
 	struct ledger_catalog c;
@@ -239,11 +246,15 @@ static bool recover(struct ledger *l, struct buf *ret_why)
 	bool has_hint = ledger_read_durable(l->io, l->dir_fd, &hint) == 0;
 	int error = ledger_catalog_load(l->io, l->dir_fd, 0, &c);
 	if (error != 0) {
-		buf_printf(ret_why, "cannot list the ledger %s: %s", l->config.dir, strerror(-error));
+		buf_printf(ret_why, "cannot read the segments of the ledger %s: %s%s", l->config.dir, strerror(-error),
+			   error == -EACCES ? "; they must belong to the user who runs the server" : "");
 		return false;
 	}
-	bool ok = choose_id(l, &c, &hint, has_hint, ret_why) &&
-		load_all(l, &c, hint.lsn, &events_from, ret_why);
+	bool ok = choose_id(l, &c, &hint, has_hint, ret_why);
+	if (ok) {
+		read_gaps(l);
+		ok = load_all(l, &c, hint.lsn, &events_from, ret_why);
+	}
 	ledger_catalog_finish(&c);
 	if (!ok)
 		return false;
@@ -317,6 +328,7 @@ void ledger_close(struct ledger *l)
 	}
 	ledger_set_unref(l->set);
 	ledger_ranges_finish(&l->lost);
+	ledger_ranges_finish(&l->gaps);
 	if (l->config.temporary && l->dir_fd >= 0 && l->lock_fd >= 0)
 		remove_dir(l);
 	if (l->durable_fd >= 0)

@@ -160,6 +160,7 @@ struct ledger {
 	uint64_t published_damaged_reads, published_sync_failures; /* the publisher's */
 	/* Entries that were durable and are in no segment that can be read. Found by the start; never changes. */
 	struct ledger_ranges lost;
+	struct ledger_ranges gaps; /* as the start found them; the start's own */
 };
 /* ledger_open with another file system beneath. */
 struct ledger *ledger_open_on(const struct ledger_config *config, const struct ledger_io *io,

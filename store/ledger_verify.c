@@ -58,7 +58,7 @@ static void leave_segment(struct verify *v)
 	char name[LEDGER_SEGMENT_NAME];
 	const struct ledger_segment_foot *foot = &v->file.foot;
 	ledger_segment_name(v->file.seq, name);
-	if (v->is_chained && memcmp(foot->after.chain, v->tip.chain, LEDGER_CHAIN) != 0)
+	if (v->is_chained && v->tip.lsn == foot->after.lsn && memcmp(foot->after.chain, v->tip.chain, LEDGER_CHAIN) != 0)
 		problem(v, "footer", str_from(name), v->file.file_bytes - LEDGER_BLOCK, foot->after.lsn,
 			"the footer does not name the hash of the segment's last frame");
 	if (foot->torn_bytes > 0) {
@@ -80,7 +80,7 @@ static void enter_segment(struct verify *v, const struct ledger_segment_file *f)
 	char name[LEDGER_SEGMENT_NAME];
 	ledger_segment_name(f->seq, name);
 	bool follows = v->has_segment && f->head.previous_seq == v->file.seq;
-	if (follows && v->is_chained && v->is_linked && !same_tip(&f->head.before, &v->tip))
+	if (follows && v->is_chained && v->is_linked && f->head.before.lsn == v->tip.lsn && !same_tip(&f->head.before, &v->tip))
 		problem(v, "header", str_from(name), 0, f->head.before.lsn,
 			"what the header says of the log before it is not what stands there");
 	/* Where a segment is missing between (retention), the header vouches for what was there. */
@@ -231,6 +231,8 @@ static void check_frame(struct verify *v, const struct ledger_frame *f)
 		enter_segment(v, raw.file);
 	}
 	count(v, f);
+	if (f->lsn != v->tip.lsn + 1)
+		v->is_chained = v->is_linked = false; /* entries between are missing: said, or accounted for in `gaps` */
 	ledger_frame_chain(raw.frame, v->hasher, v->tip.chain, chain);
 	if (v->is_chained && memcmp(chain, raw.head.chain, LEDGER_CHAIN) != 0)
 		frame_problem(v, f, "frame_chain", "the frame does not follow from the frame before it");
@@ -264,6 +266,19 @@ static void check_headers(struct verify *v, const struct ledger_catalog *c)
 			problem(v, "header", str_from(name), 0, 0,
 				"the segment's header is damaged; its entries cannot be reached");
 	}
+}
+
+/* What retention removed and what somebody accepted as lost, so that nobody has to take it on trust that all is there. */
+static void list_gaps(struct verify *v)
+{
+	struct ledger_ranges gaps;
+	int error = ledger_gaps_read(&ledger_io_real, ledger_scan_dir(v->scan), ledger_scan_id(v->scan), &gaps);
+	if (error != 0)
+		problem(v, "gaps", STR("gaps"), 0, 0, "the list of what was removed cannot be read; what it said counts as missing");
+	for (size_t i = 0; i < gaps.count; i++)
+		buf_printf(v->out, "{\"note\":\"removed\",\"from_lsn\":%llu,\"to_lsn\":%llu}\n",
+			   (unsigned long long)gaps.items[i].first, (unsigned long long)gaps.items[i].last);
+	ledger_ranges_finish(&gaps);
 }
 
 static bool server_is_running(int dir_fd)
@@ -347,6 +362,7 @@ int64_t ledger_verify(const char *dir, const struct record_signer *signer, struc
 	bool ok = ledger_catalog_load(&ledger_io_real, ledger_scan_dir(v.scan), 0, &catalog) == 0;
 	if (ok) {
 		check_headers(&v, &catalog);
+		list_gaps(&v);
 		ledger_catalog_finish(&catalog);
 		ok = check_all(&v);
 	}

@@ -25,7 +25,7 @@ for i in range(first, first + count):
 PY
 }
 id_in() { # SEGMENT: the id of a record in its midst; ids sort by time
-  grep -aoE 'ctx_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}' "$1" | sort -u | sed -n 4p
+  grep -aoE 'ctx_[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}' "$1" | sort -u | head -n 4 | tail -n 1
 }
 metric() { get /metrics | sed -n "s/^$1 //p"; }
 ready() { code "$url/ready"; }

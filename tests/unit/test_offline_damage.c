@@ -4,7 +4,12 @@
 #include "tests/unit/offline_fixture.h"
 #include <sys/wait.h>
 
-enum { RECORDS = 400, ROUNDS = 160 };
+#ifdef __SANITIZE_THREAD__
+enum { ROUNDS = 30 };
+#else
+enum { ROUNDS = 160 };
+#endif
+enum { RECORDS = 400 };
 enum act { FLIP, CUT, DELETE, FOLDER, OTHER, OLDER, ZEROED, ACTS };
 static const char *const act_names[] = {"flipped", "cut", "deleted", "a folder", "another ledger's", "older", "zeroed"};
 enum verdict { WHOLE, REFUSED, FAILED_ALOUD, SILENT };

@@ -471,7 +471,8 @@ static bool is_past(const struct ledger *l, const struct ledger_segment *s, int6
 		[LEDGER_CLASS_EVENT] = l->config.event_keep_ms,
 	};
 	uint64_t last_lsn = s->foot.after.lsn;
-	if (!s->is_sealed || last_lsn > atomic_load(&l->projected_lsn) || last_lsn >= ledger_events_from(l))
+	/* What is damaged in it may be of any kind and age: then it stays, as evidence and for a repair. */
+	if (!s->is_sealed || s->foot.corrupt_frames > 0 || last_lsn > atomic_load(&l->projected_lsn) || last_lsn >= ledger_events_from(l))
 		return false;
 	for (size_t c = 0; c < LEDGER_CLASSES; c++) {
 		int64_t newest_us = s->foot.newest_us[c];

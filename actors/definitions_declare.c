@@ -84,7 +84,8 @@ static void note(lua_State *L, struct declare *declare, enum declare_kind kind)
 	lua_pushvalue(L, 1);
 	lua_rawseti(L, -2, (lua_Integer)declare->count + 1);
 	lua_pop(L, 1);
-	declare->list[declare->count++] = (struct declaration){ kind, current_line(L) };
+	declare->list[declare->count] = (struct declaration){ .kind = kind, .line = current_line(L), .position = declare->count + 1 };
+	declare->count++;
 }
 
 static int push_handle(lua_State *L, int kind, struct str name)

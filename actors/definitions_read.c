@@ -314,6 +314,29 @@ static void read_one(struct declare_reader *r, enum declare_kind kind, uint32_t 
 	}
 }
 
+static struct str lent_text(lua_State *L, const char *key)
+{
+	struct str text = { 0 };
+	lua_pushstring(L, key);
+	if (lua_rawget(L, -2) == LUA_TSTRING)
+		text.p = lua_tolstring(L, -1, &text.n);
+	lua_pop(L, 1);
+	return text;
+}
+
+/* What the order of declarations depends on. */
+static void note_texts(struct declare *declare, lua_State *L, int tables)
+{
+	for (uint32_t i = 0; i < declare->count; i++) {
+		struct declaration *one = &declare->list[i];
+		lua_rawgeti(L, tables, (lua_Integer)one->position);
+		one->name = lent_text(L, "name");
+		if (one->kind == DECLARE_TABLE)
+			one->sql = lent_text(L, "sql");
+		lua_pop(L, 1);
+	}
+}
+
 static int read_protected(lua_State *L)
 {
 	struct declare *declare = lua_touserdata(L, 1);
@@ -325,6 +348,9 @@ static int read_protected(lua_State *L)
 	}
 	lua_rawgeti(L, LUA_REGISTRYINDEX, SLOT_DECLARED);
 	int tables = lua_gettop(L);
+	note_texts(declare, L, tables);
+	if (!definitions_order_declarations(declare))
+		luaL_error(L, "out of memory");
 	make_arrays(&r, declare->d);
 	for (int kind = 0; kind < DECLARE_KINDS; kind++) {
 		uint32_t index = 0;
@@ -332,7 +358,7 @@ static int read_protected(lua_State *L)
 			if ((int)declare->list[i].kind != kind)
 				continue;
 			lua_settop(L, tables);
-			lua_rawgeti(L, tables, (lua_Integer)i + 1);
+			lua_rawgeti(L, tables, (lua_Integer)declare->list[i].position);
 			r = (struct declare_reader){ .declare = declare,
 						     .L = L,
 						     .table = tables + 1,

@@ -1,9 +1,9 @@
 /* The inside of loading definitions; only definitions*.c and script*.c include this.
  *
  * Running the file only collects the tables given to fabra.entity{} and its like (definitions_declare.c).
- * When it has run, they are read kind by kind into `struct definitions` (definitions_read.c,
- * definitions_context.c), so that the order in the file does not matter, and every mistake of every
- * declaration is reported at once. */
+ * When it has run, they are put in order (definitions_order.c) and read kind by kind into `struct definitions`
+ * (definitions_read.c, definitions_context.c), so that the order in the file does not matter, and every
+ * mistake of every declaration is reported at once. */
 #pragma once
 #include "actors/script_state.h"
 
@@ -20,6 +20,8 @@ enum { DECLARE_MAX = 10000, DECLARE_ERRORS_MAX = 20, DECLARE_NAME_BYTES_MAX = 25
 struct declaration {
 	enum declare_kind kind;
 	int line;
+	uint32_t position; /* of its table in SLOT_DECLARED, from 1 */
+	struct str name, sql; /* as written, lent by that table; p NULL = no text */
 };
 
 struct declare_error {
@@ -30,7 +32,7 @@ struct declare_error {
 struct declare {
 	struct definitions *d; /* being filled in */
 	struct script *s;
-	struct declaration *list; /* in the order of the file; its tables are in SLOT_DECLARED */
+	struct declaration *list; /* in the order of the file, then as definitions_order_declarations says */
 	uint32_t count, cap;
 	struct declare_error errors[DECLARE_ERRORS_MAX];
 	uint32_t errors_count, errors_left_out;
@@ -77,6 +79,11 @@ void *definitions_field_alloc(const struct declare_reader *r, size_t bytes); /* 
 /* " (did you mean 'x'?)" for a name of that kind, else nothing. */
 void definitions_field_suggest(const struct definitions *d, enum declare_kind kind, struct str name,
 			       struct buf *out);
+
+/* definitions_order.c: sorts declare->list by kind, line and name, tables behind those that their SQL names. The order in which
+ * the file ran is not looked at: a `pairs` loop declares in another one in each Lua state, but a function has the same index
+ * in all of them. false: no memory. */
+bool definitions_order_declarations(struct declare *declare);
 
 /* definitions_context.c */
 void definitions_context_read(struct declare_reader *r, uint32_t index);

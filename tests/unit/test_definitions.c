@@ -309,6 +309,80 @@ static void braces_are_cut_once(void **state)
 	buf_finish(&why);
 }
 
+/* `pairs` goes another way in each Lua state; functions must still be found under the names that the file gave them. */
+static void declarations_in_a_pairs_loop_keep_their_functions(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 20; round++) {
+		struct fixture f = { 0 };
+		fixture_start(&f,
+			      HEAD "local all = {}\n"
+				   "for i = 1, 30 do all['feature_' .. i] = function(id) return 'feature_' .. i end end\n"
+				   "for name, compute in pairs(all) do fabra.feature { name = name, entity = User, compute = compute } end\n",
+			      NULL);
+		assert_int_equal(f.d->features_count, 30);
+		for (uint32_t i = 0; i < f.d->features_count; i++) {
+			struct script_outcome out;
+			struct script_call *call = script_begin(f.s, SCRIPT_COMPUTE, i, STR("u1"), (struct str){ 0 },
+								(struct str){ 0 }, &fixture_host, &f);
+			assert_non_null(call);
+			assert_int_equal(fixture_go(&f, call, &out), SCRIPT_DONE);
+			assert_int_equal(out.value_json.n, f.d->features[i].name.n + 2);
+			assert_memory_equal(out.value_json.p + 1, f.d->features[i].name.p, f.d->features[i].name.n);
+			script_end(call);
+		}
+		fixture_stop(&f);
+	}
+}
+
+static void names_can_be_declared_later(void **state)
+{
+	(void)state;
+	struct fixture f = { 0 };
+	fixture_start(&f,
+		      "local fabra = require 'fabra'\n"
+		      "fabra.context { name = 'c', params = { user_id = 'string' }, items = {\n"
+		      "  { text = '{feature:tier}', entity_id = '{user_id}' }, { retriever = 'docs' } } }\n"
+		      "fabra.feature { name = 'tier', entity = 'User', compute = function(id) return id end }\n"
+		      "fabra.retriever { name = 'docs', run = function() return {} end }\n"
+		      "fabra.entity { name = 'User', id = 'user_id' }\n",
+		      NULL);
+	assert_string_equal(fixture_compute(&f, "u1"), "\"u1\"");
+	fixture_stop(&f);
+}
+
+static void assert_tables(const char *declarations, const char *names)
+{
+	struct fixture f = { 0 };
+	struct buf why = { 0 }, got = { 0 }, source = { 0 };
+	buf_printf(&source, "local fabra = require 'fabra'\n%s", declarations);
+	buf_append_char(&source, '\0');
+	if (fixture_load(&f, source.p, &why) == NULL)
+		fail_msg("%.*s", STR_ARG(buf_str(&why)));
+	for (uint32_t i = 0; i < f.d->tables_count; i++)
+		buf_printf(&got, "%s%.*s", i ? " " : "", STR_ARG(f.d->tables[i].name));
+	buf_append_char(&got, '\0');
+	assert_string_equal(got.p, names);
+	buf_finish(&got);
+	buf_finish(&source);
+	buf_finish(&why);
+	fixture_stop(&f);
+}
+
+static void tables_follow_those_that_their_sql_names(void **state)
+{
+	(void)state;
+	assert_tables("fabra.table { name = 'x', sql = 'SELECT 1 AS a' }\nfabra.table { name = 'b', sql = 'SELECT 2 AS x' }", "x b");
+	assert_tables("fabra.table { name = 'c', sql = 'SELECT * FROM b' }\n"
+		      "fabra.table { name = 'd', sql = 'SELECT 1 AS d' }\n"
+		      "fabra.table { name = 'b', sql = 'SELECT * FROM \"A\" JOIN d USING (n)' }\n"
+		      "fabra.table { name = 'a', sql = [[SELECT 'c', 1 AS n]] }",
+		      "d a b c");
+	/* They name each other as columns only, or themselves: the order of the file. */
+	assert_tables("fabra.table { name = 'p', sql = 'SELECT 1 AS q, 2 AS p' }\nfabra.table { name = 'q', sql = 'SELECT 1 AS p' }", "p q");
+	assert_tables("for _, name in pairs { 'z', 'y', 'x' } do fabra.table { name = name, sql = 'SELECT 1 AS n' } end", "x y z");
+}
+
 static void all_mistakes_are_reported_in_order(void **state)
 {
 	(void)state;
@@ -440,6 +514,9 @@ int main(void)
 		cmocka_unit_test(each_mistake_is_named),
 		cmocka_unit_test(mistakes_in_contexts_are_named),
 		cmocka_unit_test(braces_are_cut_once),
+		cmocka_unit_test(declarations_in_a_pairs_loop_keep_their_functions),
+		cmocka_unit_test(names_can_be_declared_later),
+		cmocka_unit_test(tables_follow_those_that_their_sql_names),
 		cmocka_unit_test(all_mistakes_are_reported_in_order),
 		cmocka_unit_test(a_broken_file_is_named),
 		cmocka_unit_test(near_names_are_suggested),

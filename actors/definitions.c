@@ -114,6 +114,39 @@ uint32_t definitions_context(const struct definitions *d, struct str name)
 	return definitions_find(d, DECLARE_CONTEXT, name);
 }
 
+const char *def_dtype_name(enum def_dtype type)
+{
+	static const char *const names[] = { [DTYPE_ANY] = NULL,	 [DTYPE_STRING] = "string",   [DTYPE_INTEGER] = "integer",
+					     [DTYPE_NUMBER] = "number", [DTYPE_BOOLEAN] = "boolean", [DTYPE_ARRAY] = "array",
+					     [DTYPE_OBJECT] = "object" };
+	return names[type];
+}
+
+bool def_dtype_fits(enum def_dtype type, struct str json)
+{
+	char c = json.n ? json.p[0] : 'n';
+	bool is_number = c == '-' || (c >= '0' && c <= '9');
+	if (type == DTYPE_ANY || c == 'n')
+		return true;
+	switch (type) {
+	case DTYPE_STRING:
+		return c == '"';
+	case DTYPE_INTEGER:
+		return is_number && !memchr(json.p, '.', json.n) && !memchr(json.p, 'e', json.n) && !memchr(json.p, 'E', json.n);
+	case DTYPE_NUMBER:
+		return is_number;
+	case DTYPE_BOOLEAN:
+		return c == 't' || c == 'f';
+	case DTYPE_ARRAY:
+		return c == '[';
+	case DTYPE_OBJECT:
+		return c == '{';
+	case DTYPE_ANY:
+		break;
+	}
+	return true;
+}
+
 struct near_name {
 	struct str name;
 	unsigned distance;
@@ -145,7 +178,8 @@ void definitions_suggest(const struct definitions *d, struct str name, struct bu
 		uint32_t count = definitions_count(d, (enum declare_kind)kind);
 		for (uint32_t i = 0; i < count; i++) {
 			struct str other = definitions_name(d, (enum declare_kind)kind, i);
-			offer(best, other, definitions_distance(other, name));
+			if (!str_eq(other, name))
+				offer(best, other, definitions_distance(other, name));
 		}
 	}
 	for (int i = 0; i < SUGGESTIONS && best[i].distance < NEAR_FAR; i++)

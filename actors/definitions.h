@@ -11,11 +11,15 @@ struct def_entity {
 	struct str name, id, description;
 };
 
+/* What `dtype` says of a feature's values. Null, "there is a value and it is none", is of every type. */
+enum def_dtype { DTYPE_ANY, DTYPE_STRING, DTYPE_INTEGER, DTYPE_NUMBER, DTYPE_BOOLEAN, DTYPE_ARRAY, DTYPE_OBJECT };
+
 struct def_feature {
 	struct str name;
 	uint32_t line; /* of its declaration */
 	uint32_t entity;
-	struct str description, dtype, version, tags_json;
+	struct str description, version, tags_json;
+	enum def_dtype dtype;
 	bool has_compute;
 	struct str sql;        /* p NULL = none */
 	struct str trigger;    /* event type; p NULL = none */
@@ -40,7 +44,6 @@ struct def_retriever {
 	bool has_run;
 	uint32_t top_k;
 	int64_t cache_ttl_ms, max_age_ms; /* 0 = none */
-	struct str filter_json;
 };
 
 /* A piece of a declarative text: literal, parameter or feature. */
@@ -113,5 +116,10 @@ uint32_t definitions_entity(const struct definitions *d, struct str name);
 uint32_t definitions_feature(const struct definitions *d, struct str name);
 uint32_t definitions_retriever(const struct definitions *d, struct str name);
 uint32_t definitions_context(const struct definitions *d, struct str name);
-/* Up to three near names for "Did you mean", joined by ", "; empty when nothing is near. */
+/* "string"; NULL for DTYPE_ANY. */
+const char *def_dtype_name(enum def_dtype type);
+/* Whether a value, as compact JSON, is of the type. Any thread. */
+bool def_dtype_fits(enum def_dtype type, struct str json);
+/* Up to three near names for "Did you mean", joined by ", "; empty when nothing is near. Never the name
+ * itself, which can be that of another kind. */
 void definitions_suggest(const struct definitions *d, struct str name, struct buf *out);

@@ -330,6 +330,13 @@ static void read_retriever_of(struct declare_reader *r, struct def_item *item)
 	lua_pop(r->L, 1);
 }
 
+/* In text the ids of its features; of a retriever nothing is asked by an id. */
+static void refuse_entity_id(struct declare_reader *r, const struct def_item *item, const char *why)
+{
+	if (item->entity_id.count > 0)
+		definitions_field_error(r, "entity_id", "%s; remove it", why);
+}
+
 static void read_text_item(struct declare_reader *r, const struct def_context *c, struct def_item *item)
 {
 	uint32_t entity = DEF_NONE;
@@ -342,6 +349,8 @@ static void read_text_item(struct declare_reader *r, const struct def_context *c
 			"missing: the text has features of '%.*s'; add entity_id = \"{%.*s}\"",
 			STR_ARG(r->declare->d->entities[entity].name), STR_ARG(name));
 	}
+	if (entity == DEF_NONE && item->text.count > 0)
+		refuse_entity_id(r, item, "the text has no {feature:name}");
 	if (definitions_field_push(r, "args") != LUA_TNIL)
 		definitions_field_error(r, "args", "only an item with a retriever has args");
 }
@@ -354,7 +363,7 @@ static void read_item(struct declare_reader *r, const struct def_context *c, str
 	bool has_text = definitions_field_push(r, "text") != LUA_TNIL;
 	bool has_retriever = definitions_field_push(r, "retriever") != LUA_TNIL;
 	item->retriever = DEF_NONE;
-	definitions_field_integer(r, "priority", 0, INT32_MAX, &item->priority);
+	definitions_field_integer(r, "priority", INT32_MIN, INT32_MAX, &item->priority);
 	definitions_field_bool(r, "required", &item->required);
 	definitions_field_text(r, "source_id", &item->source_id);
 	read_template_field(r, "entity_id", c, false, &item->entity_id, NULL);
@@ -368,6 +377,7 @@ static void read_item(struct declare_reader *r, const struct def_context *c, str
 	} else {
 		read_retriever_of(r, item);
 		read_args(r, c, item);
+		refuse_entity_id(r, item, "a retriever gets what it needs in args");
 	}
 }
 
@@ -407,6 +417,8 @@ static void read_on_budget(struct declare_reader *r, struct def_context *c)
 	struct str text;
 	if (!definitions_field_text(r, "on_budget", &text))
 		return;
+	if (c->max_tokens == 0)
+		definitions_field_error(r, "on_budget", "there is no budget without max_tokens");
 	c->budget_fail = str_eq(text, STR("fail"));
 	if (!c->budget_fail && !str_eq(text, STR("keep")))
 		definitions_field_error(
@@ -414,6 +426,34 @@ static void read_on_budget(struct declare_reader *r, struct def_context *c)
 			"\"fail\" (refuse) or \"keep\" (the default: keep what is required) is "
 			"needed, not '%s'",
 			text.p);
+}
+
+/* How old a value is served by its own declaration; 0: that depends on who writes it. */
+static int64_t served_age_ms(const struct def_feature *f)
+{
+	bool is_made_here = f->sql.p || (f->has_compute && f->trigger.p == NULL);
+	return !is_made_here ? 0 : f->refresh_ms ? f->refresh_ms : f->ttl_ms;
+}
+
+/* Such a context would be refused for a part of each period, though everything goes as declared. */
+static void check_strict(struct declare_reader *r, const struct def_context *c)
+{
+	const struct definitions *d = r->declare->d;
+	for (uint32_t i = 0; i < c->items_count; i++) {
+		const struct def_template *text = &c->items[i].text;
+		for (uint32_t p = 0; p < text->count; p++) {
+			if (text->pieces[p].type != PIECE_FEATURE)
+				continue;
+			const struct def_feature *f = &d->features[text->pieces[p].index];
+			if (served_age_ms(f) <= c->freshness_sla_ms)
+				continue;
+			definitions_field_error(r, "freshness_sla",
+						"with freshness_strict it must not be shorter than the %s of feature '%.*s', which is "
+						"served until it is that old",
+						f->refresh_ms ? "refresh" : "ttl", STR_ARG(f->name));
+			return;
+		}
+	}
 }
 
 void definitions_context_read(struct declare_reader *r, uint32_t index)
@@ -446,4 +486,6 @@ void definitions_context_read(struct declare_reader *r, uint32_t index)
 	c->has_build = definitions_field_function(r, "build", SCRIPT_BUILD, index);
 	if (has_items)
 		read_items(r, c);
+	if (c->freshness_strict && c->freshness_sla_ms)
+		check_strict(r, c);
 }

@@ -49,7 +49,8 @@ static void write_feature(const struct definitions *d, const struct def_feature 
 	number(out, "refresh_ms", f->refresh_ms);
 	number(out, "ttl_ms", f->ttl_ms);
 	raw(out, "default", f->default_json);
-	text(out, "dtype", f->dtype);
+	if (f->dtype != DTYPE_ANY)
+		text(out, "dtype", str_from(def_dtype_name(f->dtype)));
 	text(out, "version", f->version);
 	raw(out, "tags", f->tags_json);
 	text(out, "description", f->description);

@@ -71,16 +71,59 @@ static uint32_t read_entity_of(struct declare_reader *r)
 
 static void read_tags(struct declare_reader *r, struct str *ret)
 {
-	int type = definitions_field_push(r, "tags");
-	lua_pop(r->L, 1);
+	lua_State *L = r->L;
+	int type = definitions_field_push(r, "tags"), tags = lua_gettop(L);
+	bool all_strings = type == LUA_TTABLE;
+	for (lua_pushnil(L); all_strings && lua_next(L, tags); lua_pop(L, 1))
+		all_strings = lua_type(L, -1) == LUA_TSTRING;
+	lua_settop(L, tags - 1);
 	if (type == LUA_TNIL)
 		return;
 	struct str json = { 0 };
-	if (type != LUA_TTABLE || !definitions_field_json(r, "tags", &json) || json.p[0] != '[' ||
-	    (json.n > 2 && json.p[1] != '"'))
+	if (!all_strings || !definitions_field_json(r, "tags", &json) || json.p[0] != '[')
 		definitions_field_error(r, "tags", "a list of strings is needed");
 	else
 		*ret = json;
+}
+
+/* The statement gives its columns their types; a second word for it could only disagree. */
+static void read_dtype(struct declare_reader *r, struct def_feature *f)
+{
+	struct str text;
+	if (!definitions_field_text(r, "dtype", &text))
+		return;
+	for (int type = DTYPE_STRING; type <= DTYPE_OBJECT && f->dtype == DTYPE_ANY; type++)
+		if (str_eq(text, str_from(def_dtype_name((enum def_dtype)type))))
+			f->dtype = (enum def_dtype)type;
+	if (f->sql.p)
+		definitions_field_error(r, "dtype", "sql gives its columns their types; write CAST in it");
+	else if (f->dtype == DTYPE_ANY)
+		definitions_field_error(
+			r, "dtype", "\"string\", \"integer\", \"number\", \"boolean\", \"array\" or \"object\" is needed, not '%s'",
+			text.p);
+	else if (f->default_json.p && !def_dtype_fits(f->dtype, f->default_json))
+		definitions_field_error(r, "default", "%s is not of dtype %s", f->default_json.p, text.p);
+}
+
+/* What is never looked at is a mistake in what its author expects. */
+static void check_refresh(struct declare_reader *r, const struct def_feature *f)
+{
+	if (f->refresh_ms == 0)
+		return;
+	if (!f->has_compute && f->sql.p == NULL)
+		definitions_field_error(r, "refresh",
+					"a pushed feature (without compute and sql) cannot be refreshed");
+	else if (f->trigger.p)
+		definitions_field_error(r, "refresh", "events renew a triggered feature; remove refresh");
+	else if (f->has_compute && f->ttl_ms == 0)
+		definitions_field_error(
+			r, "refresh",
+			"a feature without ttl is computed at each read; add a ttl that is longer than refresh, or remove it");
+	else if (f->sql.p && !f->materialize)
+		definitions_field_error(r, "refresh", "sql without materialize = true is run when it is asked for; remove refresh, or add it");
+	else if (f->ttl_ms && f->ttl_ms < f->refresh_ms)
+		definitions_field_error(
+			r, "refresh", "longer than ttl, so that there would be no value between the two; make refresh the shorter one");
 }
 
 /* An event carries one entity id, and what it gives is written in one frame of one entity. */
@@ -112,9 +155,7 @@ static void check_feature(struct declare_reader *r, const struct def_feature *f)
 			"a triggered feature needs compute = function(id, event, previous) ... end");
 	if (f->trigger.p)
 		check_trigger(r, f);
-	if (f->refresh_ms && !f->has_compute && f->sql.p == NULL)
-		definitions_field_error(r, "refresh",
-					"a pushed feature (without compute and sql) cannot be refreshed");
+	check_refresh(r, f);
 }
 
 /* It becomes part of another statement when one entity is asked for. */
@@ -143,7 +184,7 @@ static void read_feature(struct declare_reader *r, uint32_t index)
 	definitions_field_bool(r, "materialize", &f->materialize);
 	definitions_field_json(r, "default", &f->default_json);
 	definitions_field_text(r, "description", &f->description);
-	definitions_field_text(r, "dtype", &f->dtype);
+	read_dtype(r, f);
 	definitions_field_text(r, "version", &f->version);
 	read_tags(r, &f->tags_json);
 	check_feature(r, f);
@@ -267,9 +308,9 @@ static void read_retriever(struct declare_reader *r, uint32_t index)
 	t->top_k = (uint32_t)top_k;
 	definitions_field_duration(r, "cache_ttl", &t->cache_ttl_ms);
 	definitions_field_duration(r, "max_age", &t->max_age_ms);
-	definitions_field_json(r, "filter", &t->filter_json);
-	if (t->filter_json.p && t->filter_json.p[0] != '{')
-		definitions_field_error(r, "filter", "a table with named fields is needed");
+	if (definitions_field_push(r, "filter") != LUA_TNIL)
+		definitions_field_error(r, "filter", "a filter is of a document index, and those are not available yet; filter in run");
+	lua_pop(r->L, 1);
 }
 
 static void make_arrays(struct declare_reader *r, struct definitions *d)

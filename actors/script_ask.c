@@ -1,7 +1,7 @@
 /* Asks: fabra.feature_value, features, retrieve and sql start one through the host; await, all and try wait
  * for it. Also what else a running function may ask of the host: log and now. */
+#include "actors/definitions_read.h"
 #include "actors/feature_request.h"
-#include "actors/script_state.h"
 #include "runtime/log.h"
 #include <stdlib.h>
 
@@ -55,15 +55,16 @@ static struct str check_name(lua_State *L, int arg)
 }
 
 /* Raises "unknown feature 'x' (did you mean 'y'?)". */
-static int unknown_name(lua_State *L, const char *kind, struct str name)
+static int unknown_name(lua_State *L, enum declare_kind kind, struct str name)
 {
+	static const char *const names[DECLARE_KINDS] = { [DECLARE_ENTITY] = "entity",
+							  [DECLARE_FEATURE] = "feature",
+							  [DECLARE_RETRIEVER] = "retriever" };
 	struct buf *near = &script_of(L)->text;
 	buf_clear(near);
-	definitions_suggest(script_of(L)->d, name, near);
-	if (near->n == 0)
-		return luaL_error(L, "unknown %s '%s'", kind, name.p);
+	definitions_field_suggest(script_of(L)->d, kind, name, near);
 	buf_append_char(near, '\0');
-	return luaL_error(L, "unknown %s '%s' (did you mean %s?)", kind, name.p, near->p);
+	return luaL_error(L, "unknown %s '%s'%s", names[kind], name.p, near->failed ? "" : near->p);
 }
 
 static struct str check_id(lua_State *L, int arg)
@@ -84,7 +85,7 @@ static int ask_feature_value(lua_State *L)
 	struct str name = check_name(L, 1);
 	ask.feature = definitions_feature(call->s->d, name);
 	if (ask.feature == DEF_NONE)
-		return unknown_name(L, "feature", name);
+		return unknown_name(L, DECLARE_FEATURE, name);
 	ask.entity = call->s->d->features[ask.feature].entity;
 	ask.entity_id = check_id(L, 2);
 	return start(L, call, &ask);
@@ -103,7 +104,7 @@ static int ask_features(lua_State *L)
 	struct str name = entity_name(L, 1);
 	struct script_ask ask = { .kind = SCRIPT_ASK_FEATURES, .entity = definitions_entity(d, name) };
 	if (ask.entity == DEF_NONE)
-		return unknown_name(L, "entity", name);
+		return unknown_name(L, DECLARE_ENTITY, name);
 	ask.entity_id = check_id(L, 2);
 	luaL_checktype(L, 3, LUA_TTABLE);
 	lua_Unsigned count = lua_rawlen(L, 3);
@@ -115,7 +116,7 @@ static int ask_features(lua_State *L)
 		name = check_name(L, -1);
 		indexes[i] = definitions_feature(d, name);
 		if (indexes[i] == DEF_NONE)
-			return unknown_name(L, "feature", name);
+			return unknown_name(L, DECLARE_FEATURE, name);
 		if (d->features[indexes[i]].entity != ask.entity)
 			return luaL_error(L, "feature '%s' belongs to entity '%s'", name.p,
 					  d->entities[d->features[indexes[i]].entity].name.p);
@@ -150,7 +151,7 @@ static int ask_retrieve(lua_State *L)
 	struct str name = check_name(L, 1);
 	ask.retriever = definitions_retriever(call->s->d, name);
 	if (ask.retriever == DEF_NONE)
-		return unknown_name(L, "retriever", name);
+		return unknown_name(L, DECLARE_RETRIEVER, name);
 	ask.args_json = table_json(L, 2, true);
 	return start(L, call, &ask);
 }
@@ -174,19 +175,11 @@ static struct script_open_ask *check_ask(lua_State *L, struct script_call *call,
 	return &call->asks[value->id - 1];
 }
 
-/* Nulls that stand for "there is none" are nil: the value itself, a feature of the set, a column of a row. */
+/* A column of a row that is null is nil: SQL says "there is none" so. A feature whose value is null is not one without a
+ * value. */
 static int nil_depth(enum script_ask_kind kind)
 {
-	switch (kind) {
-	case SCRIPT_ASK_FEATURE:
-	case SCRIPT_ASK_RETRIEVE:
-		return 0;
-	case SCRIPT_ASK_FEATURES:
-		return 1;
-	case SCRIPT_ASK_SQL:
-		return 2;
-	}
-	return 0;
+	return kind == SCRIPT_ASK_SQL ? 2 : -1;
 }
 
 static void push_answer(lua_State *L, const struct script_open_ask *ask)

@@ -40,10 +40,10 @@ static int64_t item_priority(lua_State *L)
 {
 	int is_integer = 0;
 	int64_t priority = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &is_integer) : 0;
-	if (!is_integer || priority < 0)
+	if (!is_integer || priority < INT32_MIN || priority > INT32_MAX)
 		luaL_error(
 			L,
-			"fabra.item: priority: an integer of at least 0 is needed (lower is more important)");
+			"fabra.item: priority: an integer from %d to %d is needed (lower is more important)", INT32_MIN, INT32_MAX);
 	return priority;
 }
 
@@ -258,6 +258,12 @@ static void take_retrieved(lua_State *L, struct script_call *call)
 	buf_append_char(out, ']');
 }
 
+static void check_dtype(lua_State *L, enum def_dtype dtype, struct str json)
+{
+	if (!def_dtype_fits(dtype, json))
+		luaL_error(L, "the result is not of dtype %s: it is a %s", def_dtype_name(dtype), luaL_typename(L, -1));
+}
+
 void script_result_take(lua_State *L, struct script_call *call)
 {
 	struct script *s = call->s;
@@ -273,6 +279,7 @@ void script_result_take(lua_State *L, struct script_call *call)
 		if (lua_isnil(L, -1))
 			return; /* no value */
 		write_or_raise(L, -1, 0);
+		check_dtype(L, s->d->features[call->index].dtype, buf_str(&s->text));
 		break;
 	}
 	if (s->text.failed)

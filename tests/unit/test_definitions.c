@@ -159,6 +159,7 @@ static void each_mistake_is_named(void **state)
 		  "neither a list nor an object" },
 		{ "fabra.feature { name = 'f', entity = User, tags = 'x' }", "tags: a list of strings" },
 		{ "fabra.feature { name = 'f', entity = User, tags = { 1 } }", "tags: a list of strings" },
+		{ "fabra.feature { name = 'f', entity = User, tags = { 'a', 1 } }", "tags: a list of strings" },
 		{ "fabra.feature 'f'", "feature: one table is needed: fabra.feature { name = ... }" },
 		{ "fabra.feature(User, { name = 'f' })", "one table is needed" },
 		{ "fabra.feature { 'f', entity = User }", "an entry without a name" },
@@ -179,8 +180,22 @@ static void each_mistake_is_named(void **state)
 		  "top_k: an integer from 1 to 1000 is needed, got 0" },
 		{ "fabra.retriever { name = 'r', run = type, top_k = 1.5 }",
 		  "top_k: an integer from 1 to 1000 is needed, got 1.5" },
-		{ "fabra.retriever { name = 'r', run = type, filter = 'x' }",
-		  "filter: a table with named fields" },
+		{ "fabra.retriever { name = 'r', run = type, filter = { lang = 'en' } }",
+		  "filter: a filter is of a document index" },
+		{ "fabra.feature { name = 'f', entity = User, trigger = 'e', compute = type, refresh = '1h' }",
+		  "refresh: events renew a triggered feature" },
+		{ "fabra.feature { name = 'f', entity = User, compute = type, refresh = '1h' }",
+		  "refresh: a feature without ttl is computed at each read" },
+		{ "fabra.feature { name = 'f', entity = User, sql = 'x', refresh = '1h', ttl = '2h' }",
+		  "refresh: sql without materialize = true is run when it is asked for" },
+		{ "fabra.feature { name = 'f', entity = User, compute = type, refresh = '1h', ttl = '59m' }",
+		  "refresh: longer than ttl" },
+		{ "fabra.feature { name = 'f', entity = User, sql = 'x', materialize = true, refresh = '1h', ttl = '1m' }",
+		  "refresh: longer than ttl" },
+		{ "fabra.feature { name = 'f', entity = User, dtype = 'double' }",
+		  "dtype: \"string\", \"integer\", \"number\", \"boolean\", \"array\" or \"object\" is needed, not 'double'" },
+		{ "fabra.feature { name = 'f', entity = User, dtype = 'integer', default = 1.5 }", "default: 1.5 is not of dtype integer" },
+		{ "fabra.feature { name = 'f', entity = User, sql = 'x', dtype = 'integer' }", "dtype: sql gives its columns their types" },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		char source[1024];
@@ -192,6 +207,8 @@ static void each_mistake_is_named(void **state)
 #define FEATURES                                                                                             \
 	"local Shop = fabra.entity { name = 'Shop', id = 'shop_id' }\n"                                      \
 	"fabra.feature { name = 'tier', entity = User }\nfabra.feature { name = 'city', entity = Shop }\n"   \
+	"fabra.feature { name = 'age', entity = User, compute = type, ttl = '1h' }\n"                        \
+	"fabra.feature { name = 'score', entity = User, sql = 'x', materialize = true, refresh = '2m' }\n"   \
 	"fabra.retriever { name = 'docs', run = function() return {} end }\n"
 
 static void mistakes_in_contexts_are_named(void **state)
@@ -210,8 +227,8 @@ static void mistakes_in_contexts_are_named(void **state)
 		{ "items = { { priority = 1 } }", "items[1].text: missing" },
 		{ "items = { { text = 'x', retriever = 'docs' } }",
 		  "items[1].text: an item has either text or retriever" },
-		{ "items = { { text = 'x', priority = -1 } }", "items[1].priority: an integer from 0" },
-		{ "items = { { text = 'x', priority = 1.5 } }", "items[1].priority: an integer from 0" },
+		{ "items = { { text = 'x', priority = -2147483649 } }", "items[1].priority: an integer from -2147483648" },
+		{ "items = { { text = 'x', priority = 1.5 } }", "items[1].priority: an integer from -2147483648" },
 		{ "items = { { text = 'x' }, { text = '{user_id}' } }",
 		  "items[2].text: parameter 'user_id' is not declared: add it to params = { user_id = \"string\" }" },
 		{ "params = { user_id = 'string' }, items = { { text = '{usr_id}' } }",
@@ -240,6 +257,8 @@ static void mistakes_in_contexts_are_named(void **state)
 		  "items[1].args.q: parameter 'query' is not declared" },
 		{ "items = { { retriever = 'docs', args = { q = type } } }",
 		  "items[1].args.q: not a JSON value" },
+		{ "items = { { text = 'x', entity_id = 'u' } }", "items[1].entity_id: the text has no {feature:name}" },
+		{ "items = { { retriever = 'docs', entity_id = 'u' } }", "items[1].entity_id: a retriever gets what it needs in args" },
 		{ "items = { { text = 'x', args = {} } }", "items[1].args: only an item with a retriever" },
 		{ "build = type, params = { 'user_id' }", "params: up to 100 named entries" },
 		{ "build = type, params = 'x'", "params: a table is needed" },
@@ -256,7 +275,13 @@ static void mistakes_in_contexts_are_named(void **state)
 		  "params.n.typ: unknown key (did you mean 'type'?)" },
 		{ "build = type, max_tokens = 0", "max_tokens: an integer from 1" },
 		{ "build = type, max_tokens = '4000'", "max_tokens: an integer is needed, got a string" },
-		{ "build = type, on_budget = 'refuse'", "on_budget: \"fail\"" },
+		{ "build = type, max_tokens = 9, on_budget = 'refuse'", "on_budget: \"fail\"" },
+		{ "build = type, on_budget = 'fail'", "on_budget: there is no budget without max_tokens" },
+		{ "items = { { text = '{feature:age} {feature:tier}', entity_id = 'u' } }, freshness_sla = '59m', freshness_strict = true",
+		  "freshness_sla: with freshness_strict it must not be shorter than the ttl of feature 'age'" },
+		{ "items = { { text = '{feature:city}', entity_id = 'u' }, { text = '{feature:score}', entity_id = 'u' } }, "
+		  "freshness_sla = '1m', freshness_strict = true",
+		  "freshness_sla: with freshness_strict it must not be shorter than the refresh of feature 'score'" },
 		{ "build = type, freshness_sla = 300", "freshness_sla: a duration is a string" },
 		{ "build = type, freshness_strict = 1", "freshness_strict: true or false" },
 		{ "build = type, cache_tll = '1m'", "cache_tll: unknown key (did you mean 'cache_ttl'?)" },
@@ -266,7 +291,7 @@ static void mistakes_in_contexts_are_named(void **state)
 		snprintf(source, sizeof source, HEAD FEATURES "fabra.context { name = 'c', %s }\n",
 			 cases[i].body);
 		assert_has(load_error(source), cases[i].error);
-		assert_has(load_error(source), "store.lua:7: context 'c': ");
+		assert_has(load_error(source), "store.lua:9: context 'c': ");
 	}
 	assert_has(
 		load_error(
@@ -443,6 +468,9 @@ static void near_names_are_suggested(void **state)
 	buf_clear(&out);
 	definitions_suggest(d, STR("chat_contxt"), &out);
 	assert_str(buf_str(&out), "chat_context, chat_context_code");
+	buf_clear(&out);
+	definitions_suggest(d, STR("user_tier"), &out); /* for one who looks for a retriever of that name */
+	assert_null(memmem(out.p, out.n, "user_tier", 9));
 	buf_clear(&out);
 	definitions_suggest(d, STR("zzz"), &out);
 	assert_int_equal(out.n, 0);

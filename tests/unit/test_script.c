@@ -185,11 +185,11 @@ static void asks_of_each_kind_reach_the_host(void **state)
 		"fabra.feature { name = 'x', entity = User, compute = function(id)\n"
 		"local f, r, rows, none = fabra.all(fabra.features(User, id, { 'x', 'y' }), fabra.retrieve('docs', { q = 'a', k = 3 }),\n"
 		"  fabra.sql('SELECT ?', { 1, 'b' }), fabra.sql('SELECT 1'))\n"
-		"return { f.x, f.y == nil, r[1].content, rows[1].n, rows[1].m == nil, #none } end }\n"
+		"return { f.x, f.y == nil, r[1].content, rows[1].n, rows[1].m == nil, #none, f.y == fabra.null, f.z == nil } end }\n"
 		"fabra.feature { name = 'y', entity = User }\n"
 		"fabra.retriever { name = 'docs', run = function() return {} end }",
 		NULL);
-	assert_done(&f, fixture_begin(&f, SCRIPT_COMPUTE, "u1"), "[1,true,\"c\",3,true,0]");
+	assert_done(&f, fixture_begin(&f, SCRIPT_COMPUTE, "u1"), "[1,false,\"c\",3,true,0,true,true]");
 	assert_int_equal(f.asks_count, 4);
 	assert_int_equal(f.asks[0].ask.kind, SCRIPT_ASK_FEATURES);
 	assert_int_equal(f.asks[0].ask.entity, 0);
@@ -306,9 +306,42 @@ static void nil_answers_are_nil(void **state)
 	assert_done(&f, call, "true");
 	fixture_stop(&f);
 	f = (struct fixture){ .answers = { "null" } };
-	fixture_start_body(&f, "return fabra.await(fabra.feature_value('x', 'a')) == nil", NULL);
-	assert_string_equal(fixture_compute(&f, "u1"), "true");
+	fixture_start_body(&f, "return fabra.await(fabra.feature_value('x', 'a')) == fabra.null", NULL);
+	assert_string_equal(fixture_compute(&f, "u1"), "true"); /* a value, and it is null */
 	fixture_stop(&f);
+}
+
+static void a_dtype_is_kept(void **state)
+{
+	(void)state;
+	static const char *const cases[][3] = {
+		{ "integer", "return 1", "1" },
+		{ "integer", "return 1.5", "feature 'x': the result is not of dtype integer: it is a number" },
+		{ "integer", "return 1e300", "not of dtype integer" },
+		{ "number", "return 1", "1" },
+		{ "number", "return 1.5", "1.5" },
+		{ "number", "return '1'", "not of dtype number: it is a string" },
+		{ "string", "return 'a'", "\"a\"" },
+		{ "string", "return 1", "not of dtype string" },
+		{ "boolean", "return false", "false" },
+		{ "boolean", "return 0", "not of dtype boolean" },
+		{ "array", "return {}", "[]" },
+		{ "array", "return { a = 1 }", "not of dtype array: it is a table" },
+		{ "object", "return { a = 1 }", "{\"a\":1}" },
+		{ "object", "return { 1 }", "not of dtype object" },
+		{ "string", "return fabra.null", "null" },
+		{ "string", "return nil", "nil" },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct fixture f = { 0 };
+		char source[512];
+		snprintf(source, sizeof source,
+			 FIXTURE_HEAD "fabra.feature { name = 'x', entity = User, dtype = '%s', compute = function(id) %s end }\n",
+			 cases[i][0], cases[i][1]);
+		fixture_start(&f, source, NULL);
+		assert_has(fixture_compute(&f, "u1"), cases[i][2]);
+		fixture_stop(&f);
+	}
 }
 
 static void wrong_asks_are_named(void **state)
@@ -317,7 +350,7 @@ static void wrong_asks_are_named(void **state)
 	static const struct {
 		const char *body, *error;
 	} cases[] = {
-		{ "fabra.feature_value('xx', 'a')", "unknown feature 'xx' (did you mean x?)" },
+		{ "fabra.feature_value('xx', 'a')", "unknown feature 'xx' (did you mean 'x'?)" },
 		{ "fabra.feature_value('nothing', 'a')", "unknown feature 'nothing'" },
 		{ "fabra.feature_value('x')", "an entity id (string or integer) expected" },
 		{ "fabra.feature_value('x', 1.5)", "an entity id (string or integer) expected" },
@@ -325,7 +358,7 @@ static void wrong_asks_are_named(void **state)
 		{ "fabra.feature_value('x', ('x'):rep(257))", "an entity id has 1 to 256 bytes" },
 		{ "fabra.feature_value('x', '\\xff')", "valid UTF-8" },
 		{ "fabra.feature_value('x', 'a\\0b')", "an entity id has no NUL bytes" },
-		{ "fabra.features('Usr', 'a', { 'x' })", "unknown entity 'Usr' (did you mean User?)" },
+		{ "fabra.features('Usr', 'a', { 'x' })", "unknown entity 'Usr' (did you mean 'User'?)" },
 		{ "fabra.features(User, 'a', {})", "1 to 200 feature names" },
 		{ "fabra.features(User, 'a', { 1 })", "a list of feature names" },
 		{ "fabra.features(User, 'a', { 'y' })", "unknown feature 'y'" },
@@ -348,6 +381,8 @@ static void wrong_asks_are_named(void **state)
 	fixture_start_body(&f, "return fabra.await(fabra.feature_value('x', 'a'))", NULL);
 	assert_has(fixture_compute(&f, "u1"), "refused: too many asks are waiting");
 	fixture_stop(&f);
+	/* The feature of that name is no suggestion. */
+	assert_string_equal(fixture_eval("fabra.retrieve('x')"), "feature 'x': store.lua:4: unknown retriever 'x'");
 }
 
 static void an_ask_belongs_to_its_call(void **state)
@@ -454,9 +489,9 @@ static void other_results_of_build_are_refused(void **state)
 		  SCRIPT_ERROR_RUN },
 		{ "return fabra.item { content = 5 }",
 		  "content: a string is needed, got number (use tostring)", SCRIPT_ERROR_RUN },
-		{ "return fabra.item { content = 'a', priority = -1 }", "priority: an integer of at least 0",
+		{ "return fabra.item { content = 'a', priority = 1 << 31 }", "priority: an integer from -2147483648",
 		  SCRIPT_ERROR_RUN },
-		{ "return fabra.item { content = 'a', priority = 1.5 }", "priority: an integer of at least 0",
+		{ "return fabra.item { content = 'a', priority = 1.5 }", "priority: an integer from -2147483648",
 		  SCRIPT_ERROR_RUN },
 		{ "return fabra.item { content = 'a', required = 1 }", "required: true or false",
 		  SCRIPT_ERROR_RUN },
@@ -578,6 +613,7 @@ int main(void)
 		cmocka_unit_test(asks_nobody_awaits_are_cancelled),
 		cmocka_unit_test(all_fails_early),
 		cmocka_unit_test(nil_answers_are_nil),
+		cmocka_unit_test(a_dtype_is_kept),
 		cmocka_unit_test(wrong_asks_are_named),
 		cmocka_unit_test(an_ask_belongs_to_its_call),
 		cmocka_unit_test(log_and_now_reach_the_host),

@@ -7,6 +7,8 @@
  *                   WAITING            done, failed, deadline, stop: reply once
  *                                      -> TIDYING, while garbage of a call that hit the memory limit is left -> end
  *
+ * A feature or retriever that would wait for itself, over others or not, gets an error for the ask that closes the circle.
+ *
  * Bounds: COMPUTATION_READS_MAX asks, the script's own limits, the deadline of the ask that started it. */
 #include "actors/computation.h"
 #include "runtime/check.h"
@@ -32,6 +34,7 @@ struct computation {
 	struct computation_job *job;
 	struct script_call *call;
 	struct pending *pending; /* at [ask id - 1]; owned, as long as job->reads */
+	struct circle_run circle_run;
 };
 
 /* ---- the script's hooks ---- */
@@ -77,12 +80,52 @@ static bool reserve_read(struct computation *c, uint32_t ask_id)
 	return true;
 }
 
+/* false: answered, with the reason. */
+static bool note_targets(struct computation *c, const struct script_ask *ask, enum script_function function, const uint32_t *indexes,
+		     uint32_t count, struct str key)
+{
+	if (!c->circle_run.is_in)
+		return true;
+	struct buf why = { 0 };
+	enum circle_result result = CIRCLE_NOTED;
+	struct circle_target target = { .function = function, .key = arena_dup(&c->job->arena, key) };
+	if (target.key.p == NULL)
+		result = CIRCLE_NO_MEMORY;
+	for (uint32_t i = 0; result == CIRCLE_NOTED && i < count; i++) {
+		target.index = indexes[i];
+		result = circle_wait_for(&c->nl->circle, &c->circle_run, &target, ask->id, c->nl->node->definitions, &why);
+	}
+	if (result != CIRCLE_NOTED) {
+		circle_answered(&c->circle_run, ask->id);
+		script_answer(c->call, ask->id, false, result == CIRCLE_CLOSED && !why.failed ? buf_str(&why) : STR("out of memory"));
+	}
+	buf_finish(&why);
+	return result == CIRCLE_NOTED;
+}
+
+static bool note_wait(struct computation *c, const struct script_ask *ask)
+{
+	switch (ask->kind) {
+	case SCRIPT_ASK_FEATURE:
+		return note_targets(c, ask, SCRIPT_COMPUTE, &ask->feature, 1, ask->entity_id);
+	case SCRIPT_ASK_FEATURES:
+		return note_targets(c, ask, SCRIPT_COMPUTE, ask->features, ask->features_count, ask->entity_id);
+	case SCRIPT_ASK_RETRIEVE:
+		return note_targets(c, ask, SCRIPT_RETRIEVE, &ask->retriever, 1, ask->args_json);
+	case SCRIPT_ASK_SQL:
+		return true;
+	}
+	UNREACHABLE();
+}
+
 static bool on_script_ask(void *host, struct script_call *call, const struct script_ask *ask)
 {
 	(void)call;
 	struct computation *c = host;
 	if (!reserve_read(c, ask->id))
 		return false;
+	if (!note_wait(c, ask))
+		return true;
 	uint64_t op = 0;
 	const struct definitions *d = c->nl->node->definitions;
 	switch (ask->kind) {
@@ -118,6 +161,7 @@ static void on_script_cancel(void *host, struct script_call *call, uint32_t ask_
 	if (p->op)
 		rt_ask_cancel(&c->base, p->op);
 	p->op = 0;
+	circle_answered(&c->circle_run, ask_id);
 }
 
 static void on_script_log(void *host, int level, struct str message, struct str fields_json)
@@ -187,6 +231,7 @@ static void take_answer(struct computation *c, struct pending *p, struct msg *m)
 {
 	struct computation_read *read = &c->job->reads[p->ask_id - 1];
 	p->op = 0;
+	circle_answered(&c->circle_run, p->ask_id);
 	switch (m->kind) {
 	case RESOLVER_GOT: {
 		struct resolver_get *got = (struct resolver_get *)m;
@@ -255,6 +300,7 @@ static void finish_with(struct computation *c, const struct script_outcome *outc
 	outcome_keep(c->job, outcome);
 	script_end(c->call);
 	c->call = NULL;
+	circle_leave(&c->nl->circle, &c->circle_run); /* its texts are the job's */
 	struct computation_run *reply = rt_msg_new(c->base.loop, COMPUTATION_DONE);
 	reply->head.dispose = c->request->dispose;
 	reply->job = c->job;
@@ -291,6 +337,10 @@ static void begin(struct computation *c, struct msg *m)
 	rt_msg_take(m);
 	c->request = m;
 	c->job = ((struct computation_run *)m)->job;
+	if (c->job->function == SCRIPT_RETRIEVE || (c->job->function == SCRIPT_COMPUTE && c->job->event_json.p == NULL)) {
+		c->circle_run.self = (struct circle_target){ c->job->function, c->job->index, c->job->args };
+		circle_enter(&c->nl->circle, &c->circle_run);
+	}
 	c->call = script_begin(c->nl->script, c->job->function, c->job->index, c->job->args, c->job->event_json,
 			       c->job->previous_json, &host, c);
 	if (c->call == NULL) {
@@ -351,6 +401,7 @@ static void computation_finish(struct actor *a)
 {
 	struct computation *c = (struct computation *)a;
 	script_end(c->call);
+	circle_leave(&c->nl->circle, &c->circle_run);
 	free(c->pending);
 	if (c->request)
 		rt_msg_free(a->loop, c->request);

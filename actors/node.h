@@ -1,5 +1,6 @@
 /* What the actors of one process share: built once by the composition root, then read-only but for the stores behind it. */
 #pragma once
+#include "actors/circle.h"
 #include "actors/definitions.h"
 #include "actors/node_metrics.h"
 #include "actors/pricing.h"
@@ -64,6 +65,7 @@ struct node_loop {
 	struct loop *loop;
 	struct script *script;       /* owned; this loop's state */
 	struct token_cache *tokens;  /* owned */
+	struct circle circle;        /* of this loop's computations */
 	struct uuid7 ids;
 	unsigned index;              /* in node->loops */
 	struct resolver_args resolver_args[NODE_ENTITIES_MAX];

@@ -21,7 +21,21 @@ static const char definitions[] =
     "fabra.feature { name = 'bad_sql', entity = User, sql = 'SELECT wrong' }\n"
     "fabra.feature { name = 'event', entity = User, trigger = 'e', compute = function() return 1 end }\n"
     "fabra.feature { name = 'itself', entity = User, ttl = '1s', compute = function(id)\n"
-    "  return fabra.await(fabra.feature_value('itself', id)) end }\n";
+    "  return fabra.await(fabra.feature_value('itself', id)) end }\n"
+    "local function feature(name, compute) fabra.feature { name = name, entity = User, ttl = '1s', compute = compute } end\n"
+    "for name, next in pairs { ring_a = 'ring_b', ring_b = 'ring_c', ring_c = 'ring_a' } do\n"
+    "  feature(name, function(id) return fabra.await(fabra.feature_value(next, id)) end) end\n"
+    "for i = 0, 13 do feature('l' .. i, function(id) return fabra.await(fabra.feature_value('l' .. (i + 1) % 14, id)) end) end\n"
+    "feature('in_set', function(id) return fabra.await(fabra.features(User, id, { 'pushed', 'in_set' })) end)\n"
+    "feature('ring_r', function(id) return fabra.await(fabra.retrieve('around', { id = id }))[1].content end)\n"
+    "fabra.retriever { name = 'around', run = function(args) return { fabra.await(fabra.feature_value('ring_r', args.id)) } end }\n"
+    "feature('tree', function(id) local n = tonumber(id) if n == 0 then return 0 end\n"
+    "  return n + fabra.await(fabra.feature_value('tree', n - 1)) end)\n"
+    "feature('left', function(id) return fabra.await(fabra.feature_value('tier', id)) end)\n"
+    "feature('right', function(id) return fabra.await(fabra.feature_value('tier', id)) end)\n"
+    "feature('diamond', function(id) local l, r = fabra.all(fabra.feature_value('left', id), fabra.feature_value('right', id))\n"
+    "  return l .. r end)\n"
+    "feature('tried', function(id) return (select(2, fabra.try(fabra.feature_value('tried', id)))) end)\n";
 
 static const struct offline_fake_answer answers[] = {
     {"SELECT slow", "[{\"n\":42}]", RT_OK},
@@ -271,9 +285,40 @@ static void test_deadlines(void **state)
 	assert_int_equal(r->state, FEATURE_FAILED);
 	assert_non_null(strstr(r->reason.p, "deadline"));
 	assert_in_range(sim_now_ns(fixture.sim) - start_ns, 9900000000, 10200000000);
-	uint64_t itself = ask_feature_until("itself", "u1", in_ms(200),
-					    ACTOR_NONE); /* waits for itself, but not for ever */
-	assert_int_equal(wait_for(itself)->kind, RT_DEADLINE);
+}
+
+/* At once, and with the path: nobody waits for a deadline that is an hour away. */
+static void assert_circle(const char *name, const char *path)
+{
+	int64_t before_us = loop_wall_us(LOOP);
+	const struct feature_result *r = result_of(ask_feature_until(name, "u1", in_ms(3600000), ACTOR_NONE));
+	assert_int_equal(r->state, FEATURE_FAILED);
+	if (memmem(r->reason.p, r->reason.n, path, strlen(path)) == NULL)
+		fail_msg("'%.*s' does not say '%s'", STR_ARG(r->reason), path);
+	assert_true(loop_wall_us(LOOP) - before_us < 1000000);
+}
+
+static void test_circles(void **state)
+{
+	(void)state;
+	assert_circle("itself", "'itself' waits for itself: itself -> itself");
+	assert_circle("ring_a", "'ring_c' waits for itself: ring_c -> ring_a -> ring_b -> ring_c");
+	assert_circle("ring_b", "'ring_a' waits for itself: ring_a -> ring_b -> ring_c -> ring_a");
+	assert_circle("in_set", "'in_set' waits for itself: in_set -> in_set");
+	assert_circle("ring_r", "'around' waits for itself: around -> ring_r -> around");
+	assert_circle("l0", "'l13' waits for itself: l13 -> l0 -> (2 more) -> l3 -> l4");
+	/* Begun at two places at once, each waits for what the other has begun. */
+	uint64_t a = ask_feature_until("ring_a", "u2", in_ms(3600000), ACTOR_NONE);
+	uint64_t b = ask_feature_until("ring_b", "u2", in_ms(3600000), ACTOR_NONE);
+	int64_t before_us = loop_wall_us(LOOP);
+	assert_int_equal(result_of(a)->state, FEATURE_FAILED);
+	assert_int_equal(result_of(b)->state, FEATURE_FAILED);
+	assert_true(loop_wall_us(LOOP) - before_us < 1000000);
+	/* The same function for another id, and two that ask for the same third, are no circle. */
+	assert_value(get_feature("tree", "3"), RECORD_COMPUTE, "6");
+	assert_value(get_feature("diamond", "u1"), RECORD_COMPUTE, "\"tier of u1tier of u1\"");
+	/* A circle can be tried. */
+	assert_value(get_feature("tried", "u1"), RECORD_COMPUTE, "\"'tried' waits for itself: tried -> tried\"");
 }
 
 static void test_cancel(void **state)
@@ -314,6 +359,7 @@ static int run(void)
 	    T(test_sql_on_demand),
 	    T(test_many_at_once), T(test_too_many_at_once),
 	    T(test_deadlines),
+	    T(test_circles),
 	    T(test_cancel),
 	    T(test_the_end_of_a_resolver),
 	};

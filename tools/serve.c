@@ -96,23 +96,17 @@ static bool open_stores(struct server *s)
 	return true;
 }
 
+/* Mistakes in the SQL of tables and features are such of the definitions: all of them show here, not one at each start or at
+ * the first refresh. */
 static bool load_tables(struct server *s)
 {
 	struct buf why = { 0 };
 	bool ok = table_loader_load_all(&s->node, &why);
 	if (!ok)
-		fprintf(stderr, "%.*s\n", STR_ARG(buf_str(&why)));
-	buf_finish(&why);
-	return ok;
-}
-
-/* A mistake in a feature's SQL is one of the definitions: it shows here, not at the first refresh. */
-static bool check_sql(struct server *s)
-{
-	struct buf why = { 0 };
-	bool ok = definitions_check_sql(s->definitions, s->node.offline, &why);
+		buf_append_char(&why, '\n');
+	ok = definitions_check_sql(s->definitions, s->node.offline, &why) && ok;
 	if (!ok)
-		fprintf(stderr, "%.*s\n", STR_ARG(buf_str(&why)));
+		fprintf(stderr, "%.*s%s", STR_ARG(buf_str(&why)), why.n && why.p[why.n - 1] == '\n' ? "" : "\n");
 	buf_finish(&why);
 	return ok;
 }
@@ -480,7 +474,7 @@ static bool start(struct server *s)
 		buf_finish(&why);
 		return false;
 	}
-	return check_descriptors(&s->options) && fill_node(s) && open_stores(s) && load_tables(s) && check_sql(s) && warm_start(s) && find_pending(s) &&
+	return check_descriptors(&s->options) && fill_node(s) && open_stores(s) && load_tables(s) && warm_start(s) && find_pending(s) &&
 	       create_loops(s) && spawn_actors(s) && start_http(s) && redo_pending(s) && start_loops(s);
 }
 

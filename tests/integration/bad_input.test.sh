@@ -124,6 +124,16 @@ refused "$feature 'SELECT u, 1 AS n FROM nowhere' }" "nowhere"
 refused "$feature 'SELECT 1 AS u', materialize = true, refresh = '1h' }" 'no column "n"'
 refused "$feature 'SELECT ? AS u, 1 AS n' }" "parameter"
 refused "$feature 'DROP TABLE t' }" "feature 'n'"
+# All of them at once: tables in an order that their SQL asks for, and features.
+many='local fabra = require "fabra" fabra.entity { name = "U", id = "u" }
+fabra.table { name = "one", sql = "SELEC 1" }
+fabra.table { name = "two", sql = "SELECT * FROM three" }
+fabra.table { name = "three", sql = "SELECT 1 AS u" }
+fabra.feature { name = "a", entity = "U", sql = "SELECT u, a FROM two" }
+fabra.feature { name = "b", entity = "U", sql = "SELECT u, b FROM nowhere" }'
+for said in 'bad.lua:2: table "one"' "bad.lua:5: feature 'a': sql:" "bad.lua:6: feature 'b': sql:"; do
+  refused "$many" "$said"
+done
 for end in ' -- three' ' ; '; do
   printf '%s\n' "$feature [[SELECT 'a' AS u, 3 AS n$end]] }" >"$work/ends.lua"
   serve "$work/ends.lua"

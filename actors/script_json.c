@@ -5,6 +5,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+enum { UNITS_PER_TABLE = 8, UNITS_PER_KEY = 8, UNITS_PER_COMPARISON = 3 }; /* at some 10 ns */
+
 bool script_json_is_null(lua_State *L, int index)
 {
 	return lua_type(L, index) == LUA_TUSERDATA && lua_touserdata(L, index) == script_of(L)->null_value;
@@ -22,6 +24,7 @@ static void push_value(lua_State *L, yyjson_val *v, int nil_depth, int depth);
 
 static void push_array(lua_State *L, yyjson_val *v, int nil_depth, int depth)
 {
+	script_charge(L, UNITS_PER_TABLE);
 	lua_createtable(L, (int)yyjson_arr_size(v), 0);
 	yyjson_arr_iter it = yyjson_arr_iter_with(v);
 	lua_Integer at = 0;
@@ -33,6 +36,7 @@ static void push_array(lua_State *L, yyjson_val *v, int nil_depth, int depth)
 
 static void push_object(lua_State *L, yyjson_val *v, int nil_depth, int depth)
 {
+	script_charge(L, UNITS_PER_TABLE);
 	lua_createtable(L, 0, (int)yyjson_obj_size(v));
 	yyjson_obj_iter it = yyjson_obj_iter_with(v);
 	for (yyjson_val *key; (key = yyjson_obj_iter_next(&it)) != NULL;) {
@@ -228,6 +232,10 @@ static bool write_object(struct writer *w, int index, size_t first)
 {
 	struct script *s = w->s;
 	size_t count = s->keys_count - first;
+	uint64_t rounds = 1;
+	while (count >> rounds)
+		rounds++;
+	script_charge(w->L, count * (UNITS_PER_KEY + rounds * UNITS_PER_COMPARISON));
 	if (count > 1)
 		qsort(s->keys + first, count, sizeof *s->keys, compare_keys);
 	buf_append_char(&s->text, '{');

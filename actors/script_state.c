@@ -10,12 +10,13 @@ enum {
 	BIG_BYTES = 64 << 10,
 	BIG_STATE_BYTES = 8 << 20,
 	BYTES_PER_UNIT = 16, /* of a big allocation: filling it costs about that much */
+	UNITS_PER_OBJECT = 4, /* to make, mark and free one */
 	COLLECT_BYTES_PER_UNIT = 256,
 	COLLECT_NS = 500000, /* of one slice of a collection */
 	COLLECT_STEPS = 100, /* the same without a clock */
 	COLLECT_STEP_LOG2 = 10, /* bytes between two looks at the clock; a step of Lua's own is */
 	LUA_STEP_LOG2 = 13,     /* its default */
-	SLOW_NS = 20000,       /* a step that takes this long is charged by the clock; ten times the usual */
+	SLOW_NS = 20000,       /* STEP instructions that take this long are charged by the clock; ten times the usual */
 	VERY_SLOW_NS = 200000, /* after such a step every instruction is looked at */
 	NS_PER_UNIT = 100, /* ten times what an instruction costs, so that a slow machine changes nothing */
 	HOST_RESERVE_BYTES = 1 << 20,
@@ -72,7 +73,12 @@ static void charge_time(lua_State *L, struct script_meter *m)
 {
 	uint64_t now_ns = clock_mono_ns();
 	uint64_t passed_ns = now_ns - m->looked_ns;
+	m->looked_at += m->step;
+	/* Looks that are closer together time the same stretch, or none of them would ever be slow. */
+	if (passed_ns < SLOW_NS && m->looked_at < STEP)
+		return;
 	m->looked_ns = now_ns;
+	m->looked_at = 0;
 	if (passed_ns < SLOW_NS)
 		return;
 	uint64_t cpu_ns = clock_thread_cpu_ns();
@@ -201,6 +207,9 @@ static void *allocate(void *arg, void *block, size_t block_bytes, size_t bytes)
 	bool is_string = block == NULL && block_bytes == LUA_TSTRING;
 	if (bytes > old_bytes && !may_grow(s, old_bytes, bytes, is_string))
 		return NULL;
+	/* Where a call cannot give way, it must not collect for long either. */
+	if (old_bytes == 0 && s->running && s->thread && !lua_isyieldable(s->thread))
+		charge(s->meter, UNITS_PER_OBJECT);
 	void *p = script_blocks_realloc(s->blocks, block, old_bytes, bytes);
 	if (p)
 		s->memory_bytes += bytes - old_bytes;
@@ -327,6 +336,7 @@ void script_meter_start(struct script *s, struct script_meter *m, lua_State *thr
 	s->refused_bytes = 0;
 	m->slice_used = 0;
 	m->looked_ns = clock_mono_ns();
+	m->looked_at = 0;
 	int step = s->memory_bytes > BIG_STATE_BYTES ? STEP_BIG : STEP;
 	if (m->step == 0 || m->step > step)
 		set_step(thread, m, step);

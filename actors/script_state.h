@@ -19,7 +19,8 @@ struct script_meter {
 	uint64_t unsliced_max; /* what one slice may use where Lua cannot yield */
 	int step;              /* instructions between two looks of the hook */
 	enum script_stop stop;
-	uint64_t looked_ns;   /* monotonic */
+	uint64_t looked_ns;   /* monotonic: when the stretch began that is being timed */
+	int looked_at;        /* instructions of that stretch so far */
 	uint64_t slow_cpu_ns; /* thread time at the last slow look; 0 = none yet */
 	char place[96];       /* "file:line" where it was stopped; may be empty */
 };

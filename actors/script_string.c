@@ -307,12 +307,33 @@ static int string_rep(lua_State *L)
 	return 1;
 }
 
+/* %q writes a control character as a number of its own. */
+static uint64_t quoting_units(struct str text)
+{
+	enum { UNITS_PER_NUMBER = 10 };
+	uint64_t units = text.n;
+	for (size_t i = 0; i < text.n; i++)
+		units += (unsigned char)text.p[i] < 0x20 ? UNITS_PER_NUMBER : 0;
+	return units;
+}
+
+static bool has_quoting(struct str format)
+{
+	for (size_t i = 0; i + 1 < format.n; i++)
+		if (format.p[i] == '%' && format.p[++i] == 'q')
+			return true;
+	return false;
+}
+
 /* Lua's own format checks its directives and bounds each; here their number is charged for. */
 static int string_format(lua_State *L)
 {
 	enum { UNITS_PER_ARGUMENT = 40 };
 	struct str format = check_text(L, 1);
 	script_charge(L, format.n + (uint64_t)lua_gettop(L) * UNITS_PER_ARGUMENT);
+	for (int arg = 2; arg <= lua_gettop(L) && has_quoting(format); arg++)
+		if (lua_type(L, arg) == LUA_TSTRING)
+			script_charge(L, quoting_units(check_text(L, arg)));
 	return script_of(L)->stock_format(L);
 }
 

@@ -431,6 +431,65 @@ static void depth_is_refused_early(void **state)
 	assert_string_equal(fixture_eval("return #fabra.json.decode('[' .. ('[[1]],'):rep(5000) .. '1]')"), "5001");
 }
 
+/* Processor time of the longest slice, over that of a loop that does nothing; the least of some runs, since others use the
+ * machine too. */
+static double longest_slice_ratio(const char *body, double good_enough)
+{
+	double best = 1e9;
+	for (int run = 0; run < 8 && best > good_enough; run++) {
+		uint64_t ns[2];
+		for (int i = 0; i < 2; i++) {
+			struct fixture f = { 0 };
+			struct script_outcome out;
+			fixture_start_body(&f, i ? body : "while true do end", NULL);
+			struct script_call *call = fixture_begin(&f, SCRIPT_COMPUTE, "u1");
+			assert_int_equal(fixture_go(&f, call, &out), SCRIPT_FAILED);
+			ns[i] = f.slice_ns_max;
+			script_end(call);
+			fixture_stop(&f);
+		}
+		double ratio = (double)ns[1] / (double)(ns[0] ? ns[0] : 1);
+		best = ratio < best ? ratio : best;
+	}
+	return best;
+}
+
+/* Work that instructions do not show: a slice is as long as others, or a small multiple where Lua cannot give way. */
+static void no_slice_is_long(void **state)
+{
+	(void)state;
+#if defined(FABRA_ASAN) || defined(FABRA_TSAN)
+	const double ratio_max = 200; /* our functions are slower there, and Lua's are not */
+#else
+	const double ratio_max = 15;
+#endif
+	static const char *const bodies[] = {
+		"local function f(...) return f(1, ...) end return f()",
+		"local t = {} for i = 1, 1900 do t = setmetatable({}, { __index = t }) end while true do local _ = t.x end",
+		"local s = ('\\0'):rep(900000) while true do ('%q'):format(s) end",
+		"local all = {} for j = 1, 4 do local t = {} all[j] = t for i = 1, 30000 do t['k' .. i] = i end end "
+		"while true do fabra.json.encode(all) end",
+		"local s = '[' .. ('{},'):rep(200000) .. '1]' while true do fabra.json.decode(s) end",
+	};
+	for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+		double ratio = longest_slice_ratio(bodies[i], ratio_max);
+		if (ratio > ratio_max)
+			fail_msg("<<%s>>: a slice of %.0f times the usual length", bodies[i], ratio);
+	}
+}
+
+/* Garbage that is made where a call cannot give way is paid for there. */
+static void objects_cost_more_than_an_instruction_where_lua_cannot_yield(void **state)
+{
+	(void)state;
+	assert_string_equal(fixture_eval("local t = {} for i = 1, 5000 do t[i] = (i * 7919) % 5003 end\n"
+					 "table.sort(t, function(a, b) return a < b end) return t[1]"),
+			    "1");
+	assert_has(fixture_eval("local t = {} for i = 1, 5000 do t[i] = (i * 7919) % 5003 end\n"
+				"table.sort(t, function(a, b) local n = { a, b } return n[1] < n[2] end) return t[1]"),
+		   "one call of a string, table or metamethod function takes more than 1000000 instructions");
+}
+
 static void what_is_absent_says_so(void **state)
 {
 	(void)state;
@@ -507,6 +566,8 @@ int main(void)
 		cmocka_unit_test(memory_is_given_back),
 		cmocka_unit_test(garbage_is_collected_before_the_limit),
 		cmocka_unit_test(depth_is_refused_early),
+		cmocka_unit_test(no_slice_is_long),
+		cmocka_unit_test(objects_cost_more_than_an_instruction_where_lua_cannot_yield),
 		cmocka_unit_test(what_is_absent_says_so),
 		cmocka_unit_test(the_state_cannot_be_changed_for_others),
 	};

@@ -213,6 +213,8 @@ static bool add_match(lua_State *L, const struct script_pattern *m, luaL_Buffer 
 		      const char *start, const char *end)
 {
 	if (type == LUA_TFUNCTION) {
+		enum { UNITS_PER_CALL = 8 };
+		script_charge(L, UNITS_PER_CALL);
 		lua_pushvalue(L, 3);
 		lua_call(L, push_captures(L, m, start, end), 1);
 	} else if (type == LUA_TTABLE) {

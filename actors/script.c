@@ -16,6 +16,9 @@
  * match. */
 enum { UNSLICED_PART = 10 };
 
+/* What calls may leave behind in a state for Lua's own collector. */
+enum { GARBAGE_BYTES_MAX = 8 << 20 };
+
 static void call_free(struct script_call *call)
 {
 	arena_finish(&call->arena);
@@ -48,6 +51,7 @@ struct script *script_create(const struct definitions *d, const struct script_li
 		return NULL;
 	}
 	s->d = d;
+	s->live_bytes = s->memory_bytes;
 	return s;
 }
 
@@ -318,6 +322,9 @@ void script_end(struct script_call *call)
 		script_ask_cancel_open(call);
 	if (call->thread && call->started && !call->finished)
 		drop_thread(call);
+	/* However it ended: Lua itself would collect only when other calls have made as much again. */
+	if (s->memory_bytes > s->live_bytes + GARBAGE_BYTES_MAX)
+		s->cycles_due = 2; /* the one under way may have marked it as living already */
 	if (call->thread == NULL || s->pool_count == SCRIPT_POOL_MAX) {
 		if (call->thread)
 			drop_thread(call);
@@ -335,5 +342,7 @@ size_t script_memory_bytes(const struct script *s)
 
 bool script_collect(struct script *s)
 {
-	return !s->wants_collect || script_collect_slice(s, NULL);
+	if (s->wants_collect || s->cycles_due > 0)
+		script_collect_slice(s, NULL);
+	return !s->wants_collect && s->cycles_due == 0;
 }

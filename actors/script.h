@@ -86,6 +86,6 @@ bool script_ready(const struct script_call *call);
 /* Ends the call at any point (deadline, cancel): kills the coroutine, cancels open asks through the host. */
 void script_end(struct script_call *call);
 size_t script_memory_bytes(const struct script *s);
-/* A call that hit the memory limit leaves garbage behind, and the next one would wait for its collection. A bounded piece of
- * that work; false: there is more. */
+/* A call that took much memory leaves garbage behind, however it ended; after the memory limit the next one would wait for its
+ * collection. A bounded piece of that work; false: there is more. */
 bool script_collect(struct script *s);

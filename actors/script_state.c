@@ -262,6 +262,8 @@ bool script_collect_slice(struct script *s, struct script_meter *m)
 	size_t next = s->memory_bytes + s->limits.memory_bytes_max / 8;
 	s->collect_above = next > collect_from(s) ? next : collect_from(s);
 	s->wants_collect = false;
+	s->cycles_due -= s->cycles_due > 0;
+	s->live_bytes = s->memory_bytes;
 	return true;
 }
 

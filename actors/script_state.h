@@ -42,6 +42,8 @@ struct script {
 	size_t memory_bytes;  /* what the state holds */
 	size_t collect_above; /* memory_bytes beyond which a call waits until garbage has been collected in slices */
 	bool wants_collect;   /* that is due, or under way */
+	unsigned cycles_due;  /* of collection: calls that have ended left some megabytes; nobody waits for it */
+	size_t live_bytes;    /* after the last collection that we drove */
 	size_t refused_bytes; /* the growth that was refused last; Lua collects and tries once more */
 
 	yyjson_alc doc_alloc; /* hands out doc_room, which is kept from text to text */

@@ -117,6 +117,7 @@ struct script_call *script_begin(struct script *s, enum script_function function
 	if (call == NULL)
 		return NULL;
 	call_reset(call);
+	s->calls_open++;
 	call->serial = ++s->calls_begun;
 	call->function = function;
 	call->index = index;
@@ -318,6 +319,7 @@ void script_end(struct script_call *call)
 	if (call == NULL)
 		return;
 	struct script *s = call->s;
+	s->calls_open--;
 	if (!call->finished)
 		script_ask_cancel_open(call);
 	if (call->thread && call->started && !call->finished)

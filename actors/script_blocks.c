@@ -1,14 +1,20 @@
 /* script_blocks.c -- small blocks for a Lua state, in slabs.
  *
  * A slab is 32 KiB, aligned to its size, and holds blocks of one size. A block finds its slab by its address. A slab whose
- * last block is freed serves any size again; beyond a few spare ones it goes back to malloc, so that what one call took
- * is not kept from the others. A class keeps its slabs with room in a list, full ones in none. */
+ * last block is freed serves any size again; beyond a few spare ones its pages go back to the system at once (an allocator
+ * would keep them until its thread allocates again: an idle loop held 60 MB for ever). A class keeps its slabs with room in
+ * a list, full ones in none. All slabs of a state lie in one mapping, of which only what is in use has memory. */
 #include "actors/script_state.h"
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #ifdef FABRA_ASAN
 #include <sanitizer/asan_interface.h>
-#else /* blocks look freed to AddressSanitizer while they are in a free list */
+#include <sanitizer/lsan_interface.h>
+#else
+#define __lsan_register_root_region(p, n) ((void)(p), (void)(n))
+#define __lsan_unregister_root_region(p, n) ((void)(p), (void)(n))
+/* blocks look freed to AddressSanitizer while they are in a free list */
 #define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
 #endif
@@ -31,32 +37,51 @@ struct slab {
 struct script_blocks {
 	struct slab *with_room[CLASSES];
 	struct slab *spare;
-	size_t spare_count, slabs, slabs_max;
+	size_t spare_count;
+	char *mapping, *first; /* first: the mapping from the first multiple of SLAB_BYTES on */
+	size_t mapping_bytes;
+	uint32_t slabs_max, untouched; /* slabs from this index on have never been used */
+	uint32_t *given_back, given_back_count; /* indexes of those without memory */
 };
 
 struct script_blocks *script_blocks_create(size_t bytes_max)
 {
 	struct script_blocks *b = calloc(1, sizeof *b);
-	if (b)
-		b->slabs_max = bytes_max / SLAB_BYTES + CLASSES;
+	if (b == NULL)
+		return NULL;
+	b->slabs_max = (uint32_t)(bytes_max / SLAB_BYTES) + CLASSES;
+	b->given_back = calloc(b->slabs_max, sizeof *b->given_back);
+	b->mapping_bytes = ((size_t)b->slabs_max + 1) * SLAB_BYTES;
+	b->mapping = mmap(NULL, b->mapping_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (b->mapping == MAP_FAILED)
+		b->mapping = NULL;
+	if (b->mapping == NULL || b->given_back == NULL) {
+		script_blocks_destroy(b);
+		return NULL;
+	}
+	b->first = (char *)(((uintptr_t)b->mapping + SLAB_BYTES - 1) & ~(uintptr_t)(SLAB_BYTES - 1));
+	madvise(b->mapping, b->mapping_bytes, MADV_NOHUGEPAGE); /* or a state of 100 KB would have 2 MB */
+	__lsan_register_root_region(b->mapping, b->mapping_bytes); /* larger blocks are known from here only */
 	return b;
 }
 
 static void slab_free(struct script_blocks *b, struct slab *s)
 {
 	ASAN_UNPOISON_MEMORY_REGION(s, SLAB_BYTES);
-	free(s);
-	b->slabs--;
+	b->given_back[b->given_back_count++] = (uint32_t)(((char *)s - b->first) / SLAB_BYTES);
+	madvise(s, SLAB_BYTES, MADV_DONTNEED);
 }
 
 void script_blocks_destroy(struct script_blocks *b)
 {
 	if (b == NULL)
 		return;
-	for (struct slab *s = b->spare, *next; s; s = next) {
-		next = s->next;
-		slab_free(b, s);
+	if (b->mapping) {
+		__lsan_unregister_root_region(b->mapping, b->mapping_bytes);
+		ASAN_UNPOISON_MEMORY_REGION(b->mapping, b->mapping_bytes);
+		munmap(b->mapping, b->mapping_bytes);
 	}
+	free(b->given_back);
 	free(b);
 }
 
@@ -101,10 +126,12 @@ static struct slab *slab_new(struct script_blocks *b, size_t class)
 	if (s) {
 		b->spare = s->next;
 		b->spare_count--;
-	} else if (b->slabs == b->slabs_max || (s = aligned_alloc(SLAB_BYTES, SLAB_BYTES)) == NULL) {
-		return NULL;
+	} else if (b->given_back_count > 0) {
+		s = (struct slab *)(b->first + (size_t)b->given_back[--b->given_back_count] * SLAB_BYTES);
+	} else if (b->untouched < b->slabs_max) {
+		s = (struct slab *)(b->first + (size_t)b->untouched++ * SLAB_BYTES);
 	} else {
-		b->slabs++;
+		return NULL;
 	}
 	*s = (struct slab){ .class = (uint32_t)class, .untouched_at = (sizeof *s + GRAIN - 1) & ~(uint32_t)(GRAIN - 1) };
 	ASAN_POISON_MEMORY_REGION((char *)s + s->untouched_at, SLAB_BYTES - s->untouched_at);

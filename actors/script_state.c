@@ -263,7 +263,8 @@ bool script_collect_slice(struct script *s, struct script_meter *m)
 	s->collect_above = next > collect_from(s) ? next : collect_from(s);
 	s->wants_collect = false;
 	s->cycles_due -= s->cycles_due > 0;
-	s->live_bytes = s->memory_bytes;
+	if (s->calls_open == 0)
+		s->live_bytes = s->memory_bytes;
 	return true;
 }
 

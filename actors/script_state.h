@@ -43,7 +43,8 @@ struct script {
 	size_t collect_above; /* memory_bytes beyond which a call waits until garbage has been collected in slices */
 	bool wants_collect;   /* that is due, or under way */
 	unsigned cycles_due;  /* of collection: calls that have ended left some megabytes; nobody waits for it */
-	size_t live_bytes;    /* after the last collection that we drove */
+	size_t live_bytes;    /* after the last collection without an open call: the file's own */
+	unsigned calls_open;  /* between script_begin and script_end */
 	size_t refused_bytes; /* the growth that was refused last; Lua collects and tries once more */
 
 	yyjson_alc doc_alloc; /* hands out doc_room, which is kept from text to text */
@@ -111,7 +112,7 @@ void script_stop_text(const struct script *s, const struct script_meter *m, stru
 bool script_state_load(struct script *s, struct str source, const char *chunk_name, struct buf *ret_why);
 
 /* script_blocks.c: small blocks in slabs by size, since a call makes and drops hundreds of them; larger ones are malloc's.
- * A slab without blocks serves any size, or goes back to malloc. bytes_max: of all slabs. */
+ * A slab without blocks serves any size, or gives its memory back to the system. bytes_max: of all slabs. */
 struct script_blocks *script_blocks_create(size_t bytes_max);
 void script_blocks_destroy(struct script_blocks *b); /* larger blocks must have been freed */
 /* As Lua's allocators: bytes 0 frees; a new block has block NULL. NULL: no memory, nothing changed. */

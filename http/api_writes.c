@@ -75,6 +75,12 @@ static bool take_value(struct exchange *x, struct values_put *p, struct str name
 	}
 	struct buf text = { 0 };
 	json_write_value(&text, value);
+	if (!text.failed && !def_dtype_fits(f->dtype, buf_str(&text))) {
+		buf_finish(&text);
+		exchange_error(x, 422, "Feature '%.*s' is declared with dtype '%s': the value is of another type", STR_ARG(name),
+			       def_dtype_name(f->dtype));
+		return false;
+	}
 	p->features[p->count] = feature;
 	p->values[p->count] = text.failed ? NULL : value_create(buf_str(&text));
 	buf_finish(&text);

@@ -12,6 +12,7 @@ fabra.feature { name = "fragile", entity = User, compute = function(id) error("a
 fabra.feature { name = "spent", entity = User, trigger = "purchase",
   compute = function(id, event, previous) return (previous or 0) + event.payload.amount end }
 fabra.feature { name = "city", entity = User }
+fabra.feature { name = "stock", entity = User, dtype = "integer" }
 fabra.table { name = "purchases", sql = "SELECT * FROM (VALUES ('u1', 3), ('u1', 4), ('u2', 5)) t(user_id, amount)" }
 fabra.feature { name = "purchase_count", entity = User, refresh = "1h", materialize = true,
   sql = "SELECT user_id, count(*) AS purchase_count FROM purchases GROUP BY user_id" }
@@ -57,6 +58,10 @@ contains '"value":1.0,' "$(get '/v1/features/city?entity_id=u4')" "floats stay f
 expect 422 "$(code -X PUT -d '{"values":{"city":1},"timestamp":"2999-01-01T00:00:00Z"}' "$url/v1/features/User/u1")" "far future"
 expect 422 "$(code -X PUT -d '{"values":{"city":123456789012345678901234567890}}' "$url/v1/features/User/u1")" "beyond 64 bits"
 expect 422 "$(code -X PUT -d '{"values":{"city":NaN}}' "$url/v1/features/User/u1")" "NaN"
+expect 422 "$(code -X PUT -d '{"values":{"stock":1.5}}' "$url/v1/features/User/u1")" "another type than the dtype"
+expect 422 "$(code -X PUT -d '{"values":{"city":1,"stock":"1"}}' "$url/v1/features/User/u6")" "another type beside a good one"
+expect 404 "$(code "$url/v1/features/city?entity_id=u6")" "nothing of it is written"
+expect 200 "$(code -X PUT -d '{"values":{"stock":7}}' "$url/v1/features/User/u1")" "the dtype"
 expect 404 "$(code -X PUT -d '{"values":{"cty":1}}' "$url/v1/features/User/u1")" "unknown feature"
 contains 'city' "$(cat "$work/body")" "nearest name"
 

@@ -61,7 +61,7 @@ static const char definitions[] =
     "fabra.context { name = 'coded_cached', cache_ttl = '2s', build = function(args)\n"
     "    local city = fabra.await(fabra.feature_value('city', args.user))\n"
     "    return 'City: ' .. tostring(city or '') .. ' at ' .. fabra.await(fabra.feature_value('clock', args.user)) end }\n"
-    "fabra.context { name = 'strict', params = { user = 'string', query = 'string' }, freshness_sla = '150ms',\n"
+    "fabra.context { name = 'strict', params = { user = 'string', query = 'string' }, freshness_sla = '300ms',\n"
     "  freshness_strict = true, cache_ttl = '1s', items = { { text = '{feature:tier} {query}', entity_id = '{user}' } } }\n"
     "fabra.context { name = 'tight', params = { user = 'string', query = 'string' }, max_tokens = 3, on_budget = 'fail',\n"
     "  items = { { text = 'one two three four {query}', required = true } } }\n"

@@ -168,7 +168,7 @@ static void on_script_log(void *host, int level, struct str message, struct str 
 {
 	(void)host;
 	char text[1024];
-	snprintf(text, sizeof text, "%.*s", STR_ARG(message));
+	text_printf(text, sizeof text, "%.*s", STR_ARG(message));
 	if (fields_json.n)
 		log_line((enum log_level)level, "definitions", text, LOG_RAW("fields", fields_json));
 	else

@@ -198,7 +198,7 @@ static void read_param(struct declare_reader *parent, struct def_param *p)
 	}
 	struct declare_reader r = *parent;
 	r.table = lua_gettop(r.L);
-	snprintf(r.prefix, sizeof r.prefix, "params.%.40s.", p->name.p);
+	text_printf(r.prefix, sizeof r.prefix, "params.%.*s.", STR_ARG(str_first(p->name, 40)));
 	definitions_field_check_keys(&r, keys);
 	struct str type = { 0 };
 	definitions_field_text(&r, "type", &type);
@@ -289,7 +289,7 @@ static void read_args(struct declare_reader *r, const struct def_context *c, str
 	if (type == LUA_TTABLE) {
 		struct declare_reader inner = *r;
 		inner.table = args;
-		snprintf(inner.prefix, sizeof inner.prefix, "%.40sargs.", r->prefix);
+		text_printf(inner.prefix, sizeof inner.prefix, "%.*sargs.", STR_ARG(str_first(str_from(r->prefix), 40)));
 		item->args = definitions_field_alloc(r, ARGS_MAX * sizeof *item->args);
 		for (lua_pushnil(L); lua_next(L, args); lua_settop(L, args + 1)) {
 			if (lua_type(L, args + 1) != LUA_TSTRING || item->args_count == ARGS_MAX) {

@@ -171,7 +171,7 @@ static void start_error(struct script_call *call, int kind)
 static void add_one_line(struct buf *out, struct str text)
 {
 	enum { ERROR_BYTES_MAX = 500 };
-	size_t n = text.n < ERROR_BYTES_MAX ? text.n : ERROR_BYTES_MAX;
+	size_t n = str_first(text, ERROR_BYTES_MAX).n;
 	for (size_t i = 0; i < n; i++)
 		buf_append_char(out, (unsigned char)text.p[i] < 0x20 ? ' ' : text.p[i]);
 	if (n < text.n)

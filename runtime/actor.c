@@ -7,6 +7,7 @@
  * other has; it may be in both. rt_stop ends the life at once for the rest of the world (the generation
  * moves on), and the struct after the present message. */
 #include "runtime/private.h"
+#include "runtime/buf.h"
 #include "runtime/log.h"
 
 /* ---- memory ---- */
@@ -130,7 +131,7 @@ void rt_fail(struct actor *a, const char *reason)
 	if (p->stopping)
 		return;
 	p->has_failed = true;
-	snprintf(p->reason, sizeof p->reason, "%s", reason);
+	text_printf(p->reason, sizeof p->reason, "%s", reason);
 	log_line(LOG_ERROR, "runtime", "an actor failed", LOG_CSTR("actor", a->class->name),
 		 LOG_CSTR("loop", a->loop->name), LOG_CSTR("reason", reason));
 	a->loop->stats.failed++;

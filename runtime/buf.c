@@ -47,6 +47,25 @@ void buf_printf(struct buf *b, const char *format, ...)
 	va_end(again);
 }
 
+size_t text_vprintf(char *out, size_t cap, const char *format, va_list args)
+{
+	int wanted = vsnprintf(out, cap, format, args);
+	size_t n = wanted < 0 ? 0 : (size_t)wanted;
+	if (n >= cap)
+		n = str_whole(str_of(out, cap - 1)).n;
+	out[n] = '\0';
+	return n;
+}
+
+size_t text_printf(char *out, size_t cap, const char *format, ...)
+{
+	va_list args;
+	va_start(args, format);
+	size_t n = text_vprintf(out, cap, format, args);
+	va_end(args);
+	return n;
+}
+
 void buf_append_u64(struct buf *b, uint64_t v)
 {
 	char digits[20], *end = digits + sizeof digits, *at = digits_before(end, v);

@@ -18,6 +18,9 @@ struct buf {
 void buf_finish(struct buf *b);                 /* frees; the buffer is empty and usable again */
 bool buf_grow(struct buf *b, size_t extra);     /* what buf_reserve does when there is no room yet */
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* snprintf that never cuts a UTF-8 character in two. Returns the bytes in out, without the NUL. cap: at least 1. */
+size_t text_printf(char *out, size_t cap, const char *format, ...) __attribute__((format(printf, 3, 4)));
+size_t text_vprintf(char *out, size_t cap, const char *format, va_list args) __attribute__((format(printf, 3, 0)));
 void buf_append_i64(struct buf *b, int64_t v);
 void buf_append_u64(struct buf *b, uint64_t v);
 /* Moves the bytes out: the caller frees the result with free(); NULL when empty. ret_n may be NULL. */

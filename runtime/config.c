@@ -125,9 +125,10 @@ static void complain(struct buf *errors, const char *name, struct str value, con
 	if (errors == NULL)
 		return;
 	buf_printf(errors, "%s=\"", name);
-	for (size_t i = 0; i < value.n && i < SHOWN_MAX; i++)
-		buf_append_char(errors, (unsigned char)value.p[i] < ' ' ? '?' : value.p[i]);
-	buf_printf(errors, "%s\" %s\n", value.n > SHOWN_MAX ? "..." : "", cure);
+	struct str shown = str_first(value, SHOWN_MAX);
+	for (size_t i = 0; i < shown.n; i++)
+		buf_append_char(errors, (unsigned char)shown.p[i] < ' ' ? '?' : shown.p[i]);
+	buf_printf(errors, "%s\" %s\n", shown.n < value.n ? "..." : "", cure);
 }
 
 const char *config_str(const char *name, const char *fallback)

@@ -205,7 +205,7 @@ static void encode(struct ledger *l, struct ledger_entry *e, size_t entry, int64
 /* ---- which entries go into the batch ---- */
 static int refuse(struct ledger_entry *e, int status, const char *reason)
 {
-	snprintf(e->reason, sizeof e->reason, "%s", reason);
+	text_printf(e->reason, sizeof e->reason, "%s", reason);
 	return status;
 }
 

@@ -12,7 +12,7 @@ void offline_error_text(struct offline_error *error, int status, const char *for
 	va_list args;
 	va_start(args, format);
 	error->status = status;
-	vsnprintf(error->text, sizeof error->text, format, args);
+	text_vprintf(error->text, sizeof error->text, format, args);
 	va_end(args);
 }
 
@@ -38,7 +38,7 @@ static void copy_line(char *out, size_t out_bytes, const char *text)
 		}
 		out[n++] = *at;
 	}
-	out[n] = '\0';
+	out[str_whole(str_of(out, n)).n] = '\0';
 }
 
 void offline_error_set(struct offline *o, struct offline_error *error, duckdb_error_type type,

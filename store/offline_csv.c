@@ -98,15 +98,15 @@ static bool are_names(const struct csv_header *h, struct offline_error *error)
 	for (size_t i = 0; i < h->count; i++) {
 		if (h->names[i][0] == '\0' || is_number(h->names[i])) {
 			offline_error_text(error, RT_EINVAL,
-					   "line 1 must name the columns, but its cell %zu is %s%.40s%s; put a line of names above it",
-					   i + 1, h->names[i][0] ? "'" : "", h->names[i][0] ? h->names[i] : "empty",
+					   "line 1 must name the columns, but its cell %zu is %s%.*s%s; put a line of names above it",
+					   i + 1, h->names[i][0] ? "'" : "", SHOWN(h->names[i][0] ? h->names[i] : "empty"),
 					   h->names[i][0] ? "'" : "");
 			return false;
 		}
 		for (size_t k = 0; k < i; k++) {
 			if (strcasecmp(h->names[i], h->names[k]) == 0) {
-				offline_error_text(error, RT_EINVAL, "line 1 names the columns %zu and %zu both '%.60s'; rename one",
-						   k + 1, i + 1, h->names[i]);
+				offline_error_text(error, RT_EINVAL, "line 1 names the columns %zu and %zu both '%.*s'; rename one",
+						   k + 1, i + 1, SHOWN(h->names[i]));
 				return false;
 			}
 		}

@@ -6,6 +6,8 @@
 #include "store/offline_conn.h"
 
 enum { CSV_COLUMNS_MAX = 2000 };
+/* A name of the file in a message, for "%.*s": not all of a long one. */
+#define SHOWN(c_string) STR_ARG(str_first(str_from(c_string), 60))
 
 struct csv_header {
 	char delimiter;

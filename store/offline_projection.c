@@ -30,7 +30,7 @@ static const off_t WAL_QUIET_BYTES = 1 << 20, WAL_BYTES_MAX = 64 << 20;
 static void set_error(struct offline_projection *p, const char *text)
 {
 	pthread_mutex_lock(&p->error_lock);
-	snprintf(p->error, sizeof p->error, "%.*s", (int)sizeof p->error - 1, text);
+	text_printf(p->error, sizeof p->error, "%s", text);
 	pthread_mutex_unlock(&p->error_lock);
 }
 

@@ -386,8 +386,9 @@ static bool declared_type(struct text_file *f, const struct offline_column *decl
 	buf_finish(&text);
 	buf_finish(&sql);
 	if (!ok)
-		offline_error_text(error, RT_EINVAL, "columns: %.60s = \"%.60s\" is no type; write for example BIGINT, "
-						     "DECIMAL(18,2), TIMESTAMP or VARCHAR", declared->name, declared->type);
+		offline_error_text(error, RT_EINVAL, "columns: %.*s = \"%.*s\" is no type; write for example BIGINT, "
+						     "DECIMAL(18,2), TIMESTAMP or VARCHAR",
+				   SHOWN(declared->name), SHOWN(declared->type));
 	return ok;
 }
 
@@ -404,8 +405,8 @@ static bool declare_columns(struct text_file *f, struct offline_error *error)
 	for (size_t i = 0; i < f->table->columns_count; i++) {
 		struct column *c = find_column(f, f->table->columns[i].name);
 		if (c == NULL) {
-			offline_error_text(error, RT_EINVAL, "columns: the file has no column '%.60s'; its first is '%.60s'",
-					   f->table->columns[i].name, f->columns[0].name);
+			offline_error_text(error, RT_EINVAL, "columns: the file has no column '%.*s'; its first is '%.*s'",
+					   SHOWN(f->table->columns[i].name), SHOWN(f->columns[0].name));
 			return false;
 		}
 		if (!declared_type(f, &f->table->columns[i], &c->declared, error))
@@ -537,12 +538,13 @@ static void misfit_error(struct text_file *f, const struct column *col, struct o
 {
 	struct misfit m;
 	if (!find_misfit(f, col, TEXT, &m))
-		offline_error_text(error, RT_EINVAL, "column '%.60s' has a value that is no %.60s", col->name, col->declared);
+		offline_error_text(error, RT_EINVAL, "column '%.*s' has a value that is no %.*s", SHOWN(col->name),
+				   SHOWN(col->declared));
 	else
-		offline_error_text(error, RT_EINVAL, "%s %llu, column '%.60s': '%s' is no %.60s without loss; mend the cell, or "
+		offline_error_text(error, RT_EINVAL, "%s %llu, column '%.*s': '%s' is no %.*s without loss; mend the cell, or "
 						     "declare the column as VARCHAR",
-				   m.line ? "line" : "record", (unsigned long long)(m.line ? m.line : m.record), col->name, m.value,
-				   col->declared);
+				   m.line ? "line" : "record", (unsigned long long)(m.line ? m.line : m.record), SHOWN(col->name), m.value,
+				   SHOWN(col->declared));
 }
 
 /* A column that looks typed in its first rows and is not: whoever expects numbers should hear of it. */

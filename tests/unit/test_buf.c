@@ -85,6 +85,27 @@ static void test_take(void **state)
 	buf_finish(&b);
 }
 
+static void test_whole_characters(void **state)
+{
+	(void)state;
+	/* 1, 2, 3 and 4 bytes; any prefix ends before the character that it would cut. */
+	static const char text[] = "a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80z";
+	static const size_t starts[] = { 0, 1, 3, 6, 10, 11 };
+	for (size_t max = 0; max < sizeof text; max++) {
+		size_t wanted = 0;
+		for (size_t i = 0; i < sizeof starts / sizeof starts[0]; i++)
+			if (starts[i] <= max)
+				wanted = starts[i];
+		assert_int_equal(str_first(str_from(text), max).n, wanted);
+		char out[sizeof text];
+		assert_int_equal(text_printf(out, max + 1, "%s", text), wanted);
+		assert_int_equal(strlen(out), wanted);
+		assert_memory_equal(out, text, wanted);
+	}
+	assert_int_equal(str_whole(STR("\x80\x80\x80\x80\x80")).n, 5); /* was no UTF-8 before it was cut either */
+	assert_int_equal(str_whole((struct str){ 0 }).n, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -92,6 +113,7 @@ int main(void)
 		cmocka_unit_test(test_growth),
 		cmocka_unit_test(test_bound),
 		cmocka_unit_test(test_take),
+		cmocka_unit_test(test_whole_characters),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

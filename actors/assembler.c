@@ -140,7 +140,7 @@ static void record(struct assembler *s)
 	struct recorder_request q = { .args_json = job->args_json, .interaction_ref_json = s->interaction_ref_json,
 				      .is_cached = s->from_cache, .started_ns = s->started_ns };
 	if (!recorder_fill(s->nl, job->material, &q, &job->arena, &job->record, &job->extras)) {
-		fail(s, ASSEMBLY_BUSY, STR("the context is too large to record"));
+		fail(s, ASSEMBLY_TOO_LARGE, STR("the context is too large to record"));
 		return;
 	}
 	count_metrics(s);
@@ -155,7 +155,7 @@ static void record(struct assembler *s)
 		keep_in_cache(s);
 	struct ledger_entry *entry = recorder_entry(&job->record, &job->extras);
 	if (entry == NULL) {
-		fail(s, ASSEMBLY_FAILED, STR("the context is too large to record"));
+		fail(s, ASSEMBLY_TOO_LARGE, STR("the context is too large to record"));
 		return;
 	}
 	s->state = RECORDING;
@@ -176,13 +176,13 @@ static void recorded(struct assembler *s, struct ledger_entry *entry)
 	answer(s);
 }
 
-static void not_recorded(struct assembler *s, struct str why)
+static void not_recorded(struct assembler *s, int status, struct str why)
 {
 	metrics_add(s->nl->node->metrics.evidence_failure, 1);
 	log_line(LOG_ERROR, "assembler", "record is not durable", LOG_STR("context", s->context->name),
 		 LOG_STR("reason", why));
 	if (s->nl->node->evidence_required) {
-		fail_with(s, ASSEMBLY_NO_EVIDENCE, "Failed to persist CRS-001 record: %.*s", STR_ARG(why));
+		fail_with(s, status == RT_ETOOBIG ? ASSEMBLY_TOO_LARGE : ASSEMBLY_NO_EVIDENCE, "Failed to persist CRS-001 record: %.*s", STR_ARG(why));
 		return;
 	}
 	s->job->evidence_error = arena_dup(&s->job->arena, why);
@@ -202,14 +202,14 @@ static void in_recording(struct assembler *s, struct msg *m)
 	if (m->op != s->ledger_op)
 		return;
 	if (m->kind != LEDGER_APPENDED) {
-		not_recorded(s, refusal_text(m));
+		not_recorded(s, m->status, refusal_text(m));
 		return;
 	}
 	struct ledger_entry *entry = ((struct ledger_append *)m)->entry;
 	if (m->status == RT_OK)
 		recorded(s, entry);
 	else
-		not_recorded(s, entry->reason[0] ? str_from(entry->reason) : str_from(rt_error_text(m->status)));
+		not_recorded(s, m->status, entry->reason[0] ? str_from(entry->reason) : str_from(rt_error_text(m->status)));
 }
 
 /* ---- COUNTING ---- */
@@ -221,7 +221,7 @@ static void count(struct assembler *s)
 		rt_send(s->base.loop, s->base.self, rt_msg_new(s->base.loop, ASSEMBLER_MORE));
 		return;
 	case MATERIAL_NO_MEMORY:
-		fail(s, ASSEMBLY_BUSY, STR("the context is too large"));
+		fail(s, ASSEMBLY_TOO_LARGE, STR("the context is too large"));
 		return;
 	case MATERIAL_DONE:
 		break;
@@ -445,7 +445,7 @@ static void begin(struct assembler *s, struct msg *m)
 	s->context = &s->nl->node->definitions->contexts[s->job->context];
 	s->started_ns = loop_mono_ns(s->base.loop);
 	struct json_error error;
-	s->args = json_parse(s->job->args_json, NULL, &error);
+	s->args = json_parse(s->job->args_json, JSON_OWN, &error);
 	yyjson_val *args = yyjson_doc_get_root(s->args);
 	struct buf why = { 0 };
 	if (!yyjson_is_obj(args))

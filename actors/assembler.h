@@ -14,6 +14,7 @@ enum assembly_outcome {
 	ASSEMBLY_OK,
 	ASSEMBLY_BAD_ARGUMENTS, /* 400 */
 	ASSEMBLY_OVER_BUDGET,   /* 422: on_budget = "fail" */
+	ASSEMBLY_TOO_LARGE,     /* 413: for a bound of this program, so that trying again does not help */
 	ASSEMBLY_FAILED,        /* 500: the context's code, a refused freshness */
 	ASSEMBLY_NO_EVIDENCE,   /* 503: the record could not be made durable */
 	ASSEMBLY_BUSY,          /* 503: a bound is reached */

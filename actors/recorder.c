@@ -173,7 +173,7 @@ static struct str inputs_with(struct str args_json, struct str interaction_ref_j
 	if (interaction_ref_json.p == NULL)
 		return args_json;
 	struct json_error error;
-	yyjson_doc *args = json_parse(args_json, NULL, &error);
+	yyjson_doc *args = json_parse(args_json, JSON_OWN, &error);
 	bool has_own = args && yyjson_obj_get(yyjson_doc_get_root(args), "interaction_ref");
 	yyjson_doc_free(args);
 	if (has_own)

@@ -164,7 +164,7 @@ struct retrieved *retrieved_new(uint32_t retriever, struct str args_json, struct
 	yyjson_doc_free(rows);
 
 	r->args_json = arena_dup(&r->arena, args_json);
-	yyjson_doc *args = json_parse(args_json, NULL, &error);
+	yyjson_doc *args = json_parse(args_json, JSON_OWN, &error);
 	struct str query = args ? json_str(yyjson_obj_get(yyjson_doc_get_root(args), "query")) : (struct str){ 0 };
 	r->query = arena_dup(&r->arena, query);
 	yyjson_doc_free(args);

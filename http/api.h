@@ -13,18 +13,33 @@ static inline struct node *api_node(struct exchange *x)
 	return exchange_app(x);
 }
 
-/* Each answers 422 in FastAPI's form and returns false or NULL when the body is not as it must be. */
-yyjson_val *api_body_model(struct exchange *x);  /* an object with named members */
-yyjson_val *api_body_object(struct exchange *x); /* any object */
-bool api_string(struct exchange *x, yyjson_val *body, const char *name, struct str *ret);
-yyjson_val *api_list(struct exchange *x, yyjson_val *body, const char *name, size_t max);
+/* How far in the future an event time may lie: clocks differ by seconds, not by more than this. */
+static const int64_t API_FUTURE_US_MAX = 5 * 60 * 1000000ll;
+
+/* Checks note what is wrong, in FastAPI's words, and return false or NULL; they reply nothing. A route makes all of them and
+ * then asks exchange_is_valid. A body of NULL was noted before: its members are not missed. */
+yyjson_val *api_body_model(struct exchange *x, const char *const *members); /* an object; members: all it may have, then NULL */
+yyjson_val *api_body_object(struct exchange *x);                            /* any object */
+void api_note_member(struct exchange *x, struct str name, const char *type, const char *msg, yyjson_val *input);
+bool api_text(struct exchange *x, yyjson_val *body, const char *name, struct str *ret);
+bool api_string(struct exchange *x, yyjson_val *body, const char *name, struct str *ret); /* a text that may be an id */
+yyjson_val *api_list(struct exchange *x, yyjson_val *body, const char *name, size_t max); /* of texts */
 /* Whether a request may name an entity so: entity_id_error has no objection, or it is empty, which nobody has. */
 bool api_id_is_fine(struct str id);
-/* Answers 422 for an id that is not fine; loc as in FastAPI, for instance ["body","entity_id"]. */
-bool api_id(struct exchange *x, struct str id, const char *loc_json);
+bool api_id(struct exchange *x, struct str id, const char *loc_json); /* loc as in FastAPI: ["body","entity_id"] */
 bool api_query_required(struct exchange *x, const char *name, struct str *ret);
-/* Resolves an entity name; 404 and DEF_NONE when unknown. */
-uint32_t api_entity(struct exchange *x, struct str name);
+bool api_query_flag(struct exchange *x, const char *name, bool *ret); /* absent: false */
+/* Absent: *ret stays as it is. */
+bool api_query_int(struct exchange *x, const char *name, int32_t min, int32_t max, int32_t *ret);
+bool api_query_event_time(struct exchange *x, const char *name, int64_t *ret_us); /* absent: now */
+/* ISO 8601, also where a query has turned the plus of its zone into a space. */
+bool api_time(struct str text, int64_t *ret_us);
+
+/* These reply 404. */
+uint32_t api_entity(struct exchange *x, struct str name); /* DEF_NONE when unknown */
+bool api_event_type(struct exchange *x, struct str type);
+/* Adds a sentence that says that the entity has no such feature. */
+void api_no_feature(const struct definitions *d, uint32_t entity, struct str name, struct buf *out);
 
 /* api_features.c */
 void api_feature_gather(struct exchange *x, bool is_last);

@@ -17,7 +17,7 @@ void api_context_post(struct exchange *x)
 		return;
 	}
 	yyjson_val *args = api_body_object(x);
-	if (args == NULL)
+	if (!exchange_is_valid(x))
 		return;
 	struct buf text = { 0 };
 	json_write_value(&text, args);
@@ -40,6 +40,8 @@ static int status_of(enum assembly_outcome outcome)
 		return 400;
 	case ASSEMBLY_OVER_BUDGET:
 		return 422;
+	case ASSEMBLY_TOO_LARGE:
+		return 413;
 	case ASSEMBLY_FAILED:
 		return 500;
 	case ASSEMBLY_NO_EVIDENCE:
@@ -106,48 +108,16 @@ void api_context_post_message(struct exchange *x, struct msg *m)
 
 /* ---- GET /v1/contexts ---- */
 
+/* Answers 400, as freshness_status does. */
 static bool read_time(struct exchange *x, const char *name, int64_t fallback_us, int64_t *ret_us)
 {
 	struct str text;
 	*ret_us = fallback_us;
 	if (!exchange_query(x, name, &text) || text.n == 0)
 		return true;
-	/* "+00:00" arrives as " 00:00" from clients that do not encode the plus. */
-	char fixed[64];
-	if (text.n < sizeof fixed) {
-		memcpy(fixed, text.p, text.n);
-		if (text.n > 6 && fixed[text.n - 6] == ' ' && text.n > 12)
-			fixed[text.n - 6] = '+';
-		if (time_parse(str_of(fixed, text.n), ret_us))
-			return true;
-	}
-	exchange_error(x, 400, "Invalid %s: expected an ISO 8601 time such as 2026-01-31T12:00:00Z", name);
-	return false;
-}
-
-static bool read_limit(struct exchange *x, int32_t *ret)
-{
-	struct str text;
-	*ret = 100;
-	if (!exchange_query(x, "limit", &text))
+	if (api_time(text, ret_us))
 		return true;
-	char digits[16], *end;
-	if (text.n == 0 || text.n >= sizeof digits) {
-		end = NULL;
-	} else {
-		memcpy(digits, text.p, text.n);
-		digits[text.n] = '\0';
-		long v = strtol(digits, &end, 10);
-		if (*end == '\0' && v >= 0) {
-			*ret = v > API_LIST_MAX ? API_LIST_MAX : (int32_t)v;
-			return true;
-		}
-	}
-	struct buf input = { 0 };
-	json_write_string(&input, text);
-	exchange_invalid(x, "int_parsing", "[\"query\",\"limit\"]",
-			 "Input should be a valid integer, unable to parse string as an integer", buf_str(&input), NULL);
-	buf_finish(&input);
+	exchange_error(x, 400, "Invalid %s: expected an ISO 8601 time such as 2026-01-31T12:00:00Z", name);
 	return false;
 }
 
@@ -174,18 +144,15 @@ static bool read_input(struct exchange *x, char **ret_name, char **ret_value)
 	return true;
 }
 
-static bool wants_inputs(struct exchange *x)
-{
-	struct str text;
-	return exchange_query(x, "detail", &text) && str_eq(text, STR("true"));
-}
-
 void api_contexts_list(struct exchange *x)
 {
 	int64_t start_us, end_us;
-	int32_t limit;
-	if (!read_time(x, "start", INT64_MIN, &start_us) || !read_time(x, "end", INT64_MAX, &end_us) ||
-	    !read_limit(x, &limit))
+	int32_t limit = 100;
+	bool with_inputs;
+	api_query_int(x, "limit", 0, API_LIST_MAX, &limit);
+	api_query_flag(x, "detail", &with_inputs);
+	if (!exchange_is_valid(x) || !read_time(x, "start", INT64_MIN, &start_us) ||
+	    !read_time(x, "end", INT64_MAX, &end_us))
 		return;
 	char *status = query_copy(x, "freshness_status");
 	if (status && strcmp(status, "guaranteed") != 0 && strcmp(status, "degraded") != 0) {
@@ -200,7 +167,7 @@ void api_contexts_list(struct exchange *x)
 	}
 	struct actor *a = exchange_actor(x);
 	struct offline_contexts *m = offline_contexts_new(a->loop);
-	m->with_inputs = wants_inputs(x);
+	m->with_inputs = with_inputs;
 	m->input = input;
 	m->input_value = input_value;
 	m->id_prefix = query_copy(x, "id_prefix");

@@ -10,6 +10,12 @@
 /* How many (id, feature) cells one ask carries: what a resolver answers within a slice of its loop's time. */
 enum { CELLS_PER_ASK = 512 };
 
+/* The clock may have been set back since the value was written. */
+static int64_t age_ms(int64_t now_us, int64_t event_time_us)
+{
+	return now_us > event_time_us ? (now_us - event_time_us) / 1000 : 0;
+}
+
 /* ---- GET /v1/features/{name} ---- */
 
 static void reply_value(struct exchange *x, struct str value_json, int64_t freshness_ms, struct str served_from)
@@ -70,7 +76,7 @@ static bool reply_from_memory(struct exchange *x, const struct feature_get *get)
 	memcpy(text, before, BEFORE);
 	struct buf out = { .p = text, .n = BEFORE + value_n, .cap = sizeof text, .max = sizeof text }; /* never grows */
 	buf_append_lit(&out, ",\"freshness_ms\":");
-	buf_append_i64(&out, (now_us - meta.event_time_us) / 1000);
+	buf_append_i64(&out, age_ms(now_us, meta.event_time_us));
 	buf_append_lit(&out, ",\"served_from\":\"online\"}");
 	exchange_reply_json(x, 200, buf_str(&out));
 	return true;
@@ -85,7 +91,7 @@ void api_feature_gather(struct exchange *x, bool is_last)
 		return;
 	}
 	struct str name = exchange_param(x, 0), id;
-	if (!api_query_required(x, "entity_id", &id))
+	if (!api_query_required(x, "entity_id", &id) || !exchange_is_valid(x))
 		return;
 	get->feature = definitions_feature(n->definitions, name);
 	if (get->feature == DEF_NONE) {
@@ -131,13 +137,12 @@ void api_feature_get_message(struct exchange *x, struct msg *m)
 	const struct feature_result *f = &r->results[0];
 	struct str name = api_node(x)->definitions->features[r->features[0]].name;
 	switch (f->state) {
-	case FEATURE_FOUND: {
-		int64_t age_us = loop_wall_us(exchange_loop(x)) - f->as_of_us;
-		reply_value(x, str_of(f->value->json, f->value->len), age_us / 1000, served_from(f->source));
+	case FEATURE_FOUND:
+		reply_value(x, value_json(f->value), age_ms(loop_wall_us(exchange_loop(x)), f->as_of_us),
+			    served_from(f->source));
 		return;
-	}
-	case FEATURE_FAILED:
-		exchange_error(x, 500, "Feature '%.*s' could not be computed for entity '%.*s'", STR_ARG(name),
+	case FEATURE_FAILED: /* as in Fabra: nothing can answer. The log has the reason */
+		exchange_error(x, 404, "Feature '%.*s' not found for entity '%.*s': it could not be computed", STR_ARG(name),
 			       STR_ARG(r->ids[0]));
 		return;
 	case FEATURE_REFUSED:
@@ -153,63 +158,154 @@ void api_feature_get_message(struct exchange *x, struct msg *m)
 
 /* ---- what the two POSTs share ---- */
 
-/* The known features of this entity among the names, in order, each once; others are counted and left out. */
-static uint32_t known_features(const struct node *n, uint32_t entity, yyjson_val *names, uint32_t *out)
+/* The features that were asked for. */
+struct asked {
+	uint32_t features[API_FEATURES_MAX], features_count; /* those of the entity, each once */
+	struct asked_name {
+		struct str name; /* borrows the request's JSON */
+		uint32_t at;     /* in features; DEF_NONE: the entity has no such feature */
+	} names[API_FEATURES_MAX]; /* in order, each once */
+	uint32_t names_count;
+	bool detail; /* ?detail=true */
+};
+
+static void take_name(const struct node *n, uint32_t entity, struct str name, struct asked *a)
 {
-	uint32_t count = 0;
-	size_t i, max;
-	yyjson_val *name;
-	yyjson_arr_foreach(names, i, max, name) {
-		uint32_t f = definitions_feature(n->definitions, json_str(name));
-		bool is_new = f != DEF_NONE && n->definitions->features[f].entity == entity;
-		for (uint32_t k = 0; is_new && k < count; k++)
-			is_new = out[k] != f;
-		if (is_new)
-			out[count++] = f;
-		else if (f == DEF_NONE)
-			metrics_add(n->metrics.feature_unknown, 1);
+	uint32_t f = definitions_feature(n->definitions, name), at = DEF_NONE;
+	for (uint32_t i = 0; i < a->names_count; i++)
+		if (str_eq(a->names[i].name, name))
+			return;
+	if (f != DEF_NONE && n->definitions->features[f].entity == entity) {
+		at = a->features_count++;
+		a->features[at] = f;
+	} else {
+		metrics_add(n->metrics.feature_unknown, 1);
 	}
-	return count;
+	a->names[a->names_count++] = (struct asked_name){ name, at };
 }
 
-static void write_values(const struct node *n, const struct feature_request *r, uint32_t id, struct buf *out)
+/* An unknown name is 404, or in detail a status of its own. false: replied. */
+static bool take_names(struct exchange *x, uint32_t entity, yyjson_val *names, struct asked *a)
 {
+	const struct node *n = api_node(x);
+	size_t i, max;
+	yyjson_val *name;
+	yyjson_arr_foreach(names, i, max, name)
+		take_name(n, entity, json_str(name), a);
+	if (a->detail || a->features_count == a->names_count)
+		return true;
+	struct buf why = { 0 };
+	for (uint32_t k = 0; k < a->names_count; k++)
+		if (a->names[k].at == DEF_NONE)
+			api_no_feature(n->definitions, entity, a->names[k].name, &why);
+	exchange_error(x, 404, "%.*s", STR_ARG(buf_str(&why)));
+	buf_finish(&why);
+	return false;
+}
+
+static void write_detail(struct buf *out, const char *status, struct str value_json, int64_t freshness_ms, struct str source)
+{
+	buf_append_lit(out, "{\"value\":");
+	buf_append_str(out, value_json.p ? value_json : STR("null"));
+	buf_printf(out, ",\"status\":\"%s\",\"freshness_ms\":", status);
+	if (source.p) {
+		buf_append_i64(out, freshness_ms);
+		buf_printf(out, ",\"served_from\":\"%.*s\"}", STR_ARG(source));
+	} else {
+		buf_append_lit(out, "null,\"served_from\":null}");
+	}
+}
+
+static void write_result(const struct node *n, int64_t now_us, struct str id, uint32_t feature,
+			 const struct feature_result *r, struct buf *out)
+{
+	const struct str none = { 0 };
+	struct online_trace trace;
+	switch (r->state) {
+	case FEATURE_FOUND:
+		write_detail(out, r->source == RECORD_FALLBACK ? "default" : "present", value_json(r->value),
+			     age_ms(now_us, r->as_of_us), served_from(r->source));
+		return;
+	case FEATURE_FAILED:
+	case FEATURE_REFUSED:
+		write_detail(out, "failed", none, 0, none);
+		return;
+	case FEATURE_MISSING:
+	case FEATURE_PENDING:
+		break;
+	}
+	bool is_known = online_trace(n->online, n->definitions->features[feature].entity, id, feature, now_us, &trace);
+	write_detail(out, is_known && trace.is_expired ? "expired" : "missing", none, 0, none);
+}
+
+/* {"name": value}, or in detail {"name": {"value", "status", "freshness_ms", "served_from"}}. r: NULL when all are unknown. */
+static void write_values(struct exchange *x, const struct asked *a, const struct feature_request *r, uint32_t id,
+			 struct buf *out)
+{
+	const struct node *n = api_node(x);
+	int64_t now_us = loop_wall_us(exchange_loop(x));
 	bool first = true;
 	buf_append_char(out, '{');
-	for (uint32_t f = 0; f < r->features_count; f++) {
-		const struct feature_result *result = feature_request_result(r, id, f);
-		if (result->state != FEATURE_FOUND)
+	for (uint32_t k = 0; k < a->names_count; k++) {
+		uint32_t at = a->names[k].at;
+		const struct feature_result *result = r && at != DEF_NONE ? feature_request_result(r, id, at) : NULL;
+		if (!a->detail && (result == NULL || result->state != FEATURE_FOUND))
 			continue;
 		if (!first)
 			buf_append_char(out, ',');
 		first = false;
-		json_write_string(out, n->definitions->features[r->features[f]].name);
+		json_write_string(out, a->names[k].name);
 		buf_append_char(out, ':');
-		buf_append(out, result->value->json, result->value->len);
+		if (result == NULL)
+			write_detail(out, "unknown", (struct str){ 0 }, 0, (struct str){ 0 });
+		else if (a->detail)
+			write_result(n, now_us, r->ids[id], r->features[at], result, out);
+		else
+			buf_append_str(out, value_json(result->value));
 	}
 	buf_append_char(out, '}');
 }
 
 /* ---- POST /v1/features ---- */
 
+static void reply_features(struct exchange *x, const struct asked *a, const struct feature_request *r)
+{
+	struct buf out = { 0 };
+	write_values(x, a, r, 0, &out);
+	if (out.failed)
+		exchange_error(x, 413, "the values are too large to send; ask for fewer features at once");
+	else
+		exchange_reply_json(x, 200, buf_str(&out));
+	buf_finish(&out);
+}
+
 void api_features_post(struct exchange *x)
 {
-	const struct node *n = api_node(x);
+	static const char *const members[] = { "entity_name", "entity_id", "features", NULL };
 	struct str entity_name, id;
-	yyjson_val *names, *body = api_body_model(x);
-	if (body == NULL || !api_string(x, body, "entity_name", &entity_name) || !api_string(x, body, "entity_id", &id) ||
-	    (names = api_list(x, body, "features", API_FEATURES_MAX)) == NULL)
+	bool detail;
+	api_query_flag(x, "detail", &detail);
+	yyjson_val *body = api_body_model(x, members);
+	api_string(x, body, "entity_name", &entity_name);
+	api_string(x, body, "entity_id", &id);
+	yyjson_val *names = api_list(x, body, "features", API_FEATURES_MAX);
+	uint32_t entity;
+	if (!exchange_is_valid(x) || (entity = api_entity(x, entity_name)) == DEF_NONE)
 		return;
-	uint32_t entity = api_entity(x, entity_name);
-	if (entity == DEF_NONE)
-		return;
-	uint32_t features[API_FEATURES_MAX];
-	uint32_t count = known_features(n, entity, names, features);
-	if (count == 0) {
-		exchange_reply_json(x, 200, STR("{}"));
+	struct asked *a = arena_zalloc(exchange_arena(x), sizeof *a);
+	if (a == NULL) {
+		exchange_fail(x, RT_EFULL, "out of memory");
 		return;
 	}
-	struct feature_request *r = feature_request_new(entity, &id, 1, features, count);
+	*exchange_data(x) = a;
+	a->detail = detail;
+	if (!take_names(x, entity, names, a))
+		return;
+	if (a->features_count == 0) {
+		reply_features(x, a, NULL);
+		return;
+	}
+	struct feature_request *r = feature_request_new(entity, &id, 1, a->features, a->features_count);
 	if (r == NULL)
 		exchange_fail(x, RT_EFULL, "out of memory");
 	else
@@ -218,37 +314,33 @@ void api_features_post(struct exchange *x)
 
 void api_features_post_message(struct exchange *x, struct msg *m)
 {
-	if (m->kind != RESOLVER_GOT) {
+	if (m->kind != RESOLVER_GOT)
 		exchange_fail(x, m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status, "the feature store");
-		return;
-	}
-	struct buf out = { 0 };
-	write_values(api_node(x), ((struct resolver_get *)m)->request, 0, &out);
-	if (out.failed)
-		exchange_error(x, 500, "the values are too large to send");
 	else
-		exchange_reply_json(x, 200, buf_str(&out));
-	buf_finish(&out);
+		reply_features(x, *exchange_data(x), ((struct resolver_get *)m)->request);
 }
 
 /* ---- POST /v1/features/batch ---- */
 
 struct batch {
 	uint32_t entity;
-	uint32_t features[API_FEATURES_MAX], features_count;
-	struct str ids[API_BATCH_IDS_MAX]; /* borrow the request's body */
+	struct asked asked;
+	struct str ids[API_BATCH_IDS_MAX]; /* those that can be asked for; borrow the request's body */
 	uint32_t ids_count, at;            /* at: the first id of the ask under way */
-	uint32_t asked;                    /* ids in it */
-	uint16_t seen[2 * 1024];           /* open addressing over ids: position + 1; twice as many as ids */
+	uint32_t under_way;                /* ids in it */
+	struct str seen_ids[API_BATCH_IDS_MAX];
+	uint32_t seen_count;
+	uint16_t seen[2 * 1024];           /* open addressing over seen_ids: position + 1; twice as many as ids */
 	struct buf out;
 };
 
 static void batch_ask(struct exchange *x, struct batch *b)
 {
-	uint32_t cells = b->features_count ? b->features_count : 1;
+	const struct asked *a = &b->asked;
+	uint32_t cells = a->features_count ? a->features_count : 1;
 	uint32_t ids = CELLS_PER_ASK / cells ? CELLS_PER_ASK / cells : 1;
-	b->asked = b->ids_count - b->at < ids ? b->ids_count - b->at : ids;
-	struct feature_request *r = feature_request_new(b->entity, b->ids + b->at, b->asked, b->features, b->features_count);
+	b->under_way = b->ids_count - b->at < ids ? b->ids_count - b->at : ids;
+	struct feature_request *r = feature_request_new(b->entity, b->ids + b->at, b->under_way, a->features, a->features_count);
 	if (r == NULL)
 		exchange_fail(x, RT_EFULL, "out of memory");
 	else
@@ -259,7 +351,7 @@ static void batch_end(struct exchange *x, struct batch *b)
 {
 	buf_append_char(&b->out, '}');
 	if (b->out.failed)
-		exchange_error(x, 500, "the values are too large to send; ask for fewer ids or features at once");
+		exchange_error(x, 413, "the values are too large to send; ask for fewer ids or features at once");
 	else
 		exchange_reply_json(x, 200, buf_str(&b->out));
 }
@@ -272,21 +364,30 @@ static void batch_id(struct batch *b, struct str id)
 	buf_append_char(&b->out, ':');
 }
 
-/* Ids that cannot be asked for answer at once; equal ids count once, as keys of one object. */
+/* Whether the id comes for the first time: equal ids count once, as keys of one object. */
+static bool batch_is_new(struct batch *b, struct str id)
+{
+	uint64_t slot = hash64(id) % ARRAY_LEN(b->seen);
+	while (b->seen[slot] && !str_eq(b->seen_ids[b->seen[slot] - 1], id))
+		slot = (slot + 1) % ARRAY_LEN(b->seen);
+	if (b->seen[slot])
+		return false;
+	b->seen_ids[b->seen_count++] = id;
+	b->seen[slot] = (uint16_t)b->seen_count;
+	return true;
+}
+
+/* Ids that cannot be asked for answer at once. */
 static void batch_take_ids(struct batch *b, yyjson_val *ids)
 {
 	size_t i, max;
 	yyjson_val *v;
 	yyjson_arr_foreach(ids, i, max, v) {
 		struct str id = json_str(v);
-		uint64_t slot = hash64(id) % ARRAY_LEN(b->seen);
-		while (b->seen[slot] && !str_eq(b->ids[b->seen[slot] - 1], id))
-			slot = (slot + 1) % ARRAY_LEN(b->seen);
-		if (b->seen[slot])
+		if (!batch_is_new(b, id))
 			continue;
 		if (api_id_is_fine(id)) {
 			b->ids[b->ids_count++] = id;
-			b->seen[slot] = (uint16_t)b->ids_count;
 			continue;
 		}
 		batch_id(b, id);
@@ -296,15 +397,16 @@ static void batch_take_ids(struct batch *b, yyjson_val *ids)
 
 void api_batch_post(struct exchange *x)
 {
-	const struct node *n = api_node(x);
+	static const char *const members[] = { "name", "ids", "features", NULL };
 	struct str entity_name;
-	yyjson_val *names, *ids, *body = api_body_model(x);
-	if (body == NULL || !api_string(x, body, "name", &entity_name) ||
-	    (ids = api_list(x, body, "ids", API_BATCH_IDS_MAX)) == NULL ||
-	    (names = api_list(x, body, "features", API_FEATURES_MAX)) == NULL)
-		return;
-	uint32_t entity = api_entity(x, entity_name);
-	if (entity == DEF_NONE)
+	bool detail;
+	api_query_flag(x, "detail", &detail);
+	yyjson_val *body = api_body_model(x, members);
+	api_string(x, body, "name", &entity_name);
+	yyjson_val *ids = api_list(x, body, "ids", API_BATCH_IDS_MAX);
+	yyjson_val *names = api_list(x, body, "features", API_FEATURES_MAX);
+	uint32_t entity;
+	if (!exchange_is_valid(x) || (entity = api_entity(x, entity_name)) == DEF_NONE)
 		return;
 	struct batch *b = calloc(1, sizeof *b);
 	if (b == NULL) {
@@ -313,7 +415,9 @@ void api_batch_post(struct exchange *x)
 	}
 	*exchange_data(x) = b;
 	b->entity = entity;
-	b->features_count = known_features(n, entity, names, b->features);
+	b->asked.detail = detail;
+	if (!take_names(x, entity, names, &b->asked))
+		return;
 	buf_append_char(&b->out, '{');
 	batch_take_ids(b, ids);
 	if (b->ids_count)
@@ -329,14 +433,14 @@ void api_batch_message(struct exchange *x, struct msg *m)
 		exchange_fail(x, RT_EDEADLINE, "the feature store");
 		return;
 	}
-	for (uint32_t i = 0; i < b->asked; i++) {
+	for (uint32_t i = 0; i < b->under_way; i++) {
 		batch_id(b, b->ids[b->at + i]);
 		if (m->kind == RESOLVER_GOT)
-			write_values(api_node(x), ((struct resolver_get *)m)->request, i, &b->out);
+			write_values(x, &b->asked, ((struct resolver_get *)m)->request, i, &b->out);
 		else
 			buf_printf(&b->out, "{\"error\":\"%s\"}", rt_error_text(m->status));
 	}
-	b->at += b->asked;
+	b->at += b->under_way;
 	if (b->at < b->ids_count)
 		batch_ask(x, b);
 	else

@@ -163,7 +163,8 @@ static struct ledger_entry *import_entry(const struct record *r, struct str body
 
 void api_record_post(struct exchange *x)
 {
-	if (api_body_model(x) == NULL)
+	api_body_object(x);
+	if (!exchange_is_valid(x))
 		return;
 	struct str body = exchange_body(x);
 	const char *why;

@@ -14,12 +14,14 @@ const struct route api_routes[] = {
 	  api_feature_gather },
 	{ "POST", "/v1/features", ROUTE_BODY, api_features_post, api_features_post_message, NULL,
 	  "Several features of one entity",
-	  "{\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\",\"required\":"
+	  "{\"parameters\":[{\"name\":\"detail\",\"in\":\"query\",\"description\":\"true: value, status, age and source of each\",\"schema\":{\"type\":\"boolean\"}}],"
+	  "\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\",\"required\":"
 	  "[\"entity_name\",\"entity_id\",\"features\"],\"properties\":{\"entity_name\":{\"type\":\"string\"},\"entity_id\":"
 	  "{\"type\":\"string\"},\"features\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}}}}}}}", NULL },
 	{ "POST", "/v1/features/batch", ROUTE_BODY, api_batch_post, api_batch_message, api_batch_end,
 	  "Several features of many entities",
-	  "{\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\",\"required\":"
+	  "{\"parameters\":[{\"name\":\"detail\",\"in\":\"query\",\"description\":\"true: value, status, age and source of each\",\"schema\":{\"type\":\"boolean\"}}],"
+	  "\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\",\"required\":"
 	  "[\"name\",\"ids\",\"features\"],\"properties\":{\"name\":{\"type\":\"string\"},\"ids\":{\"type\":\"array\",\"items\":"
 	  "{\"type\":\"string\"}},\"features\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}}}}}}}}", NULL },
 	{ "PUT", "/v1/features/{entity}/{entity_id}", ROUTE_BODY | ROUTE_COMPLETES, api_values_put, api_values_put_message, api_writes_end,
@@ -29,7 +31,10 @@ const struct route api_routes[] = {
 	  "\"date-time\"}}}}}}}", NULL },
 	{ "POST", "/v1/ingest/{event_type}", ROUTE_BODY, api_ingest_post, api_ingest_message, NULL,
 	  "Accept an event; durable before the answer, applied exactly once to the features it triggers",
-	  "{\"parameters\":[{\"name\":\"entity_id\",\"in\":\"query\",\"required\":true,\"schema\":{\"type\":\"string\"}}],"
+	  "{\"parameters\":[{\"name\":\"entity_id\",\"in\":\"query\",\"required\":true,\"schema\":{\"type\":\"string\"}},"
+	  "{\"name\":\"event_time\",\"in\":\"query\",\"description\":\"when it happened, ISO 8601; now if absent\",\"schema\":{\"type\":"
+	  "\"string\",\"format\":\"date-time\"}},{\"name\":\"Idempotency-Key\",\"in\":\"header\",\"description\":\"the same key and request "
+	  "within 24 hours: the first reply again, nothing counted twice\",\"schema\":{\"type\":\"string\",\"maxLength\":255}}],"
 	  "\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\"}}}}}", NULL },
 	{ "POST", "/v1/context/{name}", ROUTE_BODY, api_context_post, api_context_post_message, NULL,
 	  "Assemble a context; its record is durable before the answer",
@@ -43,20 +48,20 @@ const struct route api_routes[] = {
 	  "\"description\":\"NAME=VALUE: called with this argument\",\"schema\":{\"type\":\"string\"}},{\"name\":\"detail\",\"in\":"
 	  "\"query\",\"description\":\"true: the arguments too, as inputs\",\"schema\":{\"type\":\"boolean\"}}]}", NULL },
 	{ "GET", "/v1/context/{id}", 0, api_context_get, api_context_get_message, NULL, "A stored context with its lineage",
-	  NULL, NULL },
-	{ "GET", "/v1/context/{id}/lineage", 0, api_lineage_get, api_lineage_get_message, NULL, "The lineage of a context", NULL, NULL },
-	{ "GET", "/v1/context/{id}/explain", 0, api_explain_get, api_explain_get_message, NULL, "The trace of a context", NULL, NULL },
+	  "{}", NULL },
+	{ "GET", "/v1/context/{id}/lineage", 0, api_lineage_get, api_lineage_get_message, NULL, "The lineage of a context", "{}", NULL },
+	{ "GET", "/v1/context/{id}/explain", 0, api_explain_get, api_explain_get_message, NULL, "The trace of a context", "{}", NULL },
 	{ "GET", "/context/{id}/explain", 0, api_explain_get, api_explain_get_message, NULL,
-	  "The same, where Fabra's command line asks for it", NULL, NULL },
+	  "The same, where Fabra's command line asks for it", "{}", NULL },
 	{ "GET", "/v1/record/{ref}", 0, api_record_get, api_record_get_message, NULL,
-	  "A record (CRS-001) by ctx_ id, bare UUID or sha256: hash", NULL, NULL },
+	  "A record (CRS-001) by ctx_ id, bare UUID or sha256: hash", "{}", NULL },
 	{ "POST", "/v1/record", ROUTE_BODY, api_record_post, api_record_post_message, NULL,
 	  "Store a receipt made elsewhere; same hash again is fine, same id with another hash is refused",
 	  "{\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\"}}}}}", NULL },
 	{ "DELETE", "/v1/cache/{entity}/{entity_id}", ROUTE_COMPLETES, api_cache_delete, api_cache_delete_message, NULL,
-	  "Remove the online values of an entity and the cached contexts that used them; history stays", NULL, NULL },
+	  "Remove the online values of an entity and the cached contexts that used them; history stays", "{}", NULL },
 	{ "GET", "/v1/definitions", 0, api_definitions_get, NULL, NULL,
-	  "What this server serves: entities, features, tables, retrievers, contexts", NULL, NULL },
+	  "What this server serves: entities, features, tables, retrievers, contexts", "{}", NULL },
 	{ "POST", "/v1/sql", ROUTE_BODY, api_sql_post, api_sql_message, NULL,
 	  "One SELECT over the tables of the offline store; files cannot be read",
 	  "{\"requestBody\":{\"required\":true,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\",\"required\":"

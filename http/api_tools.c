@@ -24,18 +24,23 @@ void api_definitions_get(struct exchange *x)
 /* Tables only: whoever may ask the server is not for that reason allowed to read the files of its machine. */
 void api_sql_post(struct exchange *x)
 {
+	static const char *const members[] = { "sql", "params", NULL };
 	struct str sql;
-	yyjson_val *body = api_body_model(x);
-	if (body == NULL || !api_string(x, body, "sql", &sql))
-		return;
+	yyjson_val *body = api_body_model(x, members);
+	api_text(x, body, "sql", &sql);
 	yyjson_val *params = yyjson_obj_get(body, "params");
-	if (params && !yyjson_is_arr(params)) {
-		exchange_invalid(x, "list_type", "[\"body\",\"params\"]", "Input should be a valid list", STR("null"), NULL);
+	if (params && !yyjson_is_arr(params))
+		api_note_member(x, STR("params"), "list_type", "Input should be a valid list", params);
+	if (!exchange_is_valid(x))
 		return;
-	}
 	struct buf text = { 0 };
 	if (params)
 		json_write_value(&text, params);
+	if (text.failed) {
+		buf_finish(&text);
+		exchange_error(x, 413, "the parameters are too large");
+		return;
+	}
 	struct actor *a = exchange_actor(x);
 	struct offline_query *m = offline_query_new(a->loop, sql, params ? buf_str(&text) : (struct str){ 0 });
 	buf_finish(&text);

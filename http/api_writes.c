@@ -5,9 +5,6 @@
 #include "store/timefmt.h"
 #include <stdlib.h>
 
-/* How far in the future an event time may lie: clocks differ by seconds, not by more than this. */
-static const int64_t FUTURE_US_MAX = 5 * 60 * 1000000ll;
-
 static uint64_t ask_ledger(struct exchange *x, struct ledger_entry *e)
 {
 	struct actor *a = exchange_actor(x);
@@ -29,89 +26,127 @@ struct values_put {
 	uint32_t entity, count;
 	struct str entity_id;
 	int64_t event_time_us;
+	bool is_timed; /* the client said when */
 	uint32_t features[API_FEATURES_MAX];
 	struct value *values[API_FEATURES_MAX]; /* owned */
 };
 
-static bool read_timestamp(struct exchange *x, yyjson_val *body, int64_t *ret_us)
+static void read_timestamp(struct exchange *x, yyjson_val *body, struct values_put *p)
 {
 	int64_t now_us = loop_wall_us(exchange_loop(x));
 	yyjson_val *v = yyjson_obj_get(body, "timestamp");
-	*ret_us = now_us;
-	if (v == NULL || yyjson_is_null(v))
-		return true;
-	struct buf input = { 0 };
-	json_write_value(&input, v);
-	bool ok = false;
-	if (!yyjson_is_str(v) || !time_parse(json_str(v), ret_us))
-		exchange_invalid(x, "datetime_parsing", "[\"body\",\"timestamp\"]",
-				 "Input should be a valid datetime in ISO 8601", buf_str(&input), NULL);
-	else if (*ret_us > now_us + FUTURE_US_MAX)
-		exchange_invalid(x, "value_error", "[\"body\",\"timestamp\"]",
-				 "Value error, more than 5 minutes in the future", buf_str(&input), NULL);
-	else
-		ok = true;
-	buf_finish(&input);
-	return ok;
+	p->event_time_us = now_us;
+	p->is_timed = v != NULL && !yyjson_is_null(v);
+	if (!p->is_timed)
+		return;
+	if (!yyjson_is_str(v) || !time_parse(json_str(v), &p->event_time_us))
+		api_note_member(x, STR("timestamp"), "datetime_parsing", "Input should be a valid datetime in ISO 8601", v);
+	else if (p->event_time_us > now_us + API_FUTURE_US_MAX)
+		api_note_member(x, STR("timestamp"), "value_error", "Value error, more than 5 minutes in the future", v);
 }
 
-static bool take_value(struct exchange *x, struct values_put *p, struct str name, yyjson_val *value)
+/* A write without a time of its own is newer than what is there, also when the clock has been set back since. */
+static void make_newest(struct exchange *x, struct values_put *p)
+{
+	const struct node *n = api_node(x);
+	struct online_trace trace;
+	int64_t now_us = p->event_time_us;
+	for (uint32_t i = 0; !p->is_timed && i < p->count; i++)
+		if (online_trace(n->online, p->entity, p->entity_id, p->features[i], now_us, &trace) &&
+		    trace.event_time_us >= p->event_time_us)
+			p->event_time_us = trace.event_time_us + 1;
+}
+
+/* Which feature of the entity a value is for; DEF_NONE: noted, or said in *unknown. */
+static uint32_t pushed_feature(struct exchange *x, uint32_t entity, struct str name, struct buf *unknown)
 {
 	const struct definitions *d = api_node(x)->definitions;
 	uint32_t feature = definitions_feature(d, name);
-	if (feature == DEF_NONE || d->features[feature].entity != p->entity) {
-		struct buf near = { 0 };
-		definitions_suggest(d, name, &near);
-		exchange_error(x, 404, "Feature '%.*s' not found for entity '%.*s'%s%.*s%s", STR_ARG(name),
-			       STR_ARG(d->entities[p->entity].name), near.n ? ". Did you mean: " : "",
-			       STR_ARG(buf_str(&near)), near.n ? "?" : "");
-		buf_finish(&near);
-		return false;
+	if (feature == DEF_NONE || d->features[feature].entity != entity) {
+		api_no_feature(d, entity, name, unknown);
+		return DEF_NONE;
 	}
 	const struct def_feature *f = &d->features[feature];
-	if ((f->has_compute && f->trigger.p == NULL) || f->sql.p) {
-		exchange_error(x, 422, "Feature '%.*s' is computed from its definition and cannot be pushed", STR_ARG(name));
-		return false;
-	}
+	bool is_computed = (f->has_compute && f->trigger.p == NULL) || f->sql.p;
+	if (!is_computed)
+		return feature;
+	struct buf loc = { 0 };
+	buf_append_lit(&loc, "[\"body\",\"values\",");
+	json_write_string(&loc, name);
+	buf_append(&loc, "]", sizeof "]");
+	exchange_invalid(x, "value_error", loc.failed ? "[\"body\",\"values\"]" : loc.p,
+			 "Value error, the feature is computed from its definition and cannot be pushed", STR("null"), NULL);
+	buf_finish(&loc);
+	return DEF_NONE;
+}
+
+/* false: replied. */
+static bool take_value(struct exchange *x, struct values_put *p, uint32_t feature, yyjson_val *value)
+{
+	struct str name = api_node(x)->definitions->features[feature].name;
 	struct buf text = { 0 };
 	json_write_value(&text, value);
+	const struct def_feature *f = &api_node(x)->definitions->features[feature];
 	if (!text.failed && !def_dtype_fits(f->dtype, buf_str(&text))) {
 		buf_finish(&text);
 		exchange_error(x, 422, "Feature '%.*s' is declared with dtype '%s': the value is of another type", STR_ARG(name),
 			       def_dtype_name(f->dtype));
 		return false;
 	}
-	p->features[p->count] = feature;
-	p->values[p->count] = text.failed ? NULL : value_create(buf_str(&text));
+	struct value *v = text.failed ? NULL : value_create(buf_str(&text));
 	buf_finish(&text);
-	if (p->values[p->count] == NULL) {
+	if (v == NULL) {
 		exchange_fail(x, RT_EFULL, "out of memory");
 		return false;
 	}
-	p->count++;
-	return true;
+	p->features[p->count] = feature;
+	p->values[p->count++] = v;
+	if (online_fits(api_node(x)->online, v))
+		return true;
+	exchange_error(x, 413, "the value of '%.*s' is larger than the online table keeps: an eighth of FABRA_ONLINE_BYTES",
+		       STR_ARG(name));
+	return false;
 }
 
-static bool take_values(struct exchange *x, struct values_put *p, yyjson_val *body)
+/* The members that can be written. NULL: noted. */
+static yyjson_val *read_values(struct exchange *x, yyjson_val *body)
 {
 	yyjson_val *values = yyjson_obj_get(body, "values");
+	if (values == NULL) {
+		if (body)
+			api_note_member(x, STR("values"), "missing", "Field required", body);
+		return NULL;
+	}
 	if (!yyjson_is_obj(values) || yyjson_obj_size(values) == 0) {
-		exchange_invalid(x, values ? "dict_type" : "missing", "[\"body\",\"values\"]",
-				 values ? "Input should be a valid dictionary with at least one value" : "Field required",
-				 STR("null"), NULL);
-		return false;
+		api_note_member(x, STR("values"), "dict_type", "Input should be a valid dictionary with at least one value", values);
+		return NULL;
 	}
 	if (yyjson_obj_size(values) > API_FEATURES_MAX) {
 		exchange_invalid(x, "too_long", "[\"body\",\"values\"]", "at most 200 values can be written at once",
 				 STR("null"), NULL);
-		return false;
+		return NULL;
 	}
+	return values;
+}
+
+/* false: replied or noted. */
+static bool take_values(struct exchange *x, struct values_put *p, yyjson_val *values)
+{
 	size_t i, max;
 	yyjson_val *name, *value;
-	yyjson_obj_foreach(values, i, max, name, value) {
-		if (!take_value(x, p, json_str(name), value))
+	uint32_t features[API_FEATURES_MAX];
+	struct buf unknown = { 0 };
+	yyjson_obj_foreach(values, i, max, name, value)
+		features[i] = pushed_feature(x, p->entity, json_str(name), &unknown);
+	bool are_known = unknown.n == 0;
+	if (exchange_is_valid(x) && !are_known)
+		exchange_error(x, 404, "%.*s", STR_ARG(buf_str(&unknown)));
+	buf_finish(&unknown);
+	if (!exchange_is_valid(x) || !are_known)
+		return false;
+	yyjson_obj_foreach(values, i, max, name, value)
+		if (!take_value(x, p, features[i], value))
 			return false;
-	}
 	return true;
 }
 
@@ -133,27 +168,32 @@ static struct ledger_entry *values_entry(const struct definitions *d, const stru
 
 void api_values_put(struct exchange *x)
 {
+	static const char *const members[] = { "values", "timestamp", NULL };
 	struct str entity_name = exchange_param(x, 0), id = exchange_param(x, 1);
-	yyjson_val *body = api_body_model(x);
-	if (body == NULL || !api_id(x, id, "[\"path\",\"entity_id\"]"))
-		return;
-	uint32_t entity = api_entity(x, entity_name);
-	if (entity == DEF_NONE)
-		return;
 	struct values_put *p = calloc(1, sizeof *p);
+	*exchange_data(x) = p;
 	if (p == NULL) {
 		exchange_fail(x, RT_EFULL, "out of memory");
 		return;
 	}
-	*exchange_data(x) = p;
-	p->entity = entity;
+	api_id(x, id, "[\"path\",\"entity_id\"]");
+	yyjson_val *body = api_body_model(x, members), *values = read_values(x, body);
+	read_timestamp(x, body, p);
+	p->entity = definitions_entity(api_node(x)->definitions, entity_name);
+	if (!exchange_is_valid(x) && (values == NULL || p->entity == DEF_NONE))
+		return;
+	if (p->entity == DEF_NONE) {
+		api_entity(x, entity_name);
+		return;
+	}
 	p->entity_id = arena_dup(exchange_arena(x), id); /* outlives the request: ROUTE_COMPLETES */
 	if (p->entity_id.p == NULL) {
 		exchange_fail(x, RT_EFULL, "out of memory");
 		return;
 	}
-	if (!read_timestamp(x, body, &p->event_time_us) || !take_values(x, p, body))
+	if (!take_values(x, p, values))
 		return;
+	make_newest(x, p);
 	struct ledger_entry *e = values_entry(api_node(x)->definitions, p);
 	if (e == NULL)
 		exchange_fail(x, RT_EFULL, "out of memory");
@@ -184,19 +224,24 @@ void api_values_put_message(struct exchange *x, struct msg *m)
 	const struct values_put *p = *exchange_data(x);
 	uint64_t lsn = ((struct ledger_append *)m)->entry->lsn;
 	int64_t now_us = loop_wall_us(exchange_loop(x));
-	bool stale[API_FEATURES_MAX];
+	bool stale[API_FEATURES_MAX], is_full = false;
 	for (uint32_t i = 0; i < p->count; i++) {
 		int64_t ttl_us = n->definitions->features[p->features[i]].ttl_ms * 1000;
-		stale[i] = online_put(n->online, &(struct online_write){ .kind = p->entity, .id = p->entity_id,
-									  .feature = p->features[i], .value = p->values[i],
-									  .meta = { .event_time_us = p->event_time_us,
-										    .lsn = lsn,
-										    .written_us = now_us,
-										    .expires_us = ttl_us ? p->event_time_us + ttl_us
-													 : 0,
-										    .flags = ONLINE_PUSHED } }) == ONLINE_STALE;
+		struct online_meta meta = { .event_time_us = p->event_time_us, .lsn = lsn, .written_us = now_us,
+					    .expires_us = ttl_us ? p->event_time_us + ttl_us : 0, .flags = ONLINE_PUSHED };
+		enum online_result put =
+			online_put(n->online, &(struct online_write){ .kind = p->entity, .id = p->entity_id,
+								      .feature = p->features[i], .value = p->values[i],
+								      .meta = meta });
+		/* One whose time has passed already will not be seen either. */
+		stale[i] = put == ONLINE_STALE || (meta.expires_us && meta.expires_us <= now_us);
+		is_full = is_full || put == ONLINE_FULL;
 	}
 	context_cache_forget_everywhere(api_node(x), exchange_loop(x), p->entity, p->entity_id);
+	if (is_full) {
+		exchange_error(x, 503, "the values are recorded, but the online table has no room for them; raise FABRA_ONLINE_BYTES");
+		return;
+	}
 	struct buf out = { 0 };
 	buf_append_lit(&out, "{\"entity\":");
 	json_write_string(&out, n->definitions->entities[p->entity].name);
@@ -226,8 +271,8 @@ void api_writes_end(struct exchange *x)
 void api_cache_delete(struct exchange *x)
 {
 	struct str id = exchange_param(x, 1);
-	uint32_t entity = api_entity(x, exchange_param(x, 0));
-	if (entity == DEF_NONE || !api_id(x, id, "[\"path\",\"entity_id\"]"))
+	uint32_t entity;
+	if (!api_id(x, id, "[\"path\",\"entity_id\"]") || (entity = api_entity(x, exchange_param(x, 0))) == DEF_NONE)
 		return;
 	struct ledger_entry *e = ledger_entry_new(LEDGER_DELETE);
 	if (e == NULL) {

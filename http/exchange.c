@@ -124,6 +124,7 @@ static void exchange_release(struct exchange *x)
 	if (x->is_waiting)
 		waiting_remove(x);
 	yyjson_doc_free(x->json);
+	buf_finish(&x->invalid);
 	arena_finish(&x->arena);
 	exchange_free(f, x);
 }
@@ -150,6 +151,7 @@ static void actor_on_message(struct actor *a, struct msg *m)
 		exchange_error(x, 504, "the request's deadline has passed");
 	else if (x->route->on_message != NULL)
 		x->route->on_message(x, m);
+	exchange_reply_invalid(x);
 	if (x->has_replied) {
 		forget_input(x);
 		rt_stop(a);
@@ -491,6 +493,32 @@ static bool text_is_valid(struct exchange *x)
 	return true;
 }
 
+/* Notes each query parameter that the route does not know. A route that looks at more of its request than the path says so
+ * with what else is wrong. */
+static bool query_is_known(struct exchange *x)
+{
+	const char *known = x->front->server->query_names[x->route - x->front->server->routes];
+	struct str rest = x->query, name, value;
+	while (known != NULL && uri_query_next(&x->arena, &rest, &name, &value)) {
+		const char *at = known;
+		while (*at != '\0' && !str_eq(name, str_from(at)))
+			at += strlen(at) + 1;
+		if (*at != '\0')
+			continue;
+		struct buf loc = { 0 }, input = { 0 };
+		buf_append_lit(&loc, "[\"query\",");
+		json_write_string(&loc, name);
+		buf_append(&loc, "]", sizeof "]");
+		json_write_string(&input, value);
+		exchange_invalid(x, "extra_forbidden", !loc.failed ? loc.p : "[\"query\"]", "Extra inputs are not permitted",
+				 buf_str(&input), NULL);
+		buf_finish(&loc);
+		buf_finish(&input);
+	}
+	bool looks_further = (x->route->flags & ROUTE_BODY) || (known != NULL && known[0] != '\0');
+	return looks_further || exchange_is_valid(x);
+}
+
 static bool keep_a_spare(struct exchange *x)
 {
 	struct http_front *f = x->front;
@@ -510,7 +538,7 @@ static bool admit(struct exchange *x, const h2o_req_t *req)
 	bool is_small = headers_read(x, req);
 	return target_is_sound(x, req) && (is_small || refuse_malformed(x, SYNTAX_TOO_LARGE)) && find_route(x) &&
 	       within_limits(x) && (!(x->route->flags & ROUTE_BODY) || read_json(x)) && authorised(x) &&
-	       read_timeout(x) && text_is_valid(x) && keep_a_spare(x);
+	       read_timeout(x) && text_is_valid(x) && keep_a_spare(x) && query_is_known(x);
 }
 
 /* ---- h2o's side ---- */
@@ -567,6 +595,7 @@ static void wait_for_reply(struct exchange *x)
 /* After on_request, or what stands for it. */
 static void conclude(struct exchange *x)
 {
+	exchange_reply_invalid(x);
 	if (!x->has_replied) {
 		wait_for_reply(x);
 	} else if (x->actor != NULL) {
@@ -639,7 +668,7 @@ int exchange_on_request(h2o_handler_t *handler, h2o_req_t *req)
 	bool is_admitted = admit(x, req);
 	if (is_admitted && x->route->on_gather != NULL) {
 		x->route->on_gather(x, false);
-		if (!x->has_replied) {
+		if (!x->has_replied && exchange_is_valid(x)) {
 			gather(x);
 			return 0;
 		}

@@ -32,7 +32,9 @@ struct route {
 	void (*on_message)(struct exchange *x, struct msg *m); /* borrows m; NULL when the route never asks */
 	void (*on_end)(struct exchange *x); /* NULL ok; runs after every on_request: releases what exchange_data points to */
 	const char *summary; /* for /openapi.json and /docs */
-	const char *openapi; /* JSON text of the operation's parameters, requestBody and responses; NULL = minimal */
+	/* JSON text of the operation's parameters, requestBody and responses. Query parameters that it does not name are
+	 * refused (422). NULL = minimal, and any query is let through. */
+	const char *openapi;
 	/* NULL ok. For a request whose answer lies in memory that is far away: called when it arrives, to say what to fetch, and
 	 * again (is_last) when all that arrived together have been; then on_request is. At arrival it may answer; then
 	 * nothing follows. */
@@ -72,9 +74,12 @@ void exchange_reply(struct exchange *x, int status, const char *content_type, st
 void exchange_reply_json(struct exchange *x, int status, struct str json);
 /* {"detail": text}; text must not leak SQL, paths or stack traces. 503 adds Retry-After: 1. */
 void exchange_error(struct exchange *x, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
-/* 422 {"detail":[{"type","loc":[...],"msg","input",("ctx")}]}; loc and input are JSON texts. */
+/* One of the things that are wrong with the request: {"type","loc":[...],"msg","input",("ctx")}; loc and input are JSON
+ * texts. When the route's function returns without a reply, 422 {"detail":[...]} is sent with all that were noted. */
 void exchange_invalid(struct exchange *x, const char *type, const char *loc_json, const char *msg,
 		      struct str input_json, const char *ctx_json);
+/* Whether nothing is wrong so far. A route checks all of its request, then asks this, then acts. */
+bool exchange_is_valid(const struct exchange *x);
 /* Maps an enum rt_error to its status and text: EFULL 503, EDEADLINE 504, ENOTFOUND 404, ... */
 void exchange_fail(struct exchange *x, int rt_error, const char *what);
 

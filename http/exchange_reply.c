@@ -143,11 +143,8 @@ void exchange_error(struct exchange *x, int status, const char *format, ...)
 	char text[512];
 	va_list args;
 	va_start(args, format);
-	int n = vsnprintf(text, sizeof text, format, args);
+	size_t length = text_vprintf(text, sizeof text, format, args);
 	va_end(args);
-	size_t length = n < 0 ? 0 : (size_t)n < sizeof text ? (size_t)n : sizeof text - 1;
-	while (length > 0 && (size_t)n >= sizeof text && ((unsigned char)text[length] & 0xc0) == 0x80)
-		length--; /* do not cut a character in two */
 	struct buf json = { 0 };
 	buf_append_lit(&json, "{\"detail\":");
 	json_write_string(&json, str_of(text, length));
@@ -156,25 +153,45 @@ void exchange_error(struct exchange *x, int status, const char *format, ...)
 	buf_finish(&json);
 }
 
+/* What is echoed of the request. A larger one helps nobody to find the mistake, and each error would carry it. */
+enum { INPUT_BYTES_MAX = 16 << 10 };
+
 void exchange_invalid(struct exchange *x, const char *type, const char *loc_json, const char *msg,
 		      struct str input_json, const char *ctx_json)
 {
-	struct buf json = { 0 };
-	buf_append_lit(&json, "{\"detail\":[{\"type\":");
-	json_write_string(&json, str_from(type));
-	buf_append_lit(&json, ",\"loc\":");
-	buf_append_str(&json, str_from(loc_json));
-	buf_append_lit(&json, ",\"msg\":");
-	json_write_string(&json, str_from(msg));
-	buf_append_lit(&json, ",\"input\":");
-	buf_append_str(&json, input_json);
+	struct buf *json = &x->invalid;
+	if (json->n == 0)
+		buf_append_lit(json, "{\"detail\":[{\"type\":");
+	else
+		buf_append_lit(json, ",{\"type\":");
+	json_write_string(json, str_from(type));
+	buf_append_lit(json, ",\"loc\":");
+	buf_append_str(json, str_from(loc_json));
+	buf_append_lit(json, ",\"msg\":");
+	json_write_string(json, str_from(msg));
+	buf_append_lit(json, ",\"input\":");
+	buf_append_str(json, input_json.n <= INPUT_BYTES_MAX ? input_json : STR("null"));
 	if (ctx_json != NULL) {
-		buf_append_lit(&json, ",\"ctx\":");
-		buf_append_str(&json, str_from(ctx_json));
+		buf_append_lit(json, ",\"ctx\":");
+		buf_append_str(json, str_from(ctx_json));
 	}
-	buf_append_lit(&json, "}]}");
-	exchange_reply_json(x, 422, buf_str(&json));
-	buf_finish(&json);
+	buf_append_char(json, '}');
+}
+
+bool exchange_is_valid(const struct exchange *x)
+{
+	return x->invalid.n == 0 && !x->invalid.failed;
+}
+
+void exchange_reply_invalid(struct exchange *x)
+{
+	if (x->has_replied || exchange_is_valid(x))
+		return;
+	buf_append_lit(&x->invalid, "]}");
+	if (x->invalid.failed)
+		exchange_error(x, 422, "more is wrong with the request than can be listed");
+	else
+		exchange_reply_json(x, 422, buf_str(&x->invalid));
 }
 
 static int status_of(int rt_error)

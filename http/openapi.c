@@ -48,7 +48,24 @@ static void add_operation_id(yyjson_mut_doc *doc, yyjson_mut_val *operation, con
 	buf_finish(&id);
 }
 
-static bool add_given(yyjson_mut_doc *doc, yyjson_mut_val *operation, const struct route *r, struct buf *ret_why)
+/* The names of the query parameters, as http_server.query_names keeps them. */
+static char *query_names(yyjson_val *operation)
+{
+	struct buf names = { 0 };
+	size_t i, n;
+	yyjson_val *p;
+	yyjson_arr_foreach(yyjson_obj_get(operation, "parameters"), i, n, p) {
+		const char *name = yyjson_get_str(yyjson_obj_get(p, "name"));
+		if (name != NULL && yyjson_equals_str(yyjson_obj_get(p, "in"), "query"))
+			buf_append(&names, name, strlen(name) + 1);
+	}
+	buf_append_char(&names, '\0');
+	CHECK(!names.failed); /* of a table in the source */
+	return buf_take(&names, NULL);
+}
+
+static bool add_given(yyjson_mut_doc *doc, yyjson_mut_val *operation, const struct route *r, char **ret_query_names,
+		      struct buf *ret_why)
 {
 	if (r->openapi == NULL)
 		return true;
@@ -62,13 +79,15 @@ static bool add_given(yyjson_mut_doc *doc, yyjson_mut_val *operation, const stru
 	}
 	size_t i, n;
 	yyjson_val *key, *value;
+	*ret_query_names = query_names(yyjson_doc_get_root(given));
 	yyjson_obj_foreach(yyjson_doc_get_root(given), i, n, key, value)
 		yyjson_mut_obj_add(operation, yyjson_val_mut_copy(doc, key), yyjson_val_mut_copy(doc, value));
 	yyjson_doc_free(given);
 	return true;
 }
 
-static bool add_route(yyjson_mut_doc *doc, yyjson_mut_val *paths, const struct route *r, struct buf *ret_why)
+static bool add_route(yyjson_mut_doc *doc, yyjson_mut_val *paths, const struct route *r, char **ret_query_names,
+		      struct buf *ret_why)
 {
 	char method[8] = "";
 	for (size_t i = 0; r->method[i] != '\0' && i < sizeof method - 1; i++)
@@ -77,7 +96,7 @@ static bool add_route(yyjson_mut_doc *doc, yyjson_mut_val *paths, const struct r
 	if (r->summary != NULL)
 		yyjson_mut_obj_add_str(doc, operation, "summary", r->summary);
 	add_operation_id(doc, operation, r);
-	if (!add_given(doc, operation, r, ret_why))
+	if (!add_given(doc, operation, r, ret_query_names, ret_why))
 		return false;
 	if (yyjson_mut_obj_get(operation, "parameters") == NULL)
 		add_path_parameters(doc, operation, r->path);
@@ -120,7 +139,7 @@ bool openapi_make(struct http_server *s, struct buf *ret_why)
 	yyjson_mut_val *paths = object_under(doc, root, "paths");
 	bool ok = true;
 	for (size_t i = 0; i < s->routes_len && ok; i++)
-		ok = add_route(doc, paths, &s->routes[i], ret_why);
+		ok = add_route(doc, paths, &s->routes[i], &s->query_names[i], ret_why);
 	if (ok) {
 		size_t n;
 		char *text = yyjson_mut_write(doc, 0, &n);

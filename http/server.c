@@ -112,7 +112,8 @@ static bool routes_make(struct http_server *s, struct buf *ret_why)
 {
 	s->routes_len = system_routes_len + s->config.routes_count;
 	s->routes = calloc(s->routes_len, sizeof *s->routes);
-	CHECK(s->routes != NULL);
+	s->query_names = calloc(s->routes_len, sizeof *s->query_names);
+	CHECK(s->routes != NULL && s->query_names != NULL);
 	memcpy(s->routes, system_routes, system_routes_len * sizeof *s->routes);
 	if (s->config.routes_count > 0)
 		memcpy(s->routes + system_routes_len, s->config.routes, s->config.routes_count * sizeof *s->routes);
@@ -178,6 +179,9 @@ static void front_make(struct http_server *s, struct http_front *f, struct loop 
 static void parts_free(struct http_server *s)
 {
 	router_destroy(s->router);
+	for (size_t i = 0; s->query_names != NULL && i < s->routes_len; i++)
+		free(s->query_names[i]);
+	free(s->query_names);
 	free(s->routes);
 	buf_finish(&s->openapi);
 	buf_finish(&s->docs);

@@ -100,6 +100,7 @@ struct http_server {
 	uint32_t latency_family, count_family;
 	struct http_counters counters;
 	struct buf openapi, docs;  /* made once */
+	char **query_names;        /* owned, by route: each name with its NUL, then a NUL; NULL = any are let through */
 
 	int listen_fd, reserve_fd;
 	uint16_t port;
@@ -134,6 +135,7 @@ struct exchange {
 	struct str timeout;           /* x-request-timeout-ms */
 	struct arena arena;
 	struct yyjson_doc *json;      /* owned */
+	struct buf invalid;           /* the 422 so far: {"detail":[{...},{...} */
 	void *data;
 	uint64_t started_ns, deadline_ns;
 	unsigned reply_headers_len, params_len;
@@ -159,6 +161,9 @@ void exchange_pool_finish(struct http_front *f);
 /* Hexadecimal digits, REQUEST_ID_OWN of them. */
 void exchange_id_make(struct http_front *f, char ret_id[static REQUEST_ID_OWN]);
 bool exchange_id_is_sane(struct str sent);
+
+/* ---- exchange_reply.c ---- */
+void exchange_reply_invalid(struct exchange *x); /* what exchange_invalid noted, if anything, unless there is a reply */
 
 /* ---- exchange_observe.c ---- */
 void observe_init(struct http_server *s);

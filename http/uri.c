@@ -67,6 +67,22 @@ bool uri_query(struct arena *arena, struct str query, const char *name, struct s
 	return false;
 }
 
+bool uri_query_next(struct arena *arena, struct str *query, struct str *ret_name, struct str *ret_value)
+{
+	while (query->n > 0 && query->p[0] == '&')
+		*query = str_skip(*query, 1);
+	if (query->n == 0)
+		return false;
+	const char *amp = memchr(query->p, '&', query->n);
+	struct str pair = str_of(query->p, amp ? (size_t)(amp - query->p) : query->n);
+	const char *equals = memchr(pair.p, '=', pair.n);
+	size_t name_n = equals ? (size_t)(equals - pair.p) : pair.n;
+	*query = str_skip(*query, pair.n);
+	*ret_name = uri_decode(arena, str_of(pair.p, name_n), true);
+	*ret_value = uri_decode(arena, str_skip(pair, equals ? name_n + 1 : name_n), true);
+	return true;
+}
+
 /* Separators are ASCII, so a text is valid as a whole exactly when each of its parts is. */
 bool uri_query_is_utf8(struct arena *arena, struct str query)
 {

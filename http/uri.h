@@ -14,5 +14,8 @@ bool uri_query(struct arena *arena, struct str query, const char *name, struct s
 /* Is each '%' followed by two hexadecimal digits? */
 bool uri_escapes_are_sound(struct str text);
 
+/* Takes the next pair off *query, both parts decoded; empty ones are passed over. false: there is none. */
+bool uri_query_next(struct arena *arena, struct str *query, struct str *ret_name, struct str *ret_value);
+
 /* Is the whole query string UTF-8 once it is decoded? false also when the arena is full. */
 bool uri_query_is_utf8(struct arena *arena, struct str query);

@@ -18,6 +18,9 @@ struct json_limits {
 	size_t bytes_max;    /* 0 = 1 MiB */
 };
 
+/* For a text that this program wrote from one that was within its limits: it may be longer, 1e9 becomes 1000000000.0. */
+#define JSON_OWN (&(struct json_limits){ .depth_max = 128, .bytes_max = BUF_MAX_DEFAULT })
+
 struct json_error {
 	size_t at;         /* byte offset into the text */
 	const char *what;  /* static; Python's words where Fabra's clients see them ("Expecting value") */

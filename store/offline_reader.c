@@ -17,7 +17,6 @@ enum {
 	WAITING_MAX = 256,
 	ROWS_MAX_DEFAULT = 10000,
 	RESULT_BYTES_MAX = 16 << 20,
-	PARAMS_BYTES_MAX = 1 << 20,
 };
 static const uint64_t DEADLINE_NS_DEFAULT = 30000000000;
 
@@ -56,7 +55,7 @@ static bool run_select(struct reader *r, struct str sql, struct str params_json,
 	struct json_error json_error;
 	yyjson_doc *params = NULL;
 	if (params_json.p != NULL) {
-		params = json_parse(params_json, &(struct json_limits){.bytes_max = PARAMS_BYTES_MAX},
+		params = json_parse(params_json, JSON_OWN,
 				    &json_error);
 		if (params == NULL || !yyjson_is_arr(yyjson_doc_get_root(params))) {
 			offline_error_text(error, RT_EINVAL, "the parameters are no JSON array: %s",

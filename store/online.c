@@ -223,6 +223,27 @@ bool online_get(struct online *t, uint32_t kind, struct str id, uint32_t feature
 	return online_get_many(t, kind, id, &feature, 1, now_us, ret) == 1;
 }
 
+bool online_trace(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us,
+		  struct online_trace *ret)
+{
+	struct place p = place_of(t, kind, id);
+	pthread_mutex_lock(&p.stripe->lock);
+	struct row *r = *find_link(&p);
+	const struct cell *c = r ? row_find(r, feature) : NULL, *deleted = r ? row_find(r, ROW_TOMBSTONE) : NULL;
+	bool is_value = c && !cell_is_tombstone(c);
+	*ret = (struct online_trace){ .event_time_us = c ? c->event_time_us : INT64_MIN,
+				      .is_expired = is_value && cell_expired(c, now_us) };
+	if (deleted && deleted->event_time_us > ret->event_time_us)
+		ret->event_time_us = deleted->event_time_us;
+	pthread_mutex_unlock(&p.stripe->lock);
+	return c || deleted;
+}
+
+bool online_fits(const struct online *t, const struct value *v)
+{
+	return row_value_bytes(v) <= t->bytes_max / 8;
+}
+
 enum online_read online_read_copy(struct online *t, const struct online_key *key, uint32_t feature, int64_t now_us, char *out,
 				  size_t cap, size_t *ret_n, struct online_meta *ret_meta)
 {

@@ -199,6 +199,16 @@ static void retry_later(struct ingestor *s, struct event *e, const char *reason)
 	s->retry_timer = true;
 }
 
+static void give_up_values(struct ingestor *s, struct event *e)
+{
+	metrics_add(s->nl->node->metrics.events_failed, 1);
+	log_line(LOG_ERROR, "ingestor", "the event's values are not kept: together they are larger than a ledger entry may be",
+		 LOG_STR("event_id", e->data.event_id), LOG_STR("entity_id", e->data.entity_id));
+	for (uint32_t i = 0; i < e->features_count; i++)
+		value_unref(e->values[i]);
+	e->features_count = 0;
+}
+
 /* Trying again is safe even when the first frame did reach the disk: it carries the same values at the same event time,
  * so that applying both is applying one. */
 static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
@@ -206,6 +216,11 @@ static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 	if (m->kind == LEDGER_APPENDED && m->status == RT_OK) {
 		publish(s, e, ((struct ledger_append *)m)->entry->lsn);
 		event_done(s, e);
+		return;
+	}
+	if (m->kind == LEDGER_APPENDED && m->status == RT_ETOOBIG && e->features_count) { /* trying again does not help */
+		give_up_values(s, e);
+		commit(s, e);
 		return;
 	}
 	retry_later(s, e, m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status));
@@ -239,6 +254,18 @@ static void write_event_json(const struct entry_event *e, struct buf *out)
 	buf_append_lit(out, "\"}");
 }
 
+/* The feature keeps what it had. */
+static void not_computed(struct ingestor *s, struct event *e, struct str reason)
+{
+	const struct node *n = s->nl->node;
+	uint32_t feature = e->features[e->at++];
+	metrics_add(n->metrics.features[feature].compute_failure, 1);
+	metrics_add(n->metrics.events_failed, 1);
+	log_line(LOG_ERROR, "ingestor", "feature could not be computed from the event",
+		 LOG_STR("feature", n->definitions->features[feature].name), LOG_STR("event_id", e->data.event_id),
+		 LOG_STR("entity_id", e->data.entity_id), LOG_STR("reason", reason));
+}
+
 /* Computes the next triggered feature of the event; true: under way, false: none is left. */
 static bool compute_next(struct ingestor *s, struct event *e)
 {
@@ -247,11 +274,16 @@ static bool compute_next(struct ingestor *s, struct event *e)
 	const struct node *n = s->nl->node;
 	uint32_t feature = e->features[e->at];
 	struct computation_job *job = computation_job_new(SCRIPT_COMPUTE, feature, e->data.entity_id);
-	CHECK(job != NULL);
+	if (job == NULL) {
+		retry_later(s, e, "out of memory");
+		return true;
+	}
 	struct buf event = { 0 };
 	write_event_json(&e->data, &event);
-	job->event_json = arena_dup(&job->arena, buf_str(&event));
+	if (!event.failed)
+		job->event_json = arena_dup(&job->arena, buf_str(&event));
 	buf_finish(&event);
+	bool is_whole = job->event_json.p != NULL;
 	/* What comes of a late event is as new as what it builds on: else the older time would lose against it, and the
 	 * event with it. */
 	struct online_cell previous;
@@ -259,9 +291,15 @@ static bool compute_next(struct ingestor *s, struct event *e)
 	if (online_get(n->online, n->definitions->features[feature].entity, e->data.entity_id, feature,
 		       loop_wall_us(s->base.loop), &previous)) {
 		job->previous_json = arena_dup(&job->arena, str_of(previous.value->json, previous.value->len));
+		is_whole = is_whole && job->previous_json.p != NULL;
 		if (previous.meta.event_time_us > e->data.event_time_us)
 			e->times_us[e->at] = previous.meta.event_time_us;
 		value_unref(previous.value);
+	}
+	if (!is_whole) { /* without its previous value a function would begin anew */
+		computation_job_free(job);
+		not_computed(s, e, STR("the event and the previous value are too large"));
+		return compute_next(s, e);
 	}
 	e->state = EV_APPLYING;
 	await(s, e, computation_start(&s->base, s->nl, job,
@@ -292,15 +330,12 @@ static void in_applying(struct ingestor *s, struct event *e, struct msg *m)
 	} else {
 		error = STR("no result before the deadline");
 	}
-	metrics_add(error.p ? n->metrics.features[feature].compute_failure : n->metrics.features[feature].compute_success, 1);
 	if (error.p) {
-		metrics_add(n->metrics.events_failed, 1);
-		log_line(LOG_ERROR, "ingestor", "feature could not be computed from the event",
-			 LOG_STR("feature", n->definitions->features[feature].name),
-			 LOG_STR("event_id", e->data.event_id), LOG_STR("entity_id", e->data.entity_id),
-			 LOG_STR("reason", error));
+		not_computed(s, e, error);
+	} else {
+		metrics_add(n->metrics.features[feature].compute_success, 1);
+		e->at++;
 	}
-	e->at++;
 	apply_next(s, e);
 }
 
@@ -332,21 +367,69 @@ static void enqueue(struct ingestor *s, struct event *e)
 
 /* ---- EVENT ---- */
 
+/* NULL: malformed, or too large. */
 static struct event *event_new(struct ingestor *s, struct ledger_entry *entry)
 {
-	struct event *e = calloc(1, sizeof *e);
-	CHECK(e != NULL);
 	struct entry_event data;
-	CHECK(entry_event_read(buf_str(&entry->body), &data)); /* we wrote it */
+	if (entry->body.failed || !entry_event_read(buf_str(&entry->body), &data))
+		return NULL;
+	struct event *e = calloc(1, sizeof *e);
+	if (e == NULL)
+		return NULL;
 	e->data = (struct entry_event){ .event_id = arena_dup(&e->arena, data.event_id),
 					.event_type = arena_dup(&e->arena, data.event_type),
 					.entity_id = arena_dup(&e->arena, data.entity_id),
 					.payload_json = arena_dup(&e->arena, data.payload_json),
-					.event_time_us = data.event_time_us };
-	CHECK(e->data.payload_json.p != NULL);
+					.idempotency = arena_dup(&e->arena, data.idempotency),
+					.event_time_us = data.event_time_us,
+					.received_us = data.received_us };
 	e->lsn = entry->lsn;
 	s->events_count++;
-	return e;
+	const struct entry_event *d = &e->data;
+	if (d->event_id.p && d->event_type.p && d->entity_id.p && d->payload_json.p && d->idempotency.p)
+		return e;
+	event_free(s, e);
+	return NULL;
+}
+
+static const struct idempotency_id *id_of(const struct event *e)
+{
+	return e->data.idempotency.n == sizeof(struct idempotency_id) ? (const struct idempotency_id *)e->data.idempotency.p
+								       : NULL;
+}
+
+/* true: the request is answered; it has been done before, or cannot be done. */
+static bool answer_repeated(struct ingestor *s, struct event *e)
+{
+	const struct idempotency_id *id = id_of(e);
+	struct ingest_accepted *reply;
+	struct idempotency_first first = { 0 };
+	int status = RT_OK;
+	if (id == NULL)
+		return false;
+	switch (idempotency_begin(s->nl->node->idempotency, id, e->data.received_us, &first)) {
+	case IDEMPOTENCY_NEW:
+		return false;
+	case IDEMPOTENCY_DONE:
+		break;
+	case IDEMPOTENCY_UNDER_WAY:
+		status = RT_EEXIST;
+		break;
+	case IDEMPOTENCY_OTHER:
+		status = RT_EINVAL;
+		break;
+	case IDEMPOTENCY_FULL:
+		status = RT_EFULL;
+		break;
+	}
+	reply = rt_msg_new(s->base.loop, INGEST_ACCEPTED);
+	reply->head.status = status;
+	reply->is_repeat = true;
+	reply->first = first;
+	rt_reply(&s->base, e->request, &reply->head);
+	e->request = NULL;
+	event_free(s, e);
+	return true;
 }
 
 static void on_event(struct ingestor *s, struct msg *m)
@@ -357,8 +440,14 @@ static void on_event(struct ingestor *s, struct msg *m)
 		return;
 	}
 	struct event *e = event_new(s, in->entry);
+	if (e == NULL) {
+		rt_refuse(&s->base, m, RT_ETOOBIG);
+		return;
+	}
 	rt_msg_take(m);
 	e->request = m;
+	if (answer_repeated(s, e))
+		return;
 	e->state = EV_APPENDING;
 	/* Not the client's deadline: an event that becomes durable after the client has left has its turn all the same, before
 	 * those behind it. */
@@ -369,23 +458,41 @@ static void on_event(struct ingestor *s, struct msg *m)
 
 static void on_redo(struct ingestor *s, struct msg *m)
 {
-	struct ingest_event *in = (struct ingest_event *)m;
-	enqueue(s, event_new(s, in->entry));
+	struct event *e = event_new(s, ((struct ingest_event *)m)->entry);
+	if (e)
+		enqueue(s, e);
+	else
+		log_line(LOG_ERROR, "ingestor", "a pending event cannot be read; it stays pending");
+}
+
+/* Whether the event may have become durable although nobody said so: then its key stays taken until the next start, which
+ * finds out. */
+static bool is_outcome_unknown(const struct msg *m)
+{
+	return m->kind == RT_DEADLINE || (m->kind == RT_DOWN && m->status == RT_EDEAD);
 }
 
 static void in_appending(struct ingestor *s, struct event *e, struct msg *m)
 {
 	struct msg *request = e->request;
+	struct idempotency *known = s->nl->node->idempotency;
 	e->request = NULL;
 	struct ingest_accepted *reply = rt_msg_new(s->base.loop, INGEST_ACCEPTED);
 	if (m->kind == LEDGER_APPENDED && m->status == RT_OK) {
-		e->lsn = reply->lsn = ((struct ledger_append *)m)->entry->lsn;
+		e->lsn = reply->first.lsn = ((struct ledger_append *)m)->entry->lsn;
+		reply->first.received_us = e->data.received_us ? e->data.received_us : loop_wall_us(s->base.loop);
+		if (e->data.event_id.n == UUID_TEXT)
+			memcpy(reply->first.event_id, e->data.event_id.p, UUID_TEXT);
+		if (id_of(e))
+			idempotency_done(known, id_of(e), &reply->first);
 		rt_reply(&s->base, request, &reply->head);
 		enqueue(s, e);
 		return;
 	}
 	/* Not accepted. If the bytes reached the disk all the same, the restart finds the event pending and applies it. */
 	reply->head.status = m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status;
+	if (id_of(e) && !is_outcome_unknown(m))
+		idempotency_abandon(known, id_of(e));
 	rt_reply(&s->base, request, &reply->head);
 	event_free(s, e);
 }

@@ -4,10 +4,13 @@
 #pragma once
 #include "actors/node.h"
 #include "store/entries.h"
+#include "store/idempotency.h"
 
 enum ingestor_msg {
 	INGEST_EVENT = MSG_KIND(CLASS_INGESTOR, 1),    /* ask: struct ingest_event */
-	INGEST_ACCEPTED = MSG_KIND(CLASS_INGESTOR, 2), /* reply: struct ingest_accepted; status as LEDGER_APPENDED */
+	/* reply: struct ingest_accepted; status as LEDGER_APPENDED. Of one with an idempotency key also RT_EINVAL: the key
+	 * was used for another request; RT_EEXIST: the first one is under way; RT_EFULL: too many keys. */
+	INGEST_ACCEPTED = MSG_KIND(CLASS_INGESTOR, 2),
 	INGEST_REDO = MSG_KIND(CLASS_INGESTOR, 3),     /* tell: struct ingest_event that is durable already (after a crash) */
 };
 struct ingest_event {
@@ -16,8 +19,8 @@ struct ingest_event {
 };
 struct ingest_accepted {
 	struct msg head;
-	uint64_t lsn;
-	char reason[48];
+	bool is_repeat; /* nothing was done: `first` is of the request that had the key before */
+	struct idempotency_first first;
 };
 extern const struct actor_class ingestor_class; /* init argument: struct node_loop */
 struct ingest_event *ingest_event_new(struct loop *loop, uint16_t kind, struct ledger_entry *entry); /* moves entry */

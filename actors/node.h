@@ -40,6 +40,7 @@ struct retriever_args {
 struct node {
 	const struct definitions *definitions;
 	struct online *online;
+	struct idempotency *idempotency;
 	struct ledger *ledger;
 	struct offline *offline;
 	struct actor_ref committer;      /* answers LEDGER_APPEND */

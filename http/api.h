@@ -6,7 +6,7 @@
 extern const struct route api_routes[];
 extern const size_t api_routes_count;
 
-enum { API_NAME_BYTES_MAX = 256, API_BATCH_IDS_MAX = 1000, API_FEATURES_MAX = 200, API_LIST_MAX = 1000 };
+enum { API_NAME_BYTES_MAX = 256, API_KEY_BYTES_MAX = 255, API_BATCH_IDS_MAX = 1000, API_FEATURES_MAX = 200, API_LIST_MAX = 1000 };
 
 static inline struct node *api_node(struct exchange *x)
 {

@@ -327,46 +327,86 @@ static bool is_event_type(struct str s)
 	return has_letter && s.n <= API_NAME_BYTES_MAX && json_utf8_valid(s);
 }
 
-struct ingest_state {
+/* "Idempotency-Key": the scope is the API key and the route, not its parameters. false: noted. */
+static bool read_idempotency(struct exchange *x, struct str id, struct idempotency_id *ret, bool *ret_is_keyed)
+{
+	struct str key = exchange_header(x, "idempotency-key"), event_time = { 0 };
+	*ret_is_keyed = key.p != NULL;
+	if (key.p == NULL)
+		return true;
+	if (key.n == 0 || key.n > API_KEY_BYTES_MAX || memchr(key.p, '\0', key.n) || !json_utf8_valid(key)) {
+		exchange_invalid(x, "value_error", "[\"header\",\"idempotency-key\"]", "Value error, must be 1 to 255 bytes of text",
+				 STR("null"), NULL);
+		return false;
+	}
+	exchange_query(x, "event_time", &event_time);
+	const struct str scope[] = { exchange_header(x, "x-api-key"), STR("POST /v1/ingest/{event_type}"), key };
+	const struct str request[] = { exchange_param(x, 0), id, event_time, exchange_body(x) };
+	idempotency_fingerprint(scope, sizeof scope / sizeof scope[0], ret->key);
+	idempotency_fingerprint(request, sizeof request / sizeof request[0], ret->request);
+	return true;
+}
+
+static struct ledger_entry *event_entry(struct loop *loop, struct entry_event *e, yyjson_val *payload)
+{
 	char event_id[UUID_TEXT];
-};
+	struct buf text = { 0 };
+	struct ledger_entry *entry = ledger_entry_new(LEDGER_EVENT);
+	uuid4_text(loop_random(loop), loop_random(loop), event_id);
+	e->event_id = str_of(event_id, UUID_TEXT);
+	json_write_value(&text, payload);
+	e->payload_json = buf_str(&text);
+	if (!text.failed)
+		entry_event_write(&entry->body, e);
+	entry->body.failed = entry->body.failed || text.failed; /* too large: the ingestor says so */
+	buf_finish(&text);
+	return entry;
+}
 
 void api_ingest_post(struct exchange *x)
 {
-	struct str type = exchange_param(x, 0), id;
+	struct str type = exchange_param(x, 0), id = { 0 };
+	struct loop *loop = exchange_loop(x);
+	struct entry_event e = { .event_type = type, .received_us = loop_wall_us(loop) };
+	struct idempotency_id key;
+	bool is_keyed;
+	api_query_required(x, "entity_id", &id);
+	api_query_event_time(x, "event_time", &e.event_time_us);
+	read_idempotency(x, id, &key, &is_keyed);
 	yyjson_val *payload = api_body_object(x);
-	if (payload == NULL || !api_query_required(x, "entity_id", &id))
+	if (!exchange_is_valid(x))
 		return;
 	if (!is_event_type(type)) {
 		exchange_error(x, 400, "Event type must be alphanumeric (underscores allowed)");
 		return;
 	}
-	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
-	struct ingest_state *state = arena_alloc(exchange_arena(x), sizeof *state);
-	struct buf text = { 0 };
-	json_write_value(&text, payload);
-	if (e == NULL || state == NULL || text.failed) {
-		ledger_entry_free(e);
-		buf_finish(&text);
-		exchange_fail(x, RT_EFULL, "out of memory");
+	if (!api_event_type(x, type))
 		return;
-	}
-	*exchange_data(x) = state;
-	struct loop *loop = exchange_loop(x);
-	uuid4_text(loop_random(loop), loop_random(loop), state->event_id);
-	entry_event_write(&e->body, &(struct entry_event){ .event_id = str_of(state->event_id, UUID_TEXT), .event_type = type,
-							    .entity_id = id, .payload_json = buf_str(&text),
-							    .event_time_us = loop_wall_us(loop) });
-	buf_finish(&text);
+	e.entity_id = id;
+	if (is_keyed)
+		e.idempotency = str_of((const char *)&key, sizeof key);
 	struct actor *a = exchange_actor(x);
 	struct node_loop *owner = node_owner_of(api_node(x), id);
-	rt_ask(a, rt_named(owner->loop, NAME_INGESTOR), &ingest_event_new(loop, INGEST_EVENT, e)->head,
-	       exchange_deadline_ns(x), ACTOR_NONE);
+	rt_ask(a, rt_named(owner->loop, NAME_INGESTOR),
+	       &ingest_event_new(loop, INGEST_EVENT, event_entry(loop, &e, payload))->head, exchange_deadline_ns(x), ACTOR_NONE);
 }
 
 void api_ingest_message(struct exchange *x, struct msg *m)
 {
-	const struct ingest_state *state = *exchange_data(x);
+	const struct ingest_accepted *accepted = (struct ingest_accepted *)m;
+	bool is_repeat = m->kind == INGEST_ACCEPTED && accepted->is_repeat;
+	if (is_repeat && m->status == RT_EINVAL) {
+		exchange_error(x, 422, "this Idempotency-Key was used for another request");
+		return;
+	}
+	if (is_repeat && m->status == RT_EEXIST) {
+		exchange_error(x, 409, "the first request with this Idempotency-Key is still at work");
+		return;
+	}
+	if (is_repeat && m->status == RT_EFULL) {
+		exchange_error(x, 503, "no more Idempotency-Keys can be kept: FABRA_IDEMPOTENCY_KEYS_MAX were used in 24 hours");
+		return;
+	}
 	if (m->kind != INGEST_ACCEPTED || m->status != RT_OK) {
 		fail_append(x, m);
 		return;
@@ -374,8 +414,8 @@ void api_ingest_message(struct exchange *x, struct msg *m)
 	struct buf out = { 0 };
 	/* The form of a Redis stream id: milliseconds, then the place in the log. */
 	buf_printf(&out, "{\"msg_id\":\"%lld-%llu\",\"event_id\":\"%.*s\"}",
-		   (long long)(loop_wall_us(exchange_loop(x)) / 1000),
-		   (unsigned long long)((struct ingest_accepted *)m)->lsn, UUID_TEXT, state->event_id);
+		   (long long)(accepted->first.received_us / 1000), (unsigned long long)accepted->first.lsn, UUID_TEXT,
+		   accepted->first.event_id);
 	exchange_reply_json(x, 202, buf_str(&out));
 	buf_finish(&out);
 }

@@ -4,7 +4,7 @@
 #include "store/entries.h"
 #include "store/ledger_bytes.h"
 
-enum { ENTRY_VERSION = 1 };
+enum { ENTRY_VERSION = 1, EVENT_VERSION_KEYED = 2 };
 
 /* ---- writing ---- */
 static void write_u8(struct buf *out, uint8_t v)
@@ -69,12 +69,17 @@ void entry_delete_write(struct buf *out, const struct entry_delete *d)
 
 void entry_event_write(struct buf *out, const struct entry_event *e)
 {
-	write_u8(out, ENTRY_VERSION);
+	bool is_keyed = e->idempotency.n > 0;
+	write_u8(out, is_keyed ? EVENT_VERSION_KEYED : ENTRY_VERSION);
 	write_u64(out, (uint64_t)e->event_time_us);
 	write_str(out, e->event_id);
 	write_str(out, e->event_type);
 	write_str(out, e->entity_id);
 	write_str(out, e->payload_json);
+	if (!is_keyed)
+		return;
+	write_str(out, e->idempotency);
+	write_u64(out, (uint64_t)e->received_us);
 }
 
 /* ---- reading ---- */
@@ -200,13 +205,22 @@ bool entry_delete_read(struct str payload, struct entry_delete *ret)
 
 bool entry_event_read(struct str payload, struct entry_event *ret)
 {
-	struct cursor c = cursor_open(payload);
-	struct entry_event e;
+	struct cursor c = { .p = (const uint8_t *)payload.p, .n = payload.n };
+	struct entry_event e = { 0 };
+	unsigned version = read_u8(&c);
+	if (version != ENTRY_VERSION && version != EVENT_VERSION_KEYED)
+		c.failed = true;
 	e.event_time_us = (int64_t)read_u64(&c);
 	e.event_id = read_str(&c);
 	e.event_type = read_str(&c);
 	e.entity_id = read_str(&c);
 	e.payload_json = read_str(&c);
+	if (version == EVENT_VERSION_KEYED) {
+		e.idempotency = read_str(&c);
+		e.received_us = (int64_t)read_u64(&c);
+		if (e.idempotency.n == 0)
+			c.failed = true;
+	}
 	if (!cursor_is_at_end(&c))
 		return false;
 	*ret = e;

@@ -46,6 +46,8 @@ struct entry_event {
 	struct str event_id, event_type, entity_id;
 	struct str payload_json;
 	int64_t event_time_us;
+	struct str idempotency; /* of a request with a key: struct idempotency_id; p NULL = none */
+	int64_t received_us;    /* likewise: when it came */
 };
 void entry_event_write(struct buf *out, const struct entry_event *e);
 bool entry_event_read(struct str payload, struct entry_event *ret);

@@ -86,10 +86,14 @@ struct ledger_found {
 };
 void ledger_record_free(struct ledger_record *r);
 
+enum { LEDGER_BATCH_BYTES_DEFAULT = 8 << 20 };
+/* Of an entry's payload, with batches of the default size. segment_bytes: 64 KiB to 16 GiB, the bounds of a segment. */
+size_t ledger_entry_bytes_max(size_t segment_bytes);
+
 struct ledger_config {
 	const char *dir;              /* borrowed during open */
 	size_t segment_bytes;         /* 0 = 64 MiB */
-	size_t batch_bytes_max;       /* 0 = 8 MiB */
+	size_t batch_bytes_max;       /* 0 = LEDGER_BATCH_BYTES_DEFAULT */
 	const struct record_signer *signer; /* shares; may be NULL */
 	int64_t record_keep_ms, value_keep_ms, event_keep_ms; /* retention; 0 = for ever */
 	bool temporary;               /* :memory: mode: removed at close */
@@ -127,6 +131,9 @@ struct ledger_frame;
 bool ledger_pending_events(struct ledger *l, void *arg,
 			   void (*each)(void *arg, const struct ledger_frame *frame),
 			   struct buf *ret_why);
+/* An LSN from which on everything is that was written at us or later, and little before it: where the segment begins that
+ * was the newest then. Any thread. */
+uint64_t ledger_lsn_at(struct ledger *l, int64_t us);
 /* The projection tells how far it has come, so that segments can be recycled. Any thread. */
 void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn);
 

@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SEGMENT_BYTES_DEFAULT = 64 << 20, BATCH_BYTES_DEFAULT = 8 << 20 };
+enum { SEGMENT_BYTES_DEFAULT = 64 << 20 };
 
 /* ---- the directory ---- */
 static int sync_parent(const char *dir)
@@ -290,7 +290,7 @@ static struct ledger *create(const struct ledger_config *config, const struct le
 	if (l->config.segment_bytes > LEDGER_SEGMENT_MAX)
 		l->config.segment_bytes = LEDGER_SEGMENT_MAX;
 	if (l->config.batch_bytes_max == 0)
-		l->config.batch_bytes_max = BATCH_BYTES_DEFAULT;
+		l->config.batch_bytes_max = LEDGER_BATCH_BYTES_DEFAULT;
 	l->dir_fd = l->lock_fd = l->durable_fd = l->writer.fd = l->helper.zeros_fd = -1;
 	l->writer.hasher = ledger_hasher_create();
 	l->writer.batch.max = l->config.batch_bytes_max + 2 * LEDGER_BLOCK;
@@ -426,6 +426,20 @@ void ledger_id_text(const struct ledger *l, char ret[static LEDGER_ID_TEXT])
 		ret[2 * i] = digits[l->id[i] >> 4];
 		ret[2 * i + 1] = digits[l->id[i] & 15];
 	}
+}
+
+uint64_t ledger_lsn_at(struct ledger *l, int64_t us)
+{
+	uint64_t lsn = 1;
+	struct ledger_set *set = ledger_set_borrow(l);
+	for (size_t i = set->count; i > 0; i--) {
+		const struct ledger_segment *s = set->segments[i - 1];
+		lsn = s->head.before.lsn + 1;
+		if (s->head.created_us <= us)
+			break;
+	}
+	ledger_set_unref(set);
+	return lsn;
 }
 
 void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn)

@@ -209,13 +209,24 @@ static int refuse(struct ledger_entry *e, int status, const char *reason)
 	return status;
 }
 
+static size_t frame_bytes_max(size_t segment_bytes, size_t batch_bytes_max)
+{
+	size_t room = segment_bytes - 3 * LEDGER_BLOCK - (size_t)ledger_index_disk_bytes(2);
+	return room < batch_bytes_max ? room : batch_bytes_max;
+}
+
+size_t ledger_entry_bytes_max(size_t segment_bytes)
+{
+	size_t frame = frame_bytes_max(segment_bytes, LEDGER_BATCH_BYTES_DEFAULT);
+	return frame - (size_t)ledger_frame_bytes(0) - 8; /* frames are multiples of 8 */
+}
+
 static int check_entry(struct ledger *l, struct ledger_entry *e, size_t frame_n)
 {
 	uint8_t hash[32];
-	size_t room = l->config.segment_bytes - 3 * LEDGER_BLOCK - (size_t)ledger_index_disk_bytes(2);
 	if (e->body.failed || e->extras.failed)
 		return refuse(e, RT_ETOOBIG, "the entry could not be encoded: it is too big");
-	if (frame_n > room || frame_n > l->config.batch_bytes_max)
+	if (frame_n > frame_bytes_max(l->config.segment_bytes, l->config.batch_bytes_max))
 		return refuse(e, RT_ETOOBIG, "the entry is larger than a ledger batch may be");
 	if (is_record(e->kind) && e->context_id[0] == '\0')
 		return refuse(e, RT_EINVAL, "the record has no context id");

@@ -93,7 +93,9 @@ static bool open_stores(struct server *s)
 		buf_append_lit(&why, "out of memory; lower FABRA_ONLINE_BYTES");
 		return say(&why, "online store");
 	}
-	return true;
+	s->node.idempotency = idempotency_create(o->idempotency_keys_max);
+	return (s->node.idempotency && idempotency_load(s->node.idempotency, s->node.ledger, clock_wall_us(), &why)) ||
+	       say(&why, "idempotency keys");
 }
 
 /* Mistakes in the SQL of tables and features are such of the definitions: all of them show here, not one at each start or at
@@ -452,6 +454,7 @@ static void destroy(struct server *s)
 	offline_close(s->node.offline);
 	ledger_close(s->node.ledger);
 	online_destroy(s->node.online);
+	idempotency_destroy(s->node.idempotency);
 	for (uint32_t i = 0; s->node.defaults && i < s->definitions->features_count; i++)
 		value_unref(s->node.defaults[i]);
 	free(s->node.defaults);

@@ -1,10 +1,8 @@
 #include "tools/serve_options.h"
-#include "runtime/config.h"
 #include <getopt.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <strings.h>
 #include <unistd.h>
 
 static const char help[] =
@@ -111,70 +109,6 @@ static int read_arguments(int argc, char **argv, struct serve_options *o)
 	return 0;
 }
 
-static bool read_evidence_mode(struct serve_options *o, bool in_production, struct buf *errors)
-{
-	const char *text = config_str("FABRA_EVIDENCE_MODE", NULL);
-	char mode[32] = "";
-	for (size_t i = 0; text && text[i] && i + 1 < sizeof mode; i++)
-		mode[i] = text[i] == '-' ? '_' : text[i];
-	if (text == NULL)
-		o->evidence_required = in_production;
-	else if (strcasecmp(mode, "required") == 0)
-		o->evidence_required = true;
-	else if (strcasecmp(mode, "best_effort") == 0 || strcasecmp(mode, "besteffort") == 0)
-		o->evidence_required = false;
-	else
-		buf_printf(errors, "FABRA_EVIDENCE_MODE: '%s' is neither required nor best_effort\n", text);
-	return true;
-}
-
-/* Longer waits are typing errors, and would not fit where they are kept. */
-static uint32_t within_a_day(const char *name, int64_t fallback_ms, struct buf *errors)
-{
-	enum { DAY_MS = 24 * 3600 * 1000 };
-	int64_t ms = config_duration_ms(name, fallback_ms, errors);
-	if (ms <= DAY_MS)
-		return (uint32_t)ms;
-	buf_printf(errors, "%s is longer than a day; give a duration such as 5s\n", name);
-	return DAY_MS;
-}
-
-static void read_environment(struct serve_options *o, struct buf *errors)
-{
-	const char *environment = config_str("FABRA_ENV", "development");
-	o->environment = str_from(environment);
-	bool in_production = strcasecmp(environment, "production") == 0;
-	if (in_production)
-		buf_append_lit(errors, "FABRA_ENV=production runs on Redis and Postgres, which this version does not have yet; "
-				       "unset it for the embedded stores (FABRA_EVIDENCE_MODE=required works there)\n");
-	read_evidence_mode(o, in_production, errors);
-	o->include_content = config_bool("FABRA_RECORD_INCLUDE_CONTENT", true, errors);
-	o->access_log = config_bool("FABRA_ACCESS_LOG", true, errors);
-	o->evidence_timeout_ms = within_a_day("FABRA_EVIDENCE_TIMEOUT", 2000, errors);
-	o->online_bytes = config_bytes("FABRA_ONLINE_BYTES", 256ull << 20, errors);
-	o->duckdb_bytes = config_bytes("FABRA_DUCKDB_MEMORY", 512ull << 20, errors);
-	o->segment_bytes = config_bytes("FABRA_LEDGER_SEGMENT_BYTES", 64ull << 20, errors);
-	o->body_bytes = config_bytes("FABRA_BODY_BYTES", 1ull << 20, errors);
-	o->request_timeout_ms = within_a_day("FABRA_REQUEST_TIMEOUT", 5000, errors);
-	o->shutdown_grace_ms = within_a_day("FABRA_SHUTDOWN_GRACE", 10000, errors);
-	o->connections_max = (uint32_t)config_int("FABRA_CONNECTIONS_MAX", 10000, 1, 1000000, errors);
-	o->in_flight_max = (uint32_t)config_int("FABRA_IN_FLIGHT_MAX", 4096, 1, 1000000, errors);
-	const int64_t day_ms = 24 * 3600 * 1000ll;
-	o->record_keep_ms = config_int("FABRA_CONTEXT_RETENTION_DAYS", 0, 0, 36500, errors) * day_ms;
-	o->value_keep_ms = config_int("FABRA_FEATURE_RETENTION_DAYS", 0, 0, 36500, errors) * day_ms;
-	o->history_keep_ms = config_int("FABRA_HISTORY_RETENTION_DAYS", 90, 0, 36500, errors) * day_ms;
-	o->event_keep_ms = config_int("FABRA_EVENT_RETENTION_DAYS", 0, 0, 36500, errors) * day_ms;
-	record_signer_load(&o->signer, errors);
-	paths_find(&o->paths, errors);
-	if (o->api_key == NULL)
-		o->api_key = config_str("FABRA_API_KEY", NULL);
-	if (o->paths.in_memory && o->evidence_required)
-		buf_append_lit(errors, "FABRA_EVIDENCE_MODE=required needs a place to keep evidence; "
-				       "set FABRA_DUCKDB_PATH to a file instead of :memory:\n");
-	if ((o->tls_cert == NULL) != (o->tls_key == NULL))
-		buf_append_lit(errors, "--tls-cert and --tls-key belong together\n");
-}
-
 /* All cores but one: the committer and the projection need that one, and loops that share it with them are slower (ADR 4). */
 static unsigned loops_default(void)
 {
@@ -192,7 +126,7 @@ int serve_options_read(int argc, char **argv, struct serve_options *ret)
 	if (ret->loops == 0)
 		ret->loops = loops_default();
 	struct buf errors = { 0 };
-	read_environment(ret, &errors);
+	serve_settings_read(ret, &errors);
 	if (errors.n)
 		fprintf(stderr, "fabra serve: the configuration is not usable:\n%.*s%s", STR_ARG(buf_str(&errors)),
 			errors.p[errors.n - 1] == '\n' ? "" : "\n");

@@ -16,11 +16,13 @@ struct serve_options {
 	bool evidence_required, include_content, access_log;
 	uint32_t evidence_timeout_ms;
 	uint64_t online_bytes, duckdb_bytes, segment_bytes, body_bytes;
-	uint32_t request_timeout_ms, shutdown_grace_ms, connections_max, in_flight_max;
+	uint32_t request_timeout_ms, shutdown_grace_ms, connections_max, in_flight_max, idempotency_keys_max;
 	int64_t record_keep_ms, value_keep_ms, event_keep_ms, history_keep_ms;
 	struct record_signer signer;
 	struct paths paths;
 };
 
+/* serve_settings.c: the environment; a line for each thing that is wrong. Warnings go to stderr. */
+void serve_settings_read(struct serve_options *o, struct buf *errors);
 /* 0: go on; 1: help was printed; 2: wrong usage or configuration, said on stderr. */
 int serve_options_read(int argc, char **argv, struct serve_options *ret);

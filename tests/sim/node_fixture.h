@@ -5,6 +5,7 @@
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/sim.h"
+#include "store/idempotency.h"
 #include "store/ledger_fake.h"
 #include "store/offline_fake.h"
 #include <stdio.h>
@@ -93,10 +94,11 @@ static inline void node_fixture_start(struct node_fixture *f, const struct node_
 			   .evidence_timeout_ms = 500,
 			   .loops_count = io_loops};
 	n->online = online_create(&(struct online_config){.bytes_max = 1 << 20, .stripes = 4});
+	n->idempotency = idempotency_create(16);
 	n->committer = ledger_fake_spawn(ledger, f->store_loop);
 	n->offline_reader = n->materialize_reader = offline_fake_spawn(f->store_loop, offline);
 	n->defaults = calloc(n->definitions->features_count + 1, sizeof(struct value *));
-	CHECK(n->online && n->defaults);
+	CHECK(n->online && n->idempotency && n->defaults);
 	for (uint32_t i = 0; i < n->definitions->features_count; i++)
 		if (n->definitions->features[i].default_json.p)
 			n->defaults[i] = value_create(n->definitions->features[i].default_json);
@@ -134,5 +136,6 @@ static inline bool node_fixture_stop(struct node_fixture *f, struct buf *why)
 		value_unref(f->node.defaults[i]);
 	free(f->node.defaults);
 	online_destroy(f->node.online);
+	idempotency_destroy(f->node.idempotency);
 	return balanced;
 }

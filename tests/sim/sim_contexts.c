@@ -323,7 +323,7 @@ static void answered(struct client *c, struct msg *m)
 		return;
 	case INGEST_ACCEPTED:
 		if (m->status == RT_OK)
-			world.accepted[c->v->n] = (int64_t)((struct ingest_accepted *)m)->lsn;
+			world.accepted[c->v->n] = (int64_t)((struct ingest_accepted *)m)->first.lsn;
 		return;
 	case RT_DEADLINE:
 		CHECK(loop_mono_ns(c->base.loop) >= c->started_ns + c->v->deadline_ms * 1000000ull);

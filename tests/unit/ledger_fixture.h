@@ -241,8 +241,9 @@ static inline struct ledger_entry *make_event(unsigned n)
 	char id[24];
 	snprintf(id, sizeof id, "event-%u", n);
 	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
-	entry_event_write(&e->body, &(struct entry_event){ str_from(id), STR("order"), STR("u1"), STR("{}"),
-		NOW_US });
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = str_from(id), .event_type = STR("order"),
+							    .entity_id = STR("u1"), .payload_json = STR("{}"),
+							    .event_time_us = NOW_US });
 	return e;
 }
 

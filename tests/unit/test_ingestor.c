@@ -38,7 +38,7 @@ static void assert_accepted(uint64_t op, uint64_t lsn)
 	const struct msg *m = wait_for(op);
 	assert_int_equal(m->kind, INGEST_ACCEPTED);
 	assert_int_equal(m->status, RT_OK);
-	assert_int_equal(((const struct ingest_accepted *)m)->lsn, lsn);
+	assert_int_equal(((const struct ingest_accepted *)m)->first.lsn, lsn);
 	assert_int_equal(ledger_fake_at(ledger, lsn - 1)->kind, LEDGER_EVENT);
 }
 
@@ -286,6 +286,104 @@ static void test_stopped_with_events_everywhere(void **state)
 	assert_true(events > 100);
 }
 
+/* ---- keyed requests ---- */
+
+static struct msg *send_keyed(const char *key, const char *request, int n, const char *event_id)
+{
+	struct idempotency_id id;
+	char payload[64];
+	const struct str key_part = str_from(key), request_part = str_from(request);
+	idempotency_fingerprint(&key_part, 1, id.key);
+	idempotency_fingerprint(&request_part, 1, id.request);
+	snprintf(payload, sizeof payload, "{\"n\":%d}", n);
+	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = str_from(event_id), .event_type = STR("add"),
+							    .entity_id = STR("u1"), .payload_json = str_from(payload),
+							    .event_time_us = loop_wall_us(LOOP),
+							    .idempotency = str_of((const char *)&id, sizeof id),
+							    .received_us = loop_wall_us(LOOP) });
+	uint64_t op = rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR), &ingest_event_new(LOOP, INGEST_EVENT, e)->head,
+			     in_ms(1000), ACTOR_NONE);
+	return wait_for(op);
+}
+
+static const char *const first_id = "00000000-0000-4000-8000-000000000001",
+		  *const second_id = "00000000-0000-4000-8000-000000000002";
+
+static void test_a_key_counts_once(void **state)
+{
+	(void)state;
+	struct msg *m = send_keyed("k", "request", 1, first_id);
+	struct idempotency_first first = ((struct ingest_accepted *)m)->first;
+	assert_true(m->kind == INGEST_ACCEPTED && m->status == RT_OK && !((struct ingest_accepted *)m)->is_repeat);
+	run_ms(20);
+	m = send_keyed("k", "request", 1, second_id);
+	assert_true(m->status == RT_OK && ((struct ingest_accepted *)m)->is_repeat);
+	assert_memory_equal(&((struct ingest_accepted *)m)->first, &first, sizeof first); /* the first reply again */
+	assert_memory_equal(first.event_id, first_id, UUID_TEXT);
+	m = send_keyed("k", "another request", 2, second_id);
+	assert_true(m->status == RT_EINVAL && ((struct ingest_accepted *)m)->is_repeat);
+	m = send_keyed("another key", "request", 1, second_id);
+	assert_true(m->status == RT_OK && !((struct ingest_accepted *)m)->is_repeat);
+	run_ms(50);
+	assert_holds("sum", "u1", "2");
+	assert_int_equal(entries_of(LEDGER_EVENT), 2);
+}
+
+/* What is refused leaves its key free; what may have been written keeps it. */
+static void test_a_key_and_failures(void **state)
+{
+	(void)state;
+	ledger_config.refuse_permille = 1000;
+	ledger_fake_set(ledger, &ledger_config);
+	assert_int_equal(send_keyed("k", "request", 1, first_id)->status, RT_EIO);
+	ledger_config.refuse_permille = 0;
+	ledger_config.lose_answer_permille = 1000;
+	ledger_fake_set(ledger, &ledger_config);
+	assert_int_equal(send_keyed("k", "request", 1, first_id)->kind, RT_DEADLINE); /* the asker's */
+	ledger_config.lose_answer_permille = 0;
+	ledger_fake_set(ledger, &ledger_config);
+	assert_int_equal(send_keyed("k", "request", 1, second_id)->status, RT_EEXIST);
+	run_ms(700000); /* the ingestor gives up; nobody knows more than before */
+	assert_int_equal(send_keyed("k", "request", 1, second_id)->status, RT_EEXIST);
+	assert_int_equal(entries_of(LEDGER_EVENT), 1);
+}
+
+static void test_keys_have_a_bound(void **state)
+{
+	(void)state;
+	char key[16];
+	for (int i = 0; i < 16; i++) { /* as many as the fixture keeps */
+		snprintf(key, sizeof key, "k%d", i);
+		assert_int_equal(send_keyed(key, "request", 1, first_id)->status, RT_OK);
+	}
+	assert_int_equal(send_keyed("one more", "request", 1, first_id)->status, RT_EFULL);
+	assert_int_equal(send_keyed("k0", "request", 1, first_id)->status, RT_OK); /* a repetition needs no room */
+	assert_int_equal(wait_for(send_n("u1", 1, ""))->status, RT_OK);            /* nor does a request without a key */
+}
+
+/* More than an entry may be: the asker is told, and nobody dies of it. */
+static void test_too_large_to_encode(void **state)
+{
+	(void)state;
+	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	e->body.failed = true;
+	const struct msg *m = wait_for(rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR),
+					      &ingest_event_new(LOOP, INGEST_EVENT, e)->head, in_ms(1000), ACTOR_NONE));
+	assert_int_equal(m->status, RT_ETOOBIG);
+	char *payload = malloc(40 << 20);
+	memset(payload, ' ', 40 << 20);
+	e = ledger_entry_new(LEDGER_EVENT);
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("e"), .event_type = STR("add"), .entity_id = STR("u1"),
+							    .payload_json = str_of(payload, 40 << 20) });
+	free(payload);
+	assert_false(e->body.failed);
+	m = wait_for(rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR), &ingest_event_new(LOOP, INGEST_EVENT, e)->head,
+			    in_ms(1000), ACTOR_NONE));
+	assert_int_equal(m->status, RT_ETOOBIG);
+	assert_int_equal(entries_of(LEDGER_EVENT), 0);
+}
+
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -300,6 +398,10 @@ static int run(void)
 	    ACTOR_TEST(test_restarts),
 	    ACTOR_TEST(test_contexts_forget),
 	    ACTOR_TEST(test_stopped_with_events_everywhere),
+	    ACTOR_TEST(test_a_key_counts_once),
+	    ACTOR_TEST(test_a_key_and_failures),
+	    ACTOR_TEST(test_keys_have_a_bound),
+	    ACTOR_TEST(test_too_large_to_encode),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,181 @@
+/* The settings of `fabra serve` from the environment: each within its bounds, those that meet checked together, and names
+ * that are no settings said. */
+#include "actors/definitions_near.h"
+#include "runtime/config.h"
+#include "store/idempotency.h"
+#include "tools/serve_options.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <strings.h>
+
+extern char **environ;
+
+#define KIB 1024ull
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+
+/* Of an event's entry in the ledger, beside its body: names, ids, lengths. */
+enum { EVENT_OVERHEAD = 2048 };
+
+static const char *const settings[] = { /* of any command */
+	"ACCESS_LOG", "API_KEY", "BODY_BYTES", "CONNECTIONS_MAX", "CONTEXT_RETENTION_DAYS", "CUSTOM_PRICING_FILE", "DATA_DIR",
+	"DUCKDB_MEMORY", "DUCKDB_PATH", "ENV", "EVENT_RETENTION_DAYS", "EVIDENCE_MODE", "EVIDENCE_TIMEOUT",
+	"FEATURE_RETENTION_DAYS", "HISTORY_RETENTION_DAYS", "HOME", "IDEMPOTENCY_KEYS_MAX", "IN_FLIGHT_MAX", "LEDGER_SEGMENT_BYTES", "ONLINE_BYTES",
+	"RECORD_INCLUDE_CONTENT", "REQUEST_TIMEOUT", "SHUTDOWN_GRACE", "SIGNATURE_MODE", "SIGNING_KEY", "SIGNING_KEY_ID", "URL",
+	NULL };
+static const char *const only_in_fabra[] = { /* of Fabra's Python program, without a meaning here */
+	"EMBEDDING_CONCURRENCY", "EMBEDDING_PROVIDER", "PG_MAX_OVERFLOW", "PG_POOL_SIZE", "POSTGRES_URL", "REDIS_URL",
+	"UI_API_KEY", NULL };
+
+static bool read_evidence_mode(struct serve_options *o, bool in_production, struct buf *errors)
+{
+	const char *text = config_str("FABRA_EVIDENCE_MODE", NULL);
+	char mode[32] = "";
+	for (size_t i = 0; text && text[i] && i + 1 < sizeof mode; i++)
+		mode[i] = text[i] == '-' ? '_' : text[i];
+	if (text == NULL)
+		o->evidence_required = in_production;
+	else if (strcasecmp(mode, "required") == 0)
+		o->evidence_required = true;
+	else if (strcasecmp(mode, "best_effort") == 0 || strcasecmp(mode, "besteffort") == 0)
+		o->evidence_required = false;
+	else
+		buf_printf(errors, "FABRA_EVIDENCE_MODE: '%s' is neither required nor best_effort\n", text);
+	return true;
+}
+
+/* 1 ms to a day: longer waits are typing errors, and would not fit where they are kept; none at all is no wait. */
+static uint32_t duration(const char *name, int64_t fallback_ms, struct buf *errors)
+{
+	enum { DAY_MS = 24 * 3600 * 1000 };
+	int64_t ms = config_duration_ms(name, fallback_ms, errors);
+	if (ms >= 1 && ms <= DAY_MS)
+		return (uint32_t)ms;
+	buf_printf(errors, "%s is %s; give a duration such as 5s\n", name, ms < 1 ? "shorter than 1ms" : "longer than a day");
+	return (uint32_t)fallback_ms;
+}
+
+static void write_size(uint64_t n, struct buf *out)
+{
+	if (n >= GIB && n % GIB == 0)
+		buf_printf(out, "%lluGiB", (unsigned long long)(n / GIB));
+	else if (n >= MIB && n % MIB == 0)
+		buf_printf(out, "%lluMiB", (unsigned long long)(n / MIB));
+	else
+		buf_printf(out, "%llu", (unsigned long long)n);
+}
+
+static uint64_t size_between(const char *name, uint64_t fallback, uint64_t min, uint64_t max, struct buf *errors)
+{
+	uint64_t n = config_bytes(name, fallback, errors);
+	if (n >= min && n <= max)
+		return n;
+	buf_printf(errors, "%s is not from ", name);
+	write_size(min, errors);
+	buf_append_lit(errors, " to ");
+	write_size(max, errors);
+	buf_append_lit(errors, "; set one of these, or unset it for ");
+	write_size(fallback, errors);
+	buf_append_char(errors, '\n');
+	return fallback;
+}
+
+/* A body becomes an entry of the ledger, so that no body may be larger than an entry. */
+static void read_sizes(struct serve_options *o, struct buf *errors)
+{
+	o->online_bytes = size_between("FABRA_ONLINE_BYTES", 256 * MIB, MIB, 1024 * GIB, errors);
+	o->duckdb_bytes = size_between("FABRA_DUCKDB_MEMORY", 512 * MIB, 16 * MIB, 1024 * GIB, errors);
+	o->segment_bytes = size_between("FABRA_LEDGER_SEGMENT_BYTES", 64 * MIB, 64 * KIB, 16 * GIB, errors);
+	uint64_t largest = (ledger_entry_bytes_max(o->segment_bytes) - EVENT_OVERHEAD) / (4 * KIB) * (4 * KIB);
+	uint64_t fallback = largest < MIB ? largest : MIB;
+	o->body_bytes = config_bytes("FABRA_BODY_BYTES", fallback, errors);
+	if (o->body_bytes >= 1 && o->body_bytes <= largest)
+		return;
+	buf_printf(errors, "FABRA_BODY_BYTES is %s; give at most %llu: with FABRA_LEDGER_SEGMENT_BYTES=",
+		   o->body_bytes ? "more than an entry of the ledger holds" : "0", (unsigned long long)largest);
+	write_size(o->segment_bytes, errors);
+	buf_append_lit(errors, " no entry is larger\n");
+	o->body_bytes = fallback;
+}
+
+/* A best-effort answer that waits for its record longer than its request lives is never sent. */
+static void read_waits(struct serve_options *o, struct buf *errors)
+{
+	o->request_timeout_ms = duration("FABRA_REQUEST_TIMEOUT", 5000, errors);
+	o->shutdown_grace_ms = duration("FABRA_SHUTDOWN_GRACE", 10000, errors);
+	uint32_t half_ms = o->request_timeout_ms > 1 ? o->request_timeout_ms / 2 : 1;
+	o->evidence_timeout_ms = duration("FABRA_EVIDENCE_TIMEOUT", half_ms < 2000 ? half_ms : 2000, errors);
+	if (config_str("FABRA_EVIDENCE_TIMEOUT", NULL) && o->evidence_timeout_ms >= o->request_timeout_ms)
+		buf_printf(errors, "FABRA_EVIDENCE_TIMEOUT (%u ms) must be shorter than FABRA_REQUEST_TIMEOUT (%u ms): an answer would "
+				   "wait for its record until its request is over\n", o->evidence_timeout_ms, o->request_timeout_ms);
+}
+
+static void read_numbers(struct serve_options *o, struct buf *errors)
+{
+	const int64_t day_ms = 24 * 3600 * 1000ll;
+	o->connections_max = (uint32_t)config_int("FABRA_CONNECTIONS_MAX", 10000, 1, 1000000, errors);
+	/* Each has an actor, and others work for it: a loop has 65,536. */
+	o->in_flight_max = (uint32_t)config_int("FABRA_IN_FLIGHT_MAX", 4096, 1, 16384, errors);
+	o->idempotency_keys_max =
+		(uint32_t)config_int("FABRA_IDEMPOTENCY_KEYS_MAX", IDEMPOTENCY_KEYS_DEFAULT, 1, 100000000, errors);
+	o->record_keep_ms = config_int("FABRA_CONTEXT_RETENTION_DAYS", 0, 0, 36500, errors) * day_ms;
+	o->value_keep_ms = config_int("FABRA_FEATURE_RETENTION_DAYS", 0, 0, 36500, errors) * day_ms;
+	o->history_keep_ms = config_int("FABRA_HISTORY_RETENTION_DAYS", 90, 0, 36500, errors) * day_ms;
+	o->event_keep_ms = config_int("FABRA_EVENT_RETENTION_DAYS", 0, 0, 36500, errors) * day_ms;
+}
+
+/* A name that is nearly a setting's is a typing error: the server would run without what was meant, an API key for
+ * instance. Any other may be somebody else's (Kubernetes sets FABRA_SERVICE_HOST for a service named fabra): a warning. */
+static void check_name(struct str name, struct buf *errors)
+{
+	enum { TYPED_WRONG = 2, LONG_NAME = 7 };
+	struct str rest = str_skip(name, sizeof "FABRA_" - 1);
+	if (definitions_near_known(settings, rest))
+		return;
+	if (definitions_near_known(only_in_fabra, rest)) {
+		fprintf(stderr, "fabra serve: %.*s has no effect in this version\n", STR_ARG(name));
+		return;
+	}
+	const char *near = definitions_near(settings, rest);
+	unsigned distance = near ? definitions_distance(str_from(near), rest) : NEAR_FAR;
+	if (distance <= (rest.n >= LONG_NAME ? TYPED_WRONG : TYPED_WRONG - 1))
+		buf_printf(errors, "%.*s is no setting; did you mean FABRA_%s?\n", STR_ARG(name), near);
+	else
+		fprintf(stderr, "fabra serve: %.*s is no setting and has no effect (docs/configuration.md lists them)\n",
+			STR_ARG(name));
+}
+
+static void check_names(struct buf *errors)
+{
+	for (char **at = environ; at && *at; at++) {
+		struct str name = str_of(*at, strcspn(*at, "="));
+		if (str_starts(name, STR("FABRA_")))
+			check_name(name, errors);
+	}
+}
+
+void serve_settings_read(struct serve_options *o, struct buf *errors)
+{
+	const char *environment = config_str("FABRA_ENV", "development");
+	o->environment = str_from(environment);
+	bool in_production = strcasecmp(environment, "production") == 0;
+	if (in_production)
+		buf_append_lit(errors, "FABRA_ENV=production runs on Redis and Postgres, which this version does not have yet; "
+				       "unset it for the embedded stores (FABRA_EVIDENCE_MODE=required works there)\n");
+	read_evidence_mode(o, in_production, errors);
+	o->include_content = config_bool("FABRA_RECORD_INCLUDE_CONTENT", true, errors);
+	o->access_log = config_bool("FABRA_ACCESS_LOG", true, errors);
+	read_sizes(o, errors);
+	read_waits(o, errors);
+	read_numbers(o, errors);
+	record_signer_load(&o->signer, errors);
+	paths_find(&o->paths, errors);
+	if (o->api_key == NULL)
+		o->api_key = config_str("FABRA_API_KEY", NULL);
+	if (o->paths.in_memory && o->evidence_required)
+		buf_append_lit(errors, "FABRA_EVIDENCE_MODE=required needs a place to keep evidence; "
+				       "set FABRA_DUCKDB_PATH to a file instead of :memory:\n");
+	if ((o->tls_cert == NULL) != (o->tls_key == NULL))
+		buf_append_lit(errors, "--tls-cert and --tls-key belong together\n");
+	check_names(errors);
+}

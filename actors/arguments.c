@@ -42,30 +42,33 @@ static const char *type_name(enum def_param_type type)
 	return names[type];
 }
 
+static struct buf *one_more(struct buf *why, size_t before)
+{
+	if (why->n > before)
+		buf_append_lit(why, "; ");
+	return why;
+}
+
 bool arguments_check(const struct def_context *context, yyjson_val *args, struct buf *ret_why)
 {
+	size_t before = ret_why->n;
 	if (!context->params_declared)
 		return true;
 	for (uint32_t i = 0; i < context->params_count; i++) {
 		const struct def_param *p = &context->params[i];
-		if (p->required && yyjson_obj_getn(args, p->name.p, p->name.n) == NULL) {
-			buf_printf(ret_why, "missing required argument '%.*s'", STR_ARG(p->name));
-			return false;
-		}
+		if (p->required && yyjson_obj_getn(args, p->name.p, p->name.n) == NULL)
+			buf_printf(one_more(ret_why, before), "missing required argument '%.*s'", STR_ARG(p->name));
 	}
 	size_t i, max;
 	yyjson_val *key, *value;
 	yyjson_obj_foreach(args, i, max, key, value) {
 		struct str name = json_str(key);
 		const struct def_param *p = find_param(context, name);
-		if (p == NULL && !is_interaction_name(name)) {
-			buf_printf(ret_why, "got an unexpected argument '%.*s'", STR_ARG(name));
-			return false;
-		}
-		if (p && !has_type(value, p->type) && (p->required || !yyjson_is_null(value))) {
-			buf_printf(ret_why, "argument '%.*s' must be %s", STR_ARG(name), type_name(p->type));
-			return false;
-		}
+		if (p == NULL && !is_interaction_name(name))
+			buf_printf(one_more(ret_why, before), "got an unexpected argument '%.*s'", STR_ARG(name));
+		else if (p && !has_type(value, p->type) && (p->required || !yyjson_is_null(value)))
+			buf_printf(one_more(ret_why, before), "argument '%.*s' must be %s", STR_ARG(name),
+				   type_name(p->type));
 	}
-	return true;
+	return ret_why->n == before && !ret_why->failed;
 }

@@ -3,5 +3,6 @@
 #include "actors/definitions.h"
 #include "store/json.h"
 
-/* true, or a line in *ret_why in the words of Fabra's 400: "missing required argument 'user_id'". args: an object. */
+/* true, or a line in *ret_why with all that is wrong, in the words of Fabra's 400: "missing required argument 'user_id'".
+ * args: an object. */
 bool arguments_check(const struct def_context *context, yyjson_val *args, struct buf *ret_why);

@@ -4,7 +4,7 @@
 
 static int64_t age_ms(int64_t now_us, int64_t then_us)
 {
-	return (now_us - then_us) / 1000;
+	return now_us > then_us ? (now_us - then_us) / 1000 : 0; /* the clock may have been set back since */
 }
 
 /* ---- freshness ---- */

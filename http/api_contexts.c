@@ -11,14 +11,14 @@ void api_context_post(struct exchange *x)
 {
 	const struct node *n = api_node(x);
 	struct str name = exchange_param(x, 0);
+	yyjson_val *args = api_body_object(x);
+	if (!exchange_is_valid(x))
+		return;
 	uint32_t context = definitions_context(n->definitions, name);
 	if (context == DEF_NONE) {
 		exchange_error(x, 404, "Context '%.*s' not found", STR_ARG(name));
 		return;
 	}
-	yyjson_val *args = api_body_object(x);
-	if (!exchange_is_valid(x))
-		return;
 	struct buf text = { 0 };
 	json_write_value(&text, args);
 	struct assembly_job *job = text.failed ? NULL : assembly_job_new(context, buf_str(&text));

@@ -1,5 +1,7 @@
 /* Assertions. CHECK stays on in release builds: it guards what would otherwise corrupt evidence. DCHECK is for hot
- * paths and vanishes with NDEBUG. Both stop the process and say where: a broken invariant is not an error to answer. */
+ * paths and vanishes with NDEBUG. Both stop the process and say where: a broken invariant is not an error to answer.
+ * They are for what only a mistake in this program can bring about, and for small memory: nothing whose size or content a
+ * request, a file or a setting decides is checked so. That is refused, with a reason. */
 #pragma once
 #include <stdio.h>
 #include <stdlib.h>

@@ -172,9 +172,10 @@ duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct st
 	struct offline_statement *s = statement_place(c, sql);
 	if (s->sql == NULL) {
 		char *text = strndup(sql.p, sql.n);
-		CHECK(text != NULL);
 		duckdb_prepared_statement handle = NULL;
-		if (strlen(text) != sql.n)
+		if (text == NULL)
+			offline_error_text(error, RT_EFULL, "out of memory");
+		else if (strlen(text) != sql.n)
 			offline_error_text(error, RT_EINVAL, "the SQL has a NUL byte");
 		else if (duckdb_prepare(c->handle, text, &handle) == DuckDBSuccess)
 			*s = (struct offline_statement){.sql = text, .sql_bytes = sql.n, .handle = handle};

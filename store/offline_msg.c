@@ -9,13 +9,23 @@ MSG_SIZE_CHECK(offline_rows);
 MSG_SIZE_CHECK(offline_result);
 MSG_SIZE_CHECK(offline_batch);
 
-static char *copy(struct str s)
+/* NULL: no memory. What a request sends may be large. */
+static char *try_copy(struct str s)
 {
 	char *text = malloc(s.n + 1);
-	CHECK(text != NULL);
+	if (text == NULL)
+		return NULL;
 	if (s.n > 0)
 		memcpy(text, s.p, s.n);
 	text[s.n] = '\0';
+	return text;
+}
+
+/* Of a name or a statement of the definitions. */
+static char *copy(struct str s)
+{
+	char *text = try_copy(s);
+	CHECK(text != NULL);
 	return text;
 }
 
@@ -30,8 +40,8 @@ struct offline_query *offline_query_new(struct loop *loop, struct str sql, struc
 {
 	struct offline_query *q = rt_msg_new(loop, OFFLINE_QUERY);
 	q->head.dispose = query_dispose;
-	q->sql = copy(sql);
-	q->params = params_json.p != NULL ? copy(params_json) : NULL;
+	q->params = params_json.p != NULL ? try_copy(params_json) : NULL;
+	q->sql = params_json.p == NULL || q->params != NULL ? try_copy(sql) : NULL;
 	return q;
 }
 

@@ -90,6 +90,10 @@ static bool answer_query(struct reader *r, struct offline_query *q, struct offli
 {
 	struct str params = q->params != NULL ? str_from(q->params) : (struct str){0};
 	uint32_t rows_max = q->rows_max != 0 ? q->rows_max : ROWS_MAX_DEFAULT;
+	if (q->sql == NULL) {
+		offline_error_text(error, RT_EFULL, "out of memory");
+		return false;
+	}
 	if (q->tables_only && !may_run(r, str_from(q->sql), error))
 		return false;
 	return run_select(r, str_from(q->sql), params, deadline_of(r, &q->head), rows_max, result, error);

@@ -66,6 +66,9 @@ static void test_types(void **state)
 		snprintf(args, sizeof args, base, cases[i].member);
 		check("declared", args, cases[i].expected);
 	}
+	check("declared", "{\"x\":1,\"i\":\"3\"}", /* all at once */
+	      "missing required argument 'user_id'; missing required argument 'query'; got an unexpected argument 'x'; "
+	      "argument 'i' must be an integer");
 	check("declared", "{\"user_id\":null,\"query\":\"q\"}", "argument 'user_id' must be a string");
 	check("declared", "{\"user_id\":7,\"query\":\"q\"}", "argument 'user_id' must be a string");
 }

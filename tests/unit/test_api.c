@@ -1,0 +1,422 @@
+/* The /v1 routes as a client sees them, in one program: what is checked before anything is asked, and every pair of limits
+ * that meet, at, below and above. The node is a real one; its ledger is the fake, which an I/O loop may hold. */
+#define TEST_DEFINITIONS                                                                                              \
+	"local fabra = require 'fabra'\n"                                                                             \
+	"local User = fabra.entity { name = 'User', id = 'user_id' }\n"                                               \
+	"fabra.feature { name = 'city', entity = User }\n"                                                            \
+	"fabra.feature { name = 'brief', entity = User, ttl = '1s' }\n"                                               \
+	"fabra.feature { name = 'length', entity = User, compute = function(id) return #id end }\n"                   \
+	"fabra.feature { name = 'n', entity = User, trigger = 'tick', compute = function(id, e, p) return (p or 0) + 1 end }\n" \
+	"for i = 1, 201 do fabra.feature { name = 'f' .. i, entity = User, default = i } end\n"
+
+#include "actors/ingestor.h"
+#include "http/api.h"
+#include "runtime/clock.h"
+#include "runtime/log.h"
+#include "store/timefmt.h"
+#include "tests/sim/node_fixture.h"
+#include "tests/tools/http_client.h"
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+enum { BODY_MAX = 1 << 20 };
+
+static struct node_fixture_shared shared;
+static struct node node;
+static struct node_loop node_loop;
+static struct ledger_fake *ledger;
+static struct http_server *server;
+static struct loop *loop;
+static uint16_t port;
+static struct h1_answer answer; /* of the last request */
+
+static void start(void)
+{
+	struct buf why = { 0 };
+	signal(SIGPIPE, SIG_IGN);
+	ledger = ledger_fake_create(&(struct ledger_fake_config){ .delay_ms_max = 0 });
+	loop = loop_create(&(struct loop_config){ .name = "io", .kind = LOOP_IO });
+	node = (struct node){ .definitions = shared.definitions, .pricing = shared.pricing, .metrics = shared.metrics,
+			      .encodings = { shared.encodings[0], shared.encodings[1] }, .environment = STR("test"),
+			      .fabra_version = STR("2.3.2"), .include_content = true, .evidence_timeout_ms = 500,
+			      .loops_count = 1 };
+	node.online = online_create(&(struct online_config){ .bytes_max = 4 << 20, .stripes = 4 });
+	node.idempotency = idempotency_create(3);
+	node.defaults = calloc(node.definitions->features_count + 1, sizeof(struct value *));
+	for (uint32_t i = 0; i < node.definitions->features_count; i++)
+		if (node.definitions->features[i].default_json.p)
+			node.defaults[i] = value_create(node.definitions->features[i].default_json);
+	node.committer = ledger_fake_spawn(ledger, loop);
+	node.offline_reader = node.materialize_reader = offline_fake_spawn(loop, &(struct offline_fake_config){ 0 });
+	node_loop = (struct node_loop){ .node = &node, .loop = loop, .script = script_create(node.definitions, NULL, &why),
+					.tokens = token_cache_create(1024) };
+	node.loops[0] = node.by_loop_id[loop_id(loop)] = &node_loop;
+	CHECK(node_loop.script && node_loop_spawn(&node_loop, &why));
+	server = http_server_create(&(struct http_config){ .routes = api_routes, .routes_count = api_routes_count, .app = &node,
+							    .body_bytes_max = BODY_MAX }, &loop, 1, &why);
+	CHECK(server != NULL && loop_start(loop) == 0);
+	port = http_server_port(server);
+}
+
+static void stop(void)
+{
+	buf_finish(&answer.body);
+	loop_stop(loop);
+	loop_join(loop);
+	http_server_destroy(server);
+	script_destroy(node_loop.script);
+	token_cache_destroy(node_loop.tokens);
+	loop_destroy(loop);
+	for (uint32_t i = 0; i < node.definitions->features_count; i++)
+		value_unref(node.defaults[i]);
+	free(node.defaults);
+	idempotency_destroy(node.idempotency);
+	online_destroy(node.online);
+	ledger_fake_destroy(ledger);
+}
+
+static void ask_with(const char *headers, const char *method, const char *target, struct str body, int status)
+{
+	buf_finish(&answer.body);
+	answer = h1_once(port, method, target, headers, body);
+	if (answer.status != status)
+		fail_msg("%s %.120s: %d instead of %d: %.*s", method, target, answer.status, status,
+			 STR_ARG(str_first(buf_str(&answer.body), 600)));
+}
+
+static void ask(const char *method, const char *target, const char *body, int status)
+{
+	ask_with("", method, target, str_from(body), status);
+}
+
+static void says(const char *part)
+{
+	buf_append_char(&answer.body, '\0');
+	answer.body.n--;
+	if (strstr(answer.body.p, part) == NULL)
+		fail_msg("'%s' is not in %s", part, answer.body.p);
+}
+
+/* {"detail":[...]}: the places, one after the other. */
+static void says_mistakes(const char *places)
+{
+	struct buf found = { 0 };
+	yyjson_doc *doc = yyjson_read(answer.body.p, answer.body.n, 0);
+	size_t i, n;
+	yyjson_val *mistake;
+	yyjson_arr_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "detail"), i, n, mistake)
+		json_write_value(&found, yyjson_obj_get(mistake, "loc"));
+	if (!str_eq(buf_str(&found), str_from(places)))
+		fail_msg("%.*s instead of %s", STR_ARG(buf_str(&found)), places);
+	yyjson_doc_free(doc);
+	buf_finish(&found);
+}
+
+static void test_all_mistakes(void **state)
+{
+	(void)state;
+	ask("POST", "/v1/features", "{}", 422);
+	says_mistakes("[\"body\",\"entity_name\"][\"body\",\"entity_id\"][\"body\",\"features\"]");
+	ask("POST", "/v1/features/batch?x&detail=2", "{\"name\":\"a\\u0000\",\"ids\":[1],\"features\":{},\"more\":1}", 422);
+	says_mistakes("[\"query\",\"x\"][\"query\",\"detail\"][\"body\",\"more\"][\"body\",\"name\"][\"body\",\"ids\",0]"
+		      "[\"body\",\"features\"]");
+	ask("PUT", "/v1/features/User/a%00", "{\"timestamp\":1,\"values\":{}}", 422);
+	says_mistakes("[\"path\",\"entity_id\"][\"body\",\"values\"][\"body\",\"timestamp\"]");
+	ask("PUT", "/v1/features/User/a", "{\"timestamp\":\"x\",\"values\":{\"length\":1,\"city\":2}}", 422);
+	says_mistakes("[\"body\",\"timestamp\"][\"body\",\"values\",\"length\"]");
+	ask_with("Idempotency-Key: \r\n", "POST", "/v1/ingest/tick?event_time=x", STR("7"), 422);
+	says_mistakes("[\"query\",\"entity_id\"][\"query\",\"event_time\"][\"header\",\"idempotency-key\"][\"body\"]");
+	ask("GET", "/v1/contexts?limit=x&detail=maybe&z=1", NULL, 422);
+	says_mistakes("[\"query\",\"z\"][\"query\",\"limit\"][\"query\",\"detail\"]");
+	ask("POST", "/v1/sql", "{\"sql\":\"a\\u0000b\",\"params\":1}", 422);
+	says_mistakes("[\"body\",\"sql\"][\"body\",\"params\"]");
+	for (const char *const *bodies = (const char *const[]){ "", "7", "[]", NULL }; *bodies; bodies++) {
+		ask("POST", "/v1/features", *bodies, 422); /* one mistake, whatever would be in it */
+		says_mistakes("[\"body\"]");
+	}
+}
+
+/* Nothing that was refused has left a trace. */
+static void test_nothing_is_done(void **state)
+{
+	(void)state;
+	size_t before = ledger_fake_count(ledger);
+	ask("PUT", "/v1/features/User/a?x=1", "{\"values\":{\"city\":1}}", 422);
+	ask("PUT", "/v1/features/User/a", "{\"values\":{\"city\":1,\"citty\":1}}", 404);
+	says("Did you mean: city?");
+	ask("POST", "/v1/ingest/tock?entity_id=a", "{}", 404);
+	says("Did you mean: tick?");
+	ask("POST", "/v1/ingest/tick?entity_id=a&x=1", "{}", 422);
+	ask("DELETE", "/v1/cache/User/a?x=1", NULL, 422);
+	assert_int_equal(ledger_fake_count(ledger), before);
+	ask("GET", "/v1/features/city?entity_id=a", NULL, 404);
+}
+
+/* Every route of the table: a query parameter that it does not name is refused, unless it says nothing of itself. */
+static void test_unknown_query(void **state)
+{
+	(void)state;
+	size_t strict = 0;
+	for (size_t i = 0; i < api_routes_count; i++) {
+		const struct route *r = &api_routes[i];
+		char target[160];
+		size_t n = 0;
+		for (const char *p = r->path; *p; p++) { /* {name} -> x */
+			if (*p == '{') {
+				p = strchr(p, '}');
+				target[n++] = 'x';
+			} else {
+				target[n++] = *p;
+			}
+		}
+		snprintf(target + n, sizeof target - n, "?nobody_knows=1");
+		if (r->openapi == NULL)
+			continue;
+		strict++;
+		ask(r->method, target, r->flags & ROUTE_BODY ? "{}" : NULL, 422);
+		says("nobody_knows");
+	}
+	assert_true(strict > 12);
+}
+
+static void text_of(struct buf *out, size_t n, char c)
+{
+	for (size_t i = 0; i < n; i++)
+		buf_append_char(out, c);
+}
+
+static void put_bytes(size_t value_bytes, int status)
+{
+	struct buf body = { 0 };
+	buf_append_lit(&body, "{\"values\":{\"city\":\"");
+	text_of(&body, value_bytes - 2, 'x');
+	buf_append_lit(&body, "\"}}");
+	ask_with("", "PUT", "/v1/features/User/big", buf_str(&body), status);
+	buf_finish(&body);
+}
+
+/* A body may be larger than the online table keeps: an eighth of it. */
+static void test_value_and_table(void **state)
+{
+	(void)state;
+	struct online_stats stats;
+	online_stats(node.online, &stats);
+	size_t low = 1, high = BODY_MAX - 100; /* kept, refused */
+	struct value *v;
+	while (high - low > 1) {
+		size_t middle = (low + high) / 2;
+		char *text = malloc(middle);
+		memset(text, 'x', middle);
+		v = value_create(str_of(text, middle));
+		free(text);
+		if (online_fits(node.online, v))
+			low = middle;
+		else
+			high = middle;
+		value_unref(v);
+	}
+	assert_true(low > (3 << 20) / 8 && low < (4 << 20) / 8);
+	put_bytes(low - 1, 200);
+	put_bytes(low, 200);
+	ask("GET", "/v1/features/city?entity_id=big", NULL, 200); /* written means seen */
+	put_bytes(low + 1, 413);
+	says("FABRA_ONLINE_BYTES");
+}
+
+static void body_bytes(size_t bytes, int status)
+{
+	struct buf body = { 0 };
+	buf_append_lit(&body, "{\"x\":\"");
+	text_of(&body, bytes - 8, 'x');
+	buf_append_lit(&body, "\"}");
+	ask_with("", "POST", "/v1/ingest/tick?entity_id=body", buf_str(&body), status);
+	buf_finish(&body);
+}
+
+static void test_body(void **state)
+{
+	(void)state;
+	body_bytes(BODY_MAX - 1, 202);
+	body_bytes(BODY_MAX, 202);
+	body_bytes(BODY_MAX + 1, 413);
+}
+
+/* "f" and how many names or ids there are. */
+static void names(struct buf *out, const char *prefix, unsigned count)
+{
+	buf_append_char(out, '[');
+	for (unsigned i = 1; i <= count; i++)
+		buf_printf(out, "%s\"%s%u\"", i > 1 ? "," : "", prefix, i);
+	buf_append_char(out, ']');
+}
+
+static void batch(unsigned ids, unsigned features, int status)
+{
+	struct buf body = { 0 };
+	buf_append_lit(&body, "{\"name\":\"User\",\"ids\":");
+	names(&body, "u", ids);
+	buf_append_lit(&body, ",\"features\":");
+	names(&body, "f", features);
+	buf_append_char(&body, '}');
+	ask_with("", "POST", "/v1/features/batch?detail=true", buf_str(&body), status);
+	buf_finish(&body);
+}
+
+/* Ids times features are cut into asks; each pair at its own bound and at both. */
+static void test_batches(void **state)
+{
+	(void)state;
+	static const struct {
+		unsigned ids, features;
+		int status;
+	} cases[] = { { 0, 0, 200 }, { 1, 0, 200 }, { 1, 1, 200 }, { 999, 1, 200 }, { 1000, 1, 200 }, { 1001, 1, 422 },
+		      { 1, 199, 200 }, { 1, 200, 200 }, { 1, 201, 422 }, { 1000, 200, 200 }, { 1001, 201, 422 } };
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		batch(cases[i].ids, cases[i].features, cases[i].status);
+		if (cases[i].status != 200)
+			continue;
+		yyjson_doc *doc = yyjson_read(answer.body.p, answer.body.n, 0);
+		yyjson_val *all = yyjson_doc_get_root(doc), *id, *values;
+		assert_int_equal(yyjson_obj_size(all), cases[i].ids);
+		size_t at, n;
+		yyjson_obj_foreach(all, at, n, id, values) {
+			assert_int_equal(yyjson_obj_size(values), cases[i].features);
+			if (cases[i].features)
+				assert_string_equal(yyjson_get_str(yyjson_obj_get(yyjson_obj_get(values, "f1"), "status")), "default");
+		}
+		yyjson_doc_free(doc);
+	}
+}
+
+static void test_id_bytes(void **state)
+{
+	(void)state;
+	for (size_t n = 255; n <= 257; n++) {
+		struct buf target = { 0 };
+		buf_append_lit(&target, "/v1/features/length?entity_id=");
+		text_of(&target, n, 'i');
+		buf_append_char(&target, '\0');
+		ask("GET", target.p, NULL, n <= 256 ? 200 : 422);
+		buf_finish(&target);
+	}
+}
+
+static void test_limit(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *limit;
+		int status;
+	} cases[] = { { "0", 200 }, { "999", 200 }, { "1000", 200 }, { "1001", 422 }, { "-1", 422 }, { "+5", 200 },
+		      { "", 422 }, { "5x", 422 }, { "5%00", 422 }, { "999999999999999", 422 }, { "9999999999999999", 422 } };
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char target[64];
+		snprintf(target, sizeof target, "/v1/contexts?limit=%s", cases[i].limit);
+		ask("GET", target, NULL, cases[i].status);
+	}
+}
+
+static void test_times(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		int64_t us; /* 0: none */
+	} cases[] = { { "2026-01-31 12:00", 1769860800000000 },       { "2026-01-31T12:00:00Z", 1769860800000000 },
+		      { "2026-01-31", 1769817600000000 },             { "2026-01-31 12:00:00", 1769860800000000 },
+		      { "2026-01-31T14:00+02:00", 1769860800000000 }, { "2026-01-31T14:00 02:00", 1769860800000000 },
+		      { "2026-01-31 14:00:00.5 02:00", 1769860800500000 }, { "2026-01-31T12", 0 }, { " 12:00", 0 },
+		      { "", 0 }, { "2026-01-31  2:00", 0 } };
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		int64_t us = 0;
+		assert_true(api_time(str_from(cases[i].text), &us) == (cases[i].us != 0));
+		assert_true(cases[i].us == 0 || us == cases[i].us);
+	}
+}
+
+/* What is written in the future is no younger than now, and a write without a time comes after it all the same; so does one
+ * after a delete. */
+static void test_clocks(void **state)
+{
+	(void)state;
+	struct buf body = { 0 };
+	buf_append_lit(&body, "{\"values\":{\"city\":1},\"timestamp\":\"");
+	time_write_z(&body, clock_wall_us() + API_FUTURE_US_MAX - 10000000);
+	buf_append_lit(&body, "\"}");
+	ask_with("", "PUT", "/v1/features/User/ahead", buf_str(&body), 200);
+	ask("GET", "/v1/features/city?entity_id=ahead", NULL, 200);
+	says("\"freshness_ms\":0,");
+	ask("POST", "/v1/features?detail=true", "{\"entity_name\":\"User\",\"entity_id\":\"ahead\",\"features\":[\"city\"]}", 200);
+	says("\"freshness_ms\":0,");
+	ask("PUT", "/v1/features/User/ahead", "{\"values\":{\"city\":2,\"brief\":3}}", 200);
+	says("\"written\":[\"city\",\"brief\"],\"stale\":[]");
+	online_delete_row(node.online, 0, STR("ahead"), clock_wall_us() + API_FUTURE_US_MAX, 1u << 30, clock_wall_us());
+	ask("PUT", "/v1/features/User/ahead", "{\"values\":{\"city\":4}}", 200);
+	says("\"stale\":[]");
+	ask("GET", "/v1/features/city?entity_id=ahead", NULL, 200);
+	says("{\"value\":4,");
+	/* With a time of its own an older one loses, and one whose ttl has passed was never there. */
+	ask("PUT", "/v1/features/User/ahead", "{\"values\":{\"city\":5},\"timestamp\":\"2026-01-01\"}", 200);
+	says("\"written\":[],\"stale\":[\"city\"]");
+	ask("PUT", "/v1/features/User/late", "{\"values\":{\"brief\":5,\"city\":6},\"timestamp\":\"2026-01-01\"}", 200);
+	says("\"written\":[\"city\"],\"stale\":[\"brief\"]");
+	buf_clear(&body);
+	buf_append_lit(&body, "{\"values\":{\"city\":1},\"timestamp\":\"");
+	time_write_z(&body, clock_wall_us() + API_FUTURE_US_MAX + 60000000);
+	buf_append_lit(&body, "\"}");
+	ask_with("", "PUT", "/v1/features/User/ahead", buf_str(&body), 422);
+	says("more than 5 minutes in the future");
+	buf_finish(&body);
+}
+
+static void keyed(const char *key, const char *target, const char *body, int status)
+{
+	char headers[400];
+	snprintf(headers, sizeof headers, "Idempotency-Key: %s\r\n", key);
+	ask_with(headers, "POST", target, str_from(body), status);
+}
+
+static void test_keys(void **state)
+{
+	(void)state;
+	keyed("k", "/v1/ingest/tick?entity_id=k", "{}", 202);
+	char first[200];
+	snprintf(first, sizeof first, "%.*s", STR_ARG(buf_str(&answer.body)));
+	keyed("k", "/v1/ingest/tick?entity_id=k", "{}", 202);
+	says(first);
+	keyed("k", "/v1/ingest/tick?entity_id=k", "{ }", 422);
+	keyed("k", "/v1/ingest/tick?entity_id=l", "{}", 422);
+	says("used for another request");
+	char key[257] = "";
+	memset(key, 'a', 255);
+	keyed(key, "/v1/ingest/tick?entity_id=k", "{}", 202);
+	memset(key, 'a', 256);
+	keyed(key, "/v1/ingest/tick?entity_id=k", "{}", 422);
+	keyed("third", "/v1/ingest/tick?entity_id=k", "{}", 202);
+	keyed("fourth", "/v1/ingest/tick?entity_id=k", "{}", 503); /* three are kept */
+	keyed("k", "/v1/ingest/tick?entity_id=k", "{}", 202);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_all_mistakes), cmocka_unit_test(test_nothing_is_done), cmocka_unit_test(test_unknown_query),
+		cmocka_unit_test(test_value_and_table), cmocka_unit_test(test_body), cmocka_unit_test(test_batches),
+		cmocka_unit_test(test_id_bytes), cmocka_unit_test(test_limit), cmocka_unit_test(test_times),
+		cmocka_unit_test(test_clocks), cmocka_unit_test(test_keys),
+	};
+	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	CHECK(nowhere >= 0 && log_start(nowhere, LOG_ERROR) == 0);
+	node_fixture_share(&shared, TEST_DEFINITIONS);
+	start();
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+	stop();
+	node_fixture_unshare(&shared);
+	log_stop();
+	close(nowhere);
+	return failed;
+}

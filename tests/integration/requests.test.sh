@@ -165,7 +165,7 @@ expect False "$(of_body 'd["meta"]["evidence_persisted"]')" "and says that nothi
 stop
 refused() { # SETTINGS WANTED
   local status=0
-  env $1 "$fabra" serve "$work/store.lua" --port 0 >"$work/said" 2>&1 </dev/null || status=$?
+  env $1 timeout 20 "$fabra" serve "$work/store.lua" --port 0 >"$work/said" 2>&1 </dev/null || status=$?
   expect 2 "$status" "$1 is refused"
   contains "$2" "$(cat "$work/said")" "$1 says why"
 }

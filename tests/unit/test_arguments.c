@@ -23,7 +23,7 @@ static void test_required_and_unknown(void **state)
 	(void)state;
 	check("declared", "{\"user_id\":\"u\",\"query\":\"q\"}", NULL);
 	check("declared", "{\"query\":\"q\"}", "missing required argument 'user_id'");
-	check("declared", "{}", "missing required argument 'query'"); /* the first by name */
+	check("declared", "{}", "missing required argument 'query'; missing required argument 'user_id'"); /* by name */
 	check("declared", "{\"user_id\":\"u\",\"query\":\"q\",\"extra\":1}",
 	      "got an unexpected argument 'extra'");
 	check("free", "{\"anything\":[1,{}]}", NULL);
@@ -67,7 +67,7 @@ static void test_types(void **state)
 		check("declared", args, cases[i].expected);
 	}
 	check("declared", "{\"x\":1,\"i\":\"3\"}", /* all at once */
-	      "missing required argument 'user_id'; missing required argument 'query'; got an unexpected argument 'x'; "
+	      "missing required argument 'query'; missing required argument 'user_id'; got an unexpected argument 'x'; "
 	      "argument 'i' must be an integer");
 	check("declared", "{\"user_id\":null,\"query\":\"q\"}", "argument 'user_id' must be a string");
 	check("declared", "{\"user_id\":7,\"query\":\"q\"}", "argument 'user_id' must be a string");

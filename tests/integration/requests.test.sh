@@ -182,6 +182,14 @@ refused FABRA_API_KYE=x 'FABRA_API_KYE is no setting; did you mean FABRA_API_KEY
 refused "FABRA_BODY_BYTE=1 FABRA_ONLINE_BTYES=1" 'FABRA_ONLINE_BTYES is no setting'
 contains 'did you mean FABRA_BODY_BYTES' "$(cat "$work/said")" "all at once"
 
+# every name that the program reads is a known one
+known=$(grep -rhoE '"FABRA_[A-Z_]+"' "$source_dir"/{tools,store,actors,http,runtime} --include='*.c' | tr -d '"' | sort -u | grep -v FABRA_DATA_DIR)
+for name in $known; do [ -n "${!name:-}" ] || export "$name="; done
+serve "$work/store.lua"
+expect "" "$(grep 'no setting' "$work/server.log")" "all settings are known"
+stop
+for name in $known; do [ -n "${!name}" ] || unset "$name"; done
+
 # at the largest body: accepted, or refused with a reason; the server goes on
 export FABRA_BODY_BYTES=8384512 FABRA_SERVICE_HOST=10.0.0.1 FABRA_REDIS_URL=redis://x FABRA_ONLINE_BYTES=16MiB
 serve "$work/store.lua"

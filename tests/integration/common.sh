@@ -63,6 +63,7 @@ trap finish EXIT
 
 serve() { # FILE [options...]: waits until it answers; sets url. Two loops also on a machine whose default would be one
   [ ! -f "$work/server.log" ] || cat "$work/server.log" >>"$work/earlier.log"
+  : >"$work/server.log" # the program opens it when it runs, which may be after the first look below
   "$fabra" serve --loops 2 "$@" --port 0 >"$work/server.log" 2>&1 </dev/null &
   server=$!
   local port= i

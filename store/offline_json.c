@@ -4,7 +4,10 @@
 #include "runtime/msg.h"
 #include "store/json.h"
 #include "store/timefmt.h"
+#include <float.h>
 #include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
 #include <strings.h>
 
 enum { DEPTH_MAX = 32, ENUM_WORDS_MAX = 65536, DATE_BYTES = 10 };
@@ -191,20 +194,48 @@ __attribute__((format(printf, 2, 3))) static void refuse(struct cell_writer *w, 
 	w->failed = true;
 }
 
+static void append_digits(struct buf *out, unsigned __int128 v)
+{
+	char digits[40];
+	size_t at = sizeof digits;
+	do
+		digits[--at] = (char)('0' + (int)(v % 10));
+	while ((v /= 10) != 0);
+	buf_append(out, digits + at, sizeof digits - at);
+}
+
+static void append_integer(struct buf *out, __int128 v)
+{
+	if (v < 0)
+		buf_append_char(out, '-');
+	append_digits(out, v < 0 ? -(unsigned __int128)v : (unsigned __int128)v);
+}
+
+/* What no JSON reader would keep exact is text, with all its digits. */
 static void write_integer(struct cell_writer *w, __int128 v)
 {
-	if (v < INT64_MIN || v > INT64_MAX)
-		refuse(w, "holds an integer beyond 64 bits; cast it to DOUBLE or VARCHAR");
-	else
-		buf_append_i64(w->out, (int64_t)v);
+	bool fits = v >= INT64_MIN && v <= INT64_MAX;
+	if (!fits)
+		buf_append_char(w->out, '"');
+	append_integer(w->out, v);
+	if (!fits)
+		buf_append_char(w->out, '"');
+}
+
+static unsigned __int128 unsigned_huge_value(duckdb_uhugeint v)
+{
+	return (unsigned __int128)v.upper << 64 | v.lower;
 }
 
 static void write_unsigned_huge(struct cell_writer *w, duckdb_uhugeint v)
 {
-	if (v.upper != 0 || v.lower > INT64_MAX)
-		refuse(w, "holds an integer beyond 64 bits; cast it to DOUBLE or VARCHAR");
-	else
+	if (v.upper == 0 && v.lower <= INT64_MAX) {
 		buf_append_u64(w->out, v.lower);
+		return;
+	}
+	buf_append_char(w->out, '"');
+	append_digits(w->out, unsigned_huge_value(v));
+	buf_append_char(w->out, '"');
 }
 
 static __int128 huge_value(duckdb_hugeint v)
@@ -238,27 +269,65 @@ static __int128 stored_integer(duckdb_type type, const void *data, uint64_t row)
 	}
 }
 
-/* The double nearest to unscaled / 10^scale. Both are exact below 2^53 and 10^22, so that one division rounds
- * once; else the decimal text is read, which rounds once too. */
-static double decimal_value(__int128 unscaled, uint8_t scale)
+/* All digits of unscaled / 10^scale, those behind the point too: 1.10. */
+static void append_decimal(struct buf *out, __int128 unscaled, uint8_t scale)
 {
-	static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
-					1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
-					1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-	const __int128 exact_max = (__int128)1 << 53;
-	if (unscaled >= -exact_max && unscaled <= exact_max && scale < ARRAY_LEN(powers))
-		return (double)unscaled / powers[scale];
-	bool negative = unscaled < 0;
-	unsigned __int128 rest = negative ? -(unsigned __int128)unscaled : (unsigned __int128)unscaled;
-	char digits[48];
-	size_t at = sizeof digits;
-	digits[--at] = '\0';
-	do
-		digits[--at] = (char)('0' + (int)(rest % 10));
-	while ((rest /= 10) != 0);
-	char text[64];
-	snprintf(text, sizeof text, "%s%se-%u", negative ? "-" : "", digits + at, scale);
-	return strtod(text, NULL);
+	unsigned __int128 v = unscaled < 0 ? -(unsigned __int128)unscaled : (unsigned __int128)unscaled, unit = 1;
+	for (uint8_t i = 0; i < scale; i++)
+		unit *= 10;
+	if (unscaled < 0)
+		buf_append_char(out, '-');
+	append_digits(out, v / unit);
+	if (scale == 0)
+		return;
+	buf_append_char(out, '.');
+	for (unsigned __int128 rest = v % unit; unit > 1; rest %= unit) {
+		unit /= 10;
+		buf_append_char(out, (char)('0' + (int)(rest / unit)));
+	}
+}
+
+/* Without a fraction by its type: an integer. Up to 15 digits are a number, since a double gives each of them back;
+ * more are text. Both the digits and the power of ten are then exact doubles, so that one division rounds once. */
+static void write_decimal(struct cell_writer *w, __int128 unscaled, uint8_t scale)
+{
+	static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+					1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+	const __int128 exact = 1000000000000000;
+	if (scale == 0) {
+		write_integer(w, unscaled);
+		return;
+	}
+	__int128 digits = unscaled;
+	uint8_t places = scale;
+	for (; places > 0 && digits % 10 == 0; places--)
+		digits /= 10;
+	if (digits < exact && digits > -exact && places < ARRAY_LEN(powers)) {
+		json_write_float(w->out, (double)digits / powers[places]);
+	} else if (digits < exact && digits > -exact) {
+		char text[64];
+		snprintf(text, sizeof text, "%llde-%u", (long long)digits, places);
+		json_write_float(w->out, strtod(text, NULL));
+	} else {
+		buf_append_char(w->out, '"');
+		append_decimal(w->out, unscaled, scale);
+		buf_append_char(w->out, '"');
+	}
+}
+
+/* The shortest text that gives the same float back, so that 1.111 is not 1.1109999418258667. */
+static void write_float(struct buf *out, float v)
+{
+	char text[40];
+	int digits = fabsf(v) < FLT_MIN ? 1 : 6; /* a normal float gives back whatever has six */
+	for (; isfinite(v) && digits <= 9; digits++) {
+		snprintf(text, sizeof text, "%.*g", digits, (double)v);
+		if (strtof(text, NULL) == v) {
+			json_write_float(out, strtod(text, NULL));
+			return;
+		}
+	}
+	json_write_float(out, (double)v);
 }
 
 /* ---- times ---- */
@@ -597,13 +666,13 @@ static void cell_write(struct cell_writer *w, const struct offline_column *t, du
 		write_unsigned_huge(w, ((duckdb_uhugeint *)data)[row]);
 		return;
 	case DUCKDB_TYPE_FLOAT:
-		json_write_float(w->out, (double)((float *)data)[row]);
+		write_float(w->out, ((float *)data)[row]);
 		return;
 	case DUCKDB_TYPE_DOUBLE:
 		json_write_float(w->out, ((double *)data)[row]);
 		return;
 	case DUCKDB_TYPE_DECIMAL:
-		json_write_float(w->out, decimal_value(stored_integer(t->internal, data, row), t->scale));
+		write_decimal(w, stored_integer(t->internal, data, row), t->scale);
 		return;
 	case DUCKDB_TYPE_VARCHAR:
 		write_text(w, t, cell_bytes(data, row));
@@ -646,6 +715,63 @@ bool offline_cell_write(const struct offline_columns *columns, uint32_t column, 
 	return !w.failed && !too_big(out, error);
 }
 
+const char *offline_key_type(duckdb_logical_type type, char *room, size_t room_bytes)
+{
+	switch ((int)duckdb_get_type_id(type)) { /* int: what a later DuckDB adds is refused, too */
+	case DUCKDB_TYPE_VARCHAR:
+	case DUCKDB_TYPE_ENUM:
+	case DUCKDB_TYPE_STRING_LITERAL:
+		return "VARCHAR";
+	case DUCKDB_TYPE_BOOLEAN:
+		return "BOOLEAN";
+	case DUCKDB_TYPE_TINYINT:
+		return "TINYINT";
+	case DUCKDB_TYPE_SMALLINT:
+		return "SMALLINT";
+	case DUCKDB_TYPE_INTEGER:
+		return "INTEGER";
+	case DUCKDB_TYPE_BIGINT:
+		return "BIGINT";
+	case DUCKDB_TYPE_UTINYINT:
+		return "UTINYINT";
+	case DUCKDB_TYPE_USMALLINT:
+		return "USMALLINT";
+	case DUCKDB_TYPE_UINTEGER:
+		return "UINTEGER";
+	case DUCKDB_TYPE_UBIGINT:
+		return "UBIGINT";
+	case DUCKDB_TYPE_HUGEINT:
+		return "HUGEINT";
+	case DUCKDB_TYPE_UHUGEINT:
+		return "UHUGEINT";
+	case DUCKDB_TYPE_FLOAT:
+		return "FLOAT";
+	case DUCKDB_TYPE_DOUBLE:
+		return "DOUBLE";
+	case DUCKDB_TYPE_DECIMAL:
+		snprintf(room, room_bytes, "DECIMAL(%u,%u)", duckdb_decimal_width(type), duckdb_decimal_scale(type));
+		return room;
+	case DUCKDB_TYPE_UUID:
+		return "UUID";
+	case DUCKDB_TYPE_DATE:
+		return "DATE";
+	case DUCKDB_TYPE_TIME:
+		return "TIME";
+	case DUCKDB_TYPE_TIMESTAMP:
+		return "TIMESTAMP";
+	case DUCKDB_TYPE_TIMESTAMP_S:
+		return "TIMESTAMP_S";
+	case DUCKDB_TYPE_TIMESTAMP_MS:
+		return "TIMESTAMP_MS";
+	case DUCKDB_TYPE_TIMESTAMP_NS:
+		return "TIMESTAMP_NS";
+	case DUCKDB_TYPE_TIMESTAMP_TZ:
+		return "TIMESTAMPTZ";
+	default:
+		return NULL;
+	}
+}
+
 bool offline_key_write(const struct offline_columns *columns, uint32_t column, duckdb_vector vector,
 		       uint64_t row, struct buf *out, bool *ret_is_null, struct offline_error *error)
 {
@@ -659,10 +785,13 @@ bool offline_key_write(const struct offline_columns *columns, uint32_t column, d
 		buf_append_str(out, cell_bytes(data, row));
 	} else if (t->type == DUCKDB_TYPE_ENUM) {
 		buf_append_str(out, t->words[(size_t)stored_integer(t->internal, data, row)]);
+	} else if (t->type == DUCKDB_TYPE_DECIMAL) {
+		append_decimal(out, stored_integer(t->internal, data, row), t->scale);
 	} else {
 		size_t at = out->n;
 		if (!offline_cell_write(columns, column, vector, row, out, error))
 			return false;
+		*ret_is_null = str_eq(str_of(out->p + at, out->n - at), STR("null")); /* NaN and infinities */
 		if (out->p[at] == '"') { /* a UUID or a time: nothing in it is escaped */
 			memmove(out->p + at, out->p + at + 1, out->n - at - 2);
 			out->n -= 2;

@@ -1,16 +1,5 @@
-/* DuckDB rows as JSON with exact types.
- *
- * | DuckDB | JSON |
- * |---|---|
- * | integers of all widths | integer; beyond 64 bit (signed) an error that names the column |
- * | DECIMAL, FLOAT, DOUBLE | float; NaN and infinities are null |
- * | VARCHAR, ENUM, UUID | string; a NUL byte is \u0000 |
- * | JSON | the value itself |
- * | DATE, TIME, TIMESTAMP | ISO 8601 text, without a zone; TIMESTAMP WITH TIME ZONE with Z; infinity as
- * "infinity" | | INTERVAL | ISO 8601 duration, P1M2DT3.5S | | BLOB, BIT | base64 text; text of 0 and 1 | |
- * LIST, ARRAY, STRUCT, MAP, UNION | array, array, object, object (keys as text), the member's value |
- *
- * BIGNUM and whatever a later DuckDB adds is an error that says how to cast. */
+/* DuckDB rows as JSON, and the texts that name entities. docs/types.md has the table; nothing is ever lost without a
+ * word: what JSON numbers do not keep exact is text. */
 #pragma once
 #include "runtime/arena.h"
 #include "runtime/buf.h"
@@ -32,8 +21,11 @@ int offline_columns_find(const struct offline_columns *columns, struct str name)
 /* One cell as JSON. false: *error, which names the column. */
 bool offline_cell_write(const struct offline_columns *columns, uint32_t column, duckdb_vector vector,
 			uint64_t row, struct buf *out, struct offline_error *error);
-/* One cell as the text that names an entity: strings are their own bytes, other values the text of their
- * JSON. */
+/* How SQL calls the type of a column that names entities (in room, or a literal); NULL: values of this type name
+ * none, because their texts are no names. */
+const char *offline_key_type(duckdb_logical_type type, char *room, size_t room_bytes);
+/* One cell as the text that names an entity: strings are their own bytes, a DECIMAL has all its digits, other values
+ * are the text of their JSON. NULL, NaN and infinities name nobody. */
 bool offline_key_write(const struct offline_columns *columns, uint32_t column, duckdb_vector vector,
 		       uint64_t row, struct buf *out, bool *ret_is_null, struct offline_error *error);
 /* Fetches all rows of the open query as an array of objects. false: *error. */

@@ -123,8 +123,8 @@ static void test_batch_keys_and_values(void **state)
 	assert_int_equal(a.status, RT_EINVAL);
 	assert_string_equal(a.text, "the SQL gives no column \"v\"");
 	free(a.text);
-	a = ask_rows("SELECT 1 AS id, 9223372036854775808::HUGEINT AS v", 0);
-	assert_int_equal(a.status, RT_EINVAL);
+	a = ask_rows("SELECT 18446744073709551615::UBIGINT AS id, 9223372036854775808::HUGEINT AS v", 0);
+	assert_string_equal(a.text, "18446744073709551615=\"9223372036854775808\";");
 	free(a.text);
 }
 

@@ -4,6 +4,7 @@
  * start. A table made by SQL is made again when its SQL changed or when any file was loaded after it: `loads`
  * numbers all loads. */
 #include "runtime/check.h"
+#include "runtime/log.h"
 #include "runtime/msg.h"
 #include "store/offline_private.h"
 #include "store/offline_text.h"
@@ -165,6 +166,27 @@ static bool state_read(struct offline_conn *c, const struct source *from, enum t
 }
 
 /* ---- loading ---- */
+/* DuckDB has microseconds for these; it says nothing itself. */
+static void warn_of_nanoseconds(struct offline_conn *c, const struct offline_table *table)
+{
+	struct buf sql = {0};
+	struct offline_error error = {0};
+	buf_append_lit(&sql, "SELECT name FROM parquet_schema(");
+	offline_text_path(&sql, table->file);
+	buf_append_lit(&sql, ") WHERE type = 'INT96' OR logical_type LIKE 'TimeType%NANOS=NanoSeconds%'");
+	bool ok = offline_conn_select(c, buf_str(&sql), NULL, UINT64_MAX, &error);
+	for (duckdb_data_chunk chunk; ok && (chunk = offline_conn_fetch(c, &error)) != NULL;) {
+		duckdb_string_t *names = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
+		for (idx_t row = 0; row < duckdb_data_chunk_get_size(chunk); row++)
+			log_line(LOG_WARNING, "tables", "nanoseconds of this column are cut off",
+				 LOG_CSTR("table", table->name),
+				 LOG_STR("column", str_of(duckdb_string_t_data(&names[row]), duckdb_string_t_length(names[row]))));
+		duckdb_destroy_data_chunk(&chunk);
+	}
+	offline_conn_end(c);
+	buf_finish(&sql);
+}
+
 static bool create(struct offline_conn *c, const struct source *from, struct offline_error *error)
 {
 	struct buf sql = {0};
@@ -178,6 +200,7 @@ static bool create(struct offline_conn *c, const struct source *from, struct off
 		buf_append_lit(&sql, "SELECT * FROM read_parquet(");
 		offline_text_path(&sql, from->table->file);
 		buf_append_lit(&sql, ", hive_partitioning = false)");
+		warn_of_nanoseconds(c, from->table);
 	} else {
 		size_t n = strlen(from->table->sql);
 		while (n > 0 && strchr(" \t\r\n;", from->table->sql[n - 1]) != NULL)

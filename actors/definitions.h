@@ -20,18 +20,31 @@ struct def_feature {
 	uint32_t entity;
 	struct str description, version, tags_json;
 	enum def_dtype dtype;
+	struct str made_by;    /* what its values carry: its version, else a hash of its code; empty when pushed */
 	bool has_compute;
 	struct str sql;        /* p NULL = none */
 	struct str trigger;    /* event type; p NULL = none */
 	int64_t refresh_ms;    /* 0 = none */
-	int64_t ttl_ms;        /* 0 = none: computed at each read */
+	int64_t ttl_ms;        /* 0 = none: see def_feature_is_computed_at_each_read */
 	bool materialize;
 	struct str default_json; /* p NULL = no default; JSON null is a default */
 };
 
+/* Made when it is asked for: by its function, or by its SQL narrowed to the ids. */
+static inline bool def_feature_is_computed(const struct def_feature *f)
+{
+	return (f->has_compute && f->trigger.p == NULL) || (f->sql.p && !f->materialize);
+}
+/* Such a value is true for the moment of the read only: it is served from nowhere else, also after a restart. */
+static inline bool def_feature_is_computed_at_each_read(const struct def_feature *f)
+{
+	return def_feature_is_computed(f) && f->ttl_ms == 0;
+}
+
 struct def_column {
 	struct str name, type;
 };
+
 struct def_table {
 	struct str name, file, sql;  /* file: absolute */
 	uint32_t line;               /* of its declaration */

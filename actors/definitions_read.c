@@ -188,6 +188,7 @@ static void read_feature(struct declare_reader *r, uint32_t index)
 	definitions_field_text(r, "version", &f->version);
 	read_tags(r, &f->tags_json);
 	check_feature(r, f);
+	f->made_by = definitions_made_by(r, f);
 }
 
 /* Relative to the definitions file, so that a folder can be moved as a whole. */

@@ -36,6 +36,8 @@ struct declare {
 	uint32_t count, cap;
 	struct declare_error errors[DECLARE_ERRORS_MAX];
 	uint32_t errors_count, errors_left_out;
+	uint64_t globals_hash; /* definitions_code.c: of the globals that the file has made */
+	bool has_globals_hash, globals_too_large;
 };
 
 /* One declaration, or a table inside one, while it is read. */
@@ -84,6 +86,8 @@ void definitions_field_suggest(const struct definitions *d, enum declare_kind ki
  * the file ran is not looked at: a `pairs` loop declares in another one in each Lua state, but a function has the same index
  * in all of them. false: no memory. */
 bool definitions_order_declarations(struct declare *declare);
+/* definitions_code.c: def_feature's made_by; after everything else of the feature is read. */
+struct str definitions_made_by(const struct declare_reader *r, const struct def_feature *f);
 
 /* definitions_context.c */
 void definitions_context_read(struct declare_reader *r, uint32_t index);

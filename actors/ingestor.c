@@ -33,9 +33,10 @@ struct event {
 	struct entry_event data;   /* texts in the arena */
 	uint64_t lsn;
 	uint32_t feature;          /* the one being computed */
-	uint32_t *features;        /* triggered, in definition order; in the arena, as the next two */
+	uint32_t *features;        /* triggered, in definition order; in the arena, as the next three */
 	struct value **values;     /* what each gave; NULL = nothing */
 	int64_t *times_us;         /* event time of each value: the event's, or its previous value's if that is later */
+	uint16_t *times_ns;        /* and beyond the microsecond */
 	uint32_t features_count, at;
 };
 
@@ -149,7 +150,8 @@ static void publish(struct ingestor *s, struct event *e, uint64_t lsn)
 		entity = f->entity;
 		online_put(n->online, &(struct online_write){ .kind = f->entity, .id = e->data.entity_id,
 							      .feature = e->features[i], .value = e->values[i],
-							      .meta = { .event_time_us = e->times_us[i], .lsn = lsn,
+							      .meta = { .event_time_us = e->times_us[i],
+									.event_time_ns = e->times_ns[i], .lsn = lsn,
 									.written_us = now_us,
 									.expires_us = f->ttl_ms ? e->times_us[i] +
 												      f->ttl_ms * 1000
@@ -173,7 +175,9 @@ static void commit(struct ingestor *s, struct event *e)
 		if (e->values[i])
 			values[count++] = (struct entry_value){ .entity_id = e->data.entity_id, .feature = f->name,
 								.value_json = str_of(e->values[i]->json, e->values[i]->len),
-								.event_time_us = e->times_us[i], .ttl_ms = f->ttl_ms };
+								.event_time_us = e->times_us[i],
+								.event_time_ns = e->times_ns[i], .ttl_ms = f->ttl_ms,
+								.version = f->made_by };
 	}
 	struct ledger_entry *entry = ledger_entry_new(LEDGER_EVENT_APPLIED);
 	CHECK(entry != NULL);
@@ -288,12 +292,15 @@ static bool compute_next(struct ingestor *s, struct event *e)
 	 * event with it. */
 	struct online_cell previous;
 	e->times_us[e->at] = e->data.event_time_us;
+	e->times_ns[e->at] = 0;
 	if (online_get(n->online, n->definitions->features[feature].entity, e->data.entity_id, feature,
 		       loop_wall_us(s->base.loop), &previous)) {
 		job->previous_json = arena_dup(&job->arena, str_of(previous.value->json, previous.value->len));
 		is_whole = is_whole && job->previous_json.p != NULL;
-		if (previous.meta.event_time_us > e->data.event_time_us)
+		if (previous.meta.event_time_us >= e->data.event_time_us) {
 			e->times_us[e->at] = previous.meta.event_time_us;
+			e->times_ns[e->at] = previous.meta.event_time_ns;
+		}
 		value_unref(previous.value);
 	}
 	if (!is_whole) { /* without its previous value a function would begin anew */
@@ -345,7 +352,8 @@ static void find_triggered(struct ingestor *s, struct event *e)
 	e->features = arena_alloc(&e->arena, (d->features_count + 1) * sizeof *e->features);
 	e->values = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->values);
 	e->times_us = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->times_us);
-	CHECK(e->features && e->values && e->times_us);
+	e->times_ns = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->times_ns);
+	CHECK(e->features && e->values && e->times_us && e->times_ns);
 	for (uint32_t i = 0; i < d->features_count; i++)
 		if (d->features[i].trigger.p && str_eq(d->features[i].trigger, e->data.event_type))
 			e->features[e->features_count++] = i;

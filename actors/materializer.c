@@ -1,11 +1,16 @@
 /* materializer.c -- SQL features into the online table.
  *
- *     For each feature: DUE --query--> READING a batch --append--> WRITING --durable--> publish, next batch
- *                                      last batch: IDLE until refresh is over (a tenth earlier at most, by chance)
+ *     For each feature: DUE --query--> READING a batch --append what is new--> WRITING --durable--> publish, next batch
+ *                       last batch: REMOVING the values of ids that have no row any more: append, durable, delete
+ *                       all removed: IDLE until refresh is over (a tenth earlier at most, by chance)
  *
  * One feature is under way at a time: DuckDB has one thread. The event time of a run's values is its start, so that a
- * pushed or later value is never replaced by an older one. A batch that fails ends the run; the next one is at the next
- * refresh. Bounds: batches of at most 4096 rows; the deadline of a batch. */
+ * pushed or later value is never replaced by an older one. A value that is there already gets the new event time in
+ * memory only; it is written again when half of its ttl has passed since it was, so that the history has it for as long
+ * as it holds. After the last batch, whatever has an older event time than the run had no row in it.
+ *
+ * A failure ends the run: what was published stays, nothing is removed, and the next run is at the next refresh, or
+ * sooner until the first one has succeeded. Bounds: batches of the cursor's size; REMOVE_MAX; the deadline of a batch. */
 #include "actors/materializer.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
@@ -14,14 +19,17 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-enum { QUERY_TIMEOUT_MS = 300000, APPEND_TIMEOUT_MS = 30000, RETRY_MS = 5000 };
+enum { QUERY_TIMEOUT_MS = 300000, APPEND_TIMEOUT_MS = 30000, RETRY_MS = 5000, RETRY_MS_MAX = 300000 };
+enum { REMOVE_MAX = 1024, REMOVE_LOOK = 256 /* buckets of the table at a time */ };
 enum { MATERIALIZER_RUN_ALL = MSG_KIND(CLASS_MATERIALIZER, 1) }; /* tell: struct msg */
-enum state { IDLE, READING, WRITING };
+enum state { IDLE, READING, WRITING, REMOVING };
 
 struct schedule {
 	uint32_t feature;
 	int64_t due_ms; /* on the loop's monotonic clock */
+	int64_t retry_ms; /* after the next failure; 0 = RETRY_MS */
 	bool done_once;
+	bool is_unsure; /* an append was not answered: the history may know more than the table, so all is written again */
 };
 
 struct materializer {
@@ -34,17 +42,28 @@ struct materializer {
 	struct schedule *current;
 	int64_t started_us;
 	uint64_t cursor;
-	uint64_t rows;
+	uint64_t rows, written, removed;
 	bool again; /* the feature under way is due again when it has ended */
-	struct offline_batch *batch; /* taken; of the rows being written */
+	struct offline_batch *batch; /* taken; its rows are those being written */
+	uint64_t remove_cursor;      /* of online_each_older */
+	bool remove_is_at_end;
+	struct arena gone_texts;
+	struct str gone[2 * REMOVE_MAX]; /* ids being removed */
+	uint32_t gone_count;
 };
 
-static _Atomic uint32_t progress_done, progress_total;
-
-void materializer_progress(uint32_t *ret_done, uint32_t *ret_total)
+void materializer_progress(const struct node *n, uint32_t *ret_done, uint32_t *ret_total)
 {
-	*ret_done = atomic_load_explicit(&progress_done, memory_order_relaxed);
-	*ret_total = atomic_load_explicit(&progress_total, memory_order_relaxed);
+	*ret_done = *ret_total = 0;
+	for (uint32_t i = 0; i < n->definitions->features_count; i++) {
+		*ret_total += n->definitions->features[i].materialize;
+		*ret_done += materializer_state(n, i) == MATERIALIZED_DONE;
+	}
+}
+
+enum materialized_state materializer_state(const struct node *n, uint32_t feature)
+{
+	return atomic_load_explicit(&n->metrics.materialized[feature], memory_order_relaxed);
 }
 
 static int64_t now_ms(const struct materializer *s)
@@ -94,28 +113,35 @@ static void start_due(struct materializer *s)
 		sleep_until_due(s);
 		return;
 	}
-	s->started_us = loop_wall_us(s->base.loop);
+	int64_t now_us = loop_wall_us(s->base.loop);
+	s->started_us = now_us > s->started_us ? now_us : s->started_us + 1; /* runs differ, whatever the clock does */
 	s->cursor = 0;
-	s->rows = 0;
+	s->rows = s->written = s->removed = 0;
 	ask_batch(s);
+}
+
+static void note_state(struct materializer *s, enum materialized_state state)
+{
+	atomic_store_explicit(&s->node->metrics.materialized[s->current->feature], state, memory_order_relaxed);
 }
 
 static void run_ended(struct materializer *s, bool ok)
 {
-	const struct def_feature *f = feature_of(s);
-	int64_t refresh_ms = f->refresh_ms;
-	if (ok && !s->current->done_once) {
-		s->current->done_once = true;
-		atomic_fetch_add_explicit(&progress_done, 1, memory_order_relaxed);
+	struct schedule *c = s->current;
+	int64_t refresh_ms = feature_of(s)->refresh_ms, next_ms = INT64_MAX;
+	if (refresh_ms)
+		next_ms = refresh_ms - (int64_t)(loop_random(s->base.loop) % (uint64_t)(refresh_ms / 10 + 1));
+	if (ok)
+		c->done_once = true;
+	if (ok || c->done_once) {
+		c->retry_ms = 0;
+	} else { /* there is no value yet: sooner */
+		c->retry_ms = c->retry_ms == 0 ? RETRY_MS : c->retry_ms * 2 < RETRY_MS_MAX ? c->retry_ms * 2 : RETRY_MS_MAX;
+		next_ms = c->retry_ms < next_ms ? c->retry_ms : next_ms;
 	}
-	if (refresh_ms == 0)
-		s->current->due_ms = ok ? INT64_MAX : now_ms(s) + RETRY_MS; /* once, then never again */
-	else
-		s->current->due_ms = now_ms(s) + refresh_ms - (int64_t)(loop_random(s->base.loop) % (uint64_t)(refresh_ms / 10 + 1));
-	if (!ok && s->current->due_ms > now_ms(s) + RETRY_MS && !s->current->done_once)
-		s->current->due_ms = now_ms(s) + RETRY_MS;
+	c->due_ms = next_ms == INT64_MAX ? INT64_MAX : now_ms(s) + next_ms; /* without refresh: once, then never again */
 	if (s->again)
-		s->current->due_ms = now_ms(s);
+		c->due_ms = now_ms(s);
 	s->again = false;
 	start_due(s);
 }
@@ -123,12 +149,162 @@ static void run_ended(struct materializer *s, bool ok)
 static void run_failed(struct materializer *s, struct str reason)
 {
 	metrics_add(s->node->metrics.features[s->current->feature].materialize_failures, 1);
+	note_state(s, MATERIALIZED_FAILING);
 	log_line(LOG_ERROR, "materializer", "feature could not be materialised", LOG_STR("feature", feature_of(s)->name),
 		 LOG_STR("reason", reason));
 	run_ended(s, false);
 }
 
+static void run_succeeded(struct materializer *s)
+{
+	note_state(s, MATERIALIZED_DONE);
+	s->current->is_unsure = false;
+	log_line(LOG_INFO, "materializer", "feature materialised", LOG_STR("feature", feature_of(s)->name),
+		 LOG_INT("rows", (int64_t)s->rows), LOG_INT("written", (int64_t)s->written),
+		 LOG_INT("removed", (int64_t)s->removed),
+		 LOG_INT("duration_ms", (loop_wall_us(s->base.loop) - s->started_us) / 1000));
+	run_ended(s, true);
+}
+
+static void append_values(struct materializer *s, enum state state, const struct entry_value *values, uint32_t count)
+{
+	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+	CHECK(e != NULL);
+	entry_values_write(&e->body,
+			   &(struct entry_values){ .entity = s->node->definitions->entities[feature_of(s)->entity].name,
+						   .source = ENTRY_MATERIALIZED, .values = values, .count = count });
+	s->state = state;
+	s->op = rt_ask(&s->base, s->node->committer, &ledger_append_new(s->base.loop, e)->head,
+		       loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
+}
+
+static void append_failed(struct materializer *s, const struct msg *m)
+{
+	s->current->is_unsure = true;
+	run_failed(s, m->kind == RT_DEADLINE ? STR("the ledger does not answer") : str_from(rt_error_text(m->status)));
+}
+
+static bool was_appended(const struct msg *m)
+{
+	return m->kind == LEDGER_APPENDED && m->status == RT_OK;
+}
+
+/* ---- REMOVING ---- */
+
+static void note_gone(void *arg, struct str id)
+{
+	struct materializer *s = arg;
+	if (s->gone_count == ARRAY_LEN(s->gone))
+		return; /* it is met again by the next run */
+	struct str copy = arena_dup(&s->gone_texts, id);
+	CHECK(copy.p != NULL);
+	s->gone[s->gone_count++] = copy;
+}
+
+static void remove_next(struct materializer *s)
+{
+	const struct def_feature *f = feature_of(s);
+	arena_finish(&s->gone_texts);
+	s->gone_count = 0;
+	while (!s->remove_is_at_end && s->gone_count < REMOVE_MAX)
+		s->remove_is_at_end = !online_each_older(s->node->online, f->entity, s->current->feature, s->started_us,
+							 &s->remove_cursor, REMOVE_LOOK, s, note_gone);
+	if (s->gone_count == 0) {
+		run_succeeded(s);
+		return;
+	}
+	struct entry_value *values = calloc(s->gone_count, sizeof *values);
+	CHECK(values != NULL);
+	for (uint32_t i = 0; i < s->gone_count; i++)
+		values[i] = (struct entry_value){ .entity_id = s->gone[i], .feature = f->name, .event_time_us = s->started_us,
+						  .version = f->made_by };
+	append_values(s, REMOVING, values, s->gone_count);
+	free(values);
+}
+
+static void begin_removing(struct materializer *s)
+{
+	s->remove_cursor = 0;
+	s->remove_is_at_end = false;
+	remove_next(s);
+}
+
+static void in_removing(struct materializer *s, struct msg *m)
+{
+	if (!was_appended(m)) {
+		append_failed(s, m);
+		return;
+	}
+	uint64_t lsn = ((struct ledger_append *)m)->entry->lsn;
+	for (uint32_t i = 0; i < s->gone_count; i++)
+		online_delete_cell(s->node->online, feature_of(s)->entity, s->gone[i], s->current->feature, s->started_us, lsn,
+				   loop_wall_us(s->base.loop));
+	s->removed += s->gone_count;
+	remove_next(s);
+}
+
 /* ---- READING ---- */
+
+static void put_online(struct materializer *s, struct str id, struct value *v, uint64_t lsn, int64_t written_us)
+{
+	const struct def_feature *f = feature_of(s);
+	online_put(s->node->online,
+		   &(struct online_write){ .kind = f->entity, .id = id, .feature = s->current->feature, .value = v,
+					   .meta = { .event_time_us = s->started_us, .lsn = lsn, .written_us = written_us,
+						     .expires_us = f->ttl_ms ? s->started_us + f->ttl_ms * 1000 : 0,
+						     .flags = ONLINE_MATERIALIZED } });
+}
+
+/* The same value is there, and the history has it for a while yet. Then its event time is all that is new. */
+static bool renew(struct materializer *s, const struct offline_row *row)
+{
+	const struct def_feature *f = feature_of(s);
+	struct online_cell cell;
+	if (s->current->is_unsure ||
+	    !online_get(s->node->online, f->entity, row->key, s->current->feature, s->started_us, &cell))
+		return false;
+	bool is_same = str_eq(value_json(cell.value), row->value_json) && cell.meta.lsn != 0 &&
+		       (f->ttl_ms == 0 || s->started_us - cell.meta.written_us < f->ttl_ms * 1000 / 2);
+	if (is_same)
+		put_online(s, row->key, cell.value, cell.meta.lsn, cell.meta.written_us);
+	value_unref(cell.value);
+	return is_same;
+}
+
+static void keep_new_rows(struct materializer *s)
+{
+	uint32_t kept = 0;
+	for (uint32_t i = 0; i < s->batch->count; i++)
+		if (!renew(s, &s->batch->rows[i]))
+			s->batch->rows[kept++] = s->batch->rows[i];
+	s->batch->count = kept;
+}
+
+static void append_rows(struct materializer *s)
+{
+	const struct def_feature *f = feature_of(s);
+	struct entry_value *values = calloc(s->batch->count, sizeof *values);
+	CHECK(values != NULL);
+	for (uint32_t i = 0; i < s->batch->count; i++)
+		values[i] = (struct entry_value){ .entity_id = s->batch->rows[i].key, .feature = f->name,
+						  .value_json = s->batch->rows[i].value_json,
+						  .event_time_us = s->started_us, .ttl_ms = f->ttl_ms,
+						  .version = f->made_by };
+	append_values(s, WRITING, values, s->batch->count);
+	free(values);
+}
+
+static void batch_ended(struct materializer *s)
+{
+	bool is_last = s->batch->last;
+	s->cursor = s->batch->cursor;
+	rt_msg_free(s->base.loop, &s->batch->head);
+	s->batch = NULL;
+	if (is_last)
+		begin_removing(s);
+	else
+		ask_batch(s);
+}
 
 static void in_reading(struct materializer *s, struct msg *m)
 {
@@ -140,73 +316,41 @@ static void in_reading(struct materializer *s, struct msg *m)
 			run_failed(s, m->kind == RT_DEADLINE ? STR("the query takes too long") : str_from(rt_error_text(m->status)));
 		return;
 	}
-	struct offline_batch *batch = (struct offline_batch *)m;
-	if (batch->count == 0) {
-		run_ended(s, true);
-		return;
-	}
-	const struct def_feature *f = feature_of(s);
-	struct entry_value *values = calloc(batch->count, sizeof *values);
-	CHECK(values != NULL);
-	for (uint32_t i = 0; i < batch->count; i++)
-		values[i] = (struct entry_value){ .entity_id = batch->rows[i].key, .feature = f->name,
-						  .value_json = batch->rows[i].value_json, .event_time_us = s->started_us,
-						  .ttl_ms = f->ttl_ms };
-	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
-	CHECK(e != NULL);
-	entry_values_write(&e->body, &(struct entry_values){ .entity = s->node->definitions->entities[f->entity].name,
-							      .source = ENTRY_MATERIALIZED, .values = values,
-							      .count = batch->count });
-	free(values);
 	rt_msg_take(m);
-	s->batch = batch;
-	s->state = WRITING;
-	s->op = rt_ask(&s->base, s->node->committer, &ledger_append_new(s->base.loop, e)->head,
-		       loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
+	s->batch = (struct offline_batch *)m;
+	s->rows += s->batch->count;
+	keep_new_rows(s);
+	if (s->batch->count)
+		append_rows(s);
+	else
+		batch_ended(s);
 }
 
 /* ---- WRITING ---- */
 
 static void publish(struct materializer *s, uint64_t lsn)
 {
-	const struct def_feature *f = feature_of(s);
 	int64_t now_us = loop_wall_us(s->base.loop);
-	int64_t expires_us = f->ttl_ms ? s->started_us + f->ttl_ms * 1000 : 0;
 	for (uint32_t i = 0; i < s->batch->count; i++) {
 		struct value *v = value_create(s->batch->rows[i].value_json);
 		if (v == NULL)
 			continue;
-		online_put(s->node->online, &(struct online_write){ .kind = f->entity, .id = s->batch->rows[i].key,
-								     .feature = s->current->feature, .value = v,
-								     .meta = { .event_time_us = s->started_us, .lsn = lsn,
-									       .written_us = now_us,
-									       .expires_us = expires_us,
-									       .flags = ONLINE_MATERIALIZED } });
+		put_online(s, s->batch->rows[i].key, v, lsn, now_us);
 		value_unref(v);
 	}
-	s->rows += s->batch->count;
+	s->written += s->batch->count;
 }
 
 static void in_writing(struct materializer *s, struct msg *m)
 {
-	bool ok = m->kind == LEDGER_APPENDED && m->status == RT_OK;
-	if (ok)
+	if (was_appended(m)) {
 		publish(s, ((struct ledger_append *)m)->entry->lsn);
-	bool last = s->batch->last;
-	s->cursor = s->batch->cursor;
+		batch_ended(s);
+		return;
+	}
 	rt_msg_free(s->base.loop, &s->batch->head);
 	s->batch = NULL;
-	if (!ok) {
-		run_failed(s, m->kind == RT_DEADLINE ? STR("the ledger does not answer") : str_from(rt_error_text(m->status)));
-		return;
-	}
-	if (!last) {
-		ask_batch(s);
-		return;
-	}
-	log_line(LOG_INFO, "materializer", "feature materialised", LOG_STR("feature", feature_of(s)->name),
-		 LOG_INT("rows", (int64_t)s->rows), LOG_INT("duration_ms", (loop_wall_us(s->base.loop) - s->started_us) / 1000));
-	run_ended(s, true);
+	append_failed(s, m);
 }
 
 /* A run that is under way may have read the old tables: its feature is due again behind it. */
@@ -248,6 +392,9 @@ static void materializer_on_message(struct actor *a, struct msg *m)
 	case WRITING:
 		in_writing(s, m);
 		return;
+	case REMOVING:
+		in_removing(s, m);
+		return;
 	}
 }
 
@@ -266,11 +413,11 @@ static int materializer_init(struct actor *a, void *arg)
 	s->schedules = calloc(d->features_count + 1, sizeof *s->schedules);
 	if (s->schedules == NULL)
 		return RT_EFULL;
-	for (uint32_t i = 0; i < d->features_count; i++)
+	for (uint32_t i = 0; i < d->features_count; i++) {
+		atomic_store_explicit(&s->node->metrics.materialized[i], MATERIALIZED_NOT_YET, memory_order_relaxed);
 		if (d->features[i].sql.p && d->features[i].materialize)
 			s->schedules[s->schedules_count++] = (struct schedule){ .feature = i };
-	atomic_store_explicit(&progress_done, 0, memory_order_relaxed);
-	atomic_store_explicit(&progress_total, s->schedules_count, memory_order_relaxed);
+	}
 	rt_timer_start(a, 1, 0);
 	return 0;
 }
@@ -280,6 +427,7 @@ static void materializer_finish(struct actor *a)
 	struct materializer *s = (struct materializer *)a;
 	if (s->batch)
 		rt_msg_free(a->loop, &s->batch->head);
+	arena_finish(&s->gone_texts);
 	free(s->schedules);
 }
 

@@ -6,5 +6,8 @@
 extern const struct actor_class materializer_class; /* init argument: struct node */
 /* Every feature is due now: what their SQL reads has changed. From an actor on the materialiser's loop. */
 void materializer_run_all(struct actor *from);
-/* How many materialised features have been written at least once, and how many there are: for /ready. Any thread. */
-void materializer_progress(uint32_t *ret_done, uint32_t *ret_total);
+/* What the last run of a materialised feature came to; MATERIALIZED_NOT_YET before the first has ended. Any thread, as
+ * the next. */
+enum materialized_state materializer_state(const struct node *n, uint32_t feature);
+/* How many features have been materialised by their last run, and how many there are. */
+void materializer_progress(const struct node *n, uint32_t *ret_done, uint32_t *ret_total);

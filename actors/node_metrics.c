@@ -86,7 +86,8 @@ bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool
 	m->features = calloc(d->features_count + 1, sizeof *m->features);
 	m->contexts = calloc(d->contexts_count + 1, sizeof *m->contexts);
 	m->violations = calloc(d->contexts_count * violations_of_context(d) + 1, sizeof *m->violations);
-	if (m->features == NULL || m->contexts == NULL || m->violations == NULL) {
+	m->materialized = calloc(d->features_count + 1, sizeof *m->materialized);
+	if (m->features == NULL || m->contexts == NULL || m->violations == NULL || m->materialized == NULL) {
 		node_metrics_finish(m);
 		return false;
 	}
@@ -113,5 +114,6 @@ void node_metrics_finish(struct node_metrics *m)
 	free(m->features);
 	free(m->contexts);
 	free(m->violations);
+	free(m->materialized);
 	*m = (struct node_metrics){ 0 };
 }

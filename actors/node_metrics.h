@@ -17,11 +17,14 @@ struct context_metrics {
 	metric_id stalest_seconds;
 };
 
+enum materialized_state { MATERIALIZED_NOT_YET, MATERIALIZED_DONE, MATERIALIZED_FAILING };
+
 struct node_metrics {
 	struct feature_metrics *features; /* by feature; owned */
 	struct context_metrics *contexts; /* by context; owned */
 	_Atomic(metric_id) *violations;   /* by context, and in it by feature and retriever; owned; 0: not met yet */
 	uint32_t violations_family;
+	_Atomic(enum materialized_state) *materialized; /* by feature; owned; what its last run came to */
 	metric_id evidence_success, evidence_failure; /* of the mode in force */
 	metric_id feature_unknown;
 	metric_id events_processed, events_failed;

@@ -5,12 +5,15 @@
  *          compute, or SQL on demand? -> start a flight
  *          default? -> answer with it; else missing
  *
- *     a flight: FLYING --lands--> LANDED --turn end: appended to the history, all who wait are answered--> APPENDED
- *                 |                                                        --durable, or failed--> published, gone
- *                 +--fails--> all who wait get the default, or FAILED with the reason; gone
+ *     a flight: GATHERED --turn end: asked--> FLYING --lands--> LANDED
+ *               LANDED --turn end: appended to the history, all who wait are answered--> APPENDED
+ *               APPENDED --durable, or failed--> published, gone
+ *               FLYING --fails--> all who wait get the default, or FAILED with the reason; gone
  *
- * A flight is one computation of one (feature, id); whoever asks meanwhile joins it. What lands in a turn is handed to
- * the ledger in one entry at its end, and answered on this loop behind it; nobody waits for that commit. Other loops see
+ * A flight is one computation of one (feature, id); whoever asks meanwhile joins it. A function runs for one id (and
+ * flies at once); the SQL of a feature is narrowed to all the ids of a turn and asked once. What lands in a turn is
+ * handed to the ledger at its end, in entries of bounded size, and answered on this loop behind them; nobody waits for
+ * that commit. Other loops see
  * it in the online table, where it goes once it is durable. So no record, on whichever loop, can precede what it used.
  * A flight serves whoever joins it, so that it has no cancel token and FLIGHT_TIMEOUT_MS, or longer if its first asker
  * waits longer. Bounds: the mailbox, FLIGHTS_MAX. */
@@ -26,6 +29,7 @@
 #include <stdlib.h>
 
 enum { FLIGHTS_MAX = 8192, FLIGHT_BUCKETS = 1024, APPEND_TIMEOUT_MS = 30000, FLIGHT_TIMEOUT_MS = 10000 };
+enum { ENTRY_BYTES_MAX = 1 << 20 }; /* of values that are handed to the ledger together, if there are several */
 
 struct get { /* a RESOLVER_GET that waits for flights */
 	struct msg *request;
@@ -40,9 +44,10 @@ struct waiter {
 
 struct flight {
 	struct flight *next_by_key;
-	struct flight *next; /* FLYING: of its bucket in by_op; LANDED: of the turn; APPENDED: of its batch */
-	enum { FLYING, LANDED, APPENDED } state;
-	uint64_t op; /* of the ask that computes it */
+	struct flight *next; /* GATHERED, LANDED: of the turn; FLYING: of its bucket in by_op, or of its query; APPENDED: of its batch */
+	enum { GATHERED, FLYING, LANDED, APPENDED } state;
+	uint64_t op; /* of the ask that computes it; 0: it belongs to a query */
+	uint64_t deadline_ns;
 	uint64_t key_hash;
 	uint32_t feature;
 	int64_t started_us;
@@ -50,6 +55,8 @@ struct flight {
 	struct value *value; /* what it gave; NULL: nothing, or it failed with reason */
 	char *reason;
 	bool is_refused;     /* the failure is a bound that was reached */
+	bool has_several;    /* rows: none of them is the value */
+	struct batch *batch; /* LANDED: the one that it will belong to; weak */
 	size_t id_n;
 	char id[];
 };
@@ -60,23 +67,26 @@ struct batch { /* values on their way to the disk */
 	struct flight *flights;
 };
 
+struct query { /* the SQL of one feature, narrowed to the ids of its flights */
+	struct query *next;
+	uint64_t op, deadline_ns;
+	uint32_t feature, count;
+	struct flight *flights;
+};
+
 struct resolver {
 	struct actor base;
 	struct node_loop *nl;
 	uint32_t entity;
 	uint32_t flights_count;
 	struct flight *by_key[FLIGHT_BUCKETS], *by_op[FLIGHT_BUCKETS];
-	struct flight *landed, **landed_end; /* of this turn, in order of arrival */
-	uint32_t landed_values;
+	struct flight *gathered, **gathered_end; /* of this turn, in order of arrival */
+	struct flight *landed, **landed_end;     /* likewise */
+	struct query *queries;
 	struct batch *batches, **batches_end; /* in the order of their appends */
 };
 
 /* ---- reading ---- */
-
-static bool is_computed_at_each_read(const struct def_feature *f)
-{
-	return f->has_compute && f->ttl_ms == 0 && f->trigger.p == NULL;
-}
 
 static bool is_refresh_due(const struct def_feature *f, struct str entity_id, int64_t written_us, int64_t now_us)
 {
@@ -93,7 +103,7 @@ bool resolver_read_online(const struct node *n, uint32_t feature, struct str ent
 {
 	const struct def_feature *f = &n->definitions->features[feature];
 	*ret_refresh_due = false;
-	if (is_computed_at_each_read(f) || !online_get(n->online, f->entity, entity_id, feature, now_us, ret))
+	if (def_feature_is_computed_at_each_read(f) || !online_get(n->online, f->entity, entity_id, feature, now_us, ret))
 		return false;
 	*ret_refresh_due = is_refresh_due(f, entity_id, ret->meta.written_us, now_us);
 	return true;
@@ -105,17 +115,12 @@ enum online_read resolver_copy_online(const struct node *n, uint32_t feature, co
 {
 	const struct def_feature *f = &n->definitions->features[feature];
 	*ret_refresh_due = false;
-	if (is_computed_at_each_read(f))
+	if (def_feature_is_computed_at_each_read(f))
 		return ONLINE_MISS;
 	enum online_read r = online_read_copy(n->online, key, feature, now_us, out, cap, ret_n, ret_meta);
 	if (r == ONLINE_HIT)
 		*ret_refresh_due = is_refresh_due(f, key->id, ret_meta->written_us, now_us);
 	return r;
-}
-
-static bool is_computed(const struct def_feature *f)
-{
-	return (f->has_compute && f->trigger.p == NULL) || (f->sql.p && !f->materialize);
 }
 
 /* ---- flights ---- */
@@ -146,12 +151,25 @@ static struct flight *flight_find(struct resolver *s, uint32_t feature, struct s
 static void flight_link(struct resolver *s, struct flight *f)
 {
 	struct flight **key = &s->by_key[f->key_hash % FLIGHT_BUCKETS];
-	struct flight **op = &s->by_op[hash_mix(f->op) % FLIGHT_BUCKETS];
 	f->next_by_key = *key;
 	*key = f;
-	f->next = *op;
-	*op = f;
 	s->flights_count++;
+}
+
+static void await(struct resolver *s, struct flight *f, uint64_t op)
+{
+	struct flight **bucket = &s->by_op[hash_mix(op) % FLIGHT_BUCKETS];
+	f->state = FLYING;
+	f->op = op;
+	f->next = *bucket;
+	*bucket = f;
+}
+
+static void gather(struct resolver *s, struct flight *f)
+{
+	f->state = GATHERED;
+	*s->gathered_end = f;
+	s->gathered_end = &f->next;
 }
 
 static struct flight *take_by_op(struct resolver *s, uint64_t op)
@@ -182,28 +200,10 @@ static void flight_end(struct resolver *s, struct flight *f)
 	flight_free(f);
 }
 
-static uint64_t ask_compute(struct resolver *s, uint32_t feature, struct str id, uint64_t deadline_ns)
+static uint64_t ask_compute(struct resolver *s, const struct flight *f)
 {
-	struct computation_job *job = computation_job_new(SCRIPT_COMPUTE, feature, id);
-	return job ? computation_start(&s->base, s->nl, job, deadline_ns, ACTOR_NONE) : 0;
-}
-
-/* SQL without materialize: the same statement, narrowed to one id. */
-static uint64_t ask_sql(struct resolver *s, uint32_t feature, struct str id, uint64_t deadline_ns)
-{
-	const struct definitions *d = s->nl->node->definitions;
-	const struct def_feature *f = &d->features[feature];
-	struct buf sql = { 0 }, params = { 0 };
-	buf_printf(&sql, "SELECT \"%.*s\" AS value FROM (%.*s\n) WHERE CAST(\"%.*s\" AS VARCHAR) = ? LIMIT 1",
-		   STR_ARG(f->name), STR_ARG(f->sql), STR_ARG(d->entities[f->entity].id));
-	buf_append_char(&params, '[');
-	json_write_string(&params, id);
-	buf_append_char(&params, ']');
-	struct offline_query *m = offline_query_new(s->base.loop, buf_str(&sql), buf_str(&params));
-	m->wait_projection = true;
-	buf_finish(&sql);
-	buf_finish(&params);
-	return rt_ask(&s->base, s->nl->node->offline_reader, &m->head, deadline_ns, ACTOR_NONE);
+	struct computation_job *job = computation_job_new(SCRIPT_COMPUTE, f->feature, str_of(f->id, f->id_n));
+	return job ? computation_start(&s->base, s->nl, job, f->deadline_ns, ACTOR_NONE) : 0;
 }
 
 /* The flight for this key: the one under way, or a new one for an asker who waits until then. NULL: the bound is reached. */
@@ -222,13 +222,18 @@ static struct flight *flight_join(struct resolver *s, uint32_t feature, struct s
 	f->key_hash = hash;
 	f->feature = feature;
 	f->started_us = loop_wall_us(s->base.loop);
+	f->deadline_ns = deadline_ns;
 	f->id_n = id.n;
 	memcpy(f->id, id.p, id.n);
-	f->op = s->nl->node->definitions->features[feature].has_compute ? ask_compute(s, feature, id, deadline_ns)
-									  : ask_sql(s, feature, id, deadline_ns);
-	if (f->op == 0) {
-		free(f);
-		return NULL;
+	if (s->nl->node->definitions->features[feature].has_compute) {
+		uint64_t op = ask_compute(s, f);
+		if (op == 0) {
+			free(f);
+			return NULL;
+		}
+		await(s, f, op);
+	} else {
+		gather(s, f);
 	}
 	flight_link(s, f);
 	return f;
@@ -305,7 +310,6 @@ static void flight_land(struct resolver *s, struct flight *f, struct value *valu
 	f->next = NULL;
 	*s->landed_end = f;
 	s->landed_end = &f->next;
-	s->landed_values += value != NULL;
 	if (FABRA_MUTANT_ANSWER_BEFORE_APPEND)
 		flight_answer(s, f);
 }
@@ -342,24 +346,133 @@ static void on_computed(struct resolver *s, struct flight *f, const struct compu
 		flight_land(s, f, job->outcome.value_json.p ? value_create(job->outcome.value_json) : NULL, (struct str){ 0 });
 }
 
-/* Rows are [{"value": ...}] or []. */
-static void on_queried(struct resolver *s, struct flight *f, const struct offline_result *m)
+/* ---- queries ---- */
+
+/* Asks for the flights of one feature, which belong to the query from here on. */
+static void query_ask(struct resolver *s, uint32_t feature, struct flight *flights, uint32_t count)
 {
-	if (m->head.status != RT_OK) {
-		f->is_refused = m->head.status == RT_EFULL;
-		flight_land(s, f, NULL, m->json.n ? buf_str(&m->json) : str_from(rt_error_text(m->head.status)));
+	const struct definitions *d = s->nl->node->definitions;
+	const struct def_feature *f = &d->features[feature];
+	struct query *q = calloc(1, sizeof *q);
+	CHECK(q != NULL);
+	struct offline_feature *m =
+	    offline_feature_new(s->base.loop, f->sql, d->entities[f->entity].id, f->name, count);
+	*q = (struct query){ .next = s->queries, .feature = feature, .count = count, .flights = flights };
+	for (struct flight *at = flights; at; at = at->next) {
+		at->state = FLYING;
+		offline_feature_add(m, str_of(at->id, at->id_n));
+		if (at->deadline_ns > q->deadline_ns)
+			q->deadline_ns = at->deadline_ns;
+	}
+	s->queries = q;
+	q->op = rt_ask(&s->base, s->nl->node->offline_reader, &m->head, q->deadline_ns, ACTOR_NONE);
+}
+
+/* The first of the list and all others of its feature, in order, up to the bound of an ask. */
+static struct flight *take_of_one_feature(struct flight **list, uint32_t *ret_count)
+{
+	struct flight *taken = NULL, **taken_end = &taken;
+	uint32_t feature = (*list)->feature, count = 0;
+	for (struct flight **at = list; *at && count < OFFLINE_IDS_MAX;) {
+		struct flight *f = *at;
+		if (f->feature != feature) {
+			at = &f->next;
+			continue;
+		}
+		*at = f->next;
+		f->next = NULL;
+		*taken_end = f;
+		taken_end = &f->next;
+		count++;
+	}
+	*ret_count = count;
+	return taken;
+}
+
+static void ask_gathered(struct resolver *s)
+{
+	while (s->gathered) {
+		uint32_t count, feature = s->gathered->feature;
+		struct flight *flights = take_of_one_feature(&s->gathered, &count);
+		query_ask(s, feature, flights, count);
+	}
+	s->gathered_end = &s->gathered;
+}
+
+static struct query *take_query(struct resolver *s, uint64_t op)
+{
+	struct query **at = &s->queries;
+	while (*at && (*at)->op != op)
+		at = &(*at)->next;
+	struct query *q = *at;
+	if (q)
+		*at = q->next;
+	return q;
+}
+
+/* What is too much for one answer may fit into two. */
+static void query_split(struct resolver *s, struct query *q)
+{
+	struct flight *first = q->flights, *last = first;
+	for (uint32_t i = 1; i < q->count / 2; i++)
+		last = last->next;
+	struct flight *second = last->next;
+	last->next = NULL;
+	query_ask(s, q->feature, first, q->count / 2);
+	query_ask(s, q->feature, second, q->count - q->count / 2);
+}
+
+static void query_failed(struct resolver *s, struct query *q, const struct msg *m)
+{
+	struct str reason = m->kind == RT_DEADLINE ? STR("not computed before the deadline")
+						   : str_from(rt_error_text(m->status));
+	if (m->kind == OFFLINE_BATCH && ((const struct offline_batch *)m)->error.n)
+		reason = ((const struct offline_batch *)m)->error;
+	for (struct flight *f = q->flights, *next; f; f = next) {
+		next = f->next;
+		f->is_refused = m->status == RT_EFULL;
+		flight_land(s, f, NULL, reason);
+	}
+}
+
+static void take_rows(struct resolver *s, const struct query *q, const struct offline_batch *batch)
+{
+	for (uint32_t i = 0; i < batch->count; i++) {
+		struct str id = batch->rows[i].key;
+		struct flight *f = flight_find(s, q->feature, id, flight_hash(q->feature, id));
+		if (f == NULL || f->state != FLYING)
+			continue; /* nobody asked for it */
+		if (f->value)
+			f->has_several = true;
+		else
+			f->value = value_create(batch->rows[i].value_json);
+	}
+}
+
+static void on_rows(struct resolver *s, struct query *q, const struct msg *m)
+{
+	if (m->kind == OFFLINE_BATCH && m->status == RT_ETOOBIG && q->count > 1) {
+		query_split(s, q);
 		return;
 	}
-	struct json_error error;
-	yyjson_doc *rows = json_parse(buf_str(&m->json), &(struct json_limits){ .bytes_max = 16u << 20 }, &error);
-	yyjson_val *found = rows ? yyjson_obj_get(yyjson_arr_get_first(yyjson_doc_get_root(rows)), "value") : NULL;
-	struct buf text = { 0 };
-	if (found)
-		json_write_value(&text, found);
-	struct value *v = found && !text.failed ? value_create(buf_str(&text)) : NULL;
-	buf_finish(&text);
-	yyjson_doc_free(rows);
-	flight_land(s, f, v, (struct str){ 0 });
+	if (m->kind != OFFLINE_BATCH || m->status != RT_OK) {
+		query_failed(s, q, m);
+		return;
+	}
+	take_rows(s, q, (const struct offline_batch *)m);
+	const struct definitions *d = s->nl->node->definitions;
+	for (struct flight *f = q->flights, *next; f; f = next) {
+		next = f->next;
+		if (!f->has_several) {
+			flight_land(s, f, f->value, (struct str){ 0 });
+			continue;
+		}
+		struct buf reason = { 0 };
+		buf_printf(&reason, OFFLINE_SEVERAL_ROWS, STR_ARG(d->entities[s->entity].id), (int)f->id_n, f->id);
+		value_unref(f->value);
+		flight_land(s, f, NULL, buf_str(&reason));
+		buf_finish(&reason);
+	}
 }
 
 /* ---- requests ---- */
@@ -387,7 +500,7 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 		return true;
 	}
 	metrics_add(n->metrics.features[feature].miss, 1);
-	if (!is_computed(&n->definitions->features[feature])) {
+	if (!def_feature_is_computed(&n->definitions->features[feature])) {
 		result_without_value(s, r, result, feature, FEATURE_MISSING, (struct str){ 0 });
 		return true;
 	}
@@ -427,30 +540,36 @@ static void on_refresh(struct resolver *s, struct msg *m)
 	const struct feature_request *r = ((struct resolver_get *)m)->request;
 	for (uint32_t i = 0; i < r->ids_count * r->features_count; i++) {
 		uint32_t feature = r->features[i % r->features_count];
-		if (is_computed(&s->nl->node->definitions->features[feature]))
+		if (def_feature_is_computed(&s->nl->node->definitions->features[feature]))
 			flight_join(s, feature, r->ids[i / r->features_count], 0);
 	}
 }
 
 /* ---- history ---- */
 
-/* Returns the op of the append. */
-static uint64_t landed_append(struct resolver *s)
+static size_t entry_bytes(const struct flight *f)
+{
+	return f->value ? f->value->len + f->id_n + 128 : 0;
+}
+
+/* From first up to (not with) end. Returns the op of the append. */
+static uint64_t landed_append(struct resolver *s, struct flight *first, const struct flight *end, size_t values_count)
 {
 	const struct definitions *d = s->nl->node->definitions;
 	struct loop *loop = s->base.loop;
-	struct entry_value *values = calloc(s->landed_values, sizeof *values);
+	struct entry_value *values = calloc(values_count, sizeof *values);
 	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
 	CHECK(values && e);
 	size_t count = 0;
-	for (const struct flight *f = s->landed; f; f = f->next) {
+	for (const struct flight *f = first; f != end; f = f->next) {
 		if (f->value == NULL)
 			continue;
 		values[count++] = (struct entry_value){ .entity_id = str_of(f->id, f->id_n),
 							.feature = d->features[f->feature].name,
 							.value_json = str_of(f->value->json, f->value->len),
 							.event_time_us = f->started_us,
-							.ttl_ms = d->features[f->feature].ttl_ms };
+							.ttl_ms = d->features[f->feature].ttl_ms,
+							.version = d->features[f->feature].made_by };
 	}
 	entry_values_write(&e->body, &(struct entry_values){ .entity = d->entities[s->entity].name, .source = ENTRY_COMPUTED,
 							      .values = values, .count = count });
@@ -459,23 +578,40 @@ static uint64_t landed_append(struct resolver *s)
 		      loop_mono_ns(loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
 }
 
-static void batch_begin(struct resolver *s, uint64_t op, struct flight *flights)
+static struct batch *batch_new(struct resolver *s)
 {
-	struct batch *batch = malloc(sizeof *batch);
+	struct batch *batch = calloc(1, sizeof *batch);
 	CHECK(batch != NULL);
-	*batch = (struct batch){ .op = op, .flights = flights };
 	*s->batches_end = batch;
 	s->batches_end = &batch->next;
+	return batch;
+}
+
+/* All that has landed, cut by bytes: the ledger takes entries of bounded size. */
+static void append_landed(struct resolver *s)
+{
+	for (struct flight *first = s->landed, *end; first; first = end) {
+		size_t bytes = 0, count = 0;
+		for (end = first; end && (bytes == 0 || bytes + entry_bytes(end) <= ENTRY_BYTES_MAX); end = end->next) {
+			bytes += entry_bytes(end);
+			count += end->value != NULL;
+		}
+		if (count == 0)
+			continue;
+		struct batch *batch = batch_new(s);
+		for (struct flight *f = first; f != end; f = f->next)
+			f->batch = batch;
+		batch->op = landed_append(s, first, end, count);
+	}
 }
 
 static void resolver_on_turn_end(struct actor *a)
 {
 	struct resolver *s = (struct resolver *)a;
-	struct flight *f = s->landed, *appended = NULL;
-	uint64_t op = s->landed_values ? landed_append(s) : 0;
+	append_landed(s);
+	struct flight *f = s->landed;
 	s->landed = NULL;
 	s->landed_end = &s->landed;
-	s->landed_values = 0;
 	for (struct flight *next; f; f = next) {
 		next = f->next;
 		flight_measure(s, f);
@@ -487,11 +623,10 @@ static void resolver_on_turn_end(struct actor *a)
 		if (FABRA_MUTANT_APPEND_AFTER_PUBLISH)
 			flight_publish(s, f, 0);
 		f->state = APPENDED;
-		f->next = appended;
-		appended = f;
+		f->next = f->batch->flights;
+		f->batch->flights = f;
 	}
-	if (op)
-		batch_begin(s, op, appended);
+	ask_gathered(s);
 }
 
 static struct batch *take_batch(struct resolver *s, uint64_t op)
@@ -558,13 +693,17 @@ static void resolver_on_message(struct actor *a, struct msg *m)
 		batch_end(s, batch, m);
 		return;
 	}
+	struct query *query = take_query(s, m->op);
+	if (query) {
+		on_rows(s, query, m);
+		free(query);
+		return;
+	}
 	struct flight *f = take_by_op(s, m->op);
 	if (f == NULL)
 		return;
 	if (m->kind == COMPUTATION_DONE)
 		on_computed(s, f, ((struct computation_run *)m)->job);
-	else if (m->kind == OFFLINE_RESULT)
-		on_queried(s, f, (struct offline_result *)m);
 	else
 		on_failure(s, f, m);
 }
@@ -574,6 +713,7 @@ static int resolver_init(struct actor *a, void *arg)
 	struct resolver *s = (struct resolver *)a;
 	s->nl = ((struct resolver_args *)arg)->nl;
 	s->entity = ((struct resolver_args *)arg)->entity;
+	s->gathered_end = &s->gathered;
 	s->landed_end = &s->landed;
 	s->batches_end = &s->batches;
 	return 0;
@@ -605,6 +745,10 @@ static void resolver_finish(struct actor *a)
 	for (struct batch *batch = s->batches, *next; batch; batch = next) {
 		next = batch->next;
 		free(batch);
+	}
+	for (struct query *q = s->queries, *next; q; q = next) {
+		next = q->next;
+		free(q);
 	}
 }
 

@@ -88,9 +88,9 @@ static struct ledger_entry *make_values(unsigned i, int64_t now_us)
 	snprintf(user, sizeof user, "user_%u", i * 2654435761u % 100000);
 	struct str id = str_from(user);
 	struct entry_value values[] = {
-	    {id, STR("user_tier"), STR("\"premium\""), now_us, 86400000},
-	    {id, STR("open_tickets"), STR("3"), now_us, 30000},
-	    {id, STR("total_spent"), STR("1234.5"), now_us, 0},
+	    {id, STR("user_tier"), STR("\"premium\""), now_us, 86400000, 0, STR("code:0123456789abcdef")},
+	    {id, STR("open_tickets"), STR("3"), now_us, 30000, 0, STR("code:0123456789abcdef")},
+	    {id, STR("total_spent"), STR("1234.5"), now_us, 0, 0, STR("")},
 	};
 	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
 	CHECK(e != NULL);
@@ -215,7 +215,7 @@ static void bench_warm(unsigned rows)
 	    &sql,
 	    "INSERT INTO fabra.feature_history SELECT 'User', 'user_' || ((i * 2654435761) %% %u), "
 	    "'feature_' || ((i // %u) %% 4), '{\"v\":' || i || '}', make_timestamp(1700000000000000 + i), "
-	    "make_timestamp(1700000000000000 + i), i, 0, 1 FROM range(%u) t(i)",
+	    "make_timestamp(1700000000000000 + i), i, 0, 1, 'code:0123456789abcdef', 0 FROM range(%u) t(i)",
 	    KEYS / 4, KEYS / 4, rows);
 	buf_append_char(&sql, '\0');
 	struct offline_conn *c = offline_admin_enter(b.offline, &error);

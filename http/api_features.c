@@ -7,8 +7,9 @@
 #include "store/json.h"
 #include <stdlib.h>
 
-/* How many (id, feature) cells one ask carries: what a resolver answers within a slice of its loop's time. */
-enum { CELLS_PER_ASK = 512 };
+/* How many (id, feature) cells one ask carries: what a resolver answers within a slice of its loop's time, and at least
+ * one feature of all ids of a batch, so that its SQL is asked once. */
+enum { CELLS_PER_ASK = API_BATCH_IDS_MAX };
 
 /* The clock may have been set back since the value was written. */
 static int64_t age_ms(int64_t now_us, int64_t event_time_us)

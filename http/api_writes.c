@@ -27,6 +27,7 @@ struct values_put {
 	struct str entity_id;
 	int64_t event_time_us;
 	bool is_timed; /* the client said when */
+	uint16_t event_time_ns; /* of it, beyond the microsecond */
 	uint32_t features[API_FEATURES_MAX];
 	struct value *values[API_FEATURES_MAX]; /* owned */
 };
@@ -39,7 +40,7 @@ static void read_timestamp(struct exchange *x, yyjson_val *body, struct values_p
 	p->is_timed = v != NULL && !yyjson_is_null(v);
 	if (!p->is_timed)
 		return;
-	if (!yyjson_is_str(v) || !time_parse(json_str(v), &p->event_time_us))
+	if (!yyjson_is_str(v) || !time_parse_ns(json_str(v), &p->event_time_us, &p->event_time_ns))
 		api_note_member(x, STR("timestamp"), "datetime_parsing", "Input should be a valid datetime in ISO 8601", v);
 	else if (p->event_time_us > now_us + API_FUTURE_US_MAX)
 		api_note_member(x, STR("timestamp"), "value_error", "Value error, more than 5 minutes in the future", v);
@@ -158,7 +159,9 @@ static struct ledger_entry *values_entry(const struct definitions *d, const stru
 		values[i] = (struct entry_value){ .entity_id = p->entity_id, .feature = d->features[p->features[i]].name,
 						  .value_json = str_of(p->values[i]->json, p->values[i]->len),
 						  .event_time_us = p->event_time_us,
-						  .ttl_ms = d->features[p->features[i]].ttl_ms };
+						  .event_time_ns = p->event_time_ns,
+						  .ttl_ms = d->features[p->features[i]].ttl_ms,
+						  .version = d->features[p->features[i]].made_by };
 	if (e)
 		entry_values_write(&e->body, &(struct entry_values){ .entity = d->entities[p->entity].name,
 								      .source = ENTRY_PUSHED, .values = values,
@@ -227,7 +230,7 @@ void api_values_put_message(struct exchange *x, struct msg *m)
 	bool stale[API_FEATURES_MAX], is_full = false;
 	for (uint32_t i = 0; i < p->count; i++) {
 		int64_t ttl_us = n->definitions->features[p->features[i]].ttl_ms * 1000;
-		struct online_meta meta = { .event_time_us = p->event_time_us, .lsn = lsn, .written_us = now_us,
+		struct online_meta meta = { .event_time_us = p->event_time_us, .event_time_ns = p->event_time_ns, .lsn = lsn, .written_us = now_us,
 					    .expires_us = ttl_us ? p->event_time_us + ttl_us : 0, .flags = ONLINE_PUSHED };
 		enum online_result put =
 			online_put(n->online, &(struct online_write){ .kind = p->entity, .id = p->entity_id,
@@ -248,7 +251,7 @@ void api_values_put_message(struct exchange *x, struct msg *m)
 	buf_append_lit(&out, ",\"entity_id\":");
 	json_write_string(&out, p->entity_id);
 	buf_append_lit(&out, ",\"timestamp\":\"");
-	time_write_z(&out, p->event_time_us);
+	time_write_z_ns(&out, p->event_time_us, p->event_time_ns);
 	buf_append_lit(&out, "\",\"written\":[");
 	write_names(n->definitions, p, stale, false, &out);
 	buf_append_lit(&out, "],\"stale\":[");

@@ -1,15 +1,26 @@
 /* Layout of every payload: a version byte, fixed numbers, then texts as a 32-bit length and the bytes. A
  * decoder checks the whole payload before it hands out the first value, so that a damaged one has no effect
- * at all. */
+ * at all.
+ *
+ * Values have two versions: the first had neither nanoseconds, nor the version of the code, nor tombstones. It
+ * is still read: ledgers keep it for as long as they keep values. */
 #include "store/entries.h"
 #include "store/ledger_bytes.h"
 
-enum { ENTRY_VERSION = 1, EVENT_VERSION_KEYED = 2 };
+enum { ENTRY_VERSION = 1, EVENT_VERSION_KEYED = 2, VALUES_VERSION_PLAIN = 1, VALUES_VERSION = 2 };
+enum { NS_PER_US = 1000 };
 
 /* ---- writing ---- */
 static void write_u8(struct buf *out, uint8_t v)
 {
 	buf_append_char(out, (char)v);
+}
+
+static void write_u16(struct buf *out, uint16_t v)
+{
+	uint8_t bytes[2];
+	put_u16(bytes, v);
+	buf_append(out, bytes, sizeof bytes);
 }
 
 static void write_u64(struct buf *out, uint64_t v)
@@ -42,20 +53,23 @@ void entry_values_write(struct buf *out, const struct entry_values *v)
 		out->failed = true;
 		return;
 	}
-	write_u8(out, ENTRY_VERSION);
+	write_u8(out, VALUES_VERSION);
 	write_u8(out, (uint8_t)v->source);
 	write_u64(out, v->event_lsn);
 	write_u64(out, v->count);
 	write_str(out, v->entity);
 	for (size_t i = 0; i < v->count; i++) {
 		const struct entry_value *value = &v->values[i];
-		if (value->ttl_ms < 0)
+		if (value->ttl_ms < 0 || value->event_time_ns >= NS_PER_US)
 			out->failed = true;
 		write_str(out, value->entity_id);
 		write_str(out, value->feature);
+		write_u8(out, value->value_json.p != NULL);
 		write_str(out, value->value_json);
 		write_u64(out, (uint64_t)value->event_time_us);
+		write_u16(out, value->event_time_ns);
 		write_u64(out, (uint64_t)value->ttl_ms);
+		write_str(out, value->version);
 	}
 }
 
@@ -87,6 +101,7 @@ struct cursor {
 	const uint8_t *p;
 	size_t n;
 	bool failed;
+	uint8_t version; /* of the payload */
 };
 
 static const uint8_t *take(struct cursor *c, size_t n)
@@ -105,6 +120,12 @@ static uint8_t read_u8(struct cursor *c)
 {
 	const uint8_t *p = take(c, 1);
 	return p ? *p : 0;
+}
+
+static uint16_t read_u16(struct cursor *c)
+{
+	const uint8_t *p = take(c, 2);
+	return p ? get_u16(p) : 0;
 }
 
 static uint64_t read_u64(struct cursor *c)
@@ -136,20 +157,30 @@ static bool cursor_is_at_end(const struct cursor *c)
 
 static struct entry_value read_value(struct cursor *c)
 {
-	struct entry_value value;
+	struct entry_value value = { 0 };
+	bool is_plain = c->version == VALUES_VERSION_PLAIN;
 	value.entity_id = read_str(c);
 	value.feature = read_str(c);
+	bool is_value = is_plain || read_u8(c) != 0;
 	value.value_json = read_str(c);
+	if (!is_value)
+		value.value_json = (struct str){ 0 };
 	value.event_time_us = (int64_t)read_u64(c);
+	value.event_time_ns = is_plain ? 0 : read_u16(c);
 	value.ttl_ms = (int64_t)read_u64(c);
-	if (value.ttl_ms < 0)
+	if (!is_plain)
+		value.version = read_str(c);
+	if (value.ttl_ms < 0 || value.event_time_ns >= NS_PER_US)
 		c->failed = true;
 	return value;
 }
 
 static struct cursor read_values_head(struct str payload, struct entry_values *ret_head)
 {
-	struct cursor c = cursor_open(payload);
+	struct cursor c = { .p = (const uint8_t *)payload.p, .n = payload.n };
+	c.version = read_u8(&c);
+	if (c.version != VALUES_VERSION && c.version != VALUES_VERSION_PLAIN)
+		c.failed = true;
 	unsigned source = read_u8(&c);
 	if (!source_is_known(source))
 		c.failed = true;

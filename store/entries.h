@@ -11,9 +11,11 @@ enum entry_value_source { ENTRY_COMPUTED = 1, ENTRY_PUSHED = 2, ENTRY_MATERIALIZ
  * value). */
 struct entry_value {
 	struct str entity_id, feature;
-	struct str value_json;
+	struct str value_json; /* p NULL: from here on there is no value: a tombstone of this one feature */
 	int64_t event_time_us;
-	int64_t ttl_ms; /* 0 = for ever */
+	int64_t ttl_ms;         /* 0 = for ever */
+	uint16_t event_time_ns; /* what the event time has beyond the microsecond: 0 to 999 */
+	struct str version;     /* which code made it: def_feature's `made_by`; empty where no code did */
 };
 struct entry_values {
 	struct str entity;
@@ -22,7 +24,7 @@ struct entry_values {
 	const struct entry_value *values;
 	size_t count;
 };
-/* The writers append to out; what cannot be encoded (unknown source, negative ttl, a text beyond 4 GiB) sets
+/* The writers append to out; what cannot be encoded (unknown source, negative ttl, 1000 ns and more, a text beyond 4 GiB) sets
  * out->failed. */
 void entry_values_write(struct buf *out, const struct entry_values *v);
 /* Checks all of the payload, then calls each (may be NULL) with every value; texts borrow the payload.

@@ -27,9 +27,10 @@ static const char *const schema_sql[] = {
     "CREATE TABLE IF NOT EXISTS fabra.feature_history(entity VARCHAR NOT NULL, entity_id VARCHAR NOT NULL, "
     "feature VARCHAR NOT NULL, value VARCHAR NOT NULL, event_time TIMESTAMP NOT NULL, written_at TIMESTAMP "
     "NOT NULL, "
-    "lsn UBIGINT NOT NULL, ttl_ms BIGINT NOT NULL, source UTINYINT NOT NULL)",
+    "lsn UBIGINT NOT NULL, ttl_ms BIGINT NOT NULL, source UTINYINT NOT NULL, version VARCHAR, event_time_ns "
+    "USMALLINT)",
     "CREATE TABLE IF NOT EXISTS fabra.deletes(entity VARCHAR NOT NULL, entity_id VARCHAR NOT NULL, "
-    "event_time TIMESTAMP NOT NULL, written_at TIMESTAMP NOT NULL, lsn UBIGINT NOT NULL)",
+    "event_time TIMESTAMP NOT NULL, written_at TIMESTAMP NOT NULL, lsn UBIGINT NOT NULL, feature VARCHAR)",
     "CREATE TABLE IF NOT EXISTS fabra.events(lsn UBIGINT NOT NULL, event_id VARCHAR NOT NULL, event_type "
     "VARCHAR NOT NULL, "
     "entity_id VARCHAR NOT NULL, event_time TIMESTAMP NOT NULL, written_at TIMESTAMP NOT NULL)",
@@ -39,6 +40,10 @@ static const char *const schema_sql[] = {
     "file_mtime_ns BIGINT, "
     "sql VARCHAR, row_count UBIGINT NOT NULL, loads BIGINT NOT NULL, recipe VARCHAR)",
     "ALTER TABLE fabra.tables ADD COLUMN IF NOT EXISTS recipe VARCHAR", /* absent in files of version 0.1 */
+    /* Files of earlier versions lack these; they come last, where an appender expects them. */
+    "ALTER TABLE fabra.feature_history ADD COLUMN IF NOT EXISTS version VARCHAR",
+    "ALTER TABLE fabra.feature_history ADD COLUMN IF NOT EXISTS event_time_ns USMALLINT",
+    "ALTER TABLE fabra.deletes ADD COLUMN IF NOT EXISTS feature VARCHAR",
     "CREATE TABLE IF NOT EXISTS fabra.projection_state(applied_lsn UBIGINT NOT NULL)",
     "ALTER TABLE fabra.projection_state ADD COLUMN IF NOT EXISTS ledger_id VARCHAR", /* older files lack it */
     "ALTER TABLE fabra.projection_state ADD COLUMN IF NOT EXISTS applied_chain VARCHAR",
@@ -77,13 +82,13 @@ static bool run(struct offline *o, duckdb_connection connection, const char *sql
 	return ok;
 }
 
-static void append_quoted(struct buf *out, const char *text, char quote)
+void offline_append_quoted(struct buf *out, struct str text, char quote)
 {
 	buf_append_char(out, quote);
-	for (; *text != '\0'; text++) {
-		if (*text == quote)
+	for (size_t i = 0; i < text.n; i++) {
+		if (text.p[i] == quote)
 			buf_append_char(out, quote);
-		buf_append_char(out, *text);
+		buf_append_char(out, text.p[i]);
 	}
 	buf_append_char(out, quote);
 }
@@ -92,7 +97,7 @@ static bool attach(struct offline *o, duckdb_connection connection, struct offli
 {
 	struct buf sql = {0};
 	buf_append_lit(&sql, "ATTACH ");
-	append_quoted(&sql, o->path, '\'');
+	offline_append_quoted(&sql, str_from(o->path), '\'');
 	buf_append_lit(&sql, " AS " CATALOG);
 	buf_append_char(&sql, '\0');
 	bool ok = run(o, connection, sql.p, error);

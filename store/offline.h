@@ -19,11 +19,19 @@ enum offline_msg {
 	/* Its reply: struct offline_batch; RT_EFULL: too many cursors. */
 	OFFLINE_BATCH = MSG_KIND(CLASS_OFFLINE, 5),
 	OFFLINE_LEGACY = MSG_KIND(CLASS_OFFLINE, 6), /* ask: struct offline_legacy; RT_ENOTFOUND */
+	OFFLINE_FEATURE = MSG_KIND(CLASS_OFFLINE, 7), /* ask: struct offline_feature; the reply is OFFLINE_BATCH */
 };
 
-/* One SQL statement with positional parameters; rows come back as a JSON array of objects with exact types
- * (integers stay integers, DECIMAL becomes float, HUGEINT beyond 64 bit is an error that names the column,
- * TIMESTAMP is ISO text). */
+enum {
+	OFFLINE_VALUE_BYTES_MAX = 4 << 20, /* of a feature's value that SQL gives, as JSON */
+	OFFLINE_IDS_MAX = 1024,            /* of one OFFLINE_FEATURE */
+};
+/* SQL of a feature that gives several rows for one id is wrong, in both modes: none of them is the value. printf
+ * arguments: the id column, the id. */
+#define OFFLINE_SEVERAL_ROWS "several rows for %.*s '%.*s'; aggregate, or select one of them"
+
+/* One SQL statement with positional parameters; rows come back as a JSON array of objects. docs/types.md says what
+ * each type of DuckDB becomes. */
 struct offline_query {
 	struct msg head;   /* dispose frees the heap texts; the deadline interrupts the query */
 	char *sql;         /* moves, NUL-terminated */
@@ -47,8 +55,8 @@ struct offline_contexts {
 };
 /* Open bounds, limit 100. The texts are heap, moved in. */
 struct offline_contexts *offline_contexts_new(struct loop *loop);
-/* SQL of a materialised feature: (key column, value column) pairs in batches of at most 4096; ask again with
- * the same cursor until last. The statement runs once. */
+/* SQL of a materialised feature: (key column, value column) pairs in batches of at most 4096 rows and about a MiB;
+ * ask again with the same cursor until last. Each key once: RT_EINVAL before the first row when one has several. The statement runs once. */
 struct offline_rows {
 	struct msg head;
 	char *sql;                       /* moves; NULL to continue a cursor */
@@ -59,6 +67,22 @@ struct offline_rows {
 struct offline_rows *offline_rows_new(struct loop *loop, struct str sql, struct str key_column,
 				      struct str value_column);
 struct offline_rows *offline_rows_next(struct loop *loop, uint64_t cursor);
+/* SQL of a feature, narrowed to some ids: the rows whose key column, as text, is one of them, in one statement. An id
+ * has no row, or one, or at most two rows of several: then its value is not decided, and the asker says so. One batch,
+ * all of it; RT_ETOOBIG: ask for fewer ids. */
+struct offline_narrowed {
+	struct arena texts;      /* all that follows is in it */
+	struct str sql, key_column, value_column;
+	struct str *ids;         /* each once */
+	uint32_t ids_count, ids_cap;
+};
+struct offline_feature {
+	struct msg head;
+	struct offline_narrowed *what; /* owned */
+};
+struct offline_feature *offline_feature_new(struct loop *loop, struct str sql, struct str key_column,
+					    struct str value_column, uint32_t ids_cap); /* copies */
+void offline_feature_add(struct offline_feature *m, struct str id); /* copies; at most ids_cap times */
 struct offline_result {
 	struct msg head;
 	struct buf json; /* a JSON array, or on failure one line of text for people without paths */
@@ -149,15 +173,18 @@ struct offline_health {
 void offline_health_read(struct offline *o, struct offline_health *ret); /* any thread */
 void offline_publish(struct offline *o); /* the same as metrics; any thread */
 
-/* Warm start: first the newest tombstone of each (entity, id), then the newest live value of each (entity,
- * id, feature) that the projection knows, newest event time first. What the projection does not know yet the
+/* Warm start: first the tombstones of each (entity, id) and (entity, id, feature), then the newest live value
+ * of each (entity, id, feature, version) that the projection knows, newest event time first. What the projection does not know yet the
  * caller takes from the ledger: a scan from the applied LSN that it read before. each returns false to stop.
  * Blocking; any thread. */
 struct offline_value {
 	struct str entity, entity_id, feature, value_json;
 	int64_t event_time_us, written_us, ttl_ms;
 	uint64_t lsn;
-	bool deleted;
+	struct str version;     /* see struct entry_value, as are the next two */
+	uint16_t event_time_ns;
+	uint8_t source;         /* enum entry_value_source; 0 = a tombstone */
+	bool deleted;           /* feature empty: all of the entity */
 };
 bool offline_warm(struct offline *o, void *arg, bool (*each)(void *arg, const struct offline_value *v),
 		  struct buf *ret_why);

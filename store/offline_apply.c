@@ -210,7 +210,6 @@ static enum offline_applied apply_record(struct offline_apply *a, const struct l
 struct values_writer {
 	struct offline_apply *apply;
 	const struct ledger_frame *frame;
-	duckdb_appender appender;
 	struct offline_error *error;
 	enum offline_applied applied;
 };
@@ -219,8 +218,24 @@ static void check_value(void *arg, const struct entry_values *head, const struct
 {
 	(void)head;
 	bool *is_text = arg;
-	*is_text &=
-	    json_utf8_valid(v->entity_id) && json_utf8_valid(v->feature) && json_utf8_valid(v->value_json);
+	*is_text &= json_utf8_valid(v->entity_id) && json_utf8_valid(v->feature) && json_utf8_valid(v->value_json) &&
+		    json_utf8_valid(v->version);
+}
+
+static enum offline_applied append_delete(struct offline_apply *a, const struct ledger_frame *frame,
+					  const struct entry_delete *d, struct str feature,
+					  struct offline_error *error)
+{
+	duckdb_appender appender = appender_of(a, OFFLINE_TABLE_DELETES, error);
+	if (appender == NULL)
+		return OFFLINE_FAILED;
+	append_text(appender, d->entity);
+	append_text(appender, d->entity_id);
+	append_time(appender, d->event_time_us);
+	append_time(appender, frame->written_us);
+	duckdb_append_uint64(appender, frame->lsn);
+	append_text(appender, feature);
+	return end_row(a, appender, error);
 }
 
 static void append_value(void *arg, const struct entry_values *head, const struct entry_value *v)
@@ -228,16 +243,28 @@ static void append_value(void *arg, const struct entry_values *head, const struc
 	struct values_writer *w = arg;
 	if (w->applied != OFFLINE_APPLIED)
 		return;
-	append_text(w->appender, head->entity);
-	append_text(w->appender, v->entity_id);
-	append_text(w->appender, v->feature);
-	append_text(w->appender, v->value_json);
-	append_time(w->appender, v->event_time_us);
-	append_time(w->appender, w->frame->written_us);
-	duckdb_append_uint64(w->appender, w->frame->lsn);
-	duckdb_append_int64(w->appender, v->ttl_ms);
-	duckdb_append_uint8(w->appender, (uint8_t)head->source);
-	w->applied = end_row(w->apply, w->appender, w->error);
+	if (v->value_json.p == NULL) {
+		struct entry_delete d = {head->entity, v->entity_id, v->event_time_us};
+		w->applied = append_delete(w->apply, w->frame, &d, v->feature, w->error);
+		return;
+	}
+	duckdb_appender appender = appender_of(w->apply, OFFLINE_TABLE_HISTORY, w->error);
+	if (appender == NULL) {
+		w->applied = OFFLINE_FAILED;
+		return;
+	}
+	append_text(appender, head->entity);
+	append_text(appender, v->entity_id);
+	append_text(appender, v->feature);
+	append_text(appender, v->value_json);
+	append_time(appender, v->event_time_us);
+	append_time(appender, w->frame->written_us);
+	duckdb_append_uint64(appender, w->frame->lsn);
+	duckdb_append_int64(appender, v->ttl_ms);
+	duckdb_append_uint8(appender, (uint8_t)head->source);
+	append_text(appender, v->version.n ? v->version : (struct str){0});
+	duckdb_append_uint16(appender, v->event_time_ns);
+	w->applied = end_row(w->apply, appender, w->error);
 }
 
 static enum offline_applied apply_values(struct offline_apply *a, const struct ledger_frame *frame,
@@ -248,10 +275,7 @@ static enum offline_applied apply_values(struct offline_apply *a, const struct l
 	if (!entry_values_read(frame->body, &head, &is_text, check_value) || !is_text ||
 	    !json_utf8_valid(head.entity))
 		return OFFLINE_MALFORMED;
-	struct values_writer w = {a, frame, appender_of(a, OFFLINE_TABLE_HISTORY, error), error,
-				  OFFLINE_APPLIED};
-	if (w.appender == NULL)
-		return OFFLINE_FAILED;
+	struct values_writer w = {a, frame, error, OFFLINE_APPLIED};
 	entry_values_read(frame->body, &head, &w, append_value);
 	if (w.applied != OFFLINE_APPLIED || frame->kind != LEDGER_EVENT_APPLIED)
 		return w.applied;
@@ -271,15 +295,7 @@ static enum offline_applied apply_delete(struct offline_apply *a, const struct l
 	if (!entry_delete_read(frame->body, &d) || !json_utf8_valid(d.entity) ||
 	    !json_utf8_valid(d.entity_id))
 		return OFFLINE_MALFORMED;
-	duckdb_appender appender = appender_of(a, OFFLINE_TABLE_DELETES, error);
-	if (appender == NULL)
-		return OFFLINE_FAILED;
-	append_text(appender, d.entity);
-	append_text(appender, d.entity_id);
-	append_time(appender, d.event_time_us);
-	append_time(appender, frame->written_us);
-	duckdb_append_uint64(appender, frame->lsn);
-	return end_row(a, appender, error);
+	return append_delete(a, frame, &d, (struct str){0}, error);
 }
 
 static enum offline_applied apply_event(struct offline_apply *a, const struct ledger_frame *frame,

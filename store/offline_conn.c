@@ -193,6 +193,13 @@ duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct st
 	return s->handle;
 }
 
+void offline_conn_forget(struct offline_conn *c, struct str sql)
+{
+	for (size_t i = 0; i < OFFLINE_STATEMENTS_MAX; i++)
+		if (c->statements[i].sql != NULL && str_eq(sql, str_of(c->statements[i].sql, c->statements[i].sql_bytes)))
+			c->statements[i].used = 0;
+}
+
 bool offline_conn_execute(struct offline_conn *c, duckdb_prepared_statement statement,
 			  struct offline_error *error)
 {
@@ -291,6 +298,9 @@ void offline_conn_end(struct offline_conn *c)
 	offline_conn_pause(c);
 	if (!c->has_result)
 		return;
+	if (c->kept != NULL)
+		duckdb_destroy_data_chunk(&c->kept);
+	c->kept = NULL;
 	duckdb_destroy_result(&c->result);
 	c->has_result = false;
 	atomic_fetch_sub(&c->offline->open_results, 1);

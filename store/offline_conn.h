@@ -35,6 +35,7 @@ struct offline_conn {
 	duckdb_result result;
 	bool has_result, is_armed;
 	bool is_at_end; /* the result has no more rows: DuckDB has ended its query */
+	duckdb_data_chunk kept; /* of the result: rows for the next ask of a cursor; NULL = none */
 	struct offline_watched watched;
 };
 
@@ -54,6 +55,8 @@ bool offline_conn_select(struct offline_conn *c, struct str sql, yyjson_val *par
 			 struct offline_error *error);
 /* The next rows, which the caller destroys. NULL: the end, or *error (status 0 = the end). */
 duckdb_data_chunk offline_conn_fetch(struct offline_conn *c, struct offline_error *error);
+/* The statement of this text is not wanted again: the next new one takes its place. */
+void offline_conn_forget(struct offline_conn *c, struct str sql);
 /* A stream whose rows are fetched in several goes: stops and starts the clock in between. */
 void offline_conn_pause(struct offline_conn *c);
 void offline_conn_resume(struct offline_conn *c, uint64_t deadline_ns);

@@ -4,7 +4,9 @@
 #include "store/offline.h"
 #include "store/offline_json.h"
 
-enum { OFFLINE_CURSORS_MAX = 4, OFFLINE_BATCH_ROWS_MAX = 4096, OFFLINE_CURSOR_IDLE_MS = 60 * 1000 };
+/* A batch is cut by rows and by bytes, so that what becomes of it (an entry of the ledger) has a bound too. */
+enum { OFFLINE_CURSORS_MAX = 4, OFFLINE_BATCH_ROWS_MAX = 4096, OFFLINE_BATCH_BYTES_MAX = 1 << 20 };
+enum { OFFLINE_CURSOR_IDLE_MS = 60 * 1000 };
 
 struct offline_cursor {
 	uint64_t id; /* 0 = free place */
@@ -12,6 +14,7 @@ struct offline_cursor {
 	struct arena types; /* of columns */
 	struct offline_columns columns;
 	uint32_t key_column, value_column;
+	uint64_t row;     /* the next one of the chunk that its connection keeps */
 	uint64_t used_ns; /* when it was asked last */
 };
 
@@ -28,3 +31,16 @@ void offline_cursors_read(struct offline_cursors *s, const struct offline_rows *
 /* Closes those that nobody has asked for OFFLINE_CURSOR_IDLE_MS. */
 void offline_cursors_expire(struct offline_cursors *s, uint64_t now_ns);
 void offline_cursors_finish(struct offline_cursors *s);
+
+/* For both ways of reading a feature's SQL. */
+/* The column called name; false: *error. */
+bool offline_find_column(const struct offline_columns *columns, struct str name, uint32_t *ret,
+			 struct offline_error *error);
+/* The SQL name of the type of a statement's key column, in room or a literal. NULL: *error, also when values of the
+ * type name no entities. */
+const char *offline_statement_key_type(duckdb_prepared_statement statement, struct str key_column, char *room,
+				       size_t room_bytes, struct offline_error *error);
+/* The value of the entity called key, at row: text is a buffer to write it in. false: *error, also when it is larger
+ * than a value may be. */
+bool offline_value_read(const struct offline_columns *columns, uint32_t column, duckdb_vector values, uint64_t row,
+			struct str key, struct buf *text, struct offline_error *error);

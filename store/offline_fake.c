@@ -30,6 +30,8 @@ static struct str question_of(const struct msg *m)
 		return str_from(((const struct offline_rows *)m)->sql);
 	case OFFLINE_LEGACY:
 		return str_from(((const struct offline_legacy *)m)->ref);
+	case OFFLINE_FEATURE:
+		return ((const struct offline_feature *)m)->what->sql;
 	default:
 		return STR("contexts");
 	}
@@ -108,6 +110,71 @@ static void read_batch(struct fake *f, struct fake_cursor *c, struct offline_bat
 		cursor_close(c);
 }
 
+static bool is_key(yyjson_val *v, struct str id)
+{
+	struct buf text = {0};
+	if (!yyjson_is_str(v))
+		json_write_value(&text, v);
+	bool is = str_eq(yyjson_is_str(v) ? json_str(v) : buf_str(&text), id);
+	buf_finish(&text);
+	return is;
+}
+
+/* As the store: RT_EINVAL when a key has several rows. */
+static bool keys_are_fine(const struct fake_cursor *c, struct offline_error *error)
+{
+	yyjson_val *rows = yyjson_doc_get_root(c->rows), *row, *other;
+	size_t i, n, k, m;
+	yyjson_arr_foreach(rows, i, n, row) {
+		yyjson_val *key = yyjson_obj_get(row, c->key);
+		struct buf text = {0};
+		if (!yyjson_is_str(key))
+			json_write_value(&text, key);
+		struct str id = yyjson_is_str(key) ? json_str(key) : buf_str(&text);
+		size_t count = 0;
+		yyjson_arr_foreach(rows, k, m, other) count += is_key(yyjson_obj_get(other, c->key), id);
+		if (count > 1)
+			offline_error_text(error, RT_EINVAL, OFFLINE_SEVERAL_ROWS, STR_ARG(str_from(c->key)), STR_ARG(id));
+		buf_finish(&text);
+		if (count > 1)
+			return false;
+	}
+	return true;
+}
+
+/* Narrowed to the ids that are asked for: each has its first two rows. */
+static void answer_feature(struct fake *f, struct offline_feature *ask)
+{
+	const struct offline_narrowed *what = ask->what;
+	struct offline_batch *batch = offline_batch_new(f->base.loop);
+	struct offline_error error = {0};
+	struct json_error json_error;
+	struct offline_fake_answer answer = find_answer(f, &ask->head);
+	batch->last = true;
+	if (f->config.ids_max && what->ids_count > f->config.ids_max)
+		answer = (struct offline_fake_answer){"", "too much at once", RT_ETOOBIG};
+	if (answer.status != RT_OK) {
+		offline_error_text(&error, answer.status, "%s", answer.json);
+		offline_batch_fail(batch, &error);
+		rt_reply(&f->base, &ask->head, &batch->head);
+		return;
+	}
+	yyjson_doc *doc = json_parse(str_from(answer.json), &(struct json_limits){.bytes_max = 16 << 20}, &json_error);
+	CHECK(doc != NULL); /* the script's own fault */
+	batch->rows = arena_alloc(batch->texts, (2ul * what->ids_count + 1) * sizeof *batch->rows);
+	CHECK(batch->rows != NULL);
+	for (uint32_t i = 0; i < what->ids_count; i++) {
+		yyjson_val *row;
+		size_t k, n, found = 0;
+		yyjson_arr_foreach(yyjson_doc_get_root(doc), k, n, row)
+			if (is_key(yyjson_obj_getn(row, what->key_column.p, what->key_column.n), what->ids[i]) && found++ < 2)
+				write_row(batch, yyjson_obj_getn(row, what->key_column.p, what->key_column.n),
+					  yyjson_obj_getn(row, what->value_column.p, what->value_column.n));
+	}
+	yyjson_doc_free(doc);
+	rt_reply(&f->base, &ask->head, &batch->head);
+}
+
 static void answer_rows(struct fake *f, struct offline_rows *ask)
 {
 	struct offline_batch *batch = offline_batch_new(f->base.loop);
@@ -123,6 +190,10 @@ static void answer_rows(struct fake *f, struct offline_rows *ask)
 			offline_error_text(&error, answer.status, "%s", answer.json);
 		else if ((c = cursor_open(f, ask, answer.json)) == NULL)
 			offline_error_text(&error, RT_EFULL, "too many cursors");
+		else if (!keys_are_fine(c, &error)) {
+			cursor_close(c);
+			c = NULL;
+		}
 	}
 	if (c != NULL)
 		read_batch(f, c, batch);
@@ -134,7 +205,7 @@ static void answer_rows(struct fake *f, struct offline_rows *ask)
 /* ---- answers ---- */
 static void fail(struct fake *f, struct msg *m, const struct offline_error *error)
 {
-	if (m->kind == OFFLINE_ROWS) {
+	if (m->kind == OFFLINE_ROWS || m->kind == OFFLINE_FEATURE) {
 		struct offline_batch *batch = offline_batch_new(f->base.loop);
 		offline_batch_fail(batch, error);
 		rt_reply(&f->base, m, &batch->head);
@@ -162,10 +233,14 @@ static void answer_result(struct fake *f, struct msg *m)
 
 static void answer(struct fake *f, struct msg *m)
 {
+	if (f->config.questions != NULL)
+		++*f->config.questions;
 	if (sim_fault(f->base.loop, "offline.error", f->config.error_permille))
 		fail(f, m, &(struct offline_error){RT_EIO, "the offline store is broken by the simulation"});
 	else if (m->kind == OFFLINE_ROWS)
 		answer_rows(f, (struct offline_rows *)m);
+	else if (m->kind == OFFLINE_FEATURE)
+		answer_feature(f, (struct offline_feature *)m);
 	else
 		answer_result(f, m);
 }
@@ -217,6 +292,7 @@ static void fake_on_message(struct actor *a, struct msg *m)
 	case OFFLINE_CONTEXTS:
 	case OFFLINE_ROWS:
 	case OFFLINE_LEGACY:
+	case OFFLINE_FEATURE:
 		on_question(f, m);
 		return;
 	case RT_TIMER:

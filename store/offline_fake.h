@@ -18,6 +18,8 @@ struct offline_fake_config {
 	const struct offline_fake_answer *answers; /* borrows, for the actor's life */
 	size_t answers_count;
 	uint32_t batch_rows;   /* of OFFLINE_ROWS; 0 = 4096 */
+	uint32_t ids_max;      /* of OFFLINE_FEATURE, more are RT_ETOOBIG; 0 = any number */
+	size_t *questions;     /* NULL, or what counts the questions that are answered; borrows */
 	uint32_t delay_ms_max; /* each answer takes 0..this, by the loop's chance */
 	unsigned error_permille, lost_permille;
 };

@@ -8,12 +8,15 @@
 
 enum { PRUNE_SECONDS_MAX = 60 };
 
-/* ?: the horizon, in microseconds. In this order: a value that a tombstone hides must go before the tombstone. */
+/* ?: the horizon, in microseconds. In this order: what a tombstone hides goes before the newest is looked for, which
+ * must be one that is served, and before the tombstone. A value that lay ahead of its delete may be newer than the horizon. */
 static const char *const prune_sql[] = {
+    "DELETE FROM fabra.feature_history AS h USING fabra.deletes AS d WHERE d.event_time < make_timestamp(?) AND d.event_time < "
+    "make_timestamp(?) AND h.entity = d.entity AND h.entity_id = d.entity_id AND (d.feature IS NULL OR d.feature = h.feature) "
+    "AND (h.lsn < d.lsn OR h.event_time < d.event_time)",
     "DELETE FROM fabra.feature_history WHERE event_time < make_timestamp(?) AND rowid NOT IN (SELECT max_by(rowid, (event_time, "
-    "lsn)) FROM fabra.feature_history WHERE event_time < make_timestamp(?) GROUP BY entity, entity_id, feature)",
-    "DELETE FROM fabra.feature_history AS h USING fabra.deletes AS d WHERE d.event_time < make_timestamp(?) AND h.event_time < "
-    "make_timestamp(?) AND h.entity = d.entity AND h.entity_id = d.entity_id AND (h.event_time, h.lsn) <= (d.event_time, d.lsn)",
+    "coalesce(event_time_ns, 0), lsn)) FROM fabra.feature_history WHERE event_time < make_timestamp(?) GROUP BY entity, entity_id, "
+    "feature, version)",
     "DELETE FROM fabra.deletes WHERE event_time < make_timestamp(?) AND written_at < make_timestamp(?)",
     "DELETE FROM fabra.events WHERE written_at < make_timestamp(?) AND event_time < make_timestamp(?)",
     "DELETE FROM fabra.events_applied WHERE written_at < make_timestamp(?) AND written_at < make_timestamp(?)",

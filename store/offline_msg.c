@@ -6,6 +6,7 @@ MSG_SIZE_CHECK(offline_query);
 MSG_SIZE_CHECK(offline_contexts);
 MSG_SIZE_CHECK(offline_legacy);
 MSG_SIZE_CHECK(offline_rows);
+MSG_SIZE_CHECK(offline_feature);
 MSG_SIZE_CHECK(offline_result);
 MSG_SIZE_CHECK(offline_batch);
 
@@ -103,6 +104,39 @@ struct offline_rows *offline_rows_next(struct loop *loop, uint64_t cursor)
 	struct offline_rows *r = rt_msg_new(loop, OFFLINE_ROWS);
 	r->cursor = cursor;
 	return r;
+}
+
+static void feature_dispose(struct msg *m)
+{
+	struct offline_narrowed *what = ((struct offline_feature *)m)->what;
+	if (what != NULL)
+		arena_finish(&what->texts);
+	free(what);
+}
+
+struct offline_feature *offline_feature_new(struct loop *loop, struct str sql, struct str key_column,
+					    struct str value_column, uint32_t ids_cap)
+{
+	struct offline_feature *m = rt_msg_new(loop, OFFLINE_FEATURE);
+	struct offline_narrowed *what = calloc(1, sizeof *what);
+	CHECK(what != NULL && ids_cap <= OFFLINE_IDS_MAX);
+	m->head.dispose = feature_dispose;
+	m->what = what;
+	what->sql = arena_dup(&what->texts, sql);
+	what->key_column = arena_dup(&what->texts, key_column);
+	what->value_column = arena_dup(&what->texts, value_column);
+	what->ids = arena_alloc(&what->texts, (ids_cap + 1ul) * sizeof *what->ids);
+	what->ids_cap = ids_cap;
+	CHECK(what->sql.p != NULL && what->key_column.p != NULL && what->value_column.p != NULL && what->ids != NULL);
+	return m;
+}
+
+void offline_feature_add(struct offline_feature *m, struct str id)
+{
+	struct offline_narrowed *what = m->what;
+	struct str copy = arena_dup(&what->texts, id);
+	CHECK(what->ids_count < what->ids_cap && copy.p != NULL);
+	what->ids[what->ids_count++] = copy;
 }
 
 static void result_dispose(struct msg *m)

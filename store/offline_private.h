@@ -45,6 +45,8 @@ void offline_remove_conn(struct offline *o, struct offline_conn *c);
 /* The connection of start-up and blocking calls, entered. NULL: *error. */
 struct offline_conn *offline_admin_enter(struct offline *o, struct offline_error *error);
 void offline_admin_leave(struct offline *o);
+/* A name ("...") or a text ('...') of SQL; the quotes in it are doubled. */
+void offline_append_quoted(struct buf *out, struct str text, char quote);
 
 /* ---- offline_msg.c ---- */
 struct offline_result *offline_result_new(struct loop *loop);

@@ -7,6 +7,7 @@
 #include "runtime/check.h"
 #include "store/json.h"
 #include "store/offline_cursor.h"
+#include "store/offline_feature.h"
 #include "store/offline_private.h"
 
 enum { CONTINUE = MSG_KIND(CLASS_OFFLINE, 64) }; /* to itself */
@@ -43,6 +44,12 @@ static uint64_t deadline_of(const struct reader *r, const struct msg *m)
 /* ---- answers ---- */
 static void fail(struct reader *r, struct msg *m, const struct offline_error *error)
 {
+	if (m->kind == OFFLINE_FEATURE) {
+		struct offline_batch *batch = offline_batch_new(r->base.loop);
+		offline_batch_fail(batch, error);
+		rt_reply(&r->base, m, &batch->head);
+		return;
+	}
 	struct offline_result *result = offline_result_new(r->base.loop);
 	offline_result_fail(result, error);
 	rt_reply(&r->base, m, &result->head);
@@ -131,8 +138,25 @@ static void answer_rows(struct reader *r, struct offline_rows *ask)
 	rt_reply(&r->base, &ask->head, &batch->head);
 }
 
+static void answer_feature(struct reader *r, struct offline_feature *ask)
+{
+	struct offline_batch *batch = offline_batch_new(r->base.loop);
+	struct offline_error error = {0};
+	if (offline_conn_enter(r->conn, &error)) {
+		offline_feature_read(r->conn, ask->what, deadline_of(r, &ask->head), batch);
+		offline_conn_leave(r->conn);
+	} else {
+		offline_batch_fail(batch, &error);
+	}
+	rt_reply(&r->base, &ask->head, &batch->head);
+}
+
 static void answer(struct reader *r, struct msg *m)
 {
+	if (m->kind == OFFLINE_FEATURE) {
+		answer_feature(r, (struct offline_feature *)m);
+		return;
+	}
 	struct offline_result *result = offline_result_new(r->base.loop);
 	struct offline_error error = {0};
 	bool ok;
@@ -151,7 +175,7 @@ static void answer(struct reader *r, struct msg *m)
 /* The LSN a question must wait for; 0: none. */
 static uint64_t wanted_lsn(const struct reader *r, const struct msg *m)
 {
-	bool waits = m->kind == OFFLINE_CONTEXTS ||
+	bool waits = m->kind == OFFLINE_CONTEXTS || m->kind == OFFLINE_FEATURE ||
 		     (m->kind == OFFLINE_QUERY && ((struct offline_query *)m)->wait_projection);
 	if (!waits || r->offline->ledger == NULL)
 		return 0;
@@ -239,6 +263,7 @@ static void reader_on_message(struct actor *a, struct msg *m)
 	case OFFLINE_QUERY:
 	case OFFLINE_CONTEXTS:
 	case OFFLINE_LEGACY:
+	case OFFLINE_FEATURE:
 		lsn = wanted_lsn(r, m);
 		if (lsn != 0)
 			wait_for(r, m, lsn);

@@ -313,6 +313,8 @@ static enum step step_cell(struct online *t, struct change *ch)
 	struct row **link = find_link(&ch->at), *r = *link;
 	if (r && row_refuses(r, &ch->cell))
 		return STEP_STALE;
+	if (r && cell_is_tombstone(&ch->cell))
+		row_merge_tombstone(r, &ch->cell);
 	struct cell *c = r ? row_find(r, ch->cell.feature) : NULL;
 	if (c) {
 		count_cell(t, ch, c);
@@ -341,6 +343,8 @@ static enum step step_row(struct online *t, struct change *ch)
 	struct row **link = find_link(&ch->at), *r = *link;
 	if (r && row_refuses(r, &ch->cell))
 		return STEP_STALE;
+	if (r)
+		row_merge_tombstone(r, &ch->cell);
 	if (lacks_room(ch, (r ? row_move_newer(r, NULL, &ch->cell) : 0) + 1))
 		return STEP_NO_ROOM;
 	if (r)
@@ -425,7 +429,8 @@ static enum online_result delete(struct online *t, uint32_t kind, struct str id,
 {
 	if (id.n > ONLINE_ID_MAX)
 		return ONLINE_FULL;
-	struct online_meta meta = { event_time_us, lsn, now_us, now_us + t->tombstone_keep_us, 0 };
+	struct online_meta meta = { .event_time_us = event_time_us, .lsn = lsn, .written_us = now_us,
+				    .expires_us = now_us + t->tombstone_keep_us };
 	struct change ch = { .at = place_of(t, kind, id), .cell = cell_make(feature, NULL, &meta) };
 	enum online_result result = apply(t, &ch, now_us);
 	if (atomic_load_explicit(&t->tombstones, memory_order_relaxed) > t->tombstones_max)
@@ -444,6 +449,59 @@ enum online_result online_delete_row(struct online *t, uint32_t kind, struct str
 				     uint64_t lsn, int64_t now_us)
 {
 	return delete(t, kind, id, ROW_TOMBSTONE, event_time_us, lsn, now_us);
+}
+
+/* ---- going through all rows ---- */
+
+/* The ids of a bucket that are wanted, each behind its length, as far as there is room: nothing is allocated under the
+ * lock. false: there was none. */
+static bool note_older(struct row *r, uint32_t kind, uint32_t feature, int64_t before_us, struct buf *ids)
+{
+	for (; r; r = r->next) {
+		const struct cell *c = r->kind == kind ? row_find(r, feature) : NULL;
+		if (c == NULL || cell_is_tombstone(c) || c->event_time_us >= before_us)
+			continue;
+		if (ids->cap - ids->n < sizeof r->id_len + r->id_len)
+			return false;
+		buf_append(ids, &r->id_len, sizeof r->id_len);
+		buf_append(ids, r->id, r->id_len);
+	}
+	return true;
+}
+
+/* The cursor is a stripe and a bucket in it. A split moves rows to a bucket further on, so that none is missed. */
+bool online_each_older(struct online *t, uint32_t kind, uint32_t feature, int64_t before_us, uint64_t *cursor,
+		       size_t budget, void *arg, void (*each)(void *arg, struct str id))
+{
+	uint64_t stripe = *cursor >> 32;
+	uint32_t bucket = (uint32_t)*cursor;
+	struct buf ids = { 0 };
+	size_t room = 1 << 10;
+	for (size_t seen = 0; seen < budget && stripe < t->stripes_len && buf_reserve(&ids, room); seen++) {
+		struct stripe *s = &t->stripes[stripe];
+		size_t before_n = ids.n;
+		pthread_mutex_lock(&s->lock);
+		bool has_room = note_older(s->buckets[bucket], kind, feature, before_us, &ids);
+		bool is_last = has_room && bucket + 1 >= s->len;
+		pthread_mutex_unlock(&s->lock);
+		if (!has_room) { /* this bucket once more */
+			ids.n = before_n;
+			room *= 2;
+			continue;
+		}
+		stripe += is_last;
+		bucket = is_last ? 0 : bucket + 1;
+	}
+	*cursor = stripe << 32 | bucket;
+	bool failed = ids.failed;
+	for (size_t at = 0; !failed && at < ids.n;) {
+		uint16_t n;
+		memcpy(&n, ids.p + at, sizeof n);
+		each(arg, str_of(ids.p + at + sizeof n, n));
+		at += sizeof n + n;
+	}
+	buf_finish(&ids);
+	return !failed && stripe < t->stripes_len;
 }
 
 /* ---- upkeep ---- */

@@ -3,7 +3,7 @@
  *
  * A row is one entity (kind, id), a cell one feature of it. Writes apply by (event time, LSN): an older one
  * never replaces a newer one, in whatever order they come, and a delete leaves a tombstone that refuses what
- * is older than it. What is evicted or swept is forgotten whole, its order too. Every function may be called
+ * was written before it and what was true before it. What is evicted or swept is forgotten whole, its order too. Every function may be called
  * on any thread; none blocks for longer than another thread holds a stripe, which is never across an
  * allocation or a free. docs/online.md says more. */
 #pragma once
@@ -38,7 +38,8 @@ struct online_meta {
 	uint64_t lsn;
 	int64_t written_us;
 	int64_t expires_us; /* 0 = never; from this moment on the cell is not found */
-	uint32_t flags;     /* enum online_flags; 16 bits are kept */
+	uint32_t flags;     /* enum online_flags; 8 bits are kept */
+	uint16_t event_time_ns; /* of the event time, beyond the microsecond: 0 to 999 */
 };
 
 /* ---- reading ---- */
@@ -97,12 +98,21 @@ enum online_result {
 	ONLINE_FULL,  /* no memory, or the id, the value (an eighth of bytes_max) or the row is too large to keep */
 };
 enum online_result online_put(struct online *t, const struct online_write *w);
-/* Removes what is not newer than (event time, LSN) and remembers it. ONLINE_STALE: the cell, or another
- * delete, is newer; a row's newer cells stay and make no difference to the result. */
+/* Removes what was written before it (a smaller LSN, whatever its event time) or was true before it, and
+ * remembers that. ONLINE_STALE: the cell, or another delete, is newer in both respects; a row's newer cells
+ * stay and make no difference to the result. */
 enum online_result online_delete_cell(struct online *t, uint32_t kind, struct str id, uint32_t feature,
 				      int64_t event_time_us, uint64_t lsn, int64_t now_us);
 enum online_result online_delete_row(struct online *t, uint32_t kind, struct str id, int64_t event_time_us,
 				     uint64_t lsn, int64_t now_us);
+
+/* ---- going through all rows ---- */
+/* The ids of this kind whose value of the feature has an event time before before_us: each is called with one, out
+ * of any lock. Looks at `budget` buckets, about a row each, from *cursor on (0 at first) and moves it; true: there are more. A row
+ * that comes, goes or moves meanwhile may be missed or met twice, one that stays put is met. false also when
+ * memory is out: begin again later. */
+bool online_each_older(struct online *t, uint32_t kind, uint32_t feature, int64_t before_us, uint64_t *cursor,
+		       size_t budget, void *arg, void (*each)(void *arg, struct str id));
 
 /* ---- upkeep ---- */
 /* Frees what has expired in the next `budget` buckets, about a row each; the next call goes on from there.

@@ -25,7 +25,8 @@ struct cell cell_make(uint32_t feature, struct value *v, const struct online_met
 			  .written_us = meta->written_us,
 			  .expires_us = meta->expires_us,
 			  .feature = feature,
-			  .flags = (uint16_t)meta->flags,
+			  .event_time_ns = meta->event_time_ns,
+			  .flags = (uint8_t)meta->flags,
 			  .form = CELL_TOMBSTONE };
 	if (v && cell_is_long(v)) {
 		c.form = CELL_SHARED;
@@ -113,21 +114,54 @@ void row_remove(struct row *r, struct cell *c)
 	r->cells_len--;
 }
 
-static int order(const struct cell *a, const struct cell *b)
+static int order_in_time(const struct cell *a, const struct cell *b)
 {
 	if (a->event_time_us != b->event_time_us)
 		return a->event_time_us < b->event_time_us ? -1 : 1;
-	return (a->lsn > b->lsn) - (a->lsn < b->lsn);
+	return (a->event_time_ns > b->event_time_ns) - (a->event_time_ns < b->event_time_ns);
+}
+
+static int order(const struct cell *a, const struct cell *b)
+{
+	int side = order_in_time(a, b);
+	return side ? side : (a->lsn > b->lsn) - (a->lsn < b->lsn);
+}
+
+/* A value whose event lies ahead, and one that arrives late, are both gone: the one was written before the delete,
+ * the other was true before it. Without an LSN (its history is missing) only the time tells. */
+static bool hides(const struct cell *tombstone, const struct cell *c)
+{
+	return order(tombstone, c) >= 0 || (c->lsn != 0 && c->lsn < tombstone->lsn);
+}
+
+static bool covers(const struct cell *tombstone, const struct cell *other)
+{
+	return order_in_time(tombstone, other) >= 0 && tombstone->lsn >= other->lsn;
 }
 
 bool row_refuses(struct row *r, const struct cell *new)
 {
-	const struct cell *last = row_cells(r) + r->cells_len - 1;
-	if (r->cells_len && last->feature == ROW_TOMBSTONE && order(last, new) >= 0)
+	const struct cell *last = row_cells(r) + r->cells_len - 1, *c = row_find(r, new->feature);
+	const struct cell *of_row = r->cells_len && last->feature == ROW_TOMBSTONE ? last : NULL;
+	if (cell_is_tombstone(new))
+		return (of_row && covers(of_row, new)) ||
+		       (c && (cell_is_tombstone(c) ? covers(c, new) : !hides(new, c)));
+	if (of_row && hides(of_row, new))
 		return true;
-	const struct cell *c = row_find(r, new->feature);
-	int side = c ? order(c, new) : -1;
-	return side > 0 || (side == 0 && cell_is_tombstone(c));
+	return c && (cell_is_tombstone(c) ? hides(c, new) : order(c, new) > 0);
+}
+
+void row_merge_tombstone(struct row *r, struct cell *deleted)
+{
+	const struct cell *c = row_find(r, deleted->feature);
+	if (c == NULL || !cell_is_tombstone(c))
+		return;
+	if (order_in_time(c, deleted) > 0) {
+		deleted->event_time_us = c->event_time_us;
+		deleted->event_time_ns = c->event_time_ns;
+	}
+	if (c->lsn > deleted->lsn)
+		deleted->lsn = c->lsn;
 }
 
 unsigned row_move_newer(struct row *from, struct row *to, const struct cell *deleted)
@@ -135,7 +169,7 @@ unsigned row_move_newer(struct row *from, struct row *to, const struct cell *del
 	struct cell *cells = row_cells(from);
 	unsigned newer = 0, kept = 0;
 	for (unsigned i = 0; i < from->cells_len; i++) {
-		if (order(&cells[i], deleted) > 0) {
+		if (cell_is_tombstone(&cells[i]) ? !covers(deleted, &cells[i]) : !hides(deleted, &cells[i])) {
 			newer++;
 			if (to)
 				row_cells(to)[to->cells_len++] = cells[i];

@@ -14,7 +14,8 @@ struct cell {
 	uint64_t lsn;
 	int64_t written_us, expires_us; /* of a tombstone: how long it is kept */
 	uint32_t feature;
-	uint16_t flags;
+	uint16_t event_time_ns;
+	uint8_t flags;
 	uint8_t form; /* CELL_SHARED, CELL_TOMBSTONE, or the length of text */
 	union {
 		char text[CELL_TEXT_MAX];
@@ -60,7 +61,7 @@ static inline struct str cell_json(const struct cell *c)
 
 static inline struct online_meta cell_meta(const struct cell *c)
 {
-	return (struct online_meta){ c->event_time_us, c->lsn, c->written_us, c->expires_us, c->flags };
+	return (struct online_meta){ c->event_time_us, c->lsn, c->written_us, c->expires_us, c->flags, c->event_time_ns };
 }
 
 static inline bool cell_is_long(const struct value *v)
@@ -97,6 +98,8 @@ void row_remove(struct row *r, struct cell *c);
 
 /* Is what is there newer than c, so that c must not apply? A tombstone also wins a tie. */
 bool row_refuses(struct row *r, const struct cell *c);
+/* A delete that comes where another one was: it keeps the later time and the later LSN of the two. */
+void row_merge_tombstone(struct row *r, struct cell *deleted);
 /* Moves the cells that a delete of the whole row leaves alone to the empty row `to`; the others stay in
  * `from`. With to NULL it only counts. Returns how many those are. */
 unsigned row_move_newer(struct row *from, struct row *to, const struct cell *deleted);

@@ -6,6 +6,7 @@
  * lock. The room for all the buckets that bytes_max can need is reserved at start; what is not used yet is
  * not in memory. Rows are linked and unlinked under the lock and freed after it. */
 #pragma once
+#include "runtime/buf.h"
 #include "store/online_row.h"
 #include <pthread.h>
 

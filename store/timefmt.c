@@ -234,6 +234,32 @@ bool time_parse(struct str text, int64_t *ret_us)
 	return true;
 }
 
+bool time_parse_ns(struct str text, int64_t *ret_us, uint16_t *ret_ns)
+{
+	if (!time_parse(text, ret_us))
+		return false;
+	size_t at = 0;
+	while (at < text.n && text.p[at] != '.' && text.p[at] != ',')
+		at++;
+	unsigned ns = 0, digits = 0;
+	for (size_t i = at + 1; i < text.n && text.p[i] >= '0' && text.p[i] <= '9'; i++)
+		if (++digits > 6) /* what time_parse has cut off */
+			ns = ns * 10 + (unsigned)(text.p[i] - '0');
+	for (; digits > 6 && digits < 9; digits++)
+		ns *= 10;
+	*ret_ns = (uint16_t)ns;
+	return true;
+}
+
+void time_write_z_ns(struct buf *out, int64_t us, uint16_t ns)
+{
+	time_write_z(out, us);
+	if (ns == 0 || out->failed || out->n == 0)
+		return;
+	out->n--; /* the Z */
+	buf_printf(out, "%s%03uZ", us % US_PER_SECOND ? "" : ".000000", (unsigned)ns);
+}
+
 bool time_from_unix(double seconds, int64_t *ret_us)
 {
 	if (fabs(seconds) > 2e10)

@@ -16,6 +16,10 @@ void time_write_naive(struct buf *out, int64_t us);
 /* ISO 8601: a date, then optionally "T" or " " and hh:mm[:ss[.fraction]], then Z, +hh:mm, +hhmm or nothing
  * (taken as UTC). 1 to 9 fraction digits, those beyond six are cut off. false: not a time. Years 1-9999. */
 bool time_parse(struct str text, int64_t *ret_us);
+/* The same, with what is beyond the microsecond: 0 to 999 nanoseconds. */
+bool time_parse_ns(struct str text, int64_t *ret_us, uint16_t *ret_ns);
+/* time_write_z with nine digits of the fraction when ns is not 0. */
+void time_write_z_ns(struct buf *out, int64_t us, uint16_t ns);
 
 /* A record made elsewhere keeps the zone its maker wrote, because its hash covers it: minutes east of UTC, or
  * TIME_NAIVE for none. The instant is in UTC all the same (a naive time is read as UTC). */

@@ -7,6 +7,7 @@
 #include "actors/ingestor.h"
 #include "actors/materializer.h"
 #include "actors/table_loader.h"
+#include "actors/warm_start.h"
 #include "http/api.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
@@ -115,76 +116,11 @@ static bool load_tables(struct server *s)
 
 /* ---- warm start: the projection's newest values, then what the ledger has beyond it ---- */
 
-static void warm_put(struct server *s, uint32_t entity, uint32_t feature, struct str id, struct str json,
-		     const struct online_meta *meta)
-{
-	struct value *v = value_create(json);
-	if (v == NULL)
-		return;
-	if (online_put(s->node.online, &(struct online_write){ .kind = entity, .feature = feature, .id = id, .value = v,
-							       .meta = *meta }) == ONLINE_APPLIED)
-		s->values_warm++;
-	value_unref(v);
-}
-
 static bool warm_value(void *arg, const struct offline_value *v)
 {
 	struct server *s = arg;
-	uint32_t entity = definitions_entity(s->definitions, v->entity);
-	uint32_t feature = definitions_feature(s->definitions, v->feature);
-	int64_t now_us = clock_wall_us();
-	if (entity == DEF_NONE)
-		return true;
-	if (v->deleted) {
-		online_delete_row(s->node.online, entity, v->entity_id, v->event_time_us, v->lsn, now_us);
-		return true;
-	}
-	if (feature == DEF_NONE || s->definitions->features[feature].entity != entity)
-		return true;
-	int64_t expires_us = v->ttl_ms ? v->event_time_us + v->ttl_ms * 1000 : 0;
-	if (expires_us == 0 || expires_us > now_us)
-		warm_put(s, entity, feature, v->entity_id, v->value_json,
-			 &(struct online_meta){ .event_time_us = v->event_time_us, .lsn = v->lsn,
-						.written_us = v->written_us, .expires_us = expires_us });
+	s->values_warm += warm_start_value(&s->node, v, clock_wall_us());
 	return true;
-}
-
-struct tail {
-	struct server *s;
-	const struct ledger_frame *frame;
-};
-
-static void tail_value(void *arg, const struct entry_values *head, const struct entry_value *v)
-{
-	const struct tail *t = arg;
-	warm_value(t->s, &(struct offline_value){ .entity = head->entity, .entity_id = v->entity_id, .feature = v->feature,
-						  .value_json = v->value_json, .event_time_us = v->event_time_us,
-						  .written_us = t->frame->written_us, .ttl_ms = v->ttl_ms,
-						  .lsn = t->frame->lsn });
-}
-
-static void tail_frame(struct server *s, const struct ledger_frame *f)
-{
-	struct entry_values head;
-	struct entry_delete d;
-	switch (f->kind) {
-	case LEDGER_VALUES:
-	case LEDGER_EVENT_APPLIED:
-		entry_values_read(f->body, &head, &(struct tail){ s, f }, tail_value);
-		return;
-	case LEDGER_DELETE:
-		if (entry_delete_read(f->body, &d))
-			warm_value(s, &(struct offline_value){ .entity = d.entity, .entity_id = d.entity_id,
-							       .event_time_us = d.event_time_us, .lsn = f->lsn,
-							       .deleted = true });
-		return;
-	case LEDGER_RECORD:
-	case LEDGER_RECORD_IMPORTED:
-	case LEDGER_EVENT:
-	case LEDGER_DOCUMENT:
-	case LEDGER_DOCUMENT_DELETE:
-		return;
-	}
 }
 
 static bool warm_start(struct server *s)
@@ -201,7 +137,7 @@ static bool warm_start(struct server *s)
 	enum ledger_scan_result r;
 	while ((r = ledger_scan_next(scan, &frame)) == LEDGER_SCAN_FRAME || r == LEDGER_SCAN_CORRUPT)
 		if (r == LEDGER_SCAN_FRAME)
-			tail_frame(s, &frame);
+			s->values_warm += warm_start_frame(&s->node, &frame, clock_wall_us());
 	ledger_scan_close(scan);
 	log_line(LOG_INFO, "serve", "warm start", LOG_INT("values", s->values_warm),
 		 LOG_INT("duration_ms", (int64_t)((clock_mono_ns() - started_ns) / 1000000)));

@@ -488,8 +488,10 @@ static void redo(void *arg, const struct ledger_entry *durable)
 
 static void life_begin(const struct node_fixture_shared *shared, uint64_t seed, bool required)
 {
+#define TICKETS "[" T("u0") "," T("u1") "," T("u2") "," T("u3") "," T("u4") "," T("u5") "]"
+#define T(id)   "{\"user_id\":\"" id "\",\"tickets\":3}"
 	static const struct offline_fake_answer answers[] = {
-	    {"FROM (", "[{\"value\":3}]", RT_OK},
+	    {"SELECT user_id, tickets", TICKETS, RT_OK},
 	    {"SELECT some", "[{\"n\":1},{\"n\":2}]", RT_OK},
 	};
 	struct offline_fake_config offline = {.answers = answers,

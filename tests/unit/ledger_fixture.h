@@ -257,7 +257,7 @@ static inline struct ledger_entry *make_applied(uint64_t event_lsn)
 
 static inline struct ledger_entry *make_value(const char *text)
 {
-	struct entry_value v = { STR("u1"), STR("tier"), str_from(text), NOW_US, 0 };
+	struct entry_value v = { .entity_id = STR("u1"), .feature = STR("tier"), .value_json = str_from(text), .event_time_us = NOW_US };
 	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
 	entry_values_write(&e->body, &(struct entry_values){ STR("user"), ENTRY_PUSHED, 0, &v, 1 });
 	return e;

@@ -51,6 +51,68 @@ static void the_example_is_read_in_full(void **state)
 	definitions_free(d);
 }
 
+/* made_by of a feature of this source; the text lives until the next call but one. */
+static const char *made_by(const char *source, const char *feature)
+{
+	static char texts[2][300];
+	static int turn;
+	struct buf why = { 0 };
+	char path[] = "/tmp/fabra-made-by-XXXXXX";
+	int fd = mkstemp(path);
+	assert_true(fd >= 0 && write(fd, source, strlen(source)) == (ssize_t)strlen(source));
+	close(fd);
+	struct definitions *d = definitions_load(path, false, &why);
+	if (d == NULL)
+		fail_msg("%.*s", STR_ARG(buf_str(&why)));
+	unlink(path);
+	uint32_t f = definitions_feature(d, str_from(feature));
+	assert_true(f != DEF_NONE);
+	turn = !turn;
+	snprintf(texts[turn], sizeof texts[turn], "%.*s", STR_ARG(d->features[f].made_by));
+	definitions_free(d);
+	return texts[turn];
+}
+
+#define MAKER_HEAD "local fabra = require 'fabra'\nlocal U = fabra.entity { name = 'U', id = 'id' }\n"
+#define MADE(lines) made_by(MAKER_HEAD lines, "f")
+#define assert_same(a, b)    assert_string_equal(MADE(a), MADE(b))
+#define assert_differs(a, b) assert_true(strcmp(MADE(a), MADE(b)) != 0)
+
+static void values_know_what_made_them(void **state)
+{
+	(void)state;
+#define F "fabra.feature { name = 'f', entity = U, ttl = '1h',\n compute = function(id)\n return g(id) end }\n"
+#define L "local t = { deep = { 1, 2, x = 'y' } }\nlocal function g(id) return #id + t.deep[1] end\n"
+	assert_int_equal(strncmp(MADE(L F), "code:", 5), 0);
+	for (int i = 0; i < 3; i++)
+		assert_same(L F, L F);
+	/* Only moved, or something else changed. */
+	assert_same(L F, "\n\n-- a remark\n" L F);
+	assert_same(L F, L "fabra.feature { name = 'other', entity = U }\n" F);
+	assert_same(L F, L "local unrelated = function() return 5 end\n" F);
+	assert_same("function g(id) return 1 end\n" F, "-- x\nfunction g(id) return 1 end\n" F);
+	/* The function itself, a local function, what that one holds, a global one, a constant. */
+	assert_differs(L F, L "fabra.feature { name = 'f', entity = U, ttl = '1h',\n compute = function(id)\n return g(id) + 1 end }\n");
+	assert_differs(L F, "local t = { deep = { 1, 2, x = 'y' } }\nlocal function g(id) return #id + t.deep[2] end\n" F);
+	assert_differs(L F, "local t = { deep = { 1, 2, x = 'z' } }\nlocal function g(id) return #id + t.deep[1] end\n" F);
+	assert_differs("function g(id) return 1 end\n" F, "function g(id) return 2 end\n" F);
+	assert_differs("c = 1 function g(id) return c end\n" F, "c = 2 function g(id) return c end\n" F);
+	/* Circles end, and the order in which Lua walks tables makes no difference. */
+#define CIRCLE "local a, b = { n = 1 }, { n = 2 } a.b, b.a, a.list = b, a, { a, b } local function g(id) return a, b, g end\n"
+	for (int i = 0; i < 5; i++)
+		assert_same(CIRCLE F, CIRCLE F);
+	/* A version is the version, whatever the code. */
+	assert_string_equal(MADE("fabra.feature { name = 'f', entity = U, version = 'v7', compute = function() return 1 end }"), "v7");
+	/* A statement, and its layout. */
+#define SQL(text) "fabra.feature { name = 'f', entity = U, sql = '" text "' }"
+	assert_same(SQL("SELECT 1"), SQL("SELECT 1 ;"));
+	assert_differs(SQL("SELECT 1"), SQL("SELECT 2"));
+	/* A trigger's own values must not begin anew because of an edit; pushed values have no maker. */
+	assert_string_equal(MADE("fabra.feature { name = 'f', entity = U, trigger = 'e', compute = function() return 1 end }"), "");
+	assert_string_equal(MADE("fabra.feature { name = 'f', entity = U, trigger = 'e', version = '2', compute = function() end }"), "2");
+	assert_string_equal(MADE("fabra.feature { name = 'f', entity = U, version = '2' }"), "");
+}
+
 static void declarative_contexts_become_plans(void **state)
 {
 	(void)state;
@@ -541,6 +603,7 @@ int main(void)
 		cmocka_unit_test(declarative_contexts_become_plans),
 		cmocka_unit_test(each_mistake_is_named),
 		cmocka_unit_test(mistakes_in_contexts_are_named),
+		cmocka_unit_test(values_know_what_made_them),
 		cmocka_unit_test(braces_are_cut_once),
 		cmocka_unit_test(declarations_in_a_pairs_loop_keep_their_functions),
 		cmocka_unit_test(names_can_be_declared_later),

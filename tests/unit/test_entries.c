@@ -21,8 +21,8 @@ static void see(void *arg, const struct entry_values *head, const struct entry_v
 }
 
 static const struct entry_value two[] = {
-	{ STR("u1"), STR("tier"), STR("\"gold\""), 1000, 0 },
-	{ STR("u2"), STR("score"), STR("9007199254740993"), -5, 60000 },
+	{ STR("u1"), STR("tier"), STR("\"gold\""), 1000, 0, 999, STR("v2") },
+	{ STR("u2"), STR("score"), STR("9007199254740993"), -5, 60000, 0, { 0 } },
 };
 
 static void write_two(struct buf *b)
@@ -74,9 +74,9 @@ static void nonsense_is_refused(void **state)
 	(void)state;
 	struct buf b = { 0 };
 	write_two(&b);
-	b.p[0] = 2; /* version */
+	b.p[0] = 3; /* version */
 	assert_false(entry_values_read(buf_str(&b), NULL, NULL, NULL));
-	b.p[0] = 1;
+	b.p[0] = 2;
 	b.p[1] = 9; /* source */
 	assert_false(entry_values_read(buf_str(&b), NULL, NULL, NULL));
 	b.p[1] = 1;

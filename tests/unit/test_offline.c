@@ -128,6 +128,214 @@ static void test_batch_keys_and_values(void **state)
 	free(a.text);
 }
 
+/* A run that would give an id several values gives none at all, and says which id it is. */
+static void test_a_key_has_one_row(void **state)
+{
+	(void)state;
+	rig_start(&rig, false, false);
+	struct answer a = ask_rows("SELECT * FROM (VALUES ('a', 1), ('b', 2), ('b', 2)) t(id, v)", 0);
+	assert_int_equal(a.status, RT_EINVAL);
+	assert_string_equal(a.text, "several rows for id 'b'; aggregate, or select one of them");
+	free(a.text);
+	a = ask_rows("SELECT i // 2 AS id, i AS v FROM range(20000) t(i) WHERE i <> 7", 0);
+	assert_string_equal(a.text, "several rows for id '0'; aggregate, or select one of them");
+	free(a.text);
+	a = ask_rows("SELECT * FROM (VALUES (1.5, 1), ('nan'::DOUBLE, 2), ('nan'::DOUBLE, 3), (NULL, 4), (NULL, 5)) t(id, v)", 0);
+	assert_string_equal(a.text, "1.5=1;"); /* what names nobody is nobody's second row */
+	free(a.text);
+	a = ask_rows("SELECT [1] AS id, 1 AS v", 0);
+	assert_int_equal(a.status, RT_OK); /* types are looked at when the definitions are checked */
+	free(a.text);
+}
+
+/* Values of any size up to the bound come in batches of about a MiB, each once and whole. */
+static void test_batches_are_cut_by_bytes(void **state)
+{
+	(void)state;
+	rig_start(&rig, false, false);
+	struct answer a = ask_rows("SELECT i AS id, repeat('x', 3000 + i % 7) AS v FROM range(5000) t(i)", 0);
+	uint32_t rows = 0, batches = 0;
+	for (;;) {
+		assert_int_equal(a.status, RT_OK);
+		assert_true(strlen(a.text) < (1 << 20) + 8192);
+		rows += a.rows;
+		batches++;
+		for (char *at = a.text; *at != '\0'; at = strchr(at, ';') + 1) {
+			static uint64_t next;
+			if (at == a.text && rows == a.rows)
+				next = 0;
+			assert_int_equal(strtoull(at, NULL, 10), next);
+			assert_int_equal(strcspn(strchr(at, '=') + 2, "\""), 3000 + next % 7);
+			next++;
+		}
+		if (a.last)
+			break;
+		uint64_t cursor = a.cursor;
+		free(a.text);
+		a = ask_rows(NULL, cursor);
+	}
+	free(a.text);
+	assert_int_equal(rows, 5000);
+	assert_true(batches >= 15);
+	a = ask_rows("SELECT i AS id, repeat('x', 1000000 + i * 2000000) AS v FROM range(3) t(i)", 0);
+	assert_int_equal(a.status, RT_OK);
+	uint64_t rest = a.cursor;
+	free(a.text);
+	a = ask_rows(NULL, rest);
+	assert_int_equal(a.rows, 1);
+	free(a.text);
+	a = ask_rows(NULL, rest);
+	assert_int_equal(a.status, RT_ETOOBIG);
+	assert_string_equal(a.text, "the value of '2' is larger than 4 MiB");
+	free(a.text);
+}
+
+struct narrowed {
+	const char *sql;
+	const struct str *ids;
+	uint32_t ids_count;
+};
+
+static struct msg *make_feature(struct loop *loop, const void *arg)
+{
+	const struct narrowed *n = arg;
+	struct offline_feature *m = offline_feature_new(loop, str_from(n->sql), STR("id"), STR("v"), n->ids_count);
+	for (uint32_t i = 0; i < n->ids_count; i++)
+		offline_feature_add(m, n->ids[i]);
+	return &m->head;
+}
+
+static struct answer ask_ids(const char *sql, const struct str *ids, uint32_t ids_count)
+{
+	struct narrowed n = {sql, ids, ids_count};
+	return rig_wait(rig_ask(&rig, make_feature, &n, 10000));
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* "a=1;b=2;" in the order of its rows. */
+static void sort_rows(char *text)
+{
+	char *rows[64], copy[4096];
+	size_t n = 0;
+	snprintf(copy, sizeof copy, "%s", text);
+	for (char *save, *at = strtok_r(copy, ";", &save); at && n < 64; at = strtok_r(NULL, ";", &save))
+		rows[n++] = at;
+	qsort(rows, n, sizeof rows[0], compare_rows);
+	for (size_t i = 0; i < n; i++)
+		text += sprintf(text, "%s;", rows[i]);
+}
+
+/* Whatever the type of the id column: each id that the whole statement gives is found by that text, alone and among
+ * others, with that value; and by no other spelling. */
+static void test_both_ways_of_reading_spell_ids_alike(void **state)
+{
+	(void)state;
+	static const char *const columns[] = {
+	    "(VALUES ('a'), ('A'), ('it''s'), ('x\"y'), ('007'), ('7'), (' 7'), ('1.10'), ('null')) t(id)",
+	    "(VALUES (7), (-1), (0), (2147483647)) t(id)",
+	    "(VALUES (7::UTINYINT), (255::UTINYINT)) t(id)",
+	    "(VALUES (9223372036854775807), (-9223372036854775808)) t(id)",
+	    "(VALUES (18446744073709551614::UBIGINT), (18446744073709551615::UBIGINT), (0::UBIGINT)) t(id)",
+	    "(VALUES (170141183460469231731687303715884105727::HUGEINT), (-5::HUGEINT)) t(id)",
+	    "(VALUES (340282366920938463463374607431768211455::UHUGEINT), (5::UHUGEINT)) t(id)",
+	    "(VALUES (9007199254740993::DECIMAL(20,0)), (9007199254740992::DECIMAL(20,0)), (-3::DECIMAL(20,0))) t(id)",
+	    "(VALUES (1.10::DECIMAL(10,2)), (1.00::DECIMAL(10,2)), (-0.05::DECIMAL(10,2)), (12345678.99::DECIMAL(10,2))) t(id)",
+	    "(VALUES (0.1::DECIMAL(38,37)), (1::DECIMAL(38,37)), (-1.0000000000000000000000000000000000001::DECIMAL(38,37))) t(id)",
+	    "(VALUES (1.111::FLOAT), (0.1::FLOAT), (16777216::FLOAT), (1e30::FLOAT), ('nan'::FLOAT)) t(id)",
+	    "(VALUES (1.5::DOUBLE), (0.1::DOUBLE), (1e300::DOUBLE), (1e-7::DOUBLE), (100000.7::DOUBLE), ('inf'::DOUBLE)) t(id)",
+	    "(VALUES (true), (false)) t(id)",
+	    "(VALUES ('c0ffee00-19b3-4000-8000-aabbccddeeff'::UUID), ('ffffffff-4455-6677-8899-aabbccddeeff'::UUID)) t(id)",
+	    "(VALUES (DATE '2025-02-14'), (DATE '0001-01-01'), ('infinity'::DATE)) t(id)",
+	    "(VALUES (TIME '18:42:31.5'), (TIME '18:42:31')) t(id)",
+	    "(VALUES (TIMESTAMP '2025-02-14 18:42:31.221'), (TIMESTAMP '1969-12-31 23:59:59.999999'), (TIMESTAMP '2025-02-14')) t(id)",
+	    "(VALUES ('2025-02-14 18:42:31+02'::TIMESTAMPTZ), ('2025-02-14 18:42:31.5+00'::TIMESTAMPTZ)) t(id)",
+	    "(VALUES ('2025-02-14 18:42:31'::TIMESTAMP_S)) t(id)",
+	    "(VALUES ('2025-02-14 18:42:31.123'::TIMESTAMP_MS)) t(id)",
+	    "(VALUES ('2025-02-14 18:42:31.000000123'::TIMESTAMP_NS), ('2025-02-14 18:42:31.000000124'::TIMESTAMP_NS)) t(id)",
+	    "(VALUES ('b'::ENUM('a','b')), ('a'::ENUM('a','b'))) t(id)",
+	    "(VALUES ('{\"k\": 1}'::JSON), ('\"text\"'::JSON)) t(id)",
+	};
+	static const struct str others[] = {STR("007"), STR("7.0"), STR("+7"), STR("1.1"), STR("01"), STR("TRUE"), STR("1e0"),
+					    STR("2025-02-14 18:42:31"), STR("C0FFEE00-19B3-4000-8000-AABBCCDDEEFF"), STR(""), STR("'"),
+					    STR("nan"), STR("9007199254740993.0"), STR("B")};
+	rig_start(&rig, false, false);
+	for (size_t i = 0; i < ARRAY_LEN(columns); i++) {
+		char sql[512];
+		struct str ids[80];
+		uint32_t count = 0;
+		snprintf(sql, sizeof sql, "SELECT id, row_number() OVER () AS v FROM %s", columns[i]);
+		struct answer whole = ask_rows(sql, 0);
+		if (whole.status != RT_OK)
+			fail_msg("%s: %s", columns[i], whole.text);
+		for (char *at = whole.text; *at != '\0'; at = strchr(at, ';') + 1) {
+			ids[count] = str_of(at, strcspn(at, "=;"));
+			char row[128];
+			snprintf(row, sizeof row, "%.*s", (int)strcspn(at, ";") + 1, at);
+			struct answer one = ask_ids(sql, &ids[count++], 1);
+			if (strcmp(one.text, row) != 0)
+				fail_msg("%s: '%s' instead of '%s'", columns[i], one.text, row);
+			free(one.text);
+		}
+		assert_int_equal(count, whole.rows);
+		for (size_t k = 0; k < ARRAY_LEN(others); k++) {
+			bool is_id = false;
+			for (uint32_t j = 0; j < whole.rows; j++)
+				is_id |= str_eq(ids[j], others[k]);
+			if (is_id)
+				continue;
+			struct answer none = ask_ids(sql, &others[k], 1);
+			if (none.status != RT_OK || none.rows != 0)
+				fail_msg("%s: '%s' found %s", columns[i], others[k].p, none.text);
+			free(none.text);
+			ids[count++] = others[k];
+		}
+		struct answer all = ask_ids(sql, ids, count);
+		sort_rows(all.text);
+		sort_rows(whole.text);
+		assert_string_equal(all.text, whole.text);
+		free(all.text);
+		free(whole.text);
+	}
+}
+
+static void test_narrowed_to_ids(void **state)
+{
+	(void)state;
+	const struct str two[] = {STR("a"), STR("b")};
+	rig_start(&rig, false, false);
+	struct answer a = ask_ids("SELECT * FROM (VALUES ('a', 1), ('b', 2), ('b', 2), ('b', 3), ('c', 4), (NULL, 5)) t(id, v)", two, 2);
+	assert_string_equal(a.text, "a=1;b=2;b=2;"); /* several: two of them, and the asker knows */
+	free(a.text);
+	a = ask_ids("SELECT 'a' AS ID, NULL AS V -- a remark", two, 1);
+	assert_string_equal(a.text, "a=null;");
+	free(a.text);
+	a = ask_ids("SELECT [1] AS id, 1 AS v", two, 1);
+	assert_int_equal(a.status, RT_EINVAL);
+	assert_string_equal(a.text, "the values of column \"id\" have a type that cannot name an entity; cast it to VARCHAR");
+	free(a.text);
+	a = ask_ids("SELECT 'a' AS id", two, 1);
+	assert_int_equal(a.status, RT_EINVAL);
+	free(a.text);
+	a = ask_ids("SELECT wrong", two, 2);
+	assert_int_equal(a.status, RT_EINVAL);
+	free(a.text);
+	/* 17 values of a MiB are too much for one answer, one is not. */
+	struct str ids[17];
+	char texts[17][4];
+	for (int i = 0; i < 17; i++)
+		ids[i] = str_of(texts[i], (size_t)snprintf(texts[i], sizeof texts[i], "%d", i));
+	a = ask_ids("SELECT i AS id, repeat('x', 1000000) AS v FROM range(30) t(i)", ids, 17);
+	assert_int_equal(a.status, RT_ETOOBIG);
+	free(a.text);
+	a = ask_ids("SELECT i AS id, repeat('x', 1000000) AS v FROM range(30) t(i)", ids, 1);
+	assert_int_equal(a.rows, 1);
+	free(a.text);
+}
+
 static void test_open_cursors_are_bounded(void **state)
 {
 	(void)state;
@@ -157,7 +365,7 @@ static void append_all_kinds(void)
 							  .event_time_us = T0_US});
 	rig_append(&rig, e, T0_US);
 	e = ledger_entry_new(LEDGER_EVENT_APPLIED);
-	struct entry_value v = {STR("u1"), STR("spent"), STR("12.5"), T0_US, 1000};
+	struct entry_value v = {STR("u1"), STR("spent"), STR("12.5"), T0_US, 1000, 7, STR("v2")};
 	entry_values_write(&e->body, &(struct entry_values){STR("User"), ENTRY_TRIGGERED, 5, &v, 1});
 	rig_append(&rig, e, T0_US + 20);
 }
@@ -184,10 +392,10 @@ static void test_every_kind_has_its_rows(void **state)
 	    &rig, "SELECT * FROM fabra.feature_history ORDER BY lsn",
 	    "[{\"entity\":\"User\",\"entity_id\":\"u1\",\"feature\":\"tier\",\"value\":\"\\\"gold\\\"\","
 	    "\"event_time\":\"2023-11-14T22:13:20\",\"written_at\":\"2023-11-14T22:13:20.000005\",\"lsn\":3,"
-	    "\"ttl_ms\":0,\"source\":2},"
+	    "\"ttl_ms\":0,\"source\":2,\"version\":null,\"event_time_ns\":0},"
 	    "{\"entity\":\"User\",\"entity_id\":\"u1\",\"feature\":\"spent\",\"value\":\"12.5\","
 	    "\"event_time\":\"2023-11-14T22:13:20\",\"written_at\":\"2023-11-14T22:13:20.000020\",\"lsn\":6,"
-	    "\"ttl_ms\":1000,\"source\":4}]");
+	    "\"ttl_ms\":1000,\"source\":4,\"version\":\"v2\",\"event_time_ns\":7}]");
 	assert_query(&rig, "SELECT entity, entity_id, lsn FROM fabra.deletes",
 		     "[{\"entity\":\"User\",\"entity_id\":\"u1\",\"lsn\":4}]");
 	assert_query(&rig,
@@ -452,7 +660,7 @@ static void test_a_checkpoint_does_not_wait_for_a_cursor(void **state)
 		assert_true(offline_conn_run(
 		    c,
 		    "INSERT INTO main.t SELECT range, 'some text that fills a log ' || range "
-		    "FROM range(2000)",
+		    "FROM (SELECT range + (SELECT count(*) FROM main.t) AS range FROM range(2000))",
 		    &error));
 	offline_admin_leave(rig.offline);
 	rig.offline->projection.checkpoint_at_ns = UINT64_MAX;
@@ -579,6 +787,10 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_a_late_query_frees_its_reader, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_batches, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_batch_keys_and_values, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_key_has_one_row, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_batches_are_cut_by_bytes, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_both_ways_of_reading_spell_ids_alike, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_narrowed_to_ids, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_open_cursors_are_bounded, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_every_kind_has_its_rows, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_a_record_has_one_row_with_and_without_a_row_beside_it, setup, teardown),

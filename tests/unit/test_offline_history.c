@@ -43,7 +43,8 @@ static void as_of(int64_t time_us, struct buf *out)
 	snprintf(sql, sizeof sql,
 		 "SELECT entity_id, feature, arg_max(value, (event_time, lsn)) AS v FROM (SELECT * FROM fabra.feature_history h WHERE "
 		 "event_time <= make_timestamp(%lld) AND NOT EXISTS (SELECT 1 FROM fabra.deletes d WHERE d.entity_id = h.entity_id AND "
-		 "d.event_time <= make_timestamp(%lld) AND (d.event_time, d.lsn) > (h.event_time, h.lsn))) GROUP BY ALL ORDER BY ALL",
+		 "d.event_time <= make_timestamp(%lld) AND (d.feature IS NULL OR d.feature = h.feature) AND (d.lsn > h.lsn OR d.event_time > "
+		 "h.event_time))) GROUP BY ALL ORDER BY ALL",
 		 (long long)time_us, (long long)time_us);
 	assert_true(offline_conn_select(c, str_from(sql), NULL, UINT64_MAX, &error));
 	assert_true(offline_rows_write(c, 10000, &json, &rows, &error));
@@ -82,13 +83,15 @@ static void test_what_is_visible_stays(void **state)
 	char id[16], json[16];
 	srand(3);
 	for (int i = 0; i < 1500; i++) {
-		int64_t at_us = T0_US + (rand() % (NOW_DAYS * 24)) * (DAY_US / 24);
+		/* Written one after the other; the event is some days older, or lies ahead a little. */
+		int64_t at_us = T0_US + i * (NOW_DAYS * DAY_US / 1500) - (rand() % 5) * DAY_US + (rand() % 3 == 0 ? 4 * DAY_US / 1440 : 0);
+		const char *feature = (const char *[]){"tier", "city", "age"}[rand() % 3];
 		snprintf(id, sizeof id, "u%d", rand() % 12);
 		snprintf(json, sizeof json, "%d", i);
 		if (rand() % 20 == 0)
 			rig_append_delete(&rig, id, at_us);
 		else
-			rig_append_value(&rig, id, (const char *[]){"tier", "city", "age"}[rand() % 3], json, at_us, 0);
+			rig_append_value(&rig, id, feature, rand() % 15 == 0 ? NULL : json, at_us, 0); /* NULL: of this feature only */
 	}
 	while (offline_projection_step(rig.offline) != OFFLINE_STEP_CAUGHT_UP)
 		;

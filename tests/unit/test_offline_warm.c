@@ -82,7 +82,10 @@ static void test_deletes_hide_what_is_older(void **state)
 	rig_append_value(&rig, "u1", "late", "3", T0_US + 12,
 			 0); /* arrives later, but happened before the delete */
 	rig_append_value(&rig, "u1", "same", "4", T0_US + 20, 0); /* same time, later entry */
-	assert_warm("-User/u1/=@20#3\n+User/u1/city=2@30#2\n+User/u1/same=4@20#6\n");
+	/* The city's event lay ahead of the delete, but it was written before it. */
+	assert_warm("-User/u1/=@20#4\n+User/u1/same=4@20#6\n");
+	rig_append_value(&rig, "u1", "city", "5", T0_US + 25, 0); /* and does not stand in the way of a later one */
+	assert_warm("-User/u1/=@20#4\n+User/u1/city=5@25#7\n+User/u1/same=4@20#6\n");
 }
 
 static void test_expired_values_are_left_out(void **state)

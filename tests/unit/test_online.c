@@ -182,7 +182,7 @@ static void test_delete_cell(void **state)
 	(void)state;
 	put(t, "u1", 1, "1", 100, 1, 0);
 	put(t, "u1", 2, "2", 100, 2, 0);
-	assert_int_equal(online_delete_cell(t, USER, STR("u1"), 1, 99, 3, 0), ONLINE_STALE);
+	assert_int_equal(online_delete_cell(t, USER, STR("u1"), 1, 99, 1, 0), ONLINE_STALE);
 	assert_int_equal(online_delete_cell(t, USER, STR("u1"), 1, 150, 3, 0), ONLINE_APPLIED);
 	assert_value(t, "u1", 1, 0, NULL);
 	assert_value(t, "u1", 2, 0, "2");
@@ -202,6 +202,88 @@ static void test_delete_cell(void **state)
 	online_destroy(t);
 }
 
+/* A value whose event lies ahead is deleted as any other, and leaves nothing that would refuse the next one. */
+static void test_delete_what_lies_ahead(void **state)
+{
+	struct online *t = table_new(0);
+	(void)state;
+	put(t, "u1", 1, "1", 900, 1, 0);
+	put(t, "u1", 2, "2", 900, 2, 0);
+	assert_int_equal(online_delete_row(t, USER, STR("u1"), 200, 3, 0), ONLINE_APPLIED);
+	assert_value(t, "u1", 1, 0, NULL);
+	assert_value(t, "u1", 2, 0, NULL);
+	assert_int_equal(put(t, "u1", 1, "\"replayed\"", 900, 1, 0), ONLINE_STALE);
+	assert_int_equal(put(t, "u1", 1, "3", 201, 4, 0), ONLINE_APPLIED);
+	/* A clock that went back: the delete is older in time, and removes what was written before it all the same. */
+	assert_int_equal(online_delete_row(t, USER, STR("u1"), 100, 5, 0), ONLINE_APPLIED);
+	assert_value(t, "u1", 1, 0, NULL);
+	assert_int_equal(put(t, "u1", 1, "4", 199, 6, 0), ONLINE_STALE); /* the earlier delete still holds */
+	assert_int_equal(put(t, "u1", 1, "5", 202, 7, 0), ONLINE_APPLIED);
+	assert_int_equal(online_delete_cell(t, USER, STR("u1"), 1, 150, 8, 0), ONLINE_APPLIED);
+	assert_value(t, "u1", 1, 0, NULL);
+	online_destroy(t);
+}
+
+static void test_nanoseconds_order(void **state)
+{
+	struct online *t = table_new(0);
+	struct value *v = value_create(STR("1"));
+	struct online_write w = { USER, 1, STR("u1"), v, { .event_time_us = 5, .event_time_ns = 2, .lsn = 1 } };
+	(void)state;
+	assert_int_equal(online_put(t, &w), ONLINE_APPLIED);
+	w.meta = (struct online_meta){ .event_time_us = 5, .event_time_ns = 1, .lsn = 2 };
+	assert_int_equal(online_put(t, &w), ONLINE_STALE);
+	w.meta.event_time_ns = 2;
+	assert_int_equal(online_put(t, &w), ONLINE_APPLIED);
+	w.meta = (struct online_meta){ .event_time_us = 5, .event_time_ns = 999, .lsn = 3 };
+	assert_int_equal(online_put(t, &w), ONLINE_APPLIED);
+	struct online_cell cell;
+	assert_true(online_get(t, USER, STR("u1"), 1, 0, &cell));
+	assert_int_equal(cell.meta.event_time_ns, 999);
+	value_unref(cell.value);
+	value_unref(v);
+	online_destroy(t);
+}
+
+static void count_id(void *arg, struct str id)
+{
+	int *seen = arg;
+	char text[24];
+	snprintf(text, sizeof text, "%.*s", STR_ARG(id));
+	seen[atoi(text + 1)]++;
+}
+
+/* All that are older and of the kind are met, however small the parts, while others come and the index grows. */
+static void test_each_older(void **state)
+{
+	enum { N = 3000 };
+	static int seen[2 * N];
+	struct online *t = online_create(&(struct online_config){ .stripes = 4 });
+	char id[24];
+	(void)state;
+	for (int i = 0; i < N; i++) {
+		snprintf(id, sizeof id, "u%d", i);
+		put(t, id, 1 + (uint32_t)(i % 5 == 0), "1", 100 + i % 2, 1, 0);
+	}
+	snprintf(id, sizeof id, "u%d", 3);
+	online_delete_cell(t, USER, str_from(id), 1, 200, 2, 0);
+	memset(seen, 0, sizeof seen);
+	uint64_t cursor = 0;
+	for (int i = N; online_each_older(t, USER, 1, 101, &cursor, 3, seen, count_id); i++) {
+		snprintf(id, sizeof id, "u%d", i);
+		if (i < 2 * N)
+			put(t, id, 1, "1", 500, 3, 0);
+	}
+	for (int i = 0; i < N; i++) {
+		bool is_older = i % 2 == 0 && i % 5 != 0;
+		if ((seen[i] > 0) != is_older)
+			fail_msg("u%d was met %d times", i, seen[i]);
+	}
+	for (int i = N; i < 2 * N; i++)
+		assert_int_equal(seen[i], 0);
+	online_destroy(t);
+}
+
 static void test_delete_row(void **state)
 {
 	struct online *t = table_new(0);
@@ -209,7 +291,7 @@ static void test_delete_row(void **state)
 	(void)state;
 	for (uint32_t f = 0; f < 100; f++)
 		put(t, "u1", f, "1", 100, f, 0);
-	put(t, "u1", 100, "\"newer\"", 300, 200, 0);
+	put(t, "u1", 100, "\"newer\"", 300, 210, 0);
 	online_delete_cell(t, USER, STR("u1"), 5, 120, 201, 0);
 	assert_int_equal(online_delete_row(t, USER, STR("u1"), 200, 202, 0), ONLINE_APPLIED);
 	online_stats(t, &s);
@@ -218,7 +300,7 @@ static void test_delete_row(void **state)
 	assert_value(t, "u1", 100, 0, "\"newer\"");
 	assert_int_equal(put(t, "u1", 1, "0", 200, 202, 0), ONLINE_STALE);
 	assert_int_equal(put(t, "u1", 777, "0", 199, 999, 0), ONLINE_STALE);
-	assert_int_equal(online_delete_row(t, USER, STR("u1"), 199, 999, 0), ONLINE_STALE);
+	assert_int_equal(online_delete_row(t, USER, STR("u1"), 199, 201, 0), ONLINE_STALE);
 	assert_int_equal(put(t, "u1", 1, "1", 201, 203, 0), ONLINE_APPLIED);
 	assert_value(t, "u1", 1, 0, "1");
 	assert_value(t, "u1", UINT32_MAX, 0, NULL);
@@ -408,27 +490,54 @@ struct model_cell {
 	int value;
 	int64_t event_us, expires_us;
 	uint64_t lsn;
+	uint16_t event_ns;
 };
 static struct model_cell model[2][IDS][FEATURES + 1]; /* the last: the row's tombstone */
 
-static int model_order(const struct model_cell *c, int64_t event_us, uint64_t lsn)
+static int64_t model_time(const struct model_cell *c)
 {
-	if (c->state == NOTHING || c->event_us < event_us)
-		return -1;
-	if (c->event_us > event_us)
-		return 1;
-	return c->lsn < lsn ? -1 : c->lsn > lsn;
+	return c->event_us * 1000 + c->event_ns;
 }
 
-static enum online_result model_write(struct model_cell *row, int feature, struct model_cell new)
+/* Written before the tombstone, or true before it, or both at once. */
+static bool model_hides(const struct model_cell *t, const struct model_cell *c)
 {
-	int side = model_order(&row[feature], new.event_us, new.lsn);
-	if (model_order(&row[ROW], new.event_us, new.lsn) >= 0)
+	return t->state == TOMBSTONE && (t->lsn > c->lsn || model_time(t) > model_time(c) ||
+					 (t->lsn == c->lsn && model_time(t) == model_time(c)));
+}
+
+static bool model_covers(const struct model_cell *t, const struct model_cell *other)
+{
+	return t->state == TOMBSTONE && t->lsn >= other->lsn && model_time(t) >= model_time(other);
+}
+
+static enum online_result model_put(struct model_cell *row, int feature, struct model_cell new)
+{
+	const struct model_cell *old = &row[feature];
+	if (model_hides(&row[ROW], &new) || model_hides(old, &new))
 		return ONLINE_STALE;
-	if (side > 0 || (side == 0 && row[feature].state == TOMBSTONE))
+	if (old->state == VALUE && (model_time(old) > model_time(&new) ||
+				    (model_time(old) == model_time(&new) && old->lsn > new.lsn)))
 		return ONLINE_STALE;
+	row[feature] = new;
+	return ONLINE_APPLIED;
+}
+
+static enum online_result model_delete(struct model_cell *row, int feature, struct model_cell new)
+{
+	struct model_cell *old = &row[feature];
+	if (model_covers(&row[ROW], &new) || model_covers(old, &new))
+		return ONLINE_STALE;
+	if (old->state == VALUE && !model_hides(&new, old))
+		return ONLINE_STALE;
+	if (old->state == TOMBSTONE && model_time(old) > model_time(&new)) {
+		new.event_us = old->event_us;
+		new.event_ns = old->event_ns;
+	}
+	if (old->state == TOMBSTONE && old->lsn > new.lsn)
+		new.lsn = old->lsn;
 	for (int f = 0; feature == ROW && f < FEATURES; f++)
-		if (model_order(&row[f], new.event_us, new.lsn) <= 0)
+		if (row[f].state == VALUE ? model_hides(&new, &row[f]) : model_covers(&new, &row[f]))
 			row[f].state = NOTHING;
 	row[feature] = new;
 	return ONLINE_APPLIED;
@@ -468,7 +577,7 @@ static void model_step(struct online *t, unsigned *seed, int n, int64_t now_us)
 	char id = (char)('a' + i);
 	int64_t event_us = now_us - rand_r(seed) % 12;
 	struct model_cell c = { VALUE, n, event_us, rand_r(seed) % 3 ? 0 : now_us + rand_r(seed) % 20,
-				(uint64_t)(rand_r(seed) % 4 ? n : n - rand_r(seed) % 30) };
+				(uint64_t)(rand_r(seed) % 4 ? n : n - rand_r(seed) % 30), (uint16_t)(rand_r(seed) % 3) };
 	if (what == 0) {
 		online_sweep(t, now_us, online_round(t));
 		model_sweep(now_us);
@@ -479,18 +588,19 @@ static void model_step(struct online *t, unsigned *seed, int n, int64_t now_us)
 		snprintf(json, sizeof json, "%d", n);
 		struct value *v = value_create(str_from(json));
 		struct online_write w = { (uint32_t)k, (uint32_t)f, str_of(&id, 1), v,
-					  { event_us, c.lsn, now_us, c.expires_us, 0 } };
-		assert_int_equal(online_put(t, &w), model_write(model[k][i], f, c));
+					  { event_us, c.lsn, now_us, c.expires_us, 0, c.event_ns } };
+		assert_int_equal(online_put(t, &w), model_put(model[k][i], f, c));
 		value_unref(v);
 		return;
 	}
 	c.state = TOMBSTONE;
+	c.event_ns = 0;
 	c.expires_us = now_us + KEEP_US;
 	bool row = what < 3;
 	enum online_result got =
 	    row ? online_delete_row(t, (uint32_t)k, str_of(&id, 1), event_us, c.lsn, now_us)
 		: online_delete_cell(t, (uint32_t)k, str_of(&id, 1), (uint32_t)f, event_us, c.lsn, now_us);
-	assert_int_equal(got, model_write(model[k][i], row ? ROW : f, c));
+	assert_int_equal(got, model_delete(model[k][i], row ? ROW : f, c));
 }
 
 static void test_model(void **state)
@@ -543,7 +653,7 @@ static void stress_write(struct online *t, struct str id, int number, uint32_t f
 	snprintf(json, sizeof json, "[%d,%u,%0*d]", number, feature, step % 60, step);
 	struct value *v = value_create(str_from(json));
 	struct online_write w = { USER, feature, id, v,
-				  { step, (uint64_t)step, step, step % 5 ? 0 : step + 50, 0 } };
+				  { step, (uint64_t)step, step, step % 5 ? 0 : step + 50, 0, 0 } };
 	online_put(t, &w);
 	value_unref(v);
 }
@@ -606,7 +716,10 @@ int main(void)
 		cmocka_unit_test(test_put_get),	   cmocka_unit_test(test_reference),
 		cmocka_unit_test(test_get_many),   cmocka_unit_test(test_order),	   cmocka_unit_test(test_ttl),
 		cmocka_unit_test(test_sweep_budget), cmocka_unit_test(test_delete_cell),
-		cmocka_unit_test(test_delete_row), cmocka_unit_test(test_tombstones_end),
+		cmocka_unit_test(test_delete_row),
+		cmocka_unit_test(test_delete_what_lies_ahead),
+		cmocka_unit_test(test_nanoseconds_order),
+		cmocka_unit_test(test_each_older), cmocka_unit_test(test_tombstones_end),
 		cmocka_unit_test(test_eviction),   cmocka_unit_test(test_second_chance),
 		cmocka_unit_test(test_growth),	   cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_publish),	   cmocka_unit_test(test_model),

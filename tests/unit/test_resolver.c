@@ -19,6 +19,8 @@ static const char definitions[] =
     "fabra.feature { name = 'no_rows', entity = User, sql = 'SELECT user_id, no_rows FROM empty' }\n"
     "fabra.feature { name = 'busy_sql', entity = User, sql = 'SELECT busy' }\n"
     "fabra.feature { name = 'bad_sql', entity = User, sql = 'SELECT wrong' }\n"
+    "fabra.feature { name = 'several', entity = User, sql = 'SELECT user_id, several' }\n"
+    "fabra.feature { name = 'large', entity = User, ttl = '1h', sql = 'SELECT user_id, large' }\n"
     "fabra.feature { name = 'event', entity = User, trigger = 'e', compute = function() return 1 end }\n"
     "fabra.feature { name = 'itself', entity = User, ttl = '1s', compute = function(id)\n"
     "  return fabra.await(fabra.feature_value('itself', id)) end }\n"
@@ -37,11 +39,17 @@ static const char definitions[] =
     "  return l .. r end)\n"
     "feature('tried', function(id) return (select(2, fabra.try(fabra.feature_value('tried', id)))) end)\n";
 
-static const struct offline_fake_answer answers[] = {
+#define TICKETS                                                                                                    \
+	"[{\"user_id\":\"u'1\",\"tickets\":3},{\"user_id\":\"u0\",\"tickets\":1},{\"user_id\":\"u1\",\"tickets\":2}," \
+	"{\"user_id\":7,\"tickets\":null}]"
+static char large_rows[2 << 20]; /* of ids l0 to l9, each with a value of LARGE bytes */
+enum { LARGE_IDS = 10, LARGE = 150000 };
+
+static struct offline_fake_answer answers[] = {
     {"SELECT slow", "[{\"n\":42}]", RT_OK},
-    /* The declared statement, narrowed to one id. */
-    {"SELECT \"tickets\" AS value FROM (SELECT user_id, 3 AS tickets FROM t\n) WHERE CAST(\"user_id\" AS VARCHAR) = ? LIMIT 1",
-     "[{\"value\":3}]", RT_OK},
+    {"SELECT user_id, 3 AS tickets FROM t", TICKETS, RT_OK},
+    {"SELECT user_id, several", "[{\"user_id\":\"u1\",\"several\":1},{\"user_id\":\"u2\",\"several\":2},{\"user_id\":\"u1\",\"several\":1}]", RT_OK},
+    {"SELECT user_id, large", large_rows, RT_OK},
     {"SELECT wrong", "no such column", RT_EINVAL},
     {"SELECT busy", "too many queries", RT_EFULL},
 };
@@ -216,6 +224,92 @@ static void test_sql_on_demand(void **state)
 	const struct feature_result *r = get_feature("bad_sql", "u1");
 	assert_int_equal(r->state, FEATURE_FAILED);
 	assert_string_equal(r->reason.p, "no such column");
+	assert_value(get_feature("tickets", "7"), RECORD_COMPUTE, "null"); /* a row without a value, not no row */
+	assert_int_equal(get_feature("tickets", "07")->state, FEATURE_MISSING);
+}
+
+static const struct feature_request *get_ids(const char *name, const struct str *ids, uint32_t count)
+{
+	uint32_t f = feature(name);
+	struct feature_request *r = feature_request_new(0, ids, count, &f, 1);
+	uint64_t op = rt_ask(&probe->base, node_resolver(NL, 0), &resolver_get_new(LOOP, RESOLVER_GET, r)->head,
+			     in_ms(60000), ACTOR_NONE);
+	return ((struct resolver_get *)wait_for(op))->request;
+}
+
+/* All ids of a turn are one statement, and each has its own answer. */
+static void test_sql_of_many_ids(void **state)
+{
+	(void)state;
+	static size_t questions;
+	const struct str ids[] = {STR("u0"), STR("u1"), STR("u2"), STR("u0"), STR("u'1")};
+	offline_config.questions = &questions;
+	fixture_restart();
+	questions = 0;
+	const struct feature_request *got = get_ids("tickets", ids, ARRAY_LEN(ids));
+	assert_int_equal(questions, 1);
+	assert_value(&got->results[0], RECORD_COMPUTE, "1");
+	assert_value(&got->results[1], RECORD_COMPUTE, "2");
+	assert_int_equal(got->results[2].state, FEATURE_MISSING);
+	assert_value(&got->results[3], RECORD_COMPUTE, "1");
+	assert_value(&got->results[4], RECORD_COMPUTE, "3");
+	run_ms(10);
+	assert_int_equal(written("tickets"), 3);
+	/* An answer that would be too large comes in parts. */
+	offline_config.ids_max = 1;
+	fixture_restart();
+	questions = 0;
+	got = get_ids("tickets", ids, ARRAY_LEN(ids));
+	assert_int_equal(questions, 7); /* 4, 2, 1, 1, 2, 1, 1 */
+	assert_value(&got->results[1], RECORD_COMPUTE, "2");
+	assert_int_equal(got->results[2].state, FEATURE_MISSING);
+	offline_config.questions = NULL;
+}
+
+/* Several rows are no value, neither the first nor the last, also when they say the same. The others have theirs. */
+static void test_several_rows_of_an_id(void **state)
+{
+	(void)state;
+	const struct str ids[] = {STR("u1"), STR("u2")};
+	const struct feature_request *got = get_ids("several", ids, 2);
+	assert_int_equal(got->results[0].state, FEATURE_FAILED);
+	assert_string_equal(got->results[0].reason.p, "several rows for user_id 'u1'; aggregate, or select one of them");
+	assert_value(&got->results[1], RECORD_COMPUTE, "2");
+}
+
+/* Without ttl nothing but the statement answers, whatever the table has, for instance from before a restart. */
+static void test_sql_without_ttl_is_never_from_memory(void **state)
+{
+	(void)state;
+	push("several", "u2", "\"old\"", loop_wall_us(LOOP));
+	push("each", "u2", "\"old\"", loop_wall_us(LOOP));
+	assert_value(get_feature("several", "u2"), RECORD_COMPUTE, "2");
+	assert_value(get_feature("each", "u2"), RECORD_COMPUTE, "1");
+}
+
+/* What lands together is handed over in entries that the ledger takes. */
+static void test_entries_are_cut_by_bytes(void **state)
+{
+	(void)state;
+	struct buf rows = {0};
+	char texts[LARGE_IDS][4];
+	struct str ids[LARGE_IDS];
+	for (int i = 0; i < LARGE_IDS; i++) {
+		ids[i] = str_of(texts[i], (size_t)snprintf(texts[i], sizeof texts[i], "l%d", i));
+		buf_printf(&rows, "%s{\"user_id\":\"l%d\",\"large\":\"%0*d\"}", i ? "," : "[", i, LARGE, i);
+	}
+	buf_append_lit(&rows, "]\0");
+	assert_true(rows.n < sizeof large_rows);
+	memcpy(large_rows, rows.p, rows.n);
+	buf_finish(&rows);
+	const struct feature_request *got = get_ids("large", ids, LARGE_IDS);
+	for (int i = 0; i < LARGE_IDS; i++)
+		assert_int_equal(got->results[i].state, FEATURE_FOUND);
+	run_ms(10);
+	assert_int_equal(written("large"), LARGE_IDS);
+	assert_int_equal(entries_of(LEDGER_VALUES), 2);
+	for (size_t i = 0; i < ledger_fake_count(ledger); i++)
+		assert_true(ledger_fake_at(ledger, i)->body.n <= (1 << 20));
 }
 
 static void test_many_at_once(void **state)
@@ -257,7 +351,7 @@ static void ask_for_many(const char *name)
 	for (uint32_t i = 0; i < IDS; i++)
 		counts[got->results[i].state]++;
 	assert_true(counts[FEATURE_FOUND] > 0 && counts[FEATURE_REFUSED] > 0);
-	assert_int_equal(counts[FEATURE_FOUND] + counts[FEATURE_REFUSED], IDS);
+	assert_int_equal(counts[FEATURE_FOUND] + counts[FEATURE_MISSING] + counts[FEATURE_REFUSED], IDS);
 	assert_non_null(got->results[IDS - 1].reason.p);
 }
 
@@ -267,7 +361,7 @@ static void test_too_many_at_once(void **state)
 	(void)state;
 	ask_for_many("tier"); /* more than the resolver takes */
 	run_ms(1000);         /* until it has written them */
-	ask_for_many("tickets"); /* more than the offline store takes */
+	ask_for_many("tickets");
 	assert_int_equal(get_feature("busy_sql", "u1")->state, FEATURE_REFUSED);
 }
 
@@ -357,6 +451,10 @@ static int run(void)
 	    T(test_refresh_when_told),
 	    T(test_without_value),
 	    T(test_sql_on_demand),
+	    T(test_sql_of_many_ids),
+	    T(test_several_rows_of_an_id),
+	    T(test_sql_without_ttl_is_never_from_memory),
+	    T(test_entries_are_cut_by_bytes),
 	    T(test_many_at_once), T(test_too_many_at_once),
 	    T(test_deadlines),
 	    T(test_circles),

@@ -145,9 +145,45 @@ static void test_against_libc(void **state)
 	}
 }
 
+static void nanoseconds_beside_the_microseconds(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *again;
+		uint16_t ns;
+	} cases[] = {
+		{ "2026-01-01T00:00:00.000000002Z", "2026-01-01T00:00:00.000000002Z", 2 },
+		{ "2026-01-01T00:00:00.1234567+05:30", "2025-12-31T18:30:00.123456700Z", 700 },
+		{ "2026-01-01 00:00:00,99999999", "2026-01-01T00:00:00.999999990Z", 990 },
+		{ "1969-12-31T23:59:59.999999999Z", "1969-12-31T23:59:59.999999999Z", 999 },
+		{ "2026-01-01T00:00:00.123456-0500", "2026-01-01T05:00:00.123456Z", 0 },
+		{ "2026-01-01T00:00:00.5Z", "2026-01-01T00:00:00.500000Z", 0 },
+		{ "2026-01-01T00:00:00Z", "2026-01-01T00:00:00Z", 0 },
+		{ "2026-01-01", "2026-01-01T00:00:00Z", 0 },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		int64_t us, wanted_us;
+		uint16_t ns = 7;
+		struct buf out = { 0 };
+		assert_true(time_parse_ns(str_from(cases[i].text), &us, &ns));
+		assert_true(time_parse(str_from(cases[i].text), &wanted_us));
+		assert_true(us == wanted_us);
+		assert_int_equal(ns, cases[i].ns);
+		time_write_z_ns(&out, us, ns);
+		buf_append_char(&out, '\0');
+		assert_string_equal(out.p, cases[i].again);
+		buf_finish(&out);
+	}
+	int64_t us;
+	uint16_t ns;
+	assert_false(time_parse_ns(STR("2026-01-01T00:00:00.1234567890Z"), &us, &ns));
+	assert_false(time_parse_ns(STR("now"), &us, &ns));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(nanoseconds_beside_the_microseconds),
 		cmocka_unit_test(test_write),	      cmocka_unit_test(test_parse_accepts),
 		cmocka_unit_test(test_parse_refuses), cmocka_unit_test(test_zones),
 		cmocka_unit_test(test_unix),	      cmocka_unit_test(test_against_libc),

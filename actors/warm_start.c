@@ -1,0 +1,106 @@
+#include "actors/warm_start.h"
+#include "store/entries.h"
+
+static uint32_t flags_of(uint8_t source)
+{
+	switch (source) {
+	case ENTRY_COMPUTED:
+		return ONLINE_COMPUTED;
+	case ENTRY_PUSHED:
+		return ONLINE_PUSHED;
+	case ENTRY_MATERIALIZED:
+		return ONLINE_MATERIALIZED;
+	case ENTRY_TRIGGERED:
+		return ONLINE_EVENT;
+	default:
+		return 0;
+	}
+}
+
+static bool delete(const struct node *n, uint32_t entity, const struct offline_value *v, int64_t now_us)
+{
+	uint32_t feature = definitions_feature(n->definitions, v->feature);
+	if (v->feature.n == 0)
+		online_delete_row(n->online, entity, v->entity_id, v->event_time_us, v->lsn, now_us);
+	else if (feature != DEF_NONE && n->definitions->features[feature].entity == entity)
+		online_delete_cell(n->online, entity, v->entity_id, feature, v->event_time_us, v->lsn, now_us);
+	return false;
+}
+
+/* Of the ttl that the value was written with and the feature's own, the shorter; 0 = none. */
+static int64_t ttl_ms(const struct def_feature *f, const struct offline_value *v)
+{
+	if (f->ttl_ms == 0 || v->ttl_ms == 0)
+		return f->ttl_ms + v->ttl_ms;
+	return f->ttl_ms < v->ttl_ms ? f->ttl_ms : v->ttl_ms;
+}
+
+bool warm_start_value(const struct node *n, const struct offline_value *v, int64_t now_us)
+{
+	uint32_t entity = definitions_entity(n->definitions, v->entity);
+	uint32_t feature = definitions_feature(n->definitions, v->feature);
+	if (entity == DEF_NONE)
+		return false;
+	if (v->deleted)
+		return delete(n, entity, v, now_us);
+	const struct def_feature *f = feature == DEF_NONE ? NULL : &n->definitions->features[feature];
+	if (f == NULL || f->entity != entity || !str_eq(v->version, f->made_by) || def_feature_is_computed_at_each_read(f))
+		return false;
+	int64_t ttl = ttl_ms(f, v), expires_us = ttl ? v->event_time_us + ttl * 1000 : 0;
+	if (ttl && expires_us <= now_us)
+		return false;
+	struct value *value = value_create(v->value_json);
+	if (value == NULL)
+		return false;
+	bool is_there =
+	    online_put(n->online, &(struct online_write){ .kind = entity, .feature = feature, .id = v->entity_id, .value = value,
+							  .meta = { .event_time_us = v->event_time_us, .lsn = v->lsn,
+								    .written_us = v->written_us, .expires_us = expires_us,
+								    .flags = flags_of(v->source),
+								    .event_time_ns = v->event_time_ns } }) == ONLINE_APPLIED;
+	value_unref(value);
+	return is_there;
+}
+
+struct frame_reader {
+	const struct node *node;
+	const struct ledger_frame *frame;
+	int64_t now_us;
+	uint32_t values;
+};
+
+static void read_value(void *arg, const struct entry_values *head, const struct entry_value *v)
+{
+	struct frame_reader *r = arg;
+	struct offline_value value = { .entity = head->entity, .entity_id = v->entity_id, .feature = v->feature,
+				       .value_json = v->value_json, .event_time_us = v->event_time_us,
+				       .written_us = r->frame->written_us, .ttl_ms = v->ttl_ms, .lsn = r->frame->lsn,
+				       .version = v->version, .event_time_ns = v->event_time_ns,
+				       .source = (uint8_t)head->source, .deleted = v->value_json.p == NULL };
+	r->values += warm_start_value(r->node, &value, r->now_us);
+}
+
+uint32_t warm_start_frame(const struct node *n, const struct ledger_frame *f, int64_t now_us)
+{
+	struct frame_reader r = { .node = n, .frame = f, .now_us = now_us };
+	struct entry_delete d;
+	switch (f->kind) {
+	case LEDGER_VALUES:
+	case LEDGER_EVENT_APPLIED:
+		entry_values_read(f->body, NULL, &r, read_value);
+		return r.values;
+	case LEDGER_DELETE:
+		if (entry_delete_read(f->body, &d))
+			warm_start_value(n, &(struct offline_value){ .entity = d.entity, .entity_id = d.entity_id,
+								     .event_time_us = d.event_time_us, .lsn = f->lsn,
+								     .deleted = true }, now_us);
+		return 0;
+	case LEDGER_RECORD:
+	case LEDGER_RECORD_IMPORTED:
+	case LEDGER_EVENT:
+	case LEDGER_DOCUMENT:
+	case LEDGER_DOCUMENT_DELETE:
+		return 0;
+	}
+	return 0;
+}

@@ -72,3 +72,26 @@ bool arguments_check(const struct def_context *context, yyjson_val *args, struct
 	}
 	return ret_why->n == before && !ret_why->failed;
 }
+
+bool arguments_fill(const struct def_context *context, yyjson_val *args, struct buf *out)
+{
+	bool is_filled = false;
+	for (uint32_t i = 0; i < context->params_count; i++) {
+		const struct def_param *p = &context->params[i];
+		if (p->default_json.p == NULL || yyjson_obj_getn(args, p->name.p, p->name.n))
+			continue;
+		if (!is_filled) {
+			json_write_value(out, args);
+			out->n -= out->n > 0; /* the brace */
+		}
+		if (out->n > 1)
+			buf_append_char(out, ',');
+		json_write_string(out, p->name);
+		buf_append_char(out, ':');
+		buf_append_str(out, p->default_json);
+		is_filled = true;
+	}
+	if (is_filled)
+		buf_append_char(out, '}');
+	return is_filled;
+}

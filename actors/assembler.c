@@ -1,9 +1,12 @@
 /* assembler.c -- one context for one request.
  *
- *     IDLE --RUN--> CACHED? --hit-------------------------------------+
+ *     IDLE --RUN--> LOOKING_UP --hit----------------------------------+
  *                      |miss, or no cache                             |
  *                      v                                              v
  *                  GATHERING --all answers--> COUNTING --total--> RECORDING --durable--> answer, keep in the cache
+ *
+ *     GATHERING: what fails or is late is missing; each item says whether it is left out, kept without it, or ends the
+ *     request.
  *
  *     Any state: a failure, the deadline or a cancel answers once and ends. In RECORDING a record that is not durable is
  *     a 503 without an id (evidence required), or an answer without hashes that says so (best effort).
@@ -17,6 +20,7 @@
 #include "actors/mutants.h"
 #include "actors/plan.h"
 #include "actors/recorder.h"
+#include "actors/resolver.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include <stdlib.h>
@@ -71,6 +75,11 @@ static void fail(struct assembler *s, enum assembly_outcome outcome, struct str 
 {
 	s->job->outcome = outcome;
 	s->job->error = arena_dup(&s->job->arena, error);
+	if (s->job->error.p == NULL)
+		s->job->error = STR("out of memory");
+	if (outcome != ASSEMBLY_BAD_ARGUMENTS)
+		log_line(LOG_WARNING, "assembler", "context failed", LOG_STR("context", s->context->name),
+			 LOG_STR("reason", s->job->error), LOG_STR("request_id", s->job->request_id));
 	answer(s);
 }
 
@@ -127,11 +136,29 @@ static uint64_t evidence_deadline_ns(const struct assembler *s)
 
 static void keep_in_cache(struct assembler *s)
 {
-	if (s->cache_key == NULL || s->from_cache || !s->nl->node->include_content)
+	if (s->cache_key == NULL || s->from_cache || !s->nl->node->include_content || reads_are_transient(s->job->material->reads))
 		return;
 	int64_t expires_us = s->job->material->made_at_us + s->context->cache_ttl_ms * 1000;
 	rt_send(s->base.loop, rt_named(s->base.loop, NAME_CONTEXT_CACHE),
 		context_cache_put_new(s->base.loop, s->cache_key, s->job->material, expires_us));
+}
+
+/* What failed below it, with the reasons that its clients do not see. */
+static void log_failures(const struct assembler *s)
+{
+	const struct definitions *d = s->nl->node->definitions;
+	const struct reads *r = s->job->material->reads;
+	for (uint32_t i = 0; i < r->failures_count; i++)
+		log_line(LOG_WARNING, "assembler", "context without a retriever", LOG_STR("context", s->context->name),
+			 LOG_STR("retriever", d->retrievers[r->failures[i].retriever].name),
+			 LOG_STR("reason", r->failures[i].reason), LOG_STR("request_id", s->job->request_id));
+	for (uint32_t i = 0; i < r->features_count; i++) {
+		const struct read_feature *f = &r->features[i];
+		if (f->reason.p)
+			log_line(LOG_WARNING, "assembler", "context without a feature", LOG_STR("context", s->context->name),
+				 LOG_STR("feature", d->features[f->feature].name), LOG_STR("entity_id", f->entity_id),
+				 LOG_STR("reason", f->reason), LOG_STR("request_id", s->job->request_id));
+	}
 }
 
 static void record(struct assembler *s)
@@ -144,8 +171,10 @@ static void record(struct assembler *s)
 		return;
 	}
 	count_metrics(s);
+	if (!s->from_cache)
+		log_failures(s);
 	if (s->context->freshness_strict) {
-		struct str why = recorder_freshness_error(s->nl->node, &job->record, &job->arena);
+		struct str why = recorder_freshness_error(s->nl->node, &job->record, &job->extras, &job->arena);
 		if (why.p) {
 			fail(s, ASSEMBLY_FAILED, why);
 			return;
@@ -180,7 +209,7 @@ static void not_recorded(struct assembler *s, int status, struct str why)
 {
 	metrics_add(s->nl->node->metrics.evidence_failure, 1);
 	log_line(LOG_ERROR, "assembler", "record is not durable", LOG_STR("context", s->context->name),
-		 LOG_STR("reason", why));
+		 LOG_STR("reason", why), LOG_STR("request_id", s->job->request_id));
 	if (s->nl->node->evidence_required) {
 		fail_with(s, status == RT_ETOOBIG ? ASSEMBLY_TOO_LARGE : ASSEMBLY_NO_EVIDENCE, "Failed to persist CRS-001 record: %.*s", STR_ARG(why));
 		return;
@@ -248,16 +277,7 @@ static void gathered(struct assembler *s)
 static bool material_from_job(struct assembler *s, const struct computation_job *build)
 {
 	struct material *m = s->job->material;
-	bool ok = true;
-	for (uint32_t i = 0; ok && i < build->reads_count; i++) {
-		const struct computation_read *read = &build->reads[i];
-		if (read->retrieved)
-			ok = material_add_call(m, read->retrieved);
-		const struct feature_request *r = read->features;
-		for (uint32_t f = 0; ok && r && f < r->features_count; f++)
-			if (r->results[f].state == FEATURE_FOUND)
-				ok = material_add_feature(m, r->features[f], r->ids[0], &r->results[f]);
-	}
+	bool ok = material_add_reads_of(m, build, s->nl->node->definitions);
 	for (uint32_t i = 0; ok && i < build->outcome.items_count; i++) {
 		const struct script_item *item = &build->outcome.items[i];
 		ok = material_add_item(m, &(struct material_item){ .content = item->content, .priority = item->priority,
@@ -274,7 +294,7 @@ static void built(struct assembler *s, const struct computation_job *build)
 	if (o->error.p && o->error_kind == SCRIPT_ERROR_ARGUMENTS)
 		bad_arguments(s, o->error);
 	else if (o->error.p)
-		fail(s, ASSEMBLY_FAILED, o->error);
+		fail(s, o->error_kind == SCRIPT_ERROR_DEADLINE ? ASSEMBLY_LATE : ASSEMBLY_FAILED, o->error);
 	else if (!material_from_job(s, build))
 		fail(s, ASSEMBLY_FAILED, STR("the context has too many items or reads"));
 	else
@@ -285,10 +305,28 @@ static void plan_answered(struct assembler *s)
 {
 	if (--s->awaited)
 		return;
-	if (plan_fill(s->plan, s->nl->node->definitions, s->job->material))
+	struct buf why = { 0 };
+	enum plan_filled filled = plan_fill(s->plan, s->nl->node->definitions, s->job->material, &why);
+	if (filled != PLAN_FILLED)
+		log_failures(s);
+	switch (filled) {
+	case PLAN_FILLED:
 		gathered(s);
-	else
+		break;
+	case PLAN_TOO_LARGE:
 		fail(s, ASSEMBLY_FAILED, STR("the context is too large"));
+		break;
+	case PLAN_ABSENT:
+		fail(s, ASSEMBLY_ABSENT, buf_str(&why));
+		break;
+	case PLAN_FAILED:
+		fail(s, ASSEMBLY_UNAVAILABLE, buf_str(&why));
+		break;
+	case PLAN_LATE:
+		fail(s, ASSEMBLY_LATE, buf_str(&why));
+		break;
+	}
+	buf_finish(&why);
 }
 
 static struct plan_call *plan_call_of(struct assembler *s, uint64_t op)
@@ -316,33 +354,53 @@ static void gathering_failed(struct assembler *s, const struct msg *m, const cha
 		fail_with(s, ASSEMBLY_BUSY, "%s: %s", what, rt_error_text(m->status));
 }
 
+static enum feature_state failure_of(const struct msg *m)
+{
+	if (m->kind == RT_DEADLINE || m->status == RT_EDEADLINE)
+		return FEATURE_TIMEOUT;
+	return m->status == RT_EFULL ? FEATURE_REFUSED : FEATURE_FAILED;
+}
+
+static struct str failure_text(const struct msg *m)
+{
+	return m->kind == RT_DEADLINE ? STR("no answer before the deadline") : str_from(rt_error_text(m->status));
+}
+
+/* Its resolver did not answer: what is in memory is not lost for that. */
+static void group_failed(struct assembler *s, struct plan_group *g, const struct msg *m)
+{
+	g->failure = failure_of(m);
+	g->answer = feature_request_new(g->entity, &g->entity_id, 1, g->features, g->features_count);
+	for (uint32_t i = 0; g->answer && i < g->features_count; i++) {
+		struct feature_result *result = feature_request_result(g->answer, 0, i);
+		resolver_answer_at_once(s->nl->node, g->features[i], g->entity_id, loop_wall_us(s->base.loop), g->failure, result);
+	}
+}
+
 static void in_gathering_plan(struct assembler *s, struct msg *m)
 {
 	struct plan_group *group = plan_group_of(s, m->op);
-	if (group) {
-		if (m->kind != RESOLVER_GOT) {
-			gathering_failed(s, m, "the feature store");
-			return;
-		}
+	struct plan_call *call = group ? NULL : plan_call_of(s, m->op);
+	if (group && m->kind == RESOLVER_GOT) {
 		group->answer = ((struct resolver_get *)m)->request;
 		((struct resolver_get *)m)->request = NULL;
+	} else if (group) {
+		group_failed(s, group, m);
+	} else if (call && m->kind == RETRIEVER_GOT) {
+		struct retriever_got *got = (struct retriever_got *)m;
+		call->answer = got->retrieved ? retrieved_ref(got->retrieved) : NULL;
+		call->failure = got->retrieved ? FEATURE_PENDING : failure_of(m);
+		call->error = got->retrieved ? (struct str){ 0 } : arena_dup(&s->job->arena, str_from(got->error));
+	} else if (call) {
+		call->failure = failure_of(m);
+		call->error = failure_text(m);
+	} else {
+		return;
+	}
+	if (m->kind == RT_CANCELLED)
+		fail(s, ASSEMBLY_LATE, STR("the request was cancelled"));
+	else
 		plan_answered(s);
-		return;
-	}
-	struct plan_call *call = plan_call_of(s, m->op);
-	if (call == NULL)
-		return;
-	if (m->kind != RETRIEVER_GOT) {
-		gathering_failed(s, m, "a retriever");
-		return;
-	}
-	struct retriever_got *got = (struct retriever_got *)m;
-	if (got->retrieved == NULL) {
-		fail(s, ASSEMBLY_FAILED, str_from(got->error));
-		return;
-	}
-	call->answer = retrieved_ref(got->retrieved);
-	plan_answered(s);
 }
 
 static void in_gathering(struct assembler *s, struct msg *m)
@@ -357,6 +415,16 @@ static void in_gathering(struct assembler *s, struct msg *m)
 		built(s, ((struct computation_run *)m)->job);
 	else
 		gathering_failed(s, m, "the context's function");
+}
+
+/* What is late is missing, and the rest must still be counted and recorded: a quarter of the time that is left, at most half
+ * a second, is kept for that. Resolvers answer with what they have by then. */
+static uint64_t gathering_deadline_ns(const struct assembler *s)
+{
+	enum { KEPT_NS_MAX = 500000000 };
+	uint64_t now_ns = loop_mono_ns(s->base.loop), deadline_ns = s->request->deadline_ns;
+	uint64_t kept_ns = deadline_ns > now_ns ? (deadline_ns - now_ns) / 4 : 0;
+	return deadline_ns - (kept_ns < KEPT_NS_MAX ? kept_ns : KEPT_NS_MAX);
 }
 
 static void gather_by_plan(struct assembler *s)
@@ -376,6 +444,7 @@ static void gather_by_plan(struct assembler *s)
 		}
 	}
 	s->awaited = s->plan->groups_count + s->plan->calls_count + 1;
+	uint64_t latest_ns = gathering_deadline_ns(s);
 	for (uint32_t i = 0; i < s->plan->groups_count; i++) {
 		struct plan_group *g = &s->plan->groups[i];
 		struct feature_request *r = feature_request_new(g->entity, &g->entity_id, 1, g->features, g->features_count);
@@ -383,13 +452,14 @@ static void gather_by_plan(struct assembler *s)
 			fail(s, ASSEMBLY_BUSY, STR("out of memory"));
 			return;
 		}
+		r->answer_by_ns = latest_ns;
 		g->op = rt_ask(&s->base, node_resolver(s->nl, g->entity), &resolver_get_new(loop, RESOLVER_GET, r)->head,
 			       s->request->deadline_ns, s->request->cancel);
 	}
 	for (uint32_t i = 0; i < s->plan->calls_count; i++) {
 		struct plan_call *c = &s->plan->calls[i];
 		c->op = rt_ask(&s->base, node_retriever(s->nl, s->context->items[c->item].retriever),
-			       &retriever_get_new(loop, c->args_json)->head, s->request->deadline_ns, s->request->cancel);
+			       &retriever_get_new(loop, c->args_json)->head, latest_ns, s->request->cancel);
 	}
 	plan_answered(s); /* the one that stands for "all asks are out": a context may need none */
 }
@@ -406,11 +476,18 @@ static void gather(struct assembler *s)
 		gather_by_plan(s);
 		return;
 	}
-	struct computation_job *build = computation_job_new(SCRIPT_BUILD, s->job->context, s->job->args_json);
-	if (build == NULL)
+	struct buf filled = { 0 };
+	bool has_defaults = arguments_fill(s->context, yyjson_doc_get_root(s->args), &filled);
+	struct computation_job *build =
+	    filled.failed ? NULL
+			  : computation_job_new(SCRIPT_BUILD, s->job->context, has_defaults ? buf_str(&filled) : s->job->args_json);
+	buf_finish(&filled);
+	if (build == NULL) {
 		fail(s, ASSEMBLY_BUSY, STR("out of memory"));
-	else
-		s->build_op = computation_start(&s->base, s->nl, build, s->request->deadline_ns, s->request->cancel);
+		return;
+	}
+	build->asks_until_ns = gathering_deadline_ns(s);
+	s->build_op = computation_start(&s->base, s->nl, build, s->request->deadline_ns, s->request->cancel);
 }
 
 /* ---- LOOKING_UP ---- */
@@ -455,7 +532,10 @@ static void begin(struct assembler *s, struct msg *m)
 		buf_finish(&why);
 		return;
 	}
-	s->interaction_ref_json = recorder_interaction_ref(args, &s->job->arena);
+	if (!recorder_interaction_ref(args, &s->job->arena, &s->interaction_ref_json)) {
+		fail(s, ASSEMBLY_BUSY, STR("out of memory"));
+		return;
+	}
 	if (s->context->cache_ttl_ms)
 		s->cache_key = context_cache_key(s->context, args);
 	if (s->cache_key == NULL) {
@@ -534,13 +614,15 @@ static const struct actor_class assembler_class = {
 
 /* ---- starting one ---- */
 
-struct assembly_job *assembly_job_new(uint32_t context, struct str args_json)
+struct assembly_job *assembly_job_new(uint32_t context, struct str args_json, struct str request_id)
 {
 	struct assembly_job *job = calloc(1, sizeof *job);
 	if (job == NULL)
 		return NULL;
 	job->context = context;
 	job->args_json = arena_dup(&job->arena, args_json);
+	if (request_id.p)
+		job->request_id = arena_dup(&job->arena, request_id);
 	if (job->args_json.p)
 		return job;
 	assembly_job_free(job);

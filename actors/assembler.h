@@ -18,6 +18,8 @@ enum assembly_outcome {
 	ASSEMBLY_FAILED,        /* 500: the context's code, a refused freshness */
 	ASSEMBLY_NO_EVIDENCE,   /* 503: the record could not be made durable */
 	ASSEMBLY_BUSY,          /* 503: a bound is reached */
+	ASSEMBLY_ABSENT,        /* 422: an item needs what has no value */
+	ASSEMBLY_UNAVAILABLE,   /* 503: an item needs what failed */
 	ASSEMBLY_LATE,          /* 504 */
 };
 
@@ -28,6 +30,7 @@ struct assembly_job {
 	/* question */
 	uint32_t context;
 	struct str args_json; /* compact object */
+	struct str request_id; /* for the log; p NULL = none */
 	/* answer */
 	enum assembly_outcome outcome;
 	struct str error;        /* p NULL when OK */
@@ -43,7 +46,7 @@ struct assembler_run {
 	struct assembly_job *job;
 };
 
-struct assembly_job *assembly_job_new(uint32_t context, struct str args_json); /* copies; NULL: no memory */
+struct assembly_job *assembly_job_new(uint32_t context, struct str args_json, struct str request_id); /* copies; NULL: no memory */
 void assembly_job_free(struct assembly_job *job);
 /* Spawns an assembler and asks it; moves job. Returns the op, as rt_ask. */
 uint64_t assembler_start(struct actor *asker, struct node_loop *nl, struct assembly_job *job, uint64_t deadline_ns,

@@ -45,8 +45,16 @@ static uint64_t ask_features(struct computation *c, uint32_t entity, struct str 
 	struct feature_request *r = feature_request_new(entity, &entity_id, 1, features, count);
 	if (r == NULL)
 		return 0;
+	r->answer_by_ns = c->job->asks_until_ns;
 	struct resolver_get *m = resolver_get_new(c->base.loop, RESOLVER_GET, r);
 	return rt_ask(&c->base, node_resolver(c->nl, entity), &m->head, c->request->deadline_ns, c->request->cancel);
+}
+
+static uint64_t ask_retriever(struct computation *c, uint32_t retriever, struct str args_json)
+{
+	uint64_t until_ns = c->job->asks_until_ns ? c->job->asks_until_ns : c->request->deadline_ns;
+	return rt_ask(&c->base, node_retriever(c->nl, retriever), &retriever_get_new(c->base.loop, args_json)->head, until_ns,
+		      c->request->cancel);
 }
 
 static uint64_t ask_sql(struct computation *c, struct str sql, struct str params)
@@ -118,14 +126,44 @@ static bool note_wait(struct computation *c, const struct script_ask *ask)
 	UNREACHABLE();
 }
 
+/* Kept for an ask that fails as a whole: what was asked for comes back with an answer only. false: no memory. */
+static bool note_asked(struct computation *c, const struct script_ask *ask)
+{
+	struct arena *arena = &c->job->arena;
+	struct computation_read *read = &c->job->reads[ask->id - 1];
+	const uint32_t *features = ask->kind == SCRIPT_ASK_FEATURE ? &ask->feature : ask->features;
+	uint32_t count = ask->kind == SCRIPT_ASK_FEATURE ? 1 : ask->kind == SCRIPT_ASK_FEATURES ? ask->features_count : 0;
+	*read = (struct computation_read){ .retriever = ask->kind == SCRIPT_ASK_RETRIEVE ? ask->retriever : DEF_NONE };
+	if (ask->id > c->job->reads_count)
+		c->job->reads_count = ask->id;
+	if (count == 0)
+		return true;
+	read->entity_id = arena_dup(arena, ask->entity_id);
+	read->asked = arena_alloc(arena, count * sizeof *read->asked);
+	if (read->entity_id.p == NULL || read->asked == NULL)
+		return false;
+	memcpy(read->asked, features, count * sizeof *read->asked);
+	read->asked_count = count;
+	return true;
+}
+
+static enum feature_state failure_state(const struct msg *m)
+{
+	if (m->kind == RT_DEADLINE || m->status == RT_EDEADLINE)
+		return FEATURE_TIMEOUT;
+	return m->status == RT_EFULL ? FEATURE_REFUSED : FEATURE_FAILED;
+}
+
 static bool on_script_ask(void *host, struct script_call *call, const struct script_ask *ask)
 {
 	(void)call;
 	struct computation *c = host;
-	if (!reserve_read(c, ask->id))
+	if (!reserve_read(c, ask->id) || !note_asked(c, ask))
 		return false;
-	if (!note_wait(c, ask))
+	if (!note_wait(c, ask)) {
+		c->job->reads[ask->id - 1].failure = FEATURE_FAILED;
 		return true;
+	}
 	uint64_t op = 0;
 	const struct definitions *d = c->nl->node->definitions;
 	switch (ask->kind) {
@@ -135,22 +173,17 @@ static bool on_script_ask(void *host, struct script_call *call, const struct scr
 	case SCRIPT_ASK_FEATURES:
 		op = ask_features(c, ask->entity, ask->entity_id, ask->features, ask->features_count);
 		break;
-	case SCRIPT_ASK_RETRIEVE: {
-		struct retriever_get *m = retriever_get_new(c->base.loop, ask->args_json);
-		op = rt_ask(&c->base, node_retriever(c->nl, ask->retriever), &m->head, c->request->deadline_ns,
-			    c->request->cancel);
+	case SCRIPT_ASK_RETRIEVE:
+		op = ask_retriever(c, ask->retriever, ask->args_json);
 		break;
-	}
 	case SCRIPT_ASK_SQL:
 		op = ask_sql(c, ask->sql, ask->args_json);
 		break;
 	}
-	if (op == 0)
-		return false;
 	c->pending[ask->id - 1] = (struct pending){ op, ask->id, ask->kind };
-	if (ask->id > c->job->reads_count)
-		c->job->reads_count = ask->id;
-	return true;
+	if (op == 0)
+		c->job->reads[ask->id - 1].failure = FEATURE_REFUSED;
+	return op != 0;
 }
 
 static void on_script_cancel(void *host, struct script_call *call, uint32_t ask_id)
@@ -186,22 +219,34 @@ static const struct script_host host = {
 
 /* ---- answers for the script ---- */
 
-static void answer_features(struct computation *c, struct pending *p, struct feature_request *r)
+/* A context goes on without a feature, and says so. What other functions make is kept: they must not take a failure for an
+ * absence. */
+static bool raises(const struct computation *c, const struct feature_result *f)
+{
+	return c->job->function != SCRIPT_BUILD && f->reason.p != NULL;
+}
+
+static void answer_feature(struct computation *c, const struct pending *p, const struct feature_result *f)
+{
+	if (f->state == FEATURE_FOUND)
+		script_answer(c->call, p->ask_id, true, value_json(f->value));
+	else if (raises(c, f))
+		script_answer(c->call, p->ask_id, false, f->reason);
+	else
+		script_answer_nil(c->call, p->ask_id, f->reason);
+}
+
+static void answer_features(struct computation *c, const struct pending *p, const struct feature_request *r)
 {
 	const struct definitions *d = c->nl->node->definitions;
-	if (p->kind == SCRIPT_ASK_FEATURE) {
-		const struct feature_result *f = &r->results[0];
-		if (f->state == FEATURE_FOUND)
-			script_answer(c->call, p->ask_id, true, str_of(f->value->json, f->value->len));
-		else if (f->reason.p != NULL)
-			script_answer(c->call, p->ask_id, false, f->reason);
-		else
-			script_answer(c->call, p->ask_id, true, (struct str){ 0 });
-		return;
-	}
 	struct buf object = { 0 };
 	buf_append_char(&object, '{');
 	for (uint32_t i = 0; i < r->features_count; i++) {
+		if (raises(c, &r->results[i])) {
+			script_answer(c->call, p->ask_id, false, r->results[i].reason);
+			buf_finish(&object);
+			return;
+		}
 		if (r->results[i].state != FEATURE_FOUND)
 			continue;
 		if (object.n > 1)
@@ -237,12 +282,17 @@ static void take_answer(struct computation *c, struct pending *p, struct msg *m)
 		struct resolver_get *got = (struct resolver_get *)m;
 		read->features = got->request;
 		got->request = NULL;
-		answer_features(c, p, read->features);
+		if (p->kind == SCRIPT_ASK_FEATURE)
+			answer_feature(c, p, &read->features->results[0]);
+		else
+			answer_features(c, p, read->features);
 		return;
 	}
 	case RETRIEVER_GOT: {
 		struct retriever_got *got = (struct retriever_got *)m;
 		if (got->retrieved == NULL) {
+			read->failure = failure_state(m);
+			read->reason = arena_dup(&c->job->arena, str_from(got->error));
 			script_answer(c->call, p->ask_id, false, str_from(got->error));
 			return;
 		}
@@ -254,8 +304,44 @@ static void take_answer(struct computation *c, struct pending *p, struct msg *m)
 		script_answer(c->call, p->ask_id, m->status == RT_OK, buf_str(&((struct offline_result *)m)->json));
 		return;
 	default:
+		read->failure = failure_state(m);
+		read->reason = arena_dup(&c->job->arena, failure_text(m));
 		script_answer(c->call, p->ask_id, false, failure_text(m));
 	}
+}
+
+bool computation_reads(const struct computation_job *job, const struct definitions *d, struct reads *into)
+{
+	bool ok = true;
+	for (uint32_t i = 0; ok && i < job->reads_count; i++) {
+		const struct computation_read *read = &job->reads[i];
+		const struct feature_request *r = read->features;
+		if (read->retrieved)
+			ok = reads_add_call(into, read->retrieved);
+		for (uint32_t f = 0; ok && r && f < r->features_count; f++)
+			ok = reads_add_result(into, d, r->features[f], r->ids[0], &r->results[f]);
+		if (read->failure == FEATURE_PENDING)
+			continue;
+		if (read->retriever != DEF_NONE)
+			ok = ok && reads_add_failure(into, read->retriever, read->failure, read->reason);
+		for (uint32_t f = 0; ok && f < read->asked_count; f++)
+			ok = reads_add_missing(into, read->asked[f], read->entity_id, read->failure, read->reason);
+	}
+	return ok;
+}
+
+struct reads *computation_reads_of(const struct computation_job *job, const struct definitions *d, bool *ret_ok)
+{
+	*ret_ok = true;
+	if (job->reads_count == 0)
+		return NULL;
+	struct reads *all = reads_new();
+	*ret_ok = all && computation_reads(job, d, all);
+	bool is_empty = *ret_ok && all->features_count + all->calls_count + all->failures_count == 0;
+	struct reads *packed = *ret_ok && !is_empty ? reads_pack(all) : NULL;
+	*ret_ok = packed || is_empty;
+	reads_unref(all);
+	return packed;
 }
 
 /* ---- the end ---- */
@@ -374,7 +460,7 @@ static void computation_on_message(struct actor *a, struct msg *m)
 			step(c);
 		else if (c->call)
 			finish_with(c, &(struct script_outcome){ .error = STR("stopped at its deadline"),
-								  .error_kind = SCRIPT_ERROR_LIMIT });
+								  .error_kind = SCRIPT_ERROR_DEADLINE });
 		return;
 	case RT_STOP:
 		rt_stop(a);

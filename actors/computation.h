@@ -3,6 +3,7 @@
 #pragma once
 #include "actors/feature_request.h"
 #include "actors/node.h"
+#include "actors/reads.h"
 #include "actors/retrieved.h"
 
 enum computation_msg {
@@ -13,10 +14,17 @@ enum computation_msg {
 
 enum { COMPUTATION_READS_MAX = 256 };
 
-/* What the function read, in the order in which it asked. Either features or retrieved is set, or neither (SQL, failed). */
+/* What the function read, in the order in which it asked: features or retrieved, or neither (SQL, failed, not awaited). */
 struct computation_read {
 	struct feature_request *features; /* owned */
 	struct retrieved *retrieved;      /* shares */
+	/* Of an ask that failed as a whole; FEATURE_PENDING: it did not. */
+	enum feature_state failure;
+	uint32_t retriever;               /* DEF_NONE: of features */
+	struct str reason;                /* in the arena, as the next two; p NULL = none */
+	struct str entity_id;
+	uint32_t *asked;                  /* features */
+	uint32_t asked_count;
 };
 
 struct computation_job {
@@ -25,6 +33,7 @@ struct computation_job {
 	enum script_function function;
 	uint32_t index;
 	struct str args, event_json, previous_json; /* in the arena; p NULL = none */
+	uint64_t asks_until_ns; /* what has not come by then does not come; 0 = the deadline */
 	/* answer: error.p NULL means done */
 	struct script_outcome outcome; /* copied into the arena */
 	struct computation_read *reads; /* in the arena */
@@ -37,6 +46,10 @@ struct computation_run {
 
 struct computation_job *computation_job_new(enum script_function function, uint32_t index, struct str args);
 void computation_job_free(struct computation_job *job);
+/* Adds what the function read, in order, with what that was made from. false: a bound is reached. */
+bool computation_reads(const struct computation_job *job, const struct definitions *d, struct reads *into);
+/* The same by itself: one reference. NULL: nothing was read, or (*ret_ok false) a bound is reached. */
+struct reads *computation_reads_of(const struct computation_job *job, const struct definitions *d, bool *ret_ok);
 /* Spawns the computation and asks it; returns the op of the ask (see rt_ask). moves job. */
 uint64_t computation_start(struct actor *asker, struct node_loop *nl, struct computation_job *job, uint64_t deadline_ns,
 			   struct actor_ref cancel);

@@ -1,19 +1,13 @@
 /* context_cache.c -- assembled contexts of one loop, by name and arguments.
  *
- * One state: it answers GET, keeps what PUT brings until it expires, and drops what FORGET names. A PUT may have been on
- * its way when a FORGET came: the time of the last one is kept for each bucket. Bounds: ENTRIES_MAX and BYTES_MAX; the
- * oldest entries make room. */
+ * One state: it keeps what PUT brings, and answers GET with it until it expires, or something that was read for it is not
+ * what a reader would find now. Bounds: ENTRIES_MAX and BYTES_MAX; the oldest entries make room. */
 #include "actors/context_cache.h"
+#include "actors/mutants.h"
 #include "runtime/hash.h"
 #include <stdlib.h>
 
 enum { ENTRIES_MAX = 10000, BUCKETS = 4096, BYTES_MAX = 64 << 20 };
-
-struct use { /* of one entity's values */
-	struct use *next_in_bucket;
-	uint64_t hash;
-	struct cached *by;
-};
 
 struct cached {
 	struct cached *next_in_bucket;
@@ -23,17 +17,12 @@ struct cached {
 	struct material *material; /* shares */
 	size_t bytes;
 	char *key; /* owned */
-	uint32_t uses_count;
-	struct use uses[];
 };
 
 struct context_cache {
 	struct actor base;
 	const struct node *node;
 	struct cached *buckets[BUCKETS];
-	struct use *users[BUCKETS];      /* by entity and id */
-	int64_t forgotten_us[BUCKETS];   /* when something of this bucket was last forgotten */
-	int64_t born_us;                 /* what an earlier life was to forget is not known */
 	struct cached *oldest, *newest;
 	uint32_t entries;
 	size_t bytes;
@@ -47,50 +36,12 @@ static struct cached *find(struct context_cache *s, const char *key, uint64_t ha
 	return c;
 }
 
-/* ---- who used what ---- */
-
-static uint64_t entity_hash(uint32_t entity, struct str entity_id)
-{
-	return hash_mix(hash64(entity_id) + entity);
-}
-
-static uint64_t feature_hash(const struct context_cache *s, const struct material_feature *f)
-{
-	return entity_hash(s->node->definitions->features[f->feature].entity, f->entity_id);
-}
-
-static void link_uses(struct context_cache *s, struct cached *c)
-{
-	uint64_t last = 0;
-	for (uint32_t i = 0; i < c->material->features_count; i++) {
-		uint64_t hash = feature_hash(s, &c->material->features[i]);
-		if (i && hash == last)
-			continue; /* most contexts read several features of one entity */
-		last = hash;
-		struct use **bucket = &s->users[hash % BUCKETS];
-		struct use *use = &c->uses[c->uses_count++];
-		*use = (struct use){ *bucket, hash, c };
-		*bucket = use;
-	}
-}
-
-static void unlink_uses(struct context_cache *s, struct cached *c)
-{
-	for (uint32_t i = 0; i < c->uses_count; i++) {
-		struct use **at = &s->users[c->uses[i].hash % BUCKETS];
-		while (*at != &c->uses[i])
-			at = &(*at)->next_in_bucket;
-		*at = c->uses[i].next_in_bucket;
-	}
-}
-
 static void forget(struct context_cache *s, struct cached *c)
 {
 	struct cached **at = &s->buckets[c->hash % BUCKETS];
 	while (*at != c)
 		at = &(*at)->next_in_bucket;
 	*at = c->next_in_bucket;
-	unlink_uses(s, c);
 	*(c->older ? &c->older->newer : &s->oldest) = c->newer;
 	*(c->newer ? &c->newer->older : &s->newest) = c->older;
 	s->entries--;
@@ -121,29 +72,20 @@ static void on_get(struct context_cache *s, struct msg *m)
 {
 	const char *key = ((struct context_cache_get *)m)->key;
 	struct cached *c = find(s, key, hash64(str_from(key)));
-	if (c && loop_wall_us(s->base.loop) >= c->expires_us) {
+	int64_t now_us = loop_wall_us(s->base.loop);
+	if (c && (now_us >= c->expires_us ||
+		  (!reads_are_current(c->material->reads, s->node, c->material->made_at_us, now_us) && !FABRA_MUTANT_CONTEXT_KEPT))) {
 		forget(s, c);
 		c = NULL;
 	}
 	rt_reply(&s->base, m, &item_new(s->base.loop, CONTEXT_CACHE_GOT, c ? c->material : NULL)->head);
 }
 
-/* Was it gathered before something that it used was forgotten? Strangers of one bucket share the answer: a miss more. */
-static bool is_outdated(const struct context_cache *s, const struct material *m)
-{
-	if (s->born_us >= m->made_at_us)
-		return true;
-	for (uint32_t i = 0; i < m->features_count; i++)
-		if (s->forgotten_us[feature_hash(s, &m->features[i]) % BUCKETS] >= m->made_at_us)
-			return true;
-	return false;
-}
-
 static size_t material_bytes(const struct material *m)
 {
-	size_t bytes = sizeof *m + m->arena.used;
-	for (uint32_t i = 0; i < m->calls_count; i++)
-		bytes += sizeof *m->calls[i].retrieved + m->calls[i].retrieved->arena.used;
+	size_t bytes = sizeof *m + m->arena.used + sizeof *m->reads + m->reads->arena.used;
+	for (uint32_t i = 0; i < m->reads->calls_count; i++)
+		bytes += retrieved_bytes(m->reads->calls[i].retrieved);
 	return bytes;
 }
 
@@ -153,13 +95,12 @@ static void on_put(struct context_cache *s, struct context_cache_item *m)
 	struct cached *old = find(s, m->key, hash);
 	if (old)
 		forget(s, old);
-	size_t uses_bytes = m->material->features_count * sizeof(struct use);
-	size_t bytes = sizeof *old + uses_bytes + strlen(m->key) + material_bytes(m->material);
-	if (bytes > BYTES_MAX || is_outdated(s, m->material))
+	size_t bytes = sizeof *old + strlen(m->key) + material_bytes(m->material);
+	if (bytes > BYTES_MAX)
 		return;
 	while (s->oldest && (s->entries >= ENTRIES_MAX || s->bytes + bytes > BYTES_MAX))
 		forget(s, s->oldest);
-	struct cached *c = malloc(sizeof *c + uses_bytes);
+	struct cached *c = malloc(sizeof *c);
 	if (c == NULL)
 		return;
 	*c = (struct cached){ .next_in_bucket = s->buckets[hash % BUCKETS], .older = s->newest, .hash = hash,
@@ -167,36 +108,10 @@ static void on_put(struct context_cache *s, struct context_cache_item *m)
 	m->material = NULL;
 	m->key = NULL;
 	s->buckets[hash % BUCKETS] = c;
-	link_uses(s, c);
 	*(s->newest ? &s->newest->newer : &s->oldest) = c;
 	s->newest = c;
 	s->entries++;
 	s->bytes += bytes;
-}
-
-static bool used(const struct context_cache *s, const struct material *m, uint32_t entity, struct str entity_id)
-{
-	for (uint32_t i = 0; i < m->features_count; i++)
-		if (s->node->definitions->features[m->features[i].feature].entity == entity &&
-		    str_eq(m->features[i].entity_id, entity_id))
-			return true;
-	return false;
-}
-
-static void on_forget(struct context_cache *s, const struct context_cache_forget *m)
-{
-	struct str id = str_from(m->entity_id);
-	uint64_t hash = entity_hash(m->entity, id);
-	s->forgotten_us[hash % BUCKETS] = loop_wall_us(s->base.loop);
-	struct use *use = s->users[hash % BUCKETS];
-	while (use) {
-		if (use->hash == hash && used(s, use->by->material, m->entity, id)) {
-			forget(s, use->by);
-			use = s->users[hash % BUCKETS]; /* it may have been here more than once */
-		} else {
-			use = use->next_in_bucket;
-		}
-	}
 }
 
 static void context_cache_on_message(struct actor *a, struct msg *m)
@@ -208,9 +123,6 @@ static void context_cache_on_message(struct actor *a, struct msg *m)
 		return;
 	case CONTEXT_CACHE_PUT:
 		on_put(s, (struct context_cache_item *)m);
-		return;
-	case CONTEXT_CACHE_FORGET:
-		on_forget(s, (struct context_cache_forget *)m);
 		return;
 	case RT_STOP:
 		rt_stop(a);
@@ -224,7 +136,6 @@ static int context_cache_init(struct actor *a, void *arg)
 {
 	struct context_cache *s = (struct context_cache *)a;
 	s->node = ((struct node_loop *)arg)->node;
-	s->born_us = loop_wall_us(a->loop);
 	return 0;
 }
 
@@ -251,11 +162,6 @@ static void get_dispose(struct msg *m)
 	free(((struct context_cache_get *)m)->key);
 }
 
-static void forget_dispose(struct msg *m)
-{
-	free(((struct context_cache_forget *)m)->entity_id);
-}
-
 struct msg *context_cache_get_new(struct loop *loop, const char *key)
 {
 	struct context_cache_get *m = rt_msg_new(loop, CONTEXT_CACHE_GET);
@@ -272,24 +178,8 @@ struct msg *context_cache_put_new(struct loop *loop, const char *key, struct mat
 	return &m->head;
 }
 
-struct msg *context_cache_forget_new(struct loop *loop, uint32_t entity, struct str entity_id)
-{
-	struct context_cache_forget *m = rt_msg_new(loop, CONTEXT_CACHE_FORGET);
-	m->head.dispose = forget_dispose;
-	m->entity = entity;
-	m->entity_id = strndup(entity_id.p, entity_id.n);
-	return &m->head;
-}
-
-void context_cache_forget_everywhere(const struct node *n, struct loop *from, uint32_t entity, struct str entity_id)
-{
-	for (unsigned i = 0; i < n->loops_count; i++)
-		rt_send(from, rt_named(n->loops[i]->loop, NAME_CONTEXT_CACHE),
-			context_cache_forget_new(from, entity, entity_id));
-}
 MSG_SIZE_CHECK(context_cache_get);
 MSG_SIZE_CHECK(context_cache_item);
-MSG_SIZE_CHECK(context_cache_forget);
 
 /* ---- the key ---- */
 

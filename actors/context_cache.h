@@ -1,6 +1,7 @@
 /* The cache of assembled contexts: one actor per I/O loop, for contexts with cache_ttl only. It keeps material, never
  * records: a cached answer makes a record of its own. Entries are bounded in number and bytes; the oldest make room.
- * What was gathered before a FORGET of an entity it used is not kept, even when it arrives afterwards. */
+ * Nobody tells it what has changed: what it answers with is compared with the online table first (ADR 17), so that no loop
+ * answers with less than what was acknowledged on another. */
 #pragma once
 #include "actors/material.h"
 
@@ -8,7 +9,6 @@ enum context_cache_msg {
 	CONTEXT_CACHE_GET = MSG_KIND(CLASS_ASSEMBLER, 16),    /* ask: struct context_cache_get */
 	CONTEXT_CACHE_GOT = MSG_KIND(CLASS_ASSEMBLER, 17),    /* reply: struct context_cache_item; material NULL = miss */
 	CONTEXT_CACHE_PUT = MSG_KIND(CLASS_ASSEMBLER, 18),    /* tell: struct context_cache_item */
-	CONTEXT_CACHE_FORGET = MSG_KIND(CLASS_ASSEMBLER, 19), /* tell: struct context_cache_forget; from any loop */
 };
 struct context_cache_get {
 	struct msg head; /* dispose frees key */
@@ -20,13 +20,6 @@ struct context_cache_item {
 	struct material *material; /* shares; this loop only */
 	int64_t expires_us;
 };
-/* Everything that used a value of this entity. */
-struct context_cache_forget {
-	struct msg head; /* dispose frees entity_id */
-	uint32_t entity;
-	char *entity_id;
-};
-
 /* The context's name and the arguments as canonical JSON; heap. Left out is what names a call (call, session and turn ids),
  * but for declared parameters: the text may show those. */
 char *context_cache_key(const struct def_context *context, yyjson_val *args);
@@ -34,6 +27,3 @@ char *context_cache_key(const struct def_context *context, yyjson_val *args);
 extern const struct actor_class context_cache_class; /* init argument: struct node_loop */
 struct msg *context_cache_get_new(struct loop *loop, const char *key);                                   /* copies */
 struct msg *context_cache_put_new(struct loop *loop, const char *key, struct material *m, int64_t expires_us); /* copies, refs */
-struct msg *context_cache_forget_new(struct loop *loop, uint32_t entity, struct str entity_id);          /* copies */
-/* FORGET to the caches of all loops, from this one. */
-void context_cache_forget_everywhere(const struct node *n, struct loop *from, uint32_t entity, struct str entity_id);

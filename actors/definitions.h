@@ -89,6 +89,7 @@ struct def_item {
 	struct def_template entity_id; /* of the features in text */
 	int64_t priority;
 	bool required;
+	enum def_on_missing { ON_MISSING_DROP, ON_MISSING_EMPTY, ON_MISSING_FAIL } on_missing;
 	struct str source_id;          /* p NULL = derived */
 };
 

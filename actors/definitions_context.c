@@ -355,16 +355,36 @@ static void read_text_item(struct declare_reader *r, const struct def_context *c
 		definitions_field_error(r, "args", "only an item with a retriever has args");
 }
 
+/* After required: what is required fails the request unless it says otherwise. */
+static void read_on_missing(struct declare_reader *r, struct def_item *item)
+{
+	static const char *const words[] = { "drop", "empty", "fail" };
+	struct str text;
+	item->on_missing = item->required ? ON_MISSING_FAIL : ON_MISSING_DROP;
+	if (!definitions_field_text(r, "on_missing", &text))
+		return;
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		if (str_eq(text, str_from(words[i]))) {
+			item->on_missing = (enum def_on_missing)i;
+			return;
+		}
+	}
+	definitions_field_error(r, "on_missing",
+				"\"drop\" (leave the item out), \"empty\" (keep it, with nothing in the place) or \"fail\" (refuse "
+				"the request) is needed, not '%s'", text.p);
+}
+
 static void read_item(struct declare_reader *r, const struct def_context *c, struct def_item *item)
 {
 	static const char *const keys[] = { "text",     "retriever", "args",      "entity_id",
-					    "priority", "required",  "source_id", NULL };
+					    "priority", "required",  "source_id", "on_missing", NULL };
 	definitions_field_check_keys(r, keys);
 	bool has_text = definitions_field_push(r, "text") != LUA_TNIL;
 	bool has_retriever = definitions_field_push(r, "retriever") != LUA_TNIL;
 	item->retriever = DEF_NONE;
 	definitions_field_integer(r, "priority", INT32_MIN, INT32_MAX, &item->priority);
 	definitions_field_bool(r, "required", &item->required);
+	read_on_missing(r, item);
 	definitions_field_text(r, "source_id", &item->source_id);
 	read_template_field(r, "entity_id", c, false, &item->entity_id, NULL);
 	if (has_text == has_retriever) {

@@ -1,4 +1,5 @@
 #include "actors/feature_request.h"
+#include "actors/reads.h"
 #include "store/json.h"
 #include <stdlib.h>
 
@@ -9,6 +10,25 @@ const char *entity_id_error(struct str id)
 	if (memchr(id.p, '\0', id.n) != NULL)
 		return "an entity id has no NUL bytes";
 	return json_utf8_valid(id) ? NULL : "an entity id must be valid UTF-8";
+}
+
+const char *feature_missing_reason(enum feature_state state)
+{
+	switch (state) {
+	case FEATURE_EXPIRED:
+		return "expired";
+	case FEATURE_FAILED:
+		return "failed";
+	case FEATURE_TIMEOUT:
+		return "timeout";
+	case FEATURE_REFUSED:
+		return "refused";
+	case FEATURE_PENDING:
+	case FEATURE_FOUND:
+	case FEATURE_MISSING:
+		break;
+	}
+	return "absent";
 }
 
 struct feature_request *feature_request_new(uint32_t entity, const struct str *ids, uint32_t ids_count,
@@ -43,8 +63,10 @@ void feature_request_free(struct feature_request *r)
 {
 	if (r == NULL)
 		return;
-	for (size_t i = 0; i < (size_t)r->ids_count * r->features_count; i++)
+	for (size_t i = 0; i < (size_t)r->ids_count * r->features_count; i++) {
 		value_unref(r->results[i].value);
+		reads_unref(r->results[i].reads);
+	}
 	arena_finish(&r->arena);
 	free(r);
 }

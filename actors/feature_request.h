@@ -6,6 +6,8 @@
 #include "store/record.h"
 #include "store/value.h"
 
+struct reads;
+
 enum { ENTITY_ID_BYTES_MAX = 256 };
 
 /* Why features of this id cannot be asked for: a literal; NULL when they can. */
@@ -14,10 +16,15 @@ const char *entity_id_error(struct str id);
 enum feature_state {
 	FEATURE_PENDING,
 	FEATURE_FOUND,
-	FEATURE_MISSING, /* nothing can answer: no value, no default */
-	FEATURE_FAILED,  /* computing failed and there is no default: reason says why */
+	/* No value and no default: */
+	FEATURE_MISSING, /* never written */
+	FEATURE_EXPIRED, /* past its ttl */
+	FEATURE_FAILED,  /* computing failed: reason says why */
+	FEATURE_TIMEOUT, /* the same, because it takes too long */
 	FEATURE_REFUSED, /* the same, because a bound was reached: try again */
 };
+/* The word for why there is no value: "absent", "expired", "failed", "timeout", "refused". */
+const char *feature_missing_reason(enum feature_state state);
 
 struct feature_result {
 	enum feature_state state;
@@ -25,6 +32,7 @@ struct feature_result {
 	struct value *value; /* shares; NULL unless FOUND */
 	int64_t as_of_us;
 	struct str reason;   /* in the request's arena */
+	struct reads *reads; /* shares; what was read to make it just now, also in vain; of a stored value see its basis */
 };
 
 struct feature_request {
@@ -34,7 +42,7 @@ struct feature_request {
 	struct str *ids;
 	uint32_t *features;
 	struct feature_result *results; /* [id * features_count + feature] */
-	uint32_t pending;               /* the resolver's */
+	uint64_t answer_by_ns;          /* then it is answered with what there is, and the rest is TIMEOUT; 0 = no such time */
 };
 
 enum resolver_msg {

@@ -10,7 +10,6 @@
  * Bounds: the mailbox, EVENTS_MAX events waiting or under way; more are refused before they are durable. */
 #include "actors/ingestor.h"
 #include "actors/computation.h"
-#include "actors/context_cache.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
@@ -142,12 +141,10 @@ static void publish(struct ingestor *s, struct event *e, uint64_t lsn)
 {
 	const struct node *n = s->nl->node;
 	int64_t now_us = loop_wall_us(s->base.loop);
-	uint32_t entity = DEF_NONE;
 	for (uint32_t i = 0; i < e->features_count; i++) {
 		const struct def_feature *f = &n->definitions->features[e->features[i]];
 		if (e->values[i] == NULL)
 			continue;
-		entity = f->entity;
 		online_put(n->online, &(struct online_write){ .kind = f->entity, .id = e->data.entity_id,
 							      .feature = e->features[i], .value = e->values[i],
 							      .meta = { .event_time_us = e->times_us[i],
@@ -158,8 +155,6 @@ static void publish(struct ingestor *s, struct event *e, uint64_t lsn)
 												: 0,
 									.flags = ONLINE_EVENT } });
 	}
-	if (entity != DEF_NONE)
-		context_cache_forget_everywhere(n, s->base.loop, entity, e->data.entity_id);
 }
 
 static void commit(struct ingestor *s, struct event *e)

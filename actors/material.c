@@ -1,12 +1,18 @@
 #include "actors/material.h"
+#include "actors/computation.h"
 #include "runtime/check.h"
 #include <stdlib.h>
 
 struct material *material_new(uint32_t context, int64_t now_us)
 {
 	struct material *m = calloc(1, sizeof *m);
-	if (m)
-		*m = (struct material){ .refs = 1, .context = context, .made_at_us = now_us };
+	struct reads *reads = reads_new();
+	if (m == NULL || reads == NULL) {
+		reads_unref(reads);
+		free(m);
+		return NULL;
+	}
+	*m = (struct material){ .refs = 1, .context = context, .made_at_us = now_us, .reads = reads };
 	return m;
 }
 
@@ -20,8 +26,7 @@ void material_unref(struct material *m)
 {
 	if (m == NULL || --m->refs)
 		return;
-	for (uint32_t i = 0; i < m->calls_count; i++)
-		retrieved_unref(m->calls[i].retrieved);
+	reads_unref(m->reads);
 	arena_finish(&m->arena);
 	free(m);
 }
@@ -65,37 +70,60 @@ bool material_add_item(struct material *m, const struct material_item *item)
 	return true;
 }
 
-bool material_add_feature(struct material *m, uint32_t feature, struct str entity_id, const struct feature_result *result)
+bool material_add_absent(struct material *m, const struct material_absent *item)
 {
-	struct material_feature *features = array_grow(&m->arena, m->features, m->features_count, &m->features_cap,
-						       MATERIAL_FEATURES_MAX, sizeof *features);
-	if (features == NULL)
+	struct material_absent *absent =
+	    array_grow(&m->arena, m->absent, m->absent_count, &m->absent_cap, MATERIAL_ITEMS_MAX, sizeof *absent);
+	if (absent == NULL)
 		return false;
-	m->features = features;
-	struct material_feature *added = &features[m->features_count];
-	*added = (struct material_feature){
-		.feature = feature,
-		.entity_id = arena_dup(&m->arena, entity_id),
-		.value_json = arena_dup(&m->arena, str_of(result->value->json, result->value->len)),
-		.source = result->source,
-		.as_of_us = result->as_of_us,
-	};
-	if (added->entity_id.p == NULL || added->value_json.p == NULL)
-		return false;
-	m->features_count++;
+	m->absent = absent;
+	absent[m->absent_count] = *item;
+	if (item->source_id.p)
+		absent[m->absent_count].source_id = arena_dup(&m->arena, item->source_id);
+	m->absent_count++;
 	return true;
+}
+
+/* Calls that came with what was added get their places for counts. */
+static bool take_calls(struct material *m)
+{
+	while (m->calls_count < m->reads->calls_count) {
+		const struct read_call *call = &m->reads->calls[m->calls_count];
+		struct material_call *calls =
+		    array_grow(&m->arena, m->calls, m->calls_count, &m->calls_cap, MATERIAL_CALLS_MAX, sizeof *calls);
+		int64_t *tokens = arena_zalloc(&m->arena, (call->retrieved->chunks_count + 1) * sizeof *tokens);
+		if (calls == NULL || tokens == NULL)
+			return false;
+		m->calls = calls;
+		m->calls[m->calls_count++] = (struct material_call){ call->retrieved, tokens, !call->is_settled };
+	}
+	return true;
+}
+
+bool material_add_feature(struct material *m, const struct definitions *d, uint32_t feature, struct str entity_id,
+			  const struct feature_result *result)
+{
+	return reads_add_result(m->reads, d, feature, entity_id, result) && take_calls(m);
+}
+
+bool material_add_missing(struct material *m, uint32_t feature, struct str entity_id, enum feature_state state)
+{
+	return reads_add_missing(m->reads, feature, entity_id, state, (struct str){ 0 });
 }
 
 bool material_add_call(struct material *m, struct retrieved *retrieved)
 {
-	struct material_call *calls =
-	    array_grow(&m->arena, m->calls, m->calls_count, &m->calls_cap, MATERIAL_CALLS_MAX, sizeof *calls);
-	int64_t *tokens = arena_zalloc(&m->arena, (retrieved->chunks_count + 1) * sizeof *tokens);
-	if (calls == NULL || tokens == NULL)
-		return false;
-	m->calls = calls;
-	m->calls[m->calls_count++] = (struct material_call){ retrieved_ref(retrieved), tokens };
-	return true;
+	return reads_add_call(m->reads, retrieved) && take_calls(m);
+}
+
+bool material_add_failure(struct material *m, uint32_t retriever, enum feature_state state, struct str reason)
+{
+	return reads_add_failure(m->reads, retriever, state, reason);
+}
+
+bool material_add_reads_of(struct material *m, const struct computation_job *job, const struct definitions *d)
+{
+	return computation_reads(job, d, m->reads) && take_calls(m);
 }
 
 /* ---- counting ---- */
@@ -172,7 +200,7 @@ static bool count_chunks(struct material_work *w)
 	struct material *m = w->material;
 	for (; w->call < m->calls_count; w->call++, w->chunk = 0) {
 		struct retrieved *r = m->calls[w->call].retrieved;
-		for (; w->chunk < r->chunks_count; w->chunk++) {
+		for (; m->calls[w->call].is_counted && w->chunk < r->chunks_count; w->chunk++) {
 			struct tokens_span span;
 			if (!count_chunk(w, &r->chunks[w->chunk], &span))
 				return false;

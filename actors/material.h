@@ -3,9 +3,12 @@
 #pragma once
 #include "actors/feature_request.h"
 #include "actors/node.h"
+#include "actors/reads.h"
 #include "actors/retrieved.h"
 
-enum { MATERIAL_ITEMS_MAX = 4096, MATERIAL_FEATURES_MAX = 1024, MATERIAL_CALLS_MAX = 64 };
+struct computation_job;
+
+enum { MATERIAL_ITEMS_MAX = 4096, MATERIAL_CALLS_MAX = READS_CALLS_MAX };
 
 struct material_item {
 	struct str content;
@@ -19,17 +22,18 @@ struct material_item {
 	uint32_t before, behind; /* the kept neighbours; UINT32_MAX = none */
 };
 
-struct material_feature {
-	uint32_t feature;
-	struct str entity_id;
-	struct str value_json;
-	enum record_source source;
-	int64_t as_of_us;
+/* An item that is left out because what it needs is missing. */
+struct material_absent {
+	struct str source_id; /* p NULL = none */
+	uint32_t position;    /* in the context's list of items */
+	int64_t priority;
+	bool required;
 };
 
 struct material_call {
-	struct retrieved *retrieved; /* shares */
+	struct retrieved *retrieved; /* of reads */
 	int64_t *chunk_tokens;       /* by chunk */
+	bool is_counted;             /* not what was read for a value that is stored */
 };
 
 struct material {
@@ -39,9 +43,10 @@ struct material {
 	int64_t made_at_us;
 	struct material_item *items;
 	uint32_t items_count, items_cap;
-	struct material_feature *features;
-	uint32_t features_count, features_cap;
-	struct material_call *calls;
+	struct material_absent *absent;
+	uint32_t absent_count, absent_cap;
+	struct reads *reads; /* owned: the only reference; everything that was read, also what was not there */
+	struct material_call *calls; /* by call of reads */
 	uint32_t calls_count, calls_cap;
 	/* after the counting */
 	struct str content;
@@ -59,8 +64,14 @@ void material_unref(struct material *m);
 
 /* Texts are copied, but those of a chunk, which stays as long as its call. false: a bound is reached. */
 bool material_add_item(struct material *m, const struct material_item *item);
-bool material_add_feature(struct material *m, uint32_t feature, struct str entity_id, const struct feature_result *result);
+bool material_add_absent(struct material *m, const struct material_absent *item);
+/* What was read; the results bring what they were made from. */
+bool material_add_feature(struct material *m, const struct definitions *d, uint32_t feature, struct str entity_id,
+			  const struct feature_result *result);
+bool material_add_missing(struct material *m, uint32_t feature, struct str entity_id, enum feature_state state);
 bool material_add_call(struct material *m, struct retrieved *retrieved); /* refs it */
+bool material_add_failure(struct material *m, uint32_t retriever, enum feature_state state, struct str reason);
+bool material_add_reads_of(struct material *m, const struct computation_job *job, const struct definitions *d);
 
 /* Counts the items and chunks, then drops items until the text as sent fits (fabra-core 3.3, with the exact total of the
  * joined text), joins and hashes it. What is dropped is never more than needed: with one item fewer gone, the text would

@@ -30,13 +30,18 @@ static void write_param(const struct plan *p, uint32_t index, struct buf *out)
 	yyjson_doc_free(doc);
 }
 
-static const struct feature_result *find_result(const struct plan *p, uint32_t entity, struct str entity_id, uint32_t feature)
+/* What was answered. NULL: nothing was, *ret_why_not says why; without an id there is nobody to ask about. */
+static const struct feature_result *find_result(const struct plan *p, uint32_t entity, struct str entity_id, uint32_t feature,
+						enum feature_state *ret_why_not)
 {
+	*ret_why_not = FEATURE_MISSING;
 	for (uint32_t g = 0; g < p->groups_count; g++) {
 		const struct plan_group *group = &p->groups[g];
-		if (group->entity != entity || !str_eq(group->entity_id, entity_id) || group->answer == NULL)
+		if (group->entity != entity || !str_eq(group->entity_id, entity_id))
 			continue;
-		for (uint32_t f = 0; f < group->features_count; f++)
+		if (group->failure)
+			*ret_why_not = group->failure;
+		for (uint32_t f = 0; group->answer && f < group->features_count; f++)
 			if (group->features[f] == feature)
 				return feature_request_result(group->answer, 0, f);
 	}
@@ -69,9 +74,11 @@ static void write_template(const struct plan *p, const struct definitions *d, co
 		case PIECE_PARAM:
 			write_param(p, piece->index, out);
 			break;
-		case PIECE_FEATURE:
-			write_feature(find_result(p, d->features[piece->index].entity, entity_id, piece->index), out);
+		case PIECE_FEATURE: {
+			enum feature_state why_not;
+			write_feature(find_result(p, d->features[piece->index].entity, entity_id, piece->index, &why_not), out);
 			break;
+		}
 		}
 	}
 }
@@ -232,9 +239,57 @@ static struct str derived_source(const struct definitions *d, const struct def_i
 	return (struct str){ 0 };
 }
 
-static bool fill_text(const struct plan *p, const struct definitions *d, uint32_t item, struct material *m)
+static enum plan_filled failed_by(enum feature_state state)
+{
+	if (state == FEATURE_TIMEOUT)
+		return PLAN_LATE;
+	return state == FEATURE_FAILED || state == FEATURE_REFUSED ? PLAN_FAILED : PLAN_ABSENT;
+}
+
+/* Adds what the text reads; the first that is missing decides about the item. */
+static bool add_reads(const struct plan *p, const struct definitions *d, uint32_t item, struct material *m,
+		      enum feature_state *ret_missing, struct buf *ret_why)
 {
 	const struct def_item *def = &p->context->items[item];
+	struct str id = p->entity_ids[item];
+	bool ok = true;
+	for (uint32_t i = 0; ok && i < def->text.count; i++) {
+		if (def->text.pieces[i].type != PIECE_FEATURE)
+			continue;
+		uint32_t feature = def->text.pieces[i].index;
+		enum feature_state state;
+		const struct feature_result *result = find_result(p, d->features[feature].entity, id, feature, &state);
+		ok = result ? material_add_feature(m, d, feature, id, result) : material_add_missing(m, feature, id, state);
+		state = result ? result->state : state;
+		if (state == FEATURE_FOUND || *ret_missing)
+			continue;
+		*ret_missing = state;
+		if (def->on_missing == ON_MISSING_FAIL)
+			buf_printf(ret_why, "Context '%.*s' needs feature '%.*s' of '%.*s', which is missing: %s",
+				   STR_ARG(p->context->name), STR_ARG(d->features[feature].name), STR_ARG(id),
+				   feature_missing_reason(state));
+	}
+	return ok;
+}
+
+static enum plan_filled leave_out(const struct definitions *d, const struct def_item *def, uint32_t item, struct material *m)
+{
+	const struct material_absent absent = { .source_id = derived_source(d, def), .position = item, .priority = def->priority,
+						.required = def->required };
+	return material_add_absent(m, &absent) ? PLAN_FILLED : PLAN_TOO_LARGE;
+}
+
+static enum plan_filled fill_text(const struct plan *p, const struct definitions *d, uint32_t item, struct material *m,
+				  struct buf *ret_why)
+{
+	const struct def_item *def = &p->context->items[item];
+	enum feature_state missing = FEATURE_PENDING;
+	if (!add_reads(p, d, item, m, &missing, ret_why))
+		return PLAN_TOO_LARGE;
+	if (missing && def->on_missing == ON_MISSING_FAIL)
+		return failed_by(missing);
+	if (missing && def->on_missing == ON_MISSING_DROP)
+		return leave_out(d, def, item, m);
 	struct buf text = { 0 };
 	write_template(p, d, &def->text, p->entity_ids[item], &text);
 	bool ok = !text.failed &&
@@ -242,22 +297,30 @@ static bool fill_text(const struct plan *p, const struct definitions *d, uint32_
 								 .required = def->required, .source_id = derived_source(d, def),
 								 .last_updated_us = INT64_MIN });
 	buf_finish(&text);
-	for (uint32_t i = 0; ok && i < def->text.count; i++) {
-		if (def->text.pieces[i].type != PIECE_FEATURE)
-			continue;
-		uint32_t feature = def->text.pieces[i].index;
-		const struct feature_result *result =
-		    find_result(p, d->features[feature].entity, p->entity_ids[item], feature);
-		if (result && result->state == FEATURE_FOUND)
-			ok = material_add_feature(m, feature, p->entity_ids[item], result);
-	}
-	return ok;
+	return ok ? PLAN_FILLED : PLAN_TOO_LARGE;
 }
 
-static bool fill_call(const struct plan_call *call, const struct def_item *def, struct material *m)
+static enum plan_filled without_answer(const struct plan *p, const struct definitions *d, const struct plan_call *call,
+				       struct material *m, struct buf *ret_why)
 {
+	const struct def_item *def = &p->context->items[call->item];
+	if (!material_add_failure(m, def->retriever, call->failure, call->error))
+		return PLAN_TOO_LARGE;
+	if (def->on_missing == ON_MISSING_EMPTY)
+		return PLAN_FILLED; /* as if it had found nothing */
+	if (def->on_missing == ON_MISSING_DROP)
+		return leave_out(d, def, call->item, m);
+	buf_printf(ret_why, "Context '%.*s' needs retriever '%.*s', which is missing: %s", STR_ARG(p->context->name),
+		   STR_ARG(d->retrievers[def->retriever].name), feature_missing_reason(call->failure));
+	return failed_by(call->failure);
+}
+
+static enum plan_filled fill_call(const struct plan *p, const struct definitions *d, const struct plan_call *call,
+				  struct material *m, struct buf *ret_why)
+{
+	const struct def_item *def = &p->context->items[call->item];
 	if (call->answer == NULL)
-		return true;
+		return without_answer(p, d, call, m, ret_why);
 	bool ok = material_add_call(m, call->answer);
 	for (uint32_t i = 0; ok && i < call->answer->chunks_count; i++) {
 		struct chunk *c = &call->answer->chunks[i];
@@ -265,21 +328,20 @@ static bool fill_call(const struct plan_call *call, const struct def_item *def, 
 								    .required = def->required, .source_id = c->chunk_id,
 								    .last_updated_us = c->indexed_at_us });
 	}
-	return ok;
+	return ok ? PLAN_FILLED : PLAN_TOO_LARGE;
 }
 
-bool plan_fill(const struct plan *p, const struct definitions *d, struct material *m)
+enum plan_filled plan_fill(const struct plan *p, const struct definitions *d, struct material *m, struct buf *ret_why)
 {
 	uint32_t call = 0;
-	bool ok = true;
-	for (uint32_t i = 0; ok && i < p->context->items_count; i++) {
-		const struct def_item *def = &p->context->items[i];
-		if (def->retriever == DEF_NONE) {
-			ok = fill_text(p, d, i, m);
+	enum plan_filled filled = PLAN_FILLED;
+	for (uint32_t i = 0; filled == PLAN_FILLED && i < p->context->items_count; i++) {
+		if (p->context->items[i].retriever == DEF_NONE) {
+			filled = fill_text(p, d, i, m, ret_why);
 			continue;
 		}
 		DCHECK(p->calls[call].item == i);
-		ok = fill_call(&p->calls[call++], def, m);
+		filled = fill_call(p, d, &p->calls[call++], m, ret_why);
 	}
-	return ok;
+	return filled;
 }

@@ -13,6 +13,7 @@ struct plan_group { /* all features of one entity id: one ask */
 	uint32_t features_count, features_cap;
 	uint64_t op;
 	struct feature_request *answer; /* owned; NULL until it came */
+	enum feature_state failure;     /* why it never will; FEATURE_PENDING: it came, or may still */
 };
 
 struct plan_call { /* one retriever item: one ask */
@@ -20,6 +21,8 @@ struct plan_call { /* one retriever item: one ask */
 	struct str args_json;
 	uint64_t op;
 	struct retrieved *answer; /* shares */
+	enum feature_state failure; /* as of a group */
+	struct str error;           /* in the arena; p NULL = none */
 };
 
 struct plan {
@@ -35,5 +38,12 @@ struct plan {
 /* args: the request's arguments, checked. Texts go to the arena. NULL: a bound is reached. */
 struct plan *plan_new(const struct definitions *d, const struct def_context *context, yyjson_val *args, struct arena *arena);
 void plan_finish(struct plan *p); /* lets answers go; the struct is the arena's */
-/* After all answers: items, features and calls in the order of the file. */
-bool plan_fill(const struct plan *p, const struct definitions *d, struct material *m);
+/* After all answers: items, features and calls in the order of the file; what is missing is treated as its item says. */
+enum plan_filled {
+	PLAN_FILLED,
+	PLAN_TOO_LARGE,
+	PLAN_ABSENT,  /* an item that may not lack it needs what has no value; *ret_why says what */
+	PLAN_FAILED,  /* the same: it failed, or was refused */
+	PLAN_LATE,    /* the same: it takes too long */
+};
+enum plan_filled plan_fill(const struct plan *p, const struct definitions *d, struct material *m, struct buf *ret_why);

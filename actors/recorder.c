@@ -2,9 +2,10 @@
 #include "actors/pricing.h"
 #include <stdio.h>
 
+/* A clock that was set back makes nothing younger than new. */
 static int64_t age_ms(int64_t now_us, int64_t then_us)
 {
-	return now_us > then_us ? (now_us - then_us) / 1000 : 0; /* the clock may have been set back since */
+	return now_us > then_us ? (now_us - then_us) / 1000 : 0;
 }
 
 /* ---- freshness ---- */
@@ -30,28 +31,58 @@ static bool contains(const struct str *names, size_t count, struct str name)
 
 /* ---- the parts of a record ---- */
 
+/* A default has no age. What is missing is named with null, and violates whatever was promised. */
 static bool fill_features(const struct node *n, const struct material *m, struct arena *arena, struct record *r,
-			  struct violations *too_old)
+			  struct record_extras *e, struct violations *too_old)
 {
 	const struct definitions *d = n->definitions;
-	struct record_feature *features = arena_alloc(arena, (m->features_count + 1) * sizeof *features);
-	struct str *names = arena_alloc(arena, (m->features_count + 1) * sizeof *names);
-	if (features == NULL || names == NULL)
+	const struct reads *reads = m->reads;
+	size_t count = reads->features_count;
+	struct record_feature *features = arena_alloc(arena, (count + 1) * sizeof *features);
+	struct str *names = arena_alloc(arena, (count + 1) * sizeof *names);
+	struct record_missing *missing = arena_alloc(arena, (count + 1) * sizeof *missing);
+	struct record_missing *defaults = arena_alloc(arena, (count + 1) * sizeof *defaults);
+	if (features == NULL || names == NULL || missing == NULL || defaults == NULL)
 		return false;
-	for (uint32_t i = 0; i < m->features_count; i++) {
-		const struct material_feature *f = &m->features[i];
+	for (size_t i = 0; i < count; i++) {
+		const struct read_feature *f = &reads->features[i];
 		struct str name = d->features[f->feature].name;
-		int64_t age = age_ms(r->created_at_us, f->as_of_us);
-		features[i] = (struct record_feature){ .name = name, .entity_id = f->entity_id, .value_json = f->value_json,
-						       .source = f->source, .as_of_us = f->as_of_us, .freshness_ms = age };
+		bool has_age = f->state == FEATURE_FOUND && f->source != RECORD_FALLBACK;
+		int64_t age = has_age ? age_ms(r->created_at_us, f->as_of_us) : 0;
+		features[i] = (struct record_feature){ .name = name, .entity_id = f->entity_id,
+						       .value_json = f->value_json.p ? f->value_json : STR("null"),
+						       .source = f->source, .freshness_ms = age,
+						       .as_of_us = has_age ? f->as_of_us : r->created_at_us };
 		names[i] = name;
-		if (r->assembly.freshness_sla_ms > 0 && age > r->assembly.freshness_sla_ms)
+		if (f->state != FEATURE_FOUND)
+			missing[e->missing_features_count++] =
+			    (struct record_missing){ name, f->entity_id, str_from(feature_missing_reason(f->state)) };
+		else if (!has_age)
+			defaults[e->default_features_count++] = (struct record_missing){ .feature = name, .entity_id = f->entity_id };
+		bool is_too_old = r->assembly.freshness_sla_ms > 0 && age > r->assembly.freshness_sla_ms;
+		if (is_too_old || f->state != FEATURE_FOUND)
 			violated(too_old, name);
 	}
+	e->missing_features = missing;
+	e->default_features = defaults;
 	r->features = features;
-	r->features_count = m->features_count;
+	r->features_count = count;
 	r->lineage.features_used = names;
-	r->lineage.features_used_count = m->features_count;
+	r->lineage.features_used_count = count;
+	return true;
+}
+
+static bool fill_failures(const struct node *n, const struct material *m, struct arena *arena, struct record_extras *e)
+{
+	const struct reads *reads = m->reads;
+	struct record_missing_retriever *missing = arena_alloc(arena, (reads->failures_count + 1ul) * sizeof *missing);
+	if (missing == NULL)
+		return false;
+	for (uint32_t i = 0; i < reads->failures_count; i++)
+		missing[i] = (struct record_missing_retriever){ n->definitions->retrievers[reads->failures[i].retriever].name,
+								str_from(feature_missing_reason(reads->failures[i].state)) };
+	e->missing_retrievers = missing;
+	e->missing_retrievers_count = reads->failures_count;
 	return true;
 }
 
@@ -118,18 +149,24 @@ static bool fill_items(const struct node *n, const struct material *m, struct ar
 	return true;
 }
 
+static struct str position_name(uint32_t position, struct arena *arena)
+{
+	char name[24];
+	int n = snprintf(name, sizeof name, "item_%u", position);
+	return arena_dup(arena, str_of(name, (size_t)n));
+}
+
 static struct str item_name(const struct material *m, uint32_t item, struct arena *arena)
 {
 	if (m->items[item].source_id.p)
 		return m->items[item].source_id;
-	char name[24];
-	int n = snprintf(name, sizeof name, "item_%u", item);
-	return arena_dup(arena, str_of(name, (size_t)n));
+	return position_name(item, arena);
 }
 
 static bool fill_assembly(const struct def_context *d, const struct material *m, struct arena *arena, struct record *r)
 {
-	struct record_dropped *dropped = arena_zalloc(arena, (m->dropped_count + 1) * sizeof *dropped);
+	struct record_dropped *dropped = arena_zalloc(arena, (m->dropped_count + m->absent_count + 1ul) * sizeof *dropped);
+	bool has_required = true;
 	if (dropped == NULL)
 		return false;
 	for (uint32_t i = 0; i < m->dropped_count; i++) {
@@ -137,21 +174,32 @@ static bool fill_assembly(const struct def_context *d, const struct material *m,
 		dropped[i] = (struct record_dropped){ .source_id = item_name(m, m->droppable[i], arena),
 						      .priority = item->priority, .token_count = item->span.total };
 	}
+	for (uint32_t i = 0; i < m->absent_count; i++) {
+		const struct material_absent *item = &m->absent[i];
+		dropped[m->dropped_count + i] =
+		    (struct record_dropped){ .source_id = item->source_id.p ? item->source_id : position_name(item->position, arena),
+					     .priority = item->priority, .priority_cutoff = true };
+		has_required = has_required && !item->required;
+	}
 	r->assembly.max_tokens = d->max_tokens ? d->max_tokens : -1;
 	r->assembly.tokens_used = m->tokens;
-	r->assembly.items_provided = m->items_count;
+	r->assembly.items_provided = m->items_count + m->absent_count;
 	r->assembly.items_included = m->items_count - m->dropped_count;
 	r->assembly.dropped = dropped;
-	r->assembly.dropped_count = m->dropped_count;
-	r->assembly.required_items_included = !m->budget_exceeded;
-	return true;
+	r->assembly.dropped_count = m->dropped_count + m->absent_count;
+	r->assembly.required_items_included = !m->budget_exceeded && has_required;
+	bool ok = true;
+	for (size_t i = 0; i < r->assembly.dropped_count; i++)
+		ok = ok && dropped[i].source_id.p;
+	return ok;
 }
 
-static bool fill_sources(const struct def_context *d, const struct material *m, struct arena *arena, int64_t now_us,
+/* Stale are items past max_staleness, and features past the SLA, each once, as in Fabra. */
+static bool fill_sources(const struct def_context *d, const struct material *m, struct arena *arena, const struct record *r,
 			 struct record_extras *e)
 {
-	struct str *sources = arena_alloc(arena, (m->items_count + 1) * sizeof *sources);
-	struct str *stale = arena_alloc(arena, (m->items_count + 1) * sizeof *stale);
+	struct str *sources = arena_alloc(arena, (m->items_count + m->absent_count + 1ul) * sizeof *sources);
+	struct str *stale = arena_alloc(arena, (m->items_count + r->features_count + 1) * sizeof *stale);
 	if (sources == NULL || stale == NULL)
 		return false;
 	for (uint32_t i = 0; i < m->items_count; i++) {
@@ -159,8 +207,17 @@ static bool fill_sources(const struct def_context *d, const struct material *m, 
 		if (item->source_id.p)
 			sources[e->source_ids_count++] = item->source_id;
 		if (d->max_staleness_ms && item->last_updated_us != INT64_MIN &&
-		    age_ms(now_us, item->last_updated_us) > d->max_staleness_ms)
+		    age_ms(r->created_at_us, item->last_updated_us) > d->max_staleness_ms)
 			stale[e->stale_sources_count++] = item->source_id.p ? item->source_id : STR("unknown");
+	}
+	for (uint32_t i = 0; i < m->absent_count; i++)
+		if (m->absent[i].source_id.p)
+			sources[e->source_ids_count++] = m->absent[i].source_id;
+	for (size_t i = 0; i < r->features_count; i++) {
+		const struct record_feature *f = &r->features[i];
+		if (r->assembly.freshness_sla_ms > 0 && f->freshness_ms > r->assembly.freshness_sla_ms &&
+		    !contains(stale, e->stale_sources_count, f->name))
+			stale[e->stale_sources_count++] = f->name;
 	}
 	e->source_ids = sources;
 	e->stale_sources = stale;
@@ -220,14 +277,15 @@ bool recorder_fill(struct node_loop *nl, const struct material *m, const struct 
 				     .is_cached_response = q->is_cached,
 				     .budget_exceeded = m->budget_exceeded };
 	r->assembly.freshness_sla_ms = d->freshness_sla_ms ? d->freshness_sla_ms : -1;
-	struct violations too_old = { .cap = m->features_count + chunks_total(m) };
+	struct violations too_old = { .cap = m->reads->features_count + chunks_total(m) };
 	too_old.names = arena_alloc(arena, (too_old.cap + 1) * sizeof *too_old.names);
-	bool ok = r->context_id.p && r->inputs_json.p && too_old.names && fill_features(n, m, arena, r, &too_old) &&
-		  fill_items(n, m, arena, r, e, &too_old) && fill_assembly(d, m, arena, r) &&
-		  fill_sources(d, m, arena, now_us, e);
+	bool ok = r->context_id.p && r->inputs_json.p && too_old.names && fill_features(n, m, arena, r, e, &too_old) &&
+		  fill_failures(n, m, arena, e) && fill_items(n, m, arena, r, e, &too_old) && fill_assembly(d, m, arena, r) &&
+		  fill_sources(d, m, arena, r, e);
 	r->assembly.freshness_violations = too_old.names;
 	r->assembly.freshness_violations_count = too_old.count;
-	r->assembly.freshness_status = too_old.count || e->stale_sources_count ? RECORD_DEGRADED : RECORD_GUARANTEED;
+	bool is_degraded = too_old.count || e->stale_sources_count || e->missing_retrievers_count;
+	r->assembly.freshness_status = is_degraded ? RECORD_DEGRADED : RECORD_GUARANTEED;
 	r->lineage.code_version = str_from(n->definitions->code_version);
 	r->lineage.fabra_version = n->fabra_version;
 	r->lineage.assembly_latency_ms = (double)((loop_mono_ns(nl->loop) - q->started_ns) / 1000) / 1000.0;
@@ -243,33 +301,42 @@ bool recorder_fill(struct node_loop *nl, const struct material *m, const struct 
 	return true;
 }
 
-struct str recorder_freshness_error(const struct node *n, const struct record *r, struct arena *arena)
+struct str recorder_freshness_error(const struct node *n, const struct record *r, const struct record_extras *e,
+				    struct arena *arena)
 {
-	if (r->assembly.freshness_violations_count == 0)
+	if (r->assembly.freshness_violations_count == 0 && e->missing_retrievers_count == 0)
 		return (struct str){ 0 };
 	struct buf text = { 0 };
-	buf_printf(&text, "Freshness SLA breached for %zu feature(s): ", r->assembly.freshness_violations_count);
-	bool first = true;
+	buf_printf(&text, "Freshness SLA breached for %zu feature(s): ",
+		   r->assembly.freshness_violations_count + e->missing_retrievers_count);
+	const char *between = "";
 	for (size_t i = 0; i < r->features_count; i++) {
 		const struct record_feature *f = &r->features[i];
 		if (r->assembly.freshness_sla_ms <= 0 || f->freshness_ms <= r->assembly.freshness_sla_ms)
 			continue;
-		buf_printf(&text, "%s%.*s (%lldms > %lldms)", first ? "" : ", ", STR_ARG(f->name),
-			   (long long)f->freshness_ms, (long long)r->assembly.freshness_sla_ms);
-		first = false;
+		buf_printf(&text, "%s%.*s (%lldms > %lldms)", between, STR_ARG(f->name), (long long)f->freshness_ms,
+			   (long long)r->assembly.freshness_sla_ms);
+		between = ", ";
 	}
 	for (size_t i = 0; i < r->items_count; i++) {
 		const struct record_item *item = &r->items[i];
 		uint32_t retriever = definitions_retriever(n->definitions, item->retriever);
 		if (!item->is_stale || retriever == DEF_NONE)
 			continue;
-		buf_printf(&text, "%s%.*s (%lldms > %lldms)", first ? "" : ", ", STR_ARG(item->retriever),
-			   (long long)item->freshness_ms, (long long)n->definitions->retrievers[retriever].max_age_ms);
-		first = false;
+		buf_printf(&text, "%s%.*s (%lldms > %lldms)", between, STR_ARG(item->retriever), (long long)item->freshness_ms,
+			   (long long)n->definitions->retrievers[retriever].max_age_ms);
+		between = ", ";
 	}
+	for (size_t i = 0; i < e->missing_features_count; i++, between = ", ")
+		buf_printf(&text, "%s%.*s (missing: %.*s)", between, STR_ARG(e->missing_features[i].feature),
+			   STR_ARG(e->missing_features[i].reason));
+	for (size_t i = 0; i < e->missing_retrievers_count; i++, between = ", ")
+		buf_printf(&text, "%s%.*s (missing: %.*s)", between, STR_ARG(e->missing_retrievers[i].retriever),
+			   STR_ARG(e->missing_retrievers[i].reason));
 	struct str out = arena_dup(arena, buf_str(&text));
+	bool is_whole = !text.failed && out.p;
 	buf_finish(&text);
-	return out;
+	return is_whole ? out : STR("Freshness SLA breached"); /* without memory for the names it is refused all the same */
 }
 
 struct ledger_entry *recorder_entry(const struct record *r, const struct record_extras *e)
@@ -304,6 +371,7 @@ static void write_text_member(struct buf *out, const char *name, yyjson_val *v)
 	else
 		json_write_value(&text, v);
 	json_write_string(out, buf_str(&text));
+	out->failed |= text.failed;
 	buf_finish(&text);
 }
 
@@ -341,16 +409,20 @@ static void write_parts(struct buf *out, yyjson_val *args)
 	buf_append_char(out, '}');
 }
 
-struct str recorder_interaction_ref(yyjson_val *args, struct arena *arena)
+bool recorder_interaction_ref(yyjson_val *args, struct arena *arena, struct str *ret)
 {
 	struct buf out = { 0 };
 	yyjson_val *own = yyjson_obj_get(args, "interaction_ref");
+	*ret = (struct str){ 0 };
 	if (yyjson_is_obj(own) && yyjson_obj_size(own) > 0)
 		json_write_value(&out, own);
 	else if (is_given(yyjson_obj_get(args, "call_id")) || is_given(yyjson_obj_get(args, "session_id")) ||
 		 is_given(yyjson_obj_get(args, "turn_id")))
 		write_parts(&out, args);
-	struct str ref = out.n && !out.failed ? arena_dup(arena, buf_str(&out)) : (struct str){ 0 };
+	else
+		return true;
+	if (!out.failed)
+		*ret = arena_dup(arena, buf_str(&out));
 	buf_finish(&out);
-	return ref;
+	return ret->p != NULL;
 }

@@ -13,10 +13,11 @@ struct recorder_request {
 /* Fills r and e; their texts live in the arena, the material and the definitions. false: no memory. */
 bool recorder_fill(struct node_loop *nl, const struct material *m, const struct recorder_request *q, struct arena *arena,
 		   struct record *r, struct record_extras *e);
-/* The reason of strict mode's refusal, or p NULL when nothing is too old. In the arena. */
-struct str recorder_freshness_error(const struct node *n, const struct record *r, struct arena *arena);
+/* The reason of strict mode's refusal, or p NULL when nothing is too old or missing. In the arena, or static. */
+struct str recorder_freshness_error(const struct node *n, const struct record *r, const struct record_extras *e,
+				    struct arena *arena);
 /* Moves to the caller; NULL: the record is no valid JSON or too large. */
 struct ledger_entry *recorder_entry(const struct record *r, const struct record_extras *e);
 
-/* The interaction reference of fabra-core 3.9 as compact JSON in the arena, or p NULL. */
-struct str recorder_interaction_ref(yyjson_val *args, struct arena *arena);
+/* The interaction reference as compact JSON in the arena; p NULL when the arguments make none. false: no memory. */
+bool recorder_interaction_ref(yyjson_val *args, struct arena *arena, struct str *ret);

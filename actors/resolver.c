@@ -20,6 +20,7 @@
 #include "actors/resolver.h"
 #include "actors/computation.h"
 #include "actors/mutants.h"
+#include "actors/reads.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
@@ -33,7 +34,9 @@ enum { ENTRY_BYTES_MAX = 1 << 20 }; /* of values that are handed to the ledger t
 
 struct get { /* a RESOLVER_GET that waits for flights */
 	struct msg *request;
-	struct feature_request *r;
+	struct feature_request *r; /* NULL: answered before all flights have landed */
+	uint32_t pending;          /* flights still to come */
+	uint64_t timer;            /* at r->answer_by_ns; 0 = none */
 };
 
 struct waiter {
@@ -54,7 +57,8 @@ struct flight {
 	struct waiter *waiters;
 	struct value *value; /* what it gave; NULL: nothing, or it failed with reason */
 	char *reason;
-	bool is_refused;     /* the failure is a bound that was reached */
+	enum feature_state failure; /* with a reason: FAILED, TIMEOUT or REFUSED */
+	struct reads *reads; /* what it was computed from; NULL = nothing */
 	bool has_several;    /* rows: none of them is the value */
 	struct batch *batch; /* LANDED: the one that it will belong to; weak */
 	size_t id_n;
@@ -123,6 +127,20 @@ enum online_read resolver_copy_online(const struct node *n, uint32_t feature, co
 	return r;
 }
 
+void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us,
+			     enum feature_state failure, struct feature_result *ret)
+{
+	struct online_cell cell;
+	bool refresh_due;
+	*ret = (struct feature_result){ .state = def_feature_is_computed(&n->definitions->features[feature]) ? failure : FEATURE_MISSING };
+	if (resolver_read_online(n, feature, entity_id, now_us, &cell, &refresh_due))
+		*ret = (struct feature_result){ .state = FEATURE_FOUND, .source = RECORD_CACHE, .value = cell.value,
+						.as_of_us = cell.meta.event_time_us };
+	else if (n->defaults[feature])
+		*ret = (struct feature_result){ .state = FEATURE_FOUND, .source = RECORD_FALLBACK, .as_of_us = now_us,
+						.value = value_ref(n->defaults[feature]) };
+}
+
 /* ---- flights ---- */
 
 static uint64_t flight_hash(uint32_t feature, struct str id)
@@ -186,6 +204,7 @@ static struct flight *take_by_op(struct resolver *s, uint64_t op)
 static void flight_free(struct flight *f)
 {
 	value_unref(f->value);
+	reads_unref(f->reads);
 	free(f->reason);
 	free(f);
 }
@@ -273,20 +292,41 @@ static void get_answer(struct resolver *s, struct msg *request, struct feature_r
 	rt_reply(&s->base, request, &reply->head);
 }
 
+static void get_end(struct resolver *s, struct get *get)
+{
+	if (get->timer)
+		rt_timer_stop(&s->base, get->timer);
+	if (get->r)
+		get_answer(s, get->request, get->r);
+	free(get);
+}
+
 static void waiter_answer(struct resolver *s, struct waiter *w, const struct flight *f)
 {
 	struct feature_request *r = w->get->r;
-	struct feature_result *result = &r->results[w->result];
-	if (f->value)
+	struct feature_result *result = r ? &r->results[w->result] : NULL;
+	if (r && f->value) {
 		result_found(result, value_ref(f->value), RECORD_COMPUTE, f->started_us);
-	else
-		result_without_value(s, r, result, f->feature,
-				     f->reason == NULL ? FEATURE_MISSING : f->is_refused ? FEATURE_REFUSED : FEATURE_FAILED,
-				     str_from(f->reason));
-	if (--r->pending == 0) {
-		get_answer(s, w->get->request, r);
-		free(w->get);
+	} else if (r) {
+		result_without_value(s, r, result, f->feature, f->reason ? f->failure : FEATURE_MISSING, str_from(f->reason));
+		result->reads = reads_ref(f->reads);
 	}
+	if (--w->get->pending == 0)
+		get_end(s, w->get);
+}
+
+/* The asker waits no longer: it gets what there is. */
+static void get_late(struct resolver *s, struct get *get)
+{
+	struct feature_request *r = get->r;
+	for (uint32_t i = 0; i < r->ids_count * r->features_count; i++)
+		if (r->results[i].state == FEATURE_PENDING)
+			result_without_value(s, r, &r->results[i], r->features[i % r->features_count], FEATURE_TIMEOUT,
+					     STR("not computed before the deadline"));
+	get_answer(s, get->request, r);
+	get->request = NULL;
+	get->r = NULL;
+	get->timer = 0;
 }
 
 /* ---- what a flight gave ---- */
@@ -306,6 +346,7 @@ static void flight_land(struct resolver *s, struct flight *f, struct value *valu
 {
 	f->value = value;
 	f->reason = reason.p ? strndup(reason.p, reason.n) : NULL;
+	f->failure = f->failure ? f->failure : FEATURE_FAILED;
 	f->state = LANDED;
 	f->next = NULL;
 	*s->landed_end = f;
@@ -340,10 +381,22 @@ static void flight_publish(struct resolver *s, const struct flight *f, uint64_t 
 
 static void on_computed(struct resolver *s, struct flight *f, const struct computation_job *job)
 {
-	if (job->outcome.error.p)
-		flight_land(s, f, NULL, job->outcome.error);
+	const struct script_outcome *o = &job->outcome;
+	bool known;
+	struct reads *reads = computation_reads_of(job, s->nl->node->definitions, &known);
+	bool has_value = known && o->error.p == NULL && o->value_json.p;
+	struct value *value = has_value ? value_create_from(o->value_json, reads ? &reads->basis : NULL) : NULL;
+	if (o->error_kind == SCRIPT_ERROR_DEADLINE)
+		f->failure = FEATURE_TIMEOUT;
+	if (value == NULL)
+		f->reads = reads_ref(reads);
+	reads_unref(reads);
+	if (!known)
+		flight_land(s, f, NULL, STR("the function reads too many features or retrievers"));
+	else if (has_value && value == NULL)
+		flight_land(s, f, NULL, STR("out of memory"));
 	else
-		flight_land(s, f, job->outcome.value_json.p ? value_create(job->outcome.value_json) : NULL, (struct str){ 0 });
+		flight_land(s, f, value, o->error);
 }
 
 /* ---- queries ---- */
@@ -430,7 +483,9 @@ static void query_failed(struct resolver *s, struct query *q, const struct msg *
 		reason = ((const struct offline_batch *)m)->error;
 	for (struct flight *f = q->flights, *next; f; f = next) {
 		next = f->next;
-		f->is_refused = m->status == RT_EFULL;
+		f->failure = m->status == RT_EFULL				 ? FEATURE_REFUSED
+			     : m->kind == RT_DEADLINE || m->status == RT_EDEADLINE ? FEATURE_TIMEOUT
+										     : FEATURE_FAILED;
 		flight_land(s, f, NULL, reason);
 	}
 }
@@ -501,7 +556,10 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 	}
 	metrics_add(n->metrics.features[feature].miss, 1);
 	if (!def_feature_is_computed(&n->definitions->features[feature])) {
-		result_without_value(s, r, result, feature, FEATURE_MISSING, (struct str){ 0 });
+		struct online_trace trace; /* it knows a value past its ttl until it is swept */
+		bool has_expired = online_trace(n->online, s->entity, id, feature, loop_wall_us(s->base.loop), &trace) &&
+				   trace.is_expired;
+		result_without_value(s, r, result, feature, has_expired ? FEATURE_EXPIRED : FEATURE_MISSING, (struct str){ 0 });
 		return true;
 	}
 	f = flight_join(s, feature, id, m->deadline_ns);
@@ -522,17 +580,20 @@ static void on_get(struct resolver *s, struct msg *m)
 {
 	struct feature_request *r = ((struct resolver_get *)m)->request;
 	struct get *get = NULL;
-	r->pending = 0;
+	uint32_t pending = 0;
 	for (uint32_t i = 0; i < r->ids_count * r->features_count; i++)
-		r->pending += !resolve_one(s, r, i, &get, m);
+		pending += !resolve_one(s, r, i, &get, m);
 	rt_msg_take(m);
-	if (r->pending == 0) {
+	if (pending == 0) {
 		free(get);
 		get_answer(s, m, r);
 		return;
 	}
-	get->request = m;
-	get->r = r;
+	*get = (struct get){ .request = m, .r = r, .pending = pending };
+	uint64_t now_ns = loop_mono_ns(s->base.loop);
+	if (r->answer_by_ns)
+		get->timer = rt_timer_start(&s->base, r->answer_by_ns > now_ns ? (r->answer_by_ns - now_ns) / 1000000 : 0,
+					    (uintptr_t)get);
 }
 
 static void on_refresh(struct resolver *s, struct msg *m)
@@ -667,7 +728,7 @@ static void batch_end(struct resolver *s, struct batch *batch, const struct msg 
 
 static void on_failure(struct resolver *s, struct flight *f, const struct msg *m)
 {
-	f->is_refused = m->status == RT_EFULL;
+	f->failure = m->kind == RT_DEADLINE ? FEATURE_TIMEOUT : m->status == RT_EFULL ? FEATURE_REFUSED : FEATURE_FAILED;
 	flight_land(s, f, NULL, m->kind == RT_DEADLINE ? STR("not computed before the deadline")
 						       : str_from(rt_error_text(m->status)));
 }
@@ -681,6 +742,9 @@ static void resolver_on_message(struct actor *a, struct msg *m)
 		return;
 	case RESOLVER_REFRESH:
 		on_refresh(s, m);
+		return;
+	case RT_TIMER: /* a timer that was stopped does not arrive: the get is there */
+		get_late(s, (struct get *)(uintptr_t)m->op);
 		return;
 	case RT_STOP:
 		rt_stop(a);
@@ -723,8 +787,9 @@ static void flight_abandon(struct actor *a, struct flight *f)
 {
 	for (struct waiter *w = f->waiters, *next; w; w = next) {
 		next = w->next;
-		if (--w->get->r->pending == 0) {
-			rt_msg_free(a->loop, w->get->request);
+		if (--w->get->pending == 0) {
+			if (w->get->request)
+				rt_msg_free(a->loop, w->get->request);
 			free(w->get);
 		}
 		free(w);

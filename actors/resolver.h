@@ -1,6 +1,7 @@
 /* The feature resolver: one actor per entity kind and I/O loop. Answers RESOLVER_GET (feature_request.h) from the online
  * table, then by computing, then by the default; one computation at a time per (feature, id), shared by all who ask. */
 #pragma once
+#include "actors/feature_request.h"
 #include "actors/node.h"
 #include "store/online.h"
 
@@ -15,3 +16,6 @@ bool resolver_read_online(const struct node *n, uint32_t feature, struct str ent
 enum online_read resolver_copy_online(const struct node *n, uint32_t feature, const struct online_key *key, int64_t now_us,
 				      char *out, size_t cap, size_t *ret_n, struct online_meta *ret_meta,
 				      bool *ret_refresh_due);
+/* What can be said without computing, for who cannot wait any longer: the value in memory, the default, or failure. */
+void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us,
+			     enum feature_state failure, struct feature_result *ret);

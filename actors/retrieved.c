@@ -1,4 +1,6 @@
 #include "actors/retrieved.h"
+#include "actors/reads.h"
+#include "runtime/check.h"
 #include "store/timefmt.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +33,33 @@ static struct str text_or_number(struct arena *arena, yyjson_val *v)
 		return (struct str){ 0 };
 	int n = snprintf(digits, sizeof digits, "%lld", (long long)yyjson_get_sint(v));
 	return arena_dup(arena, str_of(digits, (size_t)n));
+}
+
+/* NULL for a member that says nothing. */
+static yyjson_val *said(yyjson_val *v)
+{
+	return yyjson_is_null(v) ? NULL : v;
+}
+
+/* When the chunk was last right: an ISO 8601 time or unix seconds; the run's own time where nothing is said. false: something
+ * is said that is no time. An age that cannot be read must not count as none. */
+static bool read_when(yyjson_val *row, yyjson_val *metadata, int64_t now_us, int64_t *ret_us)
+{
+	static const char *const row_names[] = { "indexed_at", "last_updated" };
+	static const char *const metadata_names[] = { "ingestion_timestamp", "indexed_at", "last_updated", "created_at" };
+	yyjson_val *when = NULL;
+	for (size_t i = 0; when == NULL && i < ARRAY_LEN(row_names); i++)
+		when = said(yyjson_obj_get(row, row_names[i]));
+	for (size_t i = 0; when == NULL && i < ARRAY_LEN(metadata_names); i++)
+		when = said(yyjson_obj_get(metadata, metadata_names[i]));
+	*ret_us = now_us;
+	if (when == NULL)
+		return true;
+	if (yyjson_is_str(when))
+		return time_parse(json_str(when), ret_us);
+	double seconds = yyjson_get_num(when);
+	*ret_us = (int64_t)(seconds * 1e6);
+	return yyjson_is_num(when) && seconds > -1e11 && seconds < 1e11;
 }
 
 static bool chunk_from_row(struct retrieved *r, yyjson_val *row, uint32_t position, struct chunk *c)
@@ -67,10 +96,8 @@ static bool chunk_from_row(struct retrieved *r, yyjson_val *row, uint32_t positi
 	if (url.n)
 		c->source_url = arena_dup(a, url);
 
-	struct str when = first_text(object, metadata, NAMES("indexed_at"),
-				     NAMES("ingestion_timestamp", "indexed_at", "created_at"));
-	if (when.n == 0 || !time_parse(when, &c->indexed_at_us))
-		c->indexed_at_us = r->made_at_us;
+	if (!read_when(object, metadata, r->made_at_us, &c->indexed_at_us))
+		return false;
 
 	yyjson_val *score = object ? yyjson_obj_get(object, "score") : NULL;
 	if (object && !yyjson_is_num(score))
@@ -132,6 +159,8 @@ static bool rows_read(struct retrieved *r, yyjson_val *rows, uint32_t top_k, con
 		if (i)
 			buf_append_char(&text, ',');
 		ok = chunk_from_row(r, row, (uint32_t)i, &r->chunks[i]);
+		if (!ok && r->chunks[i].content_hash.p)
+			*ret_why = "a chunk's time (indexed_at, last_updated) is neither an ISO 8601 time nor unix seconds";
 		if (ok)
 			chunk_write(&r->chunks[i], &text);
 	}
@@ -159,7 +188,8 @@ struct retrieved *retrieved_new(uint32_t retriever, struct str args_json, struct
 		*ret_why = "out of memory";
 		return NULL;
 	}
-	*r = (struct retrieved){ .refs = 1, .retriever = retriever, .latency_ms = latency_ms, .made_at_us = now_us };
+	*r = (struct retrieved){ .retriever = retriever, .latency_ms = latency_ms, .made_at_us = now_us };
+	atomic_init(&r->refs, 1);
 	bool ok = rows_read(r, yyjson_doc_get_root(rows), top_k, ret_why);
 	yyjson_doc_free(rows);
 
@@ -175,16 +205,23 @@ struct retrieved *retrieved_new(uint32_t retriever, struct str args_json, struct
 	return r;
 }
 
+void retrieved_set_reads(struct retrieved *r, struct reads *reads)
+{
+	reads_unref(r->reads);
+	r->reads = reads;
+}
+
 struct retrieved *retrieved_ref(struct retrieved *r)
 {
-	r->refs++;
+	atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
 	return r;
 }
 
 void retrieved_unref(struct retrieved *r)
 {
-	if (r == NULL || --r->refs)
+	if (r == NULL || atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
 		return;
+	reads_unref(r->reads);
 	arena_finish(&r->arena);
 	free(r);
 }
@@ -209,13 +246,13 @@ static void got_dispose(struct msg *m)
 	free(got->error);
 }
 
-struct retriever_got *retriever_got_new(struct loop *loop, struct retrieved *retrieved, const char *error)
+struct retriever_got *retriever_got_new(struct loop *loop, struct retrieved *retrieved, int status, const char *error)
 {
 	struct retriever_got *m = rt_msg_new(loop, RETRIEVER_GOT);
 	m->head.dispose = got_dispose;
 	m->retrieved = retrieved ? retrieved_ref(retrieved) : NULL;
 	m->error = error ? strdup(error) : NULL;
-	m->head.status = retrieved ? RT_OK : RT_EIO;
+	m->head.status = retrieved ? RT_OK : status;
 	return m;
 }
 MSG_SIZE_CHECK(retriever_get);

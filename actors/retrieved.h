@@ -3,6 +3,9 @@
 #include "actors/tokens.h"
 #include "runtime/loop.h"
 #include "store/record.h"
+#include "store/value.h"
+
+struct reads;
 
 struct chunk {
 	struct str content, chunk_id, document_id, content_hash, source_url; /* source_url.p NULL = none */
@@ -15,7 +18,7 @@ struct chunk {
 };
 
 struct retrieved {
-	uint32_t refs; /* of this loop only: not atomic */
+	atomic_uint refs; /* what others made from it may go to other loops; its counts are this loop's */
 	struct arena arena;
 	uint32_t retriever;
 	struct str query;     /* args.query, or "" */
@@ -23,6 +26,7 @@ struct retrieved {
 	struct str chunks_json; /* the array as Lua sees it: content, chunk_id, document_id, score, metadata, ... */
 	struct chunk *chunks;
 	uint32_t chunks_count;
+	struct reads *reads;  /* shares; what the run read; NULL = nothing */
 	double latency_ms;    /* of the run that made it */
 	int64_t made_at_us;
 };
@@ -32,12 +36,18 @@ struct retrieved {
  * refs = 1. NULL: *ret_why (static) says why. */
 struct retrieved *retrieved_new(uint32_t retriever, struct str args_json, struct str rows_json, uint32_t top_k,
 				int64_t now_us, double latency_ms, const char **ret_why);
+/* reads: moves; NULL = the run read nothing. */
+void retrieved_set_reads(struct retrieved *r, struct reads *reads);
 struct retrieved *retrieved_ref(struct retrieved *r);
 void retrieved_unref(struct retrieved *r);
+static inline size_t retrieved_bytes(const struct retrieved *r)
+{
+	return sizeof *r + r->arena.used;
+}
 
 enum retriever_msg {
 	RETRIEVER_GET = MSG_KIND(CLASS_RETRIEVER, 1), /* ask: struct retriever_get */
-	RETRIEVER_GOT = MSG_KIND(CLASS_RETRIEVER, 2), /* reply: struct retriever_got; status != 0: error has a line */
+	RETRIEVER_GOT = MSG_KIND(CLASS_RETRIEVER, 2), /* reply: struct retriever_got; status: RT_EDEADLINE, RT_EFULL, RT_EIO */
 };
 struct retriever_get {
 	struct msg head; /* dispose frees args */
@@ -49,4 +59,5 @@ struct retriever_got {
 	char *error;                 /* owned; NULL on success */
 };
 struct retriever_get *retriever_get_new(struct loop *loop, struct str args_json); /* copies */
-struct retriever_got *retriever_got_new(struct loop *loop, struct retrieved *retrieved, const char *error); /* refs, copies */
+/* Refs, copies. retrieved NULL: status and error say why. */
+struct retriever_got *retriever_got_new(struct loop *loop, struct retrieved *retrieved, int status, const char *error);

@@ -1,15 +1,22 @@
 /* retriever.c -- the answers of one retriever on one loop.
  *
- *     GET: cached and within cache_ttl? -> answer now
+ *     GET: cached, within cache_ttl, and what its run read is unchanged? -> answer now
  *          running already?             -> wait for that run
  *          else                         -> run            query: RUNNING --done--> KEPT (cache_ttl) or forgotten
  *                                                                 --fails--> everyone who waits gets the reason
+ *
+ * When something that a run read has changed before its end, whoever joined it later may have asked behind the change: for
+ * them it runs again (ADR 17).
  *
  * The key of a query is its arguments as JSON with sorted names. Bounds: the mailbox, QUERIES_MAX queries running or kept; the
  * oldest kept one makes room. */
 #include "actors/retriever.h"
 #include "actors/computation.h"
+#include "actors/mutants.h"
+#include "actors/reads.h"
 #include "runtime/hash.h"
+#include "runtime/log.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 enum { QUERIES_MAX = 4096, BUCKETS = 1024, RUN_TIMEOUT_MS = 10000 };
@@ -25,9 +32,9 @@ struct query {
 	uint64_t hash;
 	uint64_t op; /* of the run; 0 = kept */
 	uint64_t started_ns;
-	int64_t expires_us;
+	int64_t started_us, expires_us;
 	struct retrieved *retrieved; /* shares; NULL while running */
-	struct waiter *waiters;
+	struct waiter *waiters; /* the last to come first: who started the run is at the end */
 	size_t key_n;
 	char key[];
 };
@@ -102,75 +109,134 @@ static struct query *query_add(struct retriever *t, struct str key, uint64_t has
 
 /* ---- answers ---- */
 
-static void answer(struct retriever *t, struct msg *request, struct retrieved *r, const char *error)
+static void on_get(struct retriever *t, struct msg *m);
+
+static bool is_current(const struct retriever *t, const struct query *q, const struct retrieved *r)
 {
-	rt_reply(&t->base, request, &retriever_got_new(t->base.loop, r, error)->head);
+	return r->reads == NULL || FABRA_MUTANT_CHUNKS_KEPT || reads_are_current(r->reads, t->nl->node, q->started_us, loop_wall_us(t->base.loop));
 }
 
-static void answer_waiters(struct retriever *t, struct query *q, struct retrieved *r, const char *error)
+static void answer_waiters(struct retriever *t, struct waiter *w, struct retrieved *r, int status, const char *error)
 {
-	for (struct waiter *w = q->waiters, *next; w; w = next) {
+	for (struct waiter *next; w; w = next) {
 		next = w->next;
-		answer(t, w->request, r, error);
+		rt_reply(&t->base, w->request, &retriever_got_new(t->base.loop, r, status, error)->head);
 		free(w);
 	}
+}
+
+static void run_failed(struct retriever *t, struct query *q, int status, const char *error)
+{
+	struct waiter *waiters = q->waiters;
+	log_line(LOG_ERROR, "retriever", "retriever failed", LOG_STR("retriever", definition(t)->name), LOG_CSTR("reason", error));
 	q->waiters = NULL;
+	query_forget(t, q);
+	answer_waiters(t, waiters, NULL, status, error);
+}
+
+/* The chunks of a run that did not fail, or NULL. */
+static struct retrieved *chunks_of(struct retriever *t, const struct query *q, const struct computation_job *job, const char **ret_why)
+{
+	struct loop *loop = t->base.loop;
+	double latency_ms = (double)(loop_mono_ns(loop) - q->started_ns) / 1e6;
+	bool ok;
+	struct reads *reads = computation_reads_of(job, t->nl->node->definitions, &ok);
+	*ret_why = "the function reads too many features or retrievers";
+	struct retrieved *r = ok ? retrieved_new(t->index, str_of(q->key, q->key_n), job->outcome.value_json, definition(t)->top_k,
+						 loop_wall_us(loop), latency_ms, ret_why)
+				 : NULL;
+	if (r)
+		retrieved_set_reads(r, reads);
+	else
+		reads_unref(reads);
+	return r;
+}
+
+/* The one who started the run is returned; the others are in *ret_later. */
+static struct waiter *split_later(struct waiter *waiters, struct waiter **ret_later)
+{
+	struct waiter **last = &waiters, *first;
+	while (*last && (*last)->next)
+		last = &(*last)->next;
+	first = *last;
+	*last = NULL;
+	*ret_later = waiters;
+	return first;
 }
 
 static void run_ended(struct retriever *t, struct query *q, const struct computation_job *job)
 {
-	struct loop *loop = t->base.loop;
-	const struct def_retriever *d = definition(t);
-	q->op = 0;
-	const char *why = NULL;
-	struct retrieved *r = NULL;
-	if (job->outcome.error.p) {
-		why = job->outcome.error.p; /* NUL-terminated: it is in an arena */
-	} else {
-		double latency_ms = (double)(loop_mono_ns(loop) - q->started_ns) / 1e6;
-		r = retrieved_new(t->index, str_of(q->key, q->key_n), job->outcome.value_json, d->top_k,
-				  loop_wall_us(loop), latency_ms, &why);
-	}
-	answer_waiters(t, q, r, r ? NULL : why);
-	if (r && d->cache_ttl_ms) {
-		q->retrieved = r;
-		q->expires_us = r->made_at_us + d->cache_ttl_ms * 1000;
+	const struct script_outcome *o = &job->outcome;
+	if (o->error.p) {
+		run_failed(t, q, o->error_kind == SCRIPT_ERROR_DEADLINE ? RT_EDEADLINE : RT_EIO, o->error.p);
 		return;
 	}
-	retrieved_unref(r);
-	query_forget(t, q);
+	const char *why;
+	struct retrieved *r = chunks_of(t, q, job, &why);
+	if (r == NULL) {
+		char text[200];
+		snprintf(text, sizeof text, "retriever '%.*s': %s", STR_ARG(definition(t)->name), why);
+		run_failed(t, q, RT_EIO, text);
+		return;
+	}
+	struct waiter *waiters = q->waiters, *later = NULL;
+	bool current = is_current(t, q, r);
+	if (!current)
+		waiters = split_later(waiters, &later);
+	q->op = 0;
+	q->waiters = NULL;
+	answer_waiters(t, waiters, r, RT_OK, NULL);
+	int64_t ttl_us = definition(t)->cache_ttl_ms * 1000;
+	if (ttl_us && current && (r->reads == NULL || !reads_are_transient(r->reads))) {
+		q->retrieved = r;
+		q->expires_us = r->made_at_us + ttl_us;
+	} else {
+		retrieved_unref(r);
+		query_forget(t, q);
+	}
+	for (struct waiter *next; later; later = next) {
+		next = later->next;
+		on_get(t, later->request);
+		free(later);
+	}
 }
 
 /* ---- requests ---- */
 
+/* The query under this key: running, or just started. NULL: a bound is reached. */
+static struct query *run(struct retriever *t, struct str key, uint64_t hash)
+{
+	struct computation_job *job = computation_job_new(SCRIPT_RETRIEVE, t->index, key);
+	struct query *q = job ? query_add(t, key, hash) : NULL;
+	if (q == NULL) {
+		computation_job_free(job);
+		return NULL;
+	}
+	/* The run serves everyone who joins it, so that it has no cancel token and a deadline of its own. */
+	uint64_t latest_ns = loop_mono_ns(t->base.loop) + RUN_TIMEOUT_MS * 1000000ull;
+	q->started_ns = loop_mono_ns(t->base.loop);
+	q->started_us = loop_wall_us(t->base.loop);
+	q->op = computation_start(&t->base, t->nl, job, latest_ns, ACTOR_NONE);
+	return q;
+}
+
+/* The request is ours: taken. */
 static void on_get(struct retriever *t, struct msg *m)
 {
 	struct str key = str_from(((struct retriever_get *)m)->args_json);
 	uint64_t hash = hash64(key);
 	struct query *q = query_find(t, key, hash);
-	rt_msg_take(m);
-	if (q && q->op == 0 && loop_wall_us(t->base.loop) < q->expires_us) {
-		answer(t, m, q->retrieved, NULL);
-		return;
-	}
 	if (q && q->op == 0) {
+		if (loop_wall_us(t->base.loop) < q->expires_us && is_current(t, q, q->retrieved)) {
+			rt_reply(&t->base, m, &retriever_got_new(t->base.loop, q->retrieved, RT_OK, NULL)->head);
+			return;
+		}
 		query_forget(t, q);
 		q = NULL;
 	}
-	if (q == NULL) {
-		struct computation_job *job = computation_job_new(SCRIPT_RETRIEVE, t->index, key);
-		q = job ? query_add(t, key, hash) : NULL;
-		if (q == NULL) {
-			computation_job_free(job);
-			rt_refuse(&t->base, m, RT_EFULL);
-			return;
-		}
-		/* The run serves everyone who joins it, so that it has no cancel token and a deadline of its own. */
-		uint64_t latest_ns = loop_mono_ns(t->base.loop) + RUN_TIMEOUT_MS * 1000000ull;
-		q->started_ns = loop_mono_ns(t->base.loop);
-		q->op = computation_start(&t->base, t->nl, job, latest_ns, ACTOR_NONE);
-	}
-	struct waiter *w = malloc(sizeof *w);
+	if (q == NULL)
+		q = run(t, key, hash);
+	struct waiter *w = q ? malloc(sizeof *w) : NULL;
 	if (w == NULL) {
 		rt_refuse(&t->base, m, RT_EFULL);
 		return;
@@ -183,6 +249,7 @@ static void retriever_on_message(struct actor *a, struct msg *m)
 {
 	struct retriever *t = (struct retriever *)a;
 	if (m->kind == RETRIEVER_GET) {
+		rt_msg_take(m);
 		on_get(t, m);
 		return;
 	}
@@ -197,8 +264,10 @@ static void retriever_on_message(struct actor *a, struct msg *m)
 		run_ended(t, q, ((struct computation_run *)m)->job);
 		return;
 	}
-	answer_waiters(t, q, NULL, m->kind == RT_DEADLINE ? "no answer before the deadline" : rt_error_text(m->status));
-	query_forget(t, q);
+	if (m->kind == RT_DEADLINE)
+		run_failed(t, q, RT_EDEADLINE, "no answer before the deadline");
+	else
+		run_failed(t, q, m->status == RT_EFULL ? RT_EFULL : RT_EIO, rt_error_text(m->status));
 }
 
 static int retriever_init(struct actor *a, void *arg)

@@ -66,7 +66,7 @@ struct script_outcome {
 	bool is_list;              /* BUILD returned a list (of items); else one item or a string */
 	bool is_string;
 	struct str error;          /* one line, names the function; no stack trace */
-	enum { SCRIPT_ERROR_RUN, SCRIPT_ERROR_ARGUMENTS, SCRIPT_ERROR_LIMIT, SCRIPT_ERROR_RESULT } error_kind;
+	enum { SCRIPT_ERROR_RUN, SCRIPT_ERROR_ARGUMENTS, SCRIPT_ERROR_LIMIT, SCRIPT_ERROR_RESULT, SCRIPT_ERROR_DEADLINE } error_kind;
 };
 
 /* Builds a loop's state by running the source again, on any thread (a blocking one); it is then handed to the loop.
@@ -82,6 +82,8 @@ enum script_result script_run(struct script_call *call, struct script_outcome *r
 /* ok: json is the value, and p NULL is nil (there is none); not ok: a reason text (no JSON). Later script_run goes on once nothing awaited is missing:
  * script_ready says so. */
 void script_answer(struct script_call *call, uint32_t ask_id, bool ok, struct str json_or_reason);
+/* There is none, and why: what fabra.try returns as its reason (p NULL: nothing to say). fabra.await returns nil. */
+void script_answer_nil(struct script_call *call, uint32_t ask_id, struct str reason);
 bool script_ready(const struct script_call *call);
 /* Ends the call at any point (deadline, cancel): kills the coroutine, cancels open asks through the host. */
 void script_end(struct script_call *call);

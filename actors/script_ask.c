@@ -226,7 +226,13 @@ static int wait_for(lua_State *L, enum wait_mode mode)
 	luaL_checkstack(L, count + 8, "answers");
 	for (int arg = 1; arg <= count; arg++)
 		push_answer(L, check_ask(L, call, arg));
-	return count;
+	if (mode == WAIT_RAISE)
+		return count;
+	const struct script_open_ask *tried = check_ask(L, call, 1);
+	if (!tried->is_nil || tried->text.p == NULL)
+		return count;
+	lua_pushlstring(L, tried->text.p, tried->text.n);
+	return 2;
 }
 
 static int wait_again(lua_State *L, int status, lua_KContext mode)
@@ -340,6 +346,13 @@ void script_answer(struct script_call *call, uint32_t ask_id, bool ok, struct st
 		ask->state = ASK_FAILED;
 		ask->text = STR("the answers of this call are too large");
 	}
+}
+
+void script_answer_nil(struct script_call *call, uint32_t ask_id, struct str reason)
+{
+	script_answer(call, ask_id, true, (struct str){ 0 });
+	if (reason.p && ask_id > 0 && ask_id <= call->asks_count && call->asks[ask_id - 1].is_nil)
+		call->asks[ask_id - 1].text = arena_dup(&call->arena, reason);
 }
 
 bool script_ready(const struct script_call *call)

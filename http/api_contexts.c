@@ -21,7 +21,7 @@ void api_context_post(struct exchange *x)
 	}
 	struct buf text = { 0 };
 	json_write_value(&text, args);
-	struct assembly_job *job = text.failed ? NULL : assembly_job_new(context, buf_str(&text));
+	struct assembly_job *job = text.failed ? NULL : assembly_job_new(context, buf_str(&text), exchange_request_id(x));
 	buf_finish(&text);
 	if (job == NULL) {
 		exchange_fail(x, RT_EFULL, "out of memory");
@@ -39,6 +39,7 @@ static int status_of(enum assembly_outcome outcome)
 	case ASSEMBLY_BAD_ARGUMENTS:
 		return 400;
 	case ASSEMBLY_OVER_BUDGET:
+	case ASSEMBLY_ABSENT:
 		return 422;
 	case ASSEMBLY_TOO_LARGE:
 		return 413;
@@ -46,6 +47,7 @@ static int status_of(enum assembly_outcome outcome)
 		return 500;
 	case ASSEMBLY_NO_EVIDENCE:
 	case ASSEMBLY_BUSY:
+	case ASSEMBLY_UNAVAILABLE:
 		return 503;
 	case ASSEMBLY_LATE:
 		return 504;

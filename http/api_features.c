@@ -143,6 +143,7 @@ void api_feature_get_message(struct exchange *x, struct msg *m)
 			    served_from(f->source));
 		return;
 	case FEATURE_FAILED: /* as in Fabra: nothing can answer. The log has the reason */
+	case FEATURE_TIMEOUT:
 		exchange_error(x, 404, "Feature '%.*s' not found for entity '%.*s': it could not be computed", STR_ARG(name),
 			       STR_ARG(r->ids[0]));
 		return;
@@ -151,6 +152,7 @@ void api_feature_get_message(struct exchange *x, struct msg *m)
 			       STR_ARG(name), STR_ARG(r->ids[0]));
 		return;
 	case FEATURE_MISSING:
+	case FEATURE_EXPIRED:
 	case FEATURE_PENDING:
 		exchange_error(x, 404, "Feature '%.*s' not found for entity '%.*s'", STR_ARG(name), STR_ARG(r->ids[0]));
 		return;
@@ -217,33 +219,33 @@ static void write_detail(struct buf *out, const char *status, struct str value_j
 	}
 }
 
-static void write_result(const struct node *n, int64_t now_us, struct str id, uint32_t feature,
-			 const struct feature_result *r, struct buf *out)
+static void write_result(int64_t now_us, const struct feature_result *r, struct buf *out)
 {
 	const struct str none = { 0 };
-	struct online_trace trace;
 	switch (r->state) {
 	case FEATURE_FOUND:
 		write_detail(out, r->source == RECORD_FALLBACK ? "default" : "present", value_json(r->value),
 			     age_ms(now_us, r->as_of_us), served_from(r->source));
 		return;
 	case FEATURE_FAILED:
+	case FEATURE_TIMEOUT:
 	case FEATURE_REFUSED:
 		write_detail(out, "failed", none, 0, none);
 		return;
+	case FEATURE_EXPIRED:
+		write_detail(out, "expired", none, 0, none);
+		return;
 	case FEATURE_MISSING:
 	case FEATURE_PENDING:
-		break;
+		write_detail(out, "missing", none, 0, none);
+		return;
 	}
-	bool is_known = online_trace(n->online, n->definitions->features[feature].entity, id, feature, now_us, &trace);
-	write_detail(out, is_known && trace.is_expired ? "expired" : "missing", none, 0, none);
 }
 
 /* {"name": value}, or in detail {"name": {"value", "status", "freshness_ms", "served_from"}}. r: NULL when all are unknown. */
 static void write_values(struct exchange *x, const struct asked *a, const struct feature_request *r, uint32_t id,
 			 struct buf *out)
 {
-	const struct node *n = api_node(x);
 	int64_t now_us = loop_wall_us(exchange_loop(x));
 	bool first = true;
 	buf_append_char(out, '{');
@@ -260,7 +262,7 @@ static void write_values(struct exchange *x, const struct asked *a, const struct
 		if (result == NULL)
 			write_detail(out, "unknown", (struct str){ 0 }, 0, (struct str){ 0 });
 		else if (a->detail)
-			write_result(n, now_us, r->ids[id], r->features[at], result, out);
+			write_result(now_us, result, out);
 		else
 			buf_append_str(out, value_json(result->value));
 	}

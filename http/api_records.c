@@ -307,7 +307,14 @@ static void write_trace(struct exchange *x, const struct found *f, struct buf *o
 	write_names(out, f->extras.stale_sources, f->extras.stale_sources_count);
 	buf_append_lit(out, ",\"source_ids\":");
 	write_names(out, f->extras.source_ids, f->extras.source_ids_count);
-	buf_append_lit(out, ",\"cache_hit\":false,\"missing_features\":[],\"meta\":{}}");
+	buf_printf(out, ",\"cache_hit\":%s,\"missing_features\":[", f->extras.is_cached_response ? "true" : "false");
+	for (size_t i = 0; i < f->extras.missing_features_count; i++) {
+		buf_append_str(out, i ? STR(",") : STR(""));
+		json_write_string(out, f->extras.missing_features[i].feature);
+	}
+	buf_append_lit(out, "],\"meta\":");
+	record_write_meta(r, &f->extras, NULL, -1, (struct str){ 0 }, out);
+	buf_append_char(out, '}');
 }
 
 void api_explain_get_message(struct exchange *x, struct msg *m)

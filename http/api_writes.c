@@ -1,5 +1,4 @@
 /* Writing: pushed values, deletes, events. Nothing is acknowledged before it is durable. */
-#include "actors/context_cache.h"
 #include "actors/ingestor.h"
 #include "http/api.h"
 #include "store/timefmt.h"
@@ -240,7 +239,6 @@ void api_values_put_message(struct exchange *x, struct msg *m)
 		stale[i] = put == ONLINE_STALE || (meta.expires_us && meta.expires_us <= now_us);
 		is_full = is_full || put == ONLINE_FULL;
 	}
-	context_cache_forget_everywhere(api_node(x), exchange_loop(x), p->entity, p->entity_id);
 	if (is_full) {
 		exchange_error(x, 503, "the values are recorded, but the online table has no room for them; raise FABRA_ONLINE_BYTES");
 		return;
@@ -303,7 +301,6 @@ void api_cache_delete_message(struct exchange *x, struct msg *m)
 	uint32_t entity = definitions_entity(api_node(x)->definitions, d.entity);
 	struct str id = d.entity_id;
 	online_delete_row(api_node(x)->online, entity, id, d.event_time_us, e->lsn, loop_wall_us(exchange_loop(x)));
-	context_cache_forget_everywhere(api_node(x), exchange_loop(x), entity, id);
 	struct buf out = { 0 }, key = { 0 };
 	buf_printf(&key, "%.*s:%.*s", STR_ARG(d.entity), STR_ARG(id));
 	buf_append_lit(&out, "{\"status\":\"invalidated\",\"key\":");

@@ -232,6 +232,7 @@ bool online_trace(struct online *t, uint32_t kind, struct str id, uint32_t featu
 	const struct cell *c = r ? row_find(r, feature) : NULL, *deleted = r ? row_find(r, ROW_TOMBSTONE) : NULL;
 	bool is_value = c && !cell_is_tombstone(c);
 	*ret = (struct online_trace){ .event_time_us = c ? c->event_time_us : INT64_MIN,
+				      .is_live = is_value && !cell_expired(c, now_us),
 				      .is_expired = is_value && cell_expired(c, now_us) };
 	if (deleted && deleted->event_time_us > ret->event_time_us)
 		ret->event_time_us = deleted->event_time_us;
@@ -242,6 +243,17 @@ bool online_trace(struct online *t, uint32_t kind, struct str id, uint32_t featu
 bool online_fits(const struct online *t, const struct value *v)
 {
 	return row_value_bytes(v) <= t->bytes_max / 8;
+}
+
+bool online_holds(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us, int64_t event_time_us,
+		  struct str json)
+{
+	struct place p = place_of(t, kind, id);
+	pthread_mutex_lock(&p.stripe->lock);
+	const struct cell *c = look_up(&p, *find_link(&p), feature, now_us);
+	bool holds = c && c->event_time_us == event_time_us && str_eq(cell_json(c), json);
+	pthread_mutex_unlock(&p.stripe->lock);
+	return holds;
 }
 
 enum online_read online_read_copy(struct online *t, const struct online_key *key, uint32_t feature, int64_t now_us, char *out,

@@ -70,12 +70,16 @@ struct online_key online_key(uint32_t kind, struct str id);
 /* What is known of a cell, live or not. false: nothing. */
 struct online_trace {
 	int64_t event_time_us; /* of its value or of the delete, whichever is newer: a write must be newer than that */
+	bool is_live;
 	bool is_expired;       /* there was a value, its time has passed, and it has not been swept yet */
 };
 bool online_trace(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us,
 		  struct online_trace *ret);
 /* Whether the table would keep a value of this size: at most an eighth of it. */
 bool online_fits(const struct online *t, const struct value *v);
+/* Is this very value, of that event time, what a read would find? */
+bool online_holds(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us, int64_t event_time_us,
+		  struct str json);
 /* A row that nobody read for a while costs two misses of all caches, one after the other: the bucket, then the row. Who has
  * several to read fetches all the buckets, then all the rows, then reads: the misses overlap. */
 void online_fetch_bucket(struct online *t, const struct online_key *key);

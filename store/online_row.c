@@ -15,7 +15,7 @@ size_t row_bytes(size_t id_len, size_t cells_cap)
 
 size_t row_value_bytes(const struct value *v)
 {
-	return cell_is_long(v) ? heap_bytes(sizeof *v + v->len + 1) : 0;
+	return cell_is_shared(v) ? heap_bytes(sizeof *v + v->len + 1) + (v->basis ? v->basis->bytes : 0) : 0;
 }
 
 struct cell cell_make(uint32_t feature, struct value *v, const struct online_meta *meta)
@@ -28,7 +28,7 @@ struct cell cell_make(uint32_t feature, struct value *v, const struct online_met
 			  .event_time_ns = meta->event_time_ns,
 			  .flags = (uint8_t)meta->flags,
 			  .form = CELL_TOMBSTONE };
-	if (v && cell_is_long(v)) {
+	if (v && cell_is_shared(v)) {
 		c.form = CELL_SHARED;
 		c.value = value_ref(v);
 	} else if (v) {

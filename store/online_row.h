@@ -64,12 +64,13 @@ static inline struct online_meta cell_meta(const struct cell *c)
 	return (struct online_meta){ c->event_time_us, c->lsn, c->written_us, c->expires_us, c->flags, c->event_time_ns };
 }
 
-static inline bool cell_is_long(const struct value *v)
+/* Does a cell hold the value by reference? A short one is copied, unless something was made known of what it came from. */
+static inline bool cell_is_shared(const struct value *v)
 {
-	return v->len > CELL_TEXT_MAX;
+	return v->len > CELL_TEXT_MAX || v->basis != NULL;
 }
 
-/* v NULL: a tombstone. A long value gets a reference of the cell's own. */
+/* v NULL: a tombstone. A shared value gets a reference of the cell's own. */
 struct cell cell_make(uint32_t feature, struct value *v, const struct online_meta *meta);
 /* Gives the reference up, if there is one; returns the bytes of the value that the table no longer counts. */
 size_t cell_finish(const struct cell *c);

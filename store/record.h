@@ -84,6 +84,13 @@ struct record_call { /* one retriever call */
 	int64_t max_age_ms;             /* older chunks are stale and violate freshness; -1 = no bound */
 	size_t first_item, items_count; /* its chunks in record.items */
 };
+struct record_missing { /* a feature without a value, or a default that was used */
+	struct str feature, entity_id;
+	struct str reason; /* "absent", "expired", "failed", "timeout", "refused"; of a default p NULL */
+};
+struct record_missing_retriever {
+	struct str retriever, reason;
+};
 struct record_extras {
 	struct str version;                    /* of the context, "v1" */
 	const struct str *source_ids;          /* of all items, dropped ones too */
@@ -94,7 +101,13 @@ struct record_extras {
 	size_t calls_count;
 	struct str interaction_ref_json;       /* p NULL = none */
 	struct str evidence_mode;              /* "required" | "best_effort" */
-	bool is_cached_response;               /* only ever in the live reply */
+	const struct record_missing *missing_features;
+	size_t missing_features_count;
+	const struct record_missing *default_features;
+	size_t default_features_count;
+	const struct record_missing_retriever *missing_retrievers;
+	size_t missing_retrievers_count;
+	bool is_cached_response;               /* in the live reply's meta, and /explain */
 	bool budget_exceeded;
 };
 

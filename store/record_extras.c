@@ -31,6 +31,32 @@ static void put_row(struct buf *out, const struct record *r)
 	buf_append_char(out, '}');
 }
 
+static void put_missing(struct buf *out, struct str key, const struct record_missing *list, size_t count)
+{
+	buf_append_str(out, key);
+	for (size_t i = 0; i < count; i++) {
+		record_put_text_or_null(out, i ? STR(",{\"feature\":") : STR("{\"feature\":"), list[i].feature);
+		record_put_text_or_null(out, STR(",\"entity_id\":"), list[i].entity_id);
+		if (list[i].reason.p)
+			record_put_text_or_null(out, STR(",\"reason\":"), list[i].reason);
+		buf_append_char(out, '}');
+	}
+	buf_append_char(out, ']');
+}
+
+void record_put_missing(struct buf *out, const struct record_extras *e)
+{
+	put_missing(out, STR(",\"missing_features\":["), e->missing_features, e->missing_features_count);
+	put_missing(out, STR(",\"default_features\":["), e->default_features, e->default_features_count);
+	buf_append_lit(out, ",\"missing_retrievers\":[");
+	for (size_t i = 0; i < e->missing_retrievers_count; i++) {
+		record_put_text_or_null(out, i ? STR(",{\"retriever\":") : STR("{\"retriever\":"), e->missing_retrievers[i].retriever);
+		record_put_text_or_null(out, STR(",\"reason\":"), e->missing_retrievers[i].reason);
+		buf_append_char(out, '}');
+	}
+	buf_append_char(out, ']');
+}
+
 void record_extras_write(const struct record *row_of, const struct record_extras *e, struct buf *out)
 {
 	record_put_text_or_null(out, STR("{\"version\":"), e->version);
@@ -51,6 +77,10 @@ void record_extras_write(const struct record *row_of, const struct record_extras
 	}
 	record_put_text_or_null(out, STR(",\"evidence_mode\":"), e->evidence_mode);
 	record_put_bool(out, STR(",\"budget_exceeded\":"), e->budget_exceeded);
+	if (e->missing_features_count || e->default_features_count || e->missing_retrievers_count)
+		record_put_missing(out, e);
+	if (e->is_cached_response)
+		buf_append_lit(out, ",\"cached\":true");
 	buf_append_char(out, '}');
 }
 
@@ -67,6 +97,19 @@ static const struct shape_member call_members[] = {
 };
 static const struct shape call_shape = SHAPE(call_members, struct record_call, NULL);
 
+#define MISSING(key, kind_, member, type, ...) { .name = key, .kind = kind_, .at = offsetof(struct type, member), __VA_ARGS__ }
+static const struct shape_member missing_members[] = {
+	MISSING("feature", SHAPE_TEXT_OR_NULL, feature, record_missing, .required = true),
+	MISSING("entity_id", SHAPE_TEXT_OR_NULL, entity_id, record_missing, .required = true),
+	MISSING("reason", SHAPE_TEXT_OR_NULL, reason, record_missing),
+};
+static const struct shape missing_shape = SHAPE(missing_members, struct record_missing, NULL);
+static const struct shape_member missing_retriever_members[] = {
+	MISSING("retriever", SHAPE_TEXT_OR_NULL, retriever, record_missing_retriever, .required = true),
+	MISSING("reason", SHAPE_TEXT_OR_NULL, reason, record_missing_retriever, .required = true),
+};
+static const struct shape missing_retriever_shape = SHAPE(missing_retriever_members, struct record_missing_retriever, NULL);
+
 #define EXTRA(key, kind_, member, ...) \
 	{ .name = key, .kind = kind_, .at = offsetof(struct record_extras, member), __VA_ARGS__ }
 static const struct shape_member extras_members[] = {
@@ -80,6 +123,13 @@ static const struct shape_member extras_members[] = {
 	EXTRA("interaction_ref", SHAPE_JSON_OBJECT, interaction_ref_json),
 	EXTRA("evidence_mode", SHAPE_TEXT_OR_NULL, evidence_mode, .required = true),
 	EXTRA("budget_exceeded", SHAPE_BOOL, budget_exceeded, .required = true),
+	EXTRA("missing_features", SHAPE_PARTS, missing_features, .aside = offsetof(struct record_extras, missing_features_count),
+	      .part = &missing_shape),
+	EXTRA("default_features", SHAPE_PARTS, default_features, .aside = offsetof(struct record_extras, default_features_count),
+	      .part = &missing_shape),
+	EXTRA("missing_retrievers", SHAPE_PARTS, missing_retrievers,
+	      .aside = offsetof(struct record_extras, missing_retrievers_count), .part = &missing_retriever_shape),
+	EXTRA("cached", SHAPE_BOOL, is_cached_response),
 };
 static const struct shape extras_shape = SHAPE(extras_members, struct record_extras, NULL);
 

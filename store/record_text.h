@@ -44,3 +44,5 @@ void record_put_texts(struct buf *out, struct str key, const struct str *texts, 
 struct str record_source_name(enum record_source source);
 struct str record_freshness_name(enum record_freshness status);
 struct str record_reason_name(const struct record_dropped *d);
+/* ,"missing_features":[...],"default_features":[...],"missing_retrievers":[...] */
+void record_put_missing(struct buf *out, const struct record_extras *e);

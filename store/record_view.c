@@ -225,8 +225,9 @@ void record_write_meta(const struct record *r, const struct record_extras *e, co
 		if (evidence_error.p)
 			put_text(out, STR(",\"evidence_error\":"), evidence_error);
 	}
-	if (e->is_cached_response)
+	if (e->is_cached_response && persisted >= 0)
 		buf_append_lit(out, ",\"is_cached_response\":true");
+	record_put_missing(out, e);
 	buf_append_char(out, '}');
 }
 

@@ -54,6 +54,10 @@ function(fabra_actor_mutant name actor suite)
 endfunction()
 fabra_actor_mutant(APPEND_AFTER_PUBLISH resolver.c sim/sim_contexts.c --seeds 300)
 fabra_actor_mutant(ANSWER_BEFORE_APPEND resolver.c sim/sim_contexts.c --seeds 300)
+fabra_actor_mutant(CONTEXT_KEPT context_cache.c sim/sim_reads.c --seeds 20)
+fabra_actor_mutant(CHUNKS_KEPT retriever.c sim/sim_reads.c --seeds 20)
+fabra_actor_mutant(ABSENT_IS_CURRENT reads.c sim/sim_reads.c --seeds 20)
+fabra_actor_mutant(READS_NOT_BELOW reads.c sim/sim_reads.c --seeds 20)
 fabra_actor_mutant(CACHE_BEFORE_PERSIST assembler.c sim/sim_contexts.c --seeds 300)
 
 # The same for the ledger.

@@ -12,7 +12,7 @@ fabra.feature { name = "seen", entity = User, trigger = "tick", compute = functi
 fabra.feature { name = "city", entity = User }
 fabra.retriever { name = "docs", cache_ttl = "60s", run = function(args) return { { content = "About " .. args.query } } end }
 fabra.context { name = "chat", max_tokens = 60, model = "gpt-4o", params = { user_id = "string", query = "string" }, cache_ttl = "100ms",
-  items = { { text = "Tier: {feature:tier}, city: {feature:city}.", entity_id = "{user_id}", priority = 0, required = true },
+  items = { { text = "Tier: {feature:tier}, city: {feature:city}.", entity_id = "{user_id}", priority = 0, required = true, on_missing = "empty" },
             { retriever = "docs", args = { query = "{query}" }, priority = 1 } } }
 LUA
 serve "$work/store.lua" --loops 2

@@ -68,6 +68,8 @@ static inline unsigned oracle_check_uses(const struct oracle_values *values, con
 	const struct record *r = oracle_record(e, &arena);
 	for (size_t f = 0; f < r->features_count; f++) {
 		const struct record_feature *used = &r->features[f];
+		if (used->source == RECORD_FALLBACK)
+			continue; /* a default, or nothing: no value was used */
 		uint64_t lsn = 0; /* the first one: two loops may compute a value in the same microsecond */
 		for (size_t i = 0; i < values->count && lsn == 0; i++) {
 			const struct oracle_value *v = &values->p[i];

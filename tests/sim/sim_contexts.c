@@ -48,7 +48,7 @@ static const char definitions[] =
     "    { text = 'Rows: {feature:rows} {feature:both}', entity_id = '{user}', priority = 3 },\n"
     "    { retriever = 'docs', args = { query = '{query}' }, priority = 2 }, { retriever = 'slow', priority = 4 } } }\n"
     "fabra.context { name = 'cached', params = { user = 'string', query = 'string' }, cache_ttl = '2s', items = {\n"
-    "    { text = 'City: {feature:city}', entity_id = '{user}' }, { text = 'Clock: {feature:clock}', entity_id = '{user}' },\n"
+    "    { text = 'City: {feature:city}', entity_id = '{user}', on_missing = 'empty' }, { text = 'Clock: {feature:clock}', entity_id = '{user}' },\n"
     "    { text = 'Size: {feature:size}', entity_id = 's{user}' } } }\n"
     "fabra.context { name = 'coded', max_tokens = 40, build = function(args)\n"
     "    local tier, docs = fabra.all(fabra.feature_value('tier', args.user), fabra.retrieve('docs', { query = args.query }))\n"
@@ -69,7 +69,7 @@ static const char definitions[] =
     "    local n = 0 for i = 1, 60000 do n = n + i end return 'n ' .. n .. ' ' .. fabra.now() end }\n";
 
 enum { PLAIN, CACHED, CODED, CODED_CACHED, STRICT, TIGHT, BUSY, CONTEXTS };
-enum { USERS = 5, CLIENTS_MAX = 120, EVENTS_MAX = 4 * CLIENTS_MAX, FORGET_MS = 20 };
+enum { USERS = 5, CLIENTS_MAX = 120, EVENTS_MAX = 4 * CLIENTS_MAX };
 enum { ASK_CONTEXT, ASK_FEATURES, ASK_PUSH, ASK_EVENT };
 
 struct visit { /* one client and its one request */
@@ -93,8 +93,7 @@ static struct world {
 	unsigned visits_count;
 	int64_t events_asked;
 	int64_t accepted[EVENTS_MAX]; /* by n: the LSN that its client was told, or 0 */
-	int64_t city_us[USERS];       /* newest acknowledged push, and when it was acknowledged */
-	uint64_t city_since_ns[USERS];
+	int64_t city_us[USERS];       /* newest acknowledged push */
 	struct totals *totals;
 } world;
 
@@ -126,10 +125,8 @@ static void ask_context(struct client *c)
 	int n = snprintf(args, sizeof args, "{\"user\":\"u%u\",\"query\":\"%s\",\"call_id\":\"c%u\"%s}",
 			 c->v->user, queries[c->v->query], (unsigned)(c->v - world.visits),
 			 c->v->context == PLAIN && c->v->user == 4 && c->v->query == 2 ? ",\"more\":1" : "");
-	uint64_t now_ns = loop_mono_ns(c->base.loop);
-	if (now_ns >= world.city_since_ns[c->v->user] + FORGET_MS * 1000000ull)
-		c->city_floor_us = world.city_us[c->v->user];
-	struct assembly_job *job = assembly_job_new(c->v->context, str_of(args, (size_t)n));
+	c->city_floor_us = world.city_us[c->v->user]; /* acknowledged, whether here or on the other loop */
+	struct assembly_job *job = assembly_job_new(c->v->context, str_of(args, (size_t)n), (struct str){ 0 });
 	CHECK(job != NULL);
 	c->op = assembler_start(&c->base, c->nl, job, deadline_ns(c), c->base.self);
 }
@@ -238,6 +235,10 @@ static void check_city(const struct client *c, const struct assembly_job *job)
 {
 	if (c->v->context != CACHED && c->v->context != CODED_CACHED)
 		return;
+	for (size_t i = 0; i < job->extras.missing_features_count; i++)
+		if (str_eq(job->extras.missing_features[i].feature, STR("city")) &&
+		    str_eq(job->extras.missing_features[i].reason, STR("failed")))
+			return; /* its resolver did, and the context says so */
 	struct str text = assembly_content(job);
 	const char *city = strstr(text.p, "City: ");
 	CHECK(city != NULL && strtoll(city + 6, NULL, 10) >= c->city_floor_us);
@@ -259,8 +260,17 @@ static void check_context(const struct client *c, const struct assembly_job *job
 	const struct def_context *d = &n->definitions->contexts[job->context];
 	CHECK(d->max_tokens == 0 || job->record.token_count <= d->max_tokens ||
 	      job->material->budget_exceeded);
-	CHECK(!d->freshness_strict || job->record.assembly.freshness_violations_count == 0);
+	CHECK(!d->freshness_strict || (job->record.assembly.freshness_violations_count == 0 &&
+				       job->extras.missing_features_count == 0 && job->extras.missing_retrievers_count == 0));
+	/* What is missing is said wherever it could be looked for. */
+	CHECK((job->extras.missing_features_count == 0 && job->extras.missing_retrievers_count == 0) ||
+	      job->record.assembly.freshness_status == RECORD_DEGRADED);
 	CHECK(c->v->context != TIGHT);
+}
+
+static const struct assembly_job *job_of(const struct msg *m)
+{
+	return ((const struct assembler_run *)m)->job;
 }
 
 /* Nothing stands in the way: what was asked for is what comes. */
@@ -275,8 +285,11 @@ static void check_calm(const struct client *c, const struct msg *m)
 		CHECK(outcome == ASSEMBLY_BAD_ARGUMENTS);
 	else if (c->v->context == TIGHT)
 		CHECK(outcome == ASSEMBLY_OVER_BUDGET);
-	else if ((c->v->context == PLAIN || c->v->context == CODED) && is_bad)
+	else if (c->v->context == CODED && is_bad)
 		CHECK(outcome == ASSEMBLY_FAILED);
+	else if (c->v->context == PLAIN && is_bad) /* the retriever fails; its item is left out, and it is said */
+		CHECK(outcome == ASSEMBLY_OK && job_of(m)->extras.missing_retrievers_count == 1 &&
+		      job_of(m)->record.assembly.freshness_status == RECORD_DEGRADED);
 	else
 		CHECK(outcome == ASSEMBLY_OK || (outcome == ASSEMBLY_FAILED && c->v->context == STRICT));
 }
@@ -287,7 +300,8 @@ static void check_features(const struct feature_request *r)
 		const struct feature_result *result = &r->results[i];
 		CHECK(result->state != FEATURE_PENDING);
 		CHECK((result->state == FEATURE_FOUND) == (result->value != NULL));
-		CHECK((result->state == FEATURE_FAILED || result->state == FEATURE_REFUSED) == (result->reason.p != NULL));
+		bool has_failed = result->state == FEATURE_FAILED || result->state == FEATURE_TIMEOUT || result->state == FEATURE_REFUSED;
+		CHECK(has_failed == (result->reason.p != NULL));
 	}
 }
 
@@ -299,10 +313,8 @@ static void pushed(struct client *c, const struct ledger_append *m)
 	c->push.id = user_name(c->v, name);
 	c->push.meta.lsn = m->entry->lsn;
 	online_put(c->nl->node->online, &c->push);
-	context_cache_forget_everywhere(c->nl->node, c->base.loop, 0, c->push.id);
 	if (c->push.meta.event_time_us > world.city_us[c->v->user])
 		world.city_us[c->v->user] = c->push.meta.event_time_us;
-	world.city_since_ns[c->v->user] = loop_mono_ns(c->base.loop);
 }
 
 static void answered(struct client *c, struct msg *m)

@@ -12,6 +12,7 @@ static const char definitions[] =
     "local params = { user = 'string', q = 'string' }\n"
     "fabra.context { name = 'plain', params = params, max_tokens = 50, items = { { text = 'Hello.', required = true },\n"
     "  { text = 'City: {feature:city}', entity_id = '{user}' }, { retriever = 'docs', args = { q = '{q}' }, priority = 2 } } }\n"
+    "fabra.context { name = 'needs_docs', params = params, items = { { text = 'Hello.' }, { retriever = 'docs', args = { q = '{q}' }, required = true } } }\n"
     "fabra.context { name = 'coded', build = function(args)\n"
     "  local docs = fabra.await(fabra.retrieve('docs', { q = args.q }))\n"
     "  return { fabra.item { content = docs[1].content }, fabra.item { content = 'at ' .. fabra.await(fabra.feature_value('clock', args.user)) } } end }\n"
@@ -29,6 +30,7 @@ static const char definitions[] =
     "fabra.context { name = 'cached_stale', cache_ttl = '5s', max_staleness = '1s', params = params,\n"
     "  items = { { text = '{feature:clock}', entity_id = '{user}' } } }\n"
     "fabra.context { name = 'late', params = params, items = { { text = '{feature:lost}', entity_id = '{user}' } } }\n"
+    "fabra.context { name = 'needs_late', params = params, items = { { text = '{feature:lost}', entity_id = '{user}', required = true } } }\n"
     "fabra.context { name = 'empty', params = {}, items = { { text = '' } } }\n";
 
 #define ARGS "{\"user\":\"u1\",\"q\":\"cats\"}"
@@ -38,7 +40,7 @@ static uint64_t ask_until(const char *context, const char *args_json, uint64_t d
 {
 	uint32_t index = definitions_context(shared.definitions, str_from(context));
 	assert_true(index != DEF_NONE);
-	return assembler_start(&probe->base, NL, assembly_job_new(index, str_from(args_json)), deadline_ns,
+	return assembler_start(&probe->base, NL, assembly_job_new(index, str_from(args_json), (struct str){ 0 }), deadline_ns,
 			       cancel);
 }
 
@@ -132,7 +134,8 @@ static void test_failures(void **state)
 	char long_id[300];
 	snprintf(long_id, sizeof long_id, "{\"user\":\"%0257d\",\"q\":\"cats\"}", 1);
 	assert_fails("plain", long_id, ASSEMBLY_BAD_ARGUMENTS, "an entity id has 1 to 256 bytes");
-	assert_fails("plain", "{\"user\":\"u1\",\"q\":\"bad\"}", ASSEMBLY_FAILED, "index is broken");
+	assert_fails("needs_docs", "{\"user\":\"u1\",\"q\":\"bad\"}", ASSEMBLY_UNAVAILABLE,
+		     "Context 'needs_docs' needs retriever 'docs', which is missing: failed");
 	assert_fails("coded", "{\"user\":\"u1\",\"q\":\"bad\"}", ASSEMBLY_FAILED, "index is broken");
 	assert_fails("wrong", "{}", ASSEMBLY_FAILED, "wrong");
 	assert_fails("broken", "{}", ASSEMBLY_FAILED, "broken");
@@ -157,9 +160,18 @@ static void test_late(void **state)
 	(void)state;
 	offline_config.lost_permille = 1000;
 	fixture_restart();
-	assert_int_equal(wait_for(ask_until("late", ARGS, in_ms(100), ACTOR_NONE))->kind, RT_DEADLINE);
+	/* What is late is missing; the answer still comes in time. */
+	const struct msg *m = wait_for(ask_until("late", ARGS, in_ms(100), ACTOR_NONE));
+	assert_int_equal(m->kind, ASSEMBLER_DONE);
+	const struct assembly_job *job = ((const struct assembler_run *)m)->job;
+	assert_int_equal(job->outcome, ASSEMBLY_OK);
+	assert_int_equal(job->record.assembly.freshness_status, RECORD_DEGRADED);
+	assert_text(job->extras.missing_features[0].reason, "timeout");
+	m = wait_for(ask_until("needs_late", ARGS, in_ms(100), ACTOR_NONE));
+	assert_int_equal(m->kind, ASSEMBLER_DONE);
+	assert_int_equal(((const struct assembler_run *)m)->job->outcome, ASSEMBLY_LATE);
 	run_ms(20000);
-	assert_int_equal(entries_of(LEDGER_RECORD), 0);
+	assert_int_equal(entries_of(LEDGER_RECORD), 1);
 }
 
 static void test_gathering_ends(void **state)
@@ -172,7 +184,10 @@ static void test_gathering_ends(void **state)
 	rt_send(LOOP, node_resolver(NL, 0), rt_msg_new(LOOP, RT_STOP));
 	const struct msg *m = wait_for(op);
 	assert_int_equal(m->kind, ASSEMBLER_DONE);
-	assert_int_equal(((const struct assembler_run *)m)->job->outcome, ASSEMBLY_BUSY);
+	/* Nothing that the stopped one had under way comes back: the feature failed, and the context says so. */
+	const struct assembly_job *job = ((const struct assembler_run *)m)->job;
+	assert_int_equal(job->outcome, ASSEMBLY_OK);
+	assert_text(job->extras.missing_features[0].reason, "failed");
 }
 
 static void test_client_leaves(void **state)
@@ -262,7 +277,6 @@ static void test_cache(void **state)
 	record_of(again);
 	assert_false(assemble_ok("cached", "{\"user\":\"u1\",\"q\":\"y\"}")->extras.is_cached_response);
 	push("city", "u1", "\"Basel\"", loop_wall_us(LOOP));
-	context_cache_forget_everywhere(&fixture.node, LOOP, 0, STR("u1"));
 	const struct assembly_job *pushed = assemble_ok("cached", "{\"user\":\"u1\",\"q\":\"x\"}");
 	assert_true(!pushed->extras.is_cached_response &&
 		    str_starts(assembly_content(pushed), STR("City: Basel")));
@@ -290,6 +304,7 @@ static void test_privacy_keeps_nothing(void **state)
 {
 	(void)state;
 	fixture.node.include_content = false;
+	push("city", "u1", "\"Bern\"", loop_wall_us(LOOP));
 	const struct assembly_job *job = assemble_ok("cached", ARGS);
 	assert_int_equal(job->record.content.n, 0);
 	assert_true(assembly_content(job).n > 0);

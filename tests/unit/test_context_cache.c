@@ -51,13 +51,15 @@ static void test_key(void **state)
 		    "{\"session_id\":\"a\"}", true);
 }
 
+/* Of a context that found the pushed value 1 of this feature, or no value at all. */
 static struct material *material_of(const char *name, const char *id, size_t bytes)
 {
 	struct material *m = material_new(0, loop_wall_us(LOOP));
 	struct value *v = value_create(STR("1"));
-	struct feature_result r = {.state = FEATURE_FOUND, .value = v};
+	struct feature_result found = {.state = FEATURE_FOUND, .value = v, .as_of_us = 7}, absent = {.state = FEATURE_MISSING};
 	for (int i = 0; name && i < 3; i++)
-		assert_true(material_add_feature(m, feature(name), str_from(id), &r));
+		assert_true(material_add_feature(m, shared.definitions, feature(name), str_from(id),
+						 is_online(name, id) ? &found : &absent));
 	value_unref(v);
 	assert_non_null(arena_alloc(&m->arena, bytes + 1));
 	return m;
@@ -96,43 +98,65 @@ static void test_put_and_get(void **state)
 	assert_null(get("k"));
 }
 
-static void forget(uint32_t entity, const char *id)
+static void delete_row(uint32_t entity, const char *id)
 {
-	context_cache_forget_everywhere(&fixture.node, LOOP, entity, str_from(id));
-	run_ms(1);
+	online_delete_row(fixture.node.online, entity, str_from(id), loop_wall_us(LOOP), 2, loop_wall_us(LOOP));
 }
 
-static void test_forget(void **state)
+static void test_what_changed(void **state)
 {
 	(void)state;
+	push("city", "u1", "1", 7);
+	push("city", "u2", "1", 7);
+	push("size", "u1", "1", 7);
 	put("a", material_of("city", "u1", 0), 10000);
 	put("b", material_of("city", "u1", 0), 10000);
 	put("c", material_of("city", "u2", 0), 10000);
 	put("d", material_of("size", "u1", 0), 10000);
 	put("e", material_of(NULL, NULL, 0), 10000);
+	put("f", material_of("city", "u3", 0), 10000); /* absent */
 	run_ms(1);
-	forget(0, "nobody");
-	assert_true(get("a") && get("b") && get("c") && get("d") && get("e"));
-	forget(0, "u1");
-	assert_true(get("a") == NULL && get("b") == NULL && get("c") && get("d") && get("e"));
-	forget(1, "u1");
-	assert_true(get("c") && get("d") == NULL && get("e"));
+	push("city", "nobody", "1", 7);
+	push("size", "u3", "1", 7); /* the same id of another kind */
+	assert_true(get("a") && get("b") && get("c") && get("d") && get("e") && get("f"));
+	push("city", "u1", "1", 8); /* the same value, and newer */
+	assert_true(get("a") == NULL && get("b") == NULL && get("c") && get("d") && get("e") && get("f"));
+	push("city", "u2", "1", 6); /* older: without effect */
+	assert_non_null(get("c"));
+	push("city", "u2", "2", 7); /* another value of the same time */
+	assert_null(get("c"));
+	push("city", "u3", "1", 1); /* what was absent has come, from whatever time */
+	assert_null(get("f"));
+	delete_row(1, "u1");
+	assert_true(get("d") == NULL && get("e"));
+}
+
+static void test_deleted_though_absent(void **state)
+{
+	(void)state;
+	put("a", material_of("city", "u1", 0), 10000);
+	run_ms(1);
+	assert_non_null(get("a"));
+	delete_row(0, "u1");
+	assert_null(get("a"));
+	run_ms(1);
+	put("a", material_of("city", "u1", 0), 10000); /* gathered behind the delete */
+	run_ms(1);
+	assert_non_null(get("a"));
 }
 
 /* It was gathered before the push and arrives behind it. */
 static void test_what_was_on_its_way(void **state)
 {
 	(void)state;
+	push("city", "u1", "1", 7);
 	struct material *before = material_of("city", "u1", 0), *stranger = material_of("city", "u2", 0);
 	run_ms(5);
-	forget(0, "u1");
+	push("city", "u1", "1", 8);
 	put("a", before, 10000);
 	put("b", stranger, 10000);
 	assert_null(get("a"));
 	assert_non_null(get("b"));
-	run_ms(1);
-	put("a", material_of("city", "u1", 0), 10000);
-	assert_non_null(get("a"));
 }
 
 static void test_bounds(void **state)
@@ -157,14 +181,15 @@ static void test_bounds(void **state)
 	assert_null(get("big 1"));
 	assert_non_null(get("big 2"));
 	assert_non_null(get("big 4"));
-	forget(0, "u1");
+	push("city", "u1", "1", 7);
 	assert_null(get("big 4"));
 }
 
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_key),           ACTOR_TEST(test_put_and_get), ACTOR_TEST(test_forget),
+	    cmocka_unit_test(test_key),           ACTOR_TEST(test_put_and_get), ACTOR_TEST(test_what_changed),
+	    ACTOR_TEST(test_deleted_though_absent),
 	    ACTOR_TEST(test_what_was_on_its_way), ACTOR_TEST(test_bounds),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

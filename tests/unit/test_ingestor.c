@@ -238,14 +238,12 @@ static void test_restarts(void **state)
 	assert_holds("list", "u1", expected);
 }
 
-static void test_contexts_forget(void **state)
+static void test_contexts_see_it(void **state)
 {
 	(void)state;
 	struct material *m = material_new(0, loop_wall_us(LOOP));
-	struct value *v = value_create(STR("1"));
-	assert_true(material_add_feature(m, feature("list"), STR("u1"),
-					 &(struct feature_result){.state = FEATURE_FOUND, .value = v}));
-	value_unref(v);
+	assert_true(material_add_feature(m, shared.definitions, feature("list"), STR("u1"),
+					 &(struct feature_result){.state = FEATURE_MISSING}));
 	rt_send(LOOP, rt_named(LOOP, NAME_CONTEXT_CACHE), context_cache_put_new(LOOP, "k", m, INT64_MAX));
 	material_unref(m);
 	send_n("u1", 1, "");
@@ -396,7 +394,7 @@ static int run(void)
 	    ACTOR_TEST(test_lost_answer_of_the_event),
 	    ACTOR_TEST(test_refused_commit),
 	    ACTOR_TEST(test_restarts),
-	    ACTOR_TEST(test_contexts_forget),
+	    ACTOR_TEST(test_contexts_see_it),
 	    ACTOR_TEST(test_stopped_with_events_everywhere),
 	    ACTOR_TEST(test_a_key_counts_once),
 	    ACTOR_TEST(test_a_key_and_failures),

@@ -319,9 +319,11 @@ static void test_bounds(void **state)
 
 	struct value *v = value_create(STR("1"));
 	struct feature_result found = {.state = FEATURE_FOUND, .value = v};
-	for (unsigned i = 0; i < MATERIAL_FEATURES_MAX; i++)
-		assert_true(material_add_feature(m, i, STR("id"), &found));
-	assert_false(material_add_feature(m, 0, STR("id"), &found));
+	struct def_feature pushed[1] = {{.name = STR("f")}};
+	const struct definitions d = {.features = pushed, .features_count = 1};
+	for (unsigned i = 0; i < READS_FEATURES_MAX; i++)
+		assert_true(material_add_feature(m, &d, 0, STR("id"), &found));
+	assert_false(material_add_feature(m, &d, 0, STR("id"), &found));
 	value_unref(v);
 
 	const char *why;

@@ -9,6 +9,7 @@ struct planned {
 	yyjson_doc *args;
 	struct plan *plan;
 	struct material *material;
+	struct buf why;
 };
 
 static void plan_it(struct planned *p, const char *context, const char *args_json)
@@ -41,6 +42,7 @@ static void plan_end(struct planned *p)
 	material_unref(p->material);
 	yyjson_doc_free(p->args);
 	arena_finish(&p->arena);
+	buf_finish(&p->why);
 }
 
 static void assert_text(struct str got, const char *expected)
@@ -61,7 +63,7 @@ static void test_templates(void **state)
 	struct planned p;
 	plan_it(&p, "texts", "{\"s\":\"{i}\",\"i\":-7,\"n\":1.0,\"b\":true,\"any\":{\"k\":[1,null]}}");
 	assert_int_equal(p.plan->groups_count + p.plan->calls_count, 0);
-	assert_true(plan_fill(p.plan, definitions, p.material));
+	assert_true(plan_fill(p.plan, definitions, p.material, &p.why) == PLAN_FILLED);
 	assert_content(&p, 0, "{braces} stay");
 	assert_content(&p, 1, "s={i}"); /* what a caller sends is never expanded */
 	assert_content(&p, 2, "i=-7 n=1.0 b=true");
@@ -71,7 +73,7 @@ static void test_templates(void **state)
 	assert_text(p.material->items[1].source_id, "mine");
 	plan_end(&p);
 	plan_it(&p, "texts", "{\"s\":\"\"}"); /* defaults; nothing for what has none */
-	assert_true(plan_fill(p.plan, definitions, p.material));
+	assert_true(plan_fill(p.plan, definitions, p.material, &p.why) == PLAN_FILLED);
 	assert_content(&p, 1, "s=");
 	assert_content(&p, 2, "i=5 n= b=false");
 	plan_end(&p);
@@ -91,17 +93,22 @@ static void test_features(void **state)
 	answer_group(&p.plan->groups[0], (const char *const[]){"\"a \\\"quoted\\\" text\"", NULL});
 	answer_group(&p.plan->groups[1], (const char *const[]){"[1,2.5]"});
 	answer_group(&p.plan->groups[2], (const char *const[]){"null"});
-	assert_true(plan_fill(p.plan, definitions, p.material));
+	assert_true(plan_fill(p.plan, definitions, p.material, &p.why) == PLAN_FILLED);
 	assert_content(&p, 0, "tier: a \"quoted\" text, again a \"quoted\" text");
-	assert_content(&p, 1, "city: ");
-	assert_content(&p, 2, "size: [1,2.5]");
-	assert_content(&p, 3, "other: ");
+	assert_content(&p, 1, "size: [1,2.5]");
+	assert_content(&p, 2, "other: ");
+	/* What needs a missing one is left out, in its place. */
+	assert_int_equal(p.material->absent_count, 1);
+	assert_text(p.material->absent[0].source_id, "city");
+	assert_int_equal(p.material->absent[0].position, 1);
 	assert_text(p.material->items[0].source_id, "tier");
-	/* Each read is recorded where it stands, a missing one is not. */
-	assert_int_equal(p.material->features_count, 4);
-	assert_text(p.material->features[1].value_json, "\"a \\\"quoted\\\" text\"");
-	assert_text(p.material->features[2].value_json, "[1,2.5]");
-	assert_text(p.material->features[3].entity_id, "x-u1");
+	/* Each read is recorded where it stands, also a missing one. */
+	assert_int_equal(p.material->reads->features_count, 5);
+	assert_text(p.material->reads->features[1].value_json, "\"a \\\"quoted\\\" text\"");
+	assert_null(p.material->reads->features[2].value_json.p);
+	assert_int_equal(p.material->reads->features[2].state, FEATURE_MISSING);
+	assert_text(p.material->reads->features[3].value_json, "[1,2.5]");
+	assert_text(p.material->reads->features[4].entity_id, "x-u1");
 	plan_end(&p);
 }
 
@@ -113,8 +120,10 @@ static void test_no_id(void **state)
 	assert_int_equal(p.plan->groups_count, 2); /* nobody is asked about nobody */
 	answer_group(&p.plan->groups[0], (const char *const[]){"1"});
 	answer_group(&p.plan->groups[1], (const char *const[]){"2"});
-	assert_true(plan_fill(p.plan, definitions, p.material));
-	assert_content(&p, 0, "tier: , again ");
+	assert_true(plan_fill(p.plan, definitions, p.material, &p.why) == PLAN_FILLED);
+	assert_text(p.material->absent[0].source_id, "tier");
+	assert_int_equal(p.material->reads->features[0].state, FEATURE_MISSING);
+	assert_text(p.material->reads->features[0].entity_id, "");
 	plan_end(&p);
 }
 
@@ -139,7 +148,7 @@ static void test_retriever_args(void **state)
 	p.plan->calls[0].answer = retrieved_new(
 	    0, STR("{}"), STR("[{\"content\":\"one\",\"chunk_id\":\"c1\"},\"two\"]"), 0, 5, 0, &why);
 	p.plan->calls[1].answer = retrieved_new(0, STR("{}"), STR("[]"), 0, 5, 0, &why);
-	assert_true(plan_fill(p.plan, definitions, p.material));
+	assert_true(plan_fill(p.plan, definitions, p.material, &p.why) == PLAN_FILLED);
 	assert_int_equal(p.material->items_count, 3);
 	assert_content(&p, 0, "before");
 	assert_content(&p, 1, "one");

@@ -75,6 +75,8 @@ static void test_json(void **state)
 	"\"freshness_violations\":[],\"freshness_sla_ms\":null,\"stale_sources\":[],\"budget_exceeded\":false," \
 	"\"cost_usd\":3.5e-05,\"token_usage\":7,\"max_tokens\":100,\"evidence_mode\":"
 
+#define NOTHING_MISSING ",\"missing_features\":[],\"default_features\":[],\"missing_retrievers\":[]}"
+
 static void test_meta(void **state)
 {
 	struct record r = vector_rich();
@@ -86,19 +88,27 @@ static void test_meta(void **state)
 	record_write_meta(&r, &e, &stamp, 1, (struct str){ 0 }, &b);
 	expect(&b,
 	       META_HEAD "\"required\",\"record_hash\":\"" VECTOR_RICH_HASH "\",\"content_hash\":\"" PREVIOUS_HASH
-			     "\",\"evidence_persisted\":true,\"context_log_persisted\":true}");
+			     "\",\"evidence_persisted\":true,\"context_log_persisted\":true" NOTHING_MISSING);
 	record_write_meta(&r, &e, &stamp, -1, (struct str){ 0 }, &b);
 	expect(&b,
 	       META_HEAD "\"required\",\"record_hash\":\"" VECTOR_RICH_HASH "\",\"content_hash\":\"" PREVIOUS_HASH
-			     "\"}");
+			     "\"" NOTHING_MISSING);
 	e.evidence_mode = STR("best_effort");
 	e.interaction_ref_json = STR("{\"call_id\":\"c9\"}");
 	e.is_cached_response = true;
+	const struct record_missing missing = { STR("tier"), STR("u1"), STR("failed") }, fallback = { STR("city"), STR("u1"), { 0 } };
+	const struct record_missing_retriever late = { STR("docs"), STR("timeout") };
+	e.missing_features = &missing;
+	e.default_features = &fallback;
+	e.missing_retrievers = &late;
+	e.missing_features_count = e.default_features_count = e.missing_retrievers_count = 1;
 	record_write_meta(&r, &e, NULL, 0, STR("disk full"), &b);
 	expect(&b,
 	       META_HEAD "\"best_effort\",\"interaction_ref\":{\"call_id\":\"c9\"},\"evidence_persisted\":false,"
 			     "\"context_log_persisted\":false,\"evidence_error\":\"disk full\","
-			     "\"is_cached_response\":true}");
+			     "\"is_cached_response\":true,\"missing_features\":[{\"feature\":\"tier\",\"entity_id\":\"u1\","
+			     "\"reason\":\"failed\"}],\"default_features\":[{\"feature\":\"city\",\"entity_id\":\"u1\"}],"
+			     "\"missing_retrievers\":[{\"retriever\":\"docs\",\"reason\":\"timeout\"}]}");
 	buf_finish(&b);
 }
 

@@ -47,7 +47,7 @@ static void add_feature(struct material *m, const char *name, const char *json, 
 				   .value = v,
 				   .as_of_us = loop_wall_us(NL->loop) - age_ms * 1000};
 	assert_true(
-	    material_add_feature(m, definitions_feature(shared.definitions, str_from(name)), STR("u1"), &r));
+	    material_add_feature(m, shared.definitions, definitions_feature(shared.definitions, str_from(name)), STR("u1"), &r));
 	value_unref(v);
 }
 
@@ -83,9 +83,8 @@ static void make(struct made *made, const struct material *m, const char *args_j
 	struct json_error error;
 	yyjson_doc *args = json_parse(str_from(args_json), NULL, &error);
 	struct recorder_request q = {.args_json = str_from(args_json),
-				     .started_ns = loop_mono_ns(NL->loop) - 1234567,
-				     .interaction_ref_json =
-					 recorder_interaction_ref(yyjson_doc_get_root(args), &made->arena)};
+				     .started_ns = loop_mono_ns(NL->loop) - 1234567};
+	assert_true(recorder_interaction_ref(yyjson_doc_get_root(args), &made->arena, &q.interaction_ref_json));
 	assert_true(recorder_fill(NL, m, &q, &made->arena, &made->r, &made->e));
 	yyjson_doc_free(args);
 }
@@ -207,7 +206,7 @@ static void test_stale_chunks_and_strict_text(void **state)
 	assert_int_equal(made.r.assembly.freshness_violations_count, 3);
 	assert_true(str_eq(made.r.assembly.freshness_violations[2], STR("old")));
 	assert_true(made.r.items[0].is_stale && !made.r.items[1].is_stale);
-	struct str why = recorder_freshness_error(NL->node, &made.r, &made.arena);
+	struct str why = recorder_freshness_error(NL->node, &made.r, &made.e, &made.arena);
 	assert_string_equal(
 	    why.p, "Freshness SLA breached for 3 feature(s): score (201ms > 200ms), tier (300ms > 200ms), "
 		   "old (61000ms > 60000ms)");
@@ -218,7 +217,7 @@ static void test_stale_chunks_and_strict_text(void **state)
 	add_feature(m, "tier", "1", RECORD_CACHE, 200);
 	count(m, 0);
 	make(&made, m, "{}");
-	assert_null(recorder_freshness_error(NL->node, &made.r, &made.arena).p);
+	assert_null(recorder_freshness_error(NL->node, &made.r, &made.e, &made.arena).p);
 	assert_int_equal(made.r.assembly.freshness_status, RECORD_GUARANTEED);
 	arena_finish(&made.arena);
 	material_unref(m);
@@ -254,7 +253,8 @@ static void check_ref(const char *args_json, const char *expected)
 	struct arena arena = {0};
 	yyjson_doc *args = json_parse(str_from(args_json), NULL, &error);
 	assert_non_null(args);
-	struct str ref = recorder_interaction_ref(yyjson_doc_get_root(args), &arena);
+	struct str ref;
+	assert_true(recorder_interaction_ref(yyjson_doc_get_root(args), &arena, &ref));
 	if (expected == NULL ? ref.p != NULL : !str_eq(ref, str_from(expected)))
 		fail_msg("%s gives %.*s", args_json, STR_ARG(ref));
 	yyjson_doc_free(args);

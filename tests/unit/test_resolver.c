@@ -376,7 +376,7 @@ static void test_deadlines(void **state)
 	assert_int_equal(wait_for(hurried)->kind, RT_DEADLINE);
 	assert_in_range(sim_now_ns(fixture.sim) - start_ns, 99000000, 110000000);
 	const struct feature_result *r = result_of(patient); /* the first asker's hurry is not the flight's */
-	assert_int_equal(r->state, FEATURE_FAILED);
+	assert_int_equal(r->state, FEATURE_TIMEOUT);
 	assert_non_null(strstr(r->reason.p, "deadline"));
 	assert_in_range(sim_now_ns(fixture.sim) - start_ns, 9900000000, 10200000000);
 }

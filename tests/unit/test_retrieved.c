@@ -61,7 +61,7 @@ static void test_hash_time_and_score(void **state)
 	struct retrieved *r = parse(
 	    "[{\"content\":\"abc\",\"metadata\":{\"indexed_at\":\"1970-01-01T00:00:00.5Z\",\"n\":1}},"
 	    "{\"content\":\"abc\",\"content_hash\":\"own\",\"indexed_at\":\"1970-01-01T00:00:02Z\",\"score\":0.5},"
-	    "{\"content\":\"abc\",\"metadata\":{\"content_hash\":\"meta\",\"ingestion_timestamp\":\"no time\"},"
+	    "{\"content\":\"abc\",\"metadata\":{\"content_hash\":\"meta\",\"ingestion_timestamp\":4,\"created_at\":\"\"},"
 	    "\"similarity_score\":1,\"url\":\"u\"},"
 	    "{\"content\":\"abc\",\"metadata\":{\"created_at\":\"1970-01-01T00:00:03Z\",\"source_url\":\"mu\"}}]",
 	    0);
@@ -75,12 +75,44 @@ static void test_hash_time_and_score(void **state)
 	assert_int_equal(r->chunks[1].indexed_at_us, 2000000);
 	assert_true(r->chunks[1].score == 0.5 && r->chunks[1].metadata_json.p == NULL);
 	assert_text(r->chunks[2].content_hash, "meta");
-	assert_int_equal(r->chunks[2].indexed_at_us, NOW); /* what cannot be read is as new as the answer */
+	assert_int_equal(r->chunks[2].indexed_at_us, 4000000); /* unix seconds */
 	assert_true(r->chunks[2].score == 1.0);
 	assert_text(r->chunks[2].source_url, "u");
 	assert_int_equal(r->chunks[3].indexed_at_us, 3000000);
 	assert_text(r->chunks[3].source_url, "mu");
 	retrieved_unref(r);
+}
+
+static void test_times_of_chunks(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *row;
+		int64_t us;
+	} good[] = {
+		{ "\"text\"", NOW },
+		{ "{\"content\":\"t\"}", NOW },
+		{ "{\"content\":\"t\",\"indexed_at\":null,\"last_updated\":\"1970-01-01T00:00:07Z\"}", 7000000 },
+		{ "{\"content\":\"t\",\"last_updated\":7.5}", 7500000 },
+		{ "{\"content\":\"t\",\"metadata\":{\"last_updated\":8}}", 8000000 },
+	};
+	for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+		char rows[200];
+		snprintf(rows, sizeof rows, "[%s]", good[i].row);
+		struct retrieved *r = parse(rows, 0);
+		assert_int_equal(r->chunks[0].indexed_at_us, good[i].us);
+		retrieved_unref(r);
+	}
+	/* An age that cannot be read is no age of zero. */
+	static const char *const bad[] = { "\"indexed_at\":\"yesterday\"", "\"last_updated\":true", "\"last_updated\":1e300",
+					   "\"metadata\":{\"created_at\":\"no time\"}", "\"indexed_at\":[]" };
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+		char rows[200];
+		const char *why = NULL;
+		snprintf(rows, sizeof rows, "[{\"content\":\"t\",%s}]", bad[i]);
+		assert_null(retrieved_new(3, STR("{}"), str_from(rows), 0, NOW, 0, &why));
+		assert_non_null(strstr(why, "neither an ISO 8601 time nor unix seconds"));
+	}
 }
 
 static void test_the_whole(void **state)
@@ -129,6 +161,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_ids),
 					   cmocka_unit_test(test_hash_time_and_score),
-					   cmocka_unit_test(test_the_whole), cmocka_unit_test(test_no_list)};
+					   cmocka_unit_test(test_times_of_chunks), cmocka_unit_test(test_the_whole), cmocka_unit_test(test_no_list)};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,308 @@
+#include "actors/reads.h"
+#include "actors/mutants.h"
+#include "actors/node.h"
+#include "runtime/hash.h"
+#include <stdlib.h>
+
+enum { SLOTS = 2 * READS_FEATURES_MAX };
+_Static_assert(READS_FEATURES_MAX < UINT16_MAX, "positions are kept in 16 bits");
+
+static void destroy(struct value_basis *b)
+{
+	struct reads *r = (struct reads *)b;
+	for (uint32_t i = 0; i < r->calls_count; i++)
+		retrieved_unref(r->calls[i].retrieved);
+	arena_finish(&r->arena);
+	free(r);
+}
+
+struct reads *reads_new(void)
+{
+	struct reads *r = calloc(1, sizeof *r);
+	if (r == NULL)
+		return NULL;
+	r->basis.destroy = destroy;
+	atomic_init(&r->basis.refs, 1);
+	return r;
+}
+
+struct reads *reads_ref(struct reads *r)
+{
+	if (r)
+		value_basis_ref(&r->basis);
+	return r;
+}
+
+void reads_unref(struct reads *r)
+{
+	if (r)
+		value_basis_unref(&r->basis);
+}
+
+/* ---- adding ---- */
+
+/* Room for one more element; arrays double inside the arena. NULL: the bound is reached. */
+static void *grow(struct arena *a, void *array, uint32_t count, uint32_t *cap, uint32_t max, size_t size)
+{
+	if (count < *cap)
+		return array;
+	if (count >= max)
+		return NULL;
+	uint32_t grown = *cap ? *cap * 2 : 4;
+	void *p = arena_alloc(a, grown * size);
+	if (p && count)
+		memcpy(p, array, count * size);
+	if (p)
+		*cap = grown;
+	return p;
+}
+
+static bool add(struct reads *r, const struct read_feature *f)
+{
+	struct read_feature *features =
+	    grow(&r->arena, r->features, r->features_count, &r->features_cap, READS_FEATURES_MAX, sizeof *features);
+	if (features == NULL)
+		return false;
+	r->features = features;
+	struct read_feature *added = &features[r->features_count];
+	*added = *f;
+	added->entity_id = arena_dup(&r->arena, f->entity_id);
+	if (f->value_json.p)
+		added->value_json = arena_dup(&r->arena, f->value_json);
+	if (f->reason.p)
+		added->reason = arena_dup(&r->arena, f->reason);
+	if (added->entity_id.p == NULL || (f->value_json.p && added->value_json.p == NULL))
+		return false;
+	r->features_count++;
+	return true;
+}
+
+static bool is_same(const struct read_feature *x, const struct read_feature *y)
+{
+	return x->feature == y->feature && x->state == y->state && x->as_of_us == y->as_of_us &&
+	       x->is_settled == y->is_settled && str_eq(x->entity_id, y->entity_id) && str_eq(x->value_json, y->value_json);
+}
+
+/* From below: several values may have been made from it, and each of those from others. */
+static bool add_once(struct reads *r, const struct read_feature *f)
+{
+	if (r->seen == NULL && (r->seen = arena_zalloc(&r->arena, SLOTS * sizeof *r->seen)) == NULL)
+		return false;
+	uint64_t slot = hash_mix(hash64(f->entity_id) + f->feature) % SLOTS;
+	for (; r->seen[slot]; slot = (slot + 1) % SLOTS)
+		if (is_same(&r->features[r->seen[slot] - 1], f))
+			return true;
+	if (!add(r, f))
+		return false;
+	r->seen[slot] = (uint16_t)r->features_count;
+	return true;
+}
+
+static bool add_call(struct reads *r, struct read_call call)
+{
+	struct read_call *calls = grow(&r->arena, r->calls, r->calls_count, &r->calls_cap, READS_CALLS_MAX, sizeof *calls);
+	if (calls == NULL)
+		return false;
+	r->calls = calls;
+	retrieved_ref(call.retrieved);
+	r->calls[r->calls_count++] = call;
+	return true;
+}
+
+static bool add_failure(struct reads *r, struct read_failure failure)
+{
+	struct read_failure *failures =
+	    grow(&r->arena, r->failures, r->failures_count, &r->failures_cap, READS_CALLS_MAX, sizeof *failures);
+	if (failures == NULL)
+		return false;
+	r->failures = failures;
+	if (failure.reason.p)
+		failure.reason = arena_dup(&r->arena, failure.reason);
+	r->failures[r->failures_count++] = failure;
+	return true;
+}
+
+static bool has_call(const struct reads *r, const struct retrieved *call)
+{
+	for (uint32_t i = 0; i < r->calls_count; i++)
+		if (r->calls[i].retrieved == call)
+			return true;
+	return false;
+}
+
+static bool has_failure(const struct reads *r, const struct read_failure *f)
+{
+	for (uint32_t i = 0; i < r->failures_count; i++)
+		if (r->failures[i].retriever == f->retriever && r->failures[i].is_settled == f->is_settled)
+			return true;
+	return false;
+}
+
+/* What is in `from` and not yet in r. */
+static bool merge(struct reads *r, const struct reads *from, bool is_settled)
+{
+	bool ok = true;
+	if (FABRA_MUTANT_READS_NOT_BELOW)
+		return true;
+	for (uint32_t i = 0; ok && from && i < from->features_count; i++) {
+		struct read_feature f = from->features[i];
+		f.is_settled |= is_settled;
+		ok = add_once(r, &f);
+	}
+	for (uint32_t i = 0; ok && from && i < from->calls_count; i++) {
+		struct read_call c = from->calls[i];
+		c.is_settled |= is_settled;
+		ok = has_call(r, c.retrieved) || add_call(r, c);
+	}
+	for (uint32_t i = 0; ok && from && i < from->failures_count; i++) {
+		struct read_failure f = from->failures[i];
+		f.is_settled |= is_settled;
+		ok = has_failure(r, &f) || add_failure(r, f);
+	}
+	return ok;
+}
+
+bool reads_add_missing(struct reads *r, uint32_t feature, struct str entity_id, enum feature_state state, struct str reason)
+{
+	return add(r, &(struct read_feature){ .feature = feature, .entity_id = entity_id, .state = state,
+					      .source = RECORD_FALLBACK, .reason = reason });
+}
+
+/* Made when it is asked for. */
+static bool is_made(const struct def_feature *f)
+{
+	return (f->has_compute && f->trigger.p == NULL) || (f->sql.p && !f->materialize);
+}
+
+static bool is_made_at_each_read(const struct def_feature *f)
+{
+	return is_made(f) && f->ttl_ms == 0;
+}
+
+bool reads_add_result(struct reads *r, const struct definitions *d, uint32_t feature, struct str entity_id,
+		      const struct feature_result *result)
+{
+	if (result->state != FEATURE_FOUND)
+		return reads_add_missing(r, feature, entity_id, result->state, result->reason) && merge(r, result->reads, false);
+	const struct reads *below = result->reads ? result->reads : (const struct reads *)result->value->basis;
+	bool is_stored = result->source != RECORD_FALLBACK && !is_made_at_each_read(&d->features[feature]);
+	return add(r, &(struct read_feature){ .feature = feature, .entity_id = entity_id, .state = FEATURE_FOUND,
+					      .value_json = value_json(result->value), .source = result->source,
+					      .as_of_us = result->as_of_us }) &&
+	       merge(r, below, is_stored);
+}
+
+bool reads_add_call(struct reads *r, struct retrieved *retrieved)
+{
+	return add_call(r, (struct read_call){ .retrieved = retrieved }) && merge(r, retrieved->reads, false);
+}
+
+bool reads_add_failure(struct reads *r, uint32_t retriever, enum feature_state state, struct str reason)
+{
+	return add_failure(r, (struct read_failure){ .retriever = retriever, .state = state, .reason = reason });
+}
+
+/* ---- packing ---- */
+
+/* Copies to *at, which goes on behind it. */
+static void *move_array(char **at, const void *array, size_t bytes)
+{
+	void *to = *at;
+	if (bytes)
+		memcpy(to, array, bytes);
+	*at += (bytes + 7) & ~(size_t)7;
+	return to;
+}
+
+static void move_text(char **at, struct str *text)
+{
+	if (text->p == NULL)
+		return;
+	if (text->n)
+		memcpy(*at, text->p, text->n);
+	text->p = *at;
+	*at += text->n;
+}
+
+static size_t packed_bytes(const struct reads *r)
+{
+	size_t bytes = sizeof *r + 3 * 8 + r->features_count * sizeof *r->features + r->calls_count * sizeof *r->calls +
+		       r->failures_count * sizeof *r->failures;
+	for (uint32_t i = 0; i < r->features_count; i++)
+		bytes += r->features[i].entity_id.n + r->features[i].value_json.n + r->features[i].reason.n;
+	for (uint32_t i = 0; i < r->failures_count; i++)
+		bytes += r->failures[i].reason.n;
+	return bytes;
+}
+
+struct reads *reads_pack(const struct reads *r)
+{
+	size_t bytes = packed_bytes(r);
+	struct reads *p = malloc(bytes);
+	if (p == NULL)
+		return NULL;
+	*p = (struct reads){ .basis.destroy = destroy, .features_count = r->features_count, .calls_count = r->calls_count,
+			     .failures_count = r->failures_count };
+	atomic_init(&p->basis.refs, 1);
+	char *at = (char *)(p + 1);
+	p->features = move_array(&at, r->features, r->features_count * sizeof *r->features);
+	p->calls = move_array(&at, r->calls, r->calls_count * sizeof *r->calls);
+	p->failures = move_array(&at, r->failures, r->failures_count * sizeof *r->failures);
+	for (uint32_t i = 0; i < p->features_count; i++) {
+		move_text(&at, &p->features[i].entity_id);
+		move_text(&at, &p->features[i].value_json);
+		move_text(&at, &p->features[i].reason);
+	}
+	for (uint32_t i = 0; i < p->failures_count; i++)
+		move_text(&at, &p->failures[i].reason);
+	for (uint32_t i = 0; i < p->calls_count; i++)
+		bytes += retrieved_bytes(retrieved_ref(p->calls[i].retrieved));
+	p->basis.bytes = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
+	return p;
+}
+
+/* ---- is it still so? ---- */
+
+bool reads_are_transient(const struct reads *r)
+{
+	bool found = false;
+	for (uint32_t i = 0; !found && i < r->failures_count; i++)
+		found = !r->failures[i].is_settled;
+	for (uint32_t i = 0; !found && i < r->features_count; i++) {
+		enum feature_state state = r->features[i].state;
+		found = !r->features[i].is_settled &&
+			(state == FEATURE_FAILED || state == FEATURE_TIMEOUT || state == FEATURE_REFUSED);
+	}
+	return found;
+}
+
+/* A value that is made here is on its way to memory for a while, and is no less true when it has left it: only a newer one
+ * or a delete ends it. Any other is what memory says. */
+static bool is_current(const struct read_feature *f, const struct node *n, int64_t made_at_us, int64_t now_us)
+{
+	const struct def_feature *d = &n->definitions->features[f->feature];
+	if (f->entity_id.n == 0)
+		return true; /* nobody's, and so it stays */
+	bool was_there = f->state == FEATURE_FOUND && f->source != RECORD_FALLBACK;
+	bool is_stored = was_there && !is_made_at_each_read(d);
+	if (is_stored && online_holds(n->online, d->entity, f->entity_id, f->feature, now_us, f->as_of_us, f->value_json))
+		return true;
+	struct online_trace trace;
+	bool is_known = online_trace(n->online, d->entity, f->entity_id, f->feature, now_us, &trace);
+	if (!was_there && FABRA_MUTANT_ABSENT_IS_CURRENT)
+		return true;
+	if (!is_stored) /* nothing to compare: is there one now, or was there a delete since? */
+		return !is_known || (!trace.is_live && trace.event_time_us < made_at_us);
+	if (!is_made(d))
+		return false;
+	bool is_itself = trace.is_expired && trace.event_time_us == f->as_of_us;
+	return !is_known || trace.event_time_us < f->as_of_us || is_itself;
+}
+
+bool reads_are_current(const struct reads *r, const struct node *n, int64_t made_at_us, int64_t now_us)
+{
+	bool current = true;
+	for (uint32_t i = 0; current && i < r->features_count; i++)
+		current = r->features[i].is_settled || is_current(&r->features[i], n, made_at_us, now_us);
+	return current;
+}

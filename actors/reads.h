@@ -1,0 +1,66 @@
+/* What a call of the definitions file read, at any depth: whoever used its result has read it too. Made once by the one who
+ * ran the call, then immutable, and shared: with a value that is stored it goes to every thread (struct value_basis). */
+#pragma once
+#include "actors/feature_request.h"
+#include "actors/retrieved.h"
+
+struct node;
+
+/* A bound is reached by no honest call; beyond it the reads are not known, and nobody may say that they are fresh. */
+enum { READS_FEATURES_MAX = 1024, READS_CALLS_MAX = 64 };
+
+/* Settled: it was read for a value that is stored now. What has become of it since does not change that value. */
+struct read_feature {
+	uint32_t feature;
+	struct str entity_id;  /* "" : nobody was named */
+	struct str value_json; /* p NULL: there was none, state says why */
+	enum feature_state state;
+	enum record_source source; /* RECORD_FALLBACK: the default */
+	int64_t as_of_us;
+	struct str reason; /* for the log: why it failed; p NULL = nothing to say */
+	bool is_settled;
+};
+
+struct read_call {
+	struct retrieved *retrieved; /* shares; a settled one may be another loop's: its chunks are not to be counted */
+	bool is_settled;
+};
+
+struct read_failure { /* a retriever that did not answer */
+	uint32_t retriever;
+	enum feature_state state;
+	struct str reason; /* for the log; p NULL = none */
+	bool is_settled;
+};
+
+struct reads {
+	struct value_basis basis; /* first; the count of references */
+	struct arena arena;
+	struct read_feature *features;
+	uint32_t features_count, features_cap;
+	struct read_call *calls;
+	uint32_t calls_count, calls_cap;
+	struct read_failure *failures;
+	uint32_t failures_count, failures_cap;
+	uint16_t *seen; /* open addressing over the features that came from below: position + 1; NULL until there are some */
+};
+
+struct reads *reads_new(void); /* NULL: no memory; one reference */
+struct reads *reads_ref(struct reads *r); /* NULL gives NULL */
+void reads_unref(struct reads *r);
+/* A copy in as little memory as it needs, for what is kept; one reference. NULL: no memory. */
+struct reads *reads_pack(const struct reads *r);
+
+/* Copy the texts. false: a bound is reached, or no memory. With what the answer itself was made from. */
+bool reads_add_result(struct reads *r, const struct definitions *d, uint32_t feature, struct str entity_id,
+		      const struct feature_result *result);
+bool reads_add_missing(struct reads *r, uint32_t feature, struct str entity_id, enum feature_state state, struct str reason);
+bool reads_add_call(struct reads *r, struct retrieved *retrieved);
+bool reads_add_failure(struct reads *r, uint32_t retriever, enum feature_state state, struct str reason);
+
+/* Whether something failed, was late or refused: the next one to ask may see it. */
+bool reads_are_transient(const struct reads *r);
+/* Is everything that was read still what a reader would find in memory? Values that are made at each read are as good as
+ * what they were made from, and nothing becomes untrue by its age alone where its function would have to run again: how long
+ * that is kept is for a cache_ttl to say. made_at_us: not after the first read. */
+bool reads_are_current(const struct reads *r, const struct node *n, int64_t made_at_us, int64_t now_us);

@@ -57,6 +57,16 @@ static void make_newest(struct exchange *x, struct values_put *p)
 			p->event_time_us = trace.event_time_us + 1;
 }
 
+static void note_value(struct exchange *x, struct str name, const char *msg)
+{
+	struct buf loc = { 0 };
+	buf_append_lit(&loc, "[\"body\",\"values\",");
+	json_write_string(&loc, name);
+	buf_append(&loc, "]", sizeof "]");
+	exchange_invalid(x, "value_error", loc.failed ? "[\"body\",\"values\"]" : loc.p, msg, STR("null"), NULL);
+	buf_finish(&loc);
+}
+
 /* Which feature of the entity a value is for; DEF_NONE: noted, or said in *unknown. */
 static uint32_t pushed_feature(struct exchange *x, uint32_t entity, struct str name, struct buf *unknown)
 {
@@ -70,14 +80,21 @@ static uint32_t pushed_feature(struct exchange *x, uint32_t entity, struct str n
 	bool is_computed = (f->has_compute && f->trigger.p == NULL) || f->sql.p;
 	if (!is_computed)
 		return feature;
-	struct buf loc = { 0 };
-	buf_append_lit(&loc, "[\"body\",\"values\",");
-	json_write_string(&loc, name);
-	buf_append(&loc, "]", sizeof "]");
-	exchange_invalid(x, "value_error", loc.failed ? "[\"body\",\"values\"]" : loc.p,
-			 "Value error, the feature is computed from its definition and cannot be pushed", STR("null"), NULL);
-	buf_finish(&loc);
+	note_value(x, name, "Value error, the feature is computed from its definition and cannot be pushed");
 	return DEF_NONE;
+}
+
+static void check_dtype(struct exchange *x, uint32_t feature, struct str name, yyjson_val *value)
+{
+	enum def_dtype dtype = api_node(x)->definitions->features[feature].dtype;
+	struct buf text = { 0 };
+	char msg[96];
+	json_write_value(&text, value);
+	if (!text.failed && !def_dtype_fits(dtype, buf_str(&text))) {
+		snprintf(msg, sizeof msg, "Value error, the feature is declared with dtype '%s'", def_dtype_name(dtype));
+		note_value(x, name, msg);
+	}
+	buf_finish(&text);
 }
 
 /* false: replied. */
@@ -86,13 +103,6 @@ static bool take_value(struct exchange *x, struct values_put *p, uint32_t featur
 	struct str name = api_node(x)->definitions->features[feature].name;
 	struct buf text = { 0 };
 	json_write_value(&text, value);
-	const struct def_feature *f = &api_node(x)->definitions->features[feature];
-	if (!text.failed && !def_dtype_fits(f->dtype, buf_str(&text))) {
-		buf_finish(&text);
-		exchange_error(x, 422, "Feature '%.*s' is declared with dtype '%s': the value is of another type", STR_ARG(name),
-			       def_dtype_name(f->dtype));
-		return false;
-	}
 	struct value *v = text.failed ? NULL : value_create(buf_str(&text));
 	buf_finish(&text);
 	if (v == NULL) {
@@ -136,8 +146,11 @@ static bool take_values(struct exchange *x, struct values_put *p, yyjson_val *va
 	yyjson_val *name, *value;
 	uint32_t features[API_FEATURES_MAX];
 	struct buf unknown = { 0 };
-	yyjson_obj_foreach(values, i, max, name, value)
+	yyjson_obj_foreach(values, i, max, name, value) {
 		features[i] = pushed_feature(x, p->entity, json_str(name), &unknown);
+		if (features[i] != DEF_NONE && api_node(x)->definitions->features[features[i]].dtype != DTYPE_ANY)
+			check_dtype(x, features[i], json_str(name), value);
+	}
 	bool are_known = unknown.n == 0;
 	if (exchange_is_valid(x) && !are_known)
 		exchange_error(x, 404, "%.*s", STR_ARG(buf_str(&unknown)));

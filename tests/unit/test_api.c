@@ -3,6 +3,7 @@
 #define TEST_DEFINITIONS                                                                                              \
 	"local fabra = require 'fabra'\n"                                                                             \
 	"local User = fabra.entity { name = 'User', id = 'user_id' }\n"                                               \
+	"fabra.feature { name = 'whole', entity = User, dtype = 'integer' }\n"                                       \
 	"fabra.feature { name = 'city', entity = User }\n"                                                            \
 	"fabra.feature { name = 'brief', entity = User, ttl = '1s' }\n"                                               \
 	"fabra.feature { name = 'length', entity = User, compute = function(id) return #id end }\n"                   \
@@ -128,6 +129,8 @@ static void test_all_mistakes(void **state)
 	says_mistakes("[\"path\",\"entity_id\"][\"body\",\"values\"][\"body\",\"timestamp\"]");
 	ask("PUT", "/v1/features/User/a", "{\"timestamp\":\"x\",\"values\":{\"length\":1,\"city\":2}}", 422);
 	says_mistakes("[\"body\",\"timestamp\"][\"body\",\"values\",\"length\"]");
+	ask("PUT", "/v1/features/User/a", "{\"values\":{\"length\":1,\"whole\":1.5}}", 422);
+	says_mistakes("[\"body\",\"values\",\"length\"][\"body\",\"values\",\"whole\"]");
 	ask_with("Idempotency-Key: \r\n", "POST", "/v1/ingest/tick?event_time=x", STR("7"), 422);
 	says_mistakes("[\"query\",\"entity_id\"][\"query\",\"event_time\"][\"header\",\"idempotency-key\"][\"body\"]");
 	ask("GET", "/v1/contexts?limit=x&detail=maybe&z=1", NULL, 422);
@@ -354,7 +357,8 @@ static void test_clocks(void **state)
 	says("\"freshness_ms\":0,");
 	ask("PUT", "/v1/features/User/ahead", "{\"values\":{\"city\":2,\"brief\":3}}", 200);
 	says("\"written\":[\"city\",\"brief\"],\"stale\":[]");
-	online_delete_row(node.online, 0, STR("ahead"), clock_wall_us() + API_FUTURE_US_MAX, 1u << 30, clock_wall_us());
+	online_delete_row(node.online, 0, STR("ahead"), clock_wall_us() + API_FUTURE_US_MAX, ledger_fake_count(ledger),
+			  clock_wall_us());
 	ask("PUT", "/v1/features/User/ahead", "{\"values\":{\"city\":4}}", 200);
 	says("\"stale\":[]");
 	ask("GET", "/v1/features/city?entity_id=ahead", NULL, 200);

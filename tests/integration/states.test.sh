@@ -100,7 +100,7 @@ restart
 wait_for 'get /ready | grep -q "\"failing\":.*fact"' "/ready names what cannot be materialised"
 expect 200 "$(code "$url/ready")" "and is ready all the same"
 expect '30 10' "$(one fact c) $(one fact a)" "the old values stay"
-expect '500 11' "$(status fact_asked c) $(one fact_asked a)" "on demand only that id fails"
+expect '404 11' "$(status fact_asked c) $(one fact_asked a)" "on demand only that id fails"
 contains "several rows for user_id 'c'" "$(grep 'could not be materialised' "$work/server.log" | tail -n 2)" "the log names the id"
 contains '"feature":"fact"' "$(grep 'could not be materialised' "$work/server.log" | head -n 4)" "and the feature"
 [ "$(metric 'fabra_feature_materialize_failures_total{feature="fact"}')" -ge 1 ] || { echo "FAILED: no metric"; failures=$((failures + 1)); }

@@ -26,7 +26,7 @@ local function context(name, items, more)
 end
 local function text(t, more)
   local item = more or {}
-  item.text, item.entity_id = t, "{user_id}"
+  item.text, item.entity_id = t, t:find("{feature:", 1, true) and "{user_id}" or nil
   return item
 end
 context("required", { text("It is {feature:down}", { required = true }) })

@@ -177,7 +177,7 @@ static void step_push(unsigned user)
 							 .feature = feature,
 							 .value = v,
 							 .meta = {.event_time_us = event_time_us,
-								  .lsn = 1000000 + (uint64_t)world.next_value,
+								  .lsn = ledger_fake_count(world.ledger), /* behind all events so far */
 								  .written_us = now_us(),
 								  .expires_us = ttl_us[feature] ? event_time_us + ttl_us[feature] : 0}}) ==
 		       ONLINE_APPLIED;
@@ -188,7 +188,7 @@ static void step_push(unsigned user)
 
 static void step_delete(unsigned user)
 {
-	online_delete_row(world.f.node.online, 0, user_name(user), now_us(), 1000000 + (uint64_t)++world.next_value, now_us());
+	online_delete_row(world.f.node.online, 0, user_name(user), now_us(), ledger_fake_count(world.ledger), now_us());
 	for (unsigned f = 0; f < FEATURES; f++)
 		world.truth[user][f].value = 0;
 	sim_run(world.f.sim, 1); /* what comes next is newer */

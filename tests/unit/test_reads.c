@@ -13,7 +13,7 @@ static const char definitions[] =
     "fabra.feature { name = 'slow', entity = User, compute = function() return fabra.await(fabra.sql('SELECT lost', {})) end }\n"
     "fabra.feature { name = 'none', entity = User, compute = function() return nil end }\n"
     "fabra.feature { name = 'each', entity = User, compute = get('p') }\n"            /* made at each read */
-    "fabra.feature { name = 'kept', entity = User, ttl = '1h', compute = get('p') }\n" /* made once, and stored */
+    "fabra.feature { name = 'kept', entity = User, ttl = '1s', compute = get('p') }\n" /* made once, and stored */
     "fabra.feature { name = 'deep', entity = User, compute = get('each') }\n"
     "fabra.feature { name = 'diamond', entity = User, compute = function(id)\n"
     "  local a, b, c = fabra.all(fabra.feature_value('each', id), fabra.feature_value('deep', id), fabra.feature_value('p', id))\n"

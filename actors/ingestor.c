@@ -5,7 +5,8 @@
  *                                COMMITTING: values and "applied" go to the ledger in one frame; durable --> published
  *                                then the next event of that entity
  *
- * A feature function that fails changes nothing: the event still counts as applied, the failure is logged and counted.
+ * A feature function that fails changes nothing: the event still counts as applied, the failure is logged and counted. One
+ * that returns nil says that there is no value from here on: a tombstone of that feature.
  * When the "applied" frame cannot be made durable the event stays pending and is tried again; nothing is published.
  * Bounds: the mailbox, EVENTS_MAX events waiting or under way; more are refused before they are durable. */
 #include "actors/ingestor.h"
@@ -32,8 +33,9 @@ struct event {
 	struct entry_event data;   /* texts in the arena */
 	uint64_t lsn;
 	uint32_t feature;          /* the one being computed */
-	uint32_t *features;        /* triggered, in definition order; in the arena, as the next three */
-	struct value **values;     /* what each gave; NULL = nothing */
+	uint32_t *features;        /* triggered, in definition order; in the arena, as the next four */
+	struct value **values;     /* what each gave; NULL: it failed, or there is no value from here on */
+	bool *ended;               /* the latter */
 	int64_t *times_us;         /* event time of each value: the event's, or its previous value's if that is later */
 	uint16_t *times_ns;        /* and beyond the microsecond */
 	uint32_t features_count, at;
@@ -143,6 +145,8 @@ static void publish(struct ingestor *s, struct event *e, uint64_t lsn)
 	int64_t now_us = loop_wall_us(s->base.loop);
 	for (uint32_t i = 0; i < e->features_count; i++) {
 		const struct def_feature *f = &n->definitions->features[e->features[i]];
+		if (e->ended[i])
+			online_delete_cell(n->online, f->entity, e->data.entity_id, e->features[i], e->times_us[i], lsn, now_us);
 		if (e->values[i] == NULL)
 			continue;
 		online_put(n->online, &(struct online_write){ .kind = f->entity, .id = e->data.entity_id,
@@ -167,9 +171,9 @@ static void commit(struct ingestor *s, struct event *e)
 	for (uint32_t i = 0; i < e->features_count; i++) {
 		const struct def_feature *f = &d->features[e->features[i]];
 		entity = f->entity;
-		if (e->values[i])
+		if (e->values[i] || e->ended[i])
 			values[count++] = (struct entry_value){ .entity_id = e->data.entity_id, .feature = f->name,
-								.value_json = str_of(e->values[i]->json, e->values[i]->len),
+								.value_json = e->values[i] ? value_json(e->values[i]) : (struct str){ 0 },
 								.event_time_us = e->times_us[i],
 								.event_time_ns = e->times_ns[i], .ttl_ms = f->ttl_ms,
 								.version = f->made_by };
@@ -286,6 +290,7 @@ static bool compute_next(struct ingestor *s, struct event *e)
 	/* What comes of a late event is as new as what it builds on: else the older time would lose against it, and the
 	 * event with it. */
 	struct online_cell previous;
+	struct online_trace trace;
 	e->times_us[e->at] = e->data.event_time_us;
 	e->times_ns[e->at] = 0;
 	if (online_get(n->online, n->definitions->features[feature].entity, e->data.entity_id, feature,
@@ -297,6 +302,10 @@ static bool compute_next(struct ingestor *s, struct event *e)
 			e->times_ns[e->at] = previous.meta.event_time_ns;
 		}
 		value_unref(previous.value);
+	} else if (online_trace(n->online, n->definitions->features[feature].entity, e->data.entity_id, feature,
+				loop_wall_us(s->base.loop), &trace) &&
+		   trace.cell_time_us > e->data.event_time_us) {
+		e->times_us[e->at] = trace.cell_time_us; /* none since then */
 	}
 	if (!is_whole) { /* without its previous value a function would begin anew */
 		computation_job_free(job);
@@ -315,6 +324,26 @@ static void apply_next(struct ingestor *s, struct event *e)
 		commit(s, e);
 }
 
+/* Returns why there is neither a value nor none; p NULL: all is well. */
+static struct str take_value(struct ingestor *s, struct event *e, const struct computation_job *job)
+{
+	const struct script_outcome *o = &job->outcome;
+	if (o->error.p)
+		return o->error;
+	if (o->value_json.p == NULL) {
+		e->ended[e->at] = true;
+		return (struct str){ 0 };
+	}
+	bool known;
+	struct reads *reads = computation_reads_of(job, s->nl->node->definitions, &known);
+	if (known)
+		e->values[e->at] = value_create_from(o->value_json, reads ? &reads->basis : NULL);
+	reads_unref(reads);
+	if (!known)
+		return STR("the function reads too many features or retrievers");
+	return e->values[e->at] ? (struct str){ 0 } : STR("out of memory");
+}
+
 static void in_applying(struct ingestor *s, struct event *e, struct msg *m)
 {
 	const struct node *n = s->nl->node;
@@ -324,14 +353,10 @@ static void in_applying(struct ingestor *s, struct event *e, struct msg *m)
 		retry_later(s, e, rt_error_text(m->status));
 		return;
 	}
-	if (m->kind == COMPUTATION_DONE) {
-		const struct script_outcome *o = &((struct computation_run *)m)->job->outcome;
-		error = o->error;
-		if (error.p == NULL && o->value_json.p)
-			e->values[e->at] = value_create(o->value_json);
-	} else {
+	if (m->kind == COMPUTATION_DONE)
+		error = take_value(s, e, ((struct computation_run *)m)->job);
+	else
 		error = STR("no result before the deadline");
-	}
 	if (error.p) {
 		not_computed(s, e, error);
 	} else {
@@ -346,9 +371,10 @@ static void find_triggered(struct ingestor *s, struct event *e)
 	const struct definitions *d = s->nl->node->definitions;
 	e->features = arena_alloc(&e->arena, (d->features_count + 1) * sizeof *e->features);
 	e->values = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->values);
+	e->ended = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->ended);
 	e->times_us = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->times_us);
 	e->times_ns = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->times_ns);
-	CHECK(e->features && e->values && e->times_us && e->times_ns);
+	CHECK(e->features && e->values && e->ended && e->times_us && e->times_ns);
 	for (uint32_t i = 0; i < d->features_count; i++)
 		if (d->features[i].trigger.p && str_eq(d->features[i].trigger, e->data.event_type))
 			e->features[e->features_count++] = i;

@@ -168,24 +168,13 @@ bool reads_add_missing(struct reads *r, uint32_t feature, struct str entity_id, 
 					      .source = RECORD_FALLBACK, .reason = reason });
 }
 
-/* Made when it is asked for. */
-static bool is_made(const struct def_feature *f)
-{
-	return (f->has_compute && f->trigger.p == NULL) || (f->sql.p && !f->materialize);
-}
-
-static bool is_made_at_each_read(const struct def_feature *f)
-{
-	return is_made(f) && f->ttl_ms == 0;
-}
-
 bool reads_add_result(struct reads *r, const struct definitions *d, uint32_t feature, struct str entity_id,
 		      const struct feature_result *result)
 {
 	if (result->state != FEATURE_FOUND)
 		return reads_add_missing(r, feature, entity_id, result->state, result->reason) && merge(r, result->reads, false);
 	const struct reads *below = result->reads ? result->reads : (const struct reads *)result->value->basis;
-	bool is_stored = result->source != RECORD_FALLBACK && !is_made_at_each_read(&d->features[feature]);
+	bool is_stored = result->source != RECORD_FALLBACK && !def_feature_is_computed_at_each_read(&d->features[feature]);
 	return add(r, &(struct read_feature){ .feature = feature, .entity_id = entity_id, .state = FEATURE_FOUND,
 					      .value_json = value_json(result->value), .source = result->source,
 					      .as_of_us = result->as_of_us }) &&
@@ -284,7 +273,7 @@ static bool is_current(const struct read_feature *f, const struct node *n, int64
 	if (f->entity_id.n == 0)
 		return true; /* nobody's, and so it stays */
 	bool was_there = f->state == FEATURE_FOUND && f->source != RECORD_FALLBACK;
-	bool is_stored = was_there && !is_made_at_each_read(d);
+	bool is_stored = was_there && !def_feature_is_computed_at_each_read(d);
 	if (is_stored && online_holds(n->online, d->entity, f->entity_id, f->feature, now_us, f->as_of_us, f->value_json))
 		return true;
 	struct online_trace trace;
@@ -293,7 +282,7 @@ static bool is_current(const struct read_feature *f, const struct node *n, int64
 		return true;
 	if (!is_stored) /* nothing to compare: is there one now, or was there a delete since? */
 		return !is_known || (!trace.is_live && trace.event_time_us < made_at_us);
-	if (!is_made(d))
+	if (!def_feature_is_computed(d))
 		return false;
 	bool is_itself = trace.is_expired && trace.event_time_us == f->as_of_us;
 	return !is_known || trace.event_time_us < f->as_of_us || is_itself;

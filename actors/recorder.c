@@ -31,6 +31,15 @@ static bool contains(const struct str *names, size_t count, struct str name)
 
 /* ---- the parts of a record ---- */
 
+/* What was read several times is said once. */
+static void add_once(struct record_missing *list, size_t *count, struct record_missing m)
+{
+	for (size_t i = 0; i < *count; i++)
+		if (str_eq(list[i].feature, m.feature) && str_eq(list[i].entity_id, m.entity_id) && str_eq(list[i].reason, m.reason))
+			return;
+	list[(*count)++] = m;
+}
+
 /* A default has no age. What is missing is named with null, and violates whatever was promised. */
 static bool fill_features(const struct node *n, const struct material *m, struct arena *arena, struct record *r,
 			  struct record_extras *e, struct violations *too_old)
@@ -55,10 +64,11 @@ static bool fill_features(const struct node *n, const struct material *m, struct
 						       .as_of_us = has_age ? f->as_of_us : r->created_at_us };
 		names[i] = name;
 		if (f->state != FEATURE_FOUND)
-			missing[e->missing_features_count++] =
-			    (struct record_missing){ name, f->entity_id, str_from(feature_missing_reason(f->state)) };
+			add_once(missing, &e->missing_features_count,
+				 (struct record_missing){ name, f->entity_id, str_from(feature_missing_reason(f->state)) });
 		else if (!has_age)
-			defaults[e->default_features_count++] = (struct record_missing){ .feature = name, .entity_id = f->entity_id };
+			add_once(defaults, &e->default_features_count,
+				 (struct record_missing){ .feature = name, .entity_id = f->entity_id });
 		bool is_too_old = r->assembly.freshness_sla_ms > 0 && age > r->assembly.freshness_sla_ms;
 		if (is_too_old || f->state != FEATURE_FOUND)
 			violated(too_old, name);

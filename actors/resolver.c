@@ -475,6 +475,13 @@ static void query_split(struct resolver *s, struct query *q)
 	query_ask(s, q->feature, second, q->count - q->count / 2);
 }
 
+static enum feature_state failure_of(const struct msg *m)
+{
+	if (m->kind == RT_DEADLINE || m->status == RT_EDEADLINE)
+		return FEATURE_TIMEOUT;
+	return m->status == RT_EFULL ? FEATURE_REFUSED : FEATURE_FAILED;
+}
+
 static void query_failed(struct resolver *s, struct query *q, const struct msg *m)
 {
 	struct str reason = m->kind == RT_DEADLINE ? STR("not computed before the deadline")
@@ -483,9 +490,7 @@ static void query_failed(struct resolver *s, struct query *q, const struct msg *
 		reason = ((const struct offline_batch *)m)->error;
 	for (struct flight *f = q->flights, *next; f; f = next) {
 		next = f->next;
-		f->failure = m->status == RT_EFULL				 ? FEATURE_REFUSED
-			     : m->kind == RT_DEADLINE || m->status == RT_EDEADLINE ? FEATURE_TIMEOUT
-										     : FEATURE_FAILED;
+		f->failure = failure_of(m);
 		flight_land(s, f, NULL, reason);
 	}
 }
@@ -728,7 +733,7 @@ static void batch_end(struct resolver *s, struct batch *batch, const struct msg 
 
 static void on_failure(struct resolver *s, struct flight *f, const struct msg *m)
 {
-	f->failure = m->kind == RT_DEADLINE ? FEATURE_TIMEOUT : m->status == RT_EFULL ? FEATURE_REFUSED : FEATURE_FAILED;
+	f->failure = failure_of(m);
 	flight_land(s, f, NULL, m->kind == RT_DEADLINE ? STR("not computed before the deadline")
 						       : str_from(rt_error_text(m->status)));
 }

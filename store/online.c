@@ -234,6 +234,7 @@ bool online_trace(struct online *t, uint32_t kind, struct str id, uint32_t featu
 	*ret = (struct online_trace){ .event_time_us = c ? c->event_time_us : INT64_MIN,
 				      .is_live = is_value && !cell_expired(c, now_us),
 				      .is_expired = is_value && cell_expired(c, now_us) };
+	ret->cell_time_us = ret->event_time_us;
 	if (deleted && deleted->event_time_us > ret->event_time_us)
 		ret->event_time_us = deleted->event_time_us;
 	pthread_mutex_unlock(&p.stripe->lock);

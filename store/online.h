@@ -70,6 +70,7 @@ struct online_key online_key(uint32_t kind, struct str id);
 /* What is known of a cell, live or not. false: nothing. */
 struct online_trace {
 	int64_t event_time_us; /* of its value or of the delete, whichever is newer: a write must be newer than that */
+	int64_t cell_time_us;  /* of its value or its own tombstone; INT64_MIN: it has none */
 	bool is_live;
 	bool is_expired;       /* there was a value, its time has passed, and it has not been swept yet */
 };

@@ -13,6 +13,10 @@ fabra.feature { name = "city", entity = User }
 fabra.feature { name = "short", entity = User, ttl = "1ms" }
 fabra.feature { name = "plan", entity = User, default = "free" }
 fabra.feature { name = "derived", entity = User, compute = function(id) return "in " .. tostring(fabra.await(fabra.feature_value("city", id))) end }
+fabra.feature { name = "quick", entity = User, compute = function(id) return "for " .. id end }
+fabra.feature { name = "kept", entity = User, ttl = "1h", compute = function(id) return "in " .. tostring(fabra.await(fabra.feature_value("city", id))) end }
+fabra.feature { name = "basket", entity = User, trigger = "shop", compute = function(id, event, previous)
+    if event.payload.paid then return nil end return (previous or 0) + 1 end }
 fabra.retriever { name = "cities", cache_ttl = "1h",
   run = function(args) return { "City " .. tostring(fabra.await(fabra.feature_value("city", args.id))) } end }
 fabra.retriever { name = "outer", run = function(args) return { fabra.await(fabra.retrieve("cities", args))[1].content } end }
@@ -34,7 +38,9 @@ context("required_absent", { text("It is {feature:city}", { required = true }) }
 context("dropped", { text("Hello"), text("It is {feature:down}"), text("In {feature:city}") })
 context("empty", { text("It is [{feature:down}]", { on_missing = "empty" }) })
 context("strict", { text("In {feature:city}", { on_missing = "empty" }) }, { freshness_sla = "1s", freshness_strict = true })
-context("late", { text("Hello"), text("{feature:slow}"), text("{feature:plan}") })
+context("late", { text("Hello"), text("{feature:slow}"), text("{feature:plan}"), text("{feature:quick}") })
+context("kept_strict", { text("{feature:kept}") }, { freshness_sla = "1h", freshness_strict = true })
+context("kept", { text("{feature:kept}") })
 context("docs", { text("Hello"), { retriever = "broken" } })
 context("docs_required", { { retriever = "broken", required = true } })
 context("nested", { { retriever = "outer", args = { id = "{user_id}" } } }, { freshness_sla = "1s" })
@@ -48,6 +54,10 @@ fabra.context { name = "coded", params = { user_id = "string", n = { type = "int
     local docs, why = fabra.try(fabra.retrieve("broken", {}))
     local all = fabra.await(fabra.features("User", args.user_id, { "city", "down", "plan" }))
     return "n " .. tostring(args.n) .. " " .. tostring(all.plan) .. " " .. tostring(docs)
+  end }
+fabra.context { name = "coded_down", params = id, build = function(args)
+    local value, why = fabra.try(fabra.feature_value("down", args.user_id))
+    return tostring(fabra.await(fabra.feature_value("down", args.user_id))) .. tostring(value) .. " " .. tostring(why:find("down") ~= nil)
   end }
 LUA
 serve "$work/store.lua"
@@ -89,7 +99,7 @@ contains 'city (missing: absent)' "$(cat "$work/body")" "by name"
 late() { curl -s -m 10 -H 'x-request-timeout-ms: 800' -d '{"user_id":"u1"}' "$url/v1/context/late"; }
 late >"$work/answer"
 expect "[('slow', 'u1', 'timeout')]" "$(json "$missing" <"$work/answer")" "a late feature"
-expect $'Hello\nfree' "$(json 'd["content"]' <"$work/answer")" "the others are there"
+expect $'Hello\nfree\nfor u1' "$(json 'd["content"]' <"$work/answer")" "the others are there"
 expect "[('plan', 'u1')]" "$(json '[(m["feature"], m["entity_id"]) for m in d["meta"]["default_features"]]' <"$work/answer")" "a default is said"
 
 # retrievers
@@ -97,12 +107,18 @@ expect "[('broken', 'failed')]" "$(meta docs '[(m["retriever"], m["reason"]) for
 expect degraded "$(meta docs 'd["meta"]["freshness_status"]')" "degrades"
 expect 503 "$(code -d '{"user_id":"u1"}' "$url/v1/context/docs_required")" "a required one fails the request"
 contains '"logger":"retriever","message":"retriever failed","retriever":"broken"' "$(cat "$work/server.log")" "and is logged"
+curl -s -m 10 -H 'x-request-id: asks-the-broken' -d '{"user_id":"u1"}' "$url/v1/context/docs" >/dev/null
+contains 'store.lua:16: no index' "$(grep '"request_id":"asks-the-broken"' "$work/server.log" | grep 'context without a retriever')" "with the line, and the request that went without"
 
 # code
 ask coded >"$work/answer"
 expect 'n 3 free nil' "$(json 'd["content"]' <"$work/answer")" "defaults of params reach build"
 expect "[('city', 'u1', 'absent'), ('down', 'u1', 'failed')]" "$(json "$missing" <"$work/answer")" "reported the same way"
 expect "['broken']" "$(json '[m["retriever"] for m in d["meta"]["missing_retrievers"]]' <"$work/answer")" "also the retriever that was tried"
+
+ask coded_down >"$work/answer"
+expect 'nilnil True' "$(json 'd["content"]' <"$work/answer" | sed 's/true/True/')" "what failed is nil, and try has the reason"
+expect "[('down', 'u1', 'failed')]" "$(json "$missing" <"$work/answer")" "and it is said"
 
 # reads at any depth
 put() { curl -s -m 10 -X PUT -d "$2" "$url/v1/features/User/$1" >/dev/null; }
@@ -125,6 +141,11 @@ expect 'City nil' "$(ask nested_cached '{"user_id":"u2"}' | json 'd["content"]')
 expect 'in nil' "$(ask derived_cached '{"user_id":"u3"}' | json 'd["content"]')" "a computed value over nothing"
 put u3 '{"values":{"city":"Bern"}}'
 expect 'in Bern' "$(ask derived_cached '{"user_id":"u3"}' | json 'd["content"]')" "what a computation read counts too"
+put u5 "{\"values\":{\"city\":\"Bergen\"},\"timestamp\":\"$hours_ago\"}"
+for i in 1 2 3 4 5 6; do # computed once, then from memory on both loops
+  expect 500 "$(code -d '{"user_id":"u5"}' "$url/v1/context/kept_strict")" "what a stored value was made from counts each time"
+done
+expect "['kept', 'city']" "$(ask kept '{"user_id":"u5"}' | json '[f["feature_name"] for f in d["lineage"]["features_used"]]')" "and is named"
 expect 'Hello' "$(ask cached '{"user_id":"u4"}' | json 'd["content"]')" "nothing yet"
 for i in $(seq 50); do # each loop has a cache of its own
   ask cached '{"user_id":"u4"}' >"$work/answer"
@@ -144,5 +165,19 @@ for key in indexed_at last_updated; do
   expect "guaranteed []" "$(aged $key "$(date +%s)")" "$key now"
   expect "degraded ['failed']" "$(aged $key '"yesterday"')" "$key that is no time"
 done
+
+# a trigger that returns nil says that there is none
+shop() { post "/v1/ingest/shop?entity_id=u7" "$1" >/dev/null; }
+basket() { get "/v1/features/basket?entity_id=u7" | json 'd.get("value")'; }
+shop '{}'
+shop '{}'
+wait_for '[ "$(basket)" = 2 ]' "two in the basket"
+shop '{"paid":true}'
+wait_for '[ "$(basket)" = None ]' "none after the event that says so"
+stop
+serve "$work/store.lua"
+expect 404 "$(code "$url/v1/features/basket?entity_id=u7")" "nor after a restart"
+shop '{}'
+wait_for '[ "$(basket)" = 1 ]' "and it begins anew"
 stop
 done_testing

@@ -177,7 +177,7 @@ static void step_push(unsigned user)
 							 .feature = feature,
 							 .value = v,
 							 .meta = {.event_time_us = event_time_us,
-								  .lsn = ledger_fake_count(world.ledger), /* behind all events so far */
+								  .lsn = ledger_fake_count(world.ledger),
 								  .written_us = now_us(),
 								  .expires_us = ttl_us[feature] ? event_time_us + ttl_us[feature] : 0}}) ==
 		       ONLINE_APPLIED;
@@ -199,14 +199,15 @@ static void step_event(unsigned user)
 	char id[24];
 	int n = snprintf(id, sizeof id, "e%lld", (long long)++world.next_value);
 	struct ask ask = {.loop = (unsigned)sim_pick(world.f.sim, 2), .event = ledger_entry_new(LEDGER_EVENT)};
+	bool resets = sim_pick(world.f.sim, 4) == 0;
 	entry_event_write(&ask.event->body, &(struct entry_event){.event_id = str_of(id, (size_t)n),
 								   .event_type = STR("tick"),
 								   .entity_id = user_name(user),
-								   .payload_json = STR("{}"),
+								   .payload_json = resets ? STR("{\"reset\":true}") : STR("{}"),
 								   .event_time_us = now_us()});
 	ask_and_wait(&ask);
 	sim_run(world.f.sim, 200); /* accepted; now applied */
-	world.truth[user][N].value++;
+	world.truth[user][N].value = resets ? 0 : world.truth[user][N].value + 1;
 }
 
 static void expect(unsigned user, char *out, size_t cap)

@@ -127,6 +127,7 @@ static void declarative_contexts_become_plans(void **state)
 	assert_true(c->params[1].type == PARAM_STRING && c->params[1].required);
 	assert_int_equal(c->items_count, 3);
 	assert_true(c->items[0].required && c->items[0].retriever == DEF_NONE && c->items[0].text.count == 1);
+	assert_true(c->items[0].on_missing == ON_MISSING_FAIL && c->items[1].on_missing == ON_MISSING_DROP);
 	const struct def_item *tier = &c->items[1];
 	assert_int_equal(tier->text.count, 2);
 	assert_str(tier->text.pieces[0].text, "User tier: ");
@@ -338,6 +339,9 @@ static void mistakes_in_contexts_are_named(void **state)
 		{ "build = type, max_tokens = 0", "max_tokens: an integer from 1" },
 		{ "build = type, max_tokens = '4000'", "max_tokens: an integer is needed, got a string" },
 		{ "build = type, max_tokens = 9, on_budget = 'refuse'", "on_budget: \"fail\"" },
+		{ "items = { { text = 'x', on_missing = 'skip' } }",
+		  "items[1].on_missing: \"drop\" (leave the item out), \"empty\"" },
+		{ "items = { { text = 'x', on_missing = true } }", "items[1].on_missing: a string is needed" },
 		{ "build = type, on_budget = 'fail'", "on_budget: there is no budget without max_tokens" },
 		{ "items = { { text = '{feature:age} {feature:tier}', entity_id = 'u' } }, freshness_sla = '59m', freshness_strict = true",
 		  "freshness_sla: with freshness_strict it must not be shorter than the ttl of feature 'age'" },

@@ -12,6 +12,9 @@ static const char definitions[] =
     "  return (previous or 0) + event.payload.n end }\n"
     "fabra.feature { name = 'brief', entity = User, trigger = 'brief', ttl = '1s', compute = function(id, event)\n"
     "  return { event.id, event.entity_id, event.timestamp } end }\n"
+    "fabra.feature { name = 'balance', entity = User, trigger = 'pay', default = 'nothing', compute = function(id, event, previous)\n"
+    "  if event.payload.bad then error('bad event') end\n"
+    "  if event.payload.close then return nil end return (previous or 0) + 1 end }\n"
     "fabra.context { name = 'c', cache_ttl = '1h', build = function() return 'x' end }\n";
 
 static uint64_t send_at(const char *type, const char *id, const char *payload, int64_t event_time_us)
@@ -55,6 +58,11 @@ static void assert_holds(const char *name, const char *id, const char *json)
 static void warm(void *arg, const struct entry_values *head, const struct entry_value *v)
 {
 	(void)head;
+	if (v->value_json.p == NULL) {
+		online_delete_cell(fixture.node.online, 0, v->entity_id, definitions_feature(shared.definitions, v->feature),
+				   v->event_time_us, *(uint64_t *)arg, loop_wall_us(LOOP));
+		return;
+	}
 	struct value *value = value_create(v->value_json);
 	online_put(
 	    fixture.node.online,
@@ -238,6 +246,39 @@ static void test_restarts(void **state)
 	assert_holds("list", "u1", expected);
 }
 
+static void pay(const char *payload, int64_t event_time_us)
+{
+	wait_for(send_at("pay", "u1", payload, event_time_us));
+	run_ms(100);
+}
+
+/* nil says that there is none: not what was there before, and not after a restart either. */
+static void test_nil_is_none(void **state)
+{
+	(void)state;
+	int64_t now_us = loop_wall_us(LOOP);
+	pay("{}", now_us);
+	pay("{}", now_us + 1);
+	assert_holds("balance", "u1", "2");
+	pay("{\"close\":true}", now_us + 2);
+	assert_false(is_online("balance", "u1"));
+	assert_value(get_feature("balance", "u1"), RECORD_FALLBACK, "\"nothing\"");
+	pay("{\"bad\":true}", now_us + 3); /* what fails changes nothing */
+	assert_false(is_online("balance", "u1"));
+	restart();
+	assert_false(is_online("balance", "u1"));
+	pay("{}", now_us - 5); /* late: it builds on what there is, which is nothing */
+	assert_holds("balance", "u1", "1");
+	pay("{\"close\":true}", now_us - 9); /* late too */
+	assert_false(is_online("balance", "u1"));
+	pay("{\"close\":true}", now_us + 4); /* there is none already */
+	assert_false(is_online("balance", "u1"));
+	restart();
+	assert_false(is_online("balance", "u1"));
+	pay("{}", now_us + 5);
+	assert_holds("balance", "u1", "1");
+}
+
 static void test_contexts_see_it(void **state)
 {
 	(void)state;
@@ -394,6 +435,7 @@ static int run(void)
 	    ACTOR_TEST(test_lost_answer_of_the_event),
 	    ACTOR_TEST(test_refused_commit),
 	    ACTOR_TEST(test_restarts),
+	    ACTOR_TEST(test_nil_is_none),
 	    ACTOR_TEST(test_contexts_see_it),
 	    ACTOR_TEST(test_stopped_with_events_everywhere),
 	    ACTOR_TEST(test_a_key_counts_once),

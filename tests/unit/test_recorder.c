@@ -223,6 +223,38 @@ static void test_stale_chunks_and_strict_text(void **state)
 	material_unref(m);
 }
 
+/* No memory for the words is no reason to let anything pass, or to forget what was said. */
+static void test_without_memory(void **state)
+{
+	(void)state;
+	struct material *m = material_with("chat");
+	add_feature(m, "tier", "1", RECORD_CACHE, 300);
+	count(m, 0);
+	struct made made;
+	make(&made, m, "{}");
+	made.arena.max = made.arena.used;
+	assert_non_null(recorder_freshness_error(NL->node, &made.r, &made.e, &made.arena).p);
+	arena_finish(&made.arena);
+	struct json_error error;
+	struct arena none = {.max = 1};
+	struct str ref;
+	yyjson_doc *args = json_parse(STR("{\"call_id\":\"c\"}"), NULL, &error);
+	assert_false(recorder_interaction_ref(yyjson_doc_get_root(args), &none, &ref));
+	yyjson_doc_free(args);
+	/* Nor is a record made of a part. */
+	struct recorder_request q = {.args_json = STR("{}"), .started_ns = loop_mono_ns(NL->loop)};
+	for (size_t bytes = 16; bytes <= 4096; bytes += 16) {
+		struct arena arena = {.max = bytes};
+		struct record r;
+		struct record_extras e;
+		if (recorder_fill(NL, m, &q, &arena, &r, &e))
+			assert_true(r.features_count == 1 && r.assembly.freshness_violations_count == 1 && r.context_id.p &&
+				    e.stale_sources_count == 1 && e.stale_sources[0].p);
+		arena_finish(&arena);
+	}
+	material_unref(m);
+}
+
 static void test_privacy(void **state)
 {
 	(void)state;
@@ -305,6 +337,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_ids_differ, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_extras, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_stale_chunks_and_strict_text, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_without_memory, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_privacy, setup, teardown),
 	    cmocka_unit_test(test_interaction_ref),
 	    cmocka_unit_test_setup_teardown(test_inputs, setup, teardown),

@@ -25,7 +25,11 @@ for certificate in "" "$work/cert.pem"; do
   else
     crash
   fi
-  ! grep -q '^[^{]' "$work/test_server.log" || { echo "FAILED: a library printed: $(grep -m 1 '^[^{]' "$work/test_server.log")"; exit 1; }
+  # Each line is the log's; the others are of the leak checker's list of what it was told to ignore.
+  if printed=$(grep -m 1 -vE '^(\{|-*$|Suppressions used|  count| +[0-9]+ )' "$work/test_server.log"); then
+    echo "FAILED: a library printed: $printed"
+    exit 1
+  fi
 done
 
 cat >"$work/store.lua" <<'LUA'

@@ -662,6 +662,7 @@ int exchange_on_request(h2o_handler_t *handler, h2o_req_t *req)
 	struct exchange *x = exchange_new(f);
 	x->front = f;
 	x->conn = exchange_conn_of(req);
+	x->conn->requests++;
 	x->req = req;
 	x->started_ns = loop_mono_ns(f->loop); /* when the poll that brought it returned */
 	input_read(x, req);

@@ -96,6 +96,14 @@ struct http_config {
 	uint32_t in_flight_max;     /* per loop; 0 = 4096 */
 	uint32_t request_timeout_ms;/* 0 = 5,000 */
 	uint32_t shutdown_grace_ms; /* 0 = 10,000 */
+	uint32_t handshake_timeout_ms; /* of TLS; 0 = 10,000 */
+	uint32_t read_timeout_ms;   /* a request's head and body, from its first byte on; 0 = 30,000 */
+	/* A reply may take twice this and a second for each reply_rate_min bytes that the client takes; 0 = 15,000. Four times this
+	 * without a byte is too long in any case. */
+	uint32_t stall_timeout_ms;
+	uint32_t reply_rate_min;    /* 0 = 1,024 */
+	uint32_t idle_timeout_ms;   /* between requests; 0 = 60,000 */
+	uint32_t control_frames_max;/* HTTP/2 frames that carry nothing, at once or in 10 s; 0 = 1,000 */
 	const struct route *routes; /* borrows; the server adds /health, /metrics, /openapi.json, /docs */
 	size_t routes_count;
 	void *app;                  /* borrows */

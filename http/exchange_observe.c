@@ -37,9 +37,28 @@ void observe_init(struct http_server *s)
 	c->clients_gone = counter("fabra_http_clients_gone", "Clients that left before their reply.");
 	c->refused_connections = counter("fabra_http_connections_refused", "Connections closed at a limit.");
 	c->refused_overload = counter("fabra_http_requests_refused", "Requests answered 503 at a limit.");
-	c->cut_connections = counter("fabra_http_connections_cut", "Connections ended for their conduct.");
+	uint32_t cut_family = metrics_family(METRIC_COUNTER, "fabra_http_connections_cut",
+					     "Connections ended for their conduct.", "kind", NULL);
+	for (unsigned kind = FRAME_FINE + 1; kind < CUT_KINDS; kind++)
+		c->cut_connections[kind] = metrics_series(cut_family, (const char *[]){ observe_cut_name(kind) });
 	c->connections = metrics_series(
 		metrics_family(METRIC_GAUGE, "fabra_http_connections", "Open connections.", "", NULL), NULL);
+}
+
+const char *observe_cut_name(unsigned kind)
+{
+	if (kind < FRAME_VERDICTS)
+		return frame_verdict_name((enum frame_verdict)kind);
+	switch ((enum cut_kind)kind) {
+	case CUT_BYTES: return "bodies";
+	case CUT_PROTOCOL: return "protocol";
+	case CUT_HANDSHAKE: return "handshake";
+	case CUT_SLOW_REQUEST: return "slow_request";
+	case CUT_SLOW_READER: return "slow_reader";
+	case CUT_EVICTED: return "evicted";
+	case CUT_KINDS: break;
+	}
+	return "none";
 }
 
 static const char *label_method(const struct http_server *s, size_t route)

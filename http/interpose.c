@@ -140,7 +140,13 @@ ssize_t h2o_http2_decode_frame(struct h2o_frame *frame, const uint8_t *src, size
 			       const char **err_desc)
 {
 	ssize_t n = own.decode_frame(frame, src, len, settings, err_desc);
-	if (n >= 0 && frame->type > FRAME_CONTINUATION) {
+	if (n < 0)
+		return n;
+	struct frame seen = { .length = frame->length, .type = frame->type, .flags = frame->flags, .payload = frame->payload };
+	int error = hooks_on_frame(&seen, err_desc);
+	if (error != 0)
+		return error;
+	if (frame->type > FRAME_CONTINUATION) {
 		metrics_add(own.unknown_frames, 1);
 		*frame = (struct h2o_frame){ .type = FRAME_SETTINGS, .flags = FLAG_ACK, .payload = frame->payload };
 	}

@@ -7,7 +7,12 @@
 #include <openssl/ssl.h>
 #include <stdlib.h>
 
-enum { HTTP1_IDLE_MS = 30000, HTTP2_IDLE_MS = 60000, FRONT_MAILBOX = 65536 };
+enum {
+	FRONT_MAILBOX = 65536,
+	/* h2o has timeouts of its own, which neither tell an idle connection from a slow one nor count: they come later than
+	 * those of the watch, or not at all. */
+	H2O_TIMEOUT_SLACK_MS = 60000,
+};
 
 /* Receives connections for its loop, and keeps the loop alive until they have gone. */
 struct front_actor {
@@ -101,6 +106,12 @@ static void config_fill(struct http_server *s, const struct http_config *given)
 	c->in_flight_max = c->in_flight_max ? c->in_flight_max : 4096;
 	c->request_timeout_ms = c->request_timeout_ms ? c->request_timeout_ms : 5000;
 	c->shutdown_grace_ms = c->shutdown_grace_ms ? c->shutdown_grace_ms : 10000;
+	c->handshake_timeout_ms = c->handshake_timeout_ms ? c->handshake_timeout_ms : 10000;
+	c->read_timeout_ms = c->read_timeout_ms ? c->read_timeout_ms : 30000;
+	c->stall_timeout_ms = c->stall_timeout_ms ? c->stall_timeout_ms : 15000;
+	c->reply_rate_min = c->reply_rate_min ? c->reply_rate_min : 1024;
+	c->idle_timeout_ms = c->idle_timeout_ms ? c->idle_timeout_ms : 60000;
+	c->control_frames_max = c->control_frames_max ? c->control_frames_max : 1000;
 	c->host = c->host != NULL && c->host[0] != '\0' ? c->host : "127.0.0.1";
 	if (c->api_key != NULL && c->api_key[0] != '\0') {
 		s->api_key = str_from(strdup(c->api_key));
@@ -144,14 +155,16 @@ static bool tls_make(struct http_server *s, struct buf *ret_why)
 static void h2o_make(struct http_server *s)
 {
 	interpose_init();
+	hooks_init();
 	syntax_init();
 	h2o_config_init(&s->h2o);
 	s->h2o.server_name = h2o_iovec_init(NULL, 0);
 	uint64_t body_max = s->config.body_bytes_max;
 	bool fits = body_max < SIZE_MAX / H2O_BODY_FACTOR;
 	s->h2o.max_request_entity_size = fits ? body_max * H2O_BODY_FACTOR : SIZE_MAX;
-	s->h2o.http1.req_timeout = HTTP1_IDLE_MS;
-	s->h2o.http2.idle_timeout = HTTP2_IDLE_MS;
+	s->h2o.handshake_timeout = (uint64_t)s->config.handshake_timeout_ms + H2O_TIMEOUT_SLACK_MS;
+	s->h2o.http1.req_timeout = (uint64_t)s->config.idle_timeout_ms + s->config.read_timeout_ms + H2O_TIMEOUT_SLACK_MS;
+	s->h2o.http2.idle_timeout = s->config.idle_timeout_ms; /* it says GOAWAY, which the watch cannot */
 	h2o_hostconf_t *host = h2o_config_register_host(&s->h2o, h2o_iovec_init(H2O_STRLIT("default")), 65535);
 	h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
 	h2o_create_handler(path, sizeof(h2o_handler_t))->on_req = exchange_on_request;
@@ -237,6 +250,15 @@ void http_server_drain(struct http_server *s, void (*done)(void *arg), void *arg
 	}
 }
 
+static void close_what_h2o_let_go(struct http_front *f)
+{
+	for (struct http_conn *c = f->conns, *next; c != NULL; c = next) {
+		next = c->next;
+		if (c->is_let_go)
+			hooks_close_at_once(c->sock);
+	}
+}
+
 /* What a forced end of the loop left open is closed here, on the caller's thread: nobody else runs the loop
  * now. */
 static void front_destroy(struct http_front *f)
@@ -249,8 +271,10 @@ static void front_destroy(struct http_front *f)
 	}
 	for (struct http_conn *c = f->conns; c != NULL; c = c->next)
 		conn_cut(c);
-	for (int i = 0; i < 1000 && f->conns != NULL; i++)
+	for (int i = 0; i < 1000 && f->conns != NULL; i++) {
 		uv_run(loop_uv(f->loop), UV_RUN_NOWAIT);
+		close_what_h2o_let_go(f);
+	}
 	/* The second GOAWAY would follow a second after the first; its timer may still be set. */
 	if (h2o_timeout_is_linked(&f->h2o.http2._graceful_shutdown_timeout))
 		h2o_timeout_unlink(&f->h2o.http2._graceful_shutdown_timeout);

@@ -6,6 +6,7 @@
  * in reserve for that: it is closed, the waiting client is accepted and closed in its place, and the reserve
  * is taken again. When even that fails the poll pauses until the next watch. */
 #include "http/server_private.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,7 @@ struct http_accepted {
 	struct msg head;
 	struct http_front *front; /* borrows; the server outlives its loops */
 	int fd;                   /* owned until conn_adopt */
+	bool takes_a_place;       /* the table was full: another connection of that loop must go */
 };
 MSG_SIZE_CHECK(http_accepted);
 
@@ -80,7 +82,7 @@ void conn_refused(struct http_server *s, const char *why)
 {
 	static _Thread_local uint64_t logged_ns;
 	metrics_add(s->counters.refused_connections, 1);
-	uint64_t now_ns = loop_mono_ns(s->fronts[0].loop);
+	uint64_t now_ns = clock_mono_ns();
 	if (logged_ns != 0 && now_ns - logged_ns < 1000000000u)
 		return;
 	logged_ns = now_ns;
@@ -157,18 +159,30 @@ static void accepted_dispose(struct msg *m)
 	atomic_fetch_sub_explicit(&a->front->connections, 1, memory_order_relaxed);
 }
 
-static void hand_over(struct http_server *s, int fd)
+static void take_in(struct http_front *f, int fd, bool takes_a_place)
 {
-	struct http_front *here = &s->fronts[0], *f = least_loaded(s);
+	if (!takes_a_place || conduct_evict(f)) {
+		conn_adopt(f, fd);
+		return;
+	}
+	atomic_fetch_sub_explicit(&f->connections, 1, memory_order_relaxed);
+	refuse_with_503(f->server, fd);
+}
+
+static void hand_over(struct http_front *f, int fd, bool takes_a_place)
+{
+	struct http_server *s = f->server;
+	struct http_front *here = &s->fronts[0];
 	atomic_fetch_add_explicit(&f->connections, 1, memory_order_relaxed);
 	if (f == here) {
-		conn_adopt(f, fd);
+		take_in(f, fd, takes_a_place);
 		return;
 	}
 	struct http_accepted *m = rt_msg_new(here->loop, HTTP_ACCEPTED);
 	m->head.dispose = accepted_dispose;
 	m->front = f;
 	m->fd = fd;
+	m->takes_a_place = takes_a_place;
 	if (!rt_send(here->loop, f->ref, &m->head))
 		conn_refused(s, "a loop takes no messages");
 }
@@ -177,7 +191,28 @@ void accept_received(struct http_front *f, struct msg *m)
 {
 	struct http_accepted *a = (struct http_accepted *)m;
 	m->dispose = NULL;
-	conn_adopt(f, a->fd);
+	take_in(f, a->fd, a->takes_a_place);
+}
+
+/* The table is full: the loop with most connections that can be spared takes the new one for one of them. */
+static void replace_one(struct http_server *s, int fd)
+{
+	struct http_front *best = NULL;
+	uint32_t most = 0;
+	for (unsigned i = 0; i < s->fronts_len; i++) {
+		uint32_t n = atomic_load_explicit(&s->fronts[i].evictable, memory_order_relaxed);
+		if (n > most) {
+			best = &s->fronts[i];
+			most = n;
+		}
+	}
+	if (best == NULL) {
+		refuse_with_503(s, fd);
+		return;
+	}
+	/* By one thread only; the loop's own count at its next look is right in any case. */
+	atomic_store_explicit(&best->evictable, most - 1, memory_order_relaxed);
+	hand_over(best, fd, true);
 }
 
 static void on_listen_readable(uv_poll_t *handle, int status, int events)
@@ -188,9 +223,9 @@ static void on_listen_readable(uv_poll_t *handle, int status, int events)
 		int fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
 			if (connections_of(s) >= s->config.connections_max)
-				refuse_with_503(s, fd);
+				replace_one(s, fd);
 			else
-				hand_over(s, fd);
+				hand_over(least_loaded(s), fd, false);
 			continue;
 		}
 		if (errno == EAGAIN)

@@ -2,6 +2,8 @@
 #include "http/server_private.h"
 #include "runtime/log.h"
 #include <stdlib.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -21,10 +23,21 @@ void conn_release(struct http_conn *c)
 		free(c);
 }
 
-static void on_close(void *arg)
+/* The next client may have it before h2o has found out. */
+static void slot_release(struct http_conn *c)
 {
-	struct http_conn *c = arg;
+	if (!c->has_slot)
+		return;
+	c->has_slot = false;
+	atomic_fetch_sub_explicit(&c->front->connections, 1, memory_order_relaxed);
+	count_connections(c->front->server);
+}
+
+void conn_on_close(void *conn)
+{
+	struct http_conn *c = conn;
 	struct http_front *f = c->front;
+	conduct_forget(c);
 	if (c->prev != NULL)
 		c->prev->next = c->next;
 	else
@@ -32,8 +45,7 @@ static void on_close(void *arg)
 	if (c->next != NULL)
 		c->next->prev = c->prev;
 	c->sock = NULL;
-	atomic_fetch_sub_explicit(&f->connections, 1, memory_order_relaxed);
-	count_connections(f->server);
+	slot_release(c);
 	conn_release(c);
 }
 
@@ -60,9 +72,15 @@ void conn_adopt(struct http_front *f, int fd)
 	}
 	uv_tcp_nodelay(tcp, 1);
 	c->front = f;
+	c->has_slot = true;
+	c->is_encrypted = f->server->tls != NULL;
+	c->useful_ns = loop_mono_ns(f->loop);
+	frame_budget_init(&c->budget, f->server->config.control_frames_max, c->useful_ns);
+	c->stream = (uv_stream_t *)tcp;
 	c->sock = h2o_uv_socket_create((uv_stream_t *)tcp, on_handle_closed);
-	c->sock->on_close.cb = on_close;
+	c->sock->on_close.cb = conn_on_close;
 	c->sock->on_close.data = c;
+	atomic_fetch_add_explicit(&f->evictable, 1, memory_order_relaxed);
 	c->next = f->conns;
 	if (c->next != NULL)
 		c->next->prev = c;
@@ -79,7 +97,50 @@ void conn_cut(struct http_conn *c)
 	if (c->sock == NULL || c->is_cut)
 		return;
 	c->is_cut = true;
+	c->ending_ns = loop_mono_ns(c->front->loop);
+	slot_release(c);
 	shutdown(h2o_socket_get_fd(c->sock), SHUT_RDWR);
+}
+
+/* A flood of connections must not become one of lines. */
+static void log_cut(struct http_conn *c, unsigned kind)
+{
+	struct http_front *f = c->front;
+	uint64_t now_ns = loop_mono_ns(f->loop);
+	if (f->cut_logged_ns != 0 && now_ns - f->cut_logged_ns < 1000000000u)
+		return;
+	f->cut_logged_ns = now_ns;
+	log_line(LOG_WARNING, "http.server", "a connection was cut; more of a second are only counted",
+		 LOG_CSTR("kind", observe_cut_name(kind)), LOG_INT("requests", c->requests), LOG_INT("frames", c->frames),
+		 LOG_INT("held_bytes", (int64_t)c->held_bytes));
+}
+
+void conn_count_cut(struct http_conn *c, unsigned kind)
+{
+	metrics_add(c->front->server->counters.cut_connections[kind], 1);
+	log_cut(c, kind);
+	if (c->ending_ns == 0)
+		c->ending_ns = loop_mono_ns(c->front->loop);
+	slot_release(c);
+}
+
+/* What the client does not read would stay in the kernel behind a closed connection, and hide its end from the client. */
+static void drop_unread(const struct http_conn *c)
+{
+	struct linger none = { .l_onoff = 1 };
+	int fd = h2o_socket_get_fd(c->sock), unread = 0;
+	if (ioctl(fd, SIOCOUTQ, &unread) == 0 && unread > 0)
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof none);
+}
+
+void conn_cut_for(struct http_conn *c, unsigned kind)
+{
+	if (c->sock == NULL || c->is_cut)
+		return;
+	drop_unread(c);
+	if (c->ending_ns == 0)
+		conn_count_cut(c, kind);
+	conn_cut(c);
 }
 
 /* A reset frees its stream at once, so the limit of streams does not bound the work a client can start and
@@ -87,10 +148,6 @@ void conn_cut(struct http_conn *c)
 void conn_abandoned(struct http_conn *c)
 {
 	c->abandoned++;
-	if (c->abandoned < ABANDONED_MIN || c->abandoned * 2 < c->waited || c->is_cut)
-		return;
-	metrics_add(c->front->server->counters.cut_connections, 1);
-	log_line(LOG_WARNING, "http.server", "a connection was cut: it keeps starting requests and dropping them",
-		 LOG_INT("requests", c->waited), LOG_INT("dropped", c->abandoned));
-	conn_cut(c);
+	if (c->abandoned >= ABANDONED_MIN && c->abandoned * 2 >= c->waited)
+		conn_cut_for(c, FRAME_RESET_FLOOD);
 }

@@ -3,6 +3,7 @@
  */
 #pragma once
 #include "http/exchange.h"
+#include "http/frame_budget.h"
 #include "http/router.h"
 #include "runtime/check.h"
 #include "runtime/metrics.h"
@@ -28,6 +29,7 @@ enum {
 	 * again"), so it is told a multiple of our own bound and we answer 413 in between. */
 	H2O_BODY_FACTOR = 16,
 	STATUS_SLOTS = 24,
+	VICTIMS_MAX = 64, /* found in one pass over the connections */
 	ROUTE_LOG_MAX = 400,
 	GATHER_ENOUGH = 64, /* answered together: what is fetched for them must still be in the first cache when they are */
 	GATHER_MAX = 2 * GATHER_ENOUGH,
@@ -36,15 +38,69 @@ enum {
 struct http_front;
 struct exchange;
 
+/* Why a connection was ended for its conduct: an enum frame_verdict, or one of these. */
+enum cut_kind {
+	CUT_BYTES = FRAME_VERDICTS, /* it holds most of the server's bodies */
+	CUT_PROTOCOL,               /* it does what HTTP/2 forbids */
+	CUT_HANDSHAKE,              /* TLS did not begin in time */
+	CUT_SLOW_REQUEST,           /* a request did not arrive in time */
+	CUT_SLOW_READER,            /* a reply is not read */
+	CUT_EVICTED,                /* it did least when the table was full */
+	CUT_KINDS
+};
+
+/* For how long the same thing has been waited for. */
+struct conn_wait {
+	uint64_t key; /* what; 0 = nothing */
+	uint64_t since_ns;
+};
+
+/* How far the client has got with what it is sent. */
+struct conn_reply {
+	uint64_t since_ns;          /* 0 = nothing is leaving */
+	uint64_t acknowledged;      /* by the connection's other side, then */
+	uint32_t frames;            /* of it, then */
+	uint64_t look_at_ms, taken; /* when to look next, and what had been taken at the last look */
+	bool was_looked_at;
+};
+
 /* A connection from accept4 until h2o has closed it and its last exchange has ended. */
 struct http_conn {
 	struct http_front *front;
 	struct http_conn *prev, *next; /* in front->conns until h2o closes it */
 	h2o_socket_t *sock;            /* NULL: closed */
+	const uv_stream_t *stream;     /* sock's */
 	uint32_t in_flight;            /* exchanges that wait for something; they may outlive the connection */
 	size_t held_bytes;             /* the watch's sum over its requests */
 	uint32_t waited, abandoned;    /* exchanges that had to wait, and those whose client did not */
-	bool is_cut;
+	bool has_slot;                 /* counts in front->connections: until it is cut or closed */
+	bool is_cut;                   /* shut down; h2o will find out */
+	bool is_let_go;                /* h2o has closed it, but TLS may still be saying farewell */
+	bool is_victim;                /* in front->victims */
+	uint64_t ending_ns;            /* since when it is one of the above, or GOAWAY is on its way; 0 = it is not */
+
+	/* What conn_hooks.c sees pass. */
+	h2o_socket_cb on_read, on_first_read; /* h2o's own */
+	bool is_encrypted, has_shaken_hands;  /* TLS */
+	uint64_t bytes_in;                    /* behind TLS */
+	uint32_t frames;                      /* HTTP/2, complete */
+	struct frame_budget budget;
+
+	/* What the watch sees of its requests at each look. */
+	bool is_http1;
+	bool is_arriving;     /* HTTP/1: a part of a request is there */
+	uint32_t arriving_id; /* HTTP/2: the oldest stream whose request is incomplete; 0 = none */
+	uint32_t leaving;     /* HTTP/2: streams whose reply has begun */
+
+	/* What conn_conduct.c makes of it. */
+	uint32_t requests;                 /* exchanges begun */
+	uint64_t useful_ns;                /* it was accepted, asked something, or took a part of a reply */
+	struct conn_wait request, fragment;
+	struct conn_reply reply;
+	bool is_busy;                      /* something is arriving or leaving */
+	bool was_looked_at;
+	int64_t moved;                     /* bytes both ways, at the last look */
+	uint64_t rate;                     /* of them per second, smoothed */
 };
 
 /* Where a route's numbers and lines go; a series is registered when it is first needed. */
@@ -70,6 +126,9 @@ struct http_front {
 	unsigned gathered_len;
 	struct exchange_actor *spare;     /* spawned ahead: a request that turns out to need an actor has one */
 	uint32_t in_flight;
+	struct http_conn *victims[VICTIMS_MAX]; /* best last; of the present look */
+	unsigned victims_len;
+	uint64_t cut_logged_ns, looked_ns;
 	uint64_t id_next;
 	struct route_metrics *metrics;    /* one per route, and one for requests without a route */
 	uv_timer_t watch;
@@ -79,10 +138,12 @@ struct http_front {
 	uint64_t held_bytes;              /* request and reply bodies in h2o's hands, at the last watch */
 	bool is_drained;
 	alignas(64) _Atomic uint32_t connections; /* raised by the acceptor before it hands one over */
+	_Atomic uint32_t evictable;               /* of them, about: lowered by the acceptor, counted at each look */
 };
 
 struct http_counters {
-	metric_id replies_dropped, clients_gone, refused_connections, refused_overload, cut_connections;
+	metric_id replies_dropped, clients_gone, refused_connections, refused_overload;
+	metric_id cut_connections[CUT_KINDS]; /* by frame_verdict and cut_kind */
 	metric_id connections; /* gauge */
 };
 
@@ -171,6 +232,7 @@ struct route_metrics *observe_routes_create(const struct http_server *s);
 void observe_routes_destroy(const struct http_server *s, struct route_metrics *all);
 void observe_reply(struct exchange *x, int status, size_t body_bytes);
 void observe_library_error(struct http_front *f, int status);
+const char *observe_cut_name(unsigned kind); /* frame_verdict or cut_kind, as in the metrics */
 void observe_key_name(struct str key, char ret_name[static 13]);
 
 /* ---- server_accept.c ---- */
@@ -183,9 +245,28 @@ void accept_stop(struct http_server *s); /* on the loop of fronts[0], or after i
 /* ---- server_conn.c ---- */
 void conn_adopt(struct http_front *f, int fd); /* moves fd; the connection is already counted */
 void conn_cut(struct http_conn *c);            /* h2o sees the end of the stream and closes */
+/* The same, counted by kind and logged: enum frame_verdict or cut_kind. */
+void conn_cut_for(struct http_conn *c, unsigned kind);
+void conn_count_cut(struct http_conn *c, unsigned kind); /* h2o ends it itself; its slot is free at once */
+void conn_on_close(void *conn);                          /* h2o's, and how a socket of ours is known */
 void conn_release(struct http_conn *c);        /* frees it once nothing refers to it */
 void conn_abandoned(struct http_conn *c);      /* counts a client's change of mind; too many are an attack */
 void conn_refused(struct http_server *s, const char *why);
+
+/* ---- conn_hooks.c ---- */
+void hooks_init(void); /* once, before the first loop runs */
+/* Of a frame that has been read whole: 0, or h2o's number of the error with which its connection ends. */
+int hooks_on_frame(const struct frame *frame, const char **ret_why);
+void hooks_close_at_once(h2o_socket_t *sock); /* h2o has let go of it */
+
+/* ---- conn_conduct.c ---- */
+void conduct_begin_look(struct http_front *f);                  /* before h2o's requests are walked over */
+void conduct_on_http1(struct http_conn *c, const h2o_req_t *req);
+struct h2o_stream;
+void conduct_on_http2(struct http_conn *c, const struct h2o_stream *stream);
+void conduct_end_look(struct http_front *f);                    /* cuts */
+bool conduct_evict(struct http_front *f);                       /* false: all are being served */
+void conduct_forget(struct http_conn *c);                       /* it is closed */
 
 /* ---- server_errors.c ---- */
 void library_errors_register(h2o_pathconf_t *path); /* gives h2o's own error pages our shape */

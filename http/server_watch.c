@@ -2,6 +2,7 @@
  *
  * - bytes: h2o keeps bodies whole before it calls us, and replies until they are read. Their sum over the
  *   server is bounded by cutting the connections that hold most.
+ * - conduct: what the connections do with their time (conn_conduct.c).
  * - HTTP/1.1 clients that left: h2o does not read while a reply is due, so the kernel is asked.
  * - draining: idle HTTP/1.1 connections are closed (h2o tells HTTP/2 clients itself), and after the grace
  *   all of them. */
@@ -11,7 +12,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-enum { WATCH_MS = 50, PROBE_BATCH = 256 };
+enum { WATCH_MS = 50, PROBE_BATCH = 256, CUT_MS_MAX = 1000 };
 
 /* ---- bytes ---- */
 static size_t reply_bytes(const h2o_req_t *req)
@@ -26,6 +27,7 @@ static int sum_http2(h2o_req_t *req, void *arg)
 	if (c == NULL)
 		return 0;
 	size_t bytes = reply_bytes(req) + (stream->body != NULL ? stream->body->size : 0);
+	conduct_on_http2(c, stream);
 	c->held_bytes += bytes;
 	*(uint64_t *)arg += bytes;
 	return 0;
@@ -37,6 +39,7 @@ static int sum_http1(h2o_req_t *req, void *arg)
 	if (c == NULL)
 		return 0;
 	size_t bytes = reply_bytes(req) + c->sock->input->size;
+	conduct_on_http1(c, req);
 	c->held_bytes += bytes;
 	*(uint64_t *)arg += bytes;
 	return 0;
@@ -55,8 +58,6 @@ static void bound_bytes(struct http_front *f)
 {
 	struct http_server *s = f->server;
 	uint64_t sum = 0;
-	for (struct http_conn *c = f->conns; c != NULL; c = c->next)
-		c->held_bytes = 0;
 	s->h2o.http1.callbacks.foreach_request(&f->h2o, sum_http1, &sum);
 	s->h2o.http2.callbacks.foreach_request(&f->h2o, sum_http2, &sum);
 	uint64_t total = atomic_fetch_add_explicit(&s->held_bytes, sum - f->held_bytes, memory_order_relaxed) +
@@ -64,11 +65,8 @@ static void bound_bytes(struct http_front *f)
 	f->held_bytes = sum;
 	struct http_conn *c;
 	while (total > s->config.buffered_bytes_max && (c = largest(f)) != NULL) {
-		log_line(LOG_WARNING, "http.server", "a connection was cut: the server's bodies exceed their bound",
-			 LOG_INT("bytes", (int64_t)c->held_bytes), LOG_INT("total", (int64_t)total));
-		metrics_add(s->counters.cut_connections, 1);
 		total -= c->held_bytes < total ? c->held_bytes : total;
-		conn_cut(c);
+		conn_cut_for(c, CUT_BYTES);
 	}
 }
 
@@ -128,11 +126,12 @@ static int close_idle_http1(h2o_req_t *req, void *arg)
 static void drain_step(struct http_front *f)
 {
 	struct http_server *s = f->server;
-	if (atomic_load(&f->connections) == 0 && f->in_flight == 0) {
+	if (f->conns == NULL && atomic_load(&f->connections) == 0 && f->in_flight == 0) {
 		front_drained(f);
 		return;
 	}
-	if (loop_mono_ns(f->loop) < f->drain_by_ns) {
+	uint64_t now_ns = loop_mono_ns(f->loop);
+	if (now_ns < f->drain_by_ns) {
 		s->h2o.http1.callbacks.foreach_request(&f->h2o, close_idle_http1, NULL);
 		return;
 	}
@@ -143,13 +142,21 @@ static void drain_step(struct http_front *f)
 	}
 	for (struct http_conn *c = f->conns; c != NULL; c = c->next)
 		conn_cut(c);
+	/* Whatever h2o still waits for is no reason to go on. */
+	if (now_ns - f->drain_by_ns >= CUT_MS_MAX * 1000000ull) {
+		log_line(LOG_ERROR, "http.server", "connections were still open after they had been cut",
+			 LOG_CSTR("loop", loop_name(f->loop)), LOG_INT("in_flight", f->in_flight));
+		front_drained(f);
+	}
 }
 
 static void on_watch(uv_timer_t *timer)
 {
 	struct http_front *f = timer->data;
 	bool is_first = f == &f->server->fronts[0];
+	conduct_begin_look(f);
 	bound_bytes(f);
+	conduct_end_look(f);
 	find_gone_clients(f);
 	if (is_first)
 		accept_resume(f->server);

@@ -31,17 +31,29 @@ static struct str no_body(void)
 	return (struct str){ 0 };
 }
 
-/* The value of a counter without labels, from /metrics. */
-static long counter(struct http_fixture *f, const char *name)
+/* The value of a counter, from /metrics. */
+static long counter_of(struct http_fixture *f, const char *name, const char *labels)
 {
 	char line[128];
-	snprintf(line, sizeof line, "\n%s_total ", name);
+	snprintf(line, sizeof line, "\n%s_total%s ", name, labels);
 	struct h1_answer a = h1_once(f->port, "GET", "/metrics", "", no_body());
 	buf_append_char(&a.body, '\0');
 	const char *at = strstr(a.body.p, line);
 	long value = at != NULL ? strtol(at + strlen(line), NULL, 10) : -1;
 	buf_finish(&a.body);
 	return value;
+}
+
+static long counter(struct http_fixture *f, const char *name)
+{
+	return counter_of(f, name, "");
+}
+
+static long cuts(struct http_fixture *f, const char *kind)
+{
+	char labels[48];
+	snprintf(labels, sizeof labels, "{kind=\"%s\"}", kind);
+	return counter_of(f, "fabra_http_connections_cut", labels);
 }
 
 /* ---- clients that leave ---- */
@@ -289,10 +301,13 @@ static void test_in_flight_limits(void **state)
 static void test_connections_max(void **state)
 {
 	(void)state;
-	struct http_fixture *f = fixture_start((struct http_config){ .connections_max = 8 }, 2);
-	int fds[8];
-	for (int i = 0; i < 8; i++)
-		fds[i] = client_connect(f->port);
+	struct http_fixture *f = fixture_start((struct http_config){ .connections_max = 8, .request_timeout_ms = 500 }, 2);
+	struct h1_client busy[8];
+	for (int i = 0; i < 8; i++) {
+		busy[i] = h1_open(f->port);
+		client_send_text(busy[i].fd, "GET /never HTTP/1.1\r\nHost: x\r\n\r\n");
+	}
+	assert_true(EVENTUALLY(atomic_load(&f->app.never) == 8)); /* idle connections would make room */
 	struct h1_client c = h1_open(f->port);
 	struct h1_answer a = h1_read_answer(&c, true); /* before a request is sent */
 	assert_int_equal(a.status, 503);
@@ -300,7 +315,7 @@ static void test_connections_max(void **state)
 	buf_finish(&a.body);
 	h1_close(&c);
 	for (int i = 0; i < 8; i++)
-		close(fds[i]);
+		h1_close(&busy[i]);
 	assert_true(EVENTUALLY(still_serves(f)));
 	assert_true(counter(f, "fabra_http_connections_refused") > 0);
 	finish(f);
@@ -375,24 +390,24 @@ static void test_bodies_of_the_whole_server_are_bounded(void **state)
 	struct http_fixture *f = fixture_start((struct http_config){ .buffered_bytes_max = 2 << 20 }, 2);
 	char *half = malloc(600000);
 	memset(half, ' ', 600000);
-	long cut_before = counter(f, "fabra_http_connections_cut");
+	long cut_before = cuts(f, "bodies");
 	struct h1_client h1[6];
 	for (int i = 0; i < 6; i++) {
 		h1[i] = h1_open(f->port);
 		client_send_text(h1[i].fd, "POST /bytes HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n");
 		client_send(h1[i].fd, half, 600000);
 	}
-	assert_true(EVENTUALLY(counter(f, "fabra_http_connections_cut") >= cut_before + 3));
+	assert_true(EVENTUALLY(cuts(f, "bodies") >= cut_before + 3));
 	for (int i = 0; i < 6; i++)
 		h1_close(&h1[i]);
 	assert_true(fixture_is_idle(f));
-	cut_before = counter(f, "fabra_http_connections_cut");
+	cut_before = cuts(f, "bodies");
 
 	struct h2_client *h2 = h2_open(f->port, 65535);
 	for (int i = 0; i < 6; i++)
 		h2_submit(h2, "POST", "/bytes", NULL, NULL, str_of(half, 600000), true);
 	assert_true(h2_run(h2, true, CLIENT_WAIT_MS));
-	assert_int_equal(counter(f, "fabra_http_connections_cut"), cut_before + 1);
+	assert_int_equal(cuts(f, "bodies"), cut_before + 1);
 	h2_close(h2);
 	free(half);
 	assert_true(still_serves(f));
@@ -405,7 +420,7 @@ static void test_rapid_resets(void **state)
 {
 	(void)state;
 	struct http_fixture *f = fixture_start((struct http_config){ 0 }, 1);
-	long cut_before = counter(f, "fabra_http_connections_cut");
+	long cut_before = cuts(f, "resets");
 	struct h2_client *c = h2_open(f->port, 65535);
 	nghttp2_nv headers[] = { h2_nv(":method", "GET"), h2_nv(":scheme", "http"), h2_nv(":authority", "x"),
 				 h2_nv(":path", "/never") };
@@ -420,7 +435,7 @@ static void test_rapid_resets(void **state)
 	c->is_over = c->is_over || client_sees_end(c->fd);
 	assert_true(c->is_over);
 	h2_close(c);
-	assert_int_equal(counter(f, "fabra_http_connections_cut"), cut_before + 1);
+	assert_int_equal(cuts(f, "resets"), cut_before + 1);
 	assert_true(still_serves(f));
 	finish(f);
 }

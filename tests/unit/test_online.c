@@ -24,7 +24,8 @@ static enum online_result put(struct online *t, const char *id, uint32_t feature
 				  .feature = feature,
 				  .id = str_from(id),
 				  .value = v,
-				  .meta = { event_us, lsn, event_us + 1, expires_us, ONLINE_PUSHED } };
+				  .meta = { .event_time_us = event_us, .lsn = lsn, .written_us = event_us + 1,
+					    .expires_us = expires_us, .flags = ONLINE_PUSHED } };
 	enum online_result result = online_put(t, &w);
 	value_unref(v);
 	return result;

@@ -2,8 +2,8 @@
  *
  *     shaking hands   TLS has not begun                            cut after handshake_timeout
  *     idle            nothing is under way                         closed after idle_timeout; the first to be evicted
- *     arriving        a part of a request is there, and it is the  cut after read_timeout
- *                     client's turn
+ *     arriving        a part of a request is there, and it is the  cut after read_timeout and what it has taken
+ *                     client's turn                                to arrive at READ_RATE_MIN
  *     served          the server works on a request                the request's own deadline ends it; never evicted
  *     leaving         a part of a reply is there, and it is the    cut when it lasts longer than two stall_timeouts and what
  *                     client's turn                                the client has taken would at reply_rate_min, or when it
@@ -25,6 +25,7 @@ enum {
 	RATE_AT_FIRST = 64 << 10,     /* the benefit of the doubt */
 	NS_PER_MS = 1000000,
 	HTTP1_KEY = 1,
+	READ_RATE_MIN = 64 << 10,     /* bytes per second: large bodies may take longer than small ones */
 	STALLS_WITHOUT_PROGRESS = 4,  /* clients report what they have read in steps, some of megabytes */
 	FRAME_ANSWER_BYTES = 64,      /* the answer to a PING, in a record of TLS of its own */
 };
@@ -60,11 +61,13 @@ static uint64_t ms_since(uint64_t since_ns, uint64_t now_ns)
 	return now_ns > since_ns ? (now_ns - since_ns) / NS_PER_MS : 0;
 }
 
-static uint64_t waited_ms(struct conn_wait *w, uint64_t key, uint64_t now_ns)
+/* Has this been arriving for longer than the timeout and what has come of it would take at READ_RATE_MIN? */
+static bool waits_too_long(const struct http_conn *c, struct conn_wait *w, uint64_t key, uint64_t now_ns)
 {
 	if (key == 0 || key != w->key)
-		*w = (struct conn_wait){ .key = key, .since_ns = now_ns };
-	return ms_since(w->since_ns, now_ns);
+		*w = (struct conn_wait){ .key = key, .since_ns = now_ns, .bytes_in = c->bytes_in };
+	uint64_t allowed_ms = c->front->server->config.read_timeout_ms + (c->bytes_in - w->bytes_in) * 1000 / READ_RATE_MIN;
+	return key != 0 && ms_since(w->since_ns, now_ns) >= allowed_ms;
 }
 
 /* Bytes that the kernel has taken. Behind TLS the queue has more bytes than were written into it: only differences count. */
@@ -161,7 +164,8 @@ static void look_at(struct http_conn *c, uint64_t now_ns, uint64_t elapsed_ms)
 		return;
 	}
 	uint64_t request = request_key(c), fragment = fragment_key(c);
-	uint64_t request_ms = waited_ms(&c->request, request, now_ns), fragment_ms = waited_ms(&c->fragment, fragment, now_ns);
+	bool is_late = waits_too_long(c, &c->request, request, now_ns);
+	is_late = waits_too_long(c, &c->fragment, fragment, now_ns) || is_late;
 	bool is_leaving = c->leaving > 0 || h2o_socket_is_writing(c->sock), is_slow = reader_is_slow(c, is_leaving, now_ns);
 	measure_rate(c, elapsed_ms);
 	c->is_busy = request != 0 || fragment != 0 || is_leaving;
@@ -170,7 +174,7 @@ static void look_at(struct http_conn *c, uint64_t now_ns, uint64_t elapsed_ms)
 	if (!c->has_shaken_hands) {
 		if (ms_since(c->useful_ns, now_ns) >= config->handshake_timeout_ms)
 			conn_cut_for(c, CUT_HANDSHAKE);
-	} else if (request_ms >= config->read_timeout_ms || fragment_ms >= config->read_timeout_ms) {
+	} else if (is_late) {
 		conn_cut_for(c, CUT_SLOW_REQUEST);
 	} else if (is_slow) {
 		conn_cut_for(c, CUT_SLOW_READER);

@@ -97,7 +97,7 @@ struct http_config {
 	uint32_t request_timeout_ms;/* 0 = 5,000 */
 	uint32_t shutdown_grace_ms; /* 0 = 10,000 */
 	uint32_t handshake_timeout_ms; /* of TLS; 0 = 10,000 */
-	uint32_t read_timeout_ms;   /* a request's head and body, from its first byte on; 0 = 30,000 */
+	uint32_t read_timeout_ms;   /* a request's head and body, and a second for each 64 KiB; 0 = 30,000 */
 	/* A reply may take twice this and a second for each reply_rate_min bytes that the client takes; 0 = 15,000. Four times this
 	 * without a byte is too long in any case. */
 	uint32_t stall_timeout_ms;

@@ -163,7 +163,8 @@ static void h2o_make(struct http_server *s)
 	bool fits = body_max < SIZE_MAX / H2O_BODY_FACTOR;
 	s->h2o.max_request_entity_size = fits ? body_max * H2O_BODY_FACTOR : SIZE_MAX;
 	s->h2o.handshake_timeout = (uint64_t)s->config.handshake_timeout_ms + H2O_TIMEOUT_SLACK_MS;
-	s->h2o.http1.req_timeout = (uint64_t)s->config.idle_timeout_ms + s->config.read_timeout_ms + H2O_TIMEOUT_SLACK_MS;
+	s->h2o.http1.req_timeout = (uint64_t)s->config.idle_timeout_ms + s->config.read_timeout_ms + H2O_TIMEOUT_SLACK_MS +
+				   (uint64_t)s->h2o.max_request_entity_size / 64; /* the watch allows a second for 64 KiB */
 	s->h2o.http2.idle_timeout = s->config.idle_timeout_ms; /* it says GOAWAY, which the watch cannot */
 	h2o_hostconf_t *host = h2o_config_register_host(&s->h2o, h2o_iovec_init(H2O_STRLIT("default")), 65535);
 	h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);

@@ -53,6 +53,7 @@ enum cut_kind {
 struct conn_wait {
 	uint64_t key; /* what; 0 = nothing */
 	uint64_t since_ns;
+	uint64_t bytes_in; /* of the connection, then */
 };
 
 /* How far the client has got with what it is sent. */

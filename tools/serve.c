@@ -10,6 +10,7 @@
 #include "actors/warm_start.h"
 #include "http/api.h"
 #include "runtime/clock.h"
+#include "runtime/config.h"
 #include "runtime/log.h"
 #include "runtime/log_stdio.h"
 #include "store/entries.h"
@@ -48,12 +49,27 @@ static bool say(struct buf *why, const char *what)
 
 /* ---- limits ---- */
 
+/* A full table makes room for the next client; without a descriptor there is nothing to make room with. */
+static bool check_connections(struct serve_options *o, rlim_t most)
+{
+	if (o->connections_max <= most)
+		return true;
+	if (config_str("FABRA_CONNECTIONS_MAX", NULL) == NULL) {
+		o->connections_max = (uint32_t)most;
+		return true;
+	}
+	fprintf(stderr, "fabra serve: start: FABRA_CONNECTIONS_MAX=%u is more than the %llu for which file descriptors are left; lower "
+		"it, or raise the limit (ulimit -n, or LimitNOFILE of the service) by %llu\n",
+		o->connections_max, (unsigned long long)most, (unsigned long long)(o->connections_max - most));
+	return false;
+}
+
 /* The stores, the loops and the listeners need some 24 + 8 a loop; what is left is for connections. Where the
  * system allows less, the first thing to fail would be whatever opens a file next. */
-static bool check_descriptors(const struct serve_options *o)
+static bool check_descriptors(struct serve_options *o)
 {
 	enum { BASE = 64, PER_LOOP = 16, CONNECTIONS_LEAST = 64 };
-	rlim_t least = BASE + PER_LOOP * o->loops + CONNECTIONS_LEAST, wanted = least + o->connections_max;
+	rlim_t own = BASE + PER_LOOP * o->loops, least = own + CONNECTIONS_LEAST, wanted = least + o->connections_max;
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		return true;
@@ -62,7 +78,7 @@ static bool check_descriptors(const struct serve_options *o)
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
 	if (limit.rlim_cur >= least || limit.rlim_cur == RLIM_INFINITY)
-		return true;
+		return check_connections(o, limit.rlim_cur - own);
 	fprintf(stderr, "fabra serve: start: %llu file descriptors are allowed and %llu are needed at least; raise the limit "
 		"(ulimit -n 4096, or LimitNOFILE of the service)\n",
 		(unsigned long long)limit.rlim_cur, (unsigned long long)least);
@@ -308,6 +324,12 @@ static bool start_http(struct server *s)
 							     .body_bytes_max = o->body_bytes,
 							     .connections_max = o->connections_max,
 							     .in_flight_max = o->in_flight_max,
+							     .handshake_timeout_ms = o->handshake_timeout_ms,
+							     .read_timeout_ms = o->read_timeout_ms,
+							     .stall_timeout_ms = o->stall_timeout_ms,
+							     .idle_timeout_ms = o->idle_timeout_ms,
+							     .reply_rate_min = o->reply_rate_min,
+							     .control_frames_max = o->control_frames_max,
 							     .request_timeout_ms = o->request_timeout_ms,
 							     .shutdown_grace_ms = o->shutdown_grace_ms,
 							     .routes = api_routes, .routes_count = api_routes_count,

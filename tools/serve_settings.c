@@ -18,10 +18,12 @@ extern char **environ;
 enum { EVENT_OVERHEAD = 2048 };
 
 static const char *const settings[] = { /* of any command */
-	"ACCESS_LOG", "API_KEY", "BODY_BYTES", "CONNECTIONS_MAX", "CONTEXT_RETENTION_DAYS", "CUSTOM_PRICING_FILE", "DATA_DIR",
+	"ACCESS_LOG", "API_KEY", "BODY_BYTES", "CONNECTIONS_MAX", "CONTEXT_RETENTION_DAYS", "CONTROL_FRAMES_MAX",
+	"CUSTOM_PRICING_FILE", "DATA_DIR",
 	"DUCKDB_MEMORY", "DUCKDB_PATH", "ENV", "EVENT_RETENTION_DAYS", "EVIDENCE_MODE", "EVIDENCE_TIMEOUT",
-	"FEATURE_RETENTION_DAYS", "HISTORY_RETENTION_DAYS", "HOME", "IDEMPOTENCY_KEYS_MAX", "IN_FLIGHT_MAX", "LEDGER_SEGMENT_BYTES", "ONLINE_BYTES",
-	"RECORD_INCLUDE_CONTENT", "REQUEST_TIMEOUT", "SHUTDOWN_GRACE", "SIGNATURE_MODE", "SIGNING_KEY", "SIGNING_KEY_ID", "URL",
+	"FEATURE_RETENTION_DAYS", "HANDSHAKE_TIMEOUT", "HISTORY_RETENTION_DAYS", "HOME", "IDEMPOTENCY_KEYS_MAX", "IDLE_TIMEOUT",
+	"IN_FLIGHT_MAX", "LEDGER_SEGMENT_BYTES", "ONLINE_BYTES", "READ_TIMEOUT", "RECORD_INCLUDE_CONTENT", "REPLY_RATE_MIN",
+	"REQUEST_TIMEOUT", "SHUTDOWN_GRACE", "SIGNATURE_MODE", "SIGNING_KEY", "SIGNING_KEY_ID", "STALL_TIMEOUT", "URL",
 	NULL };
 static const char *const only_in_fabra[] = { /* of Fabra's Python program, without a meaning here */
 	"EMBEDDING_CONCURRENCY", "EMBEDDING_PROVIDER", "PG_MAX_OVERFLOW", "PG_POOL_SIZE", "POSTGRES_URL", "REDIS_URL",
@@ -110,6 +112,17 @@ static void read_waits(struct serve_options *o, struct buf *errors)
 				   "wait for its record until its request is over\n", o->evidence_timeout_ms, o->request_timeout_ms);
 }
 
+/* What a client may take its time for. */
+static void read_patience(struct serve_options *o, struct buf *errors)
+{
+	o->handshake_timeout_ms = duration("FABRA_HANDSHAKE_TIMEOUT", 10000, errors);
+	o->read_timeout_ms = duration("FABRA_READ_TIMEOUT", 30000, errors);
+	o->stall_timeout_ms = duration("FABRA_STALL_TIMEOUT", 15000, errors);
+	o->idle_timeout_ms = duration("FABRA_IDLE_TIMEOUT", 60000, errors);
+	o->reply_rate_min = (uint32_t)size_between("FABRA_REPLY_RATE_MIN", KIB, 1, GIB, errors);
+	o->control_frames_max = (uint32_t)config_int("FABRA_CONTROL_FRAMES_MAX", 1000, 10, 1000000, errors);
+}
+
 static void read_numbers(struct serve_options *o, struct buf *errors)
 {
 	const int64_t day_ms = 24 * 3600 * 1000ll;
@@ -167,6 +180,7 @@ void serve_settings_read(struct serve_options *o, struct buf *errors)
 	o->access_log = config_bool("FABRA_ACCESS_LOG", true, errors);
 	read_sizes(o, errors);
 	read_waits(o, errors);
+	read_patience(o, errors);
 	read_numbers(o, errors);
 	record_signer_load(&o->signer, errors);
 	paths_find(&o->paths, errors);

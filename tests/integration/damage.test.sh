@@ -178,6 +178,10 @@ stop
 said=$(ulimit -n 64; "$fabra" serve "$work/store.lua" --port 0 2>&1) && status=0 || status=$?
 expect 1 "$status" "64 file descriptors"
 contains "ulimit -n 4096" "$said" "names cause and cure"
+said=$(ulimit -n 1000; FABRA_CONNECTIONS_MAX=5000 "$fabra" serve "$work/store.lua" --port 0 2>&1) && status=0 || status=$?
+expect 1 "$status" "more connections than file descriptors"
+contains "FABRA_CONNECTIONS_MAX=5000" "$said" "names the setting"
+contains "LimitNOFILE" "$said" "names the cure"
 (export FABRA_HOME=$work/limits; ulimit -Sn 64; "$fabra" serve "$work/store.lua" --port 0 >"$work/soft.log" 2>&1 & echo $! >"$work/soft.pid"; wait) &
 wait_for 'grep -q listening "$work/soft.log"' "a soft limit is raised"
 kill -TERM "$(cat "$work/soft.pid")"

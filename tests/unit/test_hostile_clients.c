@@ -282,6 +282,26 @@ static void test_holders_are_cut_in_time(void **state)
 	}
 }
 
+static void test_idle_connections_are_closed(void **state)
+{
+	(void)state;
+	for (int p = PLAIN; p <= TLS; p++) {
+		struct http_fixture *f = start(p, (struct http_config){ .idle_timeout_ms = 200 }, 1);
+		long before = cuts(NULL);
+		struct raw silent = open_one(f, p, false), used = open_one(f, p, false), http2 = open_one(f, p, true);
+		raw_send_text(&used, "GET /sync/x HTTP/1.1\r\nHost: x\r\n\r\n");
+		raw_preface(&http2, 65535);
+		assert_true(EVENTUALLY(!raw_drain(&silent, 1)));
+		assert_true(EVENTUALLY(!raw_drain(&used, 1)));
+		assert_true(EVENTUALLY(!raw_drain(&http2, 1)));
+		assert_int_equal(cuts(NULL), before); /* no fault of theirs */
+		raw_close(&silent);
+		raw_close(&used);
+		raw_close(&http2);
+		finish(f);
+	}
+}
+
 /* ---- clients that are slow for a reason ---- */
 static void test_patient_clients_are_not_cut(void **state)
 {
@@ -567,6 +587,7 @@ int main(void)
 		cmocka_unit_test(test_a_full_table_makes_room),
 		cmocka_unit_test(test_work_is_not_evicted),
 		cmocka_unit_test(test_holders_are_cut_in_time),
+		cmocka_unit_test(test_idle_connections_are_closed),
 		cmocka_unit_test(test_patient_clients_are_not_cut),
 		cmocka_unit_test(test_a_steady_reader_is_not_cut),
 		cmocka_unit_test(test_floods),

@@ -70,6 +70,7 @@ expect 503 "$(code -d '{"user_id":"u1"}' "$url/v1/context/required")" "a require
 contains "Context 'required' needs feature 'down' of 'u1', which is missing: failed" "$(cat "$work/body")" "names both"
 expect 422 "$(code -d '{"user_id":"u1"}' "$url/v1/context/required_absent")" "a required item needs what was never written"
 contains "feature 'city' of 'u1', which is missing: absent" "$(cat "$work/body")" "names both"
+wait_for 'grep -q "\"message\":\"context failed\",\"context\":\"required\"" "$work/server.log"' "the log of the failed context"
 contains '"logger":"assembler","message":"context failed","context":"required","reason":' "$(cat "$work/server.log")" "a failed context is logged"
 contains 'store.lua:3: down' "$(grep '"context":"required"' "$work/server.log")" "with the line"
 contains '"request_id":"' "$(grep '"context":"required"' "$work/server.log")" "and the request"
@@ -106,8 +107,10 @@ expect "[('plan', 'u1')]" "$(json '[(m["feature"], m["entity_id"]) for m in d["m
 expect "[('broken', 'failed')]" "$(meta docs '[(m["retriever"], m["reason"]) for m in d["meta"]["missing_retrievers"]]')" "a failed retriever"
 expect degraded "$(meta docs 'd["meta"]["freshness_status"]')" "degrades"
 expect 503 "$(code -d '{"user_id":"u1"}' "$url/v1/context/docs_required")" "a required one fails the request"
+wait_for 'grep -q "\"message\":\"retriever failed\",\"retriever\":\"broken\"" "$work/server.log"' "the log of the failed retriever"
 contains '"logger":"retriever","message":"retriever failed","retriever":"broken"' "$(cat "$work/server.log")" "and is logged"
 curl -s -m 10 -H 'x-request-id: asks-the-broken' -d '{"user_id":"u1"}' "$url/v1/context/docs" >/dev/null
+wait_for 'grep "context without a retriever" "$work/server.log" | grep -q asks-the-broken' "the log of the context that went without"
 contains 'store.lua:16: no index' "$(grep '"request_id":"asks-the-broken"' "$work/server.log" | grep 'context without a retriever')" "with the line, and the request that went without"
 
 # code

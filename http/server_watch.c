@@ -123,6 +123,13 @@ static int close_idle_http1(h2o_req_t *req, void *arg)
 	return 0;
 }
 
+static void close_without_tls(struct http_front *f)
+{
+	for (struct http_conn *c = f->conns; c != NULL; c = c->next)
+		if (!c->has_shaken_hands)
+			conn_cut(c);
+}
+
 static void drain_step(struct http_front *f)
 {
 	struct http_server *s = f->server;
@@ -133,6 +140,7 @@ static void drain_step(struct http_front *f)
 	uint64_t now_ns = loop_mono_ns(f->loop);
 	if (now_ns < f->drain_by_ns) {
 		s->h2o.http1.callbacks.foreach_request(&f->h2o, close_idle_http1, NULL);
+		close_without_tls(f);
 		return;
 	}
 	if (!f->drain_is_forced) {

@@ -566,6 +566,24 @@ static void test_the_grace_does_not_depend_on_clients(void **state)
 	}
 }
 
+/* Nor does a connection that has not begun keep the server for the whole grace. */
+static void test_half_a_handshake_does_not_delay_the_end(void **state)
+{
+	(void)state;
+	struct http_fixture *f = start(TLS, (struct http_config){ .shutdown_grace_ms = 8000 }, 2);
+	struct raw held[4];
+	for (int i = 0; i < 4; i++)
+		held[i] = hold(f, TLS, HALF_HANDSHAKE);
+	assert_int_equal(status_of_new_client(f, TLS), 200);
+	uint64_t before_ns = clock_mono_ns();
+	http_server_drain(f->server, fixture_on_drained, f);
+	assert_true(EVENTUALLY(atomic_load(&f->drained) == 1));
+	assert_true(clock_mono_ns() - before_ns < 6000000000u);
+	for (int i = 0; i < 4; i++)
+		raw_close(&held[i]);
+	fixture_stop(f);
+}
+
 static int begin(void **state)
 {
 	(void)state;
@@ -596,6 +614,7 @@ int main(void)
 		cmocka_unit_test(test_header_bombs),
 		cmocka_unit_test(test_endless_header_blocks),
 		cmocka_unit_test(test_the_grace_does_not_depend_on_clients),
+		cmocka_unit_test(test_half_a_handshake_does_not_delay_the_end),
 	};
 	return cmocka_run_group_tests(tests, begin, end);
 }

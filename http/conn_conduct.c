@@ -21,13 +21,13 @@
 
 enum {
 	ENDING_MS = 1000,
-	LOOKS_SMOOTHED = 64,          /* some three seconds */
-	RATE_AT_FIRST = 64 << 10,     /* the benefit of the doubt */
+	LOOKS_SMOOTHED = 64,      /* some three seconds */
+	RATE_AT_FIRST = 64 << 10, /* the benefit of the doubt */
 	NS_PER_MS = 1000000,
 	HTTP1_KEY = 1,
-	READ_RATE_MIN = 64 << 10,     /* bytes per second: large bodies may take longer than small ones */
-	STALLS_WITHOUT_PROGRESS = 4,  /* clients report what they have read in steps, some of megabytes */
-	FRAME_ANSWER_BYTES = 64,      /* the answer to a PING, in a record of TLS of its own */
+	READ_RATE_MIN = 64 << 10,    /* bytes per second: large bodies may take longer than small ones */
+	STALLS_WITHOUT_PROGRESS = 4, /* clients report what they have read in steps, some of megabytes */
+	FRAME_ANSWER_BYTES = 64,     /* the answer to a PING, in a record of TLS of its own */
 };
 
 /* ---- what the walk over h2o's requests finds ---- */
@@ -44,7 +44,8 @@ void conduct_begin_look(struct http_front *f)
 void conduct_on_http1(struct http_conn *c, const h2o_req_t *req)
 {
 	c->is_http1 = true;
-	c->is_arriving = c->in_flight == 0 && !h2o_socket_is_writing(c->sock) && (req->version != 0 || c->sock->input->size > 0);
+	c->is_arriving = c->in_flight == 0 && !h2o_socket_is_writing(c->sock) &&
+			 (req->version != 0 || c->sock->input->size > 0);
 }
 
 void conduct_on_http2(struct http_conn *c, const struct h2o_stream *stream)
@@ -66,7 +67,8 @@ static bool waits_too_long(const struct http_conn *c, struct conn_wait *w, uint6
 {
 	if (key == 0 || key != w->key)
 		*w = (struct conn_wait){ .key = key, .since_ns = now_ns, .bytes_in = c->bytes_in };
-	uint64_t allowed_ms = c->front->server->config.read_timeout_ms + (c->bytes_in - w->bytes_in) * 1000 / READ_RATE_MIN;
+	uint64_t allowed_ms = c->front->server->config.read_timeout_ms +
+			      (c->bytes_in - w->bytes_in) * 1000 / READ_RATE_MIN;
 	return key != 0 && ms_since(w->since_ns, now_ns) >= allowed_ms;
 }
 
@@ -114,7 +116,9 @@ static bool reader_is_slow(struct http_conn *c, bool is_leaving, uint64_t now_ns
 		return false;
 	}
 	if (r->since_ns == 0) {
-		*r = (struct conn_reply){ .since_ns = now_ns, .acknowledged = bytes_acknowledged(c), .frames = c->frames,
+		*r = (struct conn_reply){ .since_ns = now_ns,
+					  .acknowledged = bytes_acknowledged(c),
+					  .frames = c->frames,
 					  .look_at_ms = config->stall_timeout_ms };
 		return false;
 	}
@@ -166,7 +170,8 @@ static void look_at(struct http_conn *c, uint64_t now_ns, uint64_t elapsed_ms)
 	uint64_t request = request_key(c), fragment = fragment_key(c);
 	bool is_late = waits_too_long(c, &c->request, request, now_ns);
 	is_late = waits_too_long(c, &c->fragment, fragment, now_ns) || is_late;
-	bool is_leaving = c->leaving > 0 || h2o_socket_is_writing(c->sock), is_slow = reader_is_slow(c, is_leaving, now_ns);
+	bool is_leaving = c->leaving > 0 || h2o_socket_is_writing(c->sock),
+	     is_slow = reader_is_slow(c, is_leaving, now_ns);
 	measure_rate(c, elapsed_ms);
 	c->is_busy = request != 0 || fragment != 0 || is_leaving;
 	if (c->in_flight > 0 || is_leaving)

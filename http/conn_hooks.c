@@ -34,8 +34,7 @@ void hooks_init(void)
 	own.read_start = (void (*)(h2o_socket_t *, h2o_socket_cb))of_library("h2o_socket_read_start");
 	own.close = (void (*)(h2o_socket_t *))of_library("h2o_socket_close");
 	own.parse_headers = (parse_headers *)of_library("h2o_hpack_parse_headers");
-	own.http2_accept =
-		(void (*)(h2o_accept_ctx_t *, h2o_socket_t *, struct timeval))of_library("h2o_http2_accept");
+	own.http2_accept = (void (*)(h2o_accept_ctx_t *, h2o_socket_t *, struct timeval))of_library("h2o_http2_accept");
 	own.encode_goaway = (encode_goaway *)of_library("h2o_http2_encode_goaway_frame");
 }
 
@@ -90,7 +89,7 @@ static int calm(struct http_conn *c, enum frame_verdict verdict, const char **re
 	if (c != NULL && c->ending_ns == 0)
 		conn_count_cut(c, verdict);
 	*ret_why = verdict == FRAME_HEADERS_TOO_LARGE ? "a header block has too many fields or bytes"
-						       : "too many frames that carry nothing";
+						      : "too many frames that carry nothing";
 	return ENHANCE_YOUR_CALM;
 }
 
@@ -100,13 +99,13 @@ int hooks_on_frame(const struct frame *frame, const char **ret_why)
 	if (c == NULL)
 		return 0;
 	c->frames++;
-	enum frame_verdict verdict =
-		frame_budget_take(&c->budget, frame, loop_mono_ns(c->front->loop), c->sock->bytes_written);
+	enum frame_verdict verdict = frame_budget_take(&c->budget, frame, loop_mono_ns(c->front->loop),
+						       c->sock->bytes_written);
 	return verdict == FRAME_FINE ? 0 : calm(c, verdict, ret_why);
 }
 
-int h2o_hpack_parse_headers(h2o_req_t *req, void *table, const uint8_t *src, size_t len, int *map, size_t *content_length,
-			    void **digests, const char **err_desc)
+int h2o_hpack_parse_headers(h2o_req_t *req, void *table, const uint8_t *src, size_t len, int *map,
+			    size_t *content_length, void **digests, const char **err_desc)
 {
 	enum frame_verdict verdict = frame_block_check(src, len);
 	if (verdict != FRAME_FINE)
@@ -118,7 +117,8 @@ int h2o_hpack_parse_headers(h2o_req_t *req, void *table, const uint8_t *src, siz
 void h2o_http2_encode_goaway_frame(h2o_buffer_t **buf, uint32_t last_stream_id, int errnum, h2o_iovec_t text)
 {
 	if (errnum != 0 && reading != NULL && reading->ending_ns == 0)
-		conn_count_cut(reading, errnum == ENHANCE_YOUR_CALM ? (unsigned)FRAME_PRIORITY_FLOOD : (unsigned)CUT_PROTOCOL);
+		conn_count_cut(reading,
+			       errnum == ENHANCE_YOUR_CALM ? (unsigned)FRAME_PRIORITY_FLOOD : (unsigned)CUT_PROTOCOL);
 	own.encode_goaway(buf, last_stream_id, errnum, text);
 }
 

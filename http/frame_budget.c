@@ -2,12 +2,12 @@
 #include <stdbool.h>
 
 enum {
-	UNIT = 64,                    /* of a frame */
-	PAYLOAD_BYTES = UNIT,         /* this much payload makes a frame free */
-	WRITTEN_BYTES = 512,          /* so many bytes of replies earn a frame: small windows need many updates */
-	REQUEST_EARNS = 4 * UNIT,     /* PRIORITY, an update of each window, and one to spare */
+	UNIT = 64,                /* of a frame */
+	PAYLOAD_BYTES = UNIT,     /* this much payload makes a frame free */
+	WRITTEN_BYTES = 512,      /* so many bytes of replies earn a frame: small windows need many updates */
+	REQUEST_EARNS = 4 * UNIT, /* PRIORITY, an update of each window, and one to spare */
 	REQUEST_EARNS_RESETS = UNIT / 2,
-	RESETS_SHARE = 5,             /* a fifth of the stock */
+	RESETS_SHARE = 5, /* a fifth of the stock */
 	REFILL_MS = 10000,
 };
 
@@ -70,16 +70,25 @@ static bool block_is_small(struct frame_budget *b, const struct frame *f)
 static enum frame_verdict flood_of(uint8_t type)
 {
 	switch (type) {
-	case DATA: return FRAME_DATA_FLOOD;
+	case DATA:
+		return FRAME_DATA_FLOOD;
 	case HEADERS:
-	case CONTINUATION: return FRAME_CONTINUATION_FLOOD;
-	case PING: return FRAME_PING_FLOOD;
-	case SETTINGS: return FRAME_SETTINGS_FLOOD;
-	case WINDOW_UPDATE: return FRAME_WINDOW_UPDATE_FLOOD;
-	case PRIORITY: return FRAME_PRIORITY_FLOOD;
-	case RST_STREAM: return FRAME_RESET_FLOOD;
-	case GOAWAY: return FRAME_GOAWAY_FLOOD;
-	default: return FRAME_UNKNOWN_FLOOD;
+	case CONTINUATION:
+		return FRAME_CONTINUATION_FLOOD;
+	case PING:
+		return FRAME_PING_FLOOD;
+	case SETTINGS:
+		return FRAME_SETTINGS_FLOOD;
+	case WINDOW_UPDATE:
+		return FRAME_WINDOW_UPDATE_FLOOD;
+	case PRIORITY:
+		return FRAME_PRIORITY_FLOOD;
+	case RST_STREAM:
+		return FRAME_RESET_FLOOD;
+	case GOAWAY:
+		return FRAME_GOAWAY_FLOOD;
+	default:
+		return FRAME_UNKNOWN_FLOOD;
 	}
 }
 
@@ -147,7 +156,8 @@ static bool skip_field(const uint8_t **at, const uint8_t *end)
 		return take_integer(at, end, 7, &index);
 	if ((first & 0xe0) == 0x20) /* the table's size */
 		return take_integer(at, end, 5, &index);
-	return take_integer(at, end, first & 0x40 ? 6 : 4, &index) && (index != 0 || skip_string(at, end)) && skip_string(at, end);
+	return take_integer(at, end, first & 0x40 ? 6 : 4, &index) && (index != 0 || skip_string(at, end)) &&
+	       skip_string(at, end);
 }
 
 enum frame_verdict frame_block_check(const uint8_t *block, size_t n)
@@ -167,17 +177,28 @@ const char *frame_verdict_name(enum frame_verdict verdict)
 {
 	switch (verdict) {
 	case FRAME_FINE:
-	case FRAME_VERDICTS: break;
-	case FRAME_DATA_FLOOD: return "data";
-	case FRAME_CONTINUATION_FLOOD: return "continuation";
-	case FRAME_PING_FLOOD: return "ping";
-	case FRAME_SETTINGS_FLOOD: return "settings";
-	case FRAME_WINDOW_UPDATE_FLOOD: return "window_update";
-	case FRAME_PRIORITY_FLOOD: return "priority";
-	case FRAME_RESET_FLOOD: return "resets";
-	case FRAME_GOAWAY_FLOOD: return "goaway";
-	case FRAME_UNKNOWN_FLOOD: return "unknown";
-	case FRAME_HEADERS_TOO_LARGE: return "headers";
+	case FRAME_VERDICTS:
+		break;
+	case FRAME_DATA_FLOOD:
+		return "data";
+	case FRAME_CONTINUATION_FLOOD:
+		return "continuation";
+	case FRAME_PING_FLOOD:
+		return "ping";
+	case FRAME_SETTINGS_FLOOD:
+		return "settings";
+	case FRAME_WINDOW_UPDATE_FLOOD:
+		return "window_update";
+	case FRAME_PRIORITY_FLOOD:
+		return "priority";
+	case FRAME_RESET_FLOOD:
+		return "resets";
+	case FRAME_GOAWAY_FLOOD:
+		return "goaway";
+	case FRAME_UNKNOWN_FLOOD:
+		return "unknown";
+	case FRAME_HEADERS_TOO_LARGE:
+		return "headers";
 	}
 	return "none";
 }

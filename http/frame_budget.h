@@ -9,15 +9,23 @@
 #include <stdint.h>
 
 enum {
-	HEADER_BLOCK_BYTES_MAX = 64 << 10, /* as sent, of one request; four times what is answered otherwise than by 431 */
-	HEADER_FIELDS_MAX = 1000,          /* references to one entry cost the client a byte each */
+	HEADER_BLOCK_BYTES_MAX =
+	    64 << 10,             /* as sent, of one request; four times what is answered otherwise than by 431 */
+	HEADER_FIELDS_MAX = 1000, /* references to one entry cost the client a byte each */
 };
 
 /* What a connection was cut for; FRAME_FINE: nothing. */
 enum frame_verdict {
 	FRAME_FINE,
-	FRAME_DATA_FLOOD, FRAME_CONTINUATION_FLOOD, FRAME_PING_FLOOD, FRAME_SETTINGS_FLOOD, FRAME_WINDOW_UPDATE_FLOOD,
-	FRAME_PRIORITY_FLOOD, FRAME_RESET_FLOOD, FRAME_GOAWAY_FLOOD, FRAME_UNKNOWN_FLOOD,
+	FRAME_DATA_FLOOD,
+	FRAME_CONTINUATION_FLOOD,
+	FRAME_PING_FLOOD,
+	FRAME_SETTINGS_FLOOD,
+	FRAME_WINDOW_UPDATE_FLOOD,
+	FRAME_PRIORITY_FLOOD,
+	FRAME_RESET_FLOOD,
+	FRAME_GOAWAY_FLOOD,
+	FRAME_UNKNOWN_FLOOD,
 	FRAME_HEADERS_TOO_LARGE,
 	FRAME_VERDICTS
 };
@@ -25,8 +33,8 @@ enum frame_verdict {
 struct frame_budget {
 	int64_t left, resets_left; /* in UNITs; below 0: none */
 	uint64_t refilled_ns, written_seen;
-	uint32_t stock;            /* of frames */
-	uint32_t block_bytes;      /* of the header block that is arriving; 0 = none */
+	uint32_t stock;       /* of frames */
+	uint32_t block_bytes; /* of the header block that is arriving; 0 = none */
 };
 
 struct frame {
@@ -38,7 +46,8 @@ struct frame {
 /* stock: of frames at once. Times are of one monotonic clock. */
 void frame_budget_init(struct frame_budget *b, uint32_t stock, uint64_t now_ns);
 /* For each frame in order. written: bytes sent on the connection since its beginning. */
-enum frame_verdict frame_budget_take(struct frame_budget *b, const struct frame *frame, uint64_t now_ns, uint64_t written);
+enum frame_verdict frame_budget_take(struct frame_budget *b, const struct frame *frame, uint64_t now_ns,
+				     uint64_t written);
 /* For each complete header block before it is decoded: does it have too many bytes or fields? */
 enum frame_verdict frame_block_check(const uint8_t *block, size_t n);
 /* "ping", "resets", ...: the kind in the metrics. A literal. */

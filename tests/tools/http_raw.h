@@ -6,8 +6,17 @@
 #include <openssl/x509.h>
 #include <stdio.h>
 
-enum { FRAME_DATA, FRAME_HEADERS, FRAME_PRIORITY, FRAME_RST_STREAM, FRAME_SETTINGS, FRAME_PING = 6, FRAME_GOAWAY,
-       FRAME_WINDOW_UPDATE, FRAME_CONTINUATION };
+enum {
+	FRAME_DATA,
+	FRAME_HEADERS,
+	FRAME_PRIORITY,
+	FRAME_RST_STREAM,
+	FRAME_SETTINGS,
+	FRAME_PING = 6,
+	FRAME_GOAWAY,
+	FRAME_WINDOW_UPDATE,
+	FRAME_CONTINUATION
+};
 enum { FLAG_END_STREAM = 1, FLAG_END_HEADERS = 4 };
 
 struct raw_tls { /* a certificate for the server, and what its clients use */
@@ -41,7 +50,8 @@ static inline void raw_tls_init(struct raw_tls *t)
 	X509_gmtime_adj(X509_getm_notBefore(cert), -60);
 	X509_gmtime_adj(X509_getm_notAfter(cert), 86400);
 	X509_set_pubkey(cert, key);
-	X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC, (const unsigned char *)"localhost", -1, -1, 0);
+	X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC, (const unsigned char *)"localhost",
+				   -1, -1, 0);
 	X509_set_issuer_name(cert, X509_get_subject_name(cert));
 	CHECK(X509_sign(cert, key, EVP_sha256()) > 0);
 	raw_pem_write(t->cert, "cert", NULL, cert);
@@ -131,17 +141,20 @@ static inline bool raw_has_hung_up(const struct raw *r)
 }
 
 /* ---- HTTP/2 ---- */
-static inline size_t raw_frame_write(uint8_t *out, unsigned type, unsigned flags, uint32_t stream, const void *payload, size_t n)
+static inline size_t raw_frame_write(uint8_t *out, unsigned type, unsigned flags, uint32_t stream, const void *payload,
+				     size_t n)
 {
-	uint8_t head[9] = { (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n, (uint8_t)type, (uint8_t)flags,
-			    (uint8_t)(stream >> 24), (uint8_t)(stream >> 16), (uint8_t)(stream >> 8), (uint8_t)stream };
+	uint8_t head[9] = { (uint8_t)(n >> 16),      (uint8_t)(n >> 8),      (uint8_t)n,
+			    (uint8_t)type,           (uint8_t)flags,         (uint8_t)(stream >> 24),
+			    (uint8_t)(stream >> 16), (uint8_t)(stream >> 8), (uint8_t)stream };
 	memcpy(out, head, sizeof head);
 	if (n > 0)
 		memcpy(out + sizeof head, payload, n);
 	return sizeof head + n;
 }
 
-static inline bool raw_frame(struct raw *r, unsigned type, unsigned flags, uint32_t stream, const void *payload, size_t n)
+static inline bool raw_frame(struct raw *r, unsigned type, unsigned flags, uint32_t stream, const void *payload,
+			     size_t n)
 {
 	uint8_t bytes[9 + 16384];
 	CHECK(n <= 16384);
@@ -151,8 +164,11 @@ static inline bool raw_frame(struct raw *r, unsigned type, unsigned flags, uint3
 /* The preface and SETTINGS with this initial window. */
 static inline bool raw_preface(struct raw *r, uint32_t window)
 {
-	uint8_t setting[6] = { 0, 4, (uint8_t)(window >> 24), (uint8_t)(window >> 16), (uint8_t)(window >> 8), (uint8_t)window };
-	return raw_send_text(r, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") && raw_frame(r, FRAME_SETTINGS, 0, 0, setting, sizeof setting);
+	uint8_t setting[6] = {
+		0, 4, (uint8_t)(window >> 24), (uint8_t)(window >> 16), (uint8_t)(window >> 8), (uint8_t)window
+	};
+	return raw_send_text(r, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n") &&
+	       raw_frame(r, FRAME_SETTINGS, 0, 0, setting, sizeof setting);
 }
 
 static inline size_t raw_head(uint8_t out[static 256], const char *method, const char *path)

@@ -12,10 +12,13 @@ enum { DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY
 enum { END_STREAM = 1, END_HEADERS = 4, PADDED = 8, STOCK = 100 };
 static const uint64_t SECOND = 1000000000u;
 
-static enum frame_verdict take(struct frame_budget *b, uint8_t type, uint8_t flags, uint32_t length, uint64_t now_ns, uint64_t written)
+static enum frame_verdict take(struct frame_budget *b, uint8_t type, uint8_t flags, uint32_t length, uint64_t now_ns,
+			       uint64_t written)
 {
 	static const uint8_t payload[65536] = { 15 }; /* of padding */
-	return frame_budget_take(b, &(struct frame){ .type = type, .flags = flags, .length = length, .payload = payload }, now_ns, written);
+	return frame_budget_take(b,
+				 &(struct frame){ .type = type, .flags = flags, .length = length, .payload = payload },
+				 now_ns, written);
 }
 
 /* How many pass at one moment. */
@@ -44,17 +47,29 @@ static void test_a_stock_and_its_refill(void **state)
 static void test_each_kind_is_named(void **state)
 {
 	(void)state;
-	static const struct { uint8_t type, flags; uint32_t length; const char *name; } all[] = {
-		{ DATA, 0, 0, "data" }, { DATA, PADDED, 16, "data" }, { PRIORITY, 0, 5, "priority" }, { RST_STREAM, 0, 4, "resets" },
-		{ SETTINGS, 0, 0, "settings" }, { PING, 1, 8, "ping" }, { GOAWAY, 0, 8, "goaway" }, { WINDOW_UPDATE, 0, 4, "window_update" },
-		{ CONTINUATION, 0, 0, "continuation" }, { 0x42, 0, 3, "unknown" },
+	static const struct {
+		uint8_t type, flags;
+		uint32_t length;
+		const char *name;
+	} all[] = {
+		{ DATA, 0, 0, "data" },
+		{ DATA, PADDED, 16, "data" },
+		{ PRIORITY, 0, 5, "priority" },
+		{ RST_STREAM, 0, 4, "resets" },
+		{ SETTINGS, 0, 0, "settings" },
+		{ PING, 1, 8, "ping" },
+		{ GOAWAY, 0, 8, "goaway" },
+		{ WINDOW_UPDATE, 0, 4, "window_update" },
+		{ CONTINUATION, 0, 0, "continuation" },
+		{ 0x42, 0, 3, "unknown" },
 	};
 	for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
 		struct frame_budget b;
 		frame_budget_init(&b, STOCK, 0);
 		unsigned n = passes(&b, all[i].type, all[i].flags, all[i].length, 0);
 		assert_int_equal(n, all[i].type == RST_STREAM ? STOCK / 5 : STOCK);
-		assert_string_equal(frame_verdict_name(take(&b, all[i].type, all[i].flags, all[i].length, 0, 0)), all[i].name);
+		assert_string_equal(frame_verdict_name(take(&b, all[i].type, all[i].flags, all[i].length, 0, 0)),
+				    all[i].name);
 	}
 }
 
@@ -115,7 +130,8 @@ static void test_header_blocks(void **state)
 /* Fields of every representation, n of them. */
 static size_t block_of(uint8_t *out, unsigned n)
 {
-	static const char *const fields[] = { "\x82", "\x40\1a\1b", "\x44\3abc", "\x00\2ab\0", "\x10\1a\1b", "\x3f\xe1\x1f", "\xff\x01", "\x0f\x01\1x" };
+	static const char *const fields[] = { "\x82",       "\x40\1a\1b",   "\x44\3abc", "\x00\2ab\0",
+					      "\x10\1a\1b", "\x3f\xe1\x1f", "\xff\x01",  "\x0f\x01\1x" };
 	static const size_t sizes[] = { 1, 5, 5, 5, 5, 3, 2, 4 };
 	size_t at = 0;
 	for (unsigned i = 0; i < n; i++) {
@@ -163,9 +179,13 @@ static void test_rubbish(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_a_stock_and_its_refill), cmocka_unit_test(test_each_kind_is_named),
-		cmocka_unit_test(test_what_carries_something_is_free), cmocka_unit_test(test_requests_and_replies_earn),
-		cmocka_unit_test(test_header_blocks), cmocka_unit_test(test_fields_are_counted), cmocka_unit_test(test_rubbish),
+		cmocka_unit_test(test_a_stock_and_its_refill),
+		cmocka_unit_test(test_each_kind_is_named),
+		cmocka_unit_test(test_what_carries_something_is_free),
+		cmocka_unit_test(test_requests_and_replies_earn),
+		cmocka_unit_test(test_header_blocks),
+		cmocka_unit_test(test_fields_are_counted),
+		cmocka_unit_test(test_rubbish),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -98,7 +98,10 @@ static void test_resets_free_the_connection(void **state)
 {
 	(void)state;
 	enum { EACH = 40 };
-	static const struct { enum protocol p; int version; } how[] = { { PLAIN, 0 }, { TLS, TLS1_2_VERSION }, { TLS, TLS1_3_VERSION } };
+	static const struct {
+		enum protocol p;
+		int version;
+	} how[] = { { PLAIN, 0 }, { TLS, TLS1_2_VERSION }, { TLS, TLS1_3_VERSION } };
 	for (size_t h = 0; h < ARRAY_LEN(how); h++)
 		for (int step = 0; step < 5; step++) {
 			struct http_fixture *f = start(how[h].p, (struct http_config){ .connections_max = 100 }, 2);
@@ -113,10 +116,23 @@ static void test_resets_free_the_connection(void **state)
 }
 
 /* ---- holders ---- */
-enum holder { SILENT, HALF_HANDSHAKE, HALF_HEAD, HALF_BODY, PINGS, HALF_PREFACE, HALF_FRAME, HALF_BLOCK, OPEN_BODY, ZERO_WINDOW, UNREAD,
-	      HOLDERS };
-static const char *const holder_names[] = { "silent", "half a handshake", "half a head", "half a body", "pings", "half a preface",
-					    "half a frame", "half a header block", "an open body", "a window of 0", "an unread reply" };
+enum holder {
+	SILENT,
+	HALF_HANDSHAKE,
+	HALF_HEAD,
+	HALF_BODY,
+	PINGS,
+	HALF_PREFACE,
+	HALF_FRAME,
+	HALF_BLOCK,
+	OPEN_BODY,
+	ZERO_WINDOW,
+	UNREAD,
+	HOLDERS
+};
+static const char *const holder_names[] = { "silent",       "half a handshake", "half a head",    "half a body",
+					    "pings",        "half a preface",   "half a frame",   "half a header block",
+					    "an open body", "a window of 0",    "an unread reply" };
 
 static bool is_possible(enum protocol p, enum holder h)
 {
@@ -155,7 +171,10 @@ static struct raw hold(struct http_fixture *f, enum protocol p, enum holder h)
 		break;
 	case HALF_FRAME:
 		raw_preface(&r, 65535);
-		raw_send(&r, "\0\100\0\0\0\0\0\0\1" "1234", 13); /* DATA of 16 KB */
+		raw_send(&r,
+			 "\0\100\0\0\0\0\0\0\1"
+			 "1234",
+			 13); /* DATA of 16 KB */
 		break;
 	case HALF_BLOCK:
 		raw_preface(&r, 65535);
@@ -213,7 +232,8 @@ static void test_a_full_table_makes_room(void **state)
 		for (int h = 0; h < HOLDERS; h++) {
 			if (!is_possible(p, h))
 				continue;
-			struct http_fixture *f = start(p, (struct http_config){ .connections_max = MAX }, 1 + (unsigned)h % 2);
+			struct http_fixture *f = start(p, (struct http_config){ .connections_max = MAX },
+						       1 + (unsigned)h % 2);
 			struct raw held[MAX];
 			long evicted = cuts("evicted");
 			for (int i = 0; i < MAX; i++)
@@ -222,7 +242,8 @@ static void test_a_full_table_makes_room(void **state)
 			for (int i = 0; i < ROUNDS; i++) {
 				int status = status_of_new_client(f, p);
 				if (status != 200)
-					fail_msg("%s, %s: new client %d got %d", protocol_names[p], holder_names[h], i, status);
+					fail_msg("%s, %s: new client %d got %d", protocol_names[p], holder_names[h], i,
+						 status);
 			}
 			assert_true(cuts("evicted") > evicted);
 			for (int i = 0; i < MAX; i++)
@@ -235,7 +256,8 @@ static void test_a_full_table_makes_room(void **state)
 static void test_work_is_not_evicted(void **state)
 {
 	(void)state;
-	struct http_fixture *f = start(PLAIN, (struct http_config){ .connections_max = 4, .request_timeout_ms = 1500 }, 2);
+	struct http_fixture *f = start(PLAIN, (struct http_config){ .connections_max = 4, .request_timeout_ms = 1500 },
+				       2);
 	struct h1_client busy[4];
 	long before = cuts("evicted");
 	for (int i = 0; i < 4; i++) {
@@ -254,15 +276,20 @@ static void test_work_is_not_evicted(void **state)
 	finish(f);
 }
 
-static const struct http_config impatient = { .handshake_timeout_ms = 300, .read_timeout_ms = 300, .stall_timeout_ms = 300 };
+static const struct http_config impatient = { .handshake_timeout_ms = 300,
+					      .read_timeout_ms = 300,
+					      .stall_timeout_ms = 300 };
 
 static void test_holders_are_cut_in_time(void **state)
 {
 	(void)state;
-	static const struct { enum holder h; const char *kind; } all[] = {
-		{ HALF_HANDSHAKE, "handshake" }, { HALF_HEAD, "slow_request" }, { HALF_BODY, "slow_request" },
+	static const struct {
+		enum holder h;
+		const char *kind;
+	} all[] = {
+		{ HALF_HANDSHAKE, "handshake" },  { HALF_HEAD, "slow_request" },  { HALF_BODY, "slow_request" },
 		{ HALF_PREFACE, "slow_request" }, { HALF_FRAME, "slow_request" }, { HALF_BLOCK, "slow_request" },
-		{ OPEN_BODY, "slow_request" }, { ZERO_WINDOW, "slow_reader" }, { UNREAD, "slow_reader" },
+		{ OPEN_BODY, "slow_request" },    { ZERO_WINDOW, "slow_reader" }, { UNREAD, "slow_reader" },
 	};
 	for (int p = PLAIN; p <= TLS; p++) {
 		struct http_fixture *f = start(p, impatient, 2);
@@ -273,8 +300,8 @@ static void test_holders_are_cut_in_time(void **state)
 			struct raw r = hold(f, p, all[i].h);
 			bool is_over = EVENTUALLY(raw_has_hung_up(&r) || !trickle(&r, all[i].h));
 			if (!is_over || !EVENTUALLY(cuts(all[i].kind) == before + 1))
-				fail_msg("%s, %s: over %d, cut as %s %ld times", protocol_names[p], holder_names[all[i].h], is_over,
-					 all[i].kind, cuts(all[i].kind) - before);
+				fail_msg("%s, %s: over %d, cut as %s %ld times", protocol_names[p],
+					 holder_names[all[i].h], is_over, all[i].kind, cuts(all[i].kind) - before);
 			raw_close(&r);
 		}
 		assert_int_equal(status_of_new_client(f, p), 200);
@@ -382,7 +409,10 @@ static const struct flood floods[] = {
 	{ "window_update", FRAME_WINDOW_UPDATE, 0, 1, "\0\0\0\1", 4, "GET" },
 	{ "data", FRAME_DATA, 0, 1, NULL, 0, "POST" },
 	{ "data", FRAME_DATA, 0, 1, "x", 1, "POST" },
-	{ "data", FRAME_DATA, 8, 1, "\20" "0123456789abcdef", 17, "POST" },
+	{ "data", FRAME_DATA, 8, 1,
+	  "\20"
+	  "0123456789abcdef",
+	  17, "POST" },
 	{ "continuation", FRAME_CONTINUATION, 0, 1, NULL, 0, "HEADERS" },
 	{ "priority", FRAME_PRIORITY, 0, 1, "\0\0\0\0\20", 5, "POST" },
 	{ "protocol", FRAME_PING, 0, 0, "1234567", 7, NULL },
@@ -419,12 +449,14 @@ static void test_floods(void **state)
 			if (flood->opening != NULL && strcmp(flood->opening, "HEADERS") == 0)
 				raw_frame(&r, FRAME_HEADERS, 0, 1, head, raw_head(head, "GET", "/sync/x"));
 			else if (flood->opening != NULL)
-				raw_request(&r, 1, flood->opening, strcmp(flood->opening, "GET") == 0 ? "/never" : "/bytes",
-					    FLAG_END_HEADERS | (strcmp(flood->opening, "GET") == 0 ? FLAG_END_STREAM : 0));
+				raw_request(&r, 1, flood->opening,
+					    strcmp(flood->opening, "GET") == 0 ? "/never" : "/bytes",
+					    FLAG_END_HEADERS |
+						(strcmp(flood->opening, "GET") == 0 ? FLAG_END_STREAM : 0));
 			int sent = send_flood(&r, flood, 20000);
 			if (sent < 0 || !EVENTUALLY(cuts(flood->kind) == before + 1))
-				fail_msg("%s, flood %zu: %d frames sent, cut as %s %ld times", protocol_names[p], i, sent, flood->kind,
-					 cuts(flood->kind) - before);
+				fail_msg("%s, flood %zu: %d frames sent, cut as %s %ld times", protocol_names[p], i,
+					 sent, flood->kind, cuts(flood->kind) - before);
 			assert_int_equal(cuts(NULL), all + 1);
 			raw_close(&r);
 		}

@@ -32,6 +32,8 @@ struct fixture {
 	int64_t now_us;
 	unsigned slices;       /* of the last run */
 	uint64_t slice_ns_max; /* processor time */
+	uint64_t *slices_ns;   /* borrowed, may be NULL: the least time of each slice over all runs; 0 before the first */
+	unsigned slices_ns_count;
 };
 
 static inline char *fixture_copy(struct str s)
@@ -142,6 +144,8 @@ static inline enum script_result fixture_go(struct fixture *f, struct script_cal
 		result = script_run(call, ret);
 		uint64_t ns = clock_thread_cpu_ns() - start_ns;
 		f->slice_ns_max = ns > f->slice_ns_max ? ns : f->slice_ns_max;
+		if (f->slices < f->slices_ns_count && (f->slices_ns[f->slices] == 0 || ns < f->slices_ns[f->slices]))
+			f->slices_ns[f->slices] = ns;
 		f->slices++;
 	} while (result == SCRIPT_MORE);
 	return result;

@@ -206,9 +206,15 @@ static void remove_next(struct materializer *s)
 	const struct def_feature *f = feature_of(s);
 	arena_finish(&s->gone_texts);
 	s->gone_count = 0;
-	while (!s->remove_is_at_end && s->gone_count < REMOVE_MAX)
-		s->remove_is_at_end = !online_each_older(s->node->online, f->entity, s->current->feature, s->started_us,
-							 &s->remove_cursor, REMOVE_LOOK, s, note_gone);
+	while (!s->remove_is_at_end && s->gone_count < REMOVE_MAX) {
+		enum online_walk walk = online_each_older(s->node->online, f->entity, s->current->feature, s->started_us,
+							  &s->remove_cursor, REMOVE_LOOK, s, note_gone);
+		if (walk == ONLINE_WALK_NO_MEMORY) {
+			run_failed(s, STR("out of memory: what the query no longer gives is still there"));
+			return;
+		}
+		s->remove_is_at_end = walk == ONLINE_WALK_END;
+	}
 	if (s->gone_count == 0) {
 		run_succeeded(s);
 		return;

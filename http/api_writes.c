@@ -340,7 +340,7 @@ static bool is_event_type(struct str s)
 	return has_letter && s.n <= API_NAME_BYTES_MAX && json_utf8_valid(s);
 }
 
-/* "Idempotency-Key": the scope is the API key and the route, not its parameters. false: noted. */
+/* "Idempotency-Key": the scope is the API key and the route, not its parameters. false: noted, or answered. */
 static bool read_idempotency(struct exchange *x, struct str id, struct idempotency_id *ret, bool *ret_is_keyed)
 {
 	struct str key = exchange_header(x, "idempotency-key"), event_time = { 0 };
@@ -355,8 +355,11 @@ static bool read_idempotency(struct exchange *x, struct str id, struct idempoten
 	exchange_query(x, "event_time", &event_time);
 	const struct str scope[] = { exchange_header(x, "x-api-key"), STR("POST /v1/ingest/{event_type}"), key };
 	const struct str request[] = { exchange_param(x, 0), id, event_time, exchange_body(x) };
-	idempotency_fingerprint(scope, sizeof scope / sizeof scope[0], ret->key);
-	idempotency_fingerprint(request, sizeof request / sizeof request[0], ret->request);
+	if (!idempotency_fingerprint(scope, sizeof scope / sizeof scope[0], ret->key) ||
+	    !idempotency_fingerprint(request, sizeof request / sizeof request[0], ret->request)) {
+		exchange_fail(x, RT_EFULL, "out of memory");
+		return false;
+	}
 	return true;
 }
 

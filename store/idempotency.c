@@ -53,11 +53,10 @@ void idempotency_destroy(struct idempotency *t)
 	free(t);
 }
 
-void idempotency_fingerprint(const struct str *parts, size_t count, uint8_t ret[static IDEMPOTENCY_FINGERPRINT])
+bool idempotency_fingerprint(const struct str *parts, size_t count, uint8_t ret[static IDEMPOTENCY_FINGERPRINT])
 {
 	struct buf text = { 0 };
 	unsigned char digest[EVP_MAX_MD_SIZE] = { 0 };
-	unsigned n;
 	EVP_MD_CTX *c = EVP_MD_CTX_new();
 	bool ok = c && EVP_DigestInit_ex(c, EVP_sha256(), NULL);
 	for (size_t i = 0; ok && i < count; i++) {
@@ -66,11 +65,11 @@ void idempotency_fingerprint(const struct str *parts, size_t count, uint8_t ret[
 		ok = !text.failed && EVP_DigestUpdate(c, text.p, text.n) &&
 		     (parts[i].n == 0 || EVP_DigestUpdate(c, parts[i].p, parts[i].n));
 	}
-	if (ok)
-		EVP_DigestFinal_ex(c, digest, &n);
+	ok = ok && EVP_DigestFinal_ex(c, digest, NULL);
 	memcpy(ret, digest, IDEMPOTENCY_FINGERPRINT);
 	EVP_MD_CTX_free(c);
 	buf_finish(&text);
+	return ok;
 }
 
 /* ---- under the lock ---- */

@@ -32,8 +32,8 @@ enum idempotency_result {
 /* keys_max: 0 = the default; about 130 bytes each when used. NULL: no memory. */
 struct idempotency *idempotency_create(uint32_t keys_max);
 void idempotency_destroy(struct idempotency *t); /* NULL is ok */
-/* Different lists of parts give different fingerprints. */
-void idempotency_fingerprint(const struct str *parts, size_t count, uint8_t ret[static IDEMPOTENCY_FINGERPRINT]);
+/* Different lists of parts give different fingerprints. false: memory is out, and ret says nothing. */
+bool idempotency_fingerprint(const struct str *parts, size_t count, uint8_t ret[static IDEMPOTENCY_FINGERPRINT]);
 enum idempotency_result idempotency_begin(struct idempotency *t, const struct idempotency_id *id, int64_t now_us,
 					  struct idempotency_first *ret_first);
 /* The request is durable. */

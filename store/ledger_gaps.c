@@ -75,16 +75,16 @@ uint64_t ledger_ranges_total(const struct ledger_ranges *r)
 }
 
 /* ---- the file: a block's head, ledger id, count, then first and last of each ---- */
-static bool decode(const uint8_t *p, size_t n, const uint8_t ledger_id[static 16], struct ledger_ranges *ret)
+static int decode(const uint8_t *p, size_t n, const uint8_t ledger_id[static 16], struct ledger_ranges *ret)
 {
 	if (n < HEAD_BYTES || !ledger_block_is_good(p, n, gaps_magic) || memcmp(p + 16, ledger_id, 16) != 0 ||
 	    get_u64(p + 32) != (n - HEAD_BYTES) / RANGE_BYTES)
-		return false;
+		return -EBADMSG;
 	for (const uint8_t *at = p + HEAD_BYTES; at < p + n; at += RANGE_BYTES) {
 		if (!ledger_ranges_add(ret, get_u64(at), get_u64(at + 8)))
-			return false;
+			return -ENOMEM;
 	}
-	return true;
+	return 0;
 }
 
 int ledger_gaps_read(const struct ledger_io *io, int dir_fd, const uint8_t ledger_id[static 16],
@@ -95,10 +95,15 @@ int ledger_gaps_read(const struct ledger_io *io, int dir_fd, const uint8_t ledge
 	if (fd < 0)
 		return fd == -ENOENT ? 0 : fd;
 	off_t n = lseek(fd, 0, SEEK_END);
-	uint8_t *bytes = n < 0 || n > FILE_BYTES_MAX ? NULL : malloc((size_t)n + 1);
-	ssize_t got = bytes != NULL ? ledger_io_read_all(io, fd, bytes, (size_t)n, 0) : -EBADMSG;
+	int error = n < 0 ? -errno : n > FILE_BYTES_MAX ? -EBADMSG : 0;
+	uint8_t *bytes = error == 0 ? malloc((size_t)n + 1) : NULL;
+	if (bytes != NULL) {
+		ssize_t got = ledger_io_read_all(io, fd, bytes, (size_t)n, 0);
+		error = got < 0 ? (int)got : decode(bytes, (size_t)got, ledger_id, ret);
+	} else if (error == 0) {
+		error = -ENOMEM;
+	}
 	close(fd);
-	int error = got < 0 ? (int)got : decode(bytes, (size_t)got, ledger_id, ret) ? 0 : -EBADMSG;
 	free(bytes);
 	if (error != 0)
 		ledger_ranges_finish(ret);

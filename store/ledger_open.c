@@ -1,6 +1,7 @@
 /* Opening and closing. */
 #include "runtime/check.h"
 #include "runtime/clock.h"
+#include "runtime/encode.h"
 #include "runtime/log.h"
 #include "store/ledger_recover.h"
 #include <dirent.h>
@@ -421,11 +422,7 @@ uint64_t ledger_durable_lsn(const struct ledger *l)
 
 void ledger_id_text(const struct ledger *l, char ret[static LEDGER_ID_TEXT])
 {
-	static const char digits[] = "0123456789abcdef";
-	for (size_t i = 0; i < sizeof l->id; i++) {
-		ret[2 * i] = digits[l->id[i] >> 4];
-		ret[2 * i + 1] = digits[l->id[i] & 15];
-	}
+	encode_hex(l->id, sizeof l->id, ret);
 }
 
 uint64_t ledger_lsn_at(struct ledger *l, int64_t us)

@@ -269,18 +269,20 @@ static int cross_damage(struct ledger_scan *s)
 
 /* Of the hole, the next part that nobody accounts for. The list is read when a hole is seen, and not before: a
  * running server retires segments meanwhile, and writes the list first. */
-static bool tell_hole(struct ledger_scan *s, struct ledger_frame *ret)
+static enum ledger_scan_result tell_hole(struct ledger_scan *s, struct ledger_frame *ret)
 {
 	struct ledger_ranges gaps;
 	struct ledger_range part;
-	ledger_gaps_read(s->io, s->dir_fd, s->ledger_id, &gaps); /* unreadable: then nothing is accounted for */
+	int error = ledger_gaps_read(s->io, s->dir_fd, s->ledger_id, &gaps);
+	if (error != 0 && error != -EBADMSG) /* a damaged file accounts for nothing */
+		return LEDGER_SCAN_ERROR;
 	bool is_lost = ledger_ranges_outside(&gaps, s->hole.lsn, s->hole.lost_to, &part);
 	ledger_ranges_finish(&gaps);
 	*ret = s->hole;
 	ret->lsn = part.first;
 	ret->lost_to = part.last;
 	s->hole.lsn = is_lost ? part.last + 1 : s->hole.lost_to + 1;
-	return is_lost;
+	return is_lost ? LEDGER_SCAN_CORRUPT : LEDGER_SCAN_END;
 }
 
 /* One step towards the next frame. LEDGER_SCAN_END here means: look again. */
@@ -321,8 +323,7 @@ enum ledger_scan_result ledger_scan_next(struct ledger_scan *s, struct ledger_fr
 	s->frame = NULL;
 	while (result == LEDGER_SCAN_END) {
 		if (has_hole(s)) {
-			if (tell_hole(s, ret))
-				return LEDGER_SCAN_CORRUPT;
+			result = tell_hole(s, ret);
 			continue;
 		}
 		if (s->expected > s->durable_lsn && refresh_bound(s) != 0)

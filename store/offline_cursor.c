@@ -136,7 +136,10 @@ static bool row_read(struct offline_cursor *c, duckdb_vector keys, duckdb_vector
 	if (!offline_value_read(&c->columns, c->value_column, values, row, out->key, text, error))
 		return false;
 	out->value_json = arena_dup(ret->texts, buf_str(text));
-	CHECK(out->key.p != NULL && out->value_json.p != NULL); /* the batch's bounds are far below the arena's */
+	if (out->key.p == NULL || out->value_json.p == NULL) {
+		offline_error_text(error, RT_EFULL, "out of memory");
+		return false;
+	}
 	ret->count++;
 	return true;
 }
@@ -164,7 +167,7 @@ static bool chunk_read(struct offline_cursor *c, struct buf *text, struct offlin
 
 static bool batch_read(struct offline_cursor *c, struct offline_batch *ret, struct offline_error *error)
 {
-	struct buf text = {0};
+	struct buf text = { .max = OFFLINE_VALUE_BYTES_MAX }; /* keys too: a row is far below the arena's bound */
 	bool ok = true;
 	ret->rows = arena_alloc(ret->texts, OFFLINE_BATCH_ROWS_MAX * sizeof *ret->rows);
 	CHECK(ret->rows != NULL);

@@ -69,7 +69,11 @@ static bool row_read(struct wanted *w, const struct offline_columns *columns, du
 	w->rows[place - 1]++;
 	struct offline_row *out = &ret->rows[ret->count];
 	out->key = arena_dup(ret->texts, buf_str(text));
-	if (out->key.p == NULL || !offline_value_read(columns, 1, values, row, out->key, text, error))
+	if (out->key.p == NULL) {
+		offline_error_text(error, RT_EFULL, "out of memory");
+		return false;
+	}
+	if (!offline_value_read(columns, 1, values, row, out->key, text, error))
 		return false;
 	out->value_json = arena_dup(ret->texts, buf_str(text));
 	if (out->value_json.p == NULL || ret->texts->used > RESULT_BYTES_MAX) {

@@ -23,17 +23,6 @@ struct source {
 /* Counts changes of offline_text.c that give a file's columns other types. */
 enum { TYPING_VERSION = 1 };
 
-static void append_quoted(struct buf *out, const char *text, char quote)
-{
-	buf_append_char(out, quote);
-	for (; *text != '\0'; text++) {
-		if (*text == quote)
-			buf_append_char(out, quote);
-		buf_append_char(out, *text);
-	}
-	buf_append_char(out, quote);
-}
-
 /* ---- the source ---- */
 const char offline_table_endings[] = ".parquet, .csv, .tsv, .json, .jsonl or .ndjson (texts also with .gz)";
 
@@ -191,7 +180,7 @@ static bool create(struct offline_conn *c, const struct source *from, struct off
 {
 	struct buf sql = {0};
 	buf_append_lit(&sql, "CREATE OR REPLACE TABLE main.");
-	append_quoted(&sql, from->table->name, '"');
+	offline_append_quoted(&sql, str_from(from->table->name), '"');
 	buf_append_lit(&sql, " AS ");
 	bool ok = true;
 	if (from->is_text) {
@@ -219,7 +208,7 @@ static bool count(struct offline_conn *c, const char *name, uint64_t *ret_rows, 
 	struct buf sql = {0};
 	int64_t rows[2] = {0, 0};
 	buf_append_lit(&sql, "SELECT count(*), 0::BIGINT FROM main.");
-	append_quoted(&sql, name, '"');
+	offline_append_quoted(&sql, str_from(name), '"');
 	duckdb_prepared_statement s = offline_conn_prepare(c, buf_str(&sql), error);
 	bool ok = s != NULL && two_numbers(c, s, rows, error);
 	buf_finish(&sql);

@@ -13,6 +13,7 @@
 #include "runtime/msg.h"
 #include "store/json.h"
 #include "store/offline_csv.h"
+#include "store/offline_private.h"
 #include <stdlib.h>
 #include <strings.h>
 
@@ -132,17 +133,6 @@ static bool is_lines(const char *file)
 
 /* ---- pieces of SQL ---- */
 
-static void append_quoted(struct buf *out, const char *text, char quote)
-{
-	buf_append_char(out, quote);
-	for (; *text != '\0'; text++) {
-		if (*text == quote)
-			buf_append_char(out, quote);
-		buf_append_char(out, *text);
-	}
-	buf_append_char(out, quote);
-}
-
 /* A file's name is a name, not a pattern. */
 void offline_text_path(struct buf *out, const char *path)
 {
@@ -154,7 +144,7 @@ void offline_text_path(struct buf *out, const char *path)
 			buf_append_char(&escaped, *path);
 	}
 	buf_append_char(&escaped, '\0');
-	append_quoted(out, escaped.p, '\'');
+	offline_append_quoted(out, str_from(escaped.p), '\'');
 	buf_finish(&escaped);
 }
 
@@ -202,6 +192,12 @@ static bool is_text_type(const char *type)
 	return strcmp(type, "VARCHAR") == 0;
 }
 
+/* "DECIMAL(18,2)"; a list of them is "DECIMAL(18,2)[]". */
+static bool is_decimal(const char *type)
+{
+	return has_prefix(type, "DECIMAL(") && type[strlen(type) - 1] == ')';
+}
+
 /* The same for a declared type: what casting would round, cut or shift does not fit. */
 static void append_fits_declared(struct buf *out, const char *type, const char *v)
 {
@@ -211,7 +207,7 @@ static void append_fits_declared(struct buf *out, const char *type, const char *
 	for (size_t i = 0; i < ARRAY_LEN(integers); i++)
 		if (strcmp(type, integers[i]) == 0)
 			buf_printf(out, " AND regexp_full_match(%s, '[+-]?[0-9]+')", v);
-	if (has_prefix(type, "DECIMAL("))
+	if (is_decimal(type))
 		buf_printf(out, " AND regexp_full_match(%s, '[+-]?[0-9]*[.]?[0-9]{0,%d}0*')", v, atoi(strchr(type, ',') + 1));
 	if (strcmp(type, "DATE") == 0)
 		buf_printf(out, " AND regexp_full_match(%s, '[0-9]+-[0-9]+-[0-9]+')", v);
@@ -229,7 +225,7 @@ static void append_fits_declared(struct buf *out, const char *type, const char *
 static void append_misfits(struct buf *out, const struct column *col, enum type type, bool is_sample)
 {
 	struct buf v = { 0 };
-	append_quoted(&v, col->name, '"');
+	offline_append_quoted(&v, str_from(col->name), '"');
 	buf_append_char(&v, '\0');
 	buf_printf(out, "count(*) FILTER (%s IS NOT NULL AND (", v.p);
 	if (col->declared)
@@ -258,14 +254,14 @@ static void make_reader(struct text_file *f)
 	} else {
 		char delimiter[2] = { f->delimiter, '\0' };
 		buf_append_lit(out, ", header = true, quote = '\"', escape = '\"', allow_quoted_nulls = false, delim = ");
-		append_quoted(out, delimiter, '\'');
+		offline_append_quoted(out, str_from(delimiter), '\'');
 	}
 	buf_append_lit(out, ", columns = {");
 	for (size_t i = 0; i < f->count; i++) {
 		buf_append_str(out, i ? STR(", ") : STR(""));
-		append_quoted(out, f->columns[i].name, '\'');
+		offline_append_quoted(out, str_from(f->columns[i].name), '\'');
 		buf_append_lit(out, ": ");
-		append_quoted(out, f->columns[i].raw ? f->columns[i].raw : "VARCHAR", '\'');
+		offline_append_quoted(out, str_from(f->columns[i].raw ? f->columns[i].raw : "VARCHAR"), '\'');
 	}
 	buf_append_lit(out, "})");
 }
@@ -300,7 +296,7 @@ static void append_structure(struct buf *out, yyjson_val *s)
 		buf_append_lit(out, "STRUCT(");
 		yyjson_obj_foreach(s, i, n, name, field) {
 			buf_append_str(out, i ? STR(", ") : STR(""));
-			append_quoted(out, yyjson_get_str(name), '"');
+			offline_append_quoted(out, str_from(yyjson_get_str(name)), '"');
 			buf_append_char(out, ' ');
 			append_structure(out, field);
 		}
@@ -412,7 +408,7 @@ static bool declare_columns(struct text_file *f, struct offline_error *error)
 		if (!declared_type(f, &f->table->columns[i], &c->declared, error))
 			return false;
 		/* What is no plain text in JSON is the reader's to convert. */
-		bool is_nested = strpbrk(c->declared, "[(") != NULL && !has_prefix(c->declared, "DECIMAL");
+		bool is_nested = strpbrk(c->declared, "[(") != NULL && !is_decimal(c->declared);
 		free(c->raw);
 		c->raw = f->is_json && (is_nested || strcmp(c->declared, "JSON") == 0) ? c->declared : NULL;
 		if (c->raw)
@@ -500,7 +496,7 @@ static bool find_misfit(struct text_file *f, const struct column *col, enum type
 {
 	struct buf sql = { 0 }, text = { 0 }, name = { 0 };
 	struct offline_error ignored;
-	append_quoted(&name, col->name, '"');
+	offline_append_quoted(&name, str_from(col->name), '"');
 	buf_append_char(&name, '\0');
 	buf_append_lit(&sql, "SELECT fabra_record || ' ' || fabra_value FROM (SELECT row_number() OVER () AS fabra_record, ");
 	buf_printf(&sql, "%s AS fabra_value, (", name.p);
@@ -517,10 +513,8 @@ static bool find_misfit(struct text_file *f, const struct column *col, enum type
 		struct str value = buf_str(&text);
 		const char *space = memchr(value.p, ' ', value.n);
 		value = space ? (struct str){ space + 1, (size_t)(value.p + value.n - space - 1) } : (struct str){ 0 };
-		size_t n = value.n;
-		while (n > SHOWN_BYTES || (n < value.n && (value.p[n] & 0xc0) == 0x80)) /* not inside a character */
-			n--;
-		snprintf(ret->value, sizeof ret->value, "%.*s%s", (int)n, value.p ? value.p : "", n < value.n ? "..." : "");
+		struct str shown = str_first(value, SHOWN_BYTES);
+		snprintf(ret->value, sizeof ret->value, "%.*s%s", STR_ARG(shown), shown.n < value.n ? "..." : "");
 		if (!f->is_json)
 			ret->line = csv_line_of(f->table->file,
 						(struct csv_form){ .quote = '"', .has_header = true, .has_one_column = f->count == 1 },
@@ -620,10 +614,10 @@ static void append_select(const struct text_file *f, struct buf *out)
 		buf_append_str(out, i ? STR(", ") : STR(""));
 		if (type && !is_text_type(type)) {
 			buf_append_str(out, c->declared ? STR("CAST(nullif(") : STR("CAST("));
-			append_quoted(out, c->name, '"');
+			offline_append_quoted(out, str_from(c->name), '"');
 			buf_printf(out, "%s AS %s) AS ", c->declared ? ", '')" : "", type);
 		}
-		append_quoted(out, c->name, '"');
+		offline_append_quoted(out, str_from(c->name), '"');
 	}
 	buf_append_lit(out, " FROM ");
 	buf_append_str(out, buf_str(&f->reader));

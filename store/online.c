@@ -483,7 +483,7 @@ static bool note_older(struct row *r, uint32_t kind, uint32_t feature, int64_t b
 }
 
 /* The cursor is a stripe and a bucket in it. A split moves rows to a bucket further on, so that none is missed. */
-bool online_each_older(struct online *t, uint32_t kind, uint32_t feature, int64_t before_us, uint64_t *cursor,
+enum online_walk online_each_older(struct online *t, uint32_t kind, uint32_t feature, int64_t before_us, uint64_t *cursor,
 		       size_t budget, void *arg, void (*each)(void *arg, struct str id))
 {
 	uint64_t stripe = *cursor >> 32;
@@ -505,16 +505,19 @@ bool online_each_older(struct online *t, uint32_t kind, uint32_t feature, int64_
 		stripe += is_last;
 		bucket = is_last ? 0 : bucket + 1;
 	}
+	if (ids.failed) {
+		buf_finish(&ids);
+		return ONLINE_WALK_NO_MEMORY;
+	}
 	*cursor = stripe << 32 | bucket;
-	bool failed = ids.failed;
-	for (size_t at = 0; !failed && at < ids.n;) {
+	for (size_t at = 0; at < ids.n;) {
 		uint16_t n;
 		memcpy(&n, ids.p + at, sizeof n);
 		each(arg, str_of(ids.p + at + sizeof n, n));
 		at += sizeof n + n;
 	}
 	buf_finish(&ids);
-	return !failed && stripe < t->stripes_len;
+	return stripe < t->stripes_len ? ONLINE_WALK_MORE : ONLINE_WALK_END;
 }
 
 /* ---- upkeep ---- */

@@ -112,11 +112,15 @@ enum online_result online_delete_row(struct online *t, uint32_t kind, struct str
 				     uint64_t lsn, int64_t now_us);
 
 /* ---- going through all rows ---- */
+enum online_walk {
+	ONLINE_WALK_MORE,
+	ONLINE_WALK_END,
+	ONLINE_WALK_NO_MEMORY, /* nothing was called, and the cursor is where it was */
+};
 /* The ids of this kind whose value of the feature has an event time before before_us: each is called with one, out
- * of any lock. Looks at `budget` buckets, about a row each, from *cursor on (0 at first) and moves it; true: there are more. A row
- * that comes, goes or moves meanwhile may be missed or met twice, one that stays put is met. false also when
- * memory is out: begin again later. */
-bool online_each_older(struct online *t, uint32_t kind, uint32_t feature, int64_t before_us, uint64_t *cursor,
+ * of any lock. Looks at `budget` buckets, about a row each, from *cursor on (0 at first) and moves it. A row that comes,
+ * goes or moves meanwhile may be missed or met twice, one that stays put is met. */
+enum online_walk online_each_older(struct online *t, uint32_t kind, uint32_t feature, int64_t before_us, uint64_t *cursor,
 		       size_t budget, void *arg, void (*each)(void *arg, struct str id));
 
 /* ---- upkeep ---- */

@@ -126,6 +126,9 @@ static void test_batch_keys_and_values(void **state)
 	a = ask_rows("SELECT 18446744073709551615::UBIGINT AS id, 9223372036854775808::HUGEINT AS v", 0);
 	assert_string_equal(a.text, "18446744073709551615=\"9223372036854775808\";");
 	free(a.text);
+	a = ask_rows("SELECT repeat('k', 40000000) AS id, 1 AS v", 0); /* more than a batch's texts may take */
+	assert_int_equal(a.status, RT_ETOOBIG);
+	free(a.text);
 }
 
 /* A run that would give an id several values gives none at all, and says which id it is. */

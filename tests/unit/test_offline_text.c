@@ -243,6 +243,11 @@ static void test_declared_types(void **state)
 	/* The table of the last good load stays. */
 	assert_string_equal(query("SELECT count(*) AS n FROM t"), "[{\"n\":2}]");
 
+	write_file("l.csv", "k,l\na,\"[1.5, 2.25]\"\n");
+	static const struct offline_column list = { "l", "DECIMAL(10,2)[]" };
+	assert_string_equal(load_as("t", "l.csv", &list, 1), "");
+	assert_string_equal(query("SELECT list_sum(l) AS s FROM t"), "[{\"s\":3.75}]");
+
 	write_file("z.csv", "k,t\na,2024-01-02T03:04:05+02:00\n");
 	static const struct offline_column shifted = { "t", "TIMESTAMP" }, zoned = { "t", "TIMESTAMPTZ" };
 	assert_non_null(strstr(load_as("t", "z.csv", &shifted, 1), "is no TIMESTAMP without loss"));

@@ -270,7 +270,7 @@ static void test_each_older(void **state)
 	online_delete_cell(t, USER, str_from(id), 1, 200, 2, 0);
 	memset(seen, 0, sizeof seen);
 	uint64_t cursor = 0;
-	for (int i = N; online_each_older(t, USER, 1, 101, &cursor, 3, seen, count_id); i++) {
+	for (int i = N; online_each_older(t, USER, 1, 101, &cursor, 3, seen, count_id) == ONLINE_WALK_MORE; i++) {
 		snprintf(id, sizeof id, "u%d", i);
 		if (i < 2 * N)
 			put(t, id, 1, "1", 500, 3, 0);

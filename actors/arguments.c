@@ -49,6 +49,9 @@ static struct buf *one_more(struct buf *why, size_t before)
 	return why;
 }
 
+/* A reply shows no more than this; what a large body has wrong besides is not worth a loop's time. */
+enum { WHY_BYTES = 400 };
+
 bool arguments_check(const struct def_context *context, yyjson_val *args, struct buf *ret_why)
 {
 	size_t before = ret_why->n;
@@ -62,6 +65,8 @@ bool arguments_check(const struct def_context *context, yyjson_val *args, struct
 	size_t i, max;
 	yyjson_val *key, *value;
 	yyjson_obj_foreach(args, i, max, key, value) {
+		if (ret_why->n - before > WHY_BYTES)
+			break;
 		struct str name = json_str(key);
 		const struct def_param *p = find_param(context, name);
 		if (p == NULL && !is_interaction_name(name))

@@ -90,9 +90,9 @@ static void fail_with(struct assembler *s, enum assembly_outcome outcome, const 
 	char text[512];
 	va_list args;
 	va_start(args, format);
-	vsnprintf(text, sizeof text, format, args);
+	size_t n = text_vprintf(text, sizeof text, format, args);
 	va_end(args);
-	fail(s, outcome, str_from(text));
+	fail(s, outcome, str_of(text, n));
 }
 
 static void bad_arguments(struct assembler *s, struct str why)
@@ -296,7 +296,7 @@ static void built(struct assembler *s, const struct computation_job *build)
 	else if (o->error.p)
 		fail(s, o->error_kind == SCRIPT_ERROR_DEADLINE ? ASSEMBLY_LATE : ASSEMBLY_FAILED, o->error);
 	else if (!material_from_job(s, build))
-		fail(s, ASSEMBLY_FAILED, STR("the context has too many items or reads"));
+		fail(s, ASSEMBLY_TOO_LARGE, STR("the context has too many items or reads"));
 	else
 		gathered(s);
 }
@@ -314,7 +314,7 @@ static void plan_answered(struct assembler *s)
 		gathered(s);
 		break;
 	case PLAN_TOO_LARGE:
-		fail(s, ASSEMBLY_FAILED, STR("the context is too large"));
+		fail(s, ASSEMBLY_TOO_LARGE, STR("the context is too large"));
 		break;
 	case PLAN_ABSENT:
 		fail(s, ASSEMBLY_ABSENT, buf_str(&why));

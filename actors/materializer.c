@@ -334,29 +334,39 @@ static void in_reading(struct materializer *s, struct msg *m)
 
 /* ---- WRITING ---- */
 
-static void publish(struct materializer *s, uint64_t lsn)
+/* false: memory is out. What was not put looks as old as what the SQL no longer gives. */
+static bool publish(struct materializer *s, uint64_t lsn)
 {
 	int64_t now_us = loop_wall_us(s->base.loop);
 	for (uint32_t i = 0; i < s->batch->count; i++) {
 		struct value *v = value_create(s->batch->rows[i].value_json);
 		if (v == NULL)
-			continue;
+			return false;
 		put_online(s, s->batch->rows[i].key, v, lsn, now_us);
 		value_unref(v);
 	}
 	s->written += s->batch->count;
+	return true;
+}
+
+static void drop_batch(struct materializer *s)
+{
+	rt_msg_free(s->base.loop, &s->batch->head);
+	s->batch = NULL;
 }
 
 static void in_writing(struct materializer *s, struct msg *m)
 {
-	if (was_appended(m)) {
-		publish(s, ((struct ledger_append *)m)->entry->lsn);
+	if (!was_appended(m)) {
+		drop_batch(s);
+		append_failed(s, m);
+	} else if (!publish(s, ((struct ledger_append *)m)->entry->lsn)) {
+		drop_batch(s);
+		s->current->is_unsure = true;
+		run_failed(s, STR("out of memory: some values are in the ledger and not served"));
+	} else {
 		batch_ended(s);
-		return;
 	}
-	rt_msg_free(s->base.loop, &s->batch->head);
-	s->batch = NULL;
-	append_failed(s, m);
 }
 
 /* A run that is under way may have read the old tables: its feature is due again behind it. */

@@ -1,5 +1,6 @@
 #include "actors/recorder.h"
 #include "actors/pricing.h"
+#include "runtime/hash.h"
 #include <stdio.h>
 
 /* A clock that was set back makes nothing younger than new. */
@@ -32,12 +33,33 @@ static bool contains(const struct str *names, size_t count, struct str name)
 /* ---- the parts of a record ---- */
 
 /* What was read several times is said once. */
-static void add_once(struct record_missing *list, size_t *count, struct record_missing m)
+struct once {
+	struct record_missing *list;
+	uint32_t *slots; /* open addressing: place in the list + 1; 0 = free */
+	uint64_t mask;
+};
+
+static bool once_init(struct once *o, struct arena *arena, size_t max)
 {
-	for (size_t i = 0; i < *count; i++)
-		if (str_eq(list[i].feature, m.feature) && str_eq(list[i].entity_id, m.entity_id) && str_eq(list[i].reason, m.reason))
+	uint64_t slots = 2;
+	while (slots < 2 * max)
+		slots *= 2;
+	o->mask = slots - 1;
+	o->list = arena_alloc(arena, (max + 1) * sizeof *o->list);
+	o->slots = arena_zalloc(arena, slots * sizeof *o->slots);
+	return o->list && o->slots;
+}
+
+static void add_once(struct once *o, size_t *count, struct record_missing m)
+{
+	uint64_t at = hash_mix(hash64(m.entity_id) ^ hash64(m.feature)) & o->mask;
+	for (; o->slots[at]; at = (at + 1) & o->mask) {
+		const struct record_missing *known = &o->list[o->slots[at] - 1];
+		if (str_eq(known->feature, m.feature) && str_eq(known->entity_id, m.entity_id) && str_eq(known->reason, m.reason))
 			return;
-	list[(*count)++] = m;
+	}
+	o->list[(*count)++] = m;
+	o->slots[at] = (uint32_t)*count;
 }
 
 /* A default has no age. What is missing is named with null, and violates whatever was promised. */
@@ -49,9 +71,8 @@ static bool fill_features(const struct node *n, const struct material *m, struct
 	size_t count = reads->features_count;
 	struct record_feature *features = arena_alloc(arena, (count + 1) * sizeof *features);
 	struct str *names = arena_alloc(arena, (count + 1) * sizeof *names);
-	struct record_missing *missing = arena_alloc(arena, (count + 1) * sizeof *missing);
-	struct record_missing *defaults = arena_alloc(arena, (count + 1) * sizeof *defaults);
-	if (features == NULL || names == NULL || missing == NULL || defaults == NULL)
+	struct once missing, defaults;
+	if (features == NULL || names == NULL || !once_init(&missing, arena, count) || !once_init(&defaults, arena, count))
 		return false;
 	for (size_t i = 0; i < count; i++) {
 		const struct read_feature *f = &reads->features[i];
@@ -64,17 +85,17 @@ static bool fill_features(const struct node *n, const struct material *m, struct
 						       .as_of_us = has_age ? f->as_of_us : r->created_at_us };
 		names[i] = name;
 		if (f->state != FEATURE_FOUND)
-			add_once(missing, &e->missing_features_count,
+			add_once(&missing, &e->missing_features_count,
 				 (struct record_missing){ name, f->entity_id, str_from(feature_missing_reason(f->state)) });
 		else if (!has_age)
-			add_once(defaults, &e->default_features_count,
+			add_once(&defaults, &e->default_features_count,
 				 (struct record_missing){ .feature = name, .entity_id = f->entity_id });
 		bool is_too_old = r->assembly.freshness_sla_ms > 0 && age > r->assembly.freshness_sla_ms;
 		if (is_too_old || f->state != FEATURE_FOUND)
 			violated(too_old, name);
 	}
-	e->missing_features = missing;
-	e->default_features = defaults;
+	e->missing_features = missing.list;
+	e->default_features = defaults.list;
 	r->features = features;
 	r->features_count = count;
 	r->lineage.features_used = names;

@@ -59,6 +59,7 @@ struct flight {
 	char *reason;
 	enum feature_state failure; /* with a reason: FAILED, TIMEOUT or REFUSED */
 	struct reads *reads; /* what it was computed from; NULL = nothing */
+	bool has_row;        /* whatever became of its value */
 	bool has_several;    /* rows: none of them is the value */
 	struct batch *batch; /* LANDED: the one that it will belong to; weak */
 	size_t id_n;
@@ -502,10 +503,11 @@ static void take_rows(struct resolver *s, const struct query *q, const struct of
 		struct flight *f = flight_find(s, q->feature, id, flight_hash(q->feature, id));
 		if (f == NULL || f->state != FLYING)
 			continue; /* nobody asked for it */
-		if (f->value)
+		if (f->has_row)
 			f->has_several = true;
 		else
 			f->value = value_create(batch->rows[i].value_json);
+		f->has_row = true;
 	}
 }
 
@@ -524,7 +526,8 @@ static void on_rows(struct resolver *s, struct query *q, const struct msg *m)
 	for (struct flight *f = q->flights, *next; f; f = next) {
 		next = f->next;
 		if (!f->has_several) {
-			flight_land(s, f, f->value, (struct str){ 0 });
+			bool is_lost = f->has_row && f->value == NULL;
+			flight_land(s, f, f->value, is_lost ? STR("out of memory") : (struct str){ 0 });
 			continue;
 		}
 		struct buf reason = { 0 };

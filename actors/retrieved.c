@@ -58,8 +58,10 @@ static bool read_when(yyjson_val *row, yyjson_val *metadata, int64_t now_us, int
 	if (yyjson_is_str(when))
 		return time_parse(json_str(when), ret_us);
 	double seconds = yyjson_get_num(when);
+	if (!yyjson_is_num(when) || !(seconds > -1e11 && seconds < 1e11))
+		return false;
 	*ret_us = (int64_t)(seconds * 1e6);
-	return yyjson_is_num(when) && seconds > -1e11 && seconds < 1e11;
+	return true;
 }
 
 static bool chunk_from_row(struct retrieved *r, yyjson_val *row, uint32_t position, struct chunk *c)
@@ -209,6 +211,11 @@ void retrieved_set_reads(struct retrieved *r, struct reads *reads)
 {
 	reads_unref(r->reads);
 	r->reads = reads;
+}
+
+size_t retrieved_bytes(const struct retrieved *r)
+{
+	return sizeof *r + r->arena.used + (r->reads ? r->reads->basis.bytes : 0);
 }
 
 struct retrieved *retrieved_ref(struct retrieved *r)

@@ -40,10 +40,8 @@ struct retrieved *retrieved_new(uint32_t retriever, struct str args_json, struct
 void retrieved_set_reads(struct retrieved *r, struct reads *reads);
 struct retrieved *retrieved_ref(struct retrieved *r);
 void retrieved_unref(struct retrieved *r);
-static inline size_t retrieved_bytes(const struct retrieved *r)
-{
-	return sizeof *r + r->arena.used;
-}
+/* With what it was made from, which it keeps alive. */
+size_t retrieved_bytes(const struct retrieved *r);
 
 enum retriever_msg {
 	RETRIEVER_GET = MSG_KIND(CLASS_RETRIEVER, 1), /* ask: struct retriever_get */

@@ -73,9 +73,31 @@ static void test_types(void **state)
 	check("declared", "{\"user_id\":7,\"query\":\"q\"}", "argument 'user_id' must be a string");
 }
 
+/* A body can have many thousand members that nobody declared; the reply shows some. */
+static void test_a_long_list_ends(void **state)
+{
+	(void)state;
+	struct json_error error;
+	struct buf args = {0}, why = {0};
+	buf_append_char(&args, '{');
+	for (int i = 0; i < 20000; i++)
+		buf_printf(&args, "%s\"k%d\":%d", i ? "," : "", i, i);
+	buf_append_char(&args, '}');
+	yyjson_doc *doc = json_parse(buf_str(&args), NULL, &error);
+	assert_non_null(doc);
+	uint32_t index = definitions_context(definitions, STR("none"));
+	assert_false(arguments_check(&definitions->contexts[index], yyjson_doc_get_root(doc), &why));
+	assert_non_null(memmem(why.p, why.n, "'k0'; got an unexpected argument 'k1'", 37));
+	assert_in_range(why.n, 400, 1000);
+	buf_finish(&args);
+	buf_finish(&why);
+	yyjson_doc_free(doc);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {cmocka_unit_test(test_required_and_unknown),
+					   cmocka_unit_test(test_a_long_list_ends),
 					   cmocka_unit_test(test_names_of_the_call),
 					   cmocka_unit_test(test_types)};
 	struct fixture f = {0};

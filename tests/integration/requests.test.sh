@@ -60,11 +60,15 @@ long=$(python3 -c 'print("SELECT " + " + ".join(["1"] * 200) + " AS n")')
 expect 200 "$(send POST /v1/sql "{\"sql\":\"$long\"}")" "a statement is longer than a name"
 
 # ---- detail
-expect 200 "$(send PUT /v1/features/User/d1 '{"values":{"city":"Rome","brief":1}}')" "values to look at"
-expect '"stale":[]' "$(grep -o '"stale":\[\]' "$work/body")" "both are written"
-wait_for '[ "$(code "$url/v1/features/brief?entity_id=d1")" = 404 ]' "the brief one's end"
+# The sweeper forgets what has expired, four times a second: "expired" is said of what it has not met yet.
 ask='{"name":"User","ids":["d1"],"features":["city","brief","plan","length","down","clicks","nothing"]}'
-expect 200 "$(send POST '/v1/features/batch?detail=true' "$ask")" "a batch in detail"
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+	expect 200 "$(send PUT /v1/features/User/d1 '{"values":{"city":"Rome","brief":1}}')" "values to look at"
+	expect '"stale":[]' "$(grep -o '"stale":\[\]' "$work/body")" "both are written"
+	wait_for '[ "$(code "$url/v1/features/brief?entity_id=d1")" = 404 ]' "the brief one's end"
+	expect 200 "$(send POST '/v1/features/batch?detail=true' "$ask")" "a batch in detail"
+	[ "$(of_body 'd["d1"]["brief"]["status"]')" = missing ] || break
+done
 expect "present expired default present failed missing unknown" "$(of_body '" ".join(v["status"] for v in d["d1"].values())')" "each status"
 expect "online None default computed None None None" "$(of_body '" ".join(str(v["served_from"]) for v in d["d1"].values())')" "each source"
 expect "Rome None free 2 None None None" "$(of_body '" ".join(str(v["value"]) for v in d["d1"].values())')" "each value"

@@ -19,9 +19,9 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
   -addext subjectAltName=DNS:localhost -keyout "$work/key.pem" -out "$work/cert.pem" 2>/dev/null
 
 # Of each reply of one connection: a status, one date, one content-type, one request id of its own.
-# stdin: "REPLY name: value" lines; $1 replies, $2 who says so
+# stdin: "REPLY name: value" lines; $1 replies, $2 who says so. Ends a pipeline, so a failure is counted by its caller.
 check_replies() {
-  python3 - "$1" "$2" <(cat) <<'PY' || failures=$((failures + 1))
+  python3 - "$1" "$2" <(cat) <<'PY'
 import collections, sys
 wanted, who = int(sys.argv[1]), sys.argv[2]
 replies = collections.defaultdict(list)
@@ -54,12 +54,14 @@ for certificate in "" "$work/cert.pem"; do
   done
 
   nghttp -nv --no-verify-peer "${addresses[@]}" 2>&1 | sed 's/\x1b\[[0-9;]*m//g' |
-    sed -n 's/^.*recv (stream_id=\([0-9]*\)[^)]*) \([a-z][a-z-]*: .*\)/\1 \2/p' | check_replies 100 "nghttp, $how"
+    sed -n 's/^.*recv (stream_id=\([0-9]*\)[^)]*) \([a-z][a-z-]*: .*\)/\1 \2/p' | check_replies 100 "nghttp, $how" ||
+    failures=$((failures + 1))
   # By Upgrade: curl 7.88 cannot use a connection of prior knowledge twice, with any server.
   curl -sS -m 30 "${trust[@]}" --http2 \
     -D "$work/headers" -w '%{stderr}%{num_connects}' "${addresses[@]}" >/dev/null 2>"$work/connects"
   expect 1 "$(tr -d 0 <"$work/connects")" "curl's connections, $how"
-  tr -d '\r' <"$work/headers" | awk '/^HTTP\/2/{n++; next} n && /^[a-z]/{print n, $0}' | check_replies 100 "curl, $how"
+  tr -d '\r' <"$work/headers" | awk '/^HTTP\/2/{n++; next} n && /^[a-z]/{print n, $0}' | check_replies 100 "curl, $how" ||
+    failures=$((failures + 1))
   node "$tools/foreign_node.mjs" "$port" $certificate && echo "Node, $how: as expected" || failures=$((failures + 1))
 
   if /usr/bin/python3 -c 'import httpx, h2' 2>/dev/null; then

@@ -31,8 +31,8 @@ SQL
 echo 'local fabra = require "fabra" fabra.context { name = "chat", model = "gpt-4o", params = { q = "string" },
   items = { { text = "{q}", priority = 0, required = true } } }' >"$work/store.lua"
 serve "$work/store.lua"
-expect 3 "$(get '/v1/contexts' | json 'len(d) + ("old-id" in [c["context_id"] for c in d])')" "both of the log are listed"
 id=ctx_00000000-0000-0000-0000-000000000001
+expect "$id old-id" "$(get '/v1/contexts' | json '" ".join(sorted(c["context_id"] for c in d))')" "both of the log are listed"
 for ref in "$id" "${id#ctx_}" "$hash"; do
   expect "$id" "$(get "/v1/record/$ref" | json 'd["context_id"]')" "record by $ref"
   expect "$id" "$(get "/v1/context/$ref" | json 'd["context_id"]')" "context by $ref"

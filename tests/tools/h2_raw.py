@@ -195,13 +195,14 @@ def http1_answer(sock, has_body=True):
     return int(lines[0].split()[1]), headers, body
 
 
-def sees_end(sock):
-    """Reads what is left; True when the server closes."""
+def until_end(sock):
+    """The bytes that come until the server closes; None when it does not."""
+    data = b""
     try:
-        while sock.recv(1 << 16):
-            pass
+        while more := sock.recv(1 << 16):
+            data += more
     except socket.timeout:
-        return False
+        return None
     except (ConnectionError, ssl.SSLError):
         pass
-    return True
+    return data

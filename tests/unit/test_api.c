@@ -323,6 +323,25 @@ static void test_limit(void **state)
 	}
 }
 
+/* What the list of contexts is narrowed to: whole, or refused. */
+static void test_filters(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *query;
+		int status;
+	} cases[] = { { "name=a&id_prefix=ctx_&freshness_status=degraded&input=a=b", 200 }, { "name=&input=", 200 },
+		      { "name=a%00b", 400 }, { "name=%00", 400 }, { "id_prefix=ctx_%00", 400 },
+		      { "freshness_status=guaranteed%00", 400 }, { "freshness_status=stale", 400 }, { "input=a=b%00", 400 },
+		      { "input=a%00=b", 400 }, { "input=a", 400 }, { "input==b", 400 }, { "input=a%22=b", 400 },
+		      { "input=a%5C=b", 400 }, { "input=a==%22%5C", 200 } };
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char target[160];
+		snprintf(target, sizeof target, "/v1/contexts?%s", cases[i].query);
+		ask("GET", target, NULL, cases[i].status);
+	}
+}
+
 static void test_times(void **state)
 {
 	(void)state;
@@ -408,7 +427,7 @@ static void test_keys(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_mistakes), cmocka_unit_test(test_nothing_is_done), cmocka_unit_test(test_unknown_query),
+		cmocka_unit_test(test_all_mistakes), cmocka_unit_test(test_nothing_is_done), cmocka_unit_test(test_unknown_query), cmocka_unit_test(test_filters),
 		cmocka_unit_test(test_value_and_table), cmocka_unit_test(test_body), cmocka_unit_test(test_batches),
 		cmocka_unit_test(test_id_bytes), cmocka_unit_test(test_limit), cmocka_unit_test(test_times),
 		cmocka_unit_test(test_clocks), cmocka_unit_test(test_keys),

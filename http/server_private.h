@@ -31,6 +31,7 @@ enum {
 	STATUS_SLOTS = 24,
 	VICTIMS_MAX = 64, /* found in one pass over the connections */
 	ROUTE_LOG_MAX = 400,
+	INVALID_BYTES_MAX = 256 << 10, /* of a list of what is wrong; a body has room for a hundred thousand mistakes */
 	GATHER_ENOUGH = 64, /* answered together: what is fetched for them must still be in the first cache when they are */
 	GATHER_MAX = 2 * GATHER_ENOUGH,
 };

@@ -20,6 +20,8 @@ static const int64_t API_FUTURE_US_MAX = 5 * 60 * 1000000ll;
  * then asks exchange_is_valid. A body of NULL was noted before: its members are not missed. */
 yyjson_val *api_body_model(struct exchange *x, const char *const *members); /* an object; members: all it may have, then NULL */
 yyjson_val *api_body_object(struct exchange *x);                            /* any object */
+/* loc: JSON. input: NULL is null. */
+void api_note(struct exchange *x, const char *type, struct str loc_json, const char *msg, yyjson_val *input);
 void api_note_member(struct exchange *x, struct str name, const char *type, const char *msg, yyjson_val *input);
 bool api_text(struct exchange *x, yyjson_val *body, const char *name, struct str *ret);
 bool api_string(struct exchange *x, yyjson_val *body, const char *name, struct str *ret); /* a text that may be an id */
@@ -38,7 +40,8 @@ bool api_time(struct str text, int64_t *ret_us);
 /* These reply 404. */
 uint32_t api_entity(struct exchange *x, struct str name); /* DEF_NONE when unknown */
 bool api_event_type(struct exchange *x, struct str type);
-/* Adds a sentence that says that the entity has no such feature. */
+/* Adds a sentence that says that the entity has no such feature, unless there is as much as exchange_error takes: the search for
+ * the nearest name costs, and a request may name 200. */
 void api_no_feature(const struct definitions *d, uint32_t entity, struct str name, struct buf *out);
 
 /* api_features.c */

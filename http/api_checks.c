@@ -8,9 +8,11 @@
 #include "store/timefmt.h"
 #include <stdlib.h>
 
-static void note(struct exchange *x, const char *type, struct str loc_json, const char *msg, yyjson_val *input)
+void api_note(struct exchange *x, const char *type, struct str loc_json, const char *msg, yyjson_val *input)
 {
-	struct buf loc = { 0 }, text = { 0 };
+	struct buf loc = { 0 }, text = { .max = EXCHANGE_INPUT_BYTES_MAX };
+	if (exchange_list_is_full(x))
+		return;
 	if (input)
 		json_write_value(&text, input);
 	else
@@ -28,7 +30,7 @@ void api_note_member(struct exchange *x, struct str name, const char *type, cons
 	buf_append_lit(&loc, "[\"body\",");
 	json_write_string(&loc, name);
 	buf_append_char(&loc, ']');
-	note(x, type, buf_str(&loc), msg, input);
+	api_note(x, type, buf_str(&loc), msg, input);
 	buf_finish(&loc);
 }
 
@@ -41,9 +43,9 @@ static yyjson_val *body_of_type(struct exchange *x, const char *type, const char
 	if (yyjson_is_obj(body))
 		return body;
 	if (body)
-		note(x, type, STR("[\"body\"]"), msg, body);
+		api_note(x, type, STR("[\"body\"]"), msg, body);
 	else
-		note(x, "missing", STR("[\"body\"]"), "Field required", NULL);
+		api_note(x, "missing", STR("[\"body\"]"), "Field required", NULL);
 	return NULL;
 }
 
@@ -61,6 +63,8 @@ yyjson_val *api_body_model(struct exchange *x, const char *const *members)
 	size_t i, max;
 	yyjson_val *name, *value;
 	yyjson_obj_foreach(body, i, max, name, value) {
+		if (exchange_list_is_full(x))
+			break;
 		if (!is_one_of(json_str(name), members))
 			api_note_member(x, json_str(name), "extra_forbidden", "Extra inputs are not permitted", value);
 	}
@@ -120,7 +124,7 @@ yyjson_val *api_list(struct exchange *x, yyjson_val *body, const char *name, siz
 			continue;
 		are_texts = false;
 		snprintf(loc, sizeof loc, "[\"body\",\"%s\",%zu]", name, i);
-		note(x, "string_type", str_from(loc), "Input should be a valid string", item);
+		api_note(x, "string_type", str_from(loc), "Input should be a valid string", item);
 	}
 	return are_texts ? v : NULL;
 }
@@ -268,6 +272,8 @@ void api_no_feature(const struct definitions *d, uint32_t entity, struct str nam
 {
 	struct nearest best = { .distance = NEAR_FAR };
 	uint32_t other = definitions_feature(d, name);
+	if (out->n >= EXCHANGE_DETAIL_BYTES)
+		return;
 	if (out->n)
 		buf_append_lit(out, "; ");
 	buf_printf(out, "Feature '%.*s' not found for entity '%.*s'", STR_ARG(name), STR_ARG(d->entities[entity].name));
@@ -285,13 +291,12 @@ bool api_event_type(struct exchange *x, struct str type)
 {
 	const struct definitions *d = api_node(x)->definitions;
 	struct nearest best = { .distance = NEAR_FAR };
-	for (uint32_t i = 0; i < d->features_count; i++) {
-		if (d->features[i].trigger.p == NULL)
-			continue;
-		if (str_eq(d->features[i].trigger, type))
+	for (uint32_t i = 0; i < d->features_count; i++)
+		if (d->features[i].trigger.p != NULL && str_eq(d->features[i].trigger, type))
 			return true;
-		offer(&best, d->features[i].trigger, type);
-	}
+	for (uint32_t i = 0; i < d->features_count; i++)
+		if (d->features[i].trigger.p != NULL)
+			offer(&best, d->features[i].trigger, type);
 	struct buf text = { 0 };
 	buf_printf(&text, "Event type '%.*s' not found: it triggers no feature", STR_ARG(type));
 	did_you_mean(&best, &text);

@@ -123,27 +123,69 @@ static bool read_time(struct exchange *x, const char *name, int64_t fallback_us,
 	return false;
 }
 
-static char *query_copy(struct exchange *x, const char *name)
+/* What the list is narrowed to; owned. NULL: all. */
+struct filters {
+	char *status, *input, *input_value, *id_prefix, *name;
+};
+
+static void filters_finish(struct filters *f)
+{
+	free(f->status);
+	free(f->input);
+	free(f->input_value);
+	free(f->id_prefix);
+	free(f->name);
+}
+
+/* *ret stays NULL when there is none. false: replied. A filter that is lost or cut at a NUL would list what was not asked for. */
+static bool query_copy(struct exchange *x, const char *name, char **ret)
 {
 	struct str text;
-	return exchange_query(x, name, &text) && text.n ? strndup(text.p, text.n) : NULL;
+	if (!exchange_query(x, name, &text) || (text.p != NULL && text.n == 0))
+		return true;
+	if (text.p != NULL && memchr(text.p, '\0', text.n) != NULL) {
+		exchange_error(x, 400, "%s must be text without NUL", name);
+		return false;
+	}
+	*ret = text.p != NULL ? strndup(text.p, text.n) : NULL;
+	if (*ret == NULL)
+		exchange_fail(x, RT_EFULL, "out of memory");
+	return *ret != NULL;
+}
+
+static bool read_status(struct exchange *x, char **ret)
+{
+	if (!query_copy(x, "freshness_status", ret))
+		return false;
+	if (*ret == NULL || strcmp(*ret, "guaranteed") == 0 || strcmp(*ret, "degraded") == 0)
+		return true;
+	exchange_error(x, 400, "freshness_status must be 'guaranteed' or 'degraded'");
+	return false;
 }
 
 /* "input=user_id=u1": contexts that were called with that argument. */
-static bool read_input(struct exchange *x, char **ret_name, char **ret_value)
+static bool read_input(struct exchange *x, struct filters *f)
 {
-	struct str text;
-	if (!exchange_query(x, "input", &text) || text.n == 0)
+	if (!query_copy(x, "input", &f->input))
+		return false;
+	if (f->input == NULL)
 		return true;
-	const char *equals = memchr(text.p, '=', text.n);
-	size_t n = equals ? (size_t)(equals - text.p) : 0;
-	if (n == 0 || memchr(text.p, '"', n) || memchr(text.p, '\\', n) || memchr(text.p, '\0', text.n)) {
+	size_t n = strcspn(f->input, "=\"\\");
+	if (n == 0 || f->input[n] != '=') {
 		exchange_error(x, 400, "input must be NAME=VALUE, an argument of the context and its value");
 		return false;
 	}
-	*ret_name = strndup(text.p, n);
-	*ret_value = strndup(equals + 1, text.n - n - 1);
-	return true;
+	f->input[n] = '\0';
+	f->input_value = strdup(f->input + n + 1);
+	if (f->input_value == NULL)
+		exchange_fail(x, RT_EFULL, "out of memory");
+	return f->input_value != NULL;
+}
+
+static bool read_filters(struct exchange *x, struct filters *f)
+{
+	return read_status(x, &f->status) && read_input(x, f) && query_copy(x, "id_prefix", &f->id_prefix) &&
+	       query_copy(x, "name", &f->name);
 }
 
 void api_contexts_list(struct exchange *x)
@@ -151,33 +193,27 @@ void api_contexts_list(struct exchange *x)
 	int64_t start_us, end_us;
 	int32_t limit = 100;
 	bool with_inputs;
+	struct filters f = { 0 };
 	api_query_int(x, "limit", 0, API_LIST_MAX, &limit);
 	api_query_flag(x, "detail", &with_inputs);
 	if (!exchange_is_valid(x) || !read_time(x, "start", INT64_MIN, &start_us) ||
 	    !read_time(x, "end", INT64_MAX, &end_us))
 		return;
-	char *status = query_copy(x, "freshness_status");
-	if (status && strcmp(status, "guaranteed") != 0 && strcmp(status, "degraded") != 0) {
-		free(status);
-		exchange_error(x, 400, "freshness_status must be 'guaranteed' or 'degraded'");
-		return;
-	}
-	char *input = NULL, *input_value = NULL;
-	if (!read_input(x, &input, &input_value)) {
-		free(status);
+	if (!read_filters(x, &f)) {
+		filters_finish(&f);
 		return;
 	}
 	struct actor *a = exchange_actor(x);
 	struct offline_contexts *m = offline_contexts_new(a->loop);
 	m->with_inputs = with_inputs;
-	m->input = input;
-	m->input_value = input_value;
-	m->id_prefix = query_copy(x, "id_prefix");
+	m->input = f.input;
+	m->input_value = f.input_value;
+	m->id_prefix = f.id_prefix;
 	m->start_us = start_us;
 	m->end_us = end_us;
 	m->limit = limit;
-	m->name = query_copy(x, "name");
-	m->freshness_status = status;
+	m->name = f.name;
+	m->freshness_status = f.status;
 	rt_ask(a, api_node(x)->offline_reader, &m->head, exchange_deadline_ns(x), a->self);
 }
 

@@ -62,8 +62,8 @@ static void note_value(struct exchange *x, struct str name, const char *msg)
 	struct buf loc = { 0 };
 	buf_append_lit(&loc, "[\"body\",\"values\",");
 	json_write_string(&loc, name);
-	buf_append(&loc, "]", sizeof "]");
-	exchange_invalid(x, "value_error", loc.failed ? "[\"body\",\"values\"]" : loc.p, msg, STR("null"), NULL);
+	buf_append_char(&loc, ']');
+	api_note(x, "value_error", buf_str(&loc), msg, NULL);
 	buf_finish(&loc);
 }
 

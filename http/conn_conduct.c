@@ -27,7 +27,6 @@ enum {
 	HTTP1_KEY = 1,
 	READ_RATE_MIN = 64 << 10,    /* bytes per second: large bodies may take longer than small ones */
 	STALLS_WITHOUT_PROGRESS = 4, /* clients report what they have read in steps, some of megabytes */
-	FRAME_ANSWER_BYTES = 64,     /* the answer to a PING, in a record of TLS of its own */
 };
 
 /* ---- what the walk over h2o's requests finds ---- */
@@ -98,11 +97,12 @@ static uint64_t bytes_acknowledged(const struct http_conn *c)
 	return conn_bytes_acknowledged(h2o_socket_get_fd(c->sock));
 }
 
-/* Since the reply began, without what answers frames that are no requests. */
+/* Since the reply began, without what answers frames that are no requests: only of those, as the frames of a small request
+ * are larger than its reply. */
 static uint64_t taken_of_reply(const struct http_conn *c)
 {
 	uint64_t taken = bytes_acknowledged(c) - c->reply.acknowledged;
-	uint64_t answers = (uint64_t)(c->frames - c->reply.frames) * FRAME_ANSWER_BYTES;
+	uint64_t answers = c->answer_bytes - c->reply.answer_bytes;
 	return taken > answers ? taken - answers : 0;
 }
 
@@ -118,7 +118,7 @@ static bool reader_is_slow(struct http_conn *c, bool is_leaving, uint64_t now_ns
 	if (r->since_ns == 0) {
 		*r = (struct conn_reply){ .since_ns = now_ns,
 					  .acknowledged = bytes_acknowledged(c),
-					  .frames = c->frames,
+					  .answer_bytes = c->answer_bytes,
 					  .look_at_ms = config->stall_timeout_ms };
 		return false;
 	}

@@ -99,6 +99,7 @@ int hooks_on_frame(const struct frame *frame, const char **ret_why)
 	if (c == NULL)
 		return 0;
 	c->frames++;
+	c->answer_bytes += frame_answer_bytes(frame);
 	enum frame_verdict verdict = frame_budget_take(&c->budget, frame, loop_mono_ns(c->front->loop),
 						       c->sock->bytes_written);
 	return verdict == FRAME_FINE ? 0 : calm(c, verdict, ret_why);

@@ -499,7 +499,7 @@ static bool query_is_known(struct exchange *x)
 {
 	const char *known = x->front->server->query_names[x->route - x->front->server->routes];
 	struct str rest = x->query, name, value;
-	while (known != NULL && uri_query_next(&x->arena, &rest, &name, &value)) {
+	while (known != NULL && !exchange_list_is_full(x) && uri_query_next(&x->arena, &rest, &name, &value)) {
 		const char *at = known;
 		while (*at != '\0' && !str_eq(name, str_from(at)))
 			at += strlen(at) + 1;
@@ -661,6 +661,7 @@ int exchange_on_request(h2o_handler_t *handler, h2o_req_t *req)
 	struct http_front *f = (struct http_front *)((char *)req->conn->ctx - offsetof(struct http_front, h2o));
 	struct exchange *x = exchange_new(f);
 	x->front = f;
+	x->invalid.max = INVALID_BYTES_MAX;
 	x->conn = exchange_conn_of(req);
 	x->conn->requests++;
 	x->req = req;

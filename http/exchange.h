@@ -22,7 +22,11 @@ enum route_flags {
 	ROUTE_COMPLETES = 1 << 3,
 };
 
-enum { EXCHANGE_SCRATCH = 48 };
+enum {
+	EXCHANGE_SCRATCH = 48,
+	EXCHANGE_DETAIL_BYTES = 512, /* of exchange_error; what is longer is cut */
+	EXCHANGE_INPUT_BYTES_MAX = 16 << 10, /* of exchange_invalid; a larger input is null */
+};
 
 struct route {
 	const char *method;
@@ -72,12 +76,15 @@ void exchange_header_add(struct exchange *x, const char *name, struct str value)
 /* content_type: borrowed for the call; NULL = none. */
 void exchange_reply(struct exchange *x, int status, const char *content_type, struct str body);
 void exchange_reply_json(struct exchange *x, int status, struct str json);
-/* {"detail": text}; text must not leak SQL, paths or stack traces. 503 adds Retry-After: 1. */
+/* {"detail": text}, EXCHANGE_DETAIL_BYTES of it; text must not leak SQL, paths or stack traces. 503 adds Retry-After: 1. */
 void exchange_error(struct exchange *x, int status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* One of the things that are wrong with the request: {"type","loc":[...],"msg","input",("ctx")}; loc and input are JSON
- * texts. When the route's function returns without a reply, 422 {"detail":[...]} is sent with all that were noted. */
+ * texts. When the route's function returns without a reply, 422 {"detail":[...]} is sent with all that were noted, as far as
+ * they fit. */
 void exchange_invalid(struct exchange *x, const char *type, const char *loc_json, const char *msg,
 		      struct str input_json, const char *ctx_json);
+/* Whether more is wrong than can be listed: then nothing more is noted, and looking for it is of no use. */
+bool exchange_list_is_full(const struct exchange *x);
 /* Whether nothing is wrong so far. A route checks all of its request, then asks this, then acts. */
 bool exchange_is_valid(const struct exchange *x);
 /* Maps an enum rt_error to its status and text: EFULL 503, EDEADLINE 504, ENOTFOUND 404, ... */

@@ -140,7 +140,7 @@ void exchange_header_add(struct exchange *x, const char *name, struct str value)
 /* ---- errors ---- */
 void exchange_error(struct exchange *x, int status, const char *format, ...)
 {
-	char text[512];
+	char text[EXCHANGE_DETAIL_BYTES];
 	va_list args;
 	va_start(args, format);
 	size_t length = text_vprintf(text, sizeof text, format, args);
@@ -153,14 +153,19 @@ void exchange_error(struct exchange *x, int status, const char *format, ...)
 	buf_finish(&json);
 }
 
-/* What is echoed of the request. A larger one helps nobody to find the mistake, and each error would carry it. */
-enum { INPUT_BYTES_MAX = 16 << 10 };
+bool exchange_list_is_full(const struct exchange *x)
+{
+	return x->invalid.failed;
+}
 
 void exchange_invalid(struct exchange *x, const char *type, const char *loc_json, const char *msg,
 		      struct str input_json, const char *ctx_json)
 {
 	struct buf *json = &x->invalid;
-	if (json->n == 0)
+	size_t before = json->n;
+	if (exchange_list_is_full(x))
+		return;
+	if (before == 0)
 		buf_append_lit(json, "{\"detail\":[{\"type\":");
 	else
 		buf_append_lit(json, ",{\"type\":");
@@ -170,12 +175,15 @@ void exchange_invalid(struct exchange *x, const char *type, const char *loc_json
 	buf_append_lit(json, ",\"msg\":");
 	json_write_string(json, str_from(msg));
 	buf_append_lit(json, ",\"input\":");
-	buf_append_str(json, input_json.n <= INPUT_BYTES_MAX ? input_json : STR("null"));
+	/* A larger one helps nobody to find the mistake, and each error would carry it. */
+	buf_append_str(json, input_json.n <= EXCHANGE_INPUT_BYTES_MAX ? input_json : STR("null"));
 	if (ctx_json != NULL) {
 		buf_append_lit(json, ",\"ctx\":");
 		buf_append_str(json, str_from(ctx_json));
 	}
 	buf_append_char(json, '}');
+	if (json->failed)
+		json->n = before;
 }
 
 bool exchange_is_valid(const struct exchange *x)
@@ -187,11 +195,18 @@ void exchange_reply_invalid(struct exchange *x)
 {
 	if (x->has_replied || exchange_is_valid(x))
 		return;
-	buf_append_lit(&x->invalid, "]}");
-	if (x->invalid.failed)
-		exchange_error(x, 422, "more is wrong with the request than can be listed");
+	static const char more[] = "more is wrong with the request than can be listed";
+	struct buf *json = &x->invalid;
+	bool is_full = json->failed, is_empty = json->n == 0;
+	json->max = 0; /* for the end */
+	json->failed = false;
+	if (is_full)
+		buf_printf(json, ",{\"type\":\"too_many_errors\",\"loc\":[],\"msg\":\"%s\",\"input\":null}", more);
+	buf_append_lit(json, "]}");
+	if (is_empty || json->failed)
+		exchange_error(x, 422, "%s", more);
 	else
-		exchange_reply_json(x, 422, buf_str(&x->invalid));
+		exchange_reply_json(x, 422, buf_str(json));
 }
 
 static int status_of(int rt_error)

@@ -9,10 +9,12 @@ enum {
 	REQUEST_EARNS_RESETS = UNIT / 2,
 	RESETS_SHARE = 5, /* a fifth of the stock */
 	REFILL_MS = 10000,
+	ACK_BYTES = 64,   /* of a PING, in a record of TLS of its own */
+	RESET_BYTES = 16, /* of a stream that has ended; bodies in pieces must leave more than this */
 };
 
 enum { DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION };
-enum { FLAG_END_STREAM = 0x01, FLAG_END_HEADERS = 0x04, FLAG_PADDED = 0x08 };
+enum { FLAG_END_STREAM = 0x01, FLAG_ACK = 0x01, FLAG_END_HEADERS = 0x04, FLAG_PADDED = 0x08 };
 
 static int64_t at_most(int64_t a, int64_t b)
 {
@@ -51,8 +53,9 @@ static uint32_t bytes_without_padding(const struct frame *f)
 	return padding < f->length ? f->length - padding : 0;
 }
 
-static void earn_request(struct frame_budget *b)
+static void earn_request(struct frame_budget *b, bool has_body)
 {
+	b->bodies += has_body;
 	b->left = at_most(b->left + REQUEST_EARNS, stock_of(b));
 	b->resets_left = at_most(b->resets_left + REQUEST_EARNS_RESETS, stock_of(b) / RESETS_SHARE);
 }
@@ -65,6 +68,14 @@ static bool block_is_small(struct frame_budget *b, const struct frame *f)
 	if (is_whole)
 		b->block_bytes = 0;
 	return is_small;
+}
+
+/* The end of a body may be empty. Of a request that has none it is answered each time. */
+static int64_t cost_of_data(struct frame_budget *b, const struct frame *f)
+{
+	bool is_end = (f->flags & FLAG_END_STREAM) && b->bodies > 0;
+	b->bodies -= is_end;
+	return is_end ? 0 : UNIT - at_most(bytes_without_padding(f), PAYLOAD_BYTES);
 }
 
 static enum frame_verdict flood_of(uint8_t type)
@@ -98,14 +109,14 @@ enum frame_verdict frame_budget_take(struct frame_budget *b, const struct frame 
 	int64_t cost = UNIT;
 	switch (f->type) {
 	case DATA:
-		cost -= f->flags & FLAG_END_STREAM ? UNIT : at_most(bytes_without_padding(f), PAYLOAD_BYTES);
+		cost = cost_of_data(b, f);
 		break;
 	case HEADERS:
 	case CONTINUATION:
 		if (!block_is_small(b, f))
 			return FRAME_HEADERS_TOO_LARGE;
 		if (f->type == HEADERS)
-			earn_request(b);
+			earn_request(b, !(f->flags & FLAG_END_STREAM));
 		cost -= f->type == HEADERS ? UNIT : at_most(f->length, PAYLOAD_BYTES);
 		break;
 	default:
@@ -116,6 +127,19 @@ enum frame_verdict frame_budget_take(struct frame_budget *b, const struct frame 
 		return FRAME_FINE;
 	refill(b, now_ns, written);
 	return *stock >= 0 ? FRAME_FINE : flood_of(f->type);
+}
+
+unsigned frame_answer_bytes(const struct frame *f)
+{
+	switch (f->type) {
+	case PING:
+	case SETTINGS:
+		return f->flags & FLAG_ACK ? 0 : ACK_BYTES;
+	case DATA:
+		return bytes_without_padding(f) < PAYLOAD_BYTES ? RESET_BYTES : 0;
+	default:
+		return 0;
+	}
 }
 
 /* ---- HPACK (RFC 7541, 5 and 6), only as far as the ends of fields ---- */

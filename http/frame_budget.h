@@ -35,6 +35,7 @@ struct frame_budget {
 	uint64_t refilled_ns, written_seen;
 	uint32_t stock;       /* of frames */
 	uint32_t block_bytes; /* of the header block that is arriving; 0 = none */
+	uint32_t bodies;      /* requests that were to have one, less the ends of bodies */
 };
 
 struct frame {
@@ -48,6 +49,8 @@ void frame_budget_init(struct frame_budget *b, uint32_t stock, uint64_t now_ns);
 /* For each frame in order. written: bytes sent on the connection since its beginning. */
 enum frame_verdict frame_budget_take(struct frame_budget *b, const struct frame *frame, uint64_t now_ns,
 				     uint64_t written);
+/* About how much is sent for a frame that is no request: it acknowledges, or tells of a stream that has ended. */
+unsigned frame_answer_bytes(const struct frame *f);
 /* For each complete header block before it is decoded: does it have too many bytes or fields? */
 enum frame_verdict frame_block_check(const uint8_t *block, size_t n);
 /* "ping", "resets", ...: the kind in the metrics. A literal. */

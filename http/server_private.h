@@ -31,6 +31,7 @@ enum {
 	STATUS_SLOTS = 24,
 	VICTIMS_MAX = 64, /* found in one pass over the connections */
 	ROUTE_LOG_MAX = 400,
+	INVALID_BYTES_MAX = 256 << 10, /* of a list of what is wrong; a body has room for a hundred thousand mistakes */
 	GATHER_ENOUGH = 64, /* answered together: what is fetched for them must still be in the first cache when they are */
 	GATHER_MAX = 2 * GATHER_ENOUGH,
 };
@@ -60,7 +61,7 @@ struct conn_wait {
 struct conn_reply {
 	uint64_t since_ns;          /* 0 = nothing is leaving */
 	uint64_t acknowledged;      /* by the connection's other side, then */
-	uint32_t frames;            /* of it, then */
+	uint64_t answer_bytes;      /* to it, then */
 	uint64_t look_at_ms, taken; /* when to look next, and what had been taken at the last look */
 	bool was_looked_at;
 };
@@ -85,6 +86,7 @@ struct http_conn {
 	bool is_encrypted, has_shaken_hands;  /* TLS */
 	uint64_t bytes_in;                    /* behind TLS */
 	uint32_t frames;                      /* HTTP/2, complete */
+	uint64_t answer_bytes;                /* to those of them that are no requests, about */
 	struct frame_budget budget;
 
 	/* What the watch sees of its requests at each look. */

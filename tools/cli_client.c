@@ -81,20 +81,30 @@ bool cli_is_ok(const struct http_client *c, const struct http_answer *answer, co
 	return false;
 }
 
-int cli_print_json(struct str json)
+yyjson_doc *cli_json(struct str json, yyjson_type type, const char *what)
 {
-	if (!isatty(STDOUT_FILENO) && json.n) {
+	yyjson_doc *doc = json.n ? yyjson_read(json.p, json.n, 0) : NULL;
+	if (yyjson_get_type(yyjson_doc_get_root(doc)) == type)
+		return doc;
+	fprintf(stderr, "Error: the server's answer is no %s\n", what);
+	yyjson_doc_free(doc);
+	return NULL;
+}
+
+int cli_print_json(struct str json, yyjson_type type, const char *what)
+{
+	yyjson_doc *doc = cli_json(json, type, what);
+	bool is_terminal = isatty(STDOUT_FILENO);
+	char *pretty = doc && is_terminal ? yyjson_write(doc, YYJSON_WRITE_PRETTY_TWO_SPACES, NULL) : NULL;
+	if (pretty) {
+		puts(pretty);
+	} else if (doc) {
 		fwrite(json.p, 1, json.n, stdout);
-		fputc('\n', stdout);
-		return EXIT_OK;
+		putchar('\n');
 	}
-	yyjson_doc *doc = yyjson_read(json.p, json.n, 0);
-	size_t n;
-	char *pretty = doc ? yyjson_write(doc, YYJSON_WRITE_PRETTY_TWO_SPACES, &n) : NULL;
-	puts(pretty ? pretty : "the server's answer is no JSON");
 	free(pretty);
 	yyjson_doc_free(doc);
-	return pretty ? EXIT_OK : EXIT_ERROR;
+	return doc ? EXIT_OK : EXIT_ERROR;
 }
 
 void cli_path(struct buf *path, const char *prefix, const char *id, const char *suffix)

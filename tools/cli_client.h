@@ -36,8 +36,11 @@ void cli_client_open(const struct cli_client *c, struct http_client *ret);
 
 /* Status 200, or else says why not. not_found: what to say of a 404; NULL: the server's own words. */
 bool cli_is_ok(const struct http_client *c, const struct http_answer *answer, const char *not_found);
-/* Indented on a terminal, as it came for pipes. Returns the exit code. */
-int cli_print_json(struct str json);
+/* An object or a list (YYJSON_TYPE_OBJ, YYJSON_TYPE_ARR); owned by the caller. Else NULL, and said: the answer "is no WHAT". The
+ * other server that a wrong address names says 200 too. */
+yyjson_doc *cli_json(struct str json, yyjson_type type, const char *what);
+/* The same, printed: indented on a terminal, as it came for pipes. Returns the exit code. */
+int cli_print_json(struct str json, yyjson_type type, const char *what);
 /* "/v1/record/", the escaped id, "/suffix", and the NUL. */
 void cli_path(struct buf *path, const char *prefix, const char *id, const char *suffix);
 /* "&name=value", escaped; nothing when value is NULL. */

@@ -237,13 +237,10 @@ static void print_items(yyjson_val *items)
 
 static int print_record(struct str json)
 {
-	yyjson_doc *doc = yyjson_read(json.p, json.n, 0);
+	yyjson_doc *doc = cli_json(json, YYJSON_TYPE_OBJ, "record");
 	yyjson_val *r = yyjson_doc_get_root(doc);
-	if (!yyjson_is_obj(r)) {
-		fputs("Error: the server's answer is no record\n", stderr);
-		yyjson_doc_free(doc);
+	if (r == NULL)
 		return EXIT_ERROR;
-	}
 	yyjson_val *assembly = yyjson_obj_get(r, "assembly"), *integrity = yyjson_obj_get(r, "integrity");
 	print_value("context", yyjson_obj_get(r, "context_id"));
 	print_value("function", yyjson_obj_get(r, "context_function"));
@@ -277,8 +274,9 @@ static int show(const struct http_client *c, const struct arguments *a, const ch
 	http_client_request(c, "GET", path.p, NULL, &answer);
 	int status = EXIT_ERROR;
 	if (is_found(c, &answer, id))
-		status = a->lineage || a->json || !isatty(STDOUT_FILENO) ? cli_print_json(buf_str(&answer.body))
-									 : print_record(buf_str(&answer.body));
+		status = a->lineage || a->json || !isatty(STDOUT_FILENO)
+			     ? cli_print_json(buf_str(&answer.body), YYJSON_TYPE_OBJ, a->lineage ? "lineage" : "record")
+			     : print_record(buf_str(&answer.body));
 	buf_finish(&answer.body);
 	buf_finish(&path);
 	return status;
@@ -334,20 +332,19 @@ static int list(const struct http_client *c, const struct arguments *a)
 	buf_append_char(&path, '\0');
 	struct http_answer answer;
 	http_client_request(c, "GET", path.p, NULL, &answer);
-	int status = EXIT_ERROR;
-	if (cli_is_ok(c, &answer, NULL)) {
-		yyjson_doc *doc = yyjson_read(answer.body.p, answer.body.n, 0);
-		if (a->json)
-			status = cli_print_json(buf_str(&answer.body));
-		else if (yyjson_is_arr(yyjson_doc_get_root(doc)))
-			print_table(yyjson_doc_get_root(doc)), status = EXIT_OK;
-		else
-			fputs("Error: the server's answer is no list\n", stderr);
+	bool ok = cli_is_ok(c, &answer, NULL);
+	if (ok && a->json) {
+		ok = cli_print_json(buf_str(&answer.body), YYJSON_TYPE_ARR, "list") == EXIT_OK;
+	} else if (ok) {
+		yyjson_doc *doc = cli_json(buf_str(&answer.body), YYJSON_TYPE_ARR, "list");
+		ok = doc != NULL;
+		if (ok)
+			print_table(yyjson_doc_get_root(doc));
 		yyjson_doc_free(doc);
 	}
 	buf_finish(&answer.body);
 	buf_finish(&path);
-	return status;
+	return ok ? EXIT_OK : EXIT_ERROR;
 }
 
 /* ---- verify ---- */

@@ -74,13 +74,39 @@ static int list(const struct http_client *c, const struct arguments *a)
 {
 	struct http_answer answer;
 	http_client_request(c, "GET", "/v1/definitions", NULL, &answer);
+	static const char what[] = "description of what it serves";
 	bool ok = cli_is_ok(c, &answer, NULL);
-	if (ok && wants_json(a))
-		ok = cli_print_json(buf_str(&answer.body)) == EXIT_OK;
-	else if (ok)
-		definitions_print(buf_str(&answer.body));
+	if (ok && wants_json(a)) {
+		ok = cli_print_json(buf_str(&answer.body), YYJSON_TYPE_OBJ, what) == EXIT_OK;
+	} else if (ok) {
+		yyjson_doc *doc = cli_json(buf_str(&answer.body), YYJSON_TYPE_OBJ, what);
+		ok = doc != NULL;
+		if (ok)
+			definitions_print(buf_str(&answer.body));
+		yyjson_doc_free(doc);
+	}
 	buf_finish(&answer.body);
 	return ok ? EXIT_OK : EXIT_ERROR;
+}
+
+static bool print_feature(struct str json, bool as_json)
+{
+	yyjson_doc *doc = cli_json(json, YYJSON_TYPE_OBJ, "feature");
+	yyjson_val *root = yyjson_doc_get_root(doc), *v = yyjson_obj_get(root, "value");
+	if (doc && v == NULL)
+		fputs("Error: the server's answer is no feature: it has no value\n", stderr);
+	if (v && as_json) {
+		cli_print_json(json, YYJSON_TYPE_OBJ, "feature");
+	} else if (v) {
+		char *value = yyjson_val_write(v, YYJSON_WRITE_PRETTY_TWO_SPACES, NULL);
+		printf("%s\n", value ? value : "?");
+		fflush(stdout);
+		fprintf(stderr, "%.1f s old, from %.*s\n", yyjson_get_num(yyjson_obj_get(root, "freshness_ms")) / 1000,
+			STR_ARG(json_str(yyjson_obj_get(root, "served_from"))));
+		free(value);
+	}
+	yyjson_doc_free(doc);
+	return v != NULL;
 }
 
 static int get(const struct http_client *c, const struct arguments *a, const char *name, const char *id)
@@ -93,20 +119,7 @@ static int get(const struct http_client *c, const struct arguments *a, const cha
 	buf_append_char(&path, '\0');
 	struct http_answer answer;
 	http_client_request(c, "GET", path.p, NULL, &answer);
-	bool ok = cli_is_ok(c, &answer, NULL);
-	if (ok && wants_json(a)) {
-		ok = cli_print_json(buf_str(&answer.body)) == EXIT_OK;
-	} else if (ok) {
-		yyjson_doc *doc = yyjson_read(answer.body.p, answer.body.n, 0);
-		yyjson_val *root = yyjson_doc_get_root(doc);
-		char *value = yyjson_val_write(yyjson_obj_get(root, "value"), YYJSON_WRITE_PRETTY_TWO_SPACES, NULL);
-		printf("%s\n", value ? value : "?");
-		fflush(stdout);
-		fprintf(stderr, "%.1f s old, from %.*s\n", yyjson_get_num(yyjson_obj_get(root, "freshness_ms")) / 1000,
-			STR_ARG(json_str(yyjson_obj_get(root, "served_from"))));
-		free(value);
-		yyjson_doc_free(doc);
-	}
+	bool ok = cli_is_ok(c, &answer, NULL) && print_feature(buf_str(&answer.body), wants_json(a));
 	buf_finish(&answer.body);
 	buf_finish(&path);
 	return ok ? EXIT_OK : EXIT_ERROR;
@@ -226,10 +239,12 @@ int sql_main(int argc, char **argv)
 	http_client_request(&c, "POST", "/v1/sql", body.p, &answer);
 	bool ok = cli_is_ok(&c, &answer, NULL);
 	if (ok && wants_json(&a)) {
-		ok = cli_print_json(buf_str(&answer.body)) == EXIT_OK;
+		ok = cli_print_json(buf_str(&answer.body), YYJSON_TYPE_ARR, "list of rows") == EXIT_OK;
 	} else if (ok) {
-		yyjson_doc *doc = yyjson_read(answer.body.p, answer.body.n, 0);
-		print_rows(yyjson_doc_get_root(doc));
+		yyjson_doc *doc = cli_json(buf_str(&answer.body), YYJSON_TYPE_ARR, "list of rows");
+		ok = doc != NULL;
+		if (ok)
+			print_rows(yyjson_doc_get_root(doc));
 		yyjson_doc_free(doc);
 	}
 	buf_finish(&answer.body);

@@ -1,5 +1,6 @@
 /* main.c -- finds the command and runs it. */
 #include "tools/commands.h"
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -102,6 +103,18 @@ int version_main(int argc, char **argv)
 	return EXIT_OK;
 }
 
+/* What was printed may still be in a buffer, and a full disk shows when it is written: an answer that is not there is no
+ * success. */
+static int finish_output(int status)
+{
+	bool is_flushed = fflush(stdout) == 0;
+	if (is_flushed && !ferror(stdout))
+		return status;
+	fprintf(stderr, "fabra: standard output could not be written: %s\n",
+		is_flushed ? "a part is missing" : strerror(errno));
+	return status == EXIT_OK ? EXIT_ERROR : status;
+}
+
 int main(int argc, char **argv)
 {
 	/* -v and --verbose before the command are Fabra's; each command has its own. */
@@ -118,5 +131,5 @@ int main(int argc, char **argv)
 	else if (strcmp(name, "--version") == 0)
 		name = "version";
 	const struct command *c = find(name);
-	return c ? c->run(argc - at, argv + at) : unknown(name);
+	return finish_output(c ? c->run(argc - at, argv + at) : unknown(name));
 }

@@ -38,6 +38,12 @@ contains "did you mean 'context'?" "$said" "suggests the nearest"
 run "$fabra" zzzzzzzzzz
 expect 2 $status "unknown command"
 case "$said" in *"did you mean"*) expect nothing "$said" "no far-fetched suggestion" ;; esac
+for words in version help "help ledger"; do
+  status=0
+  said=$("$fabra" $words 2>&1 >/dev/full) || status=$?
+  expect 1 $status "$words to a full device"
+  contains "standard output" "$said" "$words to a full device"
+done
 run "$fabra" context list --limit 5x
 expect 2 $status "--limit"
 run "$fabra" context list --port 80x
@@ -91,6 +97,9 @@ def changed(change):
     change(r)
     return json.dumps(r)
 class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
     def do_GET(self):
         kind = self.headers.get("X-API-Key")
         body = {"content": lambda: changed(lambda r: r.update(content="Question: none")),
@@ -100,6 +109,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 "rubbish": lambda: "rubbish",
                 "empty": lambda: "",
                 "list": lambda: '[{"context_id": null}, {}, 7]',
+                "string": lambda: '"hello"',
+                "object": lambda: '{"status": "ok"}',
                 "same": lambda: record}[kind]().encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -114,7 +125,8 @@ PY
 python3 "$work/liar.py" "$work" >"$work/liar.port" &
 liar=$!
 wait_for '[ -s "$work/liar.port" ]' "the server that lies"
-lie() { run env FABRA_URL="http://127.0.0.1:$(cat "$work/liar.port")" FABRA_API_KEY="$1" "$fabra" context "${@:2}"; }
+lie_to() { run env FABRA_URL="http://127.0.0.1:$(cat "$work/liar.port")" FABRA_API_KEY="$1" "$fabra" "${@:2}"; }
+lie() { lie_to "$1" context "${@:2}"; }
 lie same verify "$id"
 expect 0 $status "the record as it is"
 lie content verify "$id"
@@ -136,6 +148,23 @@ lie list list
 expect 0 $status "a list with holes"
 lie empty list --json
 expect 1 $status "an empty answer"
+# Another server's 200 is no success: not JSON, or JSON of another shape.
+for answer in rubbish empty string list; do
+  for words in "features list" "features get city u1" "context show $id" "context show $id --lineage"; do
+    lie_to $answer $words
+    expect 1 $status "$words: $answer"
+    contains "the server's answer is no" "$said" "$words: $answer"
+  done
+done
+for answer in rubbish empty string object; do
+  for words in "sql 1" "context list --json" "context list"; do
+    lie_to $answer $words
+    expect 1 $status "$words: $answer"
+    contains "the server's answer is no list" "$said" "$words: $answer"
+  done
+done
+lie_to object features get city u1
+expect 1 $status "an object without a value"
 kill $liar
 wait $liar 2>/dev/null || true
 
@@ -158,6 +187,17 @@ contains "cannot be verified" "$said" "and it says that the signature is not"
 run env FABRA_SIGNATURE_MODE=required "$fabra" context verify "$id"
 expect 1 $status "required, and no key to verify with"
 stop
+run env FABRA_SIGNING_KEY=$key "$fabra" ledger verify
+expect 0 $status "the ledger's signatures"
+run env FABRA_SIGNING_KEY=hex:ff "$fabra" ledger verify
+expect 1 $status "the ledger's signatures with another key"
+run env FABRA_SIGNING_KEY=hex:zz "$fabra" ledger verify
+expect 2 $status "the ledger with a key that cannot be read"
+contains "what follows hex: is not pairs of hex digits" "$said" "says what and how"
+run env FABRA_SIGNATURE_MODE=required "$fabra" ledger verify
+expect 2 $status "the ledger, signatures required, and no key to verify with"
+run env FABRA_SIGNATURE_MODE=required "$fabra" ledger stat
+expect 0 $status "what the ledger holds needs no key"
 run env FABRA_SIGNATURE_MODE=required "$fabra" serve "$work/store.lua" --port 0
 expect 2 $status "required, and no key to sign with"
 

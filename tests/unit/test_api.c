@@ -94,6 +94,12 @@ static void ask(const char *method, const char *target, const char *body, int st
 	ask_with("", method, target, str_from(body), status);
 }
 
+static void text_of(struct buf *out, size_t n, char c)
+{
+	for (size_t i = 0; i < n; i++)
+		buf_append_char(out, c);
+}
+
 static void says(const char *part)
 {
 	buf_append_char(&answer.body, '\0');
@@ -143,6 +149,45 @@ static void test_all_mistakes(void **state)
 	}
 }
 
+/* As many mistakes as a request holds: the answer lists what fits, and says that there are more. */
+static void lists_what_fits(void)
+{
+	yyjson_doc *doc = yyjson_read(answer.body.p, answer.body.n, 0);
+	yyjson_val *list = yyjson_obj_get(yyjson_doc_get_root(doc), "detail");
+	size_t n = yyjson_arr_size(list);
+	if (n < 1000 || answer.body.n > 300 << 10)
+		fail_msg("%zu mistakes in %zu bytes", n, answer.body.n);
+	assert_true(str_eq(json_str(yyjson_obj_get(yyjson_arr_get(list, n - 2), "type")), STR("extra_forbidden")));
+	assert_true(str_eq(json_str(yyjson_obj_get(yyjson_arr_get(list, n - 1), "type")), STR("too_many_errors")));
+	yyjson_doc_free(doc);
+}
+
+static void test_too_many_mistakes(void **state)
+{
+	(void)state;
+	struct buf text = { 0 };
+	buf_append_lit(&text, "{\"entity_name\":1");
+	for (unsigned i = 0; i < 50000; i++)
+		buf_printf(&text, ",\"x%u\":0", i);
+	buf_append_lit(&text, "}");
+	ask_with("", "POST", "/v1/features", buf_str(&text), 422);
+	lists_what_fits();
+	text.n = 0;
+	buf_append_lit(&text, "/v1/contexts?");
+	while (text.n < 16000)
+		buf_append_lit(&text, "a&");
+	buf_append_char(&text, '\0');
+	ask("GET", text.p, NULL, 422);
+	lists_what_fits();
+	text.n = 0;
+	buf_append_lit(&text, "{\"");
+	text_of(&text, 300 << 10, 'x'); /* one that does not fit by itself */
+	buf_append_lit(&text, "\":1}");
+	ask_with("", "POST", "/v1/features", buf_str(&text), 422);
+	says("more is wrong with the request than can be listed");
+	buf_finish(&text);
+}
+
 /* Nothing that was refused has left a trace. */
 static void test_nothing_is_done(void **state)
 {
@@ -184,12 +229,6 @@ static void test_unknown_query(void **state)
 		says("nobody_knows");
 	}
 	assert_true(strict > 12);
-}
-
-static void text_of(struct buf *out, size_t n, char c)
-{
-	for (size_t i = 0; i < n; i++)
-		buf_append_char(out, c);
 }
 
 static void put_bytes(size_t value_bytes, int status)
@@ -323,6 +362,25 @@ static void test_limit(void **state)
 	}
 }
 
+/* What the list of contexts is narrowed to: whole, or refused. */
+static void test_filters(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *query;
+		int status;
+	} cases[] = { { "name=a&id_prefix=ctx_&freshness_status=degraded&input=a=b", 200 }, { "name=&input=", 200 },
+		      { "name=a%00b", 400 }, { "name=%00", 400 }, { "id_prefix=ctx_%00", 400 },
+		      { "freshness_status=guaranteed%00", 400 }, { "freshness_status=stale", 400 }, { "input=a=b%00", 400 },
+		      { "input=a%00=b", 400 }, { "input=a", 400 }, { "input==b", 400 }, { "input=a%22=b", 400 },
+		      { "input=a%5C=b", 400 }, { "input=a==%22%5C", 200 } };
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char target[160];
+		snprintf(target, sizeof target, "/v1/contexts?%s", cases[i].query);
+		ask("GET", target, NULL, cases[i].status);
+	}
+}
+
 static void test_times(void **state)
 {
 	(void)state;
@@ -408,7 +466,8 @@ static void test_keys(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_mistakes), cmocka_unit_test(test_nothing_is_done), cmocka_unit_test(test_unknown_query),
+		cmocka_unit_test(test_all_mistakes), cmocka_unit_test(test_too_many_mistakes),
+		cmocka_unit_test(test_nothing_is_done), cmocka_unit_test(test_unknown_query), cmocka_unit_test(test_filters),
 		cmocka_unit_test(test_value_and_table), cmocka_unit_test(test_body), cmocka_unit_test(test_batches),
 		cmocka_unit_test(test_id_bytes), cmocka_unit_test(test_limit), cmocka_unit_test(test_times),
 		cmocka_unit_test(test_clocks), cmocka_unit_test(test_keys),

@@ -80,9 +80,45 @@ static void test_what_carries_something_is_free(void **state)
 	frame_budget_init(&b, STOCK, 0);
 	assert_int_equal(passes(&b, DATA, 0, 64, 0), 10000);
 	assert_int_equal(passes(&b, DATA, PADDED, 80, 0), 10000); /* 64 and the padding */
-	assert_int_equal(passes(&b, DATA, END_STREAM, 0, 0), 10000);
 	assert_int_equal(passes(&b, HEADERS, END_HEADERS, 20, 0), 10000);
 	assert_int_equal(passes(&b, PING, 0, 8, 0), STOCK);
+}
+
+/* An empty end is free once for each request that has a body, also when its part of the stock is spent. */
+static void test_ends_of_bodies(void **state)
+{
+	(void)state;
+	struct frame_budget b;
+	frame_budget_init(&b, STOCK, 0);
+	for (int i = 0; i < 1000; i++) {
+		assert_int_equal(take(&b, HEADERS, END_HEADERS, 20, 0, 0), FRAME_FINE);
+		for (int k = 0; k < 4; k++)
+			assert_int_equal(take(&b, WINDOW_UPDATE, 0, 4, 0, 0), FRAME_FINE);
+		assert_int_equal(take(&b, DATA, END_STREAM, 0, 0, 0), FRAME_FINE);
+	}
+	assert_int_equal(passes(&b, DATA, END_STREAM, 0, 0), STOCK - 4); /* those of the last request are spent */
+	assert_int_equal(take(&b, DATA, END_STREAM, 0, 0, 0), FRAME_DATA_FLOOD);
+	frame_budget_init(&b, STOCK, 0);
+	take(&b, HEADERS, END_HEADERS | END_STREAM, 20, 0, 0);
+	assert_int_equal(passes(&b, DATA, END_STREAM, 0, 0), STOCK);
+}
+
+static unsigned answer(uint8_t type, uint8_t flags, uint32_t length)
+{
+	static const uint8_t payload[256] = { 15 };
+	return frame_answer_bytes(
+	    &(struct frame){ .type = type, .flags = flags, .length = length, .payload = payload });
+}
+
+/* Requests with small bodies and replies of some 77 bytes must leave something. */
+static void test_answers_to_frames(void **state)
+{
+	(void)state;
+	assert_true(answer(PING, 0, 8) >= 17 && answer(SETTINGS, 0, 0) >= 9);
+	assert_true(answer(PING, 1, 8) == 0 && answer(SETTINGS, 1, 0) == 0);
+	assert_true(answer(HEADERS, 0, 20) == 0 && answer(WINDOW_UPDATE, 0, 4) == 0 && answer(RST_STREAM, 0, 4) == 0);
+	assert_true(answer(DATA, 0, 3) >= 13 && 3 * answer(DATA, 0, 3) < 77);
+	assert_true(answer(DATA, 0, 64) == 0 && answer(DATA, PADDED, 64) == answer(DATA, 0, 48));
 }
 
 static void test_requests_and_replies_earn(void **state)
@@ -182,6 +218,8 @@ int main(void)
 		cmocka_unit_test(test_a_stock_and_its_refill),
 		cmocka_unit_test(test_each_kind_is_named),
 		cmocka_unit_test(test_what_carries_something_is_free),
+		cmocka_unit_test(test_ends_of_bodies),
+		cmocka_unit_test(test_answers_to_frames),
 		cmocka_unit_test(test_requests_and_replies_earn),
 		cmocka_unit_test(test_header_blocks),
 		cmocka_unit_test(test_fields_are_counted),

@@ -390,6 +390,43 @@ static void test_a_steady_reader_is_not_cut(void **state)
 	}
 }
 
+/* One reply stays half read while others are fetched: what the client takes of those counts, and its requests, two frames
+ * each and larger than their replies, are not taken off it. A loop that is busy shows the same without the half. */
+static void test_a_busy_client_is_not_cut(void **state)
+{
+	(void)state;
+	enum { ROUNDS = 4, BATCH = 20 };
+	for (int p = PLAIN; p <= TLS; p++) {
+		struct http_fixture *f = start(p, impatient, 1);
+		long before = cuts(NULL);
+		struct raw busy = open_one(f, p, true);
+		uint32_t stream = 1;
+		raw_preface(&busy, 1000);
+		raw_frame(&busy, FRAME_WINDOW_UPDATE, 0, 0, "\x3f\xff\0\0", 4);
+		raw_request(&busy, stream, "GET", "/big?bytes=300000", FLAG_END_STREAM | FLAG_END_HEADERS);
+		for (int i = 0; i < ROUNDS; i++) { /* each lasts longer than the bounds of those who take nothing */
+			struct raw idle = hold(f, p, ZERO_WINDOW);
+			while (!raw_has_hung_up(&idle)) {
+				uint8_t bytes[BATCH * 64], head[256];
+				size_t n = 0;
+				for (int k = 0; k < BATCH; k++) {
+					stream += 2;
+					n += raw_frame_write(bytes + n, FRAME_HEADERS, FLAG_END_HEADERS, stream, head,
+							     raw_head(head, "POST", "/bytes"));
+					n += raw_frame_write(bytes + n, FRAME_DATA, FLAG_END_STREAM, stream, "[1]", 3);
+				}
+				if (!raw_send(&busy, bytes, n) || !raw_drain(&busy, CLIENT_WAIT_MS))
+					fail_msg("%s: cut in round %d after %u requests, %ld as slow_reader",
+						 protocol_names[p], i, stream / 2, cuts("slow_reader"));
+			}
+			raw_close(&idle);
+		}
+		assert_int_equal(cuts(NULL), before + ROUNDS);
+		raw_close(&busy);
+		finish(f);
+	}
+}
+
 /* ---- floods ---- */
 struct flood {
 	const char *kind;
@@ -409,6 +446,7 @@ static const struct flood floods[] = {
 	{ "window_update", FRAME_WINDOW_UPDATE, 0, 1, "\0\0\0\1", 4, "GET" },
 	{ "data", FRAME_DATA, 0, 1, NULL, 0, "POST" },
 	{ "data", FRAME_DATA, 0, 1, "x", 1, "POST" },
+	{ "data", FRAME_DATA, FLAG_END_STREAM, 1, NULL, 0, "GET" },
 	{ "data", FRAME_DATA, 8, 1,
 	  "\20"
 	  "0123456789abcdef",
@@ -640,6 +678,7 @@ int main(void)
 		cmocka_unit_test(test_idle_connections_are_closed),
 		cmocka_unit_test(test_patient_clients_are_not_cut),
 		cmocka_unit_test(test_a_steady_reader_is_not_cut),
+		cmocka_unit_test(test_a_busy_client_is_not_cut),
 		cmocka_unit_test(test_floods),
 		cmocka_unit_test(test_requests_with_resets),
 		cmocka_unit_test(test_a_talkative_client_is_not_cut),

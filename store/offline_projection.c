@@ -451,11 +451,17 @@ static bool has_last_applied(struct offline *o, const struct position *at, struc
 	struct offline_projection *p = &o->projection;
 	struct ledger_frame frame;
 	char chain[2 * LEDGER_CHAIN + 1];
-	if (at->applied_lsn == 0 || at->chain[0] == '\0' || !open_scan(o, at->applied_lsn, error) ||
-	    ledger_scan_next(p->scan, &frame) != LEDGER_SCAN_FRAME || frame.lsn != at->applied_lsn)
+	bool is_same = true;
+	if (at->applied_lsn == 0 || at->chain[0] == '\0' || !open_scan(o, at->applied_lsn, error))
 		return true;
-	write_chain(frame.chain, chain);
-	return strcmp(chain, at->chain) == 0;
+	if (ledger_scan_next(p->scan, &frame) == LEDGER_SCAN_FRAME && frame.lsn == at->applied_lsn) {
+		write_chain(frame.chain, chain);
+		is_same = strcmp(chain, at->chain) == 0;
+	}
+	/* What came may have been the next entry, or damage that reaches beyond this one: the first step is to meet it again. */
+	ledger_scan_close(p->scan);
+	p->scan = NULL;
+	return is_same;
 }
 
 /* Rows of one ledger and entries of another would mix without a trace. */

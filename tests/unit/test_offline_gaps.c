@@ -108,11 +108,53 @@ static void test_damage_from_the_applied_entry_on_is_counted(void **state)
 	assert_rows("[{\"l\":[1,2,3,6]}]");
 }
 
+/* ---- a gap at the end: no entry comes behind it, and the projection is at the end all the same ---- */
+static void test_an_accepted_tail_is_not_waited_for(void **state)
+{
+	(void)state;
+	append(1), append(2), append(3);
+	project_all();
+	off_t fourth = append(4), fifth = append(5);
+	rig_close(&rig);
+	damage(fourth), damage(fifth);
+	accept_losses(2);
+	rig_open(&rig);
+	assert_rows("[{\"l\":[1,2,3]}]");
+	assert_position(5, 0);
+	assert_int_equal(atomic_load(&rig.ledger->projected_lsn), 5);
+	rig_close(&rig);
+	rig_open(&rig);
+	assert_position(5, 0); /* kept */
+	append(6);
+	project_all();
+	assert_rows("[{\"l\":[1,2,3,6]}]");
+	assert_position(6, 0);
+}
+
+static void test_a_file_built_again_without_the_last_segments_is_at_the_end(void **state)
+{
+	(void)state;
+	append(1), append(2), append(3);
+	project_all();
+	rig_close(&rig);
+	assert_int_equal(unlink(rig.db_path), 0);
+	assert_int_equal(unlink(segment), 0); /* as retention does: the list comes first, which is the same here */
+	accept_losses(3);
+	rig_open(&rig);
+	assert_rows("[{\"l\":null}]");
+	assert_position(3, 0);
+	append(4);
+	project_all();
+	assert_rows("[{\"l\":[4]}]");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_the_entry_behind_an_accepted_one_is_applied, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damage_from_the_applied_entry_on_is_counted, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_accepted_tail_is_not_waited_for, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_file_built_again_without_the_last_segments_is_at_the_end, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

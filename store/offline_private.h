@@ -55,8 +55,9 @@ void offline_result_fail(struct offline_result *r, const struct offline_error *e
 void offline_batch_fail(struct offline_batch *b, const struct offline_error *error);
 
 /* ---- offline_tables_only.c ---- */
-/* false: the statement is no SELECT, or reads files, settings or secrets; *error says which. */
-bool offline_reads_tables_only(struct offline_conn *c, struct str sql, struct offline_error *error);
+/* false: the statement is no SELECT, or reads files, settings or secrets (RT_EINVAL), or could not be looked at (any other
+ * status); *error says which. */
+bool offline_reads_tables_only(struct offline_conn *c, struct str sql, uint64_t deadline_ns, struct offline_error *error);
 
 /* ---- offline_contexts.c ---- */
 /* The SQL and its parameters (a JSON array) for a list of contexts; with those of Fabra's Python program if

@@ -202,7 +202,7 @@ struct batch {
 	uint64_t entries, missing, last_lsn, end_ns;
 	int64_t last_us; /* when the last entry was written */
 	uint8_t chain[LEDGER_CHAIN]; /* of last_lsn */
-	bool has_chain;              /* false: last_lsn is damaged */
+	bool has_chain;              /* false: last_lsn is damaged, or in a gap */
 	bool is_open;    /* the transaction */
 	bool is_at_end;  /* of the ledger */
 };
@@ -261,9 +261,25 @@ static bool take_frame(struct offline *o, const struct ledger_frame *frame, stru
 	return true;
 }
 
+/* At the end of the ledger: a scan passes over what `gaps` accounts for in silence. Behind the last frame nothing else
+ * would bring the projection past it before the next entry is written, and whoever waits for all would wait for that. */
+static bool take_gap(struct offline *o, uint64_t durable_lsn, struct batch *b, struct offline_error *error)
+{
+	struct offline_projection *p = &o->projection;
+	uint64_t applied = atomic_load_explicit(&p->applied_lsn, memory_order_relaxed);
+	if (durable_lsn <= applied || durable_lsn <= b->last_lsn)
+		return true;
+	if (!begin(p, b, error))
+		return false;
+	b->last_lsn = durable_lsn;
+	b->has_chain = false;
+	return true;
+}
+
 static bool take_frames(struct offline *o, struct batch *b, struct offline_error *error)
 {
 	struct offline_projection *p = &o->projection;
+	uint64_t durable_lsn = ledger_durable_lsn(o->ledger); /* before the scan: its end is not before this one */
 	while (b->entries < STEP_ENTRIES_MAX && p->apply.rows < STEP_ROWS_MAX) {
 		struct ledger_frame frame;
 		if (b->entries % 16 == 0 && clock_mono_ns() >= b->end_ns)
@@ -275,7 +291,7 @@ static bool take_frames(struct offline *o, struct batch *b, struct offline_error
 			break;
 		case LEDGER_SCAN_END:
 			b->is_at_end = true;
-			return true;
+			return take_gap(o, durable_lsn, b, error);
 		case LEDGER_SCAN_CORRUPT:
 			if (!take_loss(o, &frame, b, error))
 				return false;
@@ -451,11 +467,17 @@ static bool has_last_applied(struct offline *o, const struct position *at, struc
 	struct offline_projection *p = &o->projection;
 	struct ledger_frame frame;
 	char chain[2 * LEDGER_CHAIN + 1];
-	if (at->applied_lsn == 0 || at->chain[0] == '\0' || !open_scan(o, at->applied_lsn, error) ||
-	    ledger_scan_next(p->scan, &frame) != LEDGER_SCAN_FRAME || frame.lsn != at->applied_lsn)
+	bool is_same = true;
+	if (at->applied_lsn == 0 || at->chain[0] == '\0' || !open_scan(o, at->applied_lsn, error))
 		return true;
-	write_chain(frame.chain, chain);
-	return strcmp(chain, at->chain) == 0;
+	if (ledger_scan_next(p->scan, &frame) == LEDGER_SCAN_FRAME && frame.lsn == at->applied_lsn) {
+		write_chain(frame.chain, chain);
+		is_same = strcmp(chain, at->chain) == 0;
+	}
+	/* What came may have been the next entry, or damage that reaches beyond this one: the first step is to meet it again. */
+	ledger_scan_close(p->scan);
+	p->scan = NULL;
+	return is_same;
 }
 
 /* Rows of one ledger and entries of another would mix without a trace. */

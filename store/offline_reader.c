@@ -83,11 +83,11 @@ static bool run_select(struct reader *r, struct str sql, struct str params_json,
 	return ok;
 }
 
-static bool may_run(struct reader *r, struct str sql, struct offline_error *error)
+static bool may_run(struct reader *r, struct str sql, uint64_t deadline_ns, struct offline_error *error)
 {
 	if (!offline_conn_enter(r->conn, error))
 		return false;
-	bool ok = offline_reads_tables_only(r->conn, sql, error);
+	bool ok = offline_reads_tables_only(r->conn, sql, deadline_ns, error);
 	offline_conn_leave(r->conn);
 	return ok;
 }
@@ -97,13 +97,14 @@ static bool answer_query(struct reader *r, struct offline_query *q, struct offli
 {
 	struct str params = q->params != NULL ? str_from(q->params) : (struct str){0};
 	uint32_t rows_max = q->rows_max != 0 ? q->rows_max : ROWS_MAX_DEFAULT;
+	uint64_t deadline_ns = deadline_of(r, &q->head);
 	if (q->sql == NULL) {
 		offline_error_text(error, RT_EFULL, "out of memory");
 		return false;
 	}
-	if (q->tables_only && !may_run(r, str_from(q->sql), error))
+	if (q->tables_only && !may_run(r, str_from(q->sql), deadline_ns, error))
 		return false;
-	return run_select(r, str_from(q->sql), params, deadline_of(r, &q->head), rows_max, result, error);
+	return run_select(r, str_from(q->sql), params, deadline_ns, rows_max, result, error);
 }
 
 static bool answer_contexts(struct reader *r, struct offline_contexts *c, struct offline_result *result,

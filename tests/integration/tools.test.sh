@@ -103,6 +103,8 @@ printf 'secret\n1\n' >"$secret"
 for statement in "SELECT * FROM read_text('$secret')" "SELECT * FROM '$secret'" "FROM \"$secret\"" "SELECT * FROM glob('/*')" \
   "SELECT (SELECT max(content) FROM read_text('$secret'))" "SELECT * FROM query('FROM read_text(''$secret'')')" \
   "SELECT * FROM sniff_csv('$secret')" "WITH x AS (FROM read_csv('$secret')) FROM x" "FROM duckdb_settings()" \
+  "FROM \"${secret%.csv}\".csv" "DESCRIBE '$secret'" "FROM pg_settings" "FROM pragma_database_list" "FROM information_schema.tables" \
+  "FROM duckdb_databases" "SHOW DATABASES" "SELECT current_setting('temp_directory')" "SELECT getenv('HOME')" \
   "DELETE FROM purchases" "COPY purchases TO '$work/out.csv'" "ATTACH '$work/other.db'" "SET threads = 4" "SELECT 1; DROP TABLE purchases" \
   "SELECT nope FROM purchases" "SELECT" ""; do
   run "$fabra" sql "$statement"

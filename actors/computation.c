@@ -60,7 +60,6 @@ static uint64_t ask_retriever(struct computation *c, uint32_t retriever, struct 
 static uint64_t ask_sql(struct computation *c, struct str sql, struct str params)
 {
 	struct offline_query *m = offline_query_new(c->base.loop, sql, params);
-	m->wait_projection = true; /* what was acknowledged before is seen, as in lists */
 	return rt_ask(&c->base, c->nl->node->offline_reader, &m->head, c->request->deadline_ns, c->request->cancel);
 }
 

@@ -160,7 +160,7 @@ static void bench_load(unsigned rate, unsigned seconds)
 	struct bench b = {0};
 	bench_open(&b);
 	struct loop *reader = start("reader", false), *projection = start("projection", true);
-	offline_spawn_reader(b.offline, reader);
+	offline_spawn_reader(b.offline, reader, NULL, 0);
 	offline_spawn_projection(b.offline, projection);
 	CHECK(loop_start(reader) == 0 && loop_start(projection) == 0);
 	unsigned ticks = seconds * 100, done = 0;

@@ -46,7 +46,6 @@ void api_sql_post(struct exchange *x)
 	struct offline_query *m = offline_query_new(a->loop, sql, params ? buf_str(&text) : (struct str){ 0 });
 	buf_finish(&text);
 	m->rows_max = SQL_ROWS_MAX;
-	m->wait_projection = true;
 	m->tables_only = true;
 	rt_ask(a, api_node(x)->offline_reader, &m->head, exchange_deadline_ns(x), a->self);
 }

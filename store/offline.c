@@ -1,6 +1,7 @@
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
+#include "runtime/metrics.h"
 #include "store/offline_private.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -263,6 +264,19 @@ void offline_admin_leave(struct offline *o)
 }
 
 /* ---- life ---- */
+struct offline_metrics offline_metrics;
+
+static void register_metrics(void)
+{
+	offline_metrics.refused =
+	    metrics_series(metrics_family(METRIC_COUNTER, "fabra_offline_refused_total",
+					  "Questions to the offline store refused because too many wait.", "", NULL),
+			   NULL);
+	offline_metrics.waiting = metrics_series(metrics_family(METRIC_GAUGE, "fabra_offline_slow_waiting",
+								"Slow statements that wait for a lane.", "", NULL),
+						 NULL);
+}
+
 static bool has_table(struct offline_conn *c, const char *name, bool *ret_has, struct offline_error *error)
 {
 	struct buf sql = {0};
@@ -406,6 +420,7 @@ struct offline *offline_open(const struct offline_config *config, struct buf *re
 	o->history_keep_ms = config->history_keep_ms;
 	o->ledger = config->ledger;
 	init_locks(o);
+	register_metrics();
 	if (!o->in_memory)
 		restrict_files(o);
 	if (open_parts(o, ret_why))

@@ -3,8 +3,8 @@
  *
  * offline_reader actors live on blocking loops, one connection each. The projection is an actor on a
  * background loop that tails the ledger in paced batches; its applied LSN is committed in the same
- * transaction. A read that needs the projection first waits until everything is applied that was durable when
- * the read arrived (wait_lsn). */
+ * transaction. A question that names schema fabra first waits until everything is applied that was durable when
+ * it arrived; so does a list of contexts. */
 #pragma once
 #include "runtime/loop.h"
 #include "store/ledger.h"
@@ -13,7 +13,8 @@ enum offline_msg {
 	OFFLINE_QUERY = MSG_KIND(CLASS_OFFLINE, 1),    /* ask: struct offline_query */
 	OFFLINE_CONTEXTS = MSG_KIND(CLASS_OFFLINE, 2), /* ask: struct offline_contexts */
 	/* Reply to all but OFFLINE_ROWS: struct offline_result with status 0, RT_EINVAL (the SQL; the text
-	 * says what), RT_EDEADLINE, RT_ETOOBIG, RT_EIO, RT_EFULL (too many wait for the projection). */
+	 * says what), RT_EDEADLINE, RT_ETOOBIG, RT_EIO, RT_EFULL (too many wait for the projection, or for
+	 * a lane). */
 	OFFLINE_RESULT = MSG_KIND(CLASS_OFFLINE, 3),
 	OFFLINE_ROWS = MSG_KIND(CLASS_OFFLINE, 4), /* ask: struct offline_rows, the materialiser's */
 	/* Its reply: struct offline_batch; RT_EFULL: too many cursors. */
@@ -37,7 +38,6 @@ struct offline_query {
 	char *sql;         /* moves, NUL-terminated */
 	char *params;      /* moves; JSON array or NULL */
 	uint32_t rows_max; /* 0 = 10,000; more rows: RT_ETOOBIG */
-	bool wait_projection;
 	bool tables_only; /* from a client: no files, no settings (RT_EINVAL) */
 };
 /* Copies. */
@@ -151,7 +151,8 @@ bool offline_load_table(struct offline *o, const struct offline_table *table, ui
  * tables. false: *ret_why. */
 bool offline_check_rows(struct offline *o, struct str sql, struct str key_column, struct str value_column,
 			struct buf *ret_why);
-struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop);
+/* lanes: blocking loops, at most 16, on which statements that take long are run; without any the reader runs all itself. */
+struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop, struct loop *const *lanes, uint32_t lanes_count);
 struct actor_ref offline_spawn_projection(struct offline *o, struct loop *loop);
 /* Of the open ledger; 0 while the file belongs to another one. Any thread. */
 uint64_t offline_applied_lsn(const struct offline *o);

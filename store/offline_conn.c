@@ -150,8 +150,12 @@ static struct offline_statement *statement_place(struct offline_conn *c, struct 
 	struct offline_statement *oldest = &c->statements[0];
 	for (size_t i = 0; i < OFFLINE_STATEMENTS_MAX; i++) {
 		struct offline_statement *s = &c->statements[i];
-		if (s->sql != NULL && str_eq(sql, str_of(s->sql, s->sql_bytes)))
-			return s;
+		if (s->sql != NULL && str_eq(sql, str_of(s->sql, s->sql_bytes))) {
+			if (s->runs < OFFLINE_STATEMENT_RUNS_MAX)
+				return s;
+			oldest = s;
+			break;
+		}
 		if (s->used < oldest->used)
 			oldest = s;
 	}
@@ -189,6 +193,7 @@ duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct st
 		}
 	}
 	s->used = ++c->uses;
+	s->runs++;
 	duckdb_clear_bindings(s->handle);
 	return s->handle;
 }

@@ -17,13 +17,18 @@ struct offline_error {
 	char text[384]; /* one line, no absolute paths */
 };
 
-enum { OFFLINE_STATEMENTS_MAX = 32 };
+enum {
+	OFFLINE_STATEMENTS_MAX = 32,
+	/* Then it is prepared anew: DuckDB 1.4 keeps some 2 KB of each execution in the plan until that goes. */
+	OFFLINE_STATEMENT_RUNS_MAX = 100,
+};
 
 struct offline_statement {
 	char *sql; /* owned; NULL = free place */
 	size_t sql_bytes;
 	duckdb_prepared_statement handle;
 	uint64_t used; /* the connection's count of uses at the last one */
+	uint32_t runs;
 };
 
 struct offline_conn {

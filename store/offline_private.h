@@ -34,6 +34,11 @@ struct offline {
 };
 
 /* ---- offline.c ---- */
+struct offline_metrics {
+	uint32_t refused; /* metric_id: questions refused because too many wait */
+	uint32_t waiting; /* metric_id: questions that wait for a lane */
+};
+extern struct offline_metrics offline_metrics; /* set when a store is opened */
 void offline_mark_broken(struct offline *o);
 /* Holds the database open for the caller. false: it is broken; nothing is held. */
 bool offline_gate_enter(struct offline *o);

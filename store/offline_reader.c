@@ -1,13 +1,15 @@
-/* The reader: answers questions to the offline store, one at a time, on a blocking loop.
+/* The reader: answers questions to the offline store, one at a time, on a blocking loop; slow ones in lanes beside it.
  *
  * A question that needs the projection waits in `waiting` until everything is applied that was durable when
  * it arrived; meanwhile the reader takes the projection's steps itself, one per message to itself, so that
  * other questions are answered in between. It also steps in when the projection falls behind for lack of CPU
  * time (LAG_HELP_MS). */
 #include "runtime/check.h"
-#include "store/json.h"
+#include "runtime/clock.h"
+#include "runtime/metrics.h"
+#include "store/offline_answer.h"
 #include "store/offline_cursor.h"
-#include "store/offline_feature.h"
+#include "store/offline_lane.h"
 #include "store/offline_private.h"
 
 enum { CONTINUE = MSG_KIND(CLASS_OFFLINE, 64) }; /* to itself */
@@ -16,11 +18,7 @@ enum {
 	TICK_MS = 100,
 	LAG_HELP_MS = 300,
 	WAITING_MAX = 256,
-	ROWS_MAX_DEFAULT = 10000,
-	RESULT_BYTES_MAX = 16 << 20,
 };
-static const uint64_t DEADLINE_NS_DEFAULT = 30000000000;
-
 struct waiting {
 	struct msg *ask; /* taken */
 	uint64_t lsn;
@@ -31,154 +29,47 @@ struct reader {
 	struct offline *offline; /* borrows */
 	struct offline_conn *conn;
 	struct offline_cursors cursors;
+	struct offline_lanes lanes;
 	struct waiting waiting[WAITING_MAX]; /* in order of arrival */
 	uint32_t waiting_len;
 	bool is_stepping; /* a CONTINUE or a TIMER_RETRY is on its way */
 };
 
-static uint64_t deadline_of(const struct reader *r, const struct msg *m)
-{
-	return m->deadline_ns != 0 ? m->deadline_ns : loop_mono_ns(r->base.loop) + DEADLINE_NS_DEFAULT;
-}
-
 /* ---- answers ---- */
-static void fail(struct reader *r, struct msg *m, const struct offline_error *error)
-{
-	if (m->kind == OFFLINE_FEATURE) {
-		struct offline_batch *batch = offline_batch_new(r->base.loop);
-		offline_batch_fail(batch, error);
-		rt_reply(&r->base, m, &batch->head);
-		return;
-	}
-	struct offline_result *result = offline_result_new(r->base.loop);
-	offline_result_fail(result, error);
-	rt_reply(&r->base, m, &result->head);
-}
-
-/* Runs one statement; params_json may be NULL. */
-static bool run_select(struct reader *r, struct str sql, struct str params_json, uint64_t deadline_ns,
-		       uint32_t rows_max, struct offline_result *result, struct offline_error *error)
-{
-	struct json_error json_error;
-	yyjson_doc *params = NULL;
-	if (params_json.p != NULL) {
-		params = json_parse(params_json, JSON_OWN,
-				    &json_error);
-		if (params == NULL || !yyjson_is_arr(yyjson_doc_get_root(params))) {
-			offline_error_text(error, RT_EINVAL, "the parameters are no JSON array: %s",
-					   params == NULL ? json_error.what : "another type");
-			yyjson_doc_free(params);
-			return false;
-		}
-	}
-	bool ok = offline_conn_enter(r->conn, error);
-	if (ok) {
-		result->json.max = RESULT_BYTES_MAX;
-		ok = offline_conn_select(r->conn, sql, yyjson_doc_get_root(params), deadline_ns, error) &&
-		     offline_rows_write(r->conn, rows_max, &result->json, &result->rows, error);
-		offline_conn_end(r->conn);
-		offline_conn_leave(r->conn);
-	}
-	yyjson_doc_free(params);
-	return ok;
-}
-
-static bool may_run(struct reader *r, struct str sql, uint64_t deadline_ns, struct offline_error *error)
-{
-	if (!offline_conn_enter(r->conn, error))
-		return false;
-	bool ok = offline_reads_tables_only(r->conn, sql, deadline_ns, error);
-	offline_conn_leave(r->conn);
-	return ok;
-}
-
-static bool answer_query(struct reader *r, struct offline_query *q, struct offline_result *result,
-			 struct offline_error *error)
-{
-	struct str params = q->params != NULL ? str_from(q->params) : (struct str){0};
-	uint32_t rows_max = q->rows_max != 0 ? q->rows_max : ROWS_MAX_DEFAULT;
-	uint64_t deadline_ns = deadline_of(r, &q->head);
-	if (q->sql == NULL) {
-		offline_error_text(error, RT_EFULL, "out of memory");
-		return false;
-	}
-	if (q->tables_only && !may_run(r, str_from(q->sql), deadline_ns, error))
-		return false;
-	return run_select(r, str_from(q->sql), params, deadline_ns, rows_max, result, error);
-}
-
-static bool answer_contexts(struct reader *r, struct offline_contexts *c, struct offline_result *result,
-			    struct offline_error *error)
-{
-	struct buf sql = {0}, params = {0};
-	offline_contexts_sql(c, atomic_load(&r->offline->has_context_log), &sql, &params);
-	bool ok = run_select(r, buf_str(&sql), buf_str(&params), deadline_of(r, &c->head), ROWS_MAX_DEFAULT,
-			     result, error);
-	result->missing_entries = atomic_load(&r->offline->projection.missing_entries);
-	buf_finish(&sql);
-	buf_finish(&params);
-	return ok;
-}
-
-static bool answer_legacy(struct reader *r, struct offline_legacy *f, struct offline_result *result,
-			   struct offline_error *error)
-{
-	if (!offline_conn_enter(r->conn, error))
-		return false;
-	bool ok =
-	    offline_legacy_read(r->conn, str_from(f->ref), f->view, deadline_of(r, &f->head), &result->json, error);
-	offline_conn_leave(r->conn);
-	result->rows = ok;
-	return ok;
-}
-
 static void answer_rows(struct reader *r, struct offline_rows *ask)
 {
 	struct offline_batch *batch = offline_batch_new(r->base.loop);
-	offline_cursors_read(&r->cursors, ask, loop_mono_ns(r->base.loop), deadline_of(r, &ask->head), batch);
+	offline_cursors_read(&r->cursors, ask, loop_mono_ns(r->base.loop), offline_question_deadline(&r->base, &ask->head), batch);
 	rt_reply(&r->base, &ask->head, &batch->head);
 }
 
-static void answer_feature(struct reader *r, struct offline_feature *ask)
-{
-	struct offline_batch *batch = offline_batch_new(r->base.loop);
-	struct offline_error error = {0};
-	if (offline_conn_enter(r->conn, &error)) {
-		offline_feature_read(r->conn, ask->what, deadline_of(r, &ask->head), batch);
-		offline_conn_leave(r->conn);
-	} else {
-		offline_batch_fail(batch, &error);
-	}
-	rt_reply(&r->base, &ask->head, &batch->head);
-}
-
+/* Here, or in a lane when it turns out to be slow. */
 static void answer(struct reader *r, struct msg *m)
 {
-	if (m->kind == OFFLINE_FEATURE) {
-		answer_feature(r, (struct offline_feature *)m);
+	uint64_t deadline_ns = offline_question_deadline(&r->base, m);
+	if (m->kind == OFFLINE_ROWS) {
+		answer_rows(r, (struct offline_rows *)m);
 		return;
 	}
-	struct offline_result *result = offline_result_new(r->base.loop);
-	struct offline_error error = {0};
-	bool ok;
-	if (m->kind == OFFLINE_QUERY)
-		ok = answer_query(r, (struct offline_query *)m, result, &error);
-	else if (m->kind == OFFLINE_CONTEXTS)
-		ok = answer_contexts(r, (struct offline_contexts *)m, result, &error);
-	else
-		ok = answer_legacy(r, (struct offline_legacy *)m, result, &error);
-	if (!ok)
-		offline_result_fail(result, &error);
-	rt_reply(&r->base, m, &result->head);
+	if (r->lanes.lanes_count > 0) {
+		uint64_t quick_ns = clock_mono_ns() + OFFLINE_QUICK_MS * 1000000ull;
+		if (offline_lanes_is_slow(&r->lanes, m)) {
+			offline_lanes_take(&r->lanes, m);
+			return;
+		}
+		deadline_ns = quick_ns < deadline_ns ? quick_ns : deadline_ns;
+	}
+	if (!offline_answer(&r->base, r->conn, m, deadline_ns)) {
+		offline_lanes_note_slow(&r->lanes, m);
+		offline_lanes_take(&r->lanes, m);
+	}
 }
 
 /* ---- waiting for the projection ---- */
 /* The LSN a question must wait for; 0: none. */
 static uint64_t wanted_lsn(const struct reader *r, const struct msg *m)
 {
-	bool waits = m->kind == OFFLINE_CONTEXTS || m->kind == OFFLINE_FEATURE ||
-		     (m->kind == OFFLINE_QUERY && ((struct offline_query *)m)->wait_projection);
-	if (!waits || r->offline->ledger == NULL)
+	if (r->offline->ledger == NULL || !offline_question_reads_ledger(m))
 		return 0;
 	if (atomic_load(&r->offline->projection.is_mismatched))
 		return UINT64_MAX; /* never: the step that comes says why */
@@ -196,9 +87,10 @@ static void go_on(struct reader *r)
 static void wait_for(struct reader *r, struct msg *m, uint64_t lsn)
 {
 	if (r->waiting_len == WAITING_MAX) {
-		fail(r, m,
-		     &(struct offline_error){RT_EFULL,
-					     "too many questions wait for the projection; ask again later"});
+		metrics_add(offline_metrics.refused, 1);
+		offline_answer_fail(&r->base, m,
+				    &(struct offline_error){RT_EFULL,
+							    "too many questions wait for the projection; ask again later"});
 		return;
 	}
 	rt_msg_take(m);
@@ -220,11 +112,11 @@ static void answer_waiting(struct reader *r, enum offline_step step)
 		} else if (step == OFFLINE_STEP_PAUSED) {
 			struct offline_error error = {.status = RT_EIO};
 			offline_projection_error(r->offline, &error);
-			fail(r, w.ask, &error);
+			offline_answer_fail(&r->base, w.ask, &error);
 		} else if (w.ask->deadline_ns != 0 && w.ask->deadline_ns <= loop_mono_ns(r->base.loop)) {
-			fail(r, w.ask,
-			     &(struct offline_error){RT_EDEADLINE,
-						     "the projection is behind the ledger; ask again later"});
+			offline_answer_fail(&r->base, w.ask,
+					    &(struct offline_error){RT_EDEADLINE,
+								    "the projection is behind the ledger; ask again later"});
 		} else {
 			r->waiting[kept++] = w;
 		}
@@ -265,14 +157,12 @@ static void reader_on_message(struct actor *a, struct msg *m)
 	case OFFLINE_CONTEXTS:
 	case OFFLINE_LEGACY:
 	case OFFLINE_FEATURE:
+	case OFFLINE_ROWS:
 		lsn = wanted_lsn(r, m);
 		if (lsn != 0)
 			wait_for(r, m, lsn);
 		else
 			answer(r, m);
-		return;
-	case OFFLINE_ROWS:
-		answer_rows(r, (struct offline_rows *)m);
 		return;
 	case CONTINUE:
 		step(r);
@@ -287,17 +177,29 @@ static void reader_on_message(struct actor *a, struct msg *m)
 		rt_stop(a);
 		return;
 	default:
+		offline_lanes_on_reply(&r->lanes, m);
 		return;
 	}
 }
+
+struct reader_config {
+	struct offline *offline;
+	struct actor_ref lanes[OFFLINE_LANES_MAX];
+	uint32_t lanes_count;
+};
 
 static int reader_init(struct actor *a, void *arg)
 {
 	struct reader *r = (struct reader *)a;
 	struct offline_error error;
-	r->offline = arg;
-	r->cursors.offline = arg;
-	r->conn = offline_conn_open(arg, &error);
+	const struct reader_config *config = arg;
+	r->offline = config->offline;
+	r->cursors.offline = config->offline;
+	r->lanes.reader = a;
+	r->lanes.lanes_count = config->lanes_count;
+	for (uint32_t i = 0; i < config->lanes_count; i++)
+		r->lanes.lanes[i].ref = config->lanes[i];
+	r->conn = offline_conn_open(config->offline, &error);
 	if (r->conn == NULL)
 		return error.status;
 	rt_timer_start(a, TICK_MS, TIMER_TICK);
@@ -309,6 +211,7 @@ static void reader_finish(struct actor *a)
 	struct reader *r = (struct reader *)a;
 	for (uint32_t i = 0; i < r->waiting_len; i++)
 		rt_msg_free(a->loop, r->waiting[i].ask); /* the runtime ends their asks */
+	offline_lanes_finish(&r->lanes);
 	offline_cursors_finish(&r->cursors);
 	offline_conn_close(r->conn);
 }
@@ -322,7 +225,14 @@ static const struct actor_class reader_class = {
     .finish = reader_finish,
 };
 
-struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop)
+struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop, struct loop *const *lanes, uint32_t lanes_count)
 {
-	return rt_spawn(loop, &reader_class, o);
+	struct reader_config config = {.offline = o, .lanes_count = lanes_count};
+	CHECK(lanes_count <= OFFLINE_LANES_MAX);
+	for (uint32_t i = 0; i < lanes_count; i++) {
+		config.lanes[i] = offline_spawn_lane(o, lanes[i]);
+		if (ref_is_none(config.lanes[i]))
+			return ACTOR_NONE;
+	}
+	return rt_spawn(loop, &reader_class, &config);
 }

@@ -1,11 +1,23 @@
 #include "store/online_row.h"
 #include "runtime/check.h"
 
-/* glibc: 8 bytes of header, multiples of 16, at least 32. */
+static size_t round_up(size_t n, size_t step)
+{
+	return (n + step - 1) & ~(step - 1);
+}
+
+/* What mimalloc takes for n bytes: no header, four sizes for each power of two, and beyond 128 KiB whole slices. Known before
+ * it is allocated, since room is made first. */
 static size_t heap_bytes(size_t n)
 {
-	size_t rounded = (n + 8 + 15) & ~(size_t)15;
-	return rounded < 32 ? 32 : rounded;
+	enum { SMALL = 64, LARGE = 128 << 10, SLICE = 64 << 10 };
+	if (n > LARGE)
+		return round_up(n, SLICE);
+	if (n <= SMALL)
+		return round_up(n, 16);
+	size_t words = (n + 7) / 8 - 1;
+	unsigned top = 63 - (unsigned)__builtin_clzll(words);
+	return round_up(n, (size_t)8 << (top - 2));
 }
 
 size_t row_bytes(size_t id_len, size_t cells_cap)

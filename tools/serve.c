@@ -1,7 +1,7 @@
 /* serve.c -- composes one process: stores, loops, actors, HTTP; waits for a signal; takes it apart in reverse order.
  *
  * Threads: I/O loops (requests), and blocking loops: ledger (the committer alone), records (reads by id), offline (SQL of
- * requests), materialise (SQL of materialised features), projection (in the background). */
+ * requests), lane-1 to lane-4 (those of them that take long), materialise (SQL of materialised features), projection (in the background). */
 #include "tools/serve.h"
 #include "actors/definitions_describe.h"
 #include "actors/ingestor.h"
@@ -24,12 +24,15 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+enum { OFFLINE_LANES = 4 };
+
 struct server {
 	struct serve_options options;
 	struct node node;
 	struct node_loop *node_loops[LOOPS_MAX]; /* owned */
 	struct loop *io[LOOPS_MAX];
 	struct loop *ledger_loop, *records_loop, *offline_loop, *materialize_loop, *projection_loop;
+	struct loop *lane_loops[OFFLINE_LANES];
 	struct definitions *definitions;
 	struct pricing *pricing;
 	struct http_server *http;
@@ -262,6 +265,11 @@ static bool create_loops(struct server *s)
 	s->offline_loop = blocking_loop("offline", false);
 	s->materialize_loop = blocking_loop("materialize", false);
 	s->projection_loop = blocking_loop("projection", true);
+	static const char *const lane_names[OFFLINE_LANES] = { "lane-1", "lane-2", "lane-3", "lane-4" };
+	for (unsigned i = 0; i < OFFLINE_LANES; i++) {
+		s->lane_loops[i] = blocking_loop(lane_names[i], false);
+		ok = ok && s->lane_loops[i];
+	}
 	ok = ok && s->ledger_loop && s->records_loop && s->offline_loop && s->materialize_loop && s->projection_loop;
 	struct buf why = { 0 };
 	if (!ok) {
@@ -296,8 +304,8 @@ static bool spawn_actors(struct server *s)
 	struct node *n = &s->node;
 	n->committer = ledger_spawn_committer(n->ledger, s->ledger_loop);
 	n->ledger_reader = ledger_spawn_reader(n->ledger, s->records_loop);
-	n->offline_reader = offline_spawn_reader(n->offline, s->offline_loop);
-	n->materialize_reader = offline_spawn_reader(n->offline, s->materialize_loop);
+	n->offline_reader = offline_spawn_reader(n->offline, s->offline_loop, s->lane_loops, OFFLINE_LANES);
+	n->materialize_reader = offline_spawn_reader(n->offline, s->materialize_loop, NULL, 0);
 	struct actor_ref projection = offline_spawn_projection(n->offline, s->projection_loop);
 	for (unsigned i = 0; i < s->options.loops; i++)
 		if (!create_node_loop(s, i))
@@ -345,6 +353,8 @@ static bool start_loops(struct server *s)
 	int status = 0;
 	for (size_t i = 0; i < sizeof blocking / sizeof blocking[0] && status == 0; i++)
 		status = loop_start(blocking[i]);
+	for (unsigned i = 0; i < OFFLINE_LANES && status == 0; i++)
+		status = loop_start(s->lane_loops[i]);
 	for (unsigned i = 0; i < s->options.loops && status == 0; i++)
 		status = loop_start(s->io[i]);
 	struct buf why = { 0 };
@@ -384,6 +394,8 @@ static void end_loops(struct server *s)
 		end_loop(s->io[i]);
 	end_loop(s->materialize_loop);
 	end_loop(s->offline_loop);
+	for (unsigned i = 0; i < OFFLINE_LANES; i++)
+		end_loop(s->lane_loops[i]);
 	end_loop(s->records_loop);
 	end_loop(s->ledger_loop);
 	end_loop(s->projection_loop);
@@ -403,6 +415,8 @@ static void destroy(struct server *s)
 	}
 	loop_destroy(s->materialize_loop);
 	loop_destroy(s->offline_loop);
+	for (unsigned i = 0; i < OFFLINE_LANES; i++)
+		loop_destroy(s->lane_loops[i]);
 	loop_destroy(s->records_loop);
 	loop_destroy(s->ledger_loop);
 	loop_destroy(s->projection_loop);

@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-enum { T0 = 1700000000 };
+enum { T0 = 1700000000, OPEN_MAX = 128 };
 #define T0_US (T0 * INT64_C(1000000))
 
 struct rig {
@@ -25,6 +25,8 @@ struct rig {
 	struct ledger *ledger;
 	struct offline *offline;
 	struct loop *reader_loop, *projection_loop, *asker_loop;
+	struct loop *lane_loops[4];
+	uint32_t lanes; /* set before the start */
 	struct actor_ref reader, projection, asker;
 };
 
@@ -103,7 +105,7 @@ struct asker {
 	struct {
 		uint64_t op;
 		struct order *order;
-	} open[64];
+	} open[OPEN_MAX];
 };
 
 static inline void order_finish(struct order *o, struct msg *m)
@@ -142,7 +144,7 @@ static inline void asker_on_message(struct actor *a, struct msg *m)
 	}
 	if (m->kind == ASK_FOR) {
 		struct order *o = ((struct order_msg *)m)->order;
-		for (size_t i = 0; i < 64; i++) {
+		for (size_t i = 0; i < OPEN_MAX; i++) {
 			if (s->open[i].order != NULL)
 				continue;
 			s->open[i].order = o;
@@ -152,7 +154,7 @@ static inline void asker_on_message(struct actor *a, struct msg *m)
 		}
 		abort();
 	}
-	for (size_t i = 0; i < 64; i++) {
+	for (size_t i = 0; i < OPEN_MAX; i++) {
 		if (s->open[i].order != NULL && s->open[i].op == m->op) {
 			order_finish(s->open[i].order, m);
 			s->open[i].order = NULL;
@@ -186,7 +188,9 @@ static inline void rig_start(struct rig *r, bool with_projection, bool idle)
 	r->asker_loop = start_loop("asker", false);
 	r->reader_loop = start_loop("reader", false);
 	r->asker = rt_spawn(r->asker_loop, asker_class(), NULL);
-	r->reader = offline_spawn_reader(r->offline, r->reader_loop);
+	for (uint32_t i = 0; i < r->lanes; i++)
+		r->lane_loops[i] = start_loop("lane", false);
+	r->reader = offline_spawn_reader(r->offline, r->reader_loop, r->lane_loops, r->lanes);
 	assert_false(ref_is_none(r->reader));
 	if (with_projection) {
 		r->projection_loop = start_loop("projection", idle);
@@ -195,12 +199,15 @@ static inline void rig_start(struct rig *r, bool with_projection, bool idle)
 	}
 	assert_int_equal(loop_start(r->asker_loop), 0);
 	assert_int_equal(loop_start(r->reader_loop), 0);
+	for (uint32_t i = 0; i < r->lanes; i++)
+		assert_int_equal(loop_start(r->lane_loops[i]), 0);
 }
 
 /* No loop is destroyed while another one may still send to it. */
 static inline void rig_stop(struct rig *r)
 {
-	struct loop **loops[] = {&r->asker_loop, &r->projection_loop, &r->reader_loop};
+	struct loop **loops[] = {&r->asker_loop,    &r->projection_loop, &r->reader_loop,  &r->lane_loops[0],
+				 &r->lane_loops[1], &r->lane_loops[2],   &r->lane_loops[3]};
 	for (size_t i = 0; i < ARRAY_LEN(loops); i++) {
 		if (*loops[i] == NULL)
 			continue;
@@ -243,21 +250,19 @@ static inline struct answer rig_wait(struct order *o)
 
 struct query {
 	const char *sql, *params;
-	bool wait;
 };
 
 static inline struct msg *make_query(struct loop *loop, const void *arg)
 {
 	const struct query *q = arg;
 	struct offline_query *m = offline_query_new(loop, str_from(q->sql), str_from(q->params));
-	m->wait_projection = q->wait;
 	return &m->head;
 }
 
 /* Asks and compares; the projection is waited for. */
 static inline void assert_query(struct rig *r, const char *sql, const char *wanted)
 {
-	struct query q = {.sql = sql, .wait = true};
+	struct query q = {.sql = sql};
 	struct answer a = rig_wait(rig_ask(r, make_query, &q, 20000));
 	assert_string_equal(a.text, wanted);
 	free(a.text);

@@ -553,7 +553,7 @@ static void assert_mismatch(const char *part)
 	struct buf why = {0};
 	assert_true(offline_warm(rig.offline, NULL, NULL, &why)); /* gives nothing: no value is another ledger's */
 	rig_start(&rig, true, false);
-	struct query q = {.sql = "SELECT count(*) AS n FROM fabra.records", .wait = true};
+	struct query q = {.sql = "SELECT count(*) AS n FROM fabra.records"};
 	struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 20000));
 	assert_int_equal(a.status, RT_EIO);
 	assert_non_null(strstr(a.text, part));

@@ -141,7 +141,7 @@ static void test_a_full_disk_pauses_and_goes_on(void **state)
 	/* The ledger goes on, and a question that needs it says why it has no answer. */
 	append_values(written, 512);
 	written += 512;
-	struct query q = {.sql = "SELECT count(*) AS n FROM fabra.feature_history", .wait = true};
+	struct query q = {.sql = "SELECT count(*) AS n FROM fabra.feature_history"};
 	struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 10000));
 	assert_int_equal(a.status, RT_EIO);
 	free(a.text);
@@ -198,7 +198,7 @@ static void test_a_reader_does_not_wait_for_the_idle(void **state)
 	rig_start(&rig, true, true);
 	start_spinners(threads);
 	uint64_t start_ns = clock_mono_ns();
-	struct query q = {.sql = "SELECT count(*) AS n FROM fabra.feature_history", .wait = true};
+	struct query q = {.sql = "SELECT count(*) AS n FROM fabra.feature_history"};
 	struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 30000));
 	stop_spinners(threads);
 	print_message("20,000 values, all processors busy: %.0f ms\n",

@@ -67,7 +67,7 @@ static void assert_position(uint64_t applied, uint64_t missing)
 /* Whoever waits for everything is answered, and not at its deadline. */
 static void assert_rows(const char *wanted)
 {
-	struct query q = { .sql = "SELECT list(lsn ORDER BY lsn) AS l FROM fabra.records", .wait = true };
+	struct query q = { .sql = "SELECT list(lsn ORDER BY lsn) AS l FROM fabra.records" };
 	rig_start(&rig, false, false);
 	struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 5000));
 	assert_string_equal(a.text, wanted);

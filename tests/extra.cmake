@@ -68,6 +68,36 @@ add_test(NAME mutant/ack_before_sync COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/mutant.
   $<TARGET_FILE:mutant_ack_before_sync> acknowledged_records_survive_a_power_failure)
 set_tests_properties(mutant/ack_before_sync PROPERTIES LABELS mutant TIMEOUT 120)
 
+# The mutants of tests/mutants/mutants.txt: a copy of one file with one mistake, before the library that has the file without it.
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
+set(mutate ${CMAKE_CURRENT_SOURCE_DIR}/mutants/mutate.py)
+set(mutants_table ${CMAKE_CURRENT_SOURCE_DIR}/mutants/mutants.txt)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${mutants_table})
+execute_process(COMMAND ${Python3_EXECUTABLE} ${mutate} list ${mutants_table} ${CMAKE_SOURCE_DIR} OUTPUT_VARIABLE mutants
+  OUTPUT_STRIP_TRAILING_WHITESPACE COMMAND_ERROR_IS_FATAL ANY)
+string(REPLACE "\n" ";" mutants "${mutants}")
+foreach(mutant ${mutants})
+  string(REPLACE "," ";" mutant ${mutant})
+  list(GET mutant 0 name)
+  list(GET mutant 1 suite)
+  list(GET mutant 2 file)
+  set(folder ${CMAKE_CURRENT_BINARY_DIR}/mutants/${name})
+  add_custom_command(OUTPUT ${folder}/${file}
+    COMMAND ${Python3_EXECUTABLE} ${mutate} apply ${mutants_table} ${name} ${CMAKE_SOURCE_DIR} ${folder}/${file}
+    DEPENDS ${CMAKE_SOURCE_DIR}/${file} ${mutate} ${mutants_table})
+  add_executable(mutant_${name} ${suite}.c ${folder}/${file})
+  if(mutant MATCHES included)
+    set_source_files_properties(${folder}/${file} PROPERTIES HEADER_FILE_ONLY ON)
+    target_include_directories(mutant_${name} BEFORE PRIVATE ${folder})
+  endif()
+  target_link_libraries(mutant_${name} PRIVATE fabra_warnings fabra_http fabra_actors fabra_store fabra_runtime fabra_cmocka
+    fabra_nghttp2)
+  target_compile_definitions(mutant_${name} PRIVATE FABRA_DEPS_DIR="${FABRA_DEPS_DIR}" FABRA_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
+  target_compile_options(mutant_${name} PRIVATE -w) # a mistake may leave things unused
+  add_test(NAME mutant/${name} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/mutant.sh $<TARGET_FILE:mutant_${name}>)
+  set_tests_properties(mutant/${name} PROPERTIES LABELS mutant TIMEOUT 120)
+endforeach()
+
 # The example that docs/actors.md walks through.
 add_executable(example_first_actor ${CMAKE_SOURCE_DIR}/examples/first_actor/greeter.c
   ${CMAKE_SOURCE_DIR}/examples/first_actor/test_greeter.c)

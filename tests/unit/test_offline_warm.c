@@ -88,6 +88,19 @@ static void test_deletes_hide_what_is_older(void **state)
 	assert_warm("-User/u1/=@20#4\n+User/u1/city=5@25#7\n+User/u1/same=4@20#6\n");
 }
 
+/* A value of nothing deletes one feature, and the entity's others stay. */
+static void test_a_deleted_feature_leaves_the_others(void **state)
+{
+	(void)state;
+	rig_append_value(&rig, "u1", "tier", "1", T0_US + 10, 0);
+	rig_append_value(&rig, "u1", "city", "2", T0_US + 10, 0);
+	rig_append_values(&rig, "User",
+			  &(struct entry_value){ .entity_id = STR("u1"), .feature = STR("tier"), .event_time_us = T0_US + 20 }, 1);
+	assert_warm("-User/u1/tier=@20#3\n+User/u1/city=2@10#2\n");
+	rig_append_value(&rig, "u1", "tier", "3", T0_US + 25, 0);
+	assert_warm("-User/u1/tier=@20#3\n+User/u1/tier=3@25#4\n+User/u1/city=2@10#2\n");
+}
+
 static void test_expired_values_are_left_out(void **state)
 {
 	(void)state;
@@ -122,6 +135,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_the_newest_event_time_wins, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_times_before_1970_count, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_deletes_hide_what_is_older, setup, teardown),
+	    cmocka_unit_test_setup_teardown(test_a_deleted_feature_leaves_the_others, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_expired_values_are_left_out, setup, teardown),
 	    cmocka_unit_test_setup_teardown(test_the_reader_may_stop_it, setup, teardown),
 	};

@@ -71,6 +71,7 @@ static void test_faults_in_pieces(void **state)
 		{ "GET / HTTP/1.1\r\nHost : x\r\n\r\n", SYNTAX_HEADER },
 		{ "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\ncontent-length: 1\r\n\r\n", SYNTAX_LENGTH },
 		{ "GET / HTTP/1.1\r\nHost: x\r\ntransfer-Encoding: x\r\n\r\n", SYNTAX_ENCODING },
+		{ "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", SYNTAX_ENCODING },
 	};
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -244,6 +245,8 @@ static void test_chunks_are_bounded(void **state)
 	memset(text, 'x', n);
 	memcpy(text, "1;", 2);
 	assert_int_equal(decode(text, n, 1000, buf, &bytes), PARSE_REFUSED);
+	static const char overflowing[] = "10000000000000001\r\nx\r\n0\r\n\r\n"; /* 2^64 + 1 */
+	assert_int_equal(decode(overflowing, sizeof overflowing - 1, 1000, buf, &bytes), PARSE_REFUSED);
 	memcpy(text, "0\r\nT:", 5);
 	assert_int_equal(decode(text, n, 1000, buf, &bytes), PARSE_REFUSED);
 	for (size_t i = 0; i + 8 <= n; i += 8)

@@ -17,7 +17,6 @@
 #include "actors/arguments.h"
 #include "actors/computation.h"
 #include "actors/context_cache.h"
-#include "actors/mutants.h"
 #include "actors/plan.h"
 #include "actors/recorder.h"
 #include "actors/resolver.h"
@@ -180,8 +179,6 @@ static void record(struct assembler *s)
 			return;
 		}
 	}
-	if (FABRA_MUTANT_CACHE_BEFORE_PERSIST)
-		keep_in_cache(s);
 	struct ledger_entry *entry = recorder_entry(&job->record, &job->extras);
 	if (entry == NULL) {
 		fail(s, ASSEMBLY_TOO_LARGE, STR("the context is too large to record"));

@@ -3,7 +3,6 @@
  * One state: it keeps what PUT brings, and answers GET with it until it expires, or something that was read for it is not
  * what a reader would find now. Bounds: ENTRIES_MAX and BYTES_MAX; the oldest entries make room. */
 #include "actors/context_cache.h"
-#include "actors/mutants.h"
 #include "runtime/hash.h"
 #include <stdlib.h>
 
@@ -73,8 +72,7 @@ static void on_get(struct context_cache *s, struct msg *m)
 	const char *key = ((struct context_cache_get *)m)->key;
 	struct cached *c = find(s, key, hash64(str_from(key)));
 	int64_t now_us = loop_wall_us(s->base.loop);
-	if (c && (now_us >= c->expires_us ||
-		  (!reads_are_current(c->material->reads, s->node, c->material->made_at_us, now_us) && !FABRA_MUTANT_CONTEXT_KEPT))) {
+	if (c && (now_us >= c->expires_us || !reads_are_current(c->material->reads, s->node, c->material->made_at_us, now_us))) {
 		forget(s, c);
 		c = NULL;
 	}

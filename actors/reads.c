@@ -1,5 +1,4 @@
 #include "actors/reads.h"
-#include "actors/mutants.h"
 #include "actors/node.h"
 #include "runtime/hash.h"
 #include <stdlib.h>
@@ -142,8 +141,6 @@ static bool has_failure(const struct reads *r, const struct read_failure *f)
 static bool merge(struct reads *r, const struct reads *from, bool is_settled)
 {
 	bool ok = true;
-	if (FABRA_MUTANT_READS_NOT_BELOW)
-		return true;
 	for (uint32_t i = 0; ok && from && i < from->features_count; i++) {
 		struct read_feature f = from->features[i];
 		f.is_settled |= is_settled;
@@ -278,8 +275,6 @@ static bool is_current(const struct read_feature *f, const struct node *n, int64
 		return true;
 	struct online_trace trace;
 	bool is_known = online_trace(n->online, d->entity, f->entity_id, f->feature, now_us, &trace);
-	if (!was_there && FABRA_MUTANT_ABSENT_IS_CURRENT)
-		return true;
 	if (!is_stored) /* nothing to compare: is there one now, or was there a delete since? */
 		return !is_known || (!trace.is_live && trace.event_time_us < made_at_us);
 	if (!def_feature_is_computed(d))

@@ -19,7 +19,6 @@
  * waits longer. Bounds: the mailbox, FLIGHTS_MAX. */
 #include "actors/resolver.h"
 #include "actors/computation.h"
-#include "actors/mutants.h"
 #include "actors/reads.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
@@ -352,8 +351,6 @@ static void flight_land(struct resolver *s, struct flight *f, struct value *valu
 	f->next = NULL;
 	*s->landed_end = f;
 	s->landed_end = &f->next;
-	if (FABRA_MUTANT_ANSWER_BEFORE_APPEND)
-		flight_answer(s, f);
 }
 
 static void flight_measure(struct resolver *s, const struct flight *f)
@@ -689,8 +686,6 @@ static void resolver_on_turn_end(struct actor *a)
 			flight_end(s, f);
 			continue;
 		}
-		if (FABRA_MUTANT_APPEND_AFTER_PUBLISH)
-			flight_publish(s, f, 0);
 		f->state = APPENDED;
 		f->next = f->batch->flights;
 		f->batch->flights = f;

@@ -12,7 +12,6 @@
  * oldest kept one makes room. */
 #include "actors/retriever.h"
 #include "actors/computation.h"
-#include "actors/mutants.h"
 #include "actors/reads.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
@@ -113,7 +112,7 @@ static void on_get(struct retriever *t, struct msg *m);
 
 static bool is_current(const struct retriever *t, const struct query *q, const struct retrieved *r)
 {
-	return r->reads == NULL || FABRA_MUTANT_CHUNKS_KEPT || reads_are_current(r->reads, t->nl->node, q->started_us, loop_wall_us(t->base.loop));
+	return r->reads == NULL || reads_are_current(r->reads, t->nl->node, q->started_us, loop_wall_us(t->base.loop));
 }
 
 static void answer_waiters(struct retriever *t, struct waiter *w, struct retrieved *r, int status, const char *error)

@@ -210,7 +210,7 @@ static int mailbox_put(struct loop *loop, struct actor *a, struct msg *m)
 	bool is_urgent = m->flags & MSG_URGENT;
 	/* Replies are bounded by the receiver's own asks, and the runtime's kinds by what it has started. */
 	if (!(m->flags & MSG_REPLY) && m->kind >> 8 != CLASS_RT) {
-		if (p->requests_len >= a->class->mailbox_len_max && !FABRA_MUTANT_NO_MAILBOX_BOUND)
+		if (p->requests_len >= a->class->mailbox_len_max)
 			return RT_EFULL;
 		p->requests_len++;
 	}
@@ -252,8 +252,7 @@ bool rt_send(struct loop *loop, struct actor_ref to, struct msg *m)
 		loop->stats.refused_full++;
 	else
 		loop->stats.dropped_dead++;
-	if (!FABRA_MUTANT_REFUSED_LEAK)
-		message_drop(loop, m, error);
+	message_drop(loop, m, error);
 	return false;
 }
 
@@ -269,7 +268,7 @@ static bool admit(struct loop *loop, struct actor *a, struct msg *m)
 	}
 	if (m->kind >> 8 != CLASS_RT)
 		a->private->requests_len--;
-	if (m->deadline_ns != 0 && m->deadline_ns <= loop->mono_ns && !FABRA_MUTANT_NO_DEADLINE_CHECK) {
+	if (m->deadline_ns != 0 && m->deadline_ns <= loop->mono_ns) {
 		loop->stats.dropped_deadline++; /* the asker's own wheel tells it */
 		message_release(loop, m);
 		return false;
@@ -367,7 +366,7 @@ static bool urgent_wins(struct loop *loop)
 {
 	if (loop->sim != NULL)
 		return sim_prefers_urgent(loop);
-	if (loop->urgent_streak++ < URGENT_RUN_MAX || FABRA_MUTANT_URGENT_ALWAYS)
+	if (loop->urgent_streak++ < URGENT_RUN_MAX)
 		return true;
 	loop->urgent_streak = 0;
 	return false;

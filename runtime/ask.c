@@ -70,8 +70,7 @@ static struct pending *pending_find(struct loop *loop, uint64_t op)
 	if (chunk >= loop->pending_chunks_len)
 		return NULL;
 	struct pending *e = &loop->pending_chunks[chunk][index % PENDING_CHUNK];
-	bool is_same = e->generation == op >> 32 || FABRA_MUTANT_NO_LATE_CHECK;
-	return is_same && e->owner != NULL ? e : NULL;
+	return e->generation == op >> 32 && e->owner != NULL ? e : NULL;
 }
 
 struct pending *ask_find(struct loop *loop, uint64_t op)
@@ -125,7 +124,7 @@ bool timer_close(struct loop *loop, struct actor *a, const struct timer_msg *m)
 {
 	struct pending *e = pending_find(loop, m->handle);
 	if (e == NULL || e->owner != a)
-		return FABRA_MUTANT_STOPPED_TIMER_FIRES;
+		return false;
 	pending_close(loop, e);
 	return true;
 }
@@ -158,8 +157,7 @@ void asks_end_token(struct loop *loop, struct actor *token)
 	while (token->private->guarded != NULL) {
 		struct pending *e = CONTAINER_OF(token->private->guarded, struct pending, token_link);
 		hlist_remove(&e->token_link);
-		if (!FABRA_MUTANT_NO_CANCEL)
-			ask_end(loop, e, RT_CANCELLED, RT_ECANCELLED);
+		ask_end(loop, e, RT_CANCELLED, RT_ECANCELLED);
 	}
 }
 

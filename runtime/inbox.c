@@ -47,7 +47,7 @@ bool loop_try_sleep(struct loop *loop)
 {
 	atomic_store(&loop->sleeping, true);
 	bool has_come = atomic_load(&loop->inbox) != NULL || atomic_load(&loop->stop_asked) != loop->is_stopping;
-	if (!has_come || FABRA_MUTANT_NO_SLEEP_RECHECK)
+	if (!has_come)
 		return true;
 	atomic_store(&loop->sleeping, false);
 	return false;
@@ -142,8 +142,6 @@ static struct msg *take_all(struct loop *target)
 		return NULL;
 	uint32_t len;
 	struct msg *oldest = reverse(atomic_exchange_explicit(&target->inbox, NULL, memory_order_acquire), &len);
-	if (FABRA_MUTANT_BATCH_REVERSED)
-		oldest = reverse(oldest, &len);
 	atomic_fetch_sub_explicit(&target->inbox_len, len, memory_order_relaxed);
 	return oldest;
 }

@@ -80,7 +80,7 @@ static void answer_down(struct loop *loop, const struct msg *request, int status
 
 void message_drop(struct loop *loop, struct msg *m, int status)
 {
-	if ((m->flags & MSG_ASK) && !FABRA_MUTANT_NO_DOWN)
+	if (m->flags & MSG_ASK)
 		answer_down(loop, m, status);
 	message_release(loop, m);
 }

@@ -6,7 +6,6 @@
 #pragma once
 #include "runtime/list.h"
 #include "runtime/loop.h"
-#include "runtime/mutants.h"
 #include "runtime/pool.h"
 #include "runtime/wheel.h"
 #include <pthread.h>
@@ -244,7 +243,7 @@ static inline struct actor *loop_actor(struct loop *loop, struct actor_ref ref)
 		return NULL;
 	struct slot *slot = &loop->slots[at];
 	uint32_t generation = atomic_load_explicit(&slot->generation, memory_order_relaxed);
-	return generation == ref_generation(ref) || FABRA_MUTANT_NO_GENERATION_CHECK ? slot->actor : NULL;
+	return generation == ref_generation(ref) ? slot->actor : NULL;
 }
 
 /* rt_alive without the way over the registry for the loop's own actors. */

@@ -6,7 +6,6 @@
  * same numbers in another segment, whose header says where this one ends. */
 #include "runtime/check.h"
 #include "runtime/log.h"
-#include "runtime/mutants.h"
 #include "store/ledger_bytes.h"
 #include "store/ledger_recover.h"
 #include <errno.h>
@@ -337,7 +336,7 @@ static int write_and_sync(struct ledger *l)
 		bytes += LEDGER_BLOCK - end;
 	}
 	int error = ledger_io_write_all(l->io, w->fd, w->batch.p, bytes, w->open->foot.data_end);
-	if (error == 0 && !FABRA_MUTANT_ACK_BEFORE_SYNC)
+	if (error == 0)
 		error = l->io->fdatasync(l->io, w->fd);
 	return error;
 }

@@ -1,27 +1,31 @@
 #!/usr/bin/env python3
 """Mutants: one small mistake each, put into a copy of a source file, to prove that a suite sees it.
 
-  mutate.py list FILE ROOT                prints name,suite,source file, a line for each mutant of FILE; at the end of the line ",included"
-                                          when the suite is not linked with the source but includes it
+  mutate.py list FILE ROOT                prints a line for each mutant of FILE and each suite that is to see it: name of the test,
+                                          mutant, source file, suite, its arguments, other sources to build with it, and "included"
+                                          when the suite includes the source instead of being linked with it
   mutate.py apply FILE NAME ROOT OUTPUT   writes the source with the mistake
 
-FILE holds blocks: `[name] suite, file` with what the mistake is in a comment; lines that begin with `-` are what stands in the
-source, those with `+` what takes their place. Blanks do not count, so that a formatter changes nothing; what
-is not found exactly once is an error, since a mutant that no longer fits proves nothing."""
+FILE holds blocks. `[name] file`, with what the mistake is in a comment before it; `run: suite arguments` for each suite; `with: files`
+when other sources of the same folder have to be built with a header's mistake. Lines that begin with `-` are what stands in the source,
+those with `+` what takes their place. Blanks do not count, so that a formatter changes nothing; what is not found exactly once
+is an error, since a mutant that no longer fits proves nothing."""
 import pathlib
 import re
 import sys
 
-HEAD = re.compile(r"\[(\w+)\] (\S+), (\S+)")
+HEAD = re.compile(r"\[(\w+)\] (\S+)")
 
 
 def mutants(path):
     found = []
     for line in pathlib.Path(path).read_text(encoding="utf-8").splitlines():
         if head := HEAD.fullmatch(line):
-            found.append({"name": head[1], "suite": head[2], "file": head[3], "-": [], "+": []})
+            found.append({"name": head[1], "file": head[2], "run": [], "with": [], "-": [], "+": []})
         elif line[:1] in ("-", "+"):
             found[-1][line[0]].append(line[1:])
+        elif (key := line.partition(":")[0]) in ("run", "with"):
+            found[-1][key].append(line.partition(":")[2].split())
         elif line.strip() and not line.startswith("#"):
             sys.exit(f"{path}: what is this line: {line}")
     return found
@@ -53,8 +57,12 @@ def main():
         root = pathlib.Path(sys.argv[3])
         for m in mutants(sys.argv[2]):
             path = source_of(root, m["file"]).relative_to(root)
-            suite = (root / "tests" / f"{m['suite']}.c").read_text(encoding="utf-8")
-            print(m["name"], m["suite"], path, *["included"] if f'#include "{path}"' in suite else [], sep=",")
+            others = [str(path.parent / f) for line in m["with"] for f in line]
+            for suite, *arguments in m["run"]:
+                test = m["name"] + ("_" + suite.split("/")[1] if len(m["run"]) > 1 else "")
+                text = (root / "tests" / f"{suite}.c").read_text(encoding="utf-8")
+                how = "included" if path.suffix == ".h" or f'#include "{path}"' in text else "linked"
+                print(test, m["name"], path, suite, " ".join(arguments), " ".join(others), how, sep=",")
         return
     _, _, file, name, root, output = sys.argv
     m = next(m for m in mutants(file) if m["name"] == name)

@@ -5,8 +5,8 @@
  *          else                         -> run            query: RUNNING --done--> KEPT (cache_ttl) or forgotten
  *                                                                 --fails--> everyone who waits gets the reason
  *
- * When something that a run read has changed before its end, whoever joined it later may have asked behind the change: for
- * them it runs again (ADR 17).
+ * When something that a run read has changed before its end, whoever joined it meanwhile may have asked after the change:
+ * one more run, which begins after all of them have asked, serves them (ADR 17).
  *
  * The key of a query is its arguments as JSON with sorted names. Bounds: the mailbox, QUERIES_MAX queries running or kept; the
  * oldest kept one makes room. */
@@ -15,7 +15,6 @@
 #include "actors/reads.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
-#include <stdio.h>
 #include <stdlib.h>
 
 enum { QUERIES_MAX = 4096, BUCKETS = 1024, RUN_TIMEOUT_MS = 10000 };
@@ -33,7 +32,8 @@ struct query {
 	uint64_t started_ns;
 	int64_t started_us, expires_us;
 	struct retrieved *retrieved; /* shares; NULL while running */
-	struct waiter *waiters; /* the last to come first: who started the run is at the end */
+	struct waiter *waiters; /* asked before the run began: it serves them whatever changes meanwhile */
+	struct waiter *joined;  /* asked while it runs */
 	size_t key_n;
 	char key[];
 };
@@ -108,7 +108,7 @@ static struct query *query_add(struct retriever *t, struct str key, uint64_t has
 
 /* ---- answers ---- */
 
-static void on_get(struct retriever *t, struct msg *m);
+static void run(struct retriever *t, struct query *q, struct waiter *waiters);
 
 static bool is_current(const struct retriever *t, const struct query *q, const struct retrieved *r)
 {
@@ -124,13 +124,22 @@ static void answer_waiters(struct retriever *t, struct waiter *w, struct retriev
 	}
 }
 
+static void refuse_waiters(struct retriever *t, struct waiter *w)
+{
+	for (struct waiter *next; w; w = next) {
+		next = w->next;
+		rt_refuse(&t->base, w->request, RT_EFULL);
+		free(w);
+	}
+}
+
 static void run_failed(struct retriever *t, struct query *q, int status, const char *error)
 {
-	struct waiter *waiters = q->waiters;
+	struct waiter *waiters = q->waiters, *joined = q->joined;
 	log_line(LOG_ERROR, "retriever", "retriever failed", LOG_STR("retriever", definition(t)->name), LOG_CSTR("reason", error));
-	q->waiters = NULL;
 	query_forget(t, q);
 	answer_waiters(t, waiters, NULL, status, error);
+	answer_waiters(t, joined, NULL, status, error);
 }
 
 /* The chunks of a run that did not fail, or NULL. */
@@ -151,18 +160,6 @@ static struct retrieved *chunks_of(struct retriever *t, const struct query *q, c
 	return r;
 }
 
-/* The one who started the run is returned; the others are in *ret_later. */
-static struct waiter *split_later(struct waiter *waiters, struct waiter **ret_later)
-{
-	struct waiter **last = &waiters, *first;
-	while (*last && (*last)->next)
-		last = &(*last)->next;
-	first = *last;
-	*last = NULL;
-	*ret_later = waiters;
-	return first;
-}
-
 static void run_ended(struct retriever *t, struct query *q, const struct computation_job *job)
 {
 	const struct script_outcome *o = &job->outcome;
@@ -174,17 +171,21 @@ static void run_ended(struct retriever *t, struct query *q, const struct computa
 	struct retrieved *r = chunks_of(t, q, job, &why);
 	if (r == NULL) {
 		char text[200];
-		snprintf(text, sizeof text, "retriever '%.*s': %s", STR_ARG(definition(t)->name), why);
+		text_printf(text, sizeof text, "retriever '%.*s': %s", STR_ARG(definition(t)->name), why);
 		run_failed(t, q, RT_EIO, text);
 		return;
 	}
-	struct waiter *waiters = q->waiters, *later = NULL;
+	struct waiter *waiters = q->waiters, *joined = q->joined;
 	bool current = is_current(t, q, r);
-	if (!current)
-		waiters = split_later(waiters, &later);
 	q->op = 0;
-	q->waiters = NULL;
+	q->waiters = q->joined = NULL;
 	answer_waiters(t, waiters, r, RT_OK, NULL);
+	if (!current && joined) {
+		retrieved_unref(r);
+		run(t, q, joined);
+		return;
+	}
+	answer_waiters(t, joined, r, RT_OK, NULL);
 	int64_t ttl_us = definition(t)->cache_ttl_ms * 1000;
 	if (ttl_us && current && (r->reads == NULL || !reads_are_transient(r->reads))) {
 		q->retrieved = r;
@@ -193,30 +194,25 @@ static void run_ended(struct retriever *t, struct query *q, const struct computa
 		retrieved_unref(r);
 		query_forget(t, q);
 	}
-	for (struct waiter *next; later; later = next) {
-		next = later->next;
-		on_get(t, later->request);
-		free(later);
-	}
 }
 
 /* ---- requests ---- */
 
-/* The query under this key: running, or just started. NULL: a bound is reached. */
-static struct query *run(struct retriever *t, struct str key, uint64_t hash)
+/* Begins a run of the query for those who wait. Without memory they are refused, and the query is gone. */
+static void run(struct retriever *t, struct query *q, struct waiter *waiters)
 {
-	struct computation_job *job = computation_job_new(SCRIPT_RETRIEVE, t->index, key);
-	struct query *q = job ? query_add(t, key, hash) : NULL;
-	if (q == NULL) {
-		computation_job_free(job);
-		return NULL;
+	struct computation_job *job = computation_job_new(SCRIPT_RETRIEVE, t->index, str_of(q->key, q->key_n));
+	if (job == NULL) {
+		query_forget(t, q);
+		refuse_waiters(t, waiters);
+		return;
 	}
 	/* The run serves everyone who joins it, so that it has no cancel token and a deadline of its own. */
 	uint64_t latest_ns = loop_mono_ns(t->base.loop) + RUN_TIMEOUT_MS * 1000000ull;
+	q->waiters = waiters;
 	q->started_ns = loop_mono_ns(t->base.loop);
 	q->started_us = loop_wall_us(t->base.loop);
 	q->op = computation_start(&t->base, t->nl, job, latest_ns, ACTOR_NONE);
-	return q;
 }
 
 /* The request is ours: taken. */
@@ -233,15 +229,18 @@ static void on_get(struct retriever *t, struct msg *m)
 		query_forget(t, q);
 		q = NULL;
 	}
-	if (q == NULL)
-		q = run(t, key, hash);
-	struct waiter *w = q ? malloc(sizeof *w) : NULL;
-	if (w == NULL) {
+	struct waiter *w = malloc(sizeof *w);
+	struct query *added = q || w == NULL ? NULL : query_add(t, key, hash);
+	if (w == NULL || (q == NULL && added == NULL)) {
+		free(w);
 		rt_refuse(&t->base, m, RT_EFULL);
 		return;
 	}
-	*w = (struct waiter){ q->waiters, m };
-	q->waiters = w;
+	*w = (struct waiter){ q ? q->joined : NULL, m };
+	if (q)
+		q->joined = w;
+	else
+		run(t, added, w);
 }
 
 static void retriever_on_message(struct actor *a, struct msg *m)
@@ -277,15 +276,22 @@ static int retriever_init(struct actor *a, void *arg)
 	return 0;
 }
 
+static void waiters_free(struct loop *loop, struct waiter *w)
+{
+	for (struct waiter *next; w; w = next) {
+		next = w->next;
+		rt_msg_free(loop, w->request);
+		free(w);
+	}
+}
+
+/* Whoever still waits gets RT_DOWN from the runtime. */
 static void retriever_finish(struct actor *a)
 {
 	struct retriever *t = (struct retriever *)a;
 	while (t->oldest) {
-		for (struct waiter *w = t->oldest->waiters, *next; w; w = next) {
-			next = w->next;
-			rt_msg_free(a->loop, w->request);
-			free(w);
-		}
+		waiters_free(a->loop, t->oldest->waiters);
+		waiters_free(a->loop, t->oldest->joined);
 		query_forget(t, t->oldest);
 	}
 }

@@ -5,6 +5,8 @@
 static const char definitions[] =
     "local fabra = require 'fabra'\n"
     "local runs = 0\n"
+    "local User = fabra.entity { name = 'User', id = 'user_id' }\n"
+    "fabra.feature { name = 'p', entity = User }\n"
     "local function run(args) runs = runs + 1 return { { content = 'run ' .. runs, metadata = { q = args.query } } } end\n"
     "fabra.retriever { name = 'kept', cache_ttl = '1s', run = run }\n"
     "fabra.retriever { name = 'live', run = run }\n"
@@ -15,6 +17,9 @@ static const char definitions[] =
     "  if args.ok then return { 'fine' } end error('index is broken') end }\n"
     "fabra.retriever { name = 'slow_bad', run = function() return fabra.await(fabra.sql('SELECT wrong', {})) end }\n"
     "fabra.retriever { name = 'no_list', run = function() return 7 end }\n"
+    "fabra.retriever { name = 'over_p', cache_ttl = '1s', run = function(args)\n"
+    "  fabra.await(fabra.feature_value('p', 'u1'))\n"
+    "  for i = 1, 20 do fabra.await(fabra.sql('SELECT slow', {})) end return run(args) end }\n"
     "fabra.retriever { name = 'nothing', run = function() return {} end }\n";
 
 static const struct offline_fake_answer answers[] = {{"SELECT wrong", "no such table", RT_EINVAL}};
@@ -133,6 +138,28 @@ static void test_deadline_and_cancel(void **state)
 	assert_in_range(sim_now_ns(fixture.sim) - start_ns, 9900000000, 10200000000);
 }
 
+/* What a run read changes before its end, each time: who came meanwhile gets one more run, together. */
+static void test_joiners_share_the_next_run(void **state)
+{
+	(void)state;
+	uint64_t ops[9], asked_us = loop_wall_us(LOOP);
+	push("p", "u1", "0", loop_wall_us(LOOP));
+	ops[0] = ask("over_p", "{}");
+	run_ms(1);
+	for (size_t i = 1; i < ARRAY_LEN(ops); i++)
+		ops[i] = ask("over_p", "{}");
+	for (int ms = 0; ms < 2000 && answer_to(ops[ARRAY_LEN(ops) - 1]) == NULL; ms++) {
+		push("p", "u1", "1", loop_wall_us(LOOP));
+		run_ms(1);
+	}
+	assert_string_equal(first_text(ops[0]), "run 1");
+	for (size_t i = 1; i < ARRAY_LEN(ops); i++)
+		assert_string_equal(first_text(ops[i]), "run 2");
+	assert_true(chunks_of(ops[1])->made_at_us > (int64_t)asked_us);
+	run_ms(20);
+	assert_string_equal(first_text(ask("over_p", "{}")), "run 3"); /* it was of a moment that is over */
+}
+
 static void test_bound(void **state)
 {
 	(void)state;
@@ -168,6 +195,7 @@ static int run(void)
 	    T(test_errors),
 	    T(test_top_k),
 	    T(test_deadline_and_cancel),
+	    T(test_joiners_share_the_next_run),
 	    T(test_bound),
 	    T(test_the_end_of_a_retriever),
 	};

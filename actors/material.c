@@ -31,27 +31,10 @@ void material_unref(struct material *m)
 	free(m);
 }
 
-/* Room for one more element; arrays double inside the arena. NULL: the bound is reached. */
-static void *array_grow(struct arena *a, void *array, uint32_t count, uint32_t *cap, uint32_t max, size_t size)
-{
-	if (count < *cap)
-		return array;
-	if (count >= max)
-		return NULL;
-	uint32_t grown = *cap ? *cap * 2 : 4;
-	void *p = arena_alloc(a, grown * size);
-	if (p == NULL)
-		return NULL;
-	if (count)
-		memcpy(p, array, count * size);
-	*cap = grown;
-	return p;
-}
-
 bool material_add_item(struct material *m, const struct material_item *item)
 {
 	struct material_item *items =
-	    array_grow(&m->arena, m->items, m->items_count, &m->items_cap, MATERIAL_ITEMS_MAX, sizeof *items);
+	    arena_array_grow(&m->arena, m->items, m->items_count, &m->items_cap, MATERIAL_ITEMS_MAX, sizeof *items);
 	if (items == NULL)
 		return false;
 	m->items = items;
@@ -73,7 +56,7 @@ bool material_add_item(struct material *m, const struct material_item *item)
 bool material_add_absent(struct material *m, const struct material_absent *item)
 {
 	struct material_absent *absent =
-	    array_grow(&m->arena, m->absent, m->absent_count, &m->absent_cap, MATERIAL_ITEMS_MAX, sizeof *absent);
+	    arena_array_grow(&m->arena, m->absent, m->absent_count, &m->absent_cap, MATERIAL_ITEMS_MAX, sizeof *absent);
 	if (absent == NULL)
 		return false;
 	m->absent = absent;
@@ -90,7 +73,7 @@ static bool take_calls(struct material *m)
 	while (m->calls_count < m->reads->calls_count) {
 		const struct read_call *call = &m->reads->calls[m->calls_count];
 		struct material_call *calls =
-		    array_grow(&m->arena, m->calls, m->calls_count, &m->calls_cap, MATERIAL_CALLS_MAX, sizeof *calls);
+		    arena_array_grow(&m->arena, m->calls, m->calls_count, &m->calls_cap, MATERIAL_CALLS_MAX, sizeof *calls);
 		int64_t *tokens = arena_zalloc(&m->arena, (call->retrieved->chunks_count + 1) * sizeof *tokens);
 		if (calls == NULL || tokens == NULL)
 			return false;

@@ -87,17 +87,12 @@ static void write_template(const struct plan *p, const struct definitions *d, co
 
 static bool group_add(struct plan_group *group, uint32_t feature, struct arena *arena)
 {
-	if (group->features_count == group->features_cap) {
-		uint32_t cap = group->features_cap ? group->features_cap * 2 : 8;
-		uint32_t *features = cap > PLAN_GROUP_FEATURES_MAX ? NULL : arena_alloc(arena, cap * sizeof *features);
-		if (features == NULL)
-			return false;
-		if (group->features_count)
-			memcpy(features, group->features, group->features_count * sizeof *features);
-		group->features = features;
-		group->features_cap = cap;
-	}
-	group->features[group->features_count++] = feature;
+	uint32_t *features = arena_array_grow(arena, group->features, group->features_count, &group->features_cap,
+					      PLAN_GROUP_FEATURES_MAX, sizeof *features);
+	if (features == NULL)
+		return false;
+	group->features = features;
+	features[group->features_count++] = feature;
 	return true;
 }
 

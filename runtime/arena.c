@@ -58,6 +58,22 @@ void *arena_zalloc(struct arena *a, size_t n)
 	return p ? memset(p, 0, n) : NULL;
 }
 
+void *arena_array_grow(struct arena *a, void *array, uint32_t count, uint32_t *cap, uint32_t max, size_t element_bytes)
+{
+	if (count < *cap)
+		return array;
+	if (count >= max)
+		return NULL;
+	uint32_t grown = *cap ? *cap * 2 : 4;
+	void *p = arena_alloc(a, grown * element_bytes);
+	if (p == NULL)
+		return NULL;
+	if (count)
+		memcpy(p, array, count * element_bytes);
+	*cap = grown;
+	return p;
+}
+
 struct str arena_dup(struct arena *a, struct str s)
 {
 	char *p = arena_alloc(a, s.n + 1);

@@ -53,6 +53,25 @@ static void test_bound(void **state)
 	arena_finish(&a);
 }
 
+static void test_array(void **state)
+{
+	struct arena a = { 0 };
+	uint32_t *array = NULL, count = 0, cap = 0;
+	(void)state;
+	for (; count < 100; count++) {
+		array = arena_array_grow(&a, array, count, &cap, 100, sizeof *array);
+		assert_non_null(array);
+		assert_true(cap > count);
+		array[count] = count;
+	}
+	cap = count; /* as if it were just full */
+	assert_null(arena_array_grow(&a, array, count, &cap, 100, sizeof *array));
+	assert_int_equal(cap, 100);
+	for (uint32_t i = 0; i < count; i++)
+		assert_int_equal(array[i], i);
+	arena_finish(&a);
+}
+
 static void test_dup(void **state)
 {
 	struct arena a = { 0 };
@@ -73,6 +92,7 @@ int main(void)
 		cmocka_unit_test(test_blocks),
 		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_bound),
+		cmocka_unit_test(test_array),
 		cmocka_unit_test(test_dup),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -291,7 +291,8 @@ static void built(struct assembler *s, const struct computation_job *build)
 	if (o->error.p && o->error_kind == SCRIPT_ERROR_ARGUMENTS)
 		bad_arguments(s, o->error);
 	else if (o->error.p)
-		fail(s, o->error_kind == SCRIPT_ERROR_DEADLINE ? ASSEMBLY_LATE : ASSEMBLY_FAILED, o->error);
+		fail(s, o->error_kind == SCRIPT_ERROR_DEADLINE || computation_missed_its_deadline(build) ? ASSEMBLY_LATE : ASSEMBLY_FAILED,
+		     o->error);
 	else if (!material_from_job(s, build))
 		fail(s, ASSEMBLY_TOO_LARGE, STR("the context has too many items or reads"));
 	else
@@ -351,22 +352,10 @@ static void gathering_failed(struct assembler *s, const struct msg *m, const cha
 		fail_with(s, ASSEMBLY_BUSY, "%s: %s", what, rt_error_text(m->status));
 }
 
-static enum feature_state failure_of(const struct msg *m)
-{
-	if (m->kind == RT_DEADLINE || m->status == RT_EDEADLINE)
-		return FEATURE_TIMEOUT;
-	return m->status == RT_EFULL ? FEATURE_REFUSED : FEATURE_FAILED;
-}
-
-static struct str failure_text(const struct msg *m)
-{
-	return m->kind == RT_DEADLINE ? STR("no answer before the deadline") : str_from(rt_error_text(m->status));
-}
-
 /* Its resolver did not answer: what is in memory is not lost for that. */
 static void group_failed(struct assembler *s, struct plan_group *g, const struct msg *m)
 {
-	g->failure = failure_of(m);
+	g->failure = feature_failure_of(m);
 	g->answer = feature_request_new(g->entity, &g->entity_id, 1, g->features, g->features_count);
 	for (uint32_t i = 0; g->answer && i < g->features_count; i++) {
 		struct feature_result *result = feature_request_result(g->answer, 0, i);
@@ -386,11 +375,11 @@ static void in_gathering_plan(struct assembler *s, struct msg *m)
 	} else if (call && m->kind == RETRIEVER_GOT) {
 		struct retriever_got *got = (struct retriever_got *)m;
 		call->answer = got->retrieved ? retrieved_ref(got->retrieved) : NULL;
-		call->failure = got->retrieved ? FEATURE_PENDING : failure_of(m);
+		call->failure = got->retrieved ? FEATURE_PENDING : feature_failure_of(m);
 		call->error = got->retrieved ? (struct str){ 0 } : arena_dup(&s->job->arena, str_from(got->error));
 	} else if (call) {
-		call->failure = failure_of(m);
-		call->error = failure_text(m);
+		call->failure = feature_failure_of(m);
+		call->error = feature_failure_text(m);
 	} else {
 		return;
 	}

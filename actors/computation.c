@@ -5,7 +5,7 @@
  *       waits for asks|  | the last awaited answer came
  *                     v  |
  *                   WAITING            done, failed, deadline, stop: reply once
- *                                      -> TIDYING, while garbage of a call that hit the memory limit is left -> end
+ *                                      -> TIDYING, while ended calls have left much garbage: one for all of a loop -> end
  *
  * A feature or retriever that would wait for itself, over others or not, gets an error for the ask that closes the circle.
  *
@@ -50,17 +50,21 @@ static uint64_t ask_features(struct computation *c, uint32_t entity, struct str 
 	return rt_ask(&c->base, node_resolver(c->nl, entity), &m->head, c->request->deadline_ns, c->request->cancel);
 }
 
+static uint64_t asks_until_ns(const struct computation *c)
+{
+	return c->job->asks_until_ns ? c->job->asks_until_ns : c->request->deadline_ns;
+}
+
 static uint64_t ask_retriever(struct computation *c, uint32_t retriever, struct str args_json)
 {
-	uint64_t until_ns = c->job->asks_until_ns ? c->job->asks_until_ns : c->request->deadline_ns;
-	return rt_ask(&c->base, node_retriever(c->nl, retriever), &retriever_get_new(c->base.loop, args_json)->head, until_ns,
-		      c->request->cancel);
+	return rt_ask(&c->base, node_retriever(c->nl, retriever), &retriever_get_new(c->base.loop, args_json)->head,
+		      asks_until_ns(c), c->request->cancel);
 }
 
 static uint64_t ask_sql(struct computation *c, struct str sql, struct str params)
 {
 	struct offline_query *m = offline_query_new(c->base.loop, sql, params);
-	return rt_ask(&c->base, c->nl->node->offline_reader, &m->head, c->request->deadline_ns, c->request->cancel);
+	return rt_ask(&c->base, c->nl->node->offline_reader, &m->head, asks_until_ns(c), c->request->cancel);
 }
 
 /* Room for the read of this ask. Most functions ask for little. */
@@ -87,6 +91,17 @@ static bool reserve_read(struct computation *c, uint32_t ask_id)
 	return true;
 }
 
+/* It is answered from memory, without a run, though it may be renewed at this moment. */
+static bool is_live(const struct computation *c, uint32_t feature, struct str id)
+{
+	enum { MARGIN_US = 1000000 }; /* until the resolver looks */
+	const struct node *n = c->nl->node;
+	const struct def_feature *f = &n->definitions->features[feature];
+	struct online_trace trace;
+	return !def_feature_is_computed_at_each_read(f) && id.n &&
+	       online_trace(n->online, f->entity, id, feature, loop_wall_us(c->base.loop) + MARGIN_US, &trace) && trace.is_live;
+}
+
 /* false: answered, with the reason. */
 static bool note_targets(struct computation *c, const struct script_ask *ask, enum script_function function, const uint32_t *indexes,
 		     uint32_t count, struct str key)
@@ -99,6 +114,8 @@ static bool note_targets(struct computation *c, const struct script_ask *ask, en
 	if (target.key.p == NULL)
 		result = CIRCLE_NO_MEMORY;
 	for (uint32_t i = 0; result == CIRCLE_NOTED && i < count; i++) {
+		if (function == SCRIPT_COMPUTE && is_live(c, indexes[i], key))
+			continue;
 		target.index = indexes[i];
 		result = circle_wait_for(&c->nl->circle, &c->circle_run, &target, ask->id, c->nl->node->definitions, &why);
 	}
@@ -132,7 +149,8 @@ static bool note_asked(struct computation *c, const struct script_ask *ask)
 	struct computation_read *read = &c->job->reads[ask->id - 1];
 	const uint32_t *features = ask->kind == SCRIPT_ASK_FEATURE ? &ask->feature : ask->features;
 	uint32_t count = ask->kind == SCRIPT_ASK_FEATURE ? 1 : ask->kind == SCRIPT_ASK_FEATURES ? ask->features_count : 0;
-	*read = (struct computation_read){ .retriever = ask->kind == SCRIPT_ASK_RETRIEVE ? ask->retriever : DEF_NONE };
+	*read = (struct computation_read){ .retriever = ask->kind == SCRIPT_ASK_RETRIEVE ? ask->retriever : DEF_NONE,
+					   .is_sql = ask->kind == SCRIPT_ASK_SQL };
 	if (ask->id > c->job->reads_count)
 		c->job->reads_count = ask->id;
 	if (count == 0)
@@ -146,19 +164,14 @@ static bool note_asked(struct computation *c, const struct script_ask *ask)
 	return true;
 }
 
-static enum feature_state failure_state(const struct msg *m)
-{
-	if (m->kind == RT_DEADLINE || m->status == RT_EDEADLINE)
-		return FEATURE_TIMEOUT;
-	return m->status == RT_EFULL ? FEATURE_REFUSED : FEATURE_FAILED;
-}
-
 static bool on_script_ask(void *host, struct script_call *call, const struct script_ask *ask)
 {
 	(void)call;
 	struct computation *c = host;
-	if (!reserve_read(c, ask->id) || !note_asked(c, ask))
+	if (!reserve_read(c, ask->id) || !note_asked(c, ask)) {
+		c->job->has_lost_reads = true;
 		return false;
+	}
 	if (!note_wait(c, ask)) {
 		c->job->reads[ask->id - 1].failure = FEATURE_FAILED;
 		return true;
@@ -259,18 +272,6 @@ static void answer_features(struct computation *c, const struct pending *p, cons
 	buf_finish(&object);
 }
 
-static struct str failure_text(const struct msg *m)
-{
-	switch (m->kind) {
-	case RT_DEADLINE:
-		return STR("no answer before the deadline");
-	case RT_CANCELLED:
-		return STR("the request was cancelled");
-	default:
-		return str_from(rt_error_text(m->status));
-	}
-}
-
 static void take_answer(struct computation *c, struct pending *p, struct msg *m)
 {
 	struct computation_read *read = &c->job->reads[p->ask_id - 1];
@@ -290,7 +291,7 @@ static void take_answer(struct computation *c, struct pending *p, struct msg *m)
 	case RETRIEVER_GOT: {
 		struct retriever_got *got = (struct retriever_got *)m;
 		if (got->retrieved == NULL) {
-			read->failure = failure_state(m);
+			read->failure = feature_failure_of(m);
 			read->reason = arena_dup(&c->job->arena, str_from(got->error));
 			script_answer(c->call, p->ask_id, false, str_from(got->error));
 			return;
@@ -300,18 +301,28 @@ static void take_answer(struct computation *c, struct pending *p, struct msg *m)
 		return;
 	}
 	case OFFLINE_RESULT:
+		if (m->status != RT_OK)
+			read->failure = feature_failure_of(m);
 		script_answer(c->call, p->ask_id, m->status == RT_OK, buf_str(&((struct offline_result *)m)->json));
 		return;
 	default:
-		read->failure = failure_state(m);
-		read->reason = arena_dup(&c->job->arena, failure_text(m));
-		script_answer(c->call, p->ask_id, false, failure_text(m));
+		read->failure = feature_failure_of(m);
+		read->reason = arena_dup(&c->job->arena, feature_failure_text(m));
+		script_answer(c->call, p->ask_id, false, feature_failure_text(m));
 	}
+}
+
+bool computation_missed_its_deadline(const struct computation_job *job)
+{
+	for (uint32_t i = 0; i < job->reads_count; i++)
+		if (job->reads[i].failure == FEATURE_TIMEOUT)
+			return true;
+	return false;
 }
 
 bool computation_reads(const struct computation_job *job, const struct definitions *d, struct reads *into)
 {
-	bool ok = true;
+	bool ok = !job->has_lost_reads;
 	for (uint32_t i = 0; ok && i < job->reads_count; i++) {
 		const struct computation_read *read = &job->reads[i];
 		const struct feature_request *r = read->features;
@@ -323,6 +334,8 @@ bool computation_reads(const struct computation_job *job, const struct definitio
 			continue;
 		if (read->retriever != DEF_NONE)
 			ok = ok && reads_add_failure(into, read->retriever, read->failure, read->reason);
+		if (read->is_sql)
+			reads_add_lost_sql(into);
 		for (uint32_t f = 0; ok && f < read->asked_count; f++)
 			ok = reads_add_missing(into, read->asked[f], read->entity_id, read->failure, read->reason);
 	}
@@ -331,12 +344,12 @@ bool computation_reads(const struct computation_job *job, const struct definitio
 
 struct reads *computation_reads_of(const struct computation_job *job, const struct definitions *d, bool *ret_ok)
 {
-	*ret_ok = true;
-	if (job->reads_count == 0)
+	*ret_ok = !job->has_lost_reads;
+	if (job->reads_count == 0 || job->has_lost_reads)
 		return NULL;
 	struct reads *all = reads_new();
 	*ret_ok = all && computation_reads(job, d, all);
-	bool is_empty = *ret_ok && all->features_count + all->calls_count + all->failures_count == 0;
+	bool is_empty = *ret_ok && all->features_count + all->calls_count + all->failures_count == 0 && !all->has_lost_sql;
 	struct reads *packed = *ret_ok && !is_empty ? reads_pack(all) : NULL;
 	*ret_ok = packed || is_empty;
 	reads_unref(all);
@@ -370,14 +383,16 @@ static void outcome_keep(struct computation_job *job, const struct script_outcom
 							 .error_kind = SCRIPT_ERROR_LIMIT };
 }
 
-/* A call that hit the memory limit leaves garbage that the next one would wait for, or nobody would give back. */
+/* Calls that took much memory leave garbage, for which the next one would wait, or which nobody would give back. */
 static void tidy(struct computation *c)
 {
-	c->state = TIDYING;
-	if (script_collect(c->nl->script))
+	if ((c->state != TIDYING && c->nl->is_tidying) || script_collect(c->nl->script)) {
 		rt_stop(&c->base);
-	else
-		rt_send(c->base.loop, c->base.self, rt_msg_new(c->base.loop, COMPUTATION_MORE));
+		return;
+	}
+	c->state = TIDYING;
+	c->nl->is_tidying = true;
+	rt_send(c->base.loop, c->base.self, rt_msg_new(c->base.loop, COMPUTATION_MORE));
 }
 
 static void finish_with(struct computation *c, const struct script_outcome *outcome)
@@ -486,6 +501,8 @@ static void computation_finish(struct actor *a)
 {
 	struct computation *c = (struct computation *)a;
 	script_end(c->call);
+	if (c->state == TIDYING)
+		c->nl->is_tidying = false;
 	circle_leave(&c->nl->circle, &c->circle_run);
 	free(c->pending);
 	if (c->request)

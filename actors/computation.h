@@ -20,7 +20,8 @@ struct computation_read {
 	struct retrieved *retrieved;      /* shares */
 	/* Of an ask that failed as a whole; FEATURE_PENDING: it did not. */
 	enum feature_state failure;
-	uint32_t retriever;               /* DEF_NONE: of features */
+	uint32_t retriever;               /* DEF_NONE: of features, or SQL */
+	bool is_sql;
 	struct str reason;                /* in the arena, as the next two; p NULL = none */
 	struct str entity_id;
 	uint32_t *asked;                  /* features */
@@ -38,6 +39,7 @@ struct computation_job {
 	struct script_outcome outcome; /* copied into the arena */
 	struct computation_read *reads; /* in the arena */
 	uint32_t reads_count, reads_cap;
+	bool has_lost_reads;            /* no memory for one: what was read is not known */
 };
 struct computation_run {
 	struct msg head; /* dispose frees job */
@@ -46,6 +48,8 @@ struct computation_run {
 
 struct computation_job *computation_job_new(enum script_function function, uint32_t index, struct str args);
 void computation_job_free(struct computation_job *job);
+/* Whether something that it asked for came too late: what the function raised then has that for its reason. */
+bool computation_missed_its_deadline(const struct computation_job *job);
 /* Adds what the function read, in order, with what that was made from. false: a bound is reached. */
 bool computation_reads(const struct computation_job *job, const struct definitions *d, struct reads *into);
 /* The same by itself: one reference. NULL: nothing was read, or (*ret_ok false) a bound is reached. */

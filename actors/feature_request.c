@@ -31,6 +31,22 @@ const char *feature_missing_reason(enum feature_state state)
 	return "absent";
 }
 
+enum feature_state feature_failure_of(const struct msg *m)
+{
+	if (m->kind == RT_DEADLINE || m->status == RT_EDEADLINE)
+		return FEATURE_TIMEOUT;
+	return m->status == RT_EFULL ? FEATURE_REFUSED : FEATURE_FAILED;
+}
+
+struct str feature_failure_text(const struct msg *m)
+{
+	if (m->kind == RT_DEADLINE)
+		return STR("no answer before the deadline");
+	if (m->kind == RT_CANCELLED)
+		return STR("the request was cancelled");
+	return str_from(rt_error_text(m->status));
+}
+
 struct feature_request *feature_request_new(uint32_t entity, const struct str *ids, uint32_t ids_count,
 					    const uint32_t *features, uint32_t features_count)
 {

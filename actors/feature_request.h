@@ -25,6 +25,15 @@ enum feature_state {
 };
 /* The word for why there is no value: "absent", "expired", "failed", "timeout", "refused". */
 const char *feature_missing_reason(enum feature_state state);
+/* It is not known whether there is a value: the next one to ask may get one. */
+static inline bool feature_has_failed(enum feature_state state)
+{
+	return state == FEATURE_FAILED || state == FEATURE_TIMEOUT || state == FEATURE_REFUSED;
+}
+/* What an ask that ended in m, which is no answer, means for what was asked for: TIMEOUT, REFUSED or FAILED. */
+enum feature_state feature_failure_of(const struct msg *m);
+/* The same in words: a literal. */
+struct str feature_failure_text(const struct msg *m);
 
 struct feature_result {
 	enum feature_state state;
@@ -32,6 +41,7 @@ struct feature_result {
 	struct value *value; /* shares; NULL unless FOUND */
 	int64_t as_of_us;
 	struct str reason;   /* in the request's arena */
+	enum feature_state failure; /* FOUND and a default: FAILED, TIMEOUT or REFUSED, if that is why; else PENDING */
 	struct reads *reads; /* shares; what was read to make it just now, also in vain; of a stored value see its basis */
 };
 

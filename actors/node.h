@@ -67,6 +67,7 @@ struct node_loop {
 	struct script *script;       /* owned; this loop's state */
 	struct token_cache *tokens;  /* owned */
 	struct circle circle;        /* of this loop's computations */
+	bool is_tidying;             /* one of them collects the garbage of those that ended; the others need not */
 	struct uuid7 ids;
 	unsigned index;              /* in node->loops */
 	struct resolver_args resolver_args[NODE_ENTITIES_MAX];

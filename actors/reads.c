@@ -40,26 +40,10 @@ void reads_unref(struct reads *r)
 
 /* ---- adding ---- */
 
-/* Room for one more element; arrays double inside the arena. NULL: the bound is reached. */
-static void *grow(struct arena *a, void *array, uint32_t count, uint32_t *cap, uint32_t max, size_t size)
-{
-	if (count < *cap)
-		return array;
-	if (count >= max)
-		return NULL;
-	uint32_t grown = *cap ? *cap * 2 : 4;
-	void *p = arena_alloc(a, grown * size);
-	if (p && count)
-		memcpy(p, array, count * size);
-	if (p)
-		*cap = grown;
-	return p;
-}
-
 static bool add(struct reads *r, const struct read_feature *f)
 {
 	struct read_feature *features =
-	    grow(&r->arena, r->features, r->features_count, &r->features_cap, READS_FEATURES_MAX, sizeof *features);
+	    arena_array_grow(&r->arena, r->features, r->features_count, &r->features_cap, READS_FEATURES_MAX, sizeof *features);
 	if (features == NULL)
 		return false;
 	r->features = features;
@@ -78,7 +62,7 @@ static bool add(struct reads *r, const struct read_feature *f)
 
 static bool is_same(const struct read_feature *x, const struct read_feature *y)
 {
-	return x->feature == y->feature && x->state == y->state && x->as_of_us == y->as_of_us &&
+	return x->feature == y->feature && x->state == y->state && x->failure == y->failure && x->as_of_us == y->as_of_us &&
 	       x->is_settled == y->is_settled && str_eq(x->entity_id, y->entity_id) && str_eq(x->value_json, y->value_json);
 }
 
@@ -99,7 +83,7 @@ static bool add_once(struct reads *r, const struct read_feature *f)
 
 static bool add_call(struct reads *r, struct read_call call)
 {
-	struct read_call *calls = grow(&r->arena, r->calls, r->calls_count, &r->calls_cap, READS_CALLS_MAX, sizeof *calls);
+	struct read_call *calls = arena_array_grow(&r->arena, r->calls, r->calls_count, &r->calls_cap, READS_CALLS_MAX, sizeof *calls);
 	if (calls == NULL)
 		return false;
 	r->calls = calls;
@@ -111,7 +95,7 @@ static bool add_call(struct reads *r, struct read_call call)
 static bool add_failure(struct reads *r, struct read_failure failure)
 {
 	struct read_failure *failures =
-	    grow(&r->arena, r->failures, r->failures_count, &r->failures_cap, READS_CALLS_MAX, sizeof *failures);
+	    arena_array_grow(&r->arena, r->failures, r->failures_count, &r->failures_cap, READS_CALLS_MAX, sizeof *failures);
 	if (failures == NULL)
 		return false;
 	r->failures = failures;
@@ -121,10 +105,11 @@ static bool add_failure(struct reads *r, struct read_failure failure)
 	return true;
 }
 
-static bool has_call(const struct reads *r, const struct retrieved *call)
+/* A settled one does not stand for one that is not: the chunks of that are the reader's own, and are counted. */
+static bool has_call(const struct reads *r, const struct read_call *call)
 {
 	for (uint32_t i = 0; i < r->calls_count; i++)
-		if (r->calls[i].retrieved == call)
+		if (r->calls[i].retrieved == call->retrieved && (call->is_settled || !r->calls[i].is_settled))
 			return true;
 	return false;
 }
@@ -149,13 +134,14 @@ static bool merge(struct reads *r, const struct reads *from, bool is_settled)
 	for (uint32_t i = 0; ok && from && i < from->calls_count; i++) {
 		struct read_call c = from->calls[i];
 		c.is_settled |= is_settled;
-		ok = has_call(r, c.retrieved) || add_call(r, c);
+		ok = has_call(r, &c) || add_call(r, c);
 	}
 	for (uint32_t i = 0; ok && from && i < from->failures_count; i++) {
 		struct read_failure f = from->failures[i];
 		f.is_settled |= is_settled;
 		ok = has_failure(r, &f) || add_failure(r, f);
 	}
+	r->has_lost_sql |= from && from->has_lost_sql && !is_settled;
 	return ok;
 }
 
@@ -174,7 +160,7 @@ bool reads_add_result(struct reads *r, const struct definitions *d, uint32_t fea
 	bool is_stored = result->source != RECORD_FALLBACK && !def_feature_is_computed_at_each_read(&d->features[feature]);
 	return add(r, &(struct read_feature){ .feature = feature, .entity_id = entity_id, .state = FEATURE_FOUND,
 					      .value_json = value_json(result->value), .source = result->source,
-					      .as_of_us = result->as_of_us }) &&
+					      .as_of_us = result->as_of_us, .failure = result->failure }) &&
 	       merge(r, below, is_stored);
 }
 
@@ -186,6 +172,11 @@ bool reads_add_call(struct reads *r, struct retrieved *retrieved)
 bool reads_add_failure(struct reads *r, uint32_t retriever, enum feature_state state, struct str reason)
 {
 	return add_failure(r, (struct read_failure){ .retriever = retriever, .state = state, .reason = reason });
+}
+
+void reads_add_lost_sql(struct reads *r)
+{
+	r->has_lost_sql = true;
 }
 
 /* ---- packing ---- */
@@ -228,7 +219,7 @@ struct reads *reads_pack(const struct reads *r)
 	if (p == NULL)
 		return NULL;
 	*p = (struct reads){ .basis.destroy = destroy, .features_count = r->features_count, .calls_count = r->calls_count,
-			     .failures_count = r->failures_count };
+			     .failures_count = r->failures_count, .has_lost_sql = r->has_lost_sql };
 	atomic_init(&p->basis.refs, 1);
 	char *at = (char *)(p + 1);
 	p->features = move_array(&at, r->features, r->features_count * sizeof *r->features);
@@ -251,13 +242,12 @@ struct reads *reads_pack(const struct reads *r)
 
 bool reads_are_transient(const struct reads *r)
 {
-	bool found = false;
+	bool found = r->has_lost_sql;
 	for (uint32_t i = 0; !found && i < r->failures_count; i++)
 		found = !r->failures[i].is_settled;
 	for (uint32_t i = 0; !found && i < r->features_count; i++) {
-		enum feature_state state = r->features[i].state;
-		found = !r->features[i].is_settled &&
-			(state == FEATURE_FAILED || state == FEATURE_TIMEOUT || state == FEATURE_REFUSED);
+		const struct read_feature *f = &r->features[i];
+		found = !f->is_settled && (feature_has_failed(f->state) || feature_has_failed(f->failure));
 	}
 	return found;
 }

@@ -17,6 +17,7 @@ struct read_feature {
 	enum feature_state state;
 	enum record_source source; /* RECORD_FALLBACK: the default */
 	int64_t as_of_us;
+	enum feature_state failure; /* FOUND: a default stands in for it; PENDING: it did not fail */
 	struct str reason; /* for the log: why it failed; p NULL = nothing to say */
 	bool is_settled;
 };
@@ -42,6 +43,7 @@ struct reads {
 	uint32_t calls_count, calls_cap;
 	struct read_failure *failures;
 	uint32_t failures_count, failures_cap;
+	bool has_lost_sql; /* a query of a function failed or was late; settled ones do not count */
 	uint16_t *seen; /* open addressing over the features that came from below: position + 1; NULL until there are some */
 };
 
@@ -57,8 +59,9 @@ bool reads_add_result(struct reads *r, const struct definitions *d, uint32_t fea
 bool reads_add_missing(struct reads *r, uint32_t feature, struct str entity_id, enum feature_state state, struct str reason);
 bool reads_add_call(struct reads *r, struct retrieved *retrieved);
 bool reads_add_failure(struct reads *r, uint32_t retriever, enum feature_state state, struct str reason);
+void reads_add_lost_sql(struct reads *r);
 
-/* Whether something failed, was late or refused: the next one to ask may see it. */
+/* Whether something failed, was late or refused, though a default may stand in for it: the next one to ask may see it. */
 bool reads_are_transient(const struct reads *r);
 /* Is everything that was read still what a reader would find in memory? Values that are made at each read are as good as
  * what they were made from, and nothing becomes untrue by its age alone where its function would have to run again: how long

@@ -127,6 +127,12 @@ enum online_read resolver_copy_online(const struct node *n, uint32_t feature, co
 	return r;
 }
 
+/* What a default stands in for, if that is no absence. */
+static enum feature_state failure_behind(enum feature_state why)
+{
+	return feature_has_failed(why) ? why : FEATURE_PENDING;
+}
+
 void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us,
 			     enum feature_state failure, struct feature_result *ret)
 {
@@ -138,7 +144,7 @@ void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str 
 						.as_of_us = cell.meta.event_time_us };
 	else if (n->defaults[feature])
 		*ret = (struct feature_result){ .state = FEATURE_FOUND, .source = RECORD_FALLBACK, .as_of_us = now_us,
-						.value = value_ref(n->defaults[feature]) };
+						.value = value_ref(n->defaults[feature]), .failure = failure_behind(ret->state) };
 }
 
 /* ---- flights ---- */
@@ -275,6 +281,7 @@ static void result_without_value(struct resolver *s, struct feature_request *r, 
 	struct value *fallback = s->nl->node->defaults[feature];
 	if (fallback) {
 		result_found(result, value_ref(fallback), RECORD_FALLBACK, loop_wall_us(s->base.loop));
+		result->failure = failure_behind(why);
 		metrics_add(metrics->defaulted, 1);
 		return;
 	}
@@ -473,22 +480,14 @@ static void query_split(struct resolver *s, struct query *q)
 	query_ask(s, q->feature, second, q->count - q->count / 2);
 }
 
-static enum feature_state failure_of(const struct msg *m)
-{
-	if (m->kind == RT_DEADLINE || m->status == RT_EDEADLINE)
-		return FEATURE_TIMEOUT;
-	return m->status == RT_EFULL ? FEATURE_REFUSED : FEATURE_FAILED;
-}
-
 static void query_failed(struct resolver *s, struct query *q, const struct msg *m)
 {
-	struct str reason = m->kind == RT_DEADLINE ? STR("not computed before the deadline")
-						   : str_from(rt_error_text(m->status));
+	struct str reason = feature_failure_text(m);
 	if (m->kind == OFFLINE_BATCH && ((const struct offline_batch *)m)->error.n)
 		reason = ((const struct offline_batch *)m)->error;
 	for (struct flight *f = q->flights, *next; f; f = next) {
 		next = f->next;
-		f->failure = failure_of(m);
+		f->failure = feature_failure_of(m);
 		flight_land(s, f, NULL, reason);
 	}
 }
@@ -731,9 +730,8 @@ static void batch_end(struct resolver *s, struct batch *batch, const struct msg 
 
 static void on_failure(struct resolver *s, struct flight *f, const struct msg *m)
 {
-	f->failure = failure_of(m);
-	flight_land(s, f, NULL, m->kind == RT_DEADLINE ? STR("not computed before the deadline")
-						       : str_from(rt_error_text(m->status)));
+	f->failure = feature_failure_of(m);
+	flight_land(s, f, NULL, feature_failure_text(m));
 }
 
 static void resolver_on_message(struct actor *a, struct msg *m)

@@ -301,6 +301,7 @@ enum script_result script_run(struct script_call *call, struct script_outcome *r
 		CHECK(s->running == NULL);
 		s->running = call;
 		call->waiting = false;
+		size_t before_bytes = s->memory_bytes;
 		script_meter_start(s, &call->meter, call->thread);
 		if (!call->started)
 			lua_pushcfunction(call->thread, call_entry);
@@ -308,6 +309,7 @@ enum script_result script_run(struct script_call *call, struct script_outcome *r
 		int status = lua_resume(call->thread, s->L, 0, &results);
 		script_meter_end(s);
 		s->running = NULL;
+		call->taken_bytes += (ptrdiff_t)s->memory_bytes - (ptrdiff_t)before_bytes;
 		call->result = conclude(call, status);
 	}
 	*ret = call->outcome;
@@ -324,9 +326,13 @@ void script_end(struct script_call *call)
 		script_ask_cancel_open(call);
 	if (call->thread && call->started && !call->finished)
 		drop_thread(call);
-	/* However it ended: Lua itself would collect only when other calls have made as much again. */
-	if (s->memory_bytes > s->live_bytes + GARBAGE_BYTES_MAX)
+	/* However it ended: Lua itself would collect only when other calls have made as much again. What open calls hold is not
+	 * collected again and again for calls that left little. */
+	s->left_bytes += call->taken_bytes > 0 ? (size_t)call->taken_bytes : 0;
+	if (s->left_bytes > GARBAGE_BYTES_MAX && s->memory_bytes > s->live_bytes + GARBAGE_BYTES_MAX) {
 		s->cycles_due = 2; /* the one under way may have marked it as living already */
+		s->left_bytes = 0;
+	}
 	if (call->thread == NULL || s->pool_count == SCRIPT_POOL_MAX) {
 		if (call->thread)
 			drop_thread(call);

@@ -43,6 +43,7 @@ struct script {
 	size_t collect_above; /* memory_bytes beyond which a call waits until garbage has been collected in slices */
 	bool wants_collect;   /* that is due, or under way */
 	unsigned cycles_due;  /* of collection: calls that have ended left some megabytes; nobody waits for it */
+	size_t left_bytes;    /* what the calls that ended since then took and may have left */
 	size_t live_bytes;    /* after the last collection without an open call: the file's own */
 	unsigned calls_open;  /* between script_begin and script_end */
 	size_t refused_bytes; /* the growth that was refused last; Lua collects and tries once more */
@@ -167,6 +168,7 @@ struct script_call {
 	enum script_function function;
 	uint32_t index;
 	struct script_meter meter;
+	ptrdiff_t taken_bytes; /* by which the state grew while it ran; collections of others' garbage make it less */
 	enum script_result result; /* of the last run */
 	enum { PHASE_ARGUMENTS, PHASE_RUN, PHASE_RESULT } phase;
 	bool started, waiting, failed, finished;

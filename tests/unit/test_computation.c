@@ -29,6 +29,8 @@ static const char definitions[] =
     "feature('greedy', function(id) local last\n"
     "  for i = 1, 256 do last = fabra.feature_value('tier', id .. i) end return fabra.await(last) end)\n"
     "feature('too_greedy', function(id) for i = 1, 257 do fabra.feature_value('tier', id) end end)\n"
+    "feature('hoards', function(id) local kept = {} for i = 1, 400000 do kept = { kept } end\n"
+    "  fabra.await(fabra.sql('SELECT lost', {})) return kept ~= nil end)\n"
     "feature('event', function(id, event, previous) return { event.payload.n, event.event_type, previous } end)\n";
 
 static const struct offline_fake_answer answers[] = {{"SELECT slow", "[{\"n\":42}]", RT_OK}};
@@ -144,6 +146,36 @@ static void test_bounds(void **state)
 	assert_int_equal(asks_here(), 0);
 }
 
+/* One call holds more than its share for long. Those that end meanwhile must not each stay to collect it again. */
+static void test_one_collects(void **state)
+{
+	(void)state;
+	struct loop_stats before, after;
+	offline_config.lost_permille = 1000;
+	fixture_restart();
+	uint32_t actors = actors_here();
+	struct actor_ref client = rt_spawn(LOOP, &token_class, NULL);
+	uint64_t ops[100];
+	start_until("hoards", in_ms(60000), client);
+	for (int ms = 0; ms < 1000 && script_memory_bytes(NL->script) < 20 << 20; ms++)
+		run_ms(1);
+	assert_true(script_memory_bytes(NL->script) > 20 << 20);
+	loop_stats_read(LOOP, &before);
+	for (size_t i = 0; i < ARRAY_LEN(ops); i++)
+		ops[i] = start_until("plain", in_ms(60000), ACTOR_NONE);
+	for (size_t i = 0; i < ARRAY_LEN(ops); i++)
+		wait_for(ops[i]);
+	run_ms(200);
+	loop_stats_read(LOOP, &after);
+	assert_int_equal(after.actors, actors + 2); /* the client and its call */
+	assert_in_range(after.messages - before.messages, 2 * ARRAY_LEN(ops), 2 * ARRAY_LEN(ops) + 10);
+	/* What it held is given back when it ends, though it is the only one then. */
+	rt_send(LOOP, client, rt_msg_new(LOOP, MSG_KIND(CLASS_TEST, 1)));
+	run_ms(200);
+	assert_int_equal(actors_here(), actors);
+	assert_true(script_memory_bytes(NL->script) < 1 << 20);
+}
+
 static void test_asks_left_behind(void **state)
 {
 	(void)state;
@@ -204,6 +236,7 @@ static int run(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
 	    T(test_awaits),   T(test_failures), T(test_reads_in_order),
 	    T(test_slices),   T(test_bounds),   T(test_asks_left_behind),
+	    T(test_one_collects),
 	    T(test_deadline), T(test_cancel),   T(test_events),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,7 +22,16 @@ static const char definitions[] =
     "fabra.feature { name = 'set_on_bad', entity = User,\n"
     "  compute = function(id) return fabra.await(fabra.features('User', id, { 'p', 'bad' })) end }\n"
     "local function chunk(name) return function(args) return { tostring(fabra.await(fabra.feature_value(name, args.user))) } end end\n"
+    "local runs = 0\n"
+    "local function flaky() runs = runs + 1 if runs == 1 then error('down') end return runs end\n"
+    "fabra.feature { name = 'flaky', entity = User, default = 7, compute = flaky }\n"
+    "fabra.feature { name = 'flaky_sql', entity = User, default = 7, sql = 'SELECT user_id, flaky_sql' }\n"
+    "fabra.retriever { name = 'facts', cache_ttl = '1h', run = function() return { 'a fact' } end }\n"
+    "local function facts() return fabra.await(fabra.retrieve('facts'))[1].content end\n"
+    "fabra.feature { name = 'kept_facts', entity = User, ttl = '1h', compute = facts }\n"
+    "fabra.feature { name = 'each_facts', entity = User, compute = facts }\n"
     "fabra.retriever { name = 'reads_p', cache_ttl = '1h', run = chunk('p') }\n"
+    "fabra.retriever { name = 'reads_flaky', cache_ttl = '1h', run = chunk('flaky') }\n"
     "fabra.retriever { name = 'reads_deep', cache_ttl = '1h', run = chunk('deep') }\n"
     "fabra.retriever { name = 'reads_kept', cache_ttl = '1h', run = chunk('kept') }\n"
     "fabra.retriever { name = 'old', max_age = '1m', run = function() return { { content = 'x', last_updated = fabra.now() - 120 } } end }\n"
@@ -34,13 +43,13 @@ static const char definitions[] =
     "  local one = { text = text, entity_id = '{user}' }\n"
     "  for k, v in pairs(more or {}) do one[k] = v end\n"
     "  fabra.context { name = name, params = { user = 'string' }, cache_ttl = '1h', items = { { text = 'Hello.' }, one } } end\n"
-    "for _, name in ipairs { 'p', 'q', 'preset', 'bad', 'none', 'each', 'kept', 'deep', 'summary', 'slow', 'diamond' } do\n"
+    "for _, name in ipairs { 'p', 'q', 'preset', 'bad', 'none', 'each', 'kept', 'deep', 'summary', 'slow', 'diamond', 'flaky', 'flaky_sql' } do\n"
     "  item('of_' .. name, name .. ': {feature:' .. name .. '}')\n"
     "  item('needs_' .. name, name .. ': {feature:' .. name .. '}', { required = true })\n"
     "  fabra.context { name = 'strict_' .. name, params = { user = 'string' }, freshness_sla = '1h', freshness_strict = true,\n"
     "    items = { { text = 'x {feature:' .. name .. '}', entity_id = '{user}' } } } end\n"
     "item('two', '{feature:p} {feature:q}', { on_missing = 'empty' })\n"
-    "for _, name in ipairs { 'reads_p', 'reads_deep', 'reads_kept', 'over_old', 'broken', 'lost' } do\n"
+    "for _, name in ipairs { 'reads_p', 'reads_flaky', 'reads_deep', 'reads_kept', 'over_old', 'broken', 'lost' } do\n"
     "  fabra.context { name = 'chunks_' .. name, params = { user = 'string' }, freshness_sla = '1s', cache_ttl = '1h',\n"
     "    items = { { text = 'Hello.' }, { retriever = name, args = { user = '{user}' } } } }\n"
     "  fabra.context { name = 'strict_' .. name, params = { user = 'string' }, freshness_sla = '1h', freshness_strict = true,\n"
@@ -54,6 +63,12 @@ static const char definitions[] =
     "  local value, why = fabra.try(fabra.feature_value(args.name, args.user)) return tostring(value) .. ' ' .. tostring(why) end }\n"
     "fabra.context { name = 'tries_chunks', build = function(args)\n"
     "  local chunks, why = fabra.try(fabra.retrieve('broken')) return tostring(chunks) .. ' ' .. why end }\n"
+    "fabra.context { name = 'tries_sql', cache_ttl = '1h', build = function()\n"
+    "  local rows, why = fabra.try(fabra.sql('SELECT tried', {})) return rows and 'rows ' .. rows[1].n or 'none' end }\n"
+    "fabra.context { name = 'awaits_sql', build = function() return tostring(fabra.await(fabra.sql('SELECT lost', {}))) end }\n"
+    "fabra.context { name = 'awaits_chunks', build = function() return tostring(fabra.await(fabra.retrieve('lost'))) end }\n"
+    "fabra.context { name = 'both_facts', params = { user = 'string' },\n"
+    "  items = { { text = '{feature:kept_facts} {feature:each_facts}', entity_id = '{user}' } } }\n"
     "fabra.context { name = 'defaults', params = { a = 'string', b = { type = 'integer', default = 3 }, c = { type = 'any', required = false } },\n"
     "  build = function(args) return args.a .. ' ' .. args.b .. ' ' .. tostring(args.c) end }\n";
 
@@ -365,6 +380,74 @@ static void test_code(void **state)
 	assert_int_equal(get_feature("set_on_bad", "u1")->state, FEATURE_FAILED);
 }
 
+/* The default stands in for it now; the next one to ask may get the value. */
+static void test_a_default_for_a_failure_is_not_kept(void **state)
+{
+	static struct offline_fake_answer answers[] = {{"flaky_sql", "busy", RT_EFULL}};
+	(void)state;
+	offline_config.answers = answers;
+	offline_config.answers_count = ARRAY_LEN(answers);
+	fixture_restart();
+	const struct assembly_job *job = assemble_ok("of_flaky", USER);
+	assert_text(assembly_content(job), "Hello.\nflaky: 7");
+	assert_text(job->extras.default_features[0].feature, "flaky");
+	assert_content("of_flaky", "Hello.\nflaky: 2", false);
+
+	assert_content("of_flaky_sql", "Hello.\nflaky_sql: 7", false);
+	answers[0] = (struct offline_fake_answer){"flaky_sql", "[{\"user_id\":\"u1\",\"flaky_sql\":3}]", RT_OK};
+	assert_content("of_flaky_sql", "Hello.\nflaky_sql: 3", false);
+	answers[0] = (struct offline_fake_answer){"flaky_sql", "[]", RT_OK};
+	run_ms(10);
+
+	fixture_restart(); /* the first run fails again */
+	assert_content("chunks_reads_flaky", "Hello.\n7", false);
+	assert_content("chunks_reads_flaky", "Hello.\n2", false);
+	assert_content("chunks_reads_flaky", "Hello.\n2", true);
+	assert_content("of_flaky_sql", "Hello.\nflaky_sql: 7", false);
+	assert_content("of_flaky_sql", "Hello.\nflaky_sql: 7", true); /* there is none: that is no failure */
+	offline_config.lost_permille = 1000;
+	fixture_restart();
+	assert_content("of_flaky_sql", "Hello.\nflaky_sql: 7", false); /* late */
+	assert_content("of_flaky_sql", "Hello.\nflaky_sql: 7", false);
+}
+
+static void test_sql_of_code(void **state)
+{
+	static struct offline_fake_answer answers[] = {{"SELECT tried", "no such table", RT_EINVAL}};
+	(void)state;
+	offline_config.answers = answers;
+	offline_config.answers_count = ARRAY_LEN(answers);
+	fixture_restart();
+	assert_text(assembly_content(assemble_ok("tries_sql", "{}")), "none");
+	answers[0] = (struct offline_fake_answer){"SELECT tried", "[{\"n\":1}]", RT_OK};
+	assert_text(assembly_content(assemble_ok("tries_sql", "{}")), "rows 1");
+	assert_true(assemble_ok("tries_sql", "{}")->extras.is_cached_response);
+	offline_config.lost_permille = 1000;
+	fixture_restart();
+	for (int i = 0; i < 2; i++) { /* late, and there is time left to go without it */
+		const struct assembly_job *job = assemble_ok("tries_sql", "{}");
+		assert_text(assembly_content(job), "none");
+		assert_false(job->extras.is_cached_response);
+	}
+	assert_int_equal(assemble("awaits_sql", "{}")->outcome, ASSEMBLY_LATE);
+	assert_int_equal(assemble("awaits_chunks", "{}")->outcome, ASSEMBLY_LATE);
+}
+
+/* Chunks that are below a stored value and were also read now: those of now are the context's, with their tokens. */
+static void test_chunks_below_and_beside(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		const struct assembly_job *job = assemble_ok("both_facts", USER);
+		assert_text(assembly_content(job), "a fact a fact");
+		int64_t tokens = 0;
+		for (size_t item = 0; item < job->record.items_count; item++)
+			tokens += job->record.items[item].token_count;
+		assert_int_equal(tokens, 2);
+		run_ms(10);
+	}
+}
+
 static void test_params(void **state)
 {
 	(void)state;
@@ -381,6 +464,8 @@ static int run(void)
 	    ACTOR_TEST(test_below_a_feature),     ACTOR_TEST(test_each_once),
 	    ACTOR_TEST(test_chunks_below),        ACTOR_TEST(test_missing_retrievers),
 	    ACTOR_TEST(test_code),                ACTOR_TEST(test_params),
+	    ACTOR_TEST(test_sql_of_code),         ACTOR_TEST(test_chunks_below_and_beside),
+	    ACTOR_TEST(test_a_default_for_a_failure_is_not_kept),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

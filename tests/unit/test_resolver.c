@@ -27,6 +27,10 @@ static const char definitions[] =
     "local function feature(name, compute) fabra.feature { name = name, entity = User, ttl = '1s', compute = compute } end\n"
     "for name, next in pairs { ring_a = 'ring_b', ring_b = 'ring_c', ring_c = 'ring_a' } do\n"
     "  feature(name, function(id) return fabra.await(fabra.feature_value(next, id)) end) end\n"
+    "fabra.feature { name = 'grows', entity = User, ttl = '1h', refresh = '1s', compute = function(id)\n"
+    "  return fabra.await(fabra.feature_value('over_grows', id)) + 1 end }\n"
+    "fabra.feature { name = 'over_grows', entity = User, compute = function(id)\n"
+    "  return fabra.await(fabra.feature_value('grows', id)) end }\n"
     "for i = 0, 13 do feature('l' .. i, function(id) return fabra.await(fabra.feature_value('l' .. (i + 1) % 14, id)) end) end\n"
     "feature('in_set', function(id) return fabra.await(fabra.features(User, id, { 'pushed', 'in_set' })) end)\n"
     "feature('ring_r', function(id) return fabra.await(fabra.retrieve('around', { id = id }))[1].content end)\n"
@@ -415,6 +419,18 @@ static void test_circles(void **state)
 	assert_value(get_feature("tried", "u1"), RECORD_COMPUTE, "\"'tried' waits for itself: tried -> tried\"");
 }
 
+/* A value that is served while it is renewed makes nobody wait, and so closes no circle. */
+static void test_a_live_value_closes_no_circle(void **state)
+{
+	(void)state;
+	assert_int_equal(get_feature("grows", "u1")->state, FEATURE_FAILED); /* without one it waits for itself */
+	push("grows", "u1", "1", loop_wall_us(LOOP));
+	run_ms(1200);
+	assert_value(get_feature("grows", "u1"), RECORD_CACHE, "1"); /* renewed in the background */
+	run_ms(100);
+	assert_value(get_feature("grows", "u1"), RECORD_CACHE, "2");
+}
+
 static void test_cancel(void **state)
 {
 	(void)state;
@@ -429,6 +445,8 @@ static void test_cancel(void **state)
 static void test_the_end_of_a_resolver(void **state)
 {
 	(void)state;
+	offline_config.lost_permille = 1000; /* it is under way when its resolver ends, whatever the seed */
+	fixture_restart();
 	uint64_t flying = ask_feature("slow", "u1"), two = ask_feature("slow", "u1");
 	get_feature("tier", "u1");
 	rt_send(LOOP, node_resolver(NL, 0), rt_msg_new(LOOP, RT_STOP));
@@ -458,6 +476,7 @@ static int run(void)
 	    T(test_many_at_once), T(test_too_many_at_once),
 	    T(test_deadlines),
 	    T(test_circles),
+	    T(test_a_live_value_closes_no_circle),
 	    T(test_cancel),
 	    T(test_the_end_of_a_resolver),
 	};

@@ -1,15 +1,16 @@
 /* assembler.c -- one context for one request.
  *
- *     IDLE --RUN--> LOOKING_UP --hit----------------------------------+
- *                      |miss, or no cache                             |
- *                      v                                              v
- *                  GATHERING --all answers--> COUNTING --total--> RECORDING --durable--> answer, keep in the cache
+ *     IDLE --RUN--> LOOKING_UP --not in the cache--> GATHERING --all answers--> COUNTING --total--> RECORDING --durable--> answer
+ *               |        |                               ^                                            ^
+ *               |        +--in the cache--------------------------------------------------------------+
+ *               +--no cache_ttl--------------------------+
  *
  *     GATHERING: what fails or is late is missing; each item says whether it is left out, kept without it, or ends the
  *     request.
  *
- *     Any state: a failure, the deadline or a cancel answers once and ends. In RECORDING a record that is not durable is
- *     a 503 without an id (evidence required), or an answer without hashes that says so (best effort).
+ *     Any state: a failure or the deadline is answered, once, and ends it. In RECORDING a record that is not durable is
+ *     a 503 without an id (evidence required), or an answer without hashes that says so (best effort). A client that has
+ *     gone ends it without an answer.
  *
  * GATHERING asks resolvers and retrievers by the plan of a declarative context, or runs the build function as a
  * computation. Bounds: PLAN_GROUPS_MAX + MATERIAL_CALLS_MAX asks; texts in arenas; counting in slices. */
@@ -24,7 +25,13 @@
 #include "runtime/log.h"
 #include <stdlib.h>
 
-enum state { IDLE, LOOKING_UP, GATHERING, COUNTING, RECORDING };
+enum state {
+	IDLE,       /* nothing was asked yet */
+	LOOKING_UP, /* cache_op is open */
+	GATHERING,  /* the asks of the plan are open, or build_op */
+	COUNTING,   /* the next slice is on its way to itself */
+	RECORDING,  /* ledger_op is open */
+};
 
 /* Left of a deadline for writing the answer itself. */
 enum { ANSWER_MARGIN_MS = 20 };
@@ -49,227 +56,194 @@ struct assembler {
 	struct material_work work;
 };
 
-/* ---- the end ---- */
-
-static void answer(struct assembler *s)
-{
-	struct context_metrics *metrics = &s->nl->node->metrics.contexts[s->job->context];
-	metrics_add(s->job->outcome == ASSEMBLY_OK ? metrics->success : metrics->failure, 1);
-	metrics_observe(metrics->seconds, (double)(loop_mono_ns(s->base.loop) - s->started_ns) / 1e9);
-
-	plan_finish(s->plan); /* it lives in the job's arena, which leaves now */
-	s->plan = NULL;
-	struct assembler_run *reply = rt_msg_new(s->base.loop, ASSEMBLER_DONE);
-	struct msg *request = s->request;
-	reply->head.dispose = request->dispose;
-	reply->job = s->job;
-	((struct assembler_run *)request)->job = NULL;
-	s->request = NULL;
-	s->job = NULL;
-	rt_reply(&s->base, request, &reply->head);
-	rt_stop(&s->base);
-}
-
-static void fail(struct assembler *s, enum assembly_outcome outcome, struct str error)
-{
-	s->job->outcome = outcome;
-	s->job->error = arena_dup(&s->job->arena, error);
-	if (s->job->error.p == NULL)
-		s->job->error = STR("out of memory");
-	if (outcome != ASSEMBLY_BAD_ARGUMENTS)
-		log_line(LOG_WARNING, "assembler", "context failed", LOG_STR("context", s->context->name),
-			 LOG_STR("reason", s->job->error), LOG_STR("request_id", s->job->request_id));
-	answer(s);
-}
-
+static void begin(struct assembler *s, struct msg *m);
+static void in_looking_up(struct assembler *s, struct msg *m);
+static void gather(struct assembler *s);
+static void in_gathering(struct assembler *s, struct msg *m);
+static void start_counting(struct assembler *s);
+static void in_counting(struct assembler *s, struct msg *m);
+static void record(struct assembler *s);
+static void in_recording(struct assembler *s, struct msg *m);
+static void answer(struct assembler *s);
+static void fail(struct assembler *s, enum assembly_outcome outcome, struct str error);
 static void fail_with(struct assembler *s, enum assembly_outcome outcome, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-static void fail_with(struct assembler *s, enum assembly_outcome outcome, const char *format, ...)
+static void bad_arguments(struct assembler *s, struct str why);
+
+/* Only forward: no state is left for an earlier one. */
+static void become(struct assembler *s, enum state next)
 {
-	char text[512];
-	va_list args;
-	va_start(args, format);
-	size_t n = text_vprintf(text, sizeof text, format, args);
-	va_end(args);
-	fail(s, outcome, str_of(text, n));
+	CHECK(next > s->state && s->request != NULL);
+	s->state = next;
 }
 
-static void bad_arguments(struct assembler *s, struct str why)
+static void assembler_on_message(struct actor *a, struct msg *m)
 {
-	fail_with(s, ASSEMBLY_BAD_ARGUMENTS, "Invalid arguments for context '%.*s': %.*s", STR_ARG(s->context->name),
-		  STR_ARG(why));
-}
-
-/* ---- RECORDING ---- */
-
-static void count_metrics(struct assembler *s)
-{
-	const struct context_metrics *metrics = &s->nl->node->metrics.contexts[s->job->context];
-	const struct record *r = &s->job->record;
-	int64_t stalest_ms = 0;
-	for (size_t i = 0; i < r->features_count; i++)
-		if (r->features[i].freshness_ms > stalest_ms)
-			stalest_ms = r->features[i].freshness_ms;
-	if (stalest_ms > 0)
-		metrics_observe(metrics->stalest_seconds, (double)stalest_ms / 1000.0);
-	for (size_t i = 0; i < r->assembly.freshness_violations_count; i++)
-		metrics_add(node_metrics_violation(&s->nl->node->metrics, s->nl->node->definitions, s->job->context,
-						   r->assembly.freshness_violations[i]), 1);
-	metrics_add(r->assembly.freshness_status == RECORD_DEGRADED ? metrics->degraded : metrics->guaranteed, 1);
-	metrics_add(metrics->tokens, (uint64_t)r->token_count);
-	if (s->from_cache)
-		metrics_add(metrics->cache_hit, 1);
-}
-
-static uint64_t evidence_deadline_ns(const struct assembler *s)
-{
-	const struct node *n = s->nl->node;
-	uint64_t margin_ns = ANSWER_MARGIN_MS * 1000000ull;
-	uint64_t latest = s->request->deadline_ns;
-	latest = latest > margin_ns ? latest - margin_ns : latest;
-	if (n->evidence_required)
-		return latest;
-	uint64_t patience = loop_mono_ns(s->base.loop) + n->evidence_timeout_ms * 1000000ull;
-	return patience < latest ? patience : latest;
-}
-
-static void keep_in_cache(struct assembler *s)
-{
-	if (s->cache_key == NULL || s->from_cache || !s->nl->node->include_content || reads_are_transient(s->job->material->reads))
+	struct assembler *s = (struct assembler *)a;
+	if (m->kind == RT_STOP || m->kind == RT_CANCELLED) {
+		rt_stop(a); /* the client is gone, or the loop ends: nobody waits for an answer */
 		return;
-	int64_t expires_us = s->job->material->made_at_us + s->context->cache_ttl_ms * 1000;
-	rt_send(s->base.loop, rt_named(s->base.loop, NAME_CONTEXT_CACHE),
-		context_cache_put_new(s->base.loop, s->cache_key, s->job->material, expires_us));
+	}
+	if (m->kind == ASSEMBLER_RUN) {
+		CHECK(s->state == IDLE);
+		begin(s, m);
+		return;
+	}
+	if (s->request == NULL)
+		return;
+	switch (s->state) {
+	case IDLE:
+		return;
+	case LOOKING_UP:
+		in_looking_up(s, m);
+		return;
+	case GATHERING:
+		in_gathering(s, m);
+		return;
+	case COUNTING:
+		in_counting(s, m);
+		return;
+	case RECORDING:
+		in_recording(s, m);
+		return;
+	}
 }
 
-/* What failed below it, with the reasons that its clients do not see. */
-static void log_failures(const struct assembler *s)
+/* ---- IDLE ---- */
+
+static void begin(struct assembler *s, struct msg *m)
+{
+	rt_msg_take(m);
+	s->request = m;
+	s->job = ((struct assembler_run *)m)->job;
+	s->context = &s->nl->node->definitions->contexts[s->job->context];
+	s->started_ns = loop_mono_ns(s->base.loop);
+	struct json_error error;
+	s->args = json_parse(s->job->args_json, JSON_OWN, &error);
+	yyjson_val *args = yyjson_doc_get_root(s->args);
+	struct buf why = { 0 };
+	if (!yyjson_is_obj(args))
+		buf_append_lit(&why, "an object is needed");
+	if (why.n || !arguments_check(s->context, args, &why)) {
+		bad_arguments(s, buf_str(&why));
+		buf_finish(&why);
+		return;
+	}
+	if (!recorder_interaction_ref(args, &s->job->arena, &s->interaction_ref_json)) {
+		fail(s, ASSEMBLY_BUSY, STR("out of memory"));
+		return;
+	}
+	if (s->context->cache_ttl_ms)
+		s->cache_key = context_cache_key(s->context, args);
+	if (s->cache_key == NULL) {
+		gather(s);
+		return;
+	}
+	become(s, LOOKING_UP);
+	s->cache_op = rt_ask(&s->base, rt_named(s->base.loop, NAME_CONTEXT_CACHE),
+			     context_cache_get_new(s->base.loop, s->cache_key), m->deadline_ns, m->cancel);
+}
+
+/* ---- LOOKING_UP ---- */
+
+static bool is_too_stale(const struct assembler *s, const struct material *m)
+{
+	int64_t age_us = loop_wall_us(s->base.loop) - m->made_at_us;
+	return s->context->max_staleness_ms && age_us / 1000 > s->context->max_staleness_ms;
+}
+
+static void in_looking_up(struct assembler *s, struct msg *m)
+{
+	if (m->op != s->cache_op)
+		return;
+	struct material *found = m->kind == CONTEXT_CACHE_GOT ? ((struct context_cache_item *)m)->material : NULL;
+	if (found == NULL || is_too_stale(s, found)) {
+		gather(s); /* a cache that does not answer costs speed, not the answer */
+		return;
+	}
+	s->from_cache = true;
+	s->job->material = material_ref(found);
+	record(s);
+}
+
+/* ---- GATHERING: asking ---- */
+
+static void plan_answered(struct assembler *s);
+
+/* What is late is missing, and the rest must still be counted and recorded: a quarter of the time that is left, at most half
+ * a second, is kept for that. Resolvers answer with what they have by then. */
+static uint64_t gathering_deadline_ns(const struct assembler *s)
+{
+	enum { KEPT_NS_MAX = 500000000 };
+	uint64_t now_ns = loop_mono_ns(s->base.loop), deadline_ns = s->request->deadline_ns;
+	uint64_t kept_ns = deadline_ns > now_ns ? (deadline_ns - now_ns) / 4 : 0;
+	return deadline_ns - (kept_ns < KEPT_NS_MAX ? kept_ns : KEPT_NS_MAX);
+}
+
+static void gather_by_plan(struct assembler *s)
 {
 	const struct definitions *d = s->nl->node->definitions;
-	const struct reads *r = s->job->material->reads;
-	for (uint32_t i = 0; i < r->failures_count; i++)
-		log_line(LOG_WARNING, "assembler", "context without a retriever", LOG_STR("context", s->context->name),
-			 LOG_STR("retriever", d->retrievers[r->failures[i].retriever].name),
-			 LOG_STR("reason", r->failures[i].reason), LOG_STR("request_id", s->job->request_id));
-	for (uint32_t i = 0; i < r->features_count; i++) {
-		const struct read_feature *f = &r->features[i];
-		if (f->reason.p)
-			log_line(LOG_WARNING, "assembler", "context without a feature", LOG_STR("context", s->context->name),
-				 LOG_STR("feature", d->features[f->feature].name), LOG_STR("entity_id", f->entity_id),
-				 LOG_STR("reason", f->reason), LOG_STR("request_id", s->job->request_id));
-	}
-}
-
-static void record(struct assembler *s)
-{
-	struct assembly_job *job = s->job;
-	struct recorder_request q = { .args_json = job->args_json, .interaction_ref_json = s->interaction_ref_json,
-				      .is_cached = s->from_cache, .started_ns = s->started_ns };
-	if (!recorder_fill(s->nl, job->material, &q, &job->arena, &job->record, &job->extras)) {
-		fail(s, ASSEMBLY_TOO_LARGE, STR("the context is too large to record"));
+	struct loop *loop = s->base.loop;
+	s->plan = plan_new(d, s->context, yyjson_doc_get_root(s->args), &s->job->arena);
+	if (s->plan == NULL) {
+		fail(s, ASSEMBLY_FAILED, STR("the context reads too many entities or retrievers"));
 		return;
 	}
-	count_metrics(s);
-	if (!s->from_cache)
-		log_failures(s);
-	if (s->context->freshness_strict) {
-		struct str why = recorder_freshness_error(s->nl->node, &job->record, &job->extras, &job->arena);
-		if (why.p) {
-			fail(s, ASSEMBLY_FAILED, why);
+	for (uint32_t i = 0; i < s->plan->groups_count; i++) {
+		const char *why = entity_id_error(s->plan->groups[i].entity_id);
+		if (why) {
+			bad_arguments(s, str_from(why));
 			return;
 		}
 	}
-	struct ledger_entry *entry = recorder_entry(&job->record, &job->extras);
-	if (entry == NULL) {
-		fail(s, ASSEMBLY_TOO_LARGE, STR("the context is too large to record"));
+	s->awaited = s->plan->groups_count + s->plan->calls_count + 1;
+	uint64_t latest_ns = gathering_deadline_ns(s);
+	for (uint32_t i = 0; i < s->plan->groups_count; i++) {
+		struct plan_group *g = &s->plan->groups[i];
+		struct feature_request *r = feature_request_new(g->entity, &g->entity_id, 1, g->features, g->features_count);
+		if (r == NULL) {
+			fail(s, ASSEMBLY_BUSY, STR("out of memory"));
+			return;
+		}
+		r->answer_by_ns = latest_ns;
+		g->op = rt_ask(&s->base, node_resolver(s->nl, g->entity), &resolver_get_new(loop, RESOLVER_GET, r)->head,
+			       s->request->deadline_ns, s->request->cancel);
+	}
+	for (uint32_t i = 0; i < s->plan->calls_count; i++) {
+		struct plan_call *c = &s->plan->calls[i];
+		c->op = rt_ask(&s->base, node_retriever(s->nl, s->context->items[c->item].retriever),
+			       &retriever_get_new(loop, c->args_json)->head, latest_ns, s->request->cancel);
+	}
+	plan_answered(s); /* the one that stands for "all asks are out": a context may need none */
+}
+
+static void gather(struct assembler *s)
+{
+	become(s, GATHERING);
+	s->job->material = material_new(s->job->context, loop_wall_us(s->base.loop));
+	if (s->job->material == NULL) {
+		fail(s, ASSEMBLY_BUSY, STR("out of memory"));
 		return;
 	}
-	s->state = RECORDING;
-	s->ledger_op = rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(s->base.loop, entry)->head,
-			      evidence_deadline_ns(s), s->request->cancel);
-}
-
-static void recorded(struct assembler *s, struct ledger_entry *entry)
-{
-	metrics_add(s->nl->node->metrics.evidence_success, 1);
-	s->job->stamp = entry->stamp;
-	s->job->persisted = true;
-	if (entry->previous_context_id[0])
-		s->job->record.integrity.previous_context_id =
-		    arena_dup(&s->job->arena, str_from(entry->previous_context_id));
-	keep_in_cache(s);
-	s->job->outcome = ASSEMBLY_OK;
-	answer(s);
-}
-
-static void not_recorded(struct assembler *s, int status, struct str why)
-{
-	metrics_add(s->nl->node->metrics.evidence_failure, 1);
-	log_line(LOG_ERROR, "assembler", "record is not durable", LOG_STR("context", s->context->name),
-		 LOG_STR("reason", why), LOG_STR("request_id", s->job->request_id));
-	if (s->nl->node->evidence_required) {
-		fail_with(s, status == RT_ETOOBIG ? ASSEMBLY_TOO_LARGE : ASSEMBLY_NO_EVIDENCE, "Failed to persist CRS-001 record: %.*s", STR_ARG(why));
+	if (!s->context->has_build) {
+		gather_by_plan(s);
 		return;
 	}
-	s->job->evidence_error = arena_dup(&s->job->arena, why);
-	s->job->outcome = ASSEMBLY_OK;
-	answer(s);
-}
-
-static struct str refusal_text(const struct msg *m)
-{
-	if (m->kind == RT_DEADLINE)
-		return STR("the ledger did not confirm in time");
-	return str_from(rt_error_text(m->status));
-}
-
-static void in_recording(struct assembler *s, struct msg *m)
-{
-	if (m->op != s->ledger_op)
-		return;
-	if (m->kind != LEDGER_APPENDED) {
-		not_recorded(s, m->status, refusal_text(m));
+	struct buf filled = { 0 };
+	bool has_defaults = arguments_fill(s->context, yyjson_doc_get_root(s->args), &filled);
+	struct computation_job *build =
+	    filled.failed ? NULL
+			  : computation_job_new(SCRIPT_BUILD, s->job->context, has_defaults ? buf_str(&filled) : s->job->args_json);
+	buf_finish(&filled);
+	if (build == NULL) {
+		fail(s, ASSEMBLY_BUSY, STR("out of memory"));
 		return;
 	}
-	struct ledger_entry *entry = ((struct ledger_append *)m)->entry;
-	if (m->status == RT_OK)
-		recorded(s, entry);
-	else
-		not_recorded(s, m->status, entry->reason[0] ? str_from(entry->reason) : str_from(rt_error_text(m->status)));
+	build->asks_until_ns = gathering_deadline_ns(s);
+	s->build_op = computation_start(&s->base, s->nl, build, s->request->deadline_ns, s->request->cancel);
 }
 
-/* ---- COUNTING ---- */
-
-static void count(struct assembler *s)
-{
-	switch (material_work_step(&s->work)) {
-	case MATERIAL_MORE:
-		rt_send(s->base.loop, s->base.self, rt_msg_new(s->base.loop, ASSEMBLER_MORE));
-		return;
-	case MATERIAL_NO_MEMORY:
-		fail(s, ASSEMBLY_TOO_LARGE, STR("the context is too large"));
-		return;
-	case MATERIAL_DONE:
-		break;
-	}
-	const struct material *m = s->job->material;
-	if (m->budget_exceeded && s->context->budget_fail)
-		fail_with(s, ASSEMBLY_OVER_BUDGET,
-			  "Context '%.*s' exceeds its token budget: required items need %lld tokens, max_tokens is %lld",
-			  STR_ARG(s->context->name), (long long)m->tokens, (long long)s->context->max_tokens);
-	else
-		record(s);
-}
-
-static void gathered(struct assembler *s)
-{
-	s->state = COUNTING;
-	material_work_begin(&s->work, s->job->material, node_tokens(s->nl->node, s->context->model), s->nl->tokens,
-			    s->context->max_tokens);
-	count(s);
-}
-
-/* ---- GATHERING ---- */
+/* ---- GATHERING: answers ---- */
 
 static bool material_from_job(struct assembler *s, const struct computation_job *build)
 {
@@ -296,7 +270,25 @@ static void built(struct assembler *s, const struct computation_job *build)
 	else if (!material_from_job(s, build))
 		fail(s, ASSEMBLY_TOO_LARGE, STR("the context has too many items or reads"));
 	else
-		gathered(s);
+		start_counting(s);
+}
+
+/* What failed below it, with the reasons that its clients do not see. */
+static void log_failures(const struct assembler *s)
+{
+	const struct definitions *d = s->nl->node->definitions;
+	const struct reads *r = s->job->material->reads;
+	for (uint32_t i = 0; i < r->failures_count; i++)
+		log_line(LOG_WARNING, "assembler", "context without a retriever", LOG_STR("context", s->context->name),
+			 LOG_STR("retriever", d->retrievers[r->failures[i].retriever].name),
+			 LOG_STR("reason", r->failures[i].reason), LOG_STR("request_id", s->job->request_id));
+	for (uint32_t i = 0; i < r->features_count; i++) {
+		const struct read_feature *f = &r->features[i];
+		if (f->reason.p)
+			log_line(LOG_WARNING, "assembler", "context without a feature", LOG_STR("context", s->context->name),
+				 LOG_STR("feature", d->features[f->feature].name), LOG_STR("entity_id", f->entity_id),
+				 LOG_STR("reason", f->reason), LOG_STR("request_id", s->job->request_id));
+	}
 }
 
 static void plan_answered(struct assembler *s)
@@ -309,7 +301,7 @@ static void plan_answered(struct assembler *s)
 		log_failures(s);
 	switch (filled) {
 	case PLAN_FILLED:
-		gathered(s);
+		start_counting(s);
 		break;
 	case PLAN_TOO_LARGE:
 		fail(s, ASSEMBLY_TOO_LARGE, STR("the context is too large"));
@@ -383,10 +375,7 @@ static void in_gathering_plan(struct assembler *s, struct msg *m)
 	} else {
 		return;
 	}
-	if (m->kind == RT_CANCELLED)
-		fail(s, ASSEMBLY_LATE, STR("the request was cancelled"));
-	else
-		plan_answered(s);
+	plan_answered(s);
 }
 
 static void in_gathering(struct assembler *s, struct msg *m)
@@ -403,173 +392,214 @@ static void in_gathering(struct assembler *s, struct msg *m)
 		gathering_failed(s, m, "the context's function");
 }
 
-/* What is late is missing, and the rest must still be counted and recorded: a quarter of the time that is left, at most half
- * a second, is kept for that. Resolvers answer with what they have by then. */
-static uint64_t gathering_deadline_ns(const struct assembler *s)
+/* ---- COUNTING ---- */
+
+static void count(struct assembler *s)
 {
-	enum { KEPT_NS_MAX = 500000000 };
-	uint64_t now_ns = loop_mono_ns(s->base.loop), deadline_ns = s->request->deadline_ns;
-	uint64_t kept_ns = deadline_ns > now_ns ? (deadline_ns - now_ns) / 4 : 0;
-	return deadline_ns - (kept_ns < KEPT_NS_MAX ? kept_ns : KEPT_NS_MAX);
+	switch (material_work_step(&s->work)) {
+	case MATERIAL_MORE:
+		rt_send(s->base.loop, s->base.self, rt_msg_new(s->base.loop, ASSEMBLER_MORE));
+		return;
+	case MATERIAL_NO_MEMORY:
+		fail(s, ASSEMBLY_TOO_LARGE, STR("the context is too large"));
+		return;
+	case MATERIAL_DONE:
+		break;
+	}
+	const struct material *m = s->job->material;
+	if (m->budget_exceeded && s->context->budget_fail)
+		fail_with(s, ASSEMBLY_OVER_BUDGET,
+			  "Context '%.*s' exceeds its token budget: required items need %lld tokens, max_tokens is %lld",
+			  STR_ARG(s->context->name), (long long)m->tokens, (long long)s->context->max_tokens);
+	else
+		record(s);
 }
 
-static void gather_by_plan(struct assembler *s)
+static void start_counting(struct assembler *s)
 {
-	const struct definitions *d = s->nl->node->definitions;
-	struct loop *loop = s->base.loop;
-	s->plan = plan_new(d, s->context, yyjson_doc_get_root(s->args), &s->job->arena);
-	if (s->plan == NULL) {
-		fail(s, ASSEMBLY_FAILED, STR("the context reads too many entities or retrievers"));
+	become(s, COUNTING);
+	material_work_begin(&s->work, s->job->material, node_tokens(s->nl->node, s->context->model), s->nl->tokens,
+			    s->context->max_tokens);
+	count(s);
+}
+
+static void in_counting(struct assembler *s, struct msg *m)
+{
+	if (m->kind != ASSEMBLER_MORE)
+		return;
+	if (loop_mono_ns(s->base.loop) >= s->request->deadline_ns)
+		fail(s, ASSEMBLY_LATE, STR("not assembled before the deadline"));
+	else
+		count(s);
+}
+
+/* ---- RECORDING ---- */
+
+static void count_metrics(struct assembler *s)
+{
+	const struct context_metrics *metrics = &s->nl->node->metrics.contexts[s->job->context];
+	const struct record *r = &s->job->record;
+	int64_t stalest_ms = 0;
+	for (size_t i = 0; i < r->features_count; i++)
+		if (r->features[i].freshness_ms > stalest_ms)
+			stalest_ms = r->features[i].freshness_ms;
+	if (stalest_ms > 0)
+		metrics_observe(metrics->stalest_seconds, (double)stalest_ms / 1000.0);
+	for (size_t i = 0; i < r->assembly.freshness_violations_count; i++)
+		metrics_add(node_metrics_violation(&s->nl->node->metrics, s->nl->node->definitions, s->job->context,
+						   r->assembly.freshness_violations[i]), 1);
+	metrics_add(r->assembly.freshness_status == RECORD_DEGRADED ? metrics->degraded : metrics->guaranteed, 1);
+	metrics_add(metrics->tokens, (uint64_t)r->token_count);
+	if (s->from_cache)
+		metrics_add(metrics->cache_hit, 1);
+}
+
+static uint64_t evidence_deadline_ns(const struct assembler *s)
+{
+	const struct node *n = s->nl->node;
+	uint64_t margin_ns = ANSWER_MARGIN_MS * 1000000ull;
+	uint64_t latest = s->request->deadline_ns;
+	latest = latest > margin_ns ? latest - margin_ns : latest;
+	if (n->evidence_required)
+		return latest;
+	uint64_t patience = loop_mono_ns(s->base.loop) + n->evidence_timeout_ms * 1000000ull;
+	return patience < latest ? patience : latest;
+}
+
+static void keep_in_cache(struct assembler *s)
+{
+	if (s->cache_key == NULL || s->from_cache || !s->nl->node->include_content || reads_are_transient(s->job->material->reads))
+		return;
+	int64_t expires_us = s->job->material->made_at_us + s->context->cache_ttl_ms * 1000;
+	rt_send(s->base.loop, rt_named(s->base.loop, NAME_CONTEXT_CACHE),
+		context_cache_put_new(s->base.loop, s->cache_key, s->job->material, expires_us));
+}
+
+static void record(struct assembler *s)
+{
+	struct assembly_job *job = s->job;
+	struct recorder_request q = { .args_json = job->args_json, .interaction_ref_json = s->interaction_ref_json,
+				      .is_cached = s->from_cache, .started_ns = s->started_ns };
+	if (!recorder_fill(s->nl, job->material, &q, &job->arena, &job->record, &job->extras)) {
+		fail(s, ASSEMBLY_TOO_LARGE, STR("the context is too large to record"));
 		return;
 	}
-	for (uint32_t i = 0; i < s->plan->groups_count; i++) {
-		const char *why = entity_id_error(s->plan->groups[i].entity_id);
-		if (why) {
-			bad_arguments(s, str_from(why));
+	count_metrics(s);
+	if (!s->from_cache)
+		log_failures(s);
+	if (s->context->freshness_strict) {
+		struct str why = recorder_freshness_error(s->nl->node, &job->record, &job->extras, &job->arena);
+		if (why.p) {
+			fail(s, ASSEMBLY_FAILED, why);
 			return;
 		}
 	}
-	s->awaited = s->plan->groups_count + s->plan->calls_count + 1;
-	uint64_t latest_ns = gathering_deadline_ns(s);
-	for (uint32_t i = 0; i < s->plan->groups_count; i++) {
-		struct plan_group *g = &s->plan->groups[i];
-		struct feature_request *r = feature_request_new(g->entity, &g->entity_id, 1, g->features, g->features_count);
-		if (r == NULL) {
-			fail(s, ASSEMBLY_BUSY, STR("out of memory"));
-			return;
-		}
-		r->answer_by_ns = latest_ns;
-		g->op = rt_ask(&s->base, node_resolver(s->nl, g->entity), &resolver_get_new(loop, RESOLVER_GET, r)->head,
-			       s->request->deadline_ns, s->request->cancel);
+	struct ledger_entry *entry = recorder_entry(&job->record, &job->extras);
+	if (entry == NULL) {
+		fail(s, ASSEMBLY_TOO_LARGE, STR("the context is too large to record"));
+		return;
 	}
-	for (uint32_t i = 0; i < s->plan->calls_count; i++) {
-		struct plan_call *c = &s->plan->calls[i];
-		c->op = rt_ask(&s->base, node_retriever(s->nl, s->context->items[c->item].retriever),
-			       &retriever_get_new(loop, c->args_json)->head, latest_ns, s->request->cancel);
-	}
-	plan_answered(s); /* the one that stands for "all asks are out": a context may need none */
+	become(s, RECORDING);
+	s->ledger_op = rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(s->base.loop, entry)->head,
+			      evidence_deadline_ns(s), s->request->cancel);
 }
 
-static void gather(struct assembler *s)
+static void recorded(struct assembler *s, struct ledger_entry *entry)
 {
-	s->state = GATHERING;
-	s->job->material = material_new(s->job->context, loop_wall_us(s->base.loop));
-	if (s->job->material == NULL) {
-		fail(s, ASSEMBLY_BUSY, STR("out of memory"));
-		return;
-	}
-	if (!s->context->has_build) {
-		gather_by_plan(s);
-		return;
-	}
-	struct buf filled = { 0 };
-	bool has_defaults = arguments_fill(s->context, yyjson_doc_get_root(s->args), &filled);
-	struct computation_job *build =
-	    filled.failed ? NULL
-			  : computation_job_new(SCRIPT_BUILD, s->job->context, has_defaults ? buf_str(&filled) : s->job->args_json);
-	buf_finish(&filled);
-	if (build == NULL) {
-		fail(s, ASSEMBLY_BUSY, STR("out of memory"));
-		return;
-	}
-	build->asks_until_ns = gathering_deadline_ns(s);
-	s->build_op = computation_start(&s->base, s->nl, build, s->request->deadline_ns, s->request->cancel);
+	metrics_add(s->nl->node->metrics.evidence_success, 1);
+	s->job->stamp = entry->stamp;
+	s->job->persisted = true;
+	if (entry->previous_context_id[0])
+		s->job->record.integrity.previous_context_id =
+		    arena_dup(&s->job->arena, str_from(entry->previous_context_id));
+	keep_in_cache(s);
+	s->job->outcome = ASSEMBLY_OK;
+	answer(s);
 }
 
-/* ---- LOOKING_UP ---- */
-
-static bool is_too_stale(const struct assembler *s, const struct material *m)
+static void not_recorded(struct assembler *s, int status, struct str why)
 {
-	int64_t age_us = loop_wall_us(s->base.loop) - m->made_at_us;
-	return s->context->max_staleness_ms && age_us / 1000 > s->context->max_staleness_ms;
+	metrics_add(s->nl->node->metrics.evidence_failure, 1);
+	log_line(LOG_ERROR, "assembler", "record is not durable", LOG_STR("context", s->context->name),
+		 LOG_STR("reason", why), LOG_STR("request_id", s->job->request_id));
+	if (s->nl->node->evidence_required) {
+		fail_with(s, status == RT_ETOOBIG ? ASSEMBLY_TOO_LARGE : ASSEMBLY_NO_EVIDENCE, "Failed to persist CRS-001 record: %.*s", STR_ARG(why));
+		return;
+	}
+	s->job->evidence_error = arena_dup(&s->job->arena, why);
+	s->job->outcome = ASSEMBLY_OK;
+	answer(s);
 }
 
-static void in_looking_up(struct assembler *s, struct msg *m)
+static struct str refusal_text(const struct msg *m)
 {
-	if (m->op != s->cache_op)
-		return;
-	struct material *found = m->kind == CONTEXT_CACHE_GOT ? ((struct context_cache_item *)m)->material : NULL;
-	if (found == NULL || is_too_stale(s, found)) {
-		gather(s); /* a cache that does not answer costs speed, not the answer */
-		return;
-	}
-	s->from_cache = true;
-	s->job->material = material_ref(found);
-	record(s);
+	if (m->kind == RT_DEADLINE)
+		return STR("the ledger did not confirm in time");
+	return str_from(rt_error_text(m->status));
 }
 
-/* ---- IDLE ---- */
-
-static void begin(struct assembler *s, struct msg *m)
+static void in_recording(struct assembler *s, struct msg *m)
 {
-	rt_msg_take(m);
-	s->request = m;
-	s->job = ((struct assembler_run *)m)->job;
-	s->context = &s->nl->node->definitions->contexts[s->job->context];
-	s->started_ns = loop_mono_ns(s->base.loop);
-	struct json_error error;
-	s->args = json_parse(s->job->args_json, JSON_OWN, &error);
-	yyjson_val *args = yyjson_doc_get_root(s->args);
-	struct buf why = { 0 };
-	if (!yyjson_is_obj(args))
-		buf_append_lit(&why, "an object is needed");
-	if (why.n || !arguments_check(s->context, args, &why)) {
-		bad_arguments(s, buf_str(&why));
-		buf_finish(&why);
+	if (m->op != s->ledger_op)
+		return;
+	if (m->kind != LEDGER_APPENDED) {
+		not_recorded(s, m->status, refusal_text(m));
 		return;
 	}
-	if (!recorder_interaction_ref(args, &s->job->arena, &s->interaction_ref_json)) {
-		fail(s, ASSEMBLY_BUSY, STR("out of memory"));
-		return;
-	}
-	if (s->context->cache_ttl_ms)
-		s->cache_key = context_cache_key(s->context, args);
-	if (s->cache_key == NULL) {
-		gather(s);
-		return;
-	}
-	s->state = LOOKING_UP;
-	s->cache_op = rt_ask(&s->base, rt_named(s->base.loop, NAME_CONTEXT_CACHE),
-			     context_cache_get_new(s->base.loop, s->cache_key), m->deadline_ns, m->cancel);
+	struct ledger_entry *entry = ((struct ledger_append *)m)->entry;
+	if (m->status == RT_OK)
+		recorded(s, entry);
+	else
+		not_recorded(s, m->status, entry->reason[0] ? str_from(entry->reason) : str_from(rt_error_text(m->status)));
 }
 
-/* ---- the actor ---- */
+/* ---- the end ---- */
 
-static void assembler_on_message(struct actor *a, struct msg *m)
+static void answer(struct assembler *s)
 {
-	struct assembler *s = (struct assembler *)a;
-	if (m->kind == RT_STOP || m->kind == RT_CANCELLED) {
-		rt_stop(a); /* the client is gone, or the loop ends: nobody waits for an answer */
-		return;
-	}
-	if (m->kind == ASSEMBLER_RUN) {
-		CHECK(s->state == IDLE);
-		begin(s, m);
-		return;
-	}
-	if (s->request == NULL)
-		return;
-	switch (s->state) {
-	case IDLE:
-		return;
-	case LOOKING_UP:
-		in_looking_up(s, m);
-		return;
-	case GATHERING:
-		in_gathering(s, m);
-		return;
-	case COUNTING:
-		if (m->kind != ASSEMBLER_MORE)
-			return;
-		if (loop_mono_ns(a->loop) >= s->request->deadline_ns)
-			fail(s, ASSEMBLY_LATE, STR("not assembled before the deadline"));
-		else
-			count(s);
-		return;
-	case RECORDING:
-		in_recording(s, m);
-		return;
-	}
+	struct context_metrics *metrics = &s->nl->node->metrics.contexts[s->job->context];
+	metrics_add(s->job->outcome == ASSEMBLY_OK ? metrics->success : metrics->failure, 1);
+	metrics_observe(metrics->seconds, (double)(loop_mono_ns(s->base.loop) - s->started_ns) / 1e9);
+
+	plan_finish(s->plan); /* it lives in the job's arena, which leaves now */
+	s->plan = NULL;
+	struct assembler_run *reply = rt_msg_new(s->base.loop, ASSEMBLER_DONE);
+	struct msg *request = s->request;
+	reply->head.dispose = request->dispose;
+	reply->job = s->job;
+	((struct assembler_run *)request)->job = NULL;
+	s->request = NULL;
+	s->job = NULL;
+	rt_reply(&s->base, request, &reply->head);
+	rt_stop(&s->base);
+}
+
+static void fail(struct assembler *s, enum assembly_outcome outcome, struct str error)
+{
+	s->job->outcome = outcome;
+	s->job->error = arena_dup(&s->job->arena, error);
+	if (s->job->error.p == NULL)
+		s->job->error = STR("out of memory");
+	if (outcome != ASSEMBLY_BAD_ARGUMENTS)
+		log_line(LOG_WARNING, "assembler", "context failed", LOG_STR("context", s->context->name),
+			 LOG_STR("reason", s->job->error), LOG_STR("request_id", s->job->request_id));
+	answer(s);
+}
+
+static void fail_with(struct assembler *s, enum assembly_outcome outcome, const char *format, ...)
+{
+	char text[512];
+	va_list args;
+	va_start(args, format);
+	size_t n = text_vprintf(text, sizeof text, format, args);
+	va_end(args);
+	fail(s, outcome, str_of(text, n));
+}
+
+static void bad_arguments(struct assembler *s, struct str why)
+{
+	fail_with(s, ASSEMBLY_BAD_ARGUMENTS, "Invalid arguments for context '%.*s': %.*s", STR_ARG(s->context->name),
+		  STR_ARG(why));
 }
 
 static int assembler_init(struct actor *a, void *arg)
@@ -640,7 +670,6 @@ uint64_t assembler_start(struct actor *asker, struct node_loop *nl, struct assem
 	struct assembler_run *m = rt_msg_new(asker->loop, ASSEMBLER_RUN);
 	m->head.dispose = run_dispose;
 	m->job = job;
-	struct actor_ref s = rt_spawn(asker->loop, &assembler_class, nl);
-	return rt_ask(asker, s, &m->head, deadline_ns, cancel);
+	return rt_spawn_ask(asker, &assembler_class, nl, &m->head, deadline_ns, cancel);
 }
 MSG_SIZE_CHECK(assembler_run);

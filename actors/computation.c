@@ -18,7 +18,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum state { IDLE, RUNNING, WAITING, TIDYING };
+enum state {
+	IDLE,    /* nothing was asked yet */
+	RUNNING, /* a slice is on its way to itself; answers may come */
+	WAITING, /* the function goes on when the answers that it awaits are there */
+	TIDYING, /* answered; a slice of the collection is on its way to itself */
+};
 
 struct pending { /* beside each read of the job */
 	uint64_t op;      /* of our ask; 0 = ended */
@@ -37,7 +42,105 @@ struct computation {
 	struct circle_run circle_run;
 };
 
-/* ---- the script's hooks ---- */
+static void begin(struct computation *c, struct msg *m);
+static void step(struct computation *c);
+static void in_running(struct computation *c, struct msg *m);
+static void in_waiting(struct computation *c, struct msg *m);
+static void finish_with(struct computation *c, const struct script_outcome *outcome);
+static void tidy(struct computation *c);
+
+/* TIDYING is the last; RUNNING and WAITING take turns. */
+static void become(struct computation *c, enum state next)
+{
+	CHECK(c->state != TIDYING && next != IDLE && (next == TIDYING) == (c->request == NULL));
+	c->state = next;
+}
+
+static void computation_on_message(struct actor *a, struct msg *m)
+{
+	struct computation *c = (struct computation *)a;
+	if (m->kind == RT_STOP) {
+		rt_stop(a);
+		return;
+	}
+	switch (c->state) {
+	case IDLE:
+		CHECK(m->kind == COMPUTATION_RUN);
+		begin(c, m);
+		return;
+	case RUNNING:
+		in_running(c, m);
+		return;
+	case WAITING:
+		in_waiting(c, m);
+		return;
+	case TIDYING:
+		if (m->kind == COMPUTATION_MORE)
+			tidy(c);
+		return;
+	}
+}
+
+/* ---- IDLE ---- */
+
+static const struct script_host script_hooks;
+
+static void begin(struct computation *c, struct msg *m)
+{
+	rt_msg_take(m);
+	c->request = m;
+	c->job = ((struct computation_run *)m)->job;
+	if (c->job->function == SCRIPT_RETRIEVE || (c->job->function == SCRIPT_COMPUTE && c->job->event_json.p == NULL)) {
+		c->circle_run.self = (struct circle_target){ c->job->function, c->job->index, c->job->args };
+		circle_enter(&c->nl->circle, &c->circle_run);
+	}
+	c->call = script_begin(c->nl->script, c->job->function, c->job->index, c->job->args, c->job->event_json,
+			       c->job->previous_json, &script_hooks, c);
+	if (c->call == NULL) {
+		finish_with(c, &(struct script_outcome){ .error = STR("the script state has no memory left"),
+							  .error_kind = SCRIPT_ERROR_LIMIT });
+		return;
+	}
+	step(c);
+}
+
+/* ---- RUNNING ---- */
+
+static void step(struct computation *c)
+{
+	struct script_outcome outcome = { 0 };
+	switch (script_run(c->call, &outcome)) {
+	case SCRIPT_DONE:
+	case SCRIPT_FAILED:
+		finish_with(c, &outcome);
+		return;
+	case SCRIPT_WAITING:
+		become(c, WAITING);
+		return;
+	case SCRIPT_MORE:
+		become(c, RUNNING);
+		/* Later work that waits for the loop goes first: the message goes to the end of the queue. */
+		rt_send(c->base.loop, c->base.self, rt_msg_new(c->base.loop, COMPUTATION_MORE));
+		return;
+	}
+	UNREACHABLE();
+}
+
+static void take_answer(struct computation *c, struct msg *m);
+
+/* Answers that come between two slices wait in the call. */
+static void in_running(struct computation *c, struct msg *m)
+{
+	if (m->kind != COMPUTATION_MORE)
+		take_answer(c, m);
+	else if (loop_mono_ns(c->base.loop) < c->request->deadline_ns)
+		step(c);
+	else
+		finish_with(c, &(struct script_outcome){ .error = STR("stopped at its deadline"),
+							  .error_kind = SCRIPT_ERROR_DEADLINE });
+}
+
+/* ---- RUNNING: what the function asks of its host ---- */
 
 static uint64_t ask_features(struct computation *c, uint32_t entity, struct str entity_id, const uint32_t *features,
 			     uint32_t count)
@@ -225,11 +328,11 @@ static int64_t on_script_now(void *host)
 	return loop_wall_us(((struct computation *)host)->base.loop);
 }
 
-static const struct script_host host = {
+static const struct script_host script_hooks = {
 	.ask = on_script_ask, .cancel = on_script_cancel, .log = on_script_log, .now_us = on_script_now
 };
 
-/* ---- answers for the script ---- */
+/* ---- RUNNING, WAITING: answers for the function ---- */
 
 /* A context goes on without a feature, and says so. What other functions make is kept: they must not take a failure for an
  * absence. */
@@ -272,8 +375,19 @@ static void answer_features(struct computation *c, const struct pending *p, cons
 	buf_finish(&object);
 }
 
-static void take_answer(struct computation *c, struct pending *p, struct msg *m)
+static struct pending *pending_of(struct computation *c, uint64_t op)
 {
+	for (uint32_t i = 0; op && i < c->job->reads_count; i++)
+		if (c->pending[i].op == op)
+			return &c->pending[i];
+	return NULL;
+}
+
+static void take_answer(struct computation *c, struct msg *m)
+{
+	struct pending *p = pending_of(c, m->op);
+	if (p == NULL)
+		return; /* cancelled meanwhile */
 	struct computation_read *read = &c->job->reads[p->ask_id - 1];
 	p->op = 0;
 	circle_answered(&c->circle_run, p->ask_id);
@@ -311,6 +425,100 @@ static void take_answer(struct computation *c, struct pending *p, struct msg *m)
 		script_answer(c->call, p->ask_id, false, feature_failure_text(m));
 	}
 }
+
+static void in_waiting(struct computation *c, struct msg *m)
+{
+	take_answer(c, m);
+	if (script_ready(c->call))
+		step(c);
+}
+
+/* ---- the end, TIDYING ---- */
+
+static void outcome_keep(struct computation_job *job, const struct script_outcome *o)
+{
+	struct arena *a = &job->arena;
+	job->outcome = *o;
+	if (o->error.p)
+		job->outcome.error = arena_dup(a, o->error);
+	if (o->value_json.p)
+		job->outcome.value_json = arena_dup(a, o->value_json);
+	if (o->items_count == 0)
+		return;
+	struct script_item *items = arena_alloc(a, o->items_count * sizeof *items);
+	bool ok = items != NULL;
+	for (uint32_t i = 0; ok && i < o->items_count; i++) {
+		items[i] = o->items[i];
+		items[i].content = arena_dup(a, o->items[i].content);
+		if (o->items[i].source_id.p)
+			items[i].source_id = arena_dup(a, o->items[i].source_id);
+		ok = items[i].content.p != NULL;
+	}
+	job->outcome.items = items;
+	if (!ok)
+		job->outcome = (struct script_outcome){ .error = STR("the result is too large"),
+							 .error_kind = SCRIPT_ERROR_LIMIT };
+}
+
+static void finish_with(struct computation *c, const struct script_outcome *outcome)
+{
+	outcome_keep(c->job, outcome);
+	script_end(c->call);
+	c->call = NULL;
+	circle_leave(&c->nl->circle, &c->circle_run); /* its texts are the job's */
+	struct computation_run *reply = rt_msg_new(c->base.loop, COMPUTATION_DONE);
+	reply->head.dispose = c->request->dispose;
+	reply->job = c->job;
+	((struct computation_run *)c->request)->job = NULL;
+	struct msg *request = c->request;
+	c->request = NULL;
+	c->job = NULL;
+	rt_reply(&c->base, request, &reply->head);
+	tidy(c);
+}
+
+/* Calls that took much memory leave garbage, for which the next one would wait, or which nobody would give back. */
+static void tidy(struct computation *c)
+{
+	if ((c->state != TIDYING && c->nl->is_tidying) || script_collect(c->nl->script)) {
+		rt_stop(&c->base);
+		return;
+	}
+	if (c->state != TIDYING)
+		become(c, TIDYING);
+	c->nl->is_tidying = true;
+	rt_send(c->base.loop, c->base.self, rt_msg_new(c->base.loop, COMPUTATION_MORE));
+}
+
+static int computation_init(struct actor *a, void *arg)
+{
+	((struct computation *)a)->nl = arg;
+	return 0;
+}
+
+/* A request that is still here was not answered: the runtime tells the asker RT_DOWN when the actor is gone. */
+static void computation_finish(struct actor *a)
+{
+	struct computation *c = (struct computation *)a;
+	script_end(c->call);
+	if (c->state == TIDYING)
+		c->nl->is_tidying = false;
+	circle_leave(&c->nl->circle, &c->circle_run);
+	free(c->pending);
+	if (c->request)
+		rt_msg_free(a->loop, c->request);
+}
+
+static const struct actor_class computation_class = {
+	.name = "computation",
+	.size = sizeof(struct computation),
+	.mailbox_len_max = 8,
+	.init = computation_init,
+	.on_message = computation_on_message,
+	.finish = computation_finish,
+};
+
+/* ---- what it read ---- */
 
 bool computation_missed_its_deadline(const struct computation_job *job)
 {
@@ -356,168 +564,6 @@ struct reads *computation_reads_of(const struct computation_job *job, const stru
 	return packed;
 }
 
-/* ---- the end ---- */
-
-static void outcome_keep(struct computation_job *job, const struct script_outcome *o)
-{
-	struct arena *a = &job->arena;
-	job->outcome = *o;
-	if (o->error.p)
-		job->outcome.error = arena_dup(a, o->error);
-	if (o->value_json.p)
-		job->outcome.value_json = arena_dup(a, o->value_json);
-	if (o->items_count == 0)
-		return;
-	struct script_item *items = arena_alloc(a, o->items_count * sizeof *items);
-	bool ok = items != NULL;
-	for (uint32_t i = 0; ok && i < o->items_count; i++) {
-		items[i] = o->items[i];
-		items[i].content = arena_dup(a, o->items[i].content);
-		if (o->items[i].source_id.p)
-			items[i].source_id = arena_dup(a, o->items[i].source_id);
-		ok = items[i].content.p != NULL;
-	}
-	job->outcome.items = items;
-	if (!ok)
-		job->outcome = (struct script_outcome){ .error = STR("the result is too large"),
-							 .error_kind = SCRIPT_ERROR_LIMIT };
-}
-
-/* Calls that took much memory leave garbage, for which the next one would wait, or which nobody would give back. */
-static void tidy(struct computation *c)
-{
-	if ((c->state != TIDYING && c->nl->is_tidying) || script_collect(c->nl->script)) {
-		rt_stop(&c->base);
-		return;
-	}
-	c->state = TIDYING;
-	c->nl->is_tidying = true;
-	rt_send(c->base.loop, c->base.self, rt_msg_new(c->base.loop, COMPUTATION_MORE));
-}
-
-static void finish_with(struct computation *c, const struct script_outcome *outcome)
-{
-	outcome_keep(c->job, outcome);
-	script_end(c->call);
-	c->call = NULL;
-	circle_leave(&c->nl->circle, &c->circle_run); /* its texts are the job's */
-	struct computation_run *reply = rt_msg_new(c->base.loop, COMPUTATION_DONE);
-	reply->head.dispose = c->request->dispose;
-	reply->job = c->job;
-	((struct computation_run *)c->request)->job = NULL;
-	struct msg *request = c->request;
-	c->request = NULL;
-	c->job = NULL;
-	rt_reply(&c->base, request, &reply->head);
-	tidy(c);
-}
-
-static void step(struct computation *c)
-{
-	struct script_outcome outcome = { 0 };
-	switch (script_run(c->call, &outcome)) {
-	case SCRIPT_DONE:
-	case SCRIPT_FAILED:
-		finish_with(c, &outcome);
-		return;
-	case SCRIPT_WAITING:
-		c->state = WAITING;
-		return;
-	case SCRIPT_MORE:
-		c->state = RUNNING;
-		/* Later work that waits for the loop goes first: the message goes to the end of the queue. */
-		rt_send(c->base.loop, c->base.self, rt_msg_new(c->base.loop, COMPUTATION_MORE));
-		return;
-	}
-	UNREACHABLE();
-}
-
-static void begin(struct computation *c, struct msg *m)
-{
-	rt_msg_take(m);
-	c->request = m;
-	c->job = ((struct computation_run *)m)->job;
-	if (c->job->function == SCRIPT_RETRIEVE || (c->job->function == SCRIPT_COMPUTE && c->job->event_json.p == NULL)) {
-		c->circle_run.self = (struct circle_target){ c->job->function, c->job->index, c->job->args };
-		circle_enter(&c->nl->circle, &c->circle_run);
-	}
-	c->call = script_begin(c->nl->script, c->job->function, c->job->index, c->job->args, c->job->event_json,
-			       c->job->previous_json, &host, c);
-	if (c->call == NULL) {
-		finish_with(c, &(struct script_outcome){ .error = STR("the script state has no memory left"),
-							  .error_kind = SCRIPT_ERROR_LIMIT });
-		return;
-	}
-	step(c);
-}
-
-static struct pending *pending_of(struct computation *c, uint64_t op)
-{
-	for (uint32_t i = 0; op && c->job && i < c->job->reads_count; i++)
-		if (c->pending[i].op == op)
-			return &c->pending[i];
-	return NULL;
-}
-
-static void computation_on_message(struct actor *a, struct msg *m)
-{
-	struct computation *c = (struct computation *)a;
-	switch (m->kind) {
-	case COMPUTATION_RUN:
-		CHECK(c->state == IDLE);
-		begin(c, m);
-		return;
-	case COMPUTATION_MORE:
-		if (c->state == TIDYING)
-			tidy(c);
-		else if (c->state == RUNNING && loop_mono_ns(a->loop) < c->request->deadline_ns)
-			step(c);
-		else if (c->call)
-			finish_with(c, &(struct script_outcome){ .error = STR("stopped at its deadline"),
-								  .error_kind = SCRIPT_ERROR_DEADLINE });
-		return;
-	case RT_STOP:
-		rt_stop(a);
-		return;
-	default:
-		break;
-	}
-	struct pending *p = pending_of(c, m->op);
-	if (p == NULL)
-		return;
-	take_answer(c, p, m);
-	if (c->state == WAITING && script_ready(c->call))
-		step(c);
-}
-
-static int computation_init(struct actor *a, void *arg)
-{
-	((struct computation *)a)->nl = arg;
-	return 0;
-}
-
-/* A request that is still here was not answered: the runtime tells the asker RT_DOWN when the actor is gone. */
-static void computation_finish(struct actor *a)
-{
-	struct computation *c = (struct computation *)a;
-	script_end(c->call);
-	if (c->state == TIDYING)
-		c->nl->is_tidying = false;
-	circle_leave(&c->nl->circle, &c->circle_run);
-	free(c->pending);
-	if (c->request)
-		rt_msg_free(a->loop, c->request);
-}
-
-static const struct actor_class computation_class = {
-	.name = "computation",
-	.size = sizeof(struct computation),
-	.mailbox_len_max = 8,
-	.init = computation_init,
-	.on_message = computation_on_message,
-	.finish = computation_finish,
-};
-
 /* ---- starting one ---- */
 
 struct computation_job *computation_job_new(enum script_function function, uint32_t index, struct str args)
@@ -558,8 +604,6 @@ uint64_t computation_start(struct actor *asker, struct node_loop *nl, struct com
 	struct computation_run *m = rt_msg_new(asker->loop, COMPUTATION_RUN);
 	m->head.dispose = run_dispose;
 	m->job = job;
-	/* A full actor table gives ACTOR_NONE, and the ask then ends in RT_DOWN like any other refusal. */
-	struct actor_ref c = rt_spawn(asker->loop, &computation_class, nl);
-	return rt_ask(asker, c, &m->head, deadline_ns, cancel);
+	return rt_spawn_ask(asker, &computation_class, nl, &m->head, deadline_ns, cancel);
 }
 MSG_SIZE_CHECK(computation_run);

@@ -257,6 +257,13 @@ bool rt_send(struct loop *loop, struct actor_ref to, struct msg *m)
 }
 
 /* ---- running ---- */
+/* What it was spawned for will not come: nothing else would end it. */
+static void end_unasked(struct actor *a)
+{
+	if (a->private->serves_one)
+		rt_stop(a);
+}
+
 /* Is the message still worth handling? If not, it is disposed and counted. */
 static bool admit(struct loop *loop, struct actor *a, struct msg *m)
 {
@@ -271,11 +278,13 @@ static bool admit(struct loop *loop, struct actor *a, struct msg *m)
 	if (m->deadline_ns != 0 && m->deadline_ns <= loop->mono_ns) {
 		loop->stats.dropped_deadline++; /* the asker's own wheel tells it */
 		message_release(loop, m);
+		end_unasked(a);
 		return false;
 	}
 	if (!ref_is_none(m->cancel) && !ref_is_alive(loop, m->cancel)) {
 		loop->stats.dropped_cancelled++;
 		message_drop(loop, m, RT_ECANCELLED);
+		end_unasked(a);
 		return false;
 	}
 	return true;

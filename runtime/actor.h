@@ -9,7 +9,7 @@
  *     const struct actor_class greeter_class = { .name = "greeter", .size = sizeof(struct greeter),
  *             .mailbox_len_max = 256, .on_message = greeter_on_message };
  *     struct actor_ref ref = rt_spawn(loop, &greeter_class, arg);
- * / */
+ */
 #pragma once
 #include "runtime/msg.h"
 
@@ -68,6 +68,10 @@ void rt_msg_take(struct msg *m);
  * failures). deadline_ns must not be 0. cancel may be ACTOR_NONE. Never 0. */
 uint64_t rt_ask(struct actor *a, struct actor_ref to, struct msg *m, uint64_t deadline_ns,
 		struct actor_ref cancel);
+/* Spawns an actor for one request on this loop and asks it. A request that the new actor never sees (too late, its cancel token
+ * gone, no room) ends it, as nothing else would; one that it has seen it ends by itself. */
+uint64_t rt_spawn_ask(struct actor *a, const struct actor_class *class, void *arg, struct msg *m, uint64_t deadline_ns,
+		      struct actor_ref cancel);
 /* Forgets an own ask: its reply, when it comes, is dropped. Unknown or ended ops are ignored. */
 void rt_ask_cancel(struct actor *a, uint64_t op);
 /* Answers `request` (delivered to this actor, still borrowed or taken; it is freed or left to the runtime
@@ -91,11 +95,12 @@ struct rt_child_down {
 	uint32_t name;
 	char reason[40];
 };
-/* arg: shared with every life of the actor, so it must live as long as the loop. A named actor that is
- * started again when it fails, at most `restarts_max` times in `window_ms`; beyond that the failure is the
- * loop's: logged, and `loop_failed` turns readiness off. Names are small numbers, one table per loop. */
+/* Spawns a named actor, and spawns it again whenever it fails, at most `restarts_max` times in `window_ms`; beyond that the
+ * failure is the loop's: it is logged, and `loop_failed` turns readiness off. arg is passed to the init of each of them, so it
+ * must live as long as the loop. Names are small numbers, one table per loop. */
 struct actor_ref rt_supervise(struct loop *loop, uint32_t name, const struct actor_class *class, void *arg,
 			      uint32_t restarts_max, uint32_t window_ms);
-/* The present life of a named actor of that loop; ACTOR_NONE between lives. Any thread, once its loop's names are there. */
+/* The current ref of a named actor of that loop, or ACTOR_NONE while it is restarting. Any thread, once the loop's names are
+ * registered. */
 struct actor_ref rt_named(struct loop *loop, uint32_t name);
 enum { RT_NAMES_MAX = 1024 };

@@ -213,6 +213,19 @@ uint64_t rt_ask(struct actor *a, struct actor_ref to, struct msg *m, uint64_t de
 	return op;
 }
 
+uint64_t rt_spawn_ask(struct actor *a, const struct actor_class *class, void *arg, struct msg *m, uint64_t deadline_ns,
+		      struct actor_ref cancel)
+{
+	struct actor_ref ref = rt_spawn(a->loop, class, arg);
+	struct actor *spawned = loop_actor(a->loop, ref);
+	if (spawned != NULL)
+		spawned->private->serves_one = true;
+	uint64_t op = rt_ask(a, ref, m, deadline_ns, cancel);
+	if (spawned != NULL && spawned->private->requests_len == 0)
+		rt_stop(spawned); /* the ask was refused before it was sent */
+	return op;
+}
+
 void rt_ask_cancel(struct actor *a, uint64_t op)
 {
 	struct loop *loop = a->loop;

@@ -54,6 +54,7 @@ struct actor_private {
 	uint32_t requests_len;          /* waiting messages that count against mailbox_len_max */
 	uint32_t slot;
 	bool stopping, has_failed, is_named;
+	bool serves_one;                /* rt_spawn_ask: when its request is dropped it ends */
 	uint32_t name;
 	struct dlist urgent_run, normal_run; /* in the loop's run queues */
 	struct dlist ran;               /* on_turn_end is due */

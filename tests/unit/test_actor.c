@@ -413,6 +413,40 @@ static void test_full_ask_table(void **state)
 	assert_int_equal(c->status, RT_EFULL);
 }
 
+/* An actor for one request does not outlive a request that it never saw. */
+static void test_spawn_ask(void **state)
+{
+	(void)state;
+	sim_stop(sim);
+	sim_destroy(sim);
+	sim = sim_create(&(struct sim_config){ .seed = 1, .loops = 2, .asks_max = 2 });
+	struct caller *c = caller_new(0), *token = caller_new(0);
+	struct loop *loop = c->base.loop;
+	const struct actor_ref gone = token->base.self;
+	uint32_t actors = stats(0).actors;
+	echo_handled = 0;
+
+	rt_spawn_ask(&c->base, &echo_class, NULL, ping_new(loop, ECHO_REPLY, NULL), 1, ACTOR_NONE); /* too late */
+	sim_run(sim, 10);
+	assert_int_equal(c->kind, RT_DEADLINE);
+	rt_spawn_ask(&c->base, &echo_class, NULL, ping_new(loop, ECHO_REPLY, NULL), UINT64_MAX, gone);
+	rt_stop(&token->base); /* on its way */
+	sim_run(sim, 10);
+	assert_int_equal(c->kind, RT_CANCELLED);
+	rt_spawn_ask(&c->base, &echo_class, NULL, ping_new(loop, ECHO_REPLY, NULL), UINT64_MAX, gone); /* before it is sent */
+	sim_run(sim, 10);
+	assert_int_equal(c->kind, RT_CANCELLED);
+	assert_int_equal(echo_handled, 0);
+	assert_int_equal(stats(0).actors, actors - 1);
+
+	for (int i = 0; i < 3; i++) /* the third finds no room in the table of asks */
+		rt_spawn_ask(&c->base, &echo_class, NULL, ping_new(loop, i ? ECHO_KEEP : ECHO_REPLY, NULL), UINT64_MAX, ACTOR_NONE);
+	sim_run(sim, 10);
+	assert_int_equal(echo_handled, 2);
+	assert_int_equal(c->endings, 5);
+	assert_int_equal(stats(0).actors, actors - 1 + 2); /* those that saw it end when they like */
+}
+
 static void test_timers(void **state)
 {
 	(void)state;
@@ -617,6 +651,7 @@ int main(void)
 		CASE(test_cancel_on_the_way),
 		CASE(test_full_mailbox),
 		CASE(test_full_ask_table),
+		CASE(test_spawn_ask),
 		CASE(test_timers),
 		CASE(test_urgent_first),
 		CASE(test_order_between_loops),

@@ -209,6 +209,23 @@ static void test_client_leaves(void **state)
 	assert_int_equal(entries_of(LEDGER_RECORD), 0);
 }
 
+/* Whoever asks and leaves, or is late, before the assembler's first message is looked at: it must not stay for ever. */
+static void test_nobody_waits_from_the_start(void **state)
+{
+	(void)state;
+	struct loop_stats before, after;
+	loop_stats_read(LOOP, &before);
+	for (int i = 0; i < 20; i++) {
+		struct actor_ref client = rt_spawn(LOOP, &token_class, NULL);
+		rt_send(LOOP, client, rt_msg_new(LOOP, MSG_KIND(CLASS_TEST, 1)));
+		assert_int_equal(wait_for(ask_until("plain", ARGS, in_ms(5000), client))->kind, RT_CANCELLED);
+		assert_int_equal(wait_for(ask_until("plain", ARGS, 1, ACTOR_NONE))->kind, RT_DEADLINE);
+	}
+	run_ms(100);
+	loop_stats_read(LOOP, &after);
+	assert_int_equal(after.actors, before.actors);
+}
+
 static void test_evidence_required(void **state)
 {
 	(void)state;
@@ -317,6 +334,7 @@ static int run(void)
 	    ACTOR_TEST(test_declarative),   ACTOR_TEST(test_coded),
 	    ACTOR_TEST(test_failures),      ACTOR_TEST(test_budget),
 	    ACTOR_TEST(test_late),          ACTOR_TEST(test_gathering_ends),
+	    ACTOR_TEST(test_nobody_waits_from_the_start),
 	    ACTOR_TEST(test_client_leaves), ACTOR_TEST(test_evidence_required),
 	    ACTOR_TEST(test_best_effort),   ACTOR_TEST(test_cache),
 	    ACTOR_TEST(test_cache_and_age), ACTOR_TEST(test_privacy_keeps_nothing),

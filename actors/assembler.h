@@ -4,6 +4,7 @@
 #include "actors/node.h"
 #include "store/record.h"
 
+enum { CLASS_ASSEMBLER = 67 };
 enum assembler_msg {
 	ASSEMBLER_RUN = MSG_KIND(CLASS_ASSEMBLER, 1),  /* ask: struct assembler_run */
 	ASSEMBLER_DONE = MSG_KIND(CLASS_ASSEMBLER, 2), /* reply: the same */

@@ -6,10 +6,11 @@
 #include "actors/reads.h"
 #include "actors/retrieved.h"
 
+enum { CLASS_COMPUTATION = 64 };
 enum computation_msg {
-	COMPUTATION_RUN = MSG_KIND(CLASS_SCRIPT, 1),  /* ask: struct computation_run */
-	COMPUTATION_DONE = MSG_KIND(CLASS_SCRIPT, 2), /* reply: the same struct */
-	COMPUTATION_MORE = MSG_KIND(CLASS_SCRIPT, 3), /* to itself: the next slice */
+	COMPUTATION_RUN = MSG_KIND(CLASS_COMPUTATION, 1),  /* ask: struct computation_run */
+	COMPUTATION_DONE = MSG_KIND(CLASS_COMPUTATION, 2), /* reply: the same struct */
+	COMPUTATION_MORE = MSG_KIND(CLASS_COMPUTATION, 3), /* to itself: the next slice */
 };
 
 enum { COMPUTATION_READS_MAX = 256 };

@@ -5,10 +5,11 @@
 #pragma once
 #include "actors/material.h"
 
+enum { CLASS_CONTEXT_CACHE = 70 };
 enum context_cache_msg {
-	CONTEXT_CACHE_GET = MSG_KIND(CLASS_ASSEMBLER, 16),    /* ask: struct context_cache_get */
-	CONTEXT_CACHE_GOT = MSG_KIND(CLASS_ASSEMBLER, 17),    /* reply: struct context_cache_item; material NULL = miss */
-	CONTEXT_CACHE_PUT = MSG_KIND(CLASS_ASSEMBLER, 18),    /* tell: struct context_cache_item */
+	CONTEXT_CACHE_GET = MSG_KIND(CLASS_CONTEXT_CACHE, 1),    /* ask: struct context_cache_get */
+	CONTEXT_CACHE_GOT = MSG_KIND(CLASS_CONTEXT_CACHE, 2),    /* reply: struct context_cache_item; material NULL = miss */
+	CONTEXT_CACHE_PUT = MSG_KIND(CLASS_CONTEXT_CACHE, 3),    /* tell: struct context_cache_item */
 };
 struct context_cache_get {
 	struct msg head; /* dispose frees key */

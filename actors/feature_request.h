@@ -55,6 +55,7 @@ struct feature_request {
 	uint64_t answer_by_ns;          /* then it is answered with what there is, and the rest is TIMEOUT; 0 = no such time */
 };
 
+enum { CLASS_RESOLVER = 65 };
 enum resolver_msg {
 	RESOLVER_GET = MSG_KIND(CLASS_RESOLVER, 1),     /* ask: struct resolver_get */
 	RESOLVER_GOT = MSG_KIND(CLASS_RESOLVER, 2),     /* reply: struct resolver_get */

@@ -6,6 +6,7 @@
 #include "store/entries.h"
 #include "store/idempotency.h"
 
+enum { CLASS_INGESTOR = 68 };
 enum ingestor_msg {
 	INGEST_EVENT = MSG_KIND(CLASS_INGESTOR, 1),    /* ask: struct ingest_event */
 	/* reply: struct ingest_accepted; status as LEDGER_APPENDED. Of one with an idempotency key also RT_EINVAL: the key

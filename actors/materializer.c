@@ -416,9 +416,7 @@ static void materializer_on_message(struct actor *a, struct msg *m)
 
 void materializer_run_all(struct actor *from)
 {
-	struct msg *m = rt_msg_new(from->loop, MATERIALIZER_RUN_ALL);
-	if (m)
-		rt_send(from->loop, rt_named(from->loop, NAME_MATERIALIZER), m);
+	rt_send(from->loop, rt_named(from->loop, NAME_MATERIALIZER), rt_msg_new(from->loop, MATERIALIZER_RUN_ALL));
 }
 
 static int materializer_init(struct actor *a, void *arg)

@@ -3,6 +3,7 @@
 #pragma once
 #include "actors/node.h"
 
+enum { CLASS_MATERIALIZER = 69 };
 extern const struct actor_class materializer_class; /* init argument: struct node */
 /* Every feature is due now: what their SQL reads has changed. From an actor on the materialiser's loop. */
 void materializer_run_all(struct actor *from);

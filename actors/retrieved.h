@@ -43,6 +43,7 @@ void retrieved_unref(struct retrieved *r);
 /* With what it was made from, which it keeps alive. */
 size_t retrieved_bytes(const struct retrieved *r);
 
+enum { CLASS_RETRIEVER = 66 };
 enum retriever_msg {
 	RETRIEVER_GET = MSG_KIND(CLASS_RETRIEVER, 1), /* ask: struct retriever_get */
 	RETRIEVER_GOT = MSG_KIND(CLASS_RETRIEVER, 2), /* reply: struct retriever_got; status: RT_EDEADLINE, RT_EFULL, RT_EIO */

@@ -14,6 +14,7 @@
 /* Debian's library is built for libuv, and its headers follow this macro in silence. */
 _Static_assert(H2O_USE_LIBUV == 1, "h2o.h must be read with H2O_USE_LIBUV=1");
 
+enum { CLASS_HTTP = 96 };
 enum http_msg {
 	HTTP_ACCEPTED = MSG_KIND(CLASS_HTTP, 1), /* acceptor -> front: struct http_accepted */
 	HTTP_DRAIN = MSG_KIND(CLASS_HTTP, 2),    /* http_server_drain -> front */

@@ -40,6 +40,7 @@ struct ledger_entry {
 struct ledger_entry *ledger_entry_new(enum ledger_kind kind);
 void ledger_entry_free(struct ledger_entry *e);
 
+enum { CLASS_LEDGER = 32 };
 enum ledger_msg {
 	LEDGER_APPEND = MSG_KIND(CLASS_LEDGER, 1),   /* ask: struct ledger_append */
 	LEDGER_APPENDED = MSG_KIND(CLASS_LEDGER, 2), /* reply: struct ledger_append with head.status: 0,

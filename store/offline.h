@@ -9,6 +9,7 @@
 #include "runtime/loop.h"
 #include "store/ledger.h"
 
+enum { CLASS_OFFLINE = 33 };
 enum offline_msg {
 	OFFLINE_QUERY = MSG_KIND(CLASS_OFFLINE, 1),    /* ask: struct offline_query */
 	OFFLINE_CONTEXTS = MSG_KIND(CLASS_OFFLINE, 2), /* ask: struct offline_contexts */

@@ -5,18 +5,18 @@
  *          compute, or SQL on demand? -> start a flight
  *          default? -> answer with it; else missing
  *
- *     a flight: GATHERED --turn end: asked--> FLYING --lands--> LANDED
+ *     a flight: QUEUED --turn end: asked--> FLYING --lands--> LANDED
  *               LANDED --turn end: appended to the history, all who wait are answered--> APPENDED
  *               APPENDED --durable, or failed--> published, gone
  *               FLYING --fails--> all who wait get the default, or FAILED with the reason; gone
  *
- * A flight is one computation of one (feature, id); whoever asks meanwhile joins it. A function runs for one id (and
- * flies at once); the SQL of a feature is narrowed to all the ids of a turn and asked once. What lands in a turn is
- * handed to the ledger at its end, in entries of bounded size, and answered on this loop behind them; nobody waits for
- * that commit. Other loops see
- * it in the online table, where it goes once it is durable. So no record, on whichever loop, can precede what it used.
- * A flight serves whoever joins it, so that it has no cancel token and FLIGHT_TIMEOUT_MS, or longer if its first asker
- * waits longer. Bounds: the mailbox, FLIGHTS_MAX. */
+ * A flight is one computation of one (feature, id), shared by all who ask for it meanwhile. A function runs for one id and
+ * starts at once; the SQL of a feature is narrowed to all the ids of a turn and asked once, at the end of the turn. The
+ * values that land in a turn are sent to the ledger at its end, in entries of bounded size, and the askers on this loop are
+ * answered after that send; nobody waits for the commit. Other loops see a value in the online table, where it is put once
+ * it is durable. So a record always comes after the values that it used, on every loop.
+ * Since a flight is shared it has no cancel token, and its deadline is the later of FLIGHT_TIMEOUT_MS and its first asker's.
+ * Bounds: the mailbox, FLIGHTS_MAX. */
 #include "actors/resolver.h"
 #include "actors/computation.h"
 #include "actors/reads.h"
@@ -46,8 +46,8 @@ struct waiter {
 
 struct flight {
 	struct flight *next_by_key;
-	struct flight *next; /* GATHERED, LANDED: of the turn; FLYING: of its bucket in by_op, or of its query; APPENDED: of its batch */
-	enum { GATHERED, FLYING, LANDED, APPENDED } state;
+	struct flight *next; /* QUEUED, LANDED: of the turn; FLYING: of its bucket in by_op, or of its query; APPENDED: of its batch */
+	enum { QUEUED, FLYING, LANDED, APPENDED } state;
 	uint64_t op; /* of the ask that computes it; 0: it belongs to a query */
 	uint64_t deadline_ns;
 	uint64_t key_hash;
@@ -84,7 +84,7 @@ struct resolver {
 	uint32_t entity;
 	uint32_t flights_count;
 	struct flight *by_key[FLIGHT_BUCKETS], *by_op[FLIGHT_BUCKETS];
-	struct flight *gathered, **gathered_end; /* of this turn, in order of arrival */
+	struct flight *queued, **queued_end; /* of this turn, in order of arrival */
 	struct flight *landed, **landed_end;     /* likewise */
 	struct query *queries;
 	struct batch *batches, **batches_end; /* in the order of their appends */
@@ -189,11 +189,11 @@ static void await(struct resolver *s, struct flight *f, uint64_t op)
 	*bucket = f;
 }
 
-static void gather(struct resolver *s, struct flight *f)
+static void enqueue(struct resolver *s, struct flight *f)
 {
-	f->state = GATHERED;
-	*s->gathered_end = f;
-	s->gathered_end = &f->next;
+	f->state = QUEUED;
+	*s->queued_end = f;
+	s->queued_end = &f->next;
 }
 
 static struct flight *take_by_op(struct resolver *s, uint64_t op)
@@ -258,7 +258,7 @@ static struct flight *flight_join(struct resolver *s, uint32_t feature, struct s
 		}
 		await(s, f, op);
 	} else {
-		gather(s, f);
+		enqueue(s, f);
 	}
 	flight_link(s, f);
 	return f;
@@ -447,14 +447,14 @@ static struct flight *take_of_one_feature(struct flight **list, uint32_t *ret_co
 	return taken;
 }
 
-static void ask_gathered(struct resolver *s)
+static void ask_queued(struct resolver *s)
 {
-	while (s->gathered) {
-		uint32_t count, feature = s->gathered->feature;
-		struct flight *flights = take_of_one_feature(&s->gathered, &count);
+	while (s->queued) {
+		uint32_t count, feature = s->queued->feature;
+		struct flight *flights = take_of_one_feature(&s->queued, &count);
 		query_ask(s, feature, flights, count);
 	}
-	s->gathered_end = &s->gathered;
+	s->queued_end = &s->queued;
 }
 
 static struct query *take_query(struct resolver *s, uint64_t op)
@@ -689,7 +689,7 @@ static void resolver_on_turn_end(struct actor *a)
 		f->next = f->batch->flights;
 		f->batch->flights = f;
 	}
-	ask_gathered(s);
+	ask_queued(s);
 }
 
 static struct batch *take_batch(struct resolver *s, uint64_t op)
@@ -778,7 +778,7 @@ static int resolver_init(struct actor *a, void *arg)
 	struct resolver *s = (struct resolver *)a;
 	s->nl = ((struct resolver_args *)arg)->nl;
 	s->entity = ((struct resolver_args *)arg)->entity;
-	s->gathered_end = &s->gathered;
+	s->queued_end = &s->queued;
 	s->landed_end = &s->landed;
 	s->batches_end = &s->batches;
 	return 0;

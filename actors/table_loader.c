@@ -1,9 +1,9 @@
 /* table_loader.c -- the tables of the definitions, as their files are.
  *
- *     WATCHING --a file has changed--> SETTLING --it has not changed since the last look--> all tables are loaded
- *        ^                                |                                                        |
- *        |                                +--it has changed again: one more look                   |
- *        +-------------------------------------------------------------------loaded, or failed-----+
+ *     UNCHANGED --a file has changed--> SETTLING --no file has changed since the last look--> all tables are loaded
+ *         ^                                 |                                                       |
+ *         |                                 +--a file has changed again: one more look              |
+ *         +----------------------------------------------------------------loaded, or failed--------+
  *
  * A file that is still being written keeps changing; it is read when it has been the same for one look. What cannot be
  * loaded leaves the table as it was, and is tried again when the file changes. Bounds: one load at a time. */
@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 
 enum { LOOK_MS = 1000 };
-enum state { WATCHING, SETTLING };
+enum state { UNCHANGED, SETTLING };
 
 struct stamp { /* of a file; all zero: there is none */
 	int64_t bytes, mtime_ns;
@@ -85,7 +85,7 @@ bool table_loader_load_all(const struct node *n, struct buf *ret_why)
 	return load_all(n, &any_new, ret_why);
 }
 
-/* ---- watching ---- */
+/* ---- looking at the files ---- */
 
 static struct stamp stamp_of(const struct def_table *t)
 {
@@ -130,14 +130,14 @@ static void on_look(struct table_loader *s)
 {
 	bool has_changed = look(s);
 	switch (s->state) {
-	case WATCHING:
+	case UNCHANGED:
 		if (has_changed)
 			s->state = SETTLING;
 		break;
 	case SETTLING:
 		if (has_changed)
 			break;
-		s->state = WATCHING;
+		s->state = UNCHANGED;
 		load_changed(s);
 		break;
 	}
@@ -152,7 +152,8 @@ static void table_loader_on_message(struct actor *a, struct msg *m)
 		on_look((struct table_loader *)a);
 }
 
-/* The first look is behind the load at start: a file that has changed in between has changed for it. */
+/* The tables were loaded at start, before the first look, which finds every file changed: one that changed in between is not
+ * missed. */
 static int table_loader_init(struct actor *a, void *arg)
 {
 	struct table_loader *s = (struct table_loader *)a;

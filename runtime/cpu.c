@@ -90,20 +90,20 @@ bool cpu_become_background(int nice)
 }
 
 /* ---- every 0.2 ms ---- */
-static _Thread_local volatile sig_atomic_t is_in_hurry;
+static _Thread_local volatile sig_atomic_t is_boosted_here;
 
 static void on_timer(int signo)
 {
 	(void)signo;
 	int before = errno;
-	if (!is_in_hurry && !has_no_cpu_apart && getpriority(PRIO_PROCESS, 0) > 0)
+	if (!is_boosted_here && !has_no_cpu_apart && getpriority(PRIO_PROCESS, 0) > 0)
 		cpu_give_way(); /* system calls only */
 	errno = before;
 }
 
-void cpu_set_hurry(bool in_hurry)
+void cpu_set_boost(bool is_boosted)
 {
-	is_in_hurry = in_hurry;
+	is_boosted_here = is_boosted;
 }
 
 static void handle_timers(void)

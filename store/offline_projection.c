@@ -404,9 +404,9 @@ enum offline_step offline_projection_step(struct offline *o)
 	if (pthread_mutex_trylock(&p->lock) != 0)
 		return OFFLINE_STEP_BUSY;
 	note_begin(p);
-	cpu_set_hurry(offline_projection_lag_ms(o) > LAG_HURRY_MS);
+	cpu_set_boost(offline_projection_lag_ms(o) > LAG_HURRY_MS);
 	enum offline_step did = step_locked(o);
-	cpu_set_hurry(false);
+	cpu_set_boost(false);
 	note_end(p);
 	pthread_mutex_unlock(&p->lock);
 	return did;

@@ -405,16 +405,16 @@ static void look_on_message(struct actor *a, struct msg *m)
 		rt_stop(a);
 		return;
 	}
-	if (m->kind == SPIN) { /* code that never gives way by itself: in a hurry it stays, then it is moved */
+	if (m->kind == SPIN) { /* code that never gives way by itself: boosted it stays, then it is moved */
 		cpu_set_t now;
-		cpu_set_hurry(true);
+		cpu_set_boost(true);
 		sem_post(&looked);
 		while (sem_wait(&io_has_ended) != 0)
 			;
 		raise(SIGURG);
 		assert_int_equal(sched_getaffinity(0, sizeof now, &now), 0);
 		assert_true(CPU_EQUAL(&now, &given));
-		cpu_set_hurry(false);
+		cpu_set_boost(false);
 		do
 			assert_int_equal(sched_getaffinity(0, sizeof now, &now), 0);
 		while (CPU_EQUAL(&now, &given));

@@ -1,6 +1,6 @@
 #include "actors/arguments.h"
 
-/* Names that any context accepts: they say which call this is (fabra-core 3.9). */
+/* Names that every context accepts: they identify the call (fabra-core 3.9). */
 static bool is_interaction_name(struct str name)
 {
 	static const char *const names[] = { "call_id", "session_id", "turn_id", "turn_index", "interaction_ref",
@@ -49,7 +49,7 @@ static struct buf *one_more(struct buf *why, size_t before)
 	return why;
 }
 
-/* A reply shows no more than this; what a large body has wrong besides is not worth a loop's time. */
+/* Of the errors in a reply. Finding more of them in a large body would only take the loop's time. */
 enum { WHY_BYTES = 400 };
 
 bool arguments_check(const struct def_context *context, yyjson_val *args, struct buf *ret_why)

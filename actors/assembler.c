@@ -33,7 +33,7 @@ enum state {
 	RECORDING,  /* ledger_op is open */
 };
 
-/* Left of a deadline for writing the answer itself. */
+/* Kept of the time until the deadline, for writing the answer. */
 enum { ANSWER_MARGIN_MS = 20 };
 
 struct assembler {
@@ -214,7 +214,7 @@ static void gather_by_plan(struct assembler *s)
 		c->op = rt_ask(&s->base, node_retriever(s->nl, s->context->items[c->item].retriever),
 			       &retriever_get_new(loop, c->args_json)->head, latest_ns, s->request->cancel);
 	}
-	plan_answered(s); /* the one that stands for "all asks are out": a context may need none */
+	plan_answered(s); /* the one that stands for sending the asks: a context may need none */
 }
 
 static void gather(struct assembler *s)
@@ -273,7 +273,7 @@ static void built(struct assembler *s, const struct computation_job *build)
 		start_counting(s);
 }
 
-/* What failed below it, with the reasons that its clients do not see. */
+/* Logs what the context does without, with the reasons, which its clients do not see. */
 static void log_failures(const struct assembler *s)
 {
 	const struct definitions *d = s->nl->node->definitions;
@@ -335,16 +335,16 @@ static struct plan_group *plan_group_of(struct assembler *s, uint64_t op)
 	return NULL;
 }
 
-/* An ask of the plan has no answer: the request is late, cancelled, or a bound is reached. */
-static void gathering_failed(struct assembler *s, const struct msg *m, const char *what)
+/* The build function has no answer: the request is late, or a bound is reached. */
+static void build_failed(struct assembler *s, const struct msg *m)
 {
 	if (m->kind == RT_DEADLINE)
-		fail_with(s, ASSEMBLY_LATE, "%s did not answer before the deadline", what);
+		fail(s, ASSEMBLY_LATE, STR("the context's function did not answer before the deadline"));
 	else
-		fail_with(s, ASSEMBLY_BUSY, "%s: %s", what, rt_error_text(m->status));
+		fail_with(s, ASSEMBLY_BUSY, "the context's function: %s", rt_error_text(m->status));
 }
 
-/* Its resolver did not answer: what is in memory is not lost for that. */
+/* The resolver did not answer: what is in memory, and defaults, can still be used. */
 static void group_failed(struct assembler *s, struct plan_group *g, const struct msg *m)
 {
 	g->failure = feature_failure_of(m);
@@ -389,7 +389,7 @@ static void in_gathering(struct assembler *s, struct msg *m)
 	if (m->kind == COMPUTATION_DONE)
 		built(s, ((struct computation_run *)m)->job);
 	else
-		gathering_failed(s, m, "the context's function");
+		build_failed(s, m);
 }
 
 /* ---- COUNTING ---- */

@@ -15,8 +15,7 @@ static struct circle_run **bucket_of(struct circle *c, const struct circle_targe
 	return &c->buckets[h % CIRCLE_BUCKETS];
 }
 
-/* Several runs can have one name: a retriever that runs again after its cached answer was dropped. The newest is what others
- * join. */
+/* Several runs can have the same target: a retriever runs again after its cached answer was dropped. Others join the newest. */
 static struct circle_run *find(struct circle *c, const struct circle_target *t)
 {
 	struct circle_run *run = *bucket_of(c, t);
@@ -76,10 +75,10 @@ static struct str name_of(const struct definitions *d, const struct circle_run *
 	return run->self.function == SCRIPT_RETRIEVE ? d->retrievers[run->self.index].name : d->features[run->self.index].name;
 }
 
-/* The search went from what `run` asks for back to `run`. */
+/* After a search that began at what `run` asks for and found `run`. */
 static void write_path(const struct circle_run *run, const struct definitions *d, struct buf *out)
 {
-	const struct circle_run *names[NAMES_MAX]; /* from the end: run, and who waits for it ... */
+	const struct circle_run *names[NAMES_MAX]; /* backwards: run, the one that waits for it, and so on */
 	uint32_t count = 0, left_out = 0;
 	for (const struct circle_run *at = run; at; at = at->found_by) {
 		if (count < NAMES_MAX)

@@ -1,9 +1,9 @@
 /* Finds functions that wait for themselves: feature a asks for b, whose function asks for a of the same entity. Each would wait
- * for the other until its deadline; who closes such a circle is told at once instead.
+ * for the other until its deadline; the ask that closes such a circle fails at once instead.
  *
- * One table per I/O loop, used by its computations on its thread: runs are shared within a loop only. A run is in it from
- * its start to its end, with what it waits for. Only runs that others can wait for are in it: of features without event, and
- * of retrievers. */
+ * One table per I/O loop, used by its computations on its thread, since runs are shared within a loop only. A run is in it from
+ * its start to its end, with what it waits for. Only runs that others can join are in it: those of features without an event,
+ * and of retrievers. An ask that is answered from memory waits for no run and is not noted. */
 #pragma once
 #include "actors/script.h"
 
@@ -25,7 +25,7 @@ struct circle_run { /* embedded in the computation */
 	struct circle_wait *waits;   /* owned */
 	uint32_t waits_count, waits_cap;
 	bool is_in;
-	uint64_t seen;               /* by which search */
+	uint64_t seen;               /* number of the search that found it last */
 	struct circle_run *found_by, *next_found;
 };
 struct circle {

@@ -25,7 +25,7 @@ enum state {
 	TIDYING, /* answered; a slice of the collection is on its way to itself */
 };
 
-struct pending { /* beside each read of the job */
+struct pending { /* one for each read of the job */
 	uint64_t op;      /* of our ask; 0 = ended */
 	uint32_t ask_id;  /* of the script */
 	enum script_ask_kind kind;
@@ -119,7 +119,7 @@ static void step(struct computation *c)
 		return;
 	case SCRIPT_MORE:
 		become(c, RUNNING);
-		/* Later work that waits for the loop goes first: the message goes to the end of the queue. */
+		/* Others run first: a message to oneself goes to the end of the queue. */
 		rt_send(c->base.loop, c->base.self, rt_msg_new(c->base.loop, COMPUTATION_MORE));
 		return;
 	}
@@ -170,7 +170,7 @@ static uint64_t ask_sql(struct computation *c, struct str sql, struct str params
 	return rt_ask(&c->base, c->nl->node->offline_reader, &m->head, asks_until_ns(c), c->request->cancel);
 }
 
-/* Room for the read of this ask. Most functions ask for little. */
+/* Makes room for the read of this ask. Starts small, since most functions ask for little. */
 static bool reserve_read(struct computation *c, uint32_t ask_id)
 {
 	struct computation_job *job = c->job;
@@ -194,7 +194,7 @@ static bool reserve_read(struct computation *c, uint32_t ask_id)
 	return true;
 }
 
-/* It is answered from memory, without a run, though it may be renewed at this moment. */
+/* The ask is answered from memory, without a run, though a run may be computing a newer value at this moment. */
 static bool is_live(const struct computation *c, uint32_t feature, struct str id)
 {
 	enum { MARGIN_US = 1000000 }; /* until the resolver looks */
@@ -245,7 +245,7 @@ static bool note_wait(struct computation *c, const struct script_ask *ask)
 	UNREACHABLE();
 }
 
-/* Kept for an ask that fails as a whole: what was asked for comes back with an answer only. false: no memory. */
+/* Keeps what was asked for, in case the ask fails as a whole: only an answer brings it back. false: no memory. */
 static bool note_asked(struct computation *c, const struct script_ask *ask)
 {
 	struct arena *arena = &c->job->arena;
@@ -334,8 +334,8 @@ static const struct script_host script_hooks = {
 
 /* ---- RUNNING, WAITING: answers for the function ---- */
 
-/* A context goes on without a feature, and says so. What other functions make is kept: they must not take a failure for an
- * absence. */
+/* A context goes on without a feature, and reports that. What other functions return is stored, so a failure must not look like
+ * an absence to them. */
 static bool raises(const struct computation *c, const struct feature_result *f)
 {
 	return c->job->function != SCRIPT_BUILD && f->reason.p != NULL;
@@ -465,7 +465,7 @@ static void finish_with(struct computation *c, const struct script_outcome *outc
 	outcome_keep(c->job, outcome);
 	script_end(c->call);
 	c->call = NULL;
-	circle_leave(&c->nl->circle, &c->circle_run); /* its texts are the job's */
+	circle_leave(&c->nl->circle, &c->circle_run); /* while its texts, which are the job's, are there */
 	struct computation_run *reply = rt_msg_new(c->base.loop, COMPUTATION_DONE);
 	reply->head.dispose = c->request->dispose;
 	reply->job = c->job;
@@ -477,7 +477,7 @@ static void finish_with(struct computation *c, const struct script_outcome *outc
 	tidy(c);
 }
 
-/* Calls that took much memory leave garbage, for which the next one would wait, or which nobody would give back. */
+/* Calls that took much memory leave garbage: the next one would have to wait for its collection, or it would stay. */
 static void tidy(struct computation *c)
 {
 	if ((c->state != TIDYING && c->nl->is_tidying) || script_collect(c->nl->script)) {

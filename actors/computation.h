@@ -1,5 +1,5 @@
-/* A computation: one run of one function of the definitions file, as an actor of its own, so that a slow one holds back
- * no other. It asks resolvers, retrievers and the offline store on behalf of the Lua code and answers once. */
+/* A computation: one run of one function of the definitions file. Each is an actor of its own, so that a slow one delays no
+ * other. It asks resolvers, retrievers and the offline store for the Lua code and answers once. */
 #pragma once
 #include "actors/feature_request.h"
 #include "actors/node.h"
@@ -15,11 +15,11 @@ enum computation_msg {
 
 enum { COMPUTATION_READS_MAX = 256 };
 
-/* What the function read, in the order in which it asked: features or retrieved, or neither (SQL, failed, not awaited). */
+/* One ask of the function: its answer is in features or retrieved, or in neither (SQL, failed, not awaited). */
 struct computation_read {
 	struct feature_request *features; /* owned */
 	struct retrieved *retrieved;      /* shares */
-	/* Of an ask that failed as a whole; FEATURE_PENDING: it did not. */
+	/* Why the ask as a whole failed; FEATURE_PENDING: it did not. */
 	enum feature_state failure;
 	uint32_t retriever;               /* DEF_NONE: of features, or SQL */
 	bool is_sql;
@@ -35,7 +35,7 @@ struct computation_job {
 	enum script_function function;
 	uint32_t index;
 	struct str args, event_json, previous_json; /* in the arena; p NULL = none */
-	uint64_t asks_until_ns; /* what has not come by then does not come; 0 = the deadline */
+	uint64_t asks_until_ns; /* deadline of its asks, so that it can go on without a late answer; 0 = that of the computation */
 	/* answer: error.p NULL means done */
 	struct script_outcome outcome; /* copied into the arena */
 	struct computation_read *reads; /* in the arena */
@@ -53,7 +53,7 @@ void computation_job_free(struct computation_job *job);
 bool computation_missed_its_deadline(const struct computation_job *job);
 /* Adds what the function read, in order, with what that was made from. false: a bound is reached. */
 bool computation_reads(const struct computation_job *job, const struct definitions *d, struct reads *into);
-/* The same by itself: one reference. NULL: nothing was read, or (*ret_ok false) a bound is reached. */
+/* The same, as new reads: one reference. NULL: nothing was read, or (*ret_ok false) a bound is reached. */
 struct reads *computation_reads_of(const struct computation_job *job, const struct definitions *d, bool *ret_ok);
 /* Spawns the computation and asks it; returns the op of the ask (see rt_ask). moves job. */
 uint64_t computation_start(struct actor *asker, struct node_loop *nl, struct computation_job *job, uint64_t deadline_ns,

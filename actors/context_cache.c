@@ -1,7 +1,7 @@
 /* context_cache.c -- assembled contexts of one loop, by name and arguments.
  *
- * One state: it keeps what PUT brings, and answers GET with it until it expires, or something that was read for it is not
- * what a reader would find now. Bounds: ENTRIES_MAX and BYTES_MAX; the oldest entries make room. */
+ * One state: it keeps what PUT brings, and answers GET with it until it expires, or until a reader would find something else
+ * than what was read for it. Bounds: ENTRIES_MAX and BYTES_MAX; the oldest entries make room. */
 #include "actors/context_cache.h"
 #include "runtime/hash.h"
 #include <stdlib.h>

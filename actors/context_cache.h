@@ -1,7 +1,7 @@
 /* The cache of assembled contexts: one actor per I/O loop, for contexts with cache_ttl only. It keeps material, never
  * records: a cached answer makes a record of its own. Entries are bounded in number and bytes; the oldest make room.
- * Nobody tells it what has changed: what it answers with is compared with the online table first (ADR 17), so that no loop
- * answers with less than what was acknowledged on another. */
+ * Writes do not invalidate it: before it answers it compares what was read with the online table (ADR 17), so that a write that
+ * was acknowledged on another loop counts here too. */
 #pragma once
 #include "actors/material.h"
 
@@ -21,8 +21,8 @@ struct context_cache_item {
 	struct material *material; /* shares; this loop only */
 	int64_t expires_us;
 };
-/* The context's name and the arguments as canonical JSON; heap. Left out is what names a call (call, session and turn ids),
- * but for declared parameters: the text may show those. */
+/* The context's name and the arguments as canonical JSON; heap. Without the names that identify a call (call, session and turn
+ * ids), unless they are declared parameters, which the text may show. */
 char *context_cache_key(const struct def_context *context, yyjson_val *args);
 
 extern const struct actor_class context_cache_class; /* init argument: struct node_loop */

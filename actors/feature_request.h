@@ -1,4 +1,4 @@
-/* A question for feature values and, when it comes back, the answer. One entity kind, any ids, any of its features.
+/* A request for feature values, which also carries the answer back: features of one entity kind, for any number of ids.
  * Lives in its own arena; moves with the message and back. */
 #pragma once
 #include "actors/definitions.h"
@@ -10,7 +10,7 @@ struct reads;
 
 enum { ENTITY_ID_BYTES_MAX = 256 };
 
-/* Why features of this id cannot be asked for: a literal; NULL when they can. */
+/* Why this is no entity id: a literal; NULL when it is one. */
 const char *entity_id_error(struct str id);
 
 enum feature_state {
@@ -42,7 +42,7 @@ struct feature_result {
 	int64_t as_of_us;
 	struct str reason;   /* in the request's arena */
 	enum feature_state failure; /* FOUND and a default: FAILED, TIMEOUT or REFUSED, if that is why; else PENDING */
-	struct reads *reads; /* shares; what was read to make it just now, also in vain; of a stored value see its basis */
+	struct reads *reads; /* shares; what was read while it was computed for this request, also if that failed. Those of a value are its basis */
 };
 
 struct feature_request {
@@ -52,14 +52,14 @@ struct feature_request {
 	struct str *ids;
 	uint32_t *features;
 	struct feature_result *results; /* [id * features_count + feature] */
-	uint64_t answer_by_ns;          /* then it is answered with what there is, and the rest is TIMEOUT; 0 = no such time */
+	uint64_t answer_by_ns;          /* at this time it is answered with what there is, and the rest is TIMEOUT; 0 = never */
 };
 
 enum { CLASS_RESOLVER = 65 };
 enum resolver_msg {
 	RESOLVER_GET = MSG_KIND(CLASS_RESOLVER, 1),     /* ask: struct resolver_get */
 	RESOLVER_GOT = MSG_KIND(CLASS_RESOLVER, 2),     /* reply: struct resolver_get */
-	RESOLVER_REFRESH = MSG_KIND(CLASS_RESOLVER, 3), /* tell: struct resolver_get; renew in the background */
+	RESOLVER_REFRESH = MSG_KIND(CLASS_RESOLVER, 3), /* tell: struct resolver_get; computes the values again in the background */
 };
 struct resolver_get {
 	struct msg head; /* dispose frees request */

@@ -67,7 +67,7 @@ bool material_add_absent(struct material *m, const struct material_absent *item)
 	return true;
 }
 
-/* Calls that came with what was added get their places for counts. */
+/* Makes room for the token counts of calls that are new in reads. */
 static bool take_calls(struct material *m)
 {
 	while (m->calls_count < m->reads->calls_count) {
@@ -112,7 +112,7 @@ bool material_add_reads_of(struct material *m, const struct computation_job *job
 /* ---- counting ---- */
 
 enum {
-	SLICE_BYTES = 2 * TOKENS_SLICE_BYTES, /* of text that a slice counts, or looks up */
+	SLICE_BYTES = 2 * TOKENS_SLICE_BYTES, /* of text that one slice counts or finds in the cache */
 	PARTS_MAX = 256,                      /* items joined at once */
 	NONE = UINT32_MAX,
 };
@@ -138,7 +138,7 @@ static bool count_text(struct material_work *w, struct str text, struct tokens_s
 		return false;
 	if (!w->job_open) {
 		if (token_cache_get(w->cache, w->tokens, text, ret)) {
-			w->bytes += (uint32_t)text.n / 16; /* hashing is so much faster than counting */
+			w->bytes += (uint32_t)text.n / 16; /* a cache hit costs about a sixteenth of counting */
 			return true;
 		}
 		tokens_job_begin(&w->job, w->tokens, text);
@@ -195,7 +195,7 @@ static bool count_chunks(struct material_work *w)
 
 /* ---- the total ---- */
 
-/* The items form a chain of those that are kept, so that what is gone costs nothing. */
+/* The kept items form a linked list, so that dropped ones cost nothing later. */
 static void link_items(struct material *m)
 {
 	for (uint32_t i = 0; i < m->items_count; i++) {
@@ -312,7 +312,7 @@ static void drop_next(struct material *m)
 		m->items[item->behind].before = item->before;
 }
 
-/* The one that went last comes back; it still knows its neighbours. */
+/* Links the item that was dropped last back in; it still has its neighbours. */
 static void undo_drop(struct material *m)
 {
 	uint32_t index = m->droppable[--m->dropped_count];
@@ -324,7 +324,7 @@ static void undo_drop(struct material *m)
 		m->items[item->behind].before = index;
 }
 
-/* At most; a text has one separator fewer than items. */
+/* An upper bound: a text has one separator fewer than items. */
 static size_t joined_bytes(const struct material *m)
 {
 	size_t bytes = 1;

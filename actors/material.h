@@ -1,5 +1,5 @@
-/* The material of a context: what was read and which items it gave, and after counting the text as sent. It is what the
- * context cache keeps; everything that belongs to one request only (ids, times, freshness) is added by the recorder. */
+/* The material of a context: the features and chunks that were read, the items made of them, and after counting the text as
+ * sent. The context cache keeps material; what belongs to one request only (ids, times, freshness) the recorder adds. */
 #pragma once
 #include "actors/feature_request.h"
 #include "actors/node.h"
@@ -12,17 +12,17 @@ enum { MATERIAL_ITEMS_MAX = 4096, MATERIAL_CALLS_MAX = READS_CALLS_MAX };
 
 struct material_item {
 	struct str content;
-	struct chunk *chunk; /* whose content and id these are, of one of the calls; NULL = none */
+	struct chunk *chunk; /* the content and id are this chunk's, of one of the calls; NULL: they are a copy */
 	int64_t priority;
 	bool required, dropped;
 	struct str source_id;    /* p NULL = none */
 	int64_t last_updated_us; /* INT64_MIN = none */
-	/* of the counting */
+	/* while counting: */
 	struct tokens_span span;
 	uint32_t before, behind; /* the kept neighbours; UINT32_MAX = none */
 };
 
-/* An item that is left out because what it needs is missing. */
+/* An item that is left out because a feature or retriever that it needs is missing. */
 struct material_absent {
 	struct str source_id; /* p NULL = none */
 	uint32_t position;    /* in the context's list of items */
@@ -31,13 +31,13 @@ struct material_absent {
 };
 
 struct material_call {
-	struct retrieved *retrieved; /* of reads */
+	struct retrieved *retrieved; /* borrows from reads */
 	int64_t *chunk_tokens;       /* by chunk */
-	bool is_counted;             /* not what was read for a value that is stored */
+	bool is_counted;             /* false for chunks that were read for a stored value: their tokens are not counted */
 };
 
 struct material {
-	uint32_t refs; /* of one loop */
+	uint32_t refs; /* this loop only */
 	struct arena arena;
 	uint32_t context;
 	int64_t made_at_us;
@@ -45,16 +45,16 @@ struct material {
 	uint32_t items_count, items_cap;
 	struct material_absent *absent;
 	uint32_t absent_count, absent_cap;
-	struct reads *reads; /* owned: the only reference; everything that was read, also what was not there */
-	struct material_call *calls; /* by call of reads */
+	struct reads *reads; /* owned: the only reference; also has what was asked for and missing */
+	struct material_call *calls; /* one for each call of reads */
 	uint32_t calls_count, calls_cap;
-	/* after the counting */
+	/* after counting: */
 	struct str content;
 	char content_hash[RECORD_HASH_TEXT];
 	int64_t tokens;
-	uint32_t *droppable; /* optional items, the first to go first; NULL while everything fits */
+	uint32_t *droppable; /* optional items in the order in which they are dropped; NULL while everything fits */
 	uint32_t droppable_count;
-	uint32_t dropped_count; /* so many of droppable are gone */
+	uint32_t dropped_count; /* of droppable, from its start */
 	bool budget_exceeded;
 };
 
@@ -62,10 +62,10 @@ struct material *material_new(uint32_t context, int64_t now_us); /* NULL: no mem
 struct material *material_ref(struct material *m);
 void material_unref(struct material *m);
 
-/* Texts are copied, but those of a chunk, which stays as long as its call. false: a bound is reached. */
+/* Copies the texts, except those of a chunk, which the call keeps alive. false: a bound is reached. */
 bool material_add_item(struct material *m, const struct material_item *item);
 bool material_add_absent(struct material *m, const struct material_absent *item);
-/* What was read; the results bring what they were made from. */
+/* Add what was read, and what the result itself was made from. */
 bool material_add_feature(struct material *m, const struct definitions *d, uint32_t feature, struct str entity_id,
 			  const struct feature_result *result);
 bool material_add_missing(struct material *m, uint32_t feature, struct str entity_id, enum feature_state state);

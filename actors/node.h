@@ -1,4 +1,4 @@
-/* What the actors of one process share: built once by the composition root, then read-only but for the stores behind it. */
+/* What the actors of one process share. Built at start; afterwards only the stores that it points to change. */
 #pragma once
 #include "actors/circle.h"
 #include "actors/definitions.h"
@@ -46,7 +46,7 @@ struct node {
 	struct actor_ref committer;      /* answers LEDGER_APPEND */
 	struct actor_ref ledger_reader;  /* answers LEDGER_FIND */
 	struct actor_ref offline_reader; /* answers OFFLINE_*, for requests */
-	struct actor_ref materialize_reader; /* the same, for the materialiser: its long queries hold back no request */
+	struct actor_ref materialize_reader; /* the same, for the materialiser, so that its long queries delay no request */
 	const struct pricing *pricing;
 	struct tokens encodings[2];      /* by enum tokens_encoding */
 	struct str environment;          /* FABRA_ENV as written */
@@ -67,7 +67,7 @@ struct node_loop {
 	struct script *script;       /* owned; this loop's state */
 	struct token_cache *tokens;  /* owned */
 	struct circle circle;        /* of this loop's computations */
-	bool is_tidying;             /* one of them collects the garbage of those that ended; the others need not */
+	bool is_tidying;             /* a computation that has ended collects the garbage of all that have; one at a time */
 	struct uuid7 ids;
 	unsigned index;              /* in node->loops */
 	struct resolver_args resolver_args[NODE_ENTITIES_MAX];

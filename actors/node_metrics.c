@@ -74,7 +74,7 @@ metric_id node_metrics_violation(const struct node_metrics *m, const struct defi
 	size_t at = feature != DEF_NONE ? feature : (size_t)d->features_count + retriever;
 	const char *text = feature != DEF_NONE ? d->features[feature].name.p : d->retrievers[retriever].name.p;
 	_Atomic(metric_id) *id = &m->violations[context * violations_of_context(d) + at];
-	if (atomic_load_explicit(id, memory_order_relaxed) == 0) /* two at once get the same */
+	if (atomic_load_explicit(id, memory_order_relaxed) == 0) /* two threads at once register the same series */
 		atomic_store_explicit(id, series2(m->violations_family, d->contexts[context].name.p, text),
 				      memory_order_relaxed);
 	return atomic_load_explicit(id, memory_order_relaxed);

@@ -22,18 +22,18 @@ enum materialized_state { MATERIALIZED_NOT_YET, MATERIALIZED_DONE, MATERIALIZED_
 struct node_metrics {
 	struct feature_metrics *features; /* by feature; owned */
 	struct context_metrics *contexts; /* by context; owned */
-	_Atomic(metric_id) *violations;   /* by context, and in it by feature and retriever; owned; 0: not met yet */
+	_Atomic(metric_id) *violations;   /* [context][feature or retriever]; owned; 0: not registered yet */
 	uint32_t violations_family;
-	_Atomic(enum materialized_state) *materialized; /* by feature; owned; what its last run came to */
+	_Atomic(enum materialized_state) *materialized; /* by feature; owned; the outcome of its last run */
 	metric_id evidence_success, evidence_failure; /* of the mode in force */
 	metric_id feature_unknown;
 	metric_id events_processed, events_failed;
-	metric_id table_loads, table_failures; /* of changed files, while the server runs */
+	metric_id table_loads, table_failures; /* reloads of changed files */
 };
 
 /* false: out of memory. */
 bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool evidence_required);
 void node_metrics_finish(struct node_metrics *m);
-/* The series of a context that took something too old: what breaks its bound is few, so it is registered when met. name: of
- * a feature or a retriever. Any thread. */
+/* The series that counts freshness violations of this feature or retriever in this context. It is registered at its first
+ * violation, since few are ever violated. Any thread. */
 metric_id node_metrics_violation(const struct node_metrics *m, const struct definitions *d, uint32_t context, struct str name);

@@ -30,7 +30,7 @@ static void write_param(const struct plan *p, uint32_t index, struct buf *out)
 	yyjson_doc_free(doc);
 }
 
-/* What was answered. NULL: nothing was, *ret_why_not says why; without an id there is nobody to ask about. */
+/* The answer for this feature; NULL: there is none, and *ret_why_not says why. Without an entity id nothing was asked. */
 static const struct feature_result *find_result(const struct plan *p, uint32_t entity, struct str entity_id, uint32_t feature,
 						enum feature_state *ret_why_not)
 {
@@ -183,7 +183,7 @@ static bool need_features_of(struct plan *p, const struct definitions *d, uint32
 	bool ok = !id.failed && entity_id.p;
 	buf_finish(&id);
 	p->entity_ids[item] = entity_id;
-	/* Without an id there is nobody to ask about: the features are missing. */
+	/* Without an entity id nothing can be asked: the features are missing. */
 	for (uint32_t i = 0; ok && entity_id.n && i < def->text.count; i++)
 		if (def->text.pieces[i].type == PIECE_FEATURE) {
 			uint32_t feature = def->text.pieces[i].index;
@@ -199,7 +199,7 @@ struct plan *plan_new(const struct definitions *d, const struct def_context *con
 		return NULL;
 	p->context = context;
 	p->args = args;
-	/* One text is about one entity, so that no more groups can be needed than there are items. */
+	/* Each text reads one entity, so there are at most as many groups as items. */
 	uint32_t groups = context->items_count < PLAN_GROUPS_MAX ? context->items_count : PLAN_GROUPS_MAX;
 	uint32_t calls = context->items_count < MATERIAL_CALLS_MAX ? context->items_count : MATERIAL_CALLS_MAX;
 	p->entity_ids = arena_zalloc(arena, context->items_count * sizeof *p->entity_ids);
@@ -222,7 +222,7 @@ void plan_finish(struct plan *p)
 	p->groups_count = p->calls_count = 0;
 }
 
-/* ---- what came of it ---- */
+/* ---- from answers to items ---- */
 
 static struct str derived_source(const struct definitions *d, const struct def_item *def)
 {
@@ -241,7 +241,7 @@ static enum plan_filled failed_by(enum feature_state state)
 	return state == FEATURE_FAILED || state == FEATURE_REFUSED ? PLAN_FAILED : PLAN_ABSENT;
 }
 
-/* Adds what the text reads; the first that is missing decides about the item. */
+/* Adds the features that the text reads; the first missing one decides what becomes of the item. */
 static bool add_reads(const struct plan *p, const struct definitions *d, uint32_t item, struct material *m,
 		      enum feature_state *ret_missing, struct buf *ret_why)
 {

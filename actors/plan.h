@@ -1,5 +1,5 @@
-/* A declarative context at work: which features and retrievers its items need for these arguments, and the items that
- * come of the answers. No code of the definitions file runs. */
+/* The plan of a declarative context for one request: which features and retrievers its items need with these arguments, and
+ * which items the answers make. No code of the definitions file runs. */
 #pragma once
 #include "actors/material.h"
 
@@ -12,8 +12,8 @@ struct plan_group { /* all features of one entity id: one ask */
 	uint32_t *features;
 	uint32_t features_count, features_cap;
 	uint64_t op;
-	struct feature_request *answer; /* owned; NULL until it came */
-	enum feature_state failure;     /* why it never will; FEATURE_PENDING: it came, or may still */
+	struct feature_request *answer; /* owned; NULL until it has come */
+	enum feature_state failure;     /* why there is none; FEATURE_PENDING: there is, or it may still come */
 };
 
 struct plan_call { /* one retriever item: one ask */
@@ -21,7 +21,7 @@ struct plan_call { /* one retriever item: one ask */
 	struct str args_json;
 	uint64_t op;
 	struct retrieved *answer; /* shares */
-	enum feature_state failure; /* as of a group */
+	enum feature_state failure; /* as in a group */
 	struct str error;           /* in the arena; p NULL = none */
 };
 
@@ -37,13 +37,14 @@ struct plan {
 
 /* args: the request's arguments, checked. Texts go to the arena. NULL: a bound is reached. */
 struct plan *plan_new(const struct definitions *d, const struct def_context *context, yyjson_val *args, struct arena *arena);
-void plan_finish(struct plan *p); /* lets answers go; the struct is the arena's */
-/* After all answers: items, features and calls in the order of the file; what is missing is treated as its item says. */
+void plan_finish(struct plan *p); /* releases the answers; the arena owns the struct. NULL is fine */
+/* After all answers: adds items, features and calls in the order of the file. What is missing is treated as the item's
+ * on_missing says. */
 enum plan_filled {
 	PLAN_FILLED,
 	PLAN_TOO_LARGE,
-	PLAN_ABSENT,  /* an item that may not lack it needs what has no value; *ret_why says what */
-	PLAN_FAILED,  /* the same: it failed, or was refused */
-	PLAN_LATE,    /* the same: it takes too long */
+	PLAN_ABSENT,  /* an item with on_missing = "fail" needs a feature without a value; *ret_why names it */
+	PLAN_FAILED,  /* the same, of a feature or retriever that failed or was refused */
+	PLAN_LATE,    /* the same, of one that was late */
 };
 enum plan_filled plan_fill(const struct plan *p, const struct definitions *d, struct material *m, struct buf *ret_why);

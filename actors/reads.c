@@ -66,7 +66,7 @@ static bool is_same(const struct read_feature *x, const struct read_feature *y)
 	       x->is_settled == y->is_settled && str_eq(x->entity_id, y->entity_id) && str_eq(x->value_json, y->value_json);
 }
 
-/* From below: several values may have been made from it, and each of those from others. */
+/* Adds what another value was made from, unless it is there: several values may have been made from the same. */
 static bool add_once(struct reads *r, const struct read_feature *f)
 {
 	if (r->seen == NULL && (r->seen = arena_zalloc(&r->arena, SLOTS * sizeof *r->seen)) == NULL)
@@ -122,7 +122,7 @@ static bool has_failure(const struct reads *r, const struct read_failure *f)
 	return false;
 }
 
-/* What is in `from` and not yet in r. */
+/* Adds what is in `from` and not yet in r. */
 static bool merge(struct reads *r, const struct reads *from, bool is_settled)
 {
 	bool ok = true;
@@ -181,7 +181,7 @@ void reads_add_lost_sql(struct reads *r)
 
 /* ---- packing ---- */
 
-/* Copies to *at, which goes on behind it. */
+/* Copies the array to *at, and moves *at behind it. */
 static void *move_array(char **at, const void *array, size_t bytes)
 {
 	void *to = *at;
@@ -238,7 +238,7 @@ struct reads *reads_pack(const struct reads *r)
 	return p;
 }
 
-/* ---- is it still so? ---- */
+/* ---- is it still current? ---- */
 
 bool reads_are_transient(const struct reads *r)
 {
@@ -252,20 +252,20 @@ bool reads_are_transient(const struct reads *r)
 	return found;
 }
 
-/* A value that is made here is on its way to memory for a while, and is no less true when it has left it: only a newer one
- * or a delete ends it. Any other is what memory says. */
+/* A computed value is put into the online table only once it is durable, and stays right when it has expired there: only a newer
+ * value or a delete replaces it. Any other value is current if the table has it. */
 static bool is_current(const struct read_feature *f, const struct node *n, int64_t made_at_us, int64_t now_us)
 {
 	const struct def_feature *d = &n->definitions->features[f->feature];
 	if (f->entity_id.n == 0)
-		return true; /* nobody's, and so it stays */
+		return true; /* no entity was named: that cannot change */
 	bool was_there = f->state == FEATURE_FOUND && f->source != RECORD_FALLBACK;
 	bool is_stored = was_there && !def_feature_is_computed_at_each_read(d);
 	if (is_stored && online_holds(n->online, d->entity, f->entity_id, f->feature, now_us, f->as_of_us, f->value_json))
 		return true;
 	struct online_trace trace;
 	bool is_known = online_trace(n->online, d->entity, f->entity_id, f->feature, now_us, &trace);
-	if (!is_stored) /* nothing to compare: is there one now, or was there a delete since? */
+	if (!is_stored) /* nothing to compare with: has a value or a delete come since? */
 		return !is_known || (!trace.is_live && trace.event_time_us < made_at_us);
 	if (!def_feature_is_computed(d))
 		return false;

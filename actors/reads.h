@@ -1,15 +1,16 @@
-/* What a call of the definitions file read, at any depth: whoever used its result has read it too. Made once by the one who
- * ran the call, then immutable, and shared: with a value that is stored it goes to every thread (struct value_basis). */
+/* The reads of a call of the definitions file: the features and retrievers that it asked for, and what those were made from, at
+ * any depth. Who uses the result of the call has read all of that too. Written once, by the actor that ran the call; then
+ * immutable and shared. The reads of a stored value are seen by every thread (struct value_basis). */
 #pragma once
 #include "actors/feature_request.h"
 #include "actors/retrieved.h"
 
 struct node;
 
-/* A bound is reached by no honest call; beyond it the reads are not known, and nobody may say that they are fresh. */
+/* Beyond these bounds the reads of a call are not known, so that its result cannot be called fresh: the call fails. */
 enum { READS_FEATURES_MAX = 1024, READS_CALLS_MAX = 64 };
 
-/* Settled: it was read for a value that is stored now. What has become of it since does not change that value. */
+/* Settled: it was read for a value that was stored then. What changes afterwards does not change that value. */
 struct read_feature {
 	uint32_t feature;
 	struct str entity_id;  /* "" : nobody was named */
@@ -23,7 +24,7 @@ struct read_feature {
 };
 
 struct read_call {
-	struct retrieved *retrieved; /* shares; a settled one may be another loop's: its chunks are not to be counted */
+	struct retrieved *retrieved; /* shares; a settled one may belong to another loop: then its chunks must not be counted here */
 	bool is_settled;
 };
 
@@ -44,16 +45,16 @@ struct reads {
 	struct read_failure *failures;
 	uint32_t failures_count, failures_cap;
 	bool has_lost_sql; /* a query of a function failed or was late; settled ones do not count */
-	uint16_t *seen; /* open addressing over the features that came from below: position + 1; NULL until there are some */
+	uint16_t *seen; /* hash set of the features that others were made from: position + 1; NULL until there is one */
 };
 
 struct reads *reads_new(void); /* NULL: no memory; one reference */
 struct reads *reads_ref(struct reads *r); /* NULL gives NULL */
 void reads_unref(struct reads *r);
-/* A copy in as little memory as it needs, for what is kept; one reference. NULL: no memory. */
+/* A copy in one block of the exact size, to be kept; one reference. NULL: no memory. */
 struct reads *reads_pack(const struct reads *r);
 
-/* Copy the texts. false: a bound is reached, or no memory. With what the answer itself was made from. */
+/* Copy the texts, and what the answer itself was made from. false: a bound is reached, or no memory. */
 bool reads_add_result(struct reads *r, const struct definitions *d, uint32_t feature, struct str entity_id,
 		      const struct feature_result *result);
 bool reads_add_missing(struct reads *r, uint32_t feature, struct str entity_id, enum feature_state state, struct str reason);
@@ -63,7 +64,7 @@ void reads_add_lost_sql(struct reads *r);
 
 /* Whether something failed, was late or refused, though a default may stand in for it: the next one to ask may see it. */
 bool reads_are_transient(const struct reads *r);
-/* Is everything that was read still what a reader would find in memory? Values that are made at each read are as good as
- * what they were made from, and nothing becomes untrue by its age alone where its function would have to run again: how long
- * that is kept is for a cache_ttl to say. made_at_us: not after the first read. */
+/* Would a reader find the same in the online table now? A value that is computed at each read counts as unchanged while what
+ * it was made from is. Age alone changes nothing here where a function would have to run again: a cache_ttl says how long such
+ * results are kept. made_at_us: not later than the first read. */
 bool reads_are_current(const struct reads *r, const struct node *n, int64_t made_at_us, int64_t now_us);

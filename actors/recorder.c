@@ -3,7 +3,7 @@
 #include "runtime/hash.h"
 #include <stdio.h>
 
-/* A clock that was set back makes nothing younger than new. */
+/* Never negative, also when the clock was set back. */
 static int64_t age_ms(int64_t now_us, int64_t then_us)
 {
 	return now_us > then_us ? (now_us - then_us) / 1000 : 0;
@@ -32,7 +32,7 @@ static bool contains(const struct str *names, size_t count, struct str name)
 
 /* ---- the parts of a record ---- */
 
-/* What was read several times is said once. */
+/* A list without repetitions. */
 struct once {
 	struct record_missing *list;
 	uint32_t *slots; /* open addressing: place in the list + 1; 0 = free */
@@ -62,7 +62,7 @@ static void add_once(struct once *o, size_t *count, struct record_missing m)
 	o->slots[at] = (uint32_t)*count;
 }
 
-/* A default has no age. What is missing is named with null, and violates whatever was promised. */
+/* A default has no age. A missing feature is listed with the value null, and is a violation with any SLA. */
 static bool fill_features(const struct node *n, const struct material *m, struct arena *arena, struct record *r,
 			  struct record_extras *e, struct violations *too_old)
 {
@@ -225,7 +225,7 @@ static bool fill_assembly(const struct def_context *d, const struct material *m,
 	return ok;
 }
 
-/* Stale are items past max_staleness, and features past the SLA, each once, as in Fabra. */
+/* stale_sources: items past max_staleness and features past the SLA, each once, as in Fabra. */
 static bool fill_sources(const struct def_context *d, const struct material *m, struct arena *arena, const struct record *r,
 			 struct record_extras *e)
 {
@@ -367,7 +367,7 @@ struct str recorder_freshness_error(const struct node *n, const struct record *r
 	struct str out = arena_dup(arena, buf_str(&text));
 	bool is_whole = !text.failed && out.p;
 	buf_finish(&text);
-	return is_whole ? out : STR("Freshness SLA breached"); /* without memory for the names it is refused all the same */
+	return is_whole ? out : STR("Freshness SLA breached"); /* refused without the names, for which there is no memory */
 }
 
 struct ledger_entry *recorder_entry(const struct record *r, const struct record_extras *e)
@@ -376,7 +376,7 @@ struct ledger_entry *recorder_entry(const struct record *r, const struct record_
 	if (entry == NULL)
 		return NULL;
 	memcpy(entry->context_id, r->context_id.p, r->context_id.n);
-	/* An estimate: without it a record is copied six times while it grows. */
+	/* An estimate of the size: without it the buffer grows six times, with a copy each. */
 	buf_reserve(&entry->body, 2048 + r->content.n + r->content.n / 16 + 512 * (r->items_count + r->features_count));
 	bool ok = record_write_canonical(r, &entry->body, &entry->previous_at);
 	record_extras_write(r, e, &entry->extras);

@@ -1,4 +1,4 @@
-/* From a context's material to its record and to the ledger entry that carries it: what belongs to one request. */
+/* Makes the record of one request from a context's material, and the ledger entry that carries it. */
 #pragma once
 #include "actors/material.h"
 #include "store/ledger.h"
@@ -13,7 +13,7 @@ struct recorder_request {
 /* Fills r and e; their texts live in the arena, the material and the definitions. false: no memory. */
 bool recorder_fill(struct node_loop *nl, const struct material *m, const struct recorder_request *q, struct arena *arena,
 		   struct record *r, struct record_extras *e);
-/* The reason of strict mode's refusal, or p NULL when nothing is too old or missing. In the arena, or static. */
+/* Why a context with freshness_strict is refused; p NULL: nothing is too old or missing. In the arena, or static. */
 struct str recorder_freshness_error(const struct node *n, const struct record *r, const struct record_extras *e,
 				    struct arena *arena);
 /* Moves to the caller; NULL: the record is no valid JSON or too large. */

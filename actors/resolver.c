@@ -58,8 +58,8 @@ struct flight {
 	char *reason;
 	enum feature_state failure; /* with a reason: FAILED, TIMEOUT or REFUSED */
 	struct reads *reads; /* what it was computed from; NULL = nothing */
-	bool has_row;        /* whatever became of its value */
-	bool has_several;    /* rows: none of them is the value */
+	bool has_row;        /* also when its value could not be kept */
+	bool has_several;    /* more than one row: none of them is the value */
 	struct batch *batch; /* LANDED: the one that it will belong to; weak */
 	size_t id_n;
 	char id[];
@@ -322,7 +322,7 @@ static void waiter_answer(struct resolver *s, struct waiter *w, const struct fli
 		get_end(s, w->get);
 }
 
-/* The asker waits no longer: it gets what there is. */
+/* The asker's time is over: it gets what there is. */
 static void get_late(struct resolver *s, struct get *get)
 {
 	struct feature_request *r = get->r;
@@ -468,7 +468,7 @@ static struct query *take_query(struct resolver *s, uint64_t op)
 	return q;
 }
 
-/* What is too much for one answer may fit into two. */
+/* The rows of all ids are too large for one answer: ask for each half. */
 static void query_split(struct resolver *s, struct query *q)
 {
 	struct flight *first = q->flights, *last = first;
@@ -498,7 +498,7 @@ static void take_rows(struct resolver *s, const struct query *q, const struct of
 		struct str id = batch->rows[i].key;
 		struct flight *f = flight_find(s, q->feature, id, flight_hash(q->feature, id));
 		if (f == NULL || f->state != FLYING)
-			continue; /* nobody asked for it */
+			continue; /* a row of an id that was not asked for */
 		if (f->has_row)
 			f->has_several = true;
 		else
@@ -617,7 +617,7 @@ static size_t entry_bytes(const struct flight *f)
 	return f->value ? f->value->len + f->id_n + 128 : 0;
 }
 
-/* From first up to (not with) end. Returns the op of the append. */
+/* Of the flights from first up to, not including, end. Returns the op of the append. */
 static uint64_t landed_append(struct resolver *s, struct flight *first, const struct flight *end, size_t values_count)
 {
 	const struct definitions *d = s->nl->node->definitions;
@@ -652,7 +652,7 @@ static struct batch *batch_new(struct resolver *s)
 	return batch;
 }
 
-/* All that has landed, cut by bytes: the ledger takes entries of bounded size. */
+/* Sends all that has landed to the ledger, in entries of bounded size. */
 static void append_landed(struct resolver *s)
 {
 	for (struct flight *first = s->landed, *end; first; first = end) {

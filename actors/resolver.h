@@ -6,16 +6,16 @@
 #include "store/online.h"
 
 extern const struct actor_class resolver_class; /* init argument: struct resolver_args */
-/* Reads a live value from the online table, without asking anybody: the fast path of every read. false: it has to be
- * resolved (missing, expired, or a feature that is computed at each read). *ret_refresh_due: it was served, and its
- * resolver should be told RESOLVER_REFRESH. The cell's value is a new reference. Any thread. */
+/* Reads a live value from the online table without a message: the fast path of every read. false: ask the resolver (the value is
+ * missing or expired, or the feature is computed at each read). *ret_refresh_due: the value can be used, and the resolver
+ * should be sent RESOLVER_REFRESH. The cell's value is a new reference. Any thread. */
 bool resolver_read_online(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us,
 			  struct online_cell *ret, bool *ret_refresh_due);
-/* The same for one small value, copied to out: the hot path, without a reference count that other cores share.
- * ONLINE_LARGE: use resolver_read_online. */
+/* The same for a small value, which is copied to out: no write to a reference count that other cores share. ONLINE_LARGE: use
+ * resolver_read_online. */
 enum online_read resolver_copy_online(const struct node *n, uint32_t feature, const struct online_key *key, int64_t now_us,
 				      char *out, size_t cap, size_t *ret_n, struct online_meta *ret_meta,
 				      bool *ret_refresh_due);
-/* What can be said without computing, for who cannot wait any longer: the value in memory, the default, or failure. */
+/* The answer without computing, for an asker whose time is over: the value in memory, the default, or failure. */
 void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us,
 			     enum feature_state failure, struct feature_result *ret);

@@ -35,7 +35,7 @@ static struct str text_or_number(struct arena *arena, yyjson_val *v)
 	return arena_dup(arena, str_of(digits, (size_t)n));
 }
 
-/* NULL for a member that says nothing. */
+/* NULL for JSON null. */
 static yyjson_val *said(yyjson_val *v)
 {
 	return yyjson_is_null(v) ? NULL : v;
@@ -115,7 +115,7 @@ static bool chunk_from_row(struct retrieved *r, yyjson_val *row, uint32_t positi
 	return c->content.p && c->chunk_id.p && c->document_id.p && c->content_hash.p;
 }
 
-/* What the definitions file gets to see of a chunk. */
+/* The chunk as the Lua code sees it. */
 static void chunk_write(const struct chunk *c, struct buf *out)
 {
 	buf_append_lit(out, "{\"content\":");

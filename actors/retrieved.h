@@ -1,4 +1,4 @@
-/* What a retriever answered: chunks with their provenance, shared by everyone on the loop who asked the same. */
+/* The answer of a retriever: chunks with their provenance, shared by all on the loop who asked the same. */
 #pragma once
 #include "actors/tokens.h"
 #include "runtime/loop.h"
@@ -12,13 +12,13 @@ struct chunk {
 	struct str metadata_json; /* an object, or p NULL */
 	double score;
 	int64_t indexed_at_us;
-	/* What counting found, kept for who asks the same: */
+	/* What counting found, kept for others that ask the same: */
 	struct tokens_span span;
 	uint8_t counted_as; /* enum tokens_encoding + 1; 0 = not counted yet */
 };
 
 struct retrieved {
-	atomic_uint refs; /* what others made from it may go to other loops; its counts are this loop's */
+	atomic_uint refs; /* other loops may hold it, as part of what a value was made from; only this loop counts its chunks */
 	struct arena arena;
 	uint32_t retriever;
 	struct str query;     /* args.query, or "" */
@@ -40,7 +40,7 @@ struct retrieved *retrieved_new(uint32_t retriever, struct str args_json, struct
 void retrieved_set_reads(struct retrieved *r, struct reads *reads);
 struct retrieved *retrieved_ref(struct retrieved *r);
 void retrieved_unref(struct retrieved *r);
-/* With what it was made from, which it keeps alive. */
+/* Including its reads, which it keeps alive. */
 size_t retrieved_bytes(const struct retrieved *r);
 
 enum { CLASS_RETRIEVER = 66 };

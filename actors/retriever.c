@@ -142,7 +142,7 @@ static void run_failed(struct retriever *t, struct query *q, int status, const c
 	answer_waiters(t, joined, NULL, status, error);
 }
 
-/* The chunks of a run that did not fail, or NULL. */
+/* The chunks that a run gave. NULL: *ret_why. */
 static struct retrieved *chunks_of(struct retriever *t, const struct query *q, const struct computation_job *job, const char **ret_why)
 {
 	struct loop *loop = t->base.loop;
@@ -207,7 +207,7 @@ static void run(struct retriever *t, struct query *q, struct waiter *waiters)
 		refuse_waiters(t, waiters);
 		return;
 	}
-	/* The run serves everyone who joins it, so that it has no cancel token and a deadline of its own. */
+	/* Shared by all who join it, so that it has no cancel token and a deadline of its own. */
 	uint64_t latest_ns = loop_mono_ns(t->base.loop) + RUN_TIMEOUT_MS * 1000000ull;
 	q->waiters = waiters;
 	q->started_ns = loop_mono_ns(t->base.loop);
@@ -215,7 +215,7 @@ static void run(struct retriever *t, struct query *q, struct waiter *waiters)
 	q->op = computation_start(&t->base, t->nl, job, latest_ns, ACTOR_NONE);
 }
 
-/* The request is ours: taken. */
+/* Owns m. */
 static void on_get(struct retriever *t, struct msg *m)
 {
 	struct str key = str_from(((struct retriever_get *)m)->args_json);

@@ -1,5 +1,5 @@
-/* A retriever: one actor per retriever and I/O loop. Answers RETRIEVER_GET (retrieved.h): result cache, one run per query
- * at a time, then the definitions file's own `run`. */
+/* A retriever: one actor per retriever and I/O loop. Answers RETRIEVER_GET (retrieved.h) from its cache, or by running the
+ * definitions file's `run`, one run per query at a time. */
 #pragma once
 #include "actors/node.h"
 

@@ -1,5 +1,5 @@
-/* The sweeper: one actor per process. Takes expired values and old tombstones out of the online table, a bounded piece at
- * a time. */
+/* The sweeper: one actor per process. Removes expired values and old tombstones from the online table, a bounded number of buckets
+ * at a time. */
 #pragma once
 #include "actors/node.h"
 

@@ -1,4 +1,4 @@
-/* table_loader.c -- the tables of the definitions, as their files are.
+/* table_loader.c -- loads the tables of the definitions again when their files change.
  *
  *     UNCHANGED --a file has changed--> SETTLING --no file has changed since the last look--> all tables are loaded
  *         ^                                 |                                                       |

@@ -1,4 +1,4 @@
-/* The table loader: one actor per process, on a blocking loop. Keeps the tables of the definitions as their files are. */
+/* The table loader: one actor per process, on a blocking loop. Loads the tables of the definitions again when their files change. */
 #pragma once
 #include "actors/node.h"
 

@@ -1,6 +1,6 @@
-/* What the online table holds after a start: of what the history and the ledger say, that which the definitions of today
- * would serve. A value is left out when another version of the code made it, when it is past the ttl that it was written
- * with or the one that its feature has now, and when its feature is computed at each read. */
+/* Fills the online table at start with the values of the history and the ledger that the definitions as they are now would
+ * serve. A value is left out when another version of the code made it, when it is past the ttl that it was written with or
+ * the one that its feature has now, and when its feature is computed at each read. */
 #pragma once
 #include "actors/node.h"
 #include "store/offline.h"

@@ -262,11 +262,11 @@ static bool material_from_job(struct assembler *s, const struct computation_job 
 static void built(struct assembler *s, const struct computation_job *build)
 {
 	const struct script_outcome *o = &build->outcome;
+	bool is_late = o->error_kind == SCRIPT_ERROR_DEADLINE || computation_missed_its_deadline(build);
 	if (o->error.p && o->error_kind == SCRIPT_ERROR_ARGUMENTS)
 		bad_arguments(s, o->error);
 	else if (o->error.p)
-		fail(s, o->error_kind == SCRIPT_ERROR_DEADLINE || computation_missed_its_deadline(build) ? ASSEMBLY_LATE : ASSEMBLY_FAILED,
-		     o->error);
+		fail(s, is_late ? ASSEMBLY_LATE : ASSEMBLY_FAILED, o->error);
 	else if (!material_from_job(s, build))
 		fail(s, ASSEMBLY_TOO_LARGE, STR("the context has too many items or reads"));
 	else

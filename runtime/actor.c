@@ -208,7 +208,8 @@ static int mailbox_put(struct loop *loop, struct actor *a, struct msg *m)
 {
 	struct actor_private *p = a->private;
 	bool is_urgent = m->flags & MSG_URGENT;
-	/* Replies are bounded by the receiver's own asks, and the runtime's kinds by what it has started. */
+	/* Not counted: replies, which the receiver's open asks bound, and the runtime's own messages, which its timers and children
+	 * bound. */
 	if (!(m->flags & MSG_REPLY) && m->kind >> 8 != CLASS_RT) {
 		if (p->requests_len >= a->class->mailbox_len_max)
 			return RT_EFULL;
@@ -257,7 +258,7 @@ bool rt_send(struct loop *loop, struct actor_ref to, struct msg *m)
 }
 
 /* ---- running ---- */
-/* What it was spawned for will not come: nothing else would end it. */
+/* The request that it was spawned for was dropped: nothing else would end it. */
 static void end_unasked(struct actor *a)
 {
 	if (a->private->serves_one)
@@ -276,7 +277,7 @@ static bool admit(struct loop *loop, struct actor *a, struct msg *m)
 	if (m->kind >> 8 != CLASS_RT)
 		a->private->requests_len--;
 	if (m->deadline_ns != 0 && m->deadline_ns <= loop->mono_ns) {
-		loop->stats.dropped_deadline++; /* the asker's own wheel tells it */
+		loop->stats.dropped_deadline++; /* the asker's loop sends it RT_DEADLINE */
 		message_release(loop, m);
 		end_unasked(a);
 		return false;

@@ -12,8 +12,8 @@
 
 enum {
 	YIELD_NS = 200000,
-	FOREGROUND_SLICE_NS = 300000,  /* shorter than the kernel's own of 0.7 to 2.8 ms, longer than a commit's CPU time */
-	BACKGROUND_SLICE_NS = 3000000, /* longer than the kernel's own, and no longer: a yield costs one */
+	FOREGROUND_SLICE_NS = 300000,  /* shorter than the default of 0.7 to 2.8 ms, longer than the CPU time of a commit */
+	BACKGROUND_SLICE_NS = 3000000, /* longer than the default, but not by much: a thread that yields loses the rest of one */
 };
 
 static _Atomic(int) loop_cpus[LOOPS_MAX]; /* the CPU's number + 1; 0: no loop */
@@ -25,7 +25,7 @@ static void note(unsigned loop_id, int cpu)
 	if (atomic_load_explicit(mine, memory_order_relaxed) == cpu)
 		return;
 	atomic_store_explicit(mine, cpu, memory_order_relaxed);
-	atomic_fetch_add_explicit(&moves, 1, memory_order_release); /* who sees the count sees the CPU */
+	atomic_fetch_add_explicit(&moves, 1, memory_order_release); /* release: a reader of the count also sees the CPU */
 }
 
 void cpu_note_loop(unsigned loop_id)
@@ -44,12 +44,12 @@ void cpu_give_way(void)
 {
 	static _Thread_local cpu_set_t allowed;
 	static _Thread_local unsigned seen;
-	sched_yield(); /* the kernel itself may look only at the next tick: 4 ms */
+	sched_yield(); /* otherwise the scheduler may act only at the next tick, after up to 4 ms */
 	unsigned now = atomic_load_explicit(&moves, memory_order_acquire);
 	if (now == seen)
 		return;
 	if (seen == 0 && sched_getaffinity(0, sizeof allowed, &allowed) != 0)
-		return; /* more CPUs than a mask of this size can name: no need to be careful with one */
+		return; /* more CPUs than the mask has bits: then there are enough */
 	seen = now;
 	cpu_set_t left = allowed;
 	for (unsigned i = 0; i < LOOPS_MAX; i++) {

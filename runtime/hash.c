@@ -9,7 +9,7 @@ struct sip {
 };
 
 static uint64_t process_key[2];
-static unsigned char text_secret[XXH3_SECRET_DEFAULT_SIZE]; /* of hash128, drawn out of the key */
+static unsigned char text_secret[XXH3_SECRET_DEFAULT_SIZE]; /* of hash128, derived from the key */
 
 void hash_key_set(uint64_t k0, uint64_t k1)
 {

@@ -10,7 +10,7 @@
 
 enum { LINE_BYTES = 1024 };
 
-/* Its stream's lock is held by whoever writes, for as long as it takes to format a line. */
+/* The writer holds the lock of the stream while it formats a line. */
 static struct caught {
 	const char *name;
 	FILE **variable, *before, *stream; /* stream NULL: not caught */
@@ -61,7 +61,7 @@ void log_stdio_catch(void)
 		fflush(*c->variable);
 		c->stream = fopencookie(c, "w", (cookie_io_functions_t){ .write = on_write });
 		if (c->stream == NULL)
-			continue; /* no memory: they print as before */
+			continue; /* no memory: this stream is not caught */
 		setvbuf(c->stream, c->buffer, _IOLBF, sizeof c->buffer);
 		c->before = *c->variable;
 		*c->variable = c->stream;

@@ -275,7 +275,7 @@ void loop_run(struct loop *loop)
 void loop_end(struct loop *loop)
 {
 	atomic_store(&loop->has_ended, true);
-	inbox_drain(loop); /* nobody lives: asks are answered, the rest is disposed */
+	inbox_drain(loop); /* no actor is left: asks are answered with RT_DOWN, other messages are disposed */
 	outbox_flush(loop);
 }
 

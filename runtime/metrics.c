@@ -20,9 +20,9 @@ struct family {
 	const char *name, *help, *labels; /* borrows for the life of the process */
 	const double *buckets;            /* borrows likewise; ended by 0 */
 	unsigned buckets_len, labels_len;
-	metric_id overflow;    /* takes what no series is left for; the only series of a family without labels */
+	metric_id overflow;    /* counts for series that found no room; the only series of a family without labels */
 	char *overflow_labels; /* owned */
-	bool overflowed;       /* whether it is worth showing */
+	bool overflowed;       /* it is shown only then */
 };
 
 struct series {
@@ -46,7 +46,7 @@ static uint32_t families_len;
 static struct series series[METRICS_CELLS_MAX]; /* in order of registration */
 static uint32_t series_len;
 static uint32_t series_index[INDEX_LEN]; /* open addressing; 1 + place in series */
-static uint32_t cells_len = 1;           /* cell 0 is nobody's */
+static uint32_t cells_len = 1;           /* cell 0 is unused */
 static uint64_t refused;                 /* registrations that found no room */
 static uint16_t cell_family[METRICS_CELLS_MAX]; /* of a series' first cell */
 static atomic_uint_fast64_t gauges[METRICS_CELLS_MAX];

@@ -5,7 +5,7 @@
 
 static void set_ref(struct supervised *s, struct actor_ref ref)
 {
-	/* Relaxed: a ref carries no data, and a stale one is as good as a dead one. */
+	/* Relaxed: nothing is read through a ref, and a stale one is dropped like any ref to an ended actor. */
 	atomic_store_explicit(&s->ref_bits, ref.bits, memory_order_relaxed);
 }
 

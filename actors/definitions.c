@@ -254,6 +254,40 @@ static bool collect(struct declare *declare, struct buf *ret_why)
 	return good;
 }
 
+/* Of a file that did not load. Fabra's own definitions are Python: by name, or by a line that begins as none of Lua does. */
+static bool is_python(const struct definitions *d)
+{
+	size_t n = d->file.n;
+	if (n > 3 && memcmp(d->file.p + n - 3, ".py", 3) == 0)
+		return true;
+	struct str rest = d->source;
+	while (rest.n) {
+		if (str_starts(rest, STR("import ")) || str_starts(rest, STR("from ")) || str_starts(rest, STR("def ")) ||
+		    str_starts(rest, STR("@")))
+			return true;
+		const char *end = memchr(rest.p, '\n', rest.n);
+		rest = str_skip(rest, end ? (size_t)(end - rest.p) + 1 : rest.n);
+	}
+	return false;
+}
+
+static void refuse_python(const struct definitions *d, struct buf *ret_why)
+{
+	buf_clear(ret_why);
+	buf_printf(ret_why, "%s: this is Python, and definitions are written in Lua here. Say the same in a file store.lua: what is "
+		   "@entity, @feature, @retriever or @context there is fabra.entity { ... }, fabra.feature { ... } and so on "
+		   "(docs/definitions.md, \"From Python\", has both side by side)", d->file.p);
+}
+
+static bool declares_something(const struct definitions *d, struct buf *ret_why)
+{
+	if (d->features_count || d->contexts_count || d->retrievers_count || d->tables_count)
+		return true;
+	buf_printf(ret_why, "%s: declares nothing to serve: no call of fabra.feature, fabra.context, fabra.retriever or fabra.table "
+		   "(docs/definitions.md begins with a whole file)", d->file.p);
+	return false;
+}
+
 struct definitions *definitions_load(const char *path, bool unsafe_lua, struct buf *ret_why)
 {
 	struct definitions *d = calloc(1, sizeof *d);
@@ -268,7 +302,9 @@ struct definitions *definitions_load(const char *path, bool unsafe_lua, struct b
 	if (good) {
 		stamp_code_version(d);
 		declare.s = script_state_create(NULL, unsafe_lua, ret_why);
-		good = declare.s && collect(&declare, ret_why);
+		good = declare.s && collect(&declare, ret_why) && declares_something(d, ret_why);
+		if (!good && is_python(d))
+			refuse_python(d, ret_why);
 	}
 	definitions_declare_finish(&declare);
 	script_state_destroy(declare.s);

@@ -1,6 +1,8 @@
 #include "actors/tokens.h"
 #include "runtime/check.h"
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 /* A name stands for itself and for what follows it; the first match decides. */
 static const struct {
@@ -39,18 +41,37 @@ const char *tokens_encoding_name(enum tokens_encoding encoding)
 	UNREACHABLE();
 }
 
-const char *tokens_data_dir(void)
+/* An installed tree may be moved, so that its program looks from its own place, and never into the build tree. A path that
+ * does not fit is cut: the table is then not there, and the message has the path. */
+static void find_data(char *ret, size_t size)
 {
+	static const char build_dir[] = FABRA_BUILD_DIR "/";
 	const char *folder = getenv("FABRA_DATA_DIR");
-	return folder && *folder ? folder : FABRA_DATA_DIR_DEFAULT;
+	if (folder && *folder) {
+		snprintf(ret, size, "%s", folder);
+		return;
+	}
+	char program[4096];
+	ssize_t n = readlink("/proc/self/exe", program, sizeof program - 1);
+	program[n > 0 ? n : 0] = '\0';
+	char *name = strrchr(program, '/');
+	if (name == NULL || strncmp(program, build_dir, sizeof build_dir - 1) == 0) {
+		snprintf(ret, size, "%sdata", build_dir);
+		return;
+	}
+	const char *rest = FABRA_BIN_TO_DATA;
+	for (*name = '\0'; strncmp(rest, "../", 3) == 0 && (name = strrchr(program, '/')) != NULL; rest += 3)
+		*name = '\0';
+	snprintf(ret, size, "%s/%s", program, rest);
 }
 
 int tokens_open(struct tokens *t, enum tokens_encoding encoding, const char *folder, struct buf *errors)
 {
 	struct tokens opened = { .encoding = encoding,
 				 .rules = encoding == TOKENS_O200K ? TOKENS_RULES_CASED : TOKENS_RULES_PLAIN };
-	int error = tokens_table_open(&opened.table, folder ? folder : tokens_data_dir(),
-				      tokens_encoding_name(encoding), errors);
+	char found[4096 + sizeof FABRA_BIN_TO_DATA];
+	find_data(found, sizeof found);
+	int error = tokens_table_open(&opened.table, folder ? folder : found, tokens_encoding_name(encoding), errors);
 	if (error < 0)
 		return error;
 	tokens_split_prepare();

@@ -19,9 +19,8 @@ struct tokens {
 enum tokens_encoding tokens_encoding_of(struct str model);
 const char *tokens_encoding_name(enum tokens_encoding encoding);
 
-/* The folder of the tables: FABRA_DATA_DIR, else where the build put them. */
-const char *tokens_data_dir(void);
-/* Maps the encoding's table from `folder` (NULL: tokens_data_dir()). 0, or a negative errno and one line in *errors
+/* Maps the encoding's table from `folder` (NULL: FABRA_DATA_DIR, else what belongs to the running program: the build's
+ * tables for a program in the build tree, what was installed with it for any other). 0, or a negative errno and one line in *errors
  * (borrowed) with cause and cure; *t is then not to be closed. */
 int tokens_open(struct tokens *t, enum tokens_encoding encoding, const char *folder, struct buf *errors);
 void tokens_close(struct tokens *t);

@@ -72,7 +72,7 @@ static int map_file(const char *path, void **ret_p, size_t *ret_n)
 
 int tokens_table_open(struct tokens_table *t, const char *folder, const char *encoding, struct buf *errors)
 {
-	const char *cure = "run ./tools/setup and build again, or point FABRA_DATA_DIR at the folder with the tables";
+	const char *cure = "build or install again, or point FABRA_DATA_DIR at the folder with the tables";
 	char path[4096];
 	void *p = NULL;
 	size_t n = 0;

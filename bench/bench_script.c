@@ -5,6 +5,7 @@
  *
  * The host answers at once, so that only the script engine is measured. */
 #include "actors/script.h"
+#include "bench/quiet_host.h"
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include <stdlib.h>
@@ -47,27 +48,6 @@ static bool on_ask(void *host, struct script_call *call, const struct script_ask
 	(void)call;
 	(void)ask;
 	return true; /* answered below, so that each await suspends the coroutine */
-}
-
-static void on_cancel(void *host, struct script_call *call, uint32_t ask_id)
-{
-	(void)host;
-	(void)call;
-	(void)ask_id;
-}
-
-static void on_log(void *host, int level, struct str message, struct str fields)
-{
-	(void)host;
-	(void)level;
-	(void)message;
-	(void)fields;
-}
-
-static int64_t on_now(void *host)
-{
-	(void)host;
-	return 0;
 }
 
 static const struct script_host host = { on_ask, on_cancel, on_log, on_now };

@@ -5,6 +5,7 @@
  *                                                 memory of the state afterwards, and the longest slice of a small call then
  */
 #include "actors/script.h"
+#include "bench/quiet_host.h"
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include <malloc.h>
@@ -69,24 +70,6 @@ static bool on_ask(void *host, struct script_call *call, const struct script_ask
 	(void)call;
 	(void)ask;
 	return false;
-}
-static void on_cancel(void *host, struct script_call *call, uint32_t ask_id)
-{
-	(void)host;
-	(void)call;
-	(void)ask_id;
-}
-static void on_log(void *host, int level, struct str message, struct str fields)
-{
-	(void)host;
-	(void)level;
-	(void)message;
-	(void)fields;
-}
-static int64_t on_now(void *host)
-{
-	(void)host;
-	return clock_wall_us();
 }
 static const struct script_host host = { on_ask, on_cancel, on_log, on_now };
 

@@ -42,9 +42,9 @@ void api_ready_get(struct exchange *x)
 	bool ready = ledger.writable && ledger.damage[0] == '\0' && !offline.paused && offline.lag_entries <= LAG_MAX;
 
 	struct buf out = { 0 };
-	buf_printf(&out, "{\"status\":\"%s\",\"ledger\":{\"writable\":%s,\"durable_lsn\":%llu,\"lost_entries\":%llu",
+	buf_printf(&out, "{\"status\":\"%s\",\"ledger\":{\"writable\":%s,\"durable_lsn\":%llu,\"lost_entries\":%llu,\"doubtful_events\":%llu",
 		   ready ? "ready" : "not_ready", ledger.writable ? "true" : "false", (unsigned long long)ledger.durable_lsn,
-		   (unsigned long long)ledger.lost_entries);
+		   (unsigned long long)ledger.lost_entries, (unsigned long long)ledger.doubtful_events);
 	write_reason(&out, "reason", ledger.writable ? "" : ledger.reason);
 	write_reason(&out, "damage", ledger.damage);
 	buf_printf(&out, "},\"projection\":{\"applied_lsn\":%llu,\"lag\":%llu,\"paused\":%s,\"missing_entries\":%llu",

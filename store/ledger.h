@@ -106,6 +106,7 @@ struct ledger_health {
 	uint64_t durable_lsn;    /* everything up to here is on disk */
 	uint64_t bytes, segments, batches, entries, sync_failures, corrupt_frames;
 	uint64_t lost_entries;   /* were durable and are in no segment that can be read; retention does not count */
+	uint64_t doubtful_events; /* without a mark that can be read, before entries that are lost: applied or not, nobody knows */
 	uint64_t damaged_reads;  /* by id or hash, since the start, that met bytes which are not what was written */
 	char damage[256];        /* both in words, with the cure, for /ready; "" = none is known */
 };
@@ -125,7 +126,7 @@ uint64_t ledger_durable_lsn(const struct ledger *l);                  /* any thr
 enum { LEDGER_ID_TEXT = 32 };
 void ledger_id_text(const struct ledger *l, char ret[static LEDGER_ID_TEXT]);
 /* Events that were accepted and have no LEDGER_EVENT_APPLIED mark, in log order: what the last run left
- * undone. Calls each (frame: borrows) for every one. Between ledger_open and ledger_spawn_committer; start-up
+ * undone. Not those whose mark may be among what is lost: applying them could be the second time; the health counts them. Calls each (frame: borrows) for every one. Between ledger_open and ledger_spawn_committer; start-up
  * only. Reads from the oldest unmarked event on, a place that segment headers and footers keep, not from the
  * beginning. false: *ret_why. */
 struct ledger_frame;

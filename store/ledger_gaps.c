@@ -128,6 +128,17 @@ static int replace(const struct ledger_io *io, int dir_fd, const uint8_t *bytes,
 	return io->sync_dir(io, dir_fd);
 }
 
+int ledger_gaps_begin(const struct ledger_io *io, int dir_fd, const uint8_t ledger_id[static 16], uint64_t last)
+{
+	int fd = io->open(io, dir_fd, gaps_name, O_RDONLY);
+	if (fd >= 0)
+		close(fd);
+	if (fd != -ENOENT)
+		return fd < 0 ? fd : 0;
+	int error = ledger_gaps_add(io, dir_fd, ledger_id, 1, last);
+	return error == 0 ? 1 : error;
+}
+
 int ledger_gaps_add(const struct ledger_io *io, int dir_fd, const uint8_t ledger_id[static 16], uint64_t first,
 		    uint64_t last)
 {

@@ -26,6 +26,10 @@ uint64_t ledger_ranges_total(const struct ledger_ranges *r); /* LSNs in all of t
  * *ret is to be finished. */
 int ledger_gaps_read(const struct ledger_io *io, int dir_fd, const uint8_t ledger_id[static 16],
 		     struct ledger_ranges *ret);
+/* Makes the file where there is none, with 1..last in it (last 0: with nothing). Each ledger has it from its first start on; one of an
+ * earlier version has none, and what its oldest segment does not hold was removed by retention. 1: made; 0: there is one; or a
+ * negative errno. */
+int ledger_gaps_begin(const struct ledger_io *io, int dir_fd, const uint8_t ledger_id[static 16], uint64_t last);
 /* Adds first..last to the file, durably. One caller at a time. 0 or a negative errno, and then nothing was
  * changed. */
 int ledger_gaps_add(const struct ledger_io *io, int dir_fd, const uint8_t ledger_id[static 16], uint64_t first,

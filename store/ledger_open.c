@@ -231,6 +231,20 @@ static bool open_durable(struct ledger *l, struct buf *ret_why)
 	return error == 0;
 }
 
+/* A ledger of an earlier version has no `gaps`: it is made once. A first segment without a readable header says nothing of what
+ * came before it. */
+static void begin_gaps(struct ledger *l, const struct ledger_catalog *c)
+{
+	uint64_t last = c->count > 0 && c->files[0].has_head ? c->files[0].head.before.lsn : 0;
+	int made = ledger_gaps_begin(l->io, l->dir_fd, l->id, last);
+	if (made < 0 && made != -EISDIR) /* the next start tries again */
+		log_line(LOG_WARNING, "ledger", "`gaps`, the list of what retention removed, cannot be made",
+			 LOG_CSTR("error", strerror(-made)));
+	else if (made == 1 && last > 0)
+		log_line(LOG_WARNING, "ledger", "an earlier version kept no list of what retention removed: what is older than the oldest "
+			 "segment is taken for that", LOG_INT("to_lsn", (int64_t)last));
+}
+
 static void read_gaps(struct ledger *l)
 {
 	int error = ledger_gaps_read(l->io, l->dir_fd, l->id, &l->gaps);
@@ -253,6 +267,7 @@ static bool recover(struct ledger *l, struct buf *ret_why)
 	}
 	bool ok = choose_id(l, &c, &hint, has_hint, ret_why);
 	if (ok) {
+		begin_gaps(l, &c);
 		read_gaps(l);
 		ok = load_all(l, &c, hint.lsn, &events_from, ret_why);
 	}
@@ -383,6 +398,11 @@ static void describe_damage(const struct ledger *l, struct ledger_health *ret)
 			 "%llu entries that were durable are missing, the first is %llu: restore the ledger's folder from a backup, or "
 			 "accept the loss with `fabra ledger accept`; `fabra ledger verify` lists them",
 			 (unsigned long long)ret->lost_entries, (unsigned long long)l->lost.items[0].first);
+	else if (ret->doubtful_events > 0)
+		snprintf(ret->damage, sizeof ret->damage,
+			 "%llu events wait: entries behind them are damaged, so that nobody knows whether they were applied. `fabra ledger "
+			 "verify` says where: restore that from a backup, or accept the loss with `fabra ledger accept`",
+			 (unsigned long long)ret->doubtful_events);
 	else if (ret->damaged_reads > 0)
 		snprintf(ret->damage, sizeof ret->damage,
 			 "%llu reads met damage since the start: run `fabra ledger verify`, and restore the segments that it names",
@@ -400,6 +420,7 @@ void ledger_health_read(struct ledger *l, struct ledger_health *ret)
 		.corrupt_frames = atomic_load(&l->corrupt_frames),
 		.damaged_reads = atomic_load(&l->damaged_reads),
 		.lost_entries = ledger_ranges_total(&l->lost),
+		.doubtful_events = l->doubtful_events,
 	};
 	describe_damage(l, ret);
 	struct ledger_set *set = ledger_set_borrow(l);

@@ -160,6 +160,8 @@ struct ledger {
 	uint64_t published_damaged_reads, published_sync_failures; /* the publisher's */
 	/* Entries that were durable and are in no segment that can be read. Found by the start; never changes. */
 	struct ledger_ranges lost;
+	/* An event before this LSN without a mark may have had one that is lost. Of them there are so many. The start's; never change. */
+	uint64_t doubt_to, doubtful_events;
 	struct ledger_ranges gaps; /* as the start found them; the start's own */
 };
 /* ledger_open with another file system beneath. */

@@ -188,6 +188,24 @@ static bool note(struct ledger_writer *w, const struct ledger_frame *frame)
 	return true;
 }
 
+/* Their marks may be among what is lost. */
+static void say_doubtful(struct ledger *l)
+{
+	const struct ledger_events *e = &l->writer.events;
+	uint64_t first = 0;
+	for (size_t i = e->first; i < e->end; i++) {
+		uint64_t lsn = ledger_events_at(e, i);
+		if (lsn == 0 || lsn >= l->doubt_to)
+			continue;
+		first = first ? first : lsn;
+		l->doubtful_events++;
+	}
+	if (first)
+		log_line(LOG_ERROR, "ledger", "events were accepted and nobody knows whether they were applied, because entries behind them are "
+			 "lost: they wait until those are restored or their loss is accepted (`fabra ledger accept`; then they are applied)",
+			 LOG_INT("events", (int64_t)l->doubtful_events), LOG_INT("first_lsn", (int64_t)first));
+}
+
 bool ledger_recover_events(struct ledger *l, uint64_t from_lsn, struct buf *ret_why)
 {
 	struct ledger_frame frame;
@@ -195,12 +213,17 @@ bool ledger_recover_events(struct ledger *l, uint64_t from_lsn, struct buf *ret_
 	struct ledger_scan *scan = ledger_scan_open(l, NULL, from_lsn, ret_why);
 	bool ok = scan != NULL;
 	while (ok && (result = ledger_scan_next(scan, &frame)) != LEDGER_SCAN_END) {
+		if (result == LEDGER_SCAN_CORRUPT && frame.lost_to > l->doubt_to)
+			l->doubt_to = frame.lost_to;
 		ok = result != LEDGER_SCAN_ERROR &&
 			(result == LEDGER_SCAN_CORRUPT || note(&l->writer, &frame));
 		if (!ok)
 			buf_append_lit(ret_why, "the events of the ledger cannot be read");
 	}
 	ledger_scan_close(scan);
+	if (l->lost.count > 0 && l->lost.items[l->lost.count - 1].last > l->doubt_to)
+		l->doubt_to = l->lost.items[l->lost.count - 1].last;
+	say_doubtful(l);
 	return ok;
 }
 
@@ -222,7 +245,8 @@ bool ledger_pending_events(struct ledger *l, void *arg,
 		while (i < e->end && ledger_events_at(e, i) < frame.lsn)
 			i++;
 		if (result == LEDGER_SCAN_FRAME && i < e->end && ledger_events_at(e, i) == frame.lsn) {
-			each(arg, &frame);
+			if (frame.lsn >= l->doubt_to)
+				each(arg, &frame);
 			i++;
 		}
 	}

@@ -449,6 +449,9 @@ static bool start(struct server *s)
 		buf_finish(&why);
 		return false;
 	}
+	if (s->definitions->features_count + s->definitions->contexts_count == 0)
+		fprintf(stderr, "fabra serve: %s declares no feature and no context: its tables can be asked by SQL, and that is all\n",
+			s->options.file);
 	return check_descriptors(&s->options) && fill_node(s) && open_stores(s) && load_tables(s) && warm_start(s) && find_pending(s) &&
 	       create_loops(s) && spawn_actors(s) && start_http(s) && redo_pending(s) && start_loops(s);
 }

@@ -1,6 +1,7 @@
 /* The settings of `fabra serve` from the environment: each within its bounds, those that meet checked together, and names
  * that are no settings said. */
 #include "actors/definitions_near.h"
+#include "runtime/check.h"
 #include "runtime/config.h"
 #include "store/idempotency.h"
 #include "tools/serve_options.h"
@@ -25,9 +26,28 @@ static const char *const settings[] = { /* of any command */
 	"IN_FLIGHT_MAX", "LEDGER_SEGMENT_BYTES", "ONLINE_BYTES", "READ_TIMEOUT", "RECORD_INCLUDE_CONTENT", "REPLY_RATE_MIN",
 	"REQUEST_TIMEOUT", "SHUTDOWN_GRACE", "SIGNATURE_MODE", "SIGNING_KEY", "SIGNING_KEY_ID", "STALL_TIMEOUT", "URL",
 	NULL };
-static const char *const only_in_fabra[] = { /* of Fabra's Python program, without a meaning here */
-	"EMBEDDING_CONCURRENCY", "EMBEDDING_PROVIDER", "PG_MAX_OVERFLOW", "PG_POOL_SIZE", "POSTGRES_URL", "REDIS_URL",
-	"UI_API_KEY", NULL };
+/* Of Fabra's Python program, which this version cannot obey. Where its server would keep or look for something elsewhere than
+ * this one, the start is refused: values that nobody else sees would look like a success. */
+static const struct only_in_fabra {
+	const char *name;
+	bool is_refused;
+	const char *what;
+} only_in_fabra[] = {
+	{ "FABRA_REDIS_URL", true, "this version has no store on Redis yet, and values that are kept here are in no other process; "
+				   "unset it for the online table in memory" },
+	{ "REDIS_URL", false, "there is no store on Redis yet; values are in the memory of this process" },
+	{ "FABRA_POSTGRES_URL", false, "there is no store on Postgres yet; the offline store is a DuckDB file" },
+	{ "FABRA_PG_POOL_SIZE", false, "there is no store on Postgres yet" },
+	{ "FABRA_PG_MAX_OVERFLOW", false, "there is no store on Postgres yet" },
+	{ "FABRA_EMBEDDING_PROVIDER", false, "there are no document indexes yet" },
+	{ "FABRA_EMBEDDING_MODEL", false, "there are no document indexes yet" },
+	{ "FABRA_EMBEDDING_CONCURRENCY", false, "there are no document indexes yet" },
+	{ "FABRA_CHUNK_SIZE", false, "there are no document indexes yet" },
+	{ "FABRA_WORKER_BATCH_SIZE", false, "events are worked off by the server itself" },
+	{ "FABRA_WORKER_POLL_INTERVAL", false, "events are worked off by the server itself" },
+	{ "FABRA_WORKER_CONSUMER_GROUP", false, "events are worked off by the server itself" },
+	{ "FABRA_UI_API_KEY", false, "there is no user interface; the API's key is FABRA_API_KEY" },
+};
 
 static bool read_evidence_mode(struct serve_options *o, bool in_production, struct buf *errors)
 {
@@ -137,18 +157,31 @@ static void read_numbers(struct serve_options *o, struct buf *errors)
 	o->event_keep_ms = config_int("FABRA_EVENT_RETENTION_DAYS", 0, 0, 36500, errors) * day_ms;
 }
 
+static bool check_only_in_fabra(struct str name, bool is_empty, struct buf *errors)
+{
+	for (size_t i = 0; i < ARRAY_LEN(only_in_fabra); i++) {
+		const struct only_in_fabra *o = &only_in_fabra[i];
+		if (!str_eq(name, str_from(o->name)))
+			continue;
+		if (is_empty)
+			return true;
+		if (o->is_refused)
+			buf_printf(errors, "%s is set, but %s\n", o->name, o->what);
+		else
+			fprintf(stderr, "fabra serve: %s has no effect: %s\n", o->name, o->what);
+		return true;
+	}
+	return false;
+}
+
 /* A name that is nearly a setting's is a typing error: the server would run without what was meant, an API key for
  * instance. Any other may be somebody else's (Kubernetes sets FABRA_SERVICE_HOST for a service named fabra): a warning. */
-static void check_name(struct str name, struct buf *errors)
+static void check_name(struct str name, bool is_empty, struct buf *errors)
 {
 	enum { TYPED_WRONG = 2, LONG_NAME = 7 };
 	struct str rest = str_skip(name, sizeof "FABRA_" - 1);
-	if (definitions_near_known(settings, rest))
+	if (check_only_in_fabra(name, is_empty, errors) || !str_starts(name, STR("FABRA_")) || definitions_near_known(settings, rest))
 		return;
-	if (definitions_near_known(only_in_fabra, rest)) {
-		fprintf(stderr, "fabra serve: %.*s has no effect in this version\n", STR_ARG(name));
-		return;
-	}
 	const char *near = definitions_near(settings, rest);
 	unsigned distance = near ? definitions_distance(str_from(near), rest) : NEAR_FAR;
 	if (distance <= (rest.n >= LONG_NAME ? TYPED_WRONG : TYPED_WRONG - 1))
@@ -162,19 +195,28 @@ static void check_names(struct buf *errors)
 {
 	for (char **at = environ; at && *at; at++) {
 		struct str name = str_of(*at, strcspn(*at, "="));
-		if (str_starts(name, STR("FABRA_")))
-			check_name(name, errors);
+		check_name(name, name.p[name.n] == '\0' || name.p[name.n + 1] == '\0', errors);
 	}
+}
+
+/* Any name is good for an environment, but one that is nearly "production" was meant to be it. */
+static bool read_environment(struct serve_options *o, struct buf *errors)
+{
+	enum { TYPED_WRONG = 2 };
+	const char *text = config_str("FABRA_ENV", "development");
+	o->environment = str_from(text);
+	unsigned distance = definitions_distance(STR("production"), o->environment);
+	if (distance == 0)
+		buf_append_lit(errors, "FABRA_ENV=production runs on Redis and Postgres, which this version does not have yet; "
+				       "unset it for the embedded stores (FABRA_EVIDENCE_MODE=required works there)\n");
+	else if (distance <= TYPED_WRONG)
+		buf_printf(errors, "FABRA_ENV is '%s'; did you mean production? Any other name is one of development\n", text);
+	return distance == 0;
 }
 
 void serve_settings_read(struct serve_options *o, struct buf *errors)
 {
-	const char *environment = config_str("FABRA_ENV", "development");
-	o->environment = str_from(environment);
-	bool in_production = strcasecmp(environment, "production") == 0;
-	if (in_production)
-		buf_append_lit(errors, "FABRA_ENV=production runs on Redis and Postgres, which this version does not have yet; "
-				       "unset it for the embedded stores (FABRA_EVIDENCE_MODE=required works there)\n");
+	bool in_production = read_environment(o, errors);
 	read_evidence_mode(o, in_production, errors);
 	o->include_content = config_bool("FABRA_RECORD_INCLUDE_CONTENT", true, errors);
 	o->access_log = config_bool("FABRA_ACCESS_LOG", true, errors);

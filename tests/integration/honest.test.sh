@@ -10,7 +10,6 @@ local User = fabra.entity { name = "User", id = "user_id" }
 fabra.feature { name = "down", entity = User, compute = function() error("down") end }
 fabra.feature { name = "slow", entity = User, compute = function() fabra.await(fabra.sql("SELECT count(*) FROM range(100000000000)", {})) end }
 fabra.feature { name = "city", entity = User }
-fabra.feature { name = "short", entity = User, ttl = "1ms" }
 fabra.feature { name = "plan", entity = User, default = "free" }
 fabra.feature { name = "derived", entity = User, compute = function(id) return "in " .. tostring(fabra.await(fabra.feature_value("city", id))) end }
 fabra.feature { name = "quick", entity = User, compute = function(id) return "for " .. id end }
@@ -111,7 +110,7 @@ wait_for 'grep -q "\"message\":\"retriever failed\",\"retriever\":\"broken\"" "$
 contains '"logger":"retriever","message":"retriever failed","retriever":"broken"' "$(cat "$work/server.log")" "and is logged"
 curl -s -m 10 -H 'x-request-id: asks-the-broken' -d '{"user_id":"u1"}' "$url/v1/context/docs" >/dev/null
 wait_for 'grep "context without a retriever" "$work/server.log" | grep -q asks-the-broken' "the log of the context that went without"
-contains 'store.lua:16: no index' "$(grep '"request_id":"asks-the-broken"' "$work/server.log" | grep 'context without a retriever')" "with the line, and the request that went without"
+contains 'store.lua:15: no index' "$(grep '"request_id":"asks-the-broken"' "$work/server.log" | grep 'context without a retriever')" "with the line, and the request that went without"
 
 # code
 ask coded >"$work/answer"

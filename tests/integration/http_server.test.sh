@@ -4,9 +4,10 @@ source "$(dirname "$0")/common.sh" "$1"
 program=$1/tests/http_test_server
 
 fail() { echo "FAILED: $*"; exit 1; }
-expect() { [ "$2" = "$3" ] || fail "$1: got '$2', not '$3'"; }
+is() { [ "$2" = "$3" ] || fail "$1: got '$2', not '$3'"; } # WHAT GOT WANTED: the first failure is the last
 
 start() { # options of the server
+	: >"$work/out" # the program opens it when it runs: the line of the one before would be taken for its own
 	"$program" --log "$@" >"$work/out" 2>"$work/err" &
 	server=$!
 	for _ in $(seq 200); do
@@ -27,22 +28,22 @@ stop() { # ends the server and checks that nothing is left in it
 # ---- plain text: HTTP/1.1, prior knowledge, Upgrade ----
 start --loops 2
 url=http://127.0.0.1:$port
-expect "HTTP/1.1" "$(curl -sS -m 10 -w ' %{http_version}' "$url/sync/a?q=secret-value")" '{"name":"a","q":"secret-value"} 1.1'
-expect "prior knowledge" "$(curl -sS -m 10 --http2-prior-knowledge -w ' %{http_version}' "$url/sync/a")" '{"name":"a"} 2'
-expect "Upgrade: h2c" "$(curl -sS -m 10 --http2 -w ' %{http_version}' "$url/sync/a")" '{"name":"a"} 2'
-expect "Upgrade by nghttp" "$(nghttp -u "$url/sync/b")" '{"name":"b"}'
-expect "Upgrade with a body" "$(curl -sS -m 10 --http2 -d '[1]' "$url/echo")" '[1]'
-expect "two on one connection" "$(curl -sS -m 10 "$url/sync/a" "$url/slow?ms=5" -w '%{num_connects}')" \
+is "HTTP/1.1" "$(curl -sS -m 10 -w ' %{http_version}' "$url/sync/a?q=secret-value")" '{"name":"a","q":"secret-value"} 1.1'
+is "prior knowledge" "$(curl -sS -m 10 --http2-prior-knowledge -w ' %{http_version}' "$url/sync/a")" '{"name":"a"} 2'
+is "Upgrade: h2c" "$(curl -sS -m 10 --http2 -w ' %{http_version}' "$url/sync/a")" '{"name":"a"} 2'
+is "Upgrade by nghttp" "$(nghttp -u "$url/sync/b")" '{"name":"b"}'
+is "Upgrade with a body" "$(curl -sS -m 10 --http2 -d '[1]' "$url/echo")" '[1]'
+is "two on one connection" "$(curl -sS -m 10 "$url/sync/a" "$url/slow?ms=5" -w '%{num_connects}')" \
 	'{"name":"a"}1{"slept":true}0'
 for how in --http1.1 --http2-prior-knowledge; do
 	curl -sS -m 10 $how "$url/big?bytes=1500000" >"$work/plain"
 	curl -sS -m 10 $how --compressed "$url/big?bytes=1500000" >"$work/unzipped"
 	cmp "$work/plain" "$work/unzipped" || fail "compression changed the body ($how)"
-	expect "size $how" "$(stat -c %s "$work/plain")" 1500000
+	is "size $how" "$(stat -c %s "$work/plain")" 1500000
 done
 head -c 1048577 /dev/zero >"$work/too_large"
 for how in --http1.1 --http2-prior-knowledge; do
-	expect "1 MiB + 1 $how" "$(curl -sS -m 10 $how -o "$work/answer" -w '%{http_code}' \
+	is "1 MiB + 1 $how" "$(curl -sS -m 10 $how -o "$work/answer" -w '%{http_code}' \
 		--data-binary @"$work/too_large" "$url/bytes")" 413
 done
 h2load -n 20000 -c 8 -m 20 "$url/sync/x" >"$work/load" 2>&1 || fail "h2load"
@@ -65,17 +66,17 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
 start --tls "$work/cert.pem" "$work/key.pem"
 url=https://localhost:$port
 tls() { curl -sS -m 10 --cacert "$work/cert.pem" --resolve "localhost:$port:127.0.0.1" "$@"; }
-expect "TLS, HTTP/2" "$(tls --http2 -w ' %{http_version}' "$url/sync/a")" '{"name":"a"} 2'
-expect "TLS, HTTP/1.1" "$(tls --http1.1 -w ' %{http_version}' "$url/sync/a")" '{"name":"a"} 1.1'
-expect "TLS 1.2" "$(tls --tls-max 1.2 -w ' %{http_version}' "$url/slow?ms=5")" '{"slept":true} 2'
+is "TLS, HTTP/2" "$(tls --http2 -w ' %{http_version}' "$url/sync/a")" '{"name":"a"} 2'
+is "TLS, HTTP/1.1" "$(tls --http1.1 -w ' %{http_version}' "$url/sync/a")" '{"name":"a"} 1.1'
+is "TLS 1.2" "$(tls --tls-max 1.2 -w ' %{http_version}' "$url/slow?ms=5")" '{"slept":true} 2'
 alpn() { openssl s_client -connect "127.0.0.1:$port" -alpn "$1" </dev/null 2>/dev/null | grep ALPN || true; }
-expect "ALPN h2" "$(alpn h2)" 'ALPN protocol: h2'
-expect "ALPN http/1.1" "$(alpn http/1.1)" 'ALPN protocol: http/1.1'
-expect "ALPN picks HTTP/2" "$(alpn http/1.1,h2)" 'ALPN protocol: h2'
+is "ALPN h2" "$(alpn h2)" 'ALPN protocol: h2'
+is "ALPN http/1.1" "$(alpn http/1.1)" 'ALPN protocol: http/1.1'
+is "ALPN picks HTTP/2" "$(alpn http/1.1,h2)" 'ALPN protocol: h2'
 ! openssl s_client -connect "127.0.0.1:$port" -tls1_1 -cipher ALL:@SECLEVEL=0 </dev/null >/dev/null 2>&1 ||
 	fail "TLS 1.1 was accepted"
 tls -d @"$work/plain" "$url/echo" -o "$work/answer" -w '%{http_code}' >"$work/code"
-expect "a body over TLS" "$(cat "$work/code")" 413
+is "a body over TLS" "$(cat "$work/code")" 413
 stop
 
 # ---- draining under load: every request that was taken is answered ----
@@ -89,5 +90,5 @@ done
 stop
 kill "$load" 2>/dev/null || true
 wait "$load" 2>/dev/null || true
-! grep -q '"status":5' "$work/err" || expect "only 503 may be refused" "$(grep -c '"status":50[0-24-9]' "$work/err")" 0
+! grep -q '"status":5' "$work/err" || is "only 503 may be refused" "$(grep -c '"status":50[0-24-9]' "$work/err")" 0
 done_testing

@@ -10,6 +10,7 @@ tools=$source_dir/tests/tools
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost \
   -addext subjectAltName=DNS:localhost -keyout "$work/key.pem" -out "$work/cert.pem" 2>/dev/null
 for certificate in "" "$work/cert.pem"; do
+  : >"$work/test_server.out" # the program opens it when it runs: the line of the one before would be taken for its own
   "$build/tests/http_test_server" --log --loops 2 ${certificate:+--tls "$certificate" "$work/key.pem"} \
     >"$work/test_server.out" 2>"$work/test_server.log" &
   server=$!

@@ -43,6 +43,16 @@ contains "bad.lua:6: feature 'n': sql: the SQL gives no column \"n\"" "$told" "a
 run "$fabra" serve "$work/bad.lua" --port 0
 expect 1 "$status" "the start says the same"
 contains "bad.lua:4: table" "$told" "with the line"
+printf 'from fabra.core import FeatureStore\n\nstore = FeatureStore()\n' >"$work/features.py"
+for command in check serve; do
+  run timeout 20 "$fabra" $command "$work/features.py"
+  expect 1 "$status" "$command of Python"
+  contains 'features.py: this is Python, and definitions are written in Lua here' "$told" "$command says so"
+  echo 'x = 1' >"$work/empty.lua"
+  run timeout 20 "$fabra" $command "$work/empty.lua"
+  expect 1 "$status" "$command of a file that declares nothing"
+  contains 'empty.lua: declares nothing to serve' "$told" "$command says so"
+done
 run "$fabra" check "$work/nowhere.lua"
 expect 1 "$status" "no such file"
 run "$fabra" check

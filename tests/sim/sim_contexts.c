@@ -13,8 +13,7 @@
 #include "actors/retriever.h"
 #include "runtime/log.h"
 #include "tests/sim/contexts_oracle.h"
-#include <fcntl.h>
-#include <signal.h>
+#include "tests/sim/sim_main.h"
 
 static const char definitions[] =
     "local fabra = require 'fabra'\n"
@@ -633,50 +632,23 @@ static uint64_t run_seed(const struct node_fixture_shared *shared, uint64_t seed
 	return trace;
 }
 
-static uint64_t present_seed;
-
-static void print_seed(int signal)
-{
-	(void)signal;
-	unsigned long long seed = present_seed;
-	fprintf(stderr, "FAILED: seed %llu; again: sim_contexts --seeds 1 --seed %llu\n", seed, seed);
-	_exit(1);
-}
-
 int main(int argc, char **argv)
 {
-	uint64_t seeds = 100, first = 1;
-	for (int i = 1; i + 1 < argc; i += 2) {
-		if (strcmp(argv[i], "--seeds") == 0)
-			seeds = strtoull(argv[i + 1], NULL, 10);
-		else if (strcmp(argv[i], "--seed") == 0)
-			first = strtoull(argv[i + 1], NULL, 10);
-	}
-	/* Things fail by the thousand here; their log lines would hide the one that matters. */
-	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	CHECK(nowhere >= 0 && log_start(nowhere, LOG_ERROR) == 0);
-	signal(SIGABRT, print_seed);
-	signal(SIGSEGV, print_seed);
+	struct sim_seeds seeds = sim_main_begin(argc, argv);
 	struct node_fixture_shared shared;
 	struct totals totals = {0};
 	node_fixture_share(&shared, definitions);
-	for (present_seed = first; present_seed < first + seeds; present_seed++) {
-		uint64_t trace = run_seed(&shared, present_seed, &totals);
-		if (present_seed % 16 == 0)
-			CHECK(run_seed(&shared, present_seed, &totals) ==
-			      trace); /* the same seed, the same run */
-	}
+	SIM_MAIN_RUN(seeds, run_seed(&shared, sim_main.present, &totals))
 	node_fixture_unshare(&shared);
 	printf(
 	    "%llu seeds: %llu messages; contexts: %u ok (%u cached, %u not durable), %u bad arguments, %u over budget, "
 	    "%u failed, %u without evidence, %u busy, %u late; %u left, %u without answer; %u events, %u uses, %u failures\n",
-	    (unsigned long long)seeds, (unsigned long long)totals.messages, totals.outcomes[ASSEMBLY_OK],
+	    (unsigned long long)(seeds.end - seeds.first), (unsigned long long)totals.messages, totals.outcomes[ASSEMBLY_OK],
 	    totals.cached, totals.unpersisted, totals.outcomes[ASSEMBLY_BAD_ARGUMENTS],
 	    totals.outcomes[ASSEMBLY_OVER_BUDGET], totals.outcomes[ASSEMBLY_FAILED],
 	    totals.outcomes[ASSEMBLY_NO_EVIDENCE], totals.outcomes[ASSEMBLY_BUSY],
 	    totals.outcomes[ASSEMBLY_LATE], totals.left, totals.no_answer, totals.events, totals.uses,
 	    totals.failures);
-	log_stop();
-	close(nowhere);
+	sim_main_end();
 	return 0;
 }

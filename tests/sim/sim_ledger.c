@@ -13,9 +13,7 @@
 #include "runtime/log.h"
 #include "runtime/sim.h"
 #include "store/ledger_fake.h"
-#include <fcntl.h>
-#include <signal.h>
-#include <unistd.h>
+#include "tests/sim/sim_main.h"
 
 enum { WRITERS = 6, APPENDS = 12 };
 
@@ -227,34 +225,12 @@ static uint64_t run_seed(uint64_t seed)
 	return trace;
 }
 
-static uint64_t running;
-
-static void on_abort(int signal_number)
-{
-	char line[96];
-	int n = snprintf(line, sizeof line, "seed %llu failed: repeat with --seeds 1 --seed %llu\n",
-			 (unsigned long long)running,
-			 (unsigned long long)running);
-	(void)signal_number;
-	if (write(2, line, (size_t)n) != n)
-		_exit(2);
-}
-
 int main(int argc, char **argv)
 {
-	uint64_t seeds = 300, first = 1;
 	unsigned totals[7] = { 0 };
-	for (int i = 1; i + 1 < argc; i += 2) {
-		if (strcmp(argv[i], "--seeds") == 0)
-			seeds = strtoull(argv[i + 1], NULL, 10);
-		else if (strcmp(argv[i], "--seed") == 0)
-			first = strtoull(argv[i + 1], NULL, 10);
-	}
-	signal(SIGABRT, on_abort);
-	int null = open("/dev/null", O_WRONLY);
-	log_start(null, LOG_ERROR); /* crashes are part of the plan */
-	for (uint64_t seed = first; seed < first + seeds; seed++) {
-		running = seed;
+	struct sim_seeds seeds = sim_main_begin(argc, argv);
+	for (sim_main.present = seeds.first; sim_main.present < seeds.end; sim_main.present++) {
+		uint64_t seed = sim_main.present;
 		uint64_t trace = run_seed(seed);
 		unsigned counts[7] = { world.ok, world.failed, world.down, world.late, world.read_back,
 			world.existed, world.endings };
@@ -263,10 +239,9 @@ int main(int argc, char **argv)
 		if (seed % 16 == 0)
 			CHECK(run_seed(seed) == trace);
 	}
-	log_stop();
-	close(null);
+	sim_main_end();
 	printf("%llu seeds: %u acknowledged, %u failed, %u down, %u late, %u read back, %u refused imports\n",
-	       (unsigned long long)seeds, totals[0], totals[1], totals[2], totals[3], totals[4], totals[5]);
-	CHECK(seeds < 100 || (totals[0] && totals[1] && totals[2] && totals[3] && totals[4] && totals[5]));
+	       (unsigned long long)(seeds.end - seeds.first), totals[0], totals[1], totals[2], totals[3], totals[4], totals[5]);
+	CHECK(seeds.end - seeds.first < 100 || (totals[0] && totals[1] && totals[2] && totals[3] && totals[4] && totals[5]));
 	return 0;
 }

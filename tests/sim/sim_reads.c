@@ -10,8 +10,7 @@
 #include "runtime/log.h"
 #include "store/entries.h"
 #include "tests/sim/node_fixture.h"
-#include <fcntl.h>
-#include <signal.h>
+#include "tests/sim/sim_main.h"
 
 #define CONTEXT(name, items) "fabra.context { name = '" name "', cache_ttl = '1h', params = { u = 'string' }, items = { " items " } }\n"
 #define CODE(name, body)     "fabra.context { name = '" name "', cache_ttl = '1h', params = { u = 'string' }, build = function(args)\n" body " end }\n"
@@ -281,42 +280,17 @@ static uint64_t run_seed(const struct node_fixture_shared *shared, uint64_t seed
 	return trace;
 }
 
-static uint64_t present_seed;
-
-static void print_seed(int signal)
-{
-	(void)signal;
-	unsigned long long seed = present_seed;
-	fprintf(stderr, "FAILED: seed %llu; again: sim_reads --seeds 1 --seed %llu\n", seed, seed);
-	_exit(1);
-}
-
 int main(int argc, char **argv)
 {
-	uint64_t seeds = 100, first = 1;
-	for (int i = 1; i + 1 < argc; i += 2) {
-		if (strcmp(argv[i], "--seeds") == 0)
-			seeds = strtoull(argv[i + 1], NULL, 10);
-		else if (strcmp(argv[i], "--seed") == 0)
-			first = strtoull(argv[i + 1], NULL, 10);
-	}
-	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	CHECK(nowhere >= 0 && log_start(nowhere, LOG_ERROR) == 0);
-	signal(SIGABRT, print_seed);
-	signal(SIGSEGV, print_seed);
+	struct sim_seeds seeds = sim_main_begin(argc, argv);
 	struct node_fixture_shared shared;
 	node_fixture_share(&shared, definitions);
 	CHECK(shared.definitions->contexts_count == CONTEXTS);
 	for (unsigned f = 0; f < FEATURES; f++)
 		CHECK(definitions_feature(shared.definitions, str_from(names[f])) == f);
-	for (present_seed = first; present_seed < first + seeds; present_seed++) {
-		uint64_t trace = run_seed(&shared, present_seed);
-		if (present_seed % 16 == 0)
-			CHECK(run_seed(&shared, present_seed) == trace); /* the same seed, the same run */
-	}
+	SIM_MAIN_RUN(seeds, run_seed(&shared, sim_main.present))
 	node_fixture_unshare(&shared);
-	printf("%llu seeds: %u answers, %u of them cached\n", (unsigned long long)seeds, world.answers, world.cached);
-	log_stop();
-	close(nowhere);
+	printf("%llu seeds: %u answers, %u of them cached\n", (unsigned long long)(seeds.end - seeds.first), world.answers, world.cached);
+	sim_main_end();
 	return 0;
 }

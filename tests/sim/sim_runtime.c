@@ -13,9 +13,7 @@
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include "runtime/sim.h"
-#include <fcntl.h>
-#include <signal.h>
-#include <unistd.h>
+#include "tests/sim/sim_main.h"
 
 enum { WORK = MSG_KIND(CLASS_TEST, 1), RESULT = MSG_KIND(CLASS_TEST, 2), NOTE = MSG_KIND(CLASS_TEST, 3) };
 enum { LOOPS_AT_MOST = 4, PEOPLE_MAX = 40, ASKS_MAX = 20000, NAMED_PER_LOOP = 3, OPEN_MAX = 8, KEPT_MAX = 6 };
@@ -385,42 +383,16 @@ static uint64_t run_seed(uint64_t seed, struct totals *totals)
 	return trace;
 }
 
-static uint64_t present_seed;
-
-static void print_seed(int signal)
-{
-	(void)signal;
-	unsigned long long seed = present_seed;
-	fprintf(stderr, "FAILED: seed %llu; again: sim_runtime --seeds 1 --seed %llu\n", seed, seed);
-	_exit(1);
-}
-
 int main(int argc, char **argv)
 {
-	uint64_t seeds = 100, first = 1;
-	for (int i = 1; i + 1 < argc; i += 2) {
-		if (strcmp(argv[i], "--seeds") == 0)
-			seeds = strtoull(argv[i + 1], NULL, 10);
-		else if (strcmp(argv[i], "--seed") == 0)
-			first = strtoull(argv[i + 1], NULL, 10);
-	}
-	/* Actors fail by the thousand here; their log lines would hide the one that matters. */
-	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	CHECK(nowhere >= 0 && log_start(nowhere, LOG_ERROR) == 0);
-	signal(SIGABRT, print_seed);
-	signal(SIGSEGV, print_seed);
+	struct sim_seeds seeds = sim_main_begin(argc, argv);
 	struct totals totals = { 0 };
-	for (present_seed = first; present_seed < first + seeds; present_seed++) {
-		uint64_t trace = run_seed(present_seed, &totals);
-		if (present_seed % 16 == 0)
-			CHECK(run_seed(present_seed, &totals) == trace); /* the same seed, the same run */
-	}
+	SIM_MAIN_RUN(seeds, run_seed(sim_main.present, &totals))
 	printf("%llu seeds: %llu messages, %u requests handled; "
 	       "endings: %u replies, %u deadlines, %u down, %u cancelled; "
 	       "%u deaths, %u timers\n",
-	       (unsigned long long)seeds, (unsigned long long)totals.messages, totals.handled, totals.endings[0],
+	       (unsigned long long)(seeds.end - seeds.first), (unsigned long long)totals.messages, totals.handled, totals.endings[0],
 	       totals.endings[1], totals.endings[2], totals.endings[3], totals.deaths, totals.timers);
-	log_stop();
-	close(nowhere);
+	sim_main_end();
 	return 0;
 }

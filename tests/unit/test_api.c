@@ -245,8 +245,6 @@ static void put_bytes(size_t value_bytes, int status)
 static void test_value_and_table(void **state)
 {
 	(void)state;
-	struct online_stats stats;
-	online_stats(node.online, &stats);
 	size_t low = 1, high = BODY_MAX - 100; /* kept, refused */
 	struct value *v;
 	while (high - low > 1) {

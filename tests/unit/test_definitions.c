@@ -518,6 +518,11 @@ static void a_broken_file_is_named(void **state)
 		   "there is no fabra.fature (did you mean 'feature'?)");
 	assert_has(load_error("\x1bLua"), "attempt to load a binary chunk");
 	struct buf why = { 0 };
+	assert_has(load_error("x = 1"), "store.lua: declares nothing to serve");
+	assert_has(load_error(HEAD), "store.lua: declares nothing to serve");
+	assert_has(load_error(""), "store.lua: declares nothing to serve");
+	assert_has(load_error("# features\nfrom fabra.core import FeatureStore\n"), "store.lua: this is Python");
+	assert_has(load_error("import json\n"), "store.lua: this is Python");
 	assert_null(definitions_load("/nowhere/store.lua", false, &why));
 	buf_append_char(&why, '\0');
 	assert_has(why.p, "/nowhere/store.lua: cannot be read: No such file");
@@ -588,7 +593,7 @@ static void unsafe_lua_has_everything(void **state)
 	static const char source[] =
 		"local fabra = require 'fabra' assert(io.open and debug.traceback and coroutine.wrap and "
 		"os.getenv and dofile and package.loadlib)\n"
-		"fabra.entity { name = 'E', id = 'e' }\n";
+		"fabra.entity { name = 'E', id = 'e' } fabra.feature { name = 'f', entity = 'E' }\n";
 	assert_int_equal(write(fd, source, sizeof source - 1), sizeof source - 1);
 	close(fd);
 	struct definitions *d = definitions_load(path, true, &why);

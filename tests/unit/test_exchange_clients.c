@@ -301,7 +301,7 @@ static void test_in_flight_limits(void **state)
 static void test_connections_max(void **state)
 {
 	(void)state;
-	struct http_fixture *f = fixture_start((struct http_config){ .connections_max = 8, .request_timeout_ms = 500 }, 2);
+	struct http_fixture *f = fixture_start((struct http_config){ .connections_max = 8, .request_timeout_ms = 8000 }, 2);
 	struct h1_client busy[8];
 	for (int i = 0; i < 8; i++) {
 		busy[i] = h1_open(f->port);

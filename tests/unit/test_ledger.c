@@ -295,6 +295,79 @@ static void events_without_a_mark_are_pending(void **state)
 	ledger_close(l);
 }
 
+/* The mark of event 2 cannot be read. Events before it may have been applied; the one behind it was not. */
+static void events_whose_mark_may_be_lost_wait(void **state)
+{
+	(void)state;
+	struct buf why = { 0 }, out = { 0 };
+	struct ledger_frame f = { 0 };
+	struct ledger_health health;
+	uint64_t lsns[8] = { 0 };
+	char path[600];
+	struct ledger *l = open_small(dir);
+	write_one(l, make_event(1)); /* lsn 1..2 */
+	write_one(l, make_event(2));
+	write_one(l, make_applied(2)); /* lsn 3 */
+	write_one(l, make_event(3));   /* lsn 4 */
+	write_batch(l, 0, 10, 20);
+	struct ledger_scan *scan = ledger_scan_open(l, NULL, 3, &why);
+	assert_int_equal(ledger_scan_next(scan, &f), LEDGER_SCAN_FRAME);
+	assert_int_equal(f.kind, LEDGER_EVENT_APPLIED);
+	uint64_t at = f.offset;
+	ledger_scan_close(scan);
+	ledger_close(l);
+	path_of(dir, 1, path);
+	flip(path, at + 40);
+	for (int restarts = 0; restarts < 2; restarts++) {
+		l = open_small(dir);
+		lsns[0] = 0;
+		assert_true(ledger_pending_events(l, lsns, note_lsn, &why));
+		assert_int_equal(lsns[0], 1);
+		assert_int_equal(lsns[1], 4);
+		ledger_health_read(l, &health);
+		assert_int_equal(health.doubtful_events, 2);
+		assert_true(health.damage[0] != '\0');
+		ledger_close(l);
+	}
+	assert_int_equal(ledger_accept_losses(dir, &out), 1);
+	l = open_small(dir);
+	lsns[0] = 0;
+	assert_true(ledger_pending_events(l, lsns, note_lsn, &why));
+	assert_int_equal(lsns[0], 3);
+	ledger_health_read(l, &health);
+	assert_int_equal(health.doubtful_events, 0);
+	ledger_close(l);
+	buf_finish(&out);
+	buf_finish(&why);
+}
+
+/* Without `gaps`, as an earlier version left it: once, what is older than the oldest segment is retention's; never again. */
+static void a_ledger_without_a_list_of_gaps_gets_one(void **state)
+{
+	(void)state;
+	struct ledger_health health;
+	char path[600], gaps[600];
+	struct ledger *l = open_small(dir);
+	snprintf(gaps, sizeof gaps, "%s/gaps", dir);
+	assert_int_equal(access(gaps, F_OK), 0); /* also a new one has it */
+	for (unsigned i = 0; i < 6; i++)
+		write_batch(l, i * 50, 50, 2000);
+	assert_true(atomic_load(&l->newest_seq) > 3);
+	ledger_close(l);
+	path_of(dir, 1, path);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(unlink(gaps), 0);
+	for (uint64_t lost = 0; lost < 2; lost++) {
+		l = open_small(dir);
+		ledger_health_read(l, &health);
+		assert_int_equal(health.lost_entries > 0, lost);
+		assert_true(is_there(l, 299));
+		ledger_close(l);
+		path_of(dir, 2, path);
+		assert_int_equal(unlink(path), lost ? -1 : 0);
+	}
+}
+
 static void one_server_at_a_time(void **state)
 {
 	(void)state;
@@ -486,6 +559,8 @@ int main(void)
 		TEST(imports_are_idempotent),
 		TEST(what_cannot_be_written_is_refused_alone),
 		TEST(events_without_a_mark_are_pending),
+		TEST(events_whose_mark_may_be_lost_wait),
+		TEST(a_ledger_without_a_list_of_gaps_gets_one),
 		TEST(one_server_at_a_time),
 		TEST(a_temporary_ledger_leaves_nothing),
 		TEST(starts_without_writes_leave_no_segments),

@@ -1,68 +1,7 @@
 /* Text files as tables: every cell decides a column's type, nothing is changed silently, a name is a name. */
 #include "runtime/log.h"
 #include "store/offline_csv.h"
-#include "store/offline_json.h"
-#include "store/offline_private.h"
-#include <ftw.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-static char folder[64];
-static struct offline *store;
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st;
-	(void)type;
-	(void)ftw;
-	return remove(path);
-}
-
-static int setup(void **state)
-{
-	(void)state;
-	char path[128];
-	struct buf why = { 0 };
-	strcpy(folder, "/tmp/fabra-text-XXXXXX");
-	if (mkdtemp(folder) == NULL)
-		return -1;
-	snprintf(path, sizeof path, "%s/fabra.duckdb", folder);
-	store = offline_open(&(struct offline_config){ .path = path }, &why);
-	buf_finish(&why);
-	return store ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	offline_close(store);
-	return nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS);
-}
-
-static const char *path_of(const char *base)
-{
-	static char path[256];
-	snprintf(path, sizeof path, "%s/%s", folder, base);
-	return path;
-}
-
-static void write_bytes(const char *base, const void *bytes, size_t n)
-{
-	FILE *f = fopen(path_of(base), "w");
-	assert_non_null(f);
-	assert_int_equal(fwrite(bytes, 1, n, f), n);
-	assert_int_equal(fclose(f), 0);
-}
-
-static void write_file(const char *base, const char *text)
-{
-	write_bytes(base, text, strlen(text));
-}
+#include "tests/unit/offline_table_fixture.h"
 
 /* "" or why not. */
 static const char *load_as(const char *name, const char *base, const struct offline_column *columns, size_t n)
@@ -84,25 +23,6 @@ static const char *load_as(const char *name, const char *base, const struct offl
 static const char *load(const char *base)
 {
 	return load_as("t", base, NULL, 0);
-}
-
-static const char *query(const char *sql)
-{
-	static char text[4096];
-	struct buf out = { 0 };
-	uint32_t rows;
-	struct offline_error error = { 0 };
-	struct offline_conn *c = offline_admin_enter(store, &error);
-	assert_non_null(c);
-	if (!offline_conn_select(c, str_from(sql), NULL, UINT64_MAX, &error) ||
-	    !offline_rows_write(c, 100, &out, &rows, &error)) {
-		buf_clear(&out);
-		buf_append_str(&out, str_from(error.text));
-	}
-	offline_admin_leave(store);
-	snprintf(text, sizeof text, "%.*s", STR_ARG(buf_str(&out)));
-	buf_finish(&out);
-	return text;
 }
 
 /* The types of the table's columns, as "BIGINT DATE". */

@@ -8,6 +8,9 @@ extern const size_t api_routes_count;
 
 enum { API_NAME_BYTES_MAX = 256, API_KEY_BYTES_MAX = 255, API_BATCH_IDS_MAX = 1000, API_FEATURES_MAX = 200, API_LIST_MAX = 1000 };
 
+/* http_config.document: names and arguments of the definitions. */
+void api_document(void *app, struct yyjson_mut_doc *doc);
+
 static inline struct node *api_node(struct exchange *x)
 {
 	return exchange_app(x);
@@ -40,6 +43,8 @@ bool api_time(struct str text, int64_t *ret_us);
 /* These reply 404. */
 uint32_t api_entity(struct exchange *x, struct str name); /* DEF_NONE when unknown */
 bool api_event_type(struct exchange *x, struct str type);
+/* Letters, digits and underscores, and not underscores alone; letters beyond ASCII count, as in Fabra. */
+bool api_is_event_type(struct str s);
 /* Adds a sentence that says that the entity has no such feature, unless there is as much as exchange_error takes: the search for
  * the nearest name costs, and a request may name 200. */
 void api_no_feature(const struct definitions *d, uint32_t entity, struct str name, struct buf *out);

@@ -34,6 +34,7 @@ struct computation {
 	struct computation_job *job;
 	struct script_call *call;
 	struct pending *pending; /* at [ask id - 1]; owned, as long as job->reads */
+	bool is_late;            /* an ask of it had no answer in time */
 	struct circle_run circle_run;
 };
 
@@ -50,17 +51,21 @@ static uint64_t ask_features(struct computation *c, uint32_t entity, struct str 
 	return rt_ask(&c->base, node_resolver(c->nl, entity), &m->head, c->request->deadline_ns, c->request->cancel);
 }
 
+static uint64_t asks_until_ns(const struct computation *c)
+{
+	return c->job->asks_until_ns ? c->job->asks_until_ns : c->request->deadline_ns;
+}
+
 static uint64_t ask_retriever(struct computation *c, uint32_t retriever, struct str args_json)
 {
-	uint64_t until_ns = c->job->asks_until_ns ? c->job->asks_until_ns : c->request->deadline_ns;
-	return rt_ask(&c->base, node_retriever(c->nl, retriever), &retriever_get_new(c->base.loop, args_json)->head, until_ns,
-		      c->request->cancel);
+	return rt_ask(&c->base, node_retriever(c->nl, retriever), &retriever_get_new(c->base.loop, args_json)->head,
+		      asks_until_ns(c), c->request->cancel);
 }
 
 static uint64_t ask_sql(struct computation *c, struct str sql, struct str params)
 {
 	struct offline_query *m = offline_query_new(c->base.loop, sql, params);
-	return rt_ask(&c->base, c->nl->node->offline_reader, &m->head, c->request->deadline_ns, c->request->cancel);
+	return rt_ask(&c->base, c->nl->node->offline_reader, &m->head, asks_until_ns(c), c->request->cancel);
 }
 
 /* Room for the read of this ask. Most functions ask for little. */
@@ -271,11 +276,14 @@ static struct str failure_text(const struct msg *m)
 	}
 }
 
+static const char late_sql[] = "the statement of fabra.sql did not end before the deadline";
+
 static void take_answer(struct computation *c, struct pending *p, struct msg *m)
 {
 	struct computation_read *read = &c->job->reads[p->ask_id - 1];
 	p->op = 0;
 	circle_answered(&c->circle_run, p->ask_id);
+	c->is_late = c->is_late || failure_state(m) == FEATURE_TIMEOUT;
 	switch (m->kind) {
 	case RESOLVER_GOT: {
 		struct resolver_get *got = (struct resolver_get *)m;
@@ -300,12 +308,15 @@ static void take_answer(struct computation *c, struct pending *p, struct msg *m)
 		return;
 	}
 	case OFFLINE_RESULT:
-		script_answer(c->call, p->ask_id, m->status == RT_OK, buf_str(&((struct offline_result *)m)->json));
+		script_answer(c->call, p->ask_id, m->status == RT_OK,
+			      m->status == RT_EDEADLINE ? str_from(late_sql) : buf_str(&((struct offline_result *)m)->json));
 		return;
-	default:
+	default: {
+		bool is_sql = p->kind == SCRIPT_ASK_SQL && m->kind == RT_DEADLINE;
 		read->failure = failure_state(m);
 		read->reason = arena_dup(&c->job->arena, failure_text(m));
-		script_answer(c->call, p->ask_id, false, failure_text(m));
+		script_answer(c->call, p->ask_id, false, is_sql ? str_from(late_sql) : failure_text(m));
+	}
 	}
 }
 
@@ -401,8 +412,13 @@ static void step(struct computation *c)
 {
 	struct script_outcome outcome = { 0 };
 	switch (script_run(c->call, &outcome)) {
-	case SCRIPT_DONE:
 	case SCRIPT_FAILED:
+		/* It ended because an ask did not: whose time is over has not failed by itself. */
+		if (c->is_late && outcome.error_kind == SCRIPT_ERROR_RUN)
+			outcome.error_kind = SCRIPT_ERROR_DEADLINE;
+		finish_with(c, &outcome);
+		return;
+	case SCRIPT_DONE:
 		finish_with(c, &outcome);
 		return;
 	case SCRIPT_WAITING:

@@ -21,6 +21,7 @@
 
 enum {
 	ENDING_MS = 1000,
+	LINGERING_MS = 5000,      /* of a client that was answered before it had sent all */
 	LOOKS_SMOOTHED = 64,      /* some three seconds */
 	RATE_AT_FIRST = 64 << 10, /* the benefit of the doubt */
 	NS_PER_MS = 1000000,
@@ -152,7 +153,7 @@ static void measure_rate(struct http_conn *c, uint64_t elapsed_ms)
 /* Where an end of h2o's does not come to its end: a farewell that nobody reads, a GOAWAY behind a full window. */
 static void hasten(struct http_conn *c, uint64_t now_ns)
 {
-	if (ms_since(c->ending_ns, now_ns) < ENDING_MS)
+	if (ms_since(c->ending_ns, now_ns) < (c->lingers && c->is_let_go ? LINGERING_MS : ENDING_MS))
 		return;
 	if (c->is_let_go)
 		hooks_close_at_once(c->sock); /* frees c */

@@ -159,9 +159,8 @@ static void h2o_make(struct http_server *s)
 	syntax_init();
 	h2o_config_init(&s->h2o);
 	s->h2o.server_name = h2o_iovec_init(NULL, 0);
-	uint64_t body_max = s->config.body_bytes_max;
-	bool fits = body_max < SIZE_MAX / H2O_BODY_FACTOR;
-	s->h2o.max_request_entity_size = fits ? body_max * H2O_BODY_FACTOR : SIZE_MAX;
+	/* A byte too many shows that a body is too large. More of it is not kept (conn_hooks.c). */
+	s->h2o.max_request_entity_size = s->config.body_bytes_max + 1;
 	s->h2o.handshake_timeout = (uint64_t)s->config.handshake_timeout_ms + H2O_TIMEOUT_SLACK_MS;
 	s->h2o.http1.req_timeout = (uint64_t)s->config.idle_timeout_ms + s->config.read_timeout_ms + H2O_TIMEOUT_SLACK_MS +
 				   (uint64_t)s->h2o.max_request_entity_size / 64; /* the watch allows a second for 64 KiB */

@@ -19,8 +19,10 @@ static void count_connections(struct http_server *s)
 
 void conn_release(struct http_conn *c)
 {
-	if (c->sock == NULL && c->in_flight == 0)
-		free(c);
+	if (c->sock != NULL || c->in_flight > 0)
+		return;
+	hooks_forget(c);
+	free(c);
 }
 
 /* The next client may have it before h2o has found out. */

@@ -25,9 +25,7 @@ enum {
 	REQUEST_ID_MAX = 128,
 	REQUEST_ID_OWN = 16, /* hexadecimal digits of one that we make */
 	REPLY_HEADERS_MAX = 8,
-	/* h2o refuses larger bodies itself (HTTP/1.1: 413; HTTP/2: a reset that clients take as "try
-	 * again"), so it is told a multiple of our own bound and we answer 413 in between. */
-	H2O_BODY_FACTOR = 16,
+	DISCARD_FACTOR = 16, /* times the largest body: so much of a larger one is read and thrown away before the 413 */
 	STATUS_SLOTS = 24,
 	VICTIMS_MAX = 64, /* found in one pass over the connections */
 	ROUTE_LOG_MAX = 400,
@@ -88,6 +86,9 @@ struct http_conn {
 	uint32_t frames;                      /* HTTP/2, complete */
 	uint64_t answer_bytes;                /* to those of them that are no requests, about */
 	struct frame_budget budget;
+	struct conn_body *bodies; /* owned; HTTP/2, those that come in several frames; NULL: there was none yet */
+	bool lingers;             /* HTTP/1: it has an answer and may still be sending; closed when it has read that */
+	uint64_t discarded;       /* bytes, while it lingers */
 
 	/* What the watch sees of its requests at each look. */
 	bool is_http1;
@@ -261,6 +262,8 @@ void hooks_init(void); /* once, before the first loop runs */
 /* Of a frame that has been read whole: 0, or h2o's number of the error with which its connection ends. */
 int hooks_on_frame(const struct frame *frame, const char **ret_why);
 void hooks_close_at_once(h2o_socket_t *sock); /* h2o has let go of it */
+
+void hooks_forget(struct http_conn *c); /* frees what is kept of it */
 
 /* ---- conn_conduct.c ---- */
 void conduct_begin_look(struct http_front *f);                  /* before h2o's requests are walked over */

@@ -20,7 +20,11 @@
 #include "runtime/log.h"
 #include "store/json.h"
 
-enum { EXCHANGES_KEPT = 256, EXCHANGE_MAILBOX = 256 };
+enum {
+	EXCHANGES_KEPT = 256,
+	EXCHANGE_MAILBOX = 256,
+	JSON_VALUES_MAX = 1 << 17, /* of a body: what a loop may be held up by it is a matter of their number (docs/adr/0021) */
+};
 #define OP_DEADLINE UINT64_MAX /* of rt_timer_start; routes use other numbers */
 
 struct exchange_actor {
@@ -382,6 +386,10 @@ static bool read_json(struct exchange *x)
 {
 	if (x->body.n == 0)
 		return true; /* the route says which field is missing */
+	if (json_has_more_values(x->body, JSON_VALUES_MAX)) {
+		exchange_error(x, 413, "the body has more than %d values", JSON_VALUES_MAX);
+		return false;
+	}
 	struct json_error error;
 	struct json_limits limits = { .bytes_max = x->front->server->config.body_bytes_max };
 	x->json = json_parse(x->body, &limits, &error);

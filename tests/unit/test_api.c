@@ -288,6 +288,27 @@ static void test_body(void **state)
 	body_bytes(BODY_MAX + 1, 413);
 }
 
+/* A list in an event: with the object, its name and the list itself three values more than elements. */
+static void body_values(unsigned elements, int status)
+{
+	struct buf body = { 0 };
+	buf_append_lit(&body, "{\"x\":[1");
+	for (unsigned i = 1; i < elements; i++)
+		buf_append_lit(&body, ",1");
+	buf_append_lit(&body, "]}");
+	ask_with("", "POST", "/v1/ingest/tick?entity_id=values", buf_str(&body), status);
+	buf_finish(&body);
+}
+
+static void test_values_of_a_body(void **state)
+{
+	(void)state;
+	body_values((1 << 17) - 3, 202);
+	body_values((1 << 17) - 2, 413);
+	says("the body has more than 131072 values");
+	body_values(500000, 413);
+}
+
 /* "f" and how many names or ids there are. */
 static void names(struct buf *out, const char *prefix, unsigned count)
 {
@@ -470,7 +491,7 @@ int main(void)
 		cmocka_unit_test(test_all_mistakes), cmocka_unit_test(test_too_many_mistakes),
 		cmocka_unit_test(test_nothing_is_done), cmocka_unit_test(test_unknown_query), cmocka_unit_test(test_filters),
 		cmocka_unit_test(test_value_and_table), cmocka_unit_test(test_body), cmocka_unit_test(test_batches),
-		cmocka_unit_test(test_id_bytes), cmocka_unit_test(test_limit), cmocka_unit_test(test_times),
+		cmocka_unit_test(test_values_of_a_body), cmocka_unit_test(test_id_bytes), cmocka_unit_test(test_limit), cmocka_unit_test(test_times),
 		cmocka_unit_test(test_clocks), cmocka_unit_test(test_keys),
 	};
 	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);

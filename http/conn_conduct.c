@@ -175,6 +175,8 @@ static void look_at(struct http_conn *c, uint64_t now_ns, uint64_t elapsed_ms)
 	     is_slow = reader_is_slow(c, is_leaving, now_ns);
 	measure_rate(c, elapsed_ms);
 	c->is_busy = request != 0 || fragment != 0 || is_leaving;
+	if (c->is_busy && !c->is_http1)
+		hooks_put_off_idle(c);
 	if (c->in_flight > 0 || is_leaving)
 		c->useful_ns = now_ns;
 	if (!c->has_shaken_hands) {

@@ -26,6 +26,7 @@ static struct { /* h2o's own */
 	parse_headers *parse_headers;
 	encode_goaway *encode_goaway;
 	decode_data *decode_data;
+	void (*timeout_link)(h2o_loop_t *loop, h2o_timeout_t *timeout, h2o_timeout_entry_t *entry);
 	void (*http2_accept)(h2o_accept_ctx_t *ctx, h2o_socket_t *sock, struct timeval connected_at);
 } own;
 
@@ -37,6 +38,7 @@ void hooks_init(void)
 	own.close = (void (*)(h2o_socket_t *))interpose_own("h2o_socket_close");
 	own.parse_headers = (parse_headers *)interpose_own("h2o_hpack_parse_headers");
 	own.decode_data = (decode_data *)interpose_own("h2o_http2_decode_data_payload");
+	own.timeout_link = (void (*)(h2o_loop_t *, h2o_timeout_t *, h2o_timeout_entry_t *))interpose_own("h2o_timeout_link");
 	own.http2_accept = (void (*)(h2o_accept_ctx_t *, h2o_socket_t *, struct timeval))interpose_own("h2o_http2_accept");
 	own.encode_goaway = (encode_goaway *)interpose_own("h2o_http2_encode_goaway_frame");
 }
@@ -84,6 +86,24 @@ void h2o_socket_read_start(h2o_socket_t *sock, h2o_socket_cb cb)
 		see_handshake(c, cb);
 	c->on_read = cb;
 	own.read_start(sock, on_read);
+}
+
+/* ---- idle connections ---- */
+void h2o_timeout_link(h2o_loop_t *loop, h2o_timeout_t *timeout, h2o_timeout_entry_t *entry)
+{
+	if (reading != NULL && timeout == &reading->front->h2o.http2.idle_timeout)
+		reading->idle_timer = entry;
+	own.timeout_link(loop, timeout, entry);
+}
+
+/* h2o calls a connection idle whose request is still arriving. */
+void hooks_put_off_idle(struct http_conn *c)
+{
+	h2o_timeout_entry_t *timer = c->idle_timer;
+	if (timer == NULL || c->is_let_go || !h2o_timeout_is_linked(timer))
+		return;
+	h2o_timeout_unlink(timer);
+	own.timeout_link(c->front->h2o.loop, &c->front->h2o.http2.idle_timeout, timer);
 }
 
 /* ---- frames and header blocks ---- */

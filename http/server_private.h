@@ -87,6 +87,7 @@ struct http_conn {
 	uint64_t answer_bytes;                /* to those of them that are no requests, about */
 	struct frame_budget budget;
 	struct conn_body *bodies; /* owned; HTTP/2, those that come in several frames; NULL: there was none yet */
+	h2o_timeout_entry_t *idle_timer; /* HTTP/2: in h2o's connection, while that is there; NULL: not seen yet */
 	bool lingers;             /* HTTP/1: it has an answer and may still be sending; closed when it has read that */
 	uint64_t discarded;       /* bytes, while it lingers */
 
@@ -263,6 +264,7 @@ void hooks_init(void); /* once, before the first loop runs */
 int hooks_on_frame(const struct frame *frame, const char **ret_why);
 void hooks_close_at_once(h2o_socket_t *sock); /* h2o has let go of it */
 
+void hooks_put_off_idle(struct http_conn *c); /* HTTP/2: its time of being idle has not begun */
 void hooks_forget(struct http_conn *c); /* frees what is kept of it */
 
 /* ---- conn_conduct.c ---- */

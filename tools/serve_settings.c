@@ -29,7 +29,7 @@ static const char *const only_in_fabra[] = { /* of Fabra's Python program, witho
 	"EMBEDDING_CONCURRENCY", "EMBEDDING_PROVIDER", "PG_MAX_OVERFLOW", "PG_POOL_SIZE", "POSTGRES_URL", "REDIS_URL",
 	"UI_API_KEY", NULL };
 
-static bool read_evidence_mode(struct serve_options *o, bool in_production, struct buf *errors)
+static void read_evidence_mode(struct serve_options *o, bool in_production, struct buf *errors)
 {
 	const char *text = config_str("FABRA_EVIDENCE_MODE", NULL);
 	char mode[32] = "";
@@ -43,7 +43,6 @@ static bool read_evidence_mode(struct serve_options *o, bool in_production, stru
 		o->evidence_required = false;
 	else
 		buf_printf(errors, "FABRA_EVIDENCE_MODE: '%s' is neither required nor best_effort\n", text);
-	return true;
 }
 
 /* 1 ms to a day: longer waits are typing errors, and would not fit where they are kept; none at all is no wait. */

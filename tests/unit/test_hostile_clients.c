@@ -330,6 +330,33 @@ static void test_idle_connections_are_closed(void **state)
 }
 
 /* ---- clients that are slow for a reason ---- */
+/* An upload takes longer than an idle connection may last: it is not idle. */
+static void test_a_slow_upload_is_not_idle(void **state)
+{
+	(void)state;
+	static const char wanted[] = "{\"bytes\":3}";
+	for (int p = PLAIN; p <= TLS; p++) {
+		struct http_fixture *f = start(p, (struct http_config){ .idle_timeout_ms = 200 }, 1);
+		struct raw upload = open_one(f, p, true);
+		char bytes[4096];
+		bool is_answered = false;
+		raw_preface(&upload, 65535);
+		raw_request(&upload, 1, "POST", "/bytes", FLAG_END_HEADERS);
+		for (int i = 0; i < 3; i++) {
+			struct raw idle = open_one(f, p, true); /* a clock: it lasts as long as it may */
+			raw_preface(&idle, 65535);
+			assert_true(EVENTUALLY(!raw_drain(&idle, 1)));
+			raw_close(&idle);
+			raw_frame(&upload, FRAME_DATA, i == 2 ? FLAG_END_STREAM : 0, 1, "x", 1);
+		}
+		for (size_t n; !is_answered && (n = raw_recv(&upload, bytes, sizeof bytes)) > 0;)
+			is_answered = memmem(bytes, n, wanted, sizeof wanted - 1) != NULL;
+		assert_true(is_answered);
+		raw_close(&upload);
+		finish(f);
+	}
+}
+
 static void test_patient_clients_are_not_cut(void **state)
 {
 	(void)state;
@@ -676,6 +703,7 @@ int main(void)
 		cmocka_unit_test(test_work_is_not_evicted),
 		cmocka_unit_test(test_holders_are_cut_in_time),
 		cmocka_unit_test(test_idle_connections_are_closed),
+		cmocka_unit_test(test_a_slow_upload_is_not_idle),
 		cmocka_unit_test(test_patient_clients_are_not_cut),
 		cmocka_unit_test(test_a_steady_reader_is_not_cut),
 		cmocka_unit_test(test_a_busy_client_is_not_cut),

@@ -94,23 +94,16 @@ static void parameter_example(const struct writer *w, yyjson_mut_val *operation,
 }
 
 /* ---- paths ---- */
-/* A copy of the template's path with the name in the place of its parameter; returns its operation. */
+/* A copy of the template's path with the name in the place of its parameter; returns its operation. Names need no encoding:
+ * they are letters, digits, _, . and - (docs/definitions.md). */
 static yyjson_mut_val *path_of(const struct writer *w, const char *template, const char *method, yyjson_mut_val *item,
 			       const char *param, struct str name)
 {
-	static const char hex[16] = "0123456789ABCDEF";
 	struct buf path = { 0 }, id = { 0 };
 	yyjson_mut_val *copy = yyjson_mut_val_mut_copy(w->doc, item), *operation = yyjson_mut_obj_get(copy, method);
 	const char *open = strchr(template, '{');
 	buf_append(&path, template, (size_t)(open - template));
-	for (size_t i = 0; i < name.n; i++) {
-		unsigned char c = (unsigned char)name.p[i];
-		bool is_plain = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '_' || c == '-' || c == '.';
-		if (is_plain)
-			buf_append_char(&path, (char)c);
-		else
-			buf_printf(&path, "%%%c%c", hex[c >> 4], hex[c & 15]);
-	}
+	buf_append_str(&path, name);
 	buf_append_str(&path, str_from(strchr(open, '}') + 1));
 	const char *id_of_template = yyjson_mut_get_str(yyjson_mut_obj_get(operation, "operationId"));
 	buf_printf(&id, "%s.%.*s", id_of_template ? id_of_template : "", STR_ARG(name));

@@ -215,7 +215,7 @@ static void never_written(h2o_socket_t *sock, const char *err)
 	(void)err;
 }
 
-/* h2o frees a socket without TLS's farewell when a write is under way, or seems to be. */
+/* With a write callback set, h2o takes a write to be under way and frees the socket without TLS's close_notify. */
 void hooks_close_at_once(h2o_socket_t *sock)
 {
 	if (sock->ssl != NULL)
@@ -242,7 +242,7 @@ static void linger(struct http_conn *c)
 }
 
 /* After a read that failed (a reset) libuv refuses to write; h2o does not look at what uv_write returns, and would wait for
- * ever for the end of TLS's farewell. Where the other side does not read, the farewell may wait as well: the watch ends it. */
+ * TLS's close_notify for ever. Where the other side does not read, the watch ends the wait. */
 void h2o_socket_close(h2o_socket_t *sock)
 {
 	struct http_conn *c = conn_of(sock);

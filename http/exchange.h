@@ -18,8 +18,8 @@ enum route_flags {
 	ROUTE_PUBLIC = 1 << 0, /* no API key */
 	ROUTE_BODY = 1 << 1,   /* a JSON body is expected: parsed strictly before on_request, else 422 */
 	ROUTE_SYSTEM = 1 << 2, /* answered even under overload and while draining: /health, /ready, /metrics */
-	/* Still gets its messages, until the deadline, when the client has left after on_request: what is written must
-	 * also become visible. Parameters, query and body are gone then, and the reply goes nowhere. */
+	/* Goes on without its client: after on_request it gets its messages until the deadline, so that what was written also
+	 * becomes visible. Parameters, query and body are empty then, and the reply is dropped. */
 	ROUTE_COMPLETES = 1 << 3,
 	ROUTE_UNLISTED = 1 << 4, /* not in /openapi.json and /docs */
 };
@@ -42,9 +42,8 @@ struct route {
 	 * that status; those that every such route answers (openapi.c) need not be named. Query parameters that it does
 	 * not name are refused (422), unless the route is public. NULL = minimal, and any query is let through. */
 	const char *openapi;
-	/* NULL ok. For a request whose answer lies in memory that is far away: called when it arrives, to say what to fetch, and
-	 * again (is_last) when all that arrived together have been; then on_request is. At arrival it may answer; then
-	 * nothing follows. */
+	/* NULL ok. Prefetch hook: called when the request arrives, and again (is_last) when all that arrived with it have been;
+	 * then on_request is. At arrival it may reply; then nothing follows. */
 	void (*on_gather)(struct exchange *x, bool is_last);
 };
 

@@ -9,8 +9,8 @@
 
 enum {
 	FRONT_MAILBOX = 65536,
-	/* h2o has timeouts of its own, which neither tell an idle connection from a slow one nor count: they come later than
-	 * those of the watch, or not at all. */
+	/* The watch has its own timeouts, which tell an idle connection from a slow one and are counted. h2o's come later, as a
+	 * last resort. */
 	H2O_TIMEOUT_SLACK_MS = 60000,
 };
 
@@ -164,7 +164,7 @@ static void h2o_make(struct http_server *s)
 	s->h2o.handshake_timeout = (uint64_t)s->config.handshake_timeout_ms + H2O_TIMEOUT_SLACK_MS;
 	s->h2o.http1.req_timeout = (uint64_t)s->config.idle_timeout_ms + s->config.read_timeout_ms + H2O_TIMEOUT_SLACK_MS +
 				   (uint64_t)s->h2o.max_request_entity_size / 64; /* the watch allows a second for 64 KiB */
-	s->h2o.http2.idle_timeout = s->config.idle_timeout_ms; /* it says GOAWAY, which the watch cannot */
+	s->h2o.http2.idle_timeout = s->config.idle_timeout_ms; /* h2o's own: only it can send GOAWAY */
 	h2o_hostconf_t *host = h2o_config_register_host(&s->h2o, h2o_iovec_init(H2O_STRLIT("default")), 65535);
 	h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
 	h2o_create_handler(path, sizeof(h2o_handler_t))->on_req = exchange_on_request;

@@ -29,8 +29,8 @@ enum {
 	STATUS_SLOTS = 24,
 	VICTIMS_MAX = 64, /* found in one pass over the connections */
 	ROUTE_LOG_MAX = 400,
-	INVALID_BYTES_MAX = 256 << 10, /* of a list of what is wrong; a body has room for a hundred thousand mistakes */
-	GATHER_ENOUGH = 64, /* answered together: what is fetched for them must still be in the first cache when they are */
+	INVALID_BYTES_MAX = 256 << 10, /* of a 422's list of mistakes; a body can have a hundred thousand of them */
+	GATHER_ENOUGH = 64, /* answered together: what was prefetched for them must still be in the L1 cache then */
 	GATHER_MAX = 2 * GATHER_ENOUGH,
 };
 
@@ -72,10 +72,10 @@ struct http_conn {
 	const uv_stream_t *stream;     /* sock's */
 	uint32_t in_flight;            /* exchanges that wait for something; they may outlive the connection */
 	size_t held_bytes;             /* the watch's sum over its requests */
-	uint32_t waited, abandoned;    /* exchanges that had to wait, and those whose client did not */
+	uint32_t waited, abandoned;    /* deferred exchanges, and those of them that the client cancelled */
 	bool has_slot;                 /* counts in front->connections: until it is cut or closed */
-	bool is_cut;                   /* shut down; h2o will find out */
-	bool is_let_go;                /* h2o has closed it, but TLS may still be saying farewell */
+	bool is_cut;                   /* shut down by us; h2o closes it when its next read or write fails */
+	bool is_let_go;                /* closed by h2o; the socket may still wait for TLS's close_notify, or linger */
 	bool is_victim;                /* in front->victims */
 	uint64_t ending_ns;            /* since when it is one of the above, or GOAWAY is on its way; 0 = it is not */
 

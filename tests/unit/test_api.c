@@ -8,6 +8,8 @@
 	"fabra.feature { name = 'brief', entity = User, ttl = '1s' }\n"                                               \
 	"fabra.feature { name = 'length', entity = User, compute = function(id) return #id end }\n"                   \
 	"fabra.feature { name = 'n', entity = User, trigger = 'tick', compute = function(id, e, p) return (p or 0) + 1 end }\n" \
+	"fabra.feature { name = 'k', entity = User, trigger = 'no-event', compute = function() return 1 end }\n"          \
+	"fabra.context { name = 'con-text.x', params = { n = { type = 'integer', required = false } }, items = { { text = 'n is {n}' } } }\n" \
 	"for i = 1, 201 do fabra.feature { name = 'f' .. i, entity = User, default = i } end\n"
 
 #include "actors/ingestor.h"
@@ -230,6 +232,44 @@ static void test_unknown_query(void **state)
 		says("nobody_knows");
 	}
 	assert_true(strict > 12);
+}
+
+static yyjson_val *at(yyjson_doc *doc, const char *path, const char *rest)
+{
+	yyjson_val *paths = yyjson_obj_get(yyjson_doc_get_root(doc), "paths");
+	return yyjson_ptr_get(yyjson_obj_get(paths, path), rest);
+}
+
+/* Names in paths are those that a client sends; what cannot be asked for is not there. */
+static void test_document(void **state)
+{
+	(void)state;
+	ask("GET", "/openapi.json", NULL, 200);
+	yyjson_doc *doc = yyjson_read(answer.body.p, answer.body.n, 0);
+	static const char *const absent[] = { "/v1/ingest/{event_type}", "/v1/ingest/no-event", "/v1/context/{name}", "/v1/records",
+					      "/v1/context/{id}/replay", "/v1/context/{id}/visualize",
+					      "/v1/context/diff/{base}/{comparison}", "/v1/record/diff/{base}/{comparison}",
+					      "/v1/features/{entity}/{entity_id}" };
+	for (size_t i = 0; i < ARRAY_LEN(absent); i++)
+		assert_null(at(doc, absent[i], ""));
+	assert_non_null(at(doc, "/v1/ingest/tick", "/post/responses/202"));
+	assert_null(at(doc, "/v1/ingest/tick", "/post/responses/404"));
+	yyjson_val *arguments = at(doc, "/v1/context/con-text.x", "/post/requestBody/content/application~1json/schema");
+	assert_non_null(arguments);
+	assert_null(yyjson_obj_get(arguments, "required"));
+	assert_string_equal(yyjson_get_str(yyjson_ptr_get(arguments, "/properties/n/type")), "integer");
+	yyjson_val *pushed = at(doc, "/v1/features/User/{entity_id}",
+				"/put/requestBody/content/application~1json/schema/properties/values/properties");
+	assert_non_null(yyjson_obj_get(pushed, "city"));
+	assert_non_null(yyjson_obj_get(pushed, "n")); /* triggered ones may be set */
+	assert_null(yyjson_obj_get(pushed, "length"));
+	assert_string_equal(yyjson_get_str(yyjson_ptr_get(pushed, "/whole/type/0")), "integer");
+	/* Each route of the table that is not left out or spelled out by name is there as it is. */
+	size_t listed = 0;
+	for (size_t i = 0; i < api_routes_count; i++)
+		listed += at(doc, api_routes[i].path, "") != NULL;
+	assert_int_equal(listed, 14);
+	yyjson_doc_free(doc);
 }
 
 static void put_bytes(size_t value_bytes, int status)
@@ -489,7 +529,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_mistakes), cmocka_unit_test(test_too_many_mistakes),
-		cmocka_unit_test(test_nothing_is_done), cmocka_unit_test(test_unknown_query), cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_document), cmocka_unit_test(test_nothing_is_done), cmocka_unit_test(test_unknown_query), cmocka_unit_test(test_filters),
 		cmocka_unit_test(test_value_and_table), cmocka_unit_test(test_body), cmocka_unit_test(test_batches),
 		cmocka_unit_test(test_values_of_a_body), cmocka_unit_test(test_id_bytes), cmocka_unit_test(test_limit), cmocka_unit_test(test_times),
 		cmocka_unit_test(test_clocks), cmocka_unit_test(test_keys),

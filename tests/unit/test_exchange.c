@@ -281,6 +281,24 @@ static void test_bodies_that_are_much_too_large(void **state)
 	free((char *)body.p);
 }
 
+/* A client of a later 1.x gets what it must understand: HTTP/1.1 (RFC 9110, 2.5). */
+static void test_minor_versions(void **state)
+{
+	struct http_fixture *f = *state;
+	struct h1_client c = h1_open(f->port);
+	for (int minor = 1; minor <= 9; minor++) {
+		char request[64];
+		snprintf(request, sizeof request, "GET /sync/x HTTP/1.%d\r\nHost: x\r\n\r\n", minor);
+		client_send_text(c.fd, request);
+		struct h1_answer a = h1_read_answer(&c, true); /* on one connection */
+		assert_int_equal(a.status, 200);
+		assert_true(str_starts(str_from(a.head), STR("HTTP/1.1 200 OK\r\n")));
+		assert_string_equal(h1_header(&a, "content-length"), "12");
+		buf_finish(&a.body);
+	}
+	h1_close(&c);
+}
+
 static void test_chunked_body(void **state)
 {
 	struct http_fixture *f = *state;
@@ -416,6 +434,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_keys, set_up_with_key, tear_down),
 		OPEN(test_asks_and_deadlines),
 		OPEN(test_keep_alive_and_pipelining),
+		OPEN(test_minor_versions),
 		OPEN(test_body_limit),
 		OPEN(test_bodies_that_are_much_too_large),
 		OPEN(test_chunked_body),

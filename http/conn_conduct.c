@@ -193,7 +193,8 @@ static void look_at(struct http_conn *c, uint64_t now_ns, uint64_t elapsed_ms)
 
 static bool can_be_spared(const struct http_conn *c)
 {
-	return c->ending_ns == 0 && c->in_flight == 0;
+	bool is_lingering = c->lingers && c->is_let_go && !c->is_cut;
+	return (c->ending_ns == 0 || is_lingering) && c->in_flight == 0;
 }
 
 static void victims_clear(struct http_front *f)

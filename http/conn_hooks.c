@@ -236,6 +236,7 @@ static void discard(h2o_socket_t *sock, const char *err)
  * case. */
 static void linger(struct http_conn *c)
 {
+	c->is_busy = false; /* so that others may have its place */
 	shutdown(h2o_socket_get_fd(c->sock), SHUT_WR);
 	h2o_buffer_consume(&c->sock->input, c->sock->input->size);
 	own.read_start(c->sock, discard);

@@ -684,10 +684,12 @@ int exchange_on_request(h2o_handler_t *handler, h2o_req_t *req)
 		}
 		is_admitted = false;
 	}
-	if (is_admitted)
+	if (is_admitted) {
 		x->route->on_request(x);
-	else
-		x->route = NULL; /* its on_end has nothing to release */
+	} else {
+		exchange_reply_invalid(x); /* counted and logged as the route's */
+		x->route = NULL;           /* on_end belongs to an on_request */
+	}
 	conclude(x);
 	return 0;
 }

@@ -232,6 +232,11 @@ static void test_unknown_query(void **state)
 		says("nobody_knows");
 	}
 	assert_true(strict > 12);
+	/* Counted as the route's, also where the route was not asked. */
+	ask("POST", "/v1/record", "{", 422);
+	ask("GET", "/metrics", NULL, 200);
+	says("fabra_request_count_total{method=\"GET\",endpoint=\"/v1/definitions\",status=\"422\"} 1\n");
+	says("fabra_request_count_total{method=\"POST\",endpoint=\"/v1/record\",status=\"422\"} 2\n");
 }
 
 static yyjson_val *at(yyjson_doc *doc, const char *path, const char *rest)

@@ -21,9 +21,9 @@ serve "$source_dir/tests/tools/documented.lua"
 if [ -n "$fuzzer" ]; then
   requests=0
   for seed in 1 2 3 4 5 6 7 8; do
-    "$fuzzer" run "$url/openapi.json" --no-color --seed $seed -n 250 --phases examples,coverage,fuzzing --continue-on-failure \
+    (cd "$work" && "$fuzzer" run "$url/openapi.json" --no-color --seed $seed -n 250 --phases examples,coverage,fuzzing --continue-on-failure \
       --checks not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance \
-      --suppress-health-check all --no-shrink --request-timeout 60 --generation-database none >"$work/fuzzer.log" 2>&1 ||
+      --suppress-health-check all --no-shrink --request-timeout 60 --generation-database none) >"$work/fuzzer.log" 2>&1 ||
       { echo "FAILED: seed $seed:"; grep -v '^$' "$work/fuzzer.log" | tail -n 80; failures=$((failures + 1)); }
     n=$(sed -n 's/^ *\([0-9]*\) generated.*/\1/p' "$work/fuzzer.log")
     requests=$((requests + ${n:-0}))

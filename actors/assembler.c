@@ -262,7 +262,7 @@ static bool material_from_job(struct assembler *s, const struct computation_job 
 static void built(struct assembler *s, const struct computation_job *build)
 {
 	const struct script_outcome *o = &build->outcome;
-	bool is_late = o->error_kind == SCRIPT_ERROR_DEADLINE || computation_missed_its_deadline(build);
+	bool is_late = o->error_kind == SCRIPT_ERROR_DEADLINE;
 	if (o->error.p && o->error_kind == SCRIPT_ERROR_ARGUMENTS)
 		bad_arguments(s, o->error);
 	else if (o->error.p)

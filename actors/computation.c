@@ -106,12 +106,25 @@ static void begin(struct computation *c, struct msg *m)
 
 /* ---- RUNNING ---- */
 
+/* A function that ended because an ask of it was late has not failed by itself. */
+static bool missed_its_deadline(const struct computation_job *job)
+{
+	for (uint32_t i = 0; i < job->reads_count; i++)
+		if (job->reads[i].failure == FEATURE_TIMEOUT)
+			return true;
+	return false;
+}
+
 static void step(struct computation *c)
 {
 	struct script_outcome outcome = { 0 };
 	switch (script_run(c->call, &outcome)) {
-	case SCRIPT_DONE:
 	case SCRIPT_FAILED:
+		if (outcome.error_kind == SCRIPT_ERROR_RUN && missed_its_deadline(c->job))
+			outcome.error_kind = SCRIPT_ERROR_DEADLINE;
+		finish_with(c, &outcome);
+		return;
+	case SCRIPT_DONE:
 		finish_with(c, &outcome);
 		return;
 	case SCRIPT_WAITING:
@@ -383,6 +396,8 @@ static struct pending *pending_of(struct computation *c, uint64_t op)
 	return NULL;
 }
 
+static const char late_sql[] = "the statement of fabra.sql did not end before the deadline";
+
 static void take_answer(struct computation *c, struct msg *m)
 {
 	struct pending *p = pending_of(c, m->op);
@@ -417,12 +432,16 @@ static void take_answer(struct computation *c, struct msg *m)
 	case OFFLINE_RESULT:
 		if (m->status != RT_OK)
 			read->failure = feature_failure_of(m);
-		script_answer(c->call, p->ask_id, m->status == RT_OK, buf_str(&((struct offline_result *)m)->json));
+		script_answer(c->call, p->ask_id, m->status == RT_OK,
+			      m->status == RT_EDEADLINE ? str_from(late_sql) : buf_str(&((struct offline_result *)m)->json));
 		return;
-	default:
+	default: {
+		bool is_late_sql = p->kind == SCRIPT_ASK_SQL && m->kind == RT_DEADLINE;
+		struct str why = is_late_sql ? str_from(late_sql) : feature_failure_text(m);
 		read->failure = feature_failure_of(m);
-		read->reason = arena_dup(&c->job->arena, feature_failure_text(m));
-		script_answer(c->call, p->ask_id, false, feature_failure_text(m));
+		read->reason = arena_dup(&c->job->arena, why);
+		script_answer(c->call, p->ask_id, false, why);
+	}
 	}
 }
 
@@ -519,14 +538,6 @@ static const struct actor_class computation_class = {
 };
 
 /* ---- what it read ---- */
-
-bool computation_missed_its_deadline(const struct computation_job *job)
-{
-	for (uint32_t i = 0; i < job->reads_count; i++)
-		if (job->reads[i].failure == FEATURE_TIMEOUT)
-			return true;
-	return false;
-}
 
 bool computation_reads(const struct computation_job *job, const struct definitions *d, struct reads *into)
 {

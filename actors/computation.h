@@ -49,8 +49,6 @@ struct computation_run {
 
 struct computation_job *computation_job_new(enum script_function function, uint32_t index, struct str args);
 void computation_job_free(struct computation_job *job);
-/* Whether something that it asked for came too late: what the function raised then has that for its reason. */
-bool computation_missed_its_deadline(const struct computation_job *job);
 /* Adds what the function read, in order, with what that was made from. false: a bound is reached. */
 bool computation_reads(const struct computation_job *job, const struct definitions *d, struct reads *into);
 /* The same, as new reads: one reference. NULL: nothing was read, or (*ret_ok false) a bound is reached. */

@@ -8,6 +8,9 @@ extern const size_t api_routes_count;
 
 enum { API_NAME_BYTES_MAX = 256, API_KEY_BYTES_MAX = 255, API_BATCH_IDS_MAX = 1000, API_FEATURES_MAX = 200, API_LIST_MAX = 1000 };
 
+/* http_config.document: names and arguments of the definitions. */
+void api_document(void *app, struct yyjson_mut_doc *doc);
+
 static inline struct node *api_node(struct exchange *x)
 {
 	return exchange_app(x);
@@ -26,7 +29,7 @@ void api_note_member(struct exchange *x, struct str name, const char *type, cons
 bool api_text(struct exchange *x, yyjson_val *body, const char *name, struct str *ret);
 bool api_string(struct exchange *x, yyjson_val *body, const char *name, struct str *ret); /* a text that may be an id */
 yyjson_val *api_list(struct exchange *x, yyjson_val *body, const char *name, size_t max); /* of texts */
-/* Whether a request may name an entity so: entity_id_error has no objection, or it is empty, which nobody has. */
+/* Is it allowed as an entity id in a request? Empty is: nothing has that id, so it is simply not found. */
 bool api_id_is_fine(struct str id);
 bool api_id(struct exchange *x, struct str id, const char *loc_json); /* loc as in FastAPI: ["body","entity_id"] */
 bool api_query_required(struct exchange *x, const char *name, struct str *ret);
@@ -40,8 +43,10 @@ bool api_time(struct str text, int64_t *ret_us);
 /* These reply 404. */
 uint32_t api_entity(struct exchange *x, struct str name); /* DEF_NONE when unknown */
 bool api_event_type(struct exchange *x, struct str type);
-/* Adds a sentence that says that the entity has no such feature, unless there is as much as exchange_error takes: the search for
- * the nearest name costs, and a request may name 200. */
+/* Letters, digits and underscores, and not underscores alone; letters beyond ASCII count, as in Fabra. */
+bool api_is_event_type(struct str s);
+/* Adds a sentence: the entity has no such feature, and which name is near. Nothing once out is longer than exchange_error sends:
+ * a request may name 200, and each search for a near name looks at all features. */
 void api_no_feature(const struct definitions *d, uint32_t entity, struct str name, struct buf *out);
 
 /* api_features.c */

@@ -92,9 +92,12 @@ static void on_ledger(struct exchange *x, const struct view *view, const struct 
 		exchange_fail(x, lookup == NULL ? RT_EFULL : m->head.status, "the ledger");
 		return;
 	}
+	static const char unreadable[] = "a part of the ledger cannot be read";
 	*lookup = (struct lookup){ 0 };
 	if (m->head.status == RT_EIO)
-		lookup->damage = arena_dup(exchange_arena(x), str_from(m->reason ? m->reason : "a part of the ledger cannot be read")).p;
+		lookup->damage = m->reason ? arena_dup(exchange_arena(x), str_from(m->reason)).p : unreadable;
+	if (m->head.status == RT_EIO && lookup->damage == NULL)
+		lookup->damage = unreadable; /* no memory for the reason is no reason to call the record absent */
 	*exchange_data(x) = lookup;
 	find_legacy(x, view->legacy);
 }

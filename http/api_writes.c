@@ -326,8 +326,7 @@ void api_cache_delete_message(struct exchange *x, struct msg *m)
 
 /* ---- POST /v1/ingest/{event_type} ---- */
 
-/* Letters, digits and underscores, and not underscores alone; letters beyond ASCII count, as in Fabra. */
-static bool is_event_type(struct str s)
+bool api_is_event_type(struct str s)
 {
 	bool has_letter = false;
 	for (size_t i = 0; i < s.n; i++) {
@@ -392,7 +391,7 @@ void api_ingest_post(struct exchange *x)
 	yyjson_val *payload = api_body_object(x);
 	if (!exchange_is_valid(x))
 		return;
-	if (!is_event_type(type)) {
+	if (!api_is_event_type(type)) {
 		exchange_error(x, 400, "Event type must be alphanumeric (underscores allowed)");
 		return;
 	}

@@ -21,12 +21,13 @@
 
 enum {
 	ENDING_MS = 1000,
+	LINGERING_MS = 5000,      /* of a client that was answered before it had sent all */
 	LOOKS_SMOOTHED = 64,      /* some three seconds */
-	RATE_AT_FIRST = 64 << 10, /* the benefit of the doubt */
+	RATE_AT_FIRST = 64 << 10, /* bytes per second that a new connection is credited with: it is not evicted first */
 	NS_PER_MS = 1000000,
 	HTTP1_KEY = 1,
 	READ_RATE_MIN = 64 << 10,    /* bytes per second: large bodies may take longer than small ones */
-	STALLS_WITHOUT_PROGRESS = 4, /* clients report what they have read in steps, some of megabytes */
+	STALLS_WITHOUT_PROGRESS = 4, /* TCP acknowledges in steps, some of megabytes */
 };
 
 /* ---- what the walk over h2o's requests finds ---- */
@@ -149,10 +150,10 @@ static void measure_rate(struct http_conn *c, uint64_t elapsed_ms)
 	}
 }
 
-/* Where an end of h2o's does not come to its end: a farewell that nobody reads, a GOAWAY behind a full window. */
+/* h2o has begun to close it and waits for a client that does not read: a close_notify or a GOAWAY that is never sent. */
 static void hasten(struct http_conn *c, uint64_t now_ns)
 {
-	if (ms_since(c->ending_ns, now_ns) < ENDING_MS)
+	if (ms_since(c->ending_ns, now_ns) < (c->lingers && c->is_let_go ? LINGERING_MS : ENDING_MS))
 		return;
 	if (c->is_let_go)
 		hooks_close_at_once(c->sock); /* frees c */
@@ -174,6 +175,8 @@ static void look_at(struct http_conn *c, uint64_t now_ns, uint64_t elapsed_ms)
 	     is_slow = reader_is_slow(c, is_leaving, now_ns);
 	measure_rate(c, elapsed_ms);
 	c->is_busy = request != 0 || fragment != 0 || is_leaving;
+	if (c->is_busy && !c->is_http1)
+		hooks_put_off_idle(c);
 	if (c->in_flight > 0 || is_leaving)
 		c->useful_ns = now_ns;
 	if (!c->has_shaken_hands) {
@@ -190,7 +193,8 @@ static void look_at(struct http_conn *c, uint64_t now_ns, uint64_t elapsed_ms)
 
 static bool can_be_spared(const struct http_conn *c)
 {
-	return c->ending_ns == 0 && c->in_flight == 0;
+	bool is_lingering = c->lingers && c->is_let_go && !c->is_cut;
+	return (c->ending_ns == 0 || is_lingering) && c->in_flight == 0;
 }
 
 static void victims_clear(struct http_front *f)

@@ -20,7 +20,11 @@
 #include "runtime/log.h"
 #include "store/json.h"
 
-enum { EXCHANGES_KEPT = 256, EXCHANGE_MAILBOX = 256 };
+enum {
+	EXCHANGES_KEPT = 256,
+	EXCHANGE_MAILBOX = 256,
+	JSON_VALUES_MAX = 1 << 17, /* of a body: what a loop may be held up by it is a matter of their number (docs/adr/0021) */
+};
 #define OP_DEADLINE UINT64_MAX /* of rt_timer_start; routes use other numbers */
 
 struct exchange_actor {
@@ -51,7 +55,7 @@ static struct exchange *exchange_new(struct http_front *f)
 static void exchange_free(struct http_front *f, struct exchange *x)
 {
 #ifdef FABRA_ASAN
-	f->free_len = EXCHANGES_KEPT; /* so that a late use is seen */
+	f->free_len = EXCHANGES_KEPT; /* back to the allocator, so that AddressSanitizer sees a use after free */
 #endif
 	if (f->free_len >= EXCHANGES_KEPT) {
 		free(x);
@@ -71,7 +75,7 @@ void exchange_pool_finish(struct http_front *f)
 	}
 }
 
-/* What borrows h2o's memory must not be seen once h2o may have freed it. */
+/* These borrow from h2o's request, which is about to be freed. */
 static void forget_input(struct exchange *x)
 {
 	x->method = x->path = x->query = x->body = x->api_key = x->timeout = (struct str){ 0 };
@@ -195,7 +199,7 @@ struct actor *exchange_actor(struct exchange *x)
 void exchange_client_gone(struct exchange *x)
 {
 	metrics_add(x->front->server->counters.clients_gone, 1);
-	observe_reply(x, 499, 0); /* the number nginx made customary for it; no client sees it */
+	observe_reply(x, 499, 0); /* nginx's "client closed request"; for the log and the metrics only */
 	exchange_detach(x);
 	forget_input(x);
 	conn_abandoned(x->conn);
@@ -291,7 +295,7 @@ static bool headers_read(struct exchange *x, const h2o_req_t *req)
 	return is_small && bytes <= HEADER_BYTES_MAX;
 }
 
-/* Time depends on what the client sent only, not on how much of it is right. */
+/* In constant time for a given input: how much of it is right must not show. */
 static bool key_equals(struct str sent, struct str key)
 {
 	volatile unsigned char difference = sent.n != key.n;
@@ -355,7 +359,7 @@ static bool within_limits(struct exchange *x)
 		return true;
 	const char *what = NULL;
 	if (x->conn->in_flight >= s->config.in_flight_per_connection_max || f->in_flight >= s->config.in_flight_max)
-		exchange_run_gathered(x->front); /* they only wait for company */
+		exchange_run_gathered(x->front); /* those are in flight only until they are answered together */
 	if (atomic_load_explicit(&s->draining, memory_order_relaxed))
 		what = "the server is shutting down";
 	else if (x->conn->in_flight >= s->config.in_flight_per_connection_max)
@@ -369,7 +373,7 @@ static bool within_limits(struct exchange *x)
 	return false;
 }
 
-/* Python counts characters where we count bytes. */
+/* How many characters the first bytes are: Fabra's errors give places in characters. */
 static size_t characters(struct str text, size_t bytes)
 {
 	size_t n = 0;
@@ -382,6 +386,10 @@ static bool read_json(struct exchange *x)
 {
 	if (x->body.n == 0)
 		return true; /* the route says which field is missing */
+	if (json_has_more_values(x->body, JSON_VALUES_MAX)) {
+		exchange_error(x, 413, "the body has more than %d values", JSON_VALUES_MAX);
+		return false;
+	}
 	struct json_error error;
 	struct json_limits limits = { .bytes_max = x->front->server->config.body_bytes_max };
 	x->json = json_parse(x->body, &limits, &error);
@@ -610,7 +618,7 @@ static void conclude(struct exchange *x)
 static void gather(struct exchange *x)
 {
 	struct http_front *f = x->front;
-	/* Not in the middle of a connection's requests: their replies would leave in two writes. */
+	/* Between two connections only: the replies to one then leave in one write. */
 	if (f->gathered_len >= GATHER_ENOUGH && f->gathered[f->gathered_len - 1]->conn != x->conn)
 		exchange_run_gathered(f);
 	guard(x);
@@ -634,7 +642,7 @@ static void run_gathered(struct exchange *x)
 	} else {
 		x->guard->x = NULL;
 		x->guard = NULL;
-		if (keep_a_spare(x)) /* the one from its admission may be taken by now */
+		if (keep_a_spare(x)) /* another request may have taken the one of its admission */
 			x->route->on_request(x);
 		conclude(x);
 	}
@@ -676,10 +684,12 @@ int exchange_on_request(h2o_handler_t *handler, h2o_req_t *req)
 		}
 		is_admitted = false;
 	}
-	if (is_admitted)
+	if (is_admitted) {
 		x->route->on_request(x);
-	else
-		x->route = NULL; /* its on_end has nothing to release */
+	} else {
+		exchange_reply_invalid(x); /* counted and logged as the route's */
+		x->route = NULL;           /* on_end belongs to an on_request */
+	}
 	conclude(x);
 	return 0;
 }

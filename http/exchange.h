@@ -12,14 +12,16 @@
 
 struct exchange;
 struct http_server;
+struct yyjson_mut_doc;
 
 enum route_flags {
 	ROUTE_PUBLIC = 1 << 0, /* no API key */
 	ROUTE_BODY = 1 << 1,   /* a JSON body is expected: parsed strictly before on_request, else 422 */
 	ROUTE_SYSTEM = 1 << 2, /* answered even under overload and while draining: /health, /ready, /metrics */
-	/* Still gets its messages, until the deadline, when the client has left after on_request: what is written must
-	 * also become visible. Parameters, query and body are gone then, and the reply goes nowhere. */
+	/* Goes on without its client: after on_request it gets its messages until the deadline, so that what was written also
+	 * becomes visible. Parameters, query and body are empty then, and the reply is dropped. */
 	ROUTE_COMPLETES = 1 << 3,
+	ROUTE_UNLISTED = 1 << 4, /* not in /openapi.json and /docs */
 };
 
 enum {
@@ -36,12 +38,12 @@ struct route {
 	void (*on_message)(struct exchange *x, struct msg *m); /* borrows m; NULL when the route never asks */
 	void (*on_end)(struct exchange *x); /* NULL ok; runs after every on_request: releases what exchange_data points to */
 	const char *summary; /* for /openapi.json and /docs */
-	/* JSON text of the operation's parameters, requestBody and responses. Query parameters that it does not name are
-	 * refused (422). NULL = minimal, and any query is let through. */
+	/* The operation's parameters, requestBody and responses as JSON, with ' for ". A response of null is the common error of
+	 * that status; those that every such route answers (openapi.c) need not be named. Query parameters that it does
+	 * not name are refused (422), unless the route is public. NULL = minimal, and any query is let through. */
 	const char *openapi;
-	/* NULL ok. For a request whose answer lies in memory that is far away: called when it arrives, to say what to fetch, and
-	 * again (is_last) when all that arrived together have been; then on_request is. At arrival it may answer; then
-	 * nothing follows. */
+	/* NULL ok. Prefetch hook: called when the request arrives, and again (is_last) when all that arrived with it have been;
+	 * then on_request is. At arrival it may reply; then nothing follows. */
 	void (*on_gather)(struct exchange *x, bool is_last);
 };
 
@@ -114,6 +116,8 @@ struct http_config {
 	const struct route *routes; /* borrows; the server adds /health, /metrics, /openapi.json, /docs */
 	size_t routes_count;
 	void *app;                  /* borrows */
+	/* NULL ok. Called once, while the server is made: adds to the OpenAPI document what only the application knows. */
+	void (*document)(void *app, struct yyjson_mut_doc *doc);
 	bool access_log;
 };
 

@@ -6,12 +6,6 @@ _Static_assert(H2O_VERSION_MAJOR == 2 && H2O_VERSION_MINOR == 2 && H2O_VERSION_P
 	       "compare the functions below with h2o's own before using another version");
 
 /* h2o/http2_internal.h declares these, but needs a header that Debian does not ship. */
-struct h2o_frame {
-	uint32_t length;
-	uint8_t type, flags;
-	uint32_t stream_id;
-	const uint8_t *payload;
-};
 enum { FRAME_HEAD = 9, FRAME_SETTINGS = 4, FRAME_CONTINUATION = 9, FLAG_ACK = 1, FLAG_END_HEADERS = 4 };
 
 typedef void flatten_response(h2o_buffer_t **buf, void *table, uint32_t stream_id, size_t frame_bytes_max,
@@ -36,7 +30,7 @@ static struct {
 	metric_id unknown_frames;
 } own;
 
-static void *of_library(const char *symbol)
+void *interpose_own(const char *symbol)
 {
 	void *found = dlsym(RTLD_NEXT, symbol);
 	CHECK(found != NULL);
@@ -45,8 +39,8 @@ static void *of_library(const char *symbol)
 
 void interpose_init(void)
 {
-	own.flatten_response = (flatten_response *)of_library("h2o_hpack_flatten_response");
-	own.decode_frame = (decode_frame *)of_library("h2o_http2_decode_frame");
+	own.flatten_response = (flatten_response *)interpose_own("h2o_hpack_flatten_response");
+	own.decode_frame = (decode_frame *)interpose_own("h2o_http2_decode_frame");
 	own.id_head_len = 1 + h2o_hpack_encode_string(own.id_head + 1, name, sizeof name - 1);
 	CHECK(own.id_head_len <= sizeof own.id_head);
 	own.unknown_frames = metrics_series(metrics_family(METRIC_COUNTER, "fabra_http_unknown_frames",

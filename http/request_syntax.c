@@ -10,6 +10,7 @@
  */
 #include "http/request_syntax.h"
 #include "http/server_private.h"
+#include "runtime/encode.h"
 #include <strings.h>
 
 struct phr_header {
@@ -354,17 +355,9 @@ enum chunk_state {
 	CHUNK_BROKEN,
 };
 
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static enum chunk_state after_size(struct phr_chunked_decoder *d, char c)
 {
-	int digit = hex_digit(c);
+	int digit = encode_hex_value(c);
 	if (digit >= 0 && d->digits < CHUNK_DIGITS_MAX) {
 		d->left = d->left * 16 + (size_t)digit;
 		d->digits++;

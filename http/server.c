@@ -9,8 +9,8 @@
 
 enum {
 	FRONT_MAILBOX = 65536,
-	/* h2o has timeouts of its own, which neither tell an idle connection from a slow one nor count: they come later than
-	 * those of the watch, or not at all. */
+	/* The watch has its own timeouts, which tell an idle connection from a slow one and are counted. h2o's come later, as a
+	 * last resort. */
 	H2O_TIMEOUT_SLACK_MS = 60000,
 };
 
@@ -159,13 +159,12 @@ static void h2o_make(struct http_server *s)
 	syntax_init();
 	h2o_config_init(&s->h2o);
 	s->h2o.server_name = h2o_iovec_init(NULL, 0);
-	uint64_t body_max = s->config.body_bytes_max;
-	bool fits = body_max < SIZE_MAX / H2O_BODY_FACTOR;
-	s->h2o.max_request_entity_size = fits ? body_max * H2O_BODY_FACTOR : SIZE_MAX;
+	/* A byte too many shows that a body is too large. More of it is not kept (conn_hooks.c). */
+	s->h2o.max_request_entity_size = s->config.body_bytes_max + 1;
 	s->h2o.handshake_timeout = (uint64_t)s->config.handshake_timeout_ms + H2O_TIMEOUT_SLACK_MS;
 	s->h2o.http1.req_timeout = (uint64_t)s->config.idle_timeout_ms + s->config.read_timeout_ms + H2O_TIMEOUT_SLACK_MS +
 				   (uint64_t)s->h2o.max_request_entity_size / 64; /* the watch allows a second for 64 KiB */
-	s->h2o.http2.idle_timeout = s->config.idle_timeout_ms; /* it says GOAWAY, which the watch cannot */
+	s->h2o.http2.idle_timeout = s->config.idle_timeout_ms; /* h2o's own: only it can send GOAWAY */
 	h2o_hostconf_t *host = h2o_config_register_host(&s->h2o, h2o_iovec_init(H2O_STRLIT("default")), 65535);
 	h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
 	h2o_create_handler(path, sizeof(h2o_handler_t))->on_req = exchange_on_request;

@@ -140,7 +140,7 @@ static struct http_front *least_loaded(struct http_server *s)
 {
 	struct http_front *best = NULL;
 	uint32_t best_load = UINT32_MAX;
-	unsigned first = s->accept_turn++; /* equals take turns */
+	unsigned first = s->accept_turn++; /* of loops with equal loads, another is the first each time */
 	for (unsigned i = 0; i < s->fronts_len; i++) {
 		struct http_front *f = &s->fronts[(first + i) % s->fronts_len];
 		uint32_t load = atomic_load_explicit(&f->connections, memory_order_relaxed);
@@ -210,7 +210,7 @@ static void replace_one(struct http_server *s, int fd)
 		refuse_with_503(s, fd);
 		return;
 	}
-	/* By one thread only; the loop's own count at its next look is right in any case. */
+	/* An estimate, written here by the acceptor only; the loop counts anew at its next look. */
 	atomic_store_explicit(&best->evictable, most - 1, memory_order_relaxed);
 	hand_over(best, fd, true);
 }

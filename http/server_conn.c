@@ -19,11 +19,13 @@ static void count_connections(struct http_server *s)
 
 void conn_release(struct http_conn *c)
 {
-	if (c->sock == NULL && c->in_flight == 0)
-		free(c);
+	if (c->sock != NULL || c->in_flight > 0)
+		return;
+	hooks_forget(c);
+	free(c);
 }
 
-/* The next client may have it before h2o has found out. */
+/* Its place in the table is free as soon as it is cut, before h2o has closed it. */
 static void slot_release(struct http_conn *c)
 {
 	if (!c->has_slot)
@@ -90,8 +92,8 @@ void conn_adopt(struct http_front *f, int fd)
 	h2o_accept(&f->accept_ctx, c->sock);
 }
 
-/* Never h2o_socket_close: h2o may be in the middle of this connection. It learns of the end by reading or
- * writing. */
+/* shutdown(2), never h2o_socket_close: h2o may be on the stack with this connection. It closes it when its next read or
+ * write fails. */
 void conn_cut(struct http_conn *c)
 {
 	if (c->sock == NULL || c->is_cut)
@@ -102,7 +104,7 @@ void conn_cut(struct http_conn *c)
 	shutdown(h2o_socket_get_fd(c->sock), SHUT_RDWR);
 }
 
-/* A flood of connections must not become one of lines. */
+/* At most one line a second: a flood of connections must not become a flood of log lines. */
 static void log_cut(struct http_conn *c, unsigned kind)
 {
 	struct http_front *f = c->front;
@@ -124,7 +126,7 @@ void conn_count_cut(struct http_conn *c, unsigned kind)
 	slot_release(c);
 }
 
-/* What the client does not read would stay in the kernel behind a closed connection, and hide its end from the client. */
+/* Unread replies would stay in the kernel's send queue: close with a reset instead, which the client sees at once. */
 static void drop_unread(const struct http_conn *c)
 {
 	struct linger none = { .l_onoff = 1 };
@@ -143,8 +145,8 @@ void conn_cut_for(struct http_conn *c, unsigned kind)
 	conn_cut(c);
 }
 
-/* A reset frees its stream at once, so the limit of streams does not bound the work a client can start and
- * drop. */
+/* Rapid reset: over half of its deferred requests were cancelled. The limit of streams does not bound them, because a reset
+ * frees its stream at once. */
 void conn_abandoned(struct http_conn *c)
 {
 	c->abandoned++;

@@ -8,12 +8,17 @@ struct page {
 	h2o_iovec_t body;
 };
 
-static struct str page_body(int status)
+static struct str page_body(struct http_front *f, h2o_req_t *req)
 {
-	switch (status) {
+	switch (req->res.status) {
 	case 400: return STR("{\"detail\":\"the request is not valid HTTP\"}");
 	case 404: return STR("{\"detail\":\"Not Found\"}");
-	case 413: return STR("{\"detail\":\"the body is too large\"}");
+	case 413: {
+		enum { BYTES_MAX = 80 };
+		char *text = h2o_mem_alloc_pool(&req->pool, BYTES_MAX);
+		return str_of(text, text_printf(text, BYTES_MAX, "{\"detail\":\"the body is larger than %llu bytes\"}",
+						(unsigned long long)f->server->config.body_bytes_max));
+	}
 	case 417: return STR("{\"detail\":\"the expectation cannot be met\"}");
 	default: return STR("{\"detail\":\"the request could not be handled\"}");
 	}
@@ -48,7 +53,10 @@ static void on_setup_ostream(h2o_filter_t *filter, h2o_req_t *req, h2o_ostream_t
 	struct http_front *f = (struct http_front *)((char *)req->conn->ctx - offsetof(struct http_front, h2o));
 	struct page *page = (struct page *)h2o_add_ostream(req, sizeof *page, slot);
 	page->super.do_send = send_page;
-	struct str body = page_body(req->res.status);
+	struct str body = page_body(f, req);
+	struct http_conn *c = exchange_conn_of(req);
+	if (c != NULL && req->version < 0x200)
+		c->lingers = true; /* the rest of the request is not read */
 	page->body = h2o_iovec_init(body.p, body.n);
 	req->res.content_length = body.n;
 	req->res.headers.size = 0;

@@ -26,14 +26,12 @@ enum {
 	REQUEST_ID_MAX = 128,
 	REQUEST_ID_OWN = 16, /* hexadecimal digits of one that we make */
 	REPLY_HEADERS_MAX = 8,
-	/* h2o refuses larger bodies itself (HTTP/1.1: 413; HTTP/2: a reset that clients take as "try
-	 * again"), so it is told a multiple of our own bound and we answer 413 in between. */
-	H2O_BODY_FACTOR = 16,
+	DISCARD_FACTOR = 16, /* times the largest body: so much of a larger one is read and thrown away before the 413 */
 	STATUS_SLOTS = 24,
 	VICTIMS_MAX = 64, /* found in one pass over the connections */
 	ROUTE_LOG_MAX = 400,
-	INVALID_BYTES_MAX = 256 << 10, /* of a list of what is wrong; a body has room for a hundred thousand mistakes */
-	GATHER_ENOUGH = 64, /* answered together: what is fetched for them must still be in the first cache when they are */
+	INVALID_BYTES_MAX = 256 << 10, /* of a 422's list of mistakes; a body can have a hundred thousand of them */
+	GATHER_ENOUGH = 64, /* answered together: what was prefetched for them must still be in the L1 cache then */
 	GATHER_MAX = 2 * GATHER_ENOUGH,
 };
 
@@ -75,10 +73,10 @@ struct http_conn {
 	const uv_stream_t *stream;     /* sock's */
 	uint32_t in_flight;            /* exchanges that wait for something; they may outlive the connection */
 	size_t held_bytes;             /* the watch's sum over its requests */
-	uint32_t waited, abandoned;    /* exchanges that had to wait, and those whose client did not */
+	uint32_t waited, abandoned;    /* deferred exchanges, and those of them that the client cancelled */
 	bool has_slot;                 /* counts in front->connections: until it is cut or closed */
-	bool is_cut;                   /* shut down; h2o will find out */
-	bool is_let_go;                /* h2o has closed it, but TLS may still be saying farewell */
+	bool is_cut;                   /* shut down by us; h2o closes it when its next read or write fails */
+	bool is_let_go;                /* closed by h2o; the socket may still wait for TLS's close_notify, or linger */
 	bool is_victim;                /* in front->victims */
 	uint64_t ending_ns;            /* since when it is one of the above, or GOAWAY is on its way; 0 = it is not */
 
@@ -89,6 +87,10 @@ struct http_conn {
 	uint32_t frames;                      /* HTTP/2, complete */
 	uint64_t answer_bytes;                /* to those of them that are no requests, about */
 	struct frame_budget budget;
+	struct conn_body *bodies; /* owned; HTTP/2, those that come in several frames; NULL: there was none yet */
+	h2o_timeout_entry_t *idle_timer; /* HTTP/2: in h2o's connection, while that is there; NULL: not seen yet */
+	bool lingers;             /* HTTP/1: it has an answer and may still be sending; closed when it has read that */
+	uint64_t discarded;       /* bytes, while it lingers */
 
 	/* What the watch sees of its requests at each look. */
 	bool is_http1;
@@ -262,6 +264,9 @@ void hooks_init(void); /* once, before the first loop runs */
 /* Of a frame that has been read whole: 0, or h2o's number of the error with which its connection ends. */
 int hooks_on_frame(const struct frame *frame, const char **ret_why);
 void hooks_close_at_once(h2o_socket_t *sock); /* h2o has let go of it */
+
+void hooks_put_off_idle(struct http_conn *c); /* HTTP/2: its time of being idle has not begun */
+void hooks_forget(struct http_conn *c); /* frees what is kept of it */
 
 /* ---- conn_conduct.c ---- */
 void conduct_begin_look(struct http_front *f);                  /* before h2o's requests are walked over */

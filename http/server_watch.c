@@ -1,4 +1,4 @@
-/* What handlers cannot see, looked at every WATCH_MS while there are connections:
+/* The watch: a timer of each front that looks every WATCH_MS, while there are connections, at what no handler sees:
  *
  * - bytes: h2o keeps bodies whole before it calls us, and replies until they are read. Their sum over the
  *   server is bounded by cutting the connections that hold most.
@@ -150,7 +150,7 @@ static void drain_step(struct http_front *f)
 	}
 	for (struct http_conn *c = f->conns; c != NULL; c = c->next)
 		conn_cut(c);
-	/* Whatever h2o still waits for is no reason to go on. */
+	/* The end of the server does not wait for h2o. */
 	if (now_ns - f->drain_by_ns >= CUT_MS_MAX * 1000000ull) {
 		log_line(LOG_ERROR, "http.server", "connections were still open after they had been cut",
 			 LOG_CSTR("loop", loop_name(f->loop)), LOG_INT("in_flight", f->in_flight));

@@ -1,13 +1,6 @@
 #include "http/uri.h"
+#include "runtime/encode.h"
 #include "store/json.h"
-
-static int hex_digit(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
 
 struct str uri_decode(struct arena *arena, struct str text, bool plus)
 {
@@ -21,7 +14,7 @@ struct str uri_decode(struct arena *arena, struct str text, bool plus)
 	for (size_t i = 0; i < text.n; i++) {
 		char c = text.p[i];
 		if (c == '%' && i + 2 < text.n) {
-			int high = hex_digit(text.p[i + 1]), low = hex_digit(text.p[i + 2]);
+			int high = encode_hex_value(text.p[i + 1]), low = encode_hex_value(text.p[i + 2]);
 			if (high >= 0 && low >= 0) {
 				c = (char)(high << 4 | low);
 				i += 2;
@@ -38,7 +31,7 @@ bool uri_escapes_are_sound(struct str text)
 {
 	for (const char *p; text.n > 0 && (p = memchr(text.p, '%', text.n)) != NULL;) {
 		text = str_skip(text, (size_t)(p - text.p) + 1);
-		if (text.n < 2 || hex_digit(text.p[0]) < 0 || hex_digit(text.p[1]) < 0)
+		if (text.n < 2 || encode_hex_value(text.p[0]) < 0 || encode_hex_value(text.p[1]) < 0)
 			return false;
 	}
 	return true;

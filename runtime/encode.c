@@ -12,21 +12,13 @@ void encode_hex(const void *p, size_t n, char *out)
 	}
 }
 
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool encode_unhex(struct str hex, void *out)
 {
 	uint8_t *bytes = out;
 	if (hex.n % 2)
 		return false;
 	for (size_t i = 0; i < hex.n / 2; i++) {
-		int high = hex_value(hex.p[2 * i]), low = hex_value(hex.p[2 * i + 1]);
+		int high = encode_hex_value(hex.p[2 * i]), low = encode_hex_value(hex.p[2 * i + 1]);
 		if (high < 0 || low < 0)
 			return false;
 		bytes[i] = (uint8_t)(high << 4 | low);

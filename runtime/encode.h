@@ -3,6 +3,14 @@
 #include "runtime/str.h"
 #include <stdint.h>
 
+/* Of a hexadecimal digit of either case; -1 for anything else. */
+static inline int encode_hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
 /* Writes 2 * n lower-case digits to out; no NUL. */
 void encode_hex(const void *p, size_t n, char *out);
 /* Reads hex.n digits of either case into hex.n / 2 bytes. false: an odd number of digits, or something that

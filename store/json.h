@@ -31,6 +31,10 @@ struct json_error {
  * valid UTF-8. */
 yyjson_doc *json_parse(struct str text, const struct json_limits *limits, struct json_error *ret_error);
 
+/* Whether the text, if it is JSON, has more values than max, where a member counts as two. Looks at no more than it must:
+ * building a document costs by the value, a hundred times as much. */
+bool json_has_more_values(struct str text, size_t max);
+
 void json_write_string(struct buf *out, struct str utf8); /* quoted; raw UTF-8, escapes what JSON demands */
 void json_write_float(struct buf *out, double v);         /* Python repr; NaN and infinities become null */
 void json_write_value(struct buf *out, yyjson_val *v);    /* compact; floats by json_write_float */

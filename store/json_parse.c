@@ -52,6 +52,50 @@ static size_t too_deep_at(struct str text, size_t depth_max)
 	return text.n;
 }
 
+/* Each value but the first is behind one of these. */
+static bool separates(unsigned char c)
+{
+	return opens(c) || c == ',' || c == ':';
+}
+
+static size_t count_separators(struct str text)
+{
+	const unsigned char *p = (const unsigned char *)text.p;
+	size_t count = 0, i = 0;
+	for (; i + BLOCK <= text.n; i += BLOCK) {
+		unsigned char in_block = 0;
+		for (int j = 0; j < BLOCK; j++)
+			in_block = (unsigned char)(in_block + separates(p[i + (size_t)j]));
+		count += in_block;
+	}
+	for (; i < text.n; i++)
+		count += separates(p[i]);
+	return count;
+}
+
+/* What is behind the string whose content begins at p; end when it does not end. */
+static const char *behind_string(const char *p, const char *end)
+{
+	while (p < end && *p != '"')
+		p += *p == '\\' ? 2 : 1;
+	return p < end ? p + 1 : end;
+}
+
+bool json_has_more_values(struct str text, size_t max)
+{
+	if (count_separators(text) < max)
+		return false;
+	size_t count = 1;
+	for (const char *p = text.p, *end = p + text.n; p < end && count <= max;) {
+		if (*p == '"') {
+			p = behind_string(p + 1, end);
+			continue;
+		}
+		count += separates((unsigned char)*p++);
+	}
+	return count > max;
+}
+
 /* ---- after building ---- */
 
 /* An object's pairs lie behind it as key, value, key, value; a value may be followed by its own content. */

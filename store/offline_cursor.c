@@ -30,8 +30,8 @@ bool offline_value_read(const struct offline_columns *columns, uint32_t column, 
 	if (offline_cell_write(columns, column, values, row, text, error))
 		return true;
 	if (text->failed)
-		offline_error_text(error, RT_ETOOBIG, "the value of '%.*s' is larger than %d MiB", (int)(key.n < 64 ? key.n : 64),
-				   key.p, OFFLINE_VALUE_BYTES_MAX >> 20);
+		offline_error_text(error, RT_ETOOBIG, "the value of '%.*s' is larger than %d MiB", STR_ARG(str_first(key, 64)),
+				   OFFLINE_VALUE_BYTES_MAX >> 20);
 	return false;
 }
 

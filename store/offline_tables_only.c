@@ -108,7 +108,7 @@ static bool are_tables(struct offline_conn *c, const struct names *names, uint64
 		offline_error_text(error, RT_EFULL, "out of memory");
 	else if (ok && (unknown.n > 0 || unknown.failed))
 		offline_error_text(error, RT_EINVAL, "%.*s is none of the tables here; files and DuckDB's own views cannot be read",
-				   (int)(unknown.n < 100 ? unknown.n : 100), unknown.n > 0 ? unknown.p : "");
+				   STR_ARG(str_first(buf_str(&unknown), 100)));
 	ok = ok && unknown.n == 0 && !unknown.failed;
 	buf_finish(&unknown);
 	return ok;
@@ -138,8 +138,7 @@ static bool add_with(struct names *names, yyjson_val *map)
 
 static bool refuse_function(struct str name, const char *what, struct offline_error *error)
 {
-	offline_error_text(error, RT_EINVAL, "the %s %.*s is not available here", what, (int)(name.n < 60 ? name.n : 60),
-			   name.p ? name.p : "");
+	offline_error_text(error, RT_EINVAL, "the %s %.*s is not available here", what, STR_ARG(str_first(name, 60)));
 	return false;
 }
 
@@ -211,7 +210,7 @@ bool offline_reads_tables_only(struct offline_conn *c, struct str sql, uint64_t 
 		bool is_other = message.n >= 4 && memcmp(message.p, "Only", 4) == 0;
 		if (is_other)
 			message = STR("only SELECT runs here");
-		offline_error_text(error, RT_EINVAL, "%.*s", (int)(message.n < 200 ? message.n : 200), message.p ? message.p : "");
+		offline_error_text(error, RT_EINVAL, "%.*s", STR_ARG(str_first(message, 200)));
 		ok = false;
 	}
 	ok = ok && reads_tables_only(c, root, deadline_ns, error);

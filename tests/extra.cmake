@@ -78,3 +78,9 @@ set_tests_properties(live/tokens PROPERTIES LABELS unit TIMEOUT 120 SKIP_RETURN_
 add_test(NAME docs/records_snippet
          COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/records_snippet.sh ${CMAKE_SOURCE_DIR})
 set_tests_properties(docs/records_snippet PROPERTIES LABELS docs TIMEOUT 60 SKIP_RETURN_CODE 77)
+
+# An independent fuzzer over /openapi.json, where it can be installed.
+if(TARGET fabra)
+  add_test(NAME long/api_fuzz COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/api_fuzz_long.sh ${CMAKE_BINARY_DIR})
+  set_tests_properties(long/api_fuzz PROPERTIES LABELS long TIMEOUT 3600 SKIP_RETURN_CODE 77 RUN_SERIAL TRUE)
+endif()

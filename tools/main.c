@@ -1,4 +1,5 @@
 /* main.c -- finds the command and runs it. */
+#include "actors/definitions_near.h"
 #include "tools/commands.h"
 #include <errno.h>
 #include <stdio.h>
@@ -47,36 +48,15 @@ static const struct command *find(const char *name)
 	return NULL;
 }
 
-/* How many single-character edits apart; both short. */
-static unsigned distance(const char *a, const char *b)
-{
-	unsigned row[32];
-	size_t n = strlen(b);
-	if (strlen(a) > 30 || n > 30)
-		return 31;
-	for (size_t j = 0; j <= n; j++)
-		row[j] = (unsigned)j;
-	for (size_t i = 1; a[i - 1]; i++) {
-		unsigned diagonal = row[0];
-		row[0] = (unsigned)i;
-		for (size_t j = 1; j <= n; j++) {
-			unsigned replace = diagonal + (a[i - 1] != b[j - 1]);
-			unsigned other = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
-			diagonal = row[j];
-			row[j] = replace < other ? replace : other;
-		}
-	}
-	return row[n];
-}
-
 static int unknown(const char *name)
 {
 	fprintf(stderr, "fabra: there is no command '%s'", name);
+	const char *names[COMMANDS + 1] = { NULL };
 	for (int i = 0; i < COMMANDS; i++)
-		if (distance(name, commands[i].name) <= 2) {
-			fprintf(stderr, "; did you mean '%s'?", commands[i].name);
-			break;
-		}
+		names[i] = commands[i].name;
+	const char *near = definitions_near(names, str_from(name));
+	if (near != NULL)
+		fprintf(stderr, "; did you mean '%s'?", near);
 	fputs("\ntry: fabra help\n", stderr);
 	return EXIT_USAGE;
 }

@@ -341,7 +341,8 @@ static bool start_http(struct server *s)
 							     .request_timeout_ms = o->request_timeout_ms,
 							     .shutdown_grace_ms = o->shutdown_grace_ms,
 							     .routes = api_routes, .routes_count = api_routes_count,
-							     .app = &s->node, .access_log = o->access_log },
+							     .app = &s->node, .document = api_document,
+							     .access_log = o->access_log },
 				     s->io, o->loops, &why);
 	return s->http || say(&why, "listen");
 }

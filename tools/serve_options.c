@@ -1,4 +1,5 @@
 #include "tools/serve_options.h"
+#include "tools/cli_client.h"
 #include <getopt.h>
 #include <sched.h>
 #include <stdio.h>
@@ -35,18 +36,6 @@ static const char help[] =
 enum { LOOPS_MOST = 32 };
 enum { OPT_TLS_CERT = 256, OPT_TLS_KEY, OPT_API_KEY, OPT_UNSAFE_LUA, OPT_RELOAD };
 
-static bool read_number(const char *name, const char *text, long min, long max, long *ret)
-{
-	char *end;
-	long v = strtol(text, &end, 10);
-	if (*text && *end == '\0' && v >= min && v <= max) {
-		*ret = v;
-		return true;
-	}
-	fprintf(stderr, "fabra serve: %s must be a number from %ld to %ld, not '%s'\n", name, min, max, text);
-	return false;
-}
-
 static int read_arguments(int argc, char **argv, struct serve_options *o)
 {
 	static const struct option options[] = {
@@ -65,12 +54,12 @@ static int read_arguments(int argc, char **argv, struct serve_options *o)
 			o->host = optarg;
 			break;
 		case 'p':
-			if (!read_number("--port", optarg, 0, 65535, &number))
+			if ((number = cli_number("serve", "--port", optarg, 0, 65535)) < 0)
 				return 2;
 			o->port = (uint16_t)number;
 			break;
 		case 'l':
-			if (!read_number("--loops", optarg, 1, LOOPS_MOST, &number))
+			if ((number = cli_number("serve", "--loops", optarg, 1, LOOPS_MOST)) < 0)
 				return 2;
 			o->loops = (unsigned)number;
 			break;

@@ -49,7 +49,7 @@ static const struct only_in_fabra {
 	{ "FABRA_UI_API_KEY", false, "there is no user interface; the API's key is FABRA_API_KEY" },
 };
 
-static bool read_evidence_mode(struct serve_options *o, bool in_production, struct buf *errors)
+static void read_evidence_mode(struct serve_options *o, bool in_production, struct buf *errors)
 {
 	const char *text = config_str("FABRA_EVIDENCE_MODE", NULL);
 	char mode[32] = "";
@@ -63,7 +63,6 @@ static bool read_evidence_mode(struct serve_options *o, bool in_production, stru
 		o->evidence_required = false;
 	else
 		buf_printf(errors, "FABRA_EVIDENCE_MODE: '%s' is neither required nor best_effort\n", text);
-	return true;
 }
 
 /* 1 ms to a day: longer waits are typing errors, and would not fit where they are kept; none at all is no wait. */

@@ -40,6 +40,11 @@ context("strict", { text("In {feature:city}", { on_missing = "empty" }) }, { fre
 context("late", { text("Hello"), text("{feature:slow}"), text("{feature:plan}"), text("{feature:quick}") })
 context("kept_strict", { text("{feature:kept}") }, { freshness_sla = "1h", freshness_strict = true })
 context("kept", { text("{feature:kept}") })
+local endless = "SELECT count(*) AS n FROM range(100000000000)"
+fabra.retriever { name = "endless", run = function() return { tostring(fabra.await(fabra.sql(endless, {}))[1].n) } end }
+fabra.context { name = "late_sql", build = function() return tostring(fabra.await(fabra.sql(endless, {}))[1].n) end }
+fabra.context { name = "late_docs", build = function() return fabra.await(fabra.retrieve("endless", {}))[1].content end }
+context("late_required", { text("{feature:slow}", { required = true }) })
 context("docs", { text("Hello"), { retriever = "broken" } })
 context("docs_required", { { retriever = "broken", required = true } })
 context("nested", { { retriever = "outer", args = { id = "{user_id}" } } }, { freshness_sla = "1s" })
@@ -101,6 +106,16 @@ late >"$work/answer"
 expect "[('slow', 'u1', 'timeout')]" "$(json "$missing" <"$work/answer")" "a late feature"
 expect $'Hello\nfree\nfor u1' "$(json 'd["content"]' <"$work/answer")" "the others are there"
 expect "[('plan', 'u1')]" "$(json '[(m["feature"], m["entity_id"]) for m in d["meta"]["default_features"]]' <"$work/answer")" "a default is said"
+
+# what needs what is late has no answer: 504 each time, and it says what was late
+for name in late_sql late_docs late_required late_sql late_docs late_required; do
+  expect 504 "$(code -H 'x-request-timeout-ms: 400' -d '{"user_id":"u1"}' "$url/v1/context/$name")" "a late $name"
+  case $name in
+    late_sql) contains "the statement of fabra.sql did not end before the deadline" "$(cat "$work/body")" "the statement" ;;
+    late_docs) contains "before the deadline" "$(cat "$work/body")" "the retriever" ;;
+    late_required) contains "needs feature 'slow' of 'u1', which is missing: timeout" "$(cat "$work/body")" "the feature" ;;
+  esac
+done
 
 # retrievers
 expect "[('broken', 'failed')]" "$(meta docs '[(m["retriever"], m["reason"]) for m in d["meta"]["missing_retrievers"]]')" "a failed retriever"

@@ -241,7 +241,7 @@ static const struct route test_routes[] = {
 		     "\"description\":\"any text\"}]}" },
 	{ .method = "GET", .path = "/v1/features/{name}", .flags = ROUTE_PUBLIC, .on_request = on_value },
 	{ .method = "POST", .path = "/echo", .flags = ROUTE_BODY, .on_request = on_echo,
-	  .openapi = "{\"requestBody\":{\"content\":{\"application/json\":{\"example\":{\"a\":\"it's\"}}}}}" },
+	  .openapi = "{\"requestBody\":{\"content\":{\"application/json\":{\"example\":{\"a\":\"it\\u0027s\"}}}}}" },
 	{ .method = "POST", .path = "/bytes", .on_request = on_bytes },
 	{ .method = "GET", .path = "/big", .on_request = on_big },
 	{ .method = "GET", .path = "/header", .on_request = on_header },

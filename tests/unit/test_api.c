@@ -8,6 +8,8 @@
 	"fabra.feature { name = 'brief', entity = User, ttl = '1s' }\n"                                               \
 	"fabra.feature { name = 'length', entity = User, compute = function(id) return #id end }\n"                   \
 	"fabra.feature { name = 'n', entity = User, trigger = 'tick', compute = function(id, e, p) return (p or 0) + 1 end }\n" \
+	"fabra.feature { name = 'k', entity = User, trigger = 'no-event', compute = function() return 1 end }\n"          \
+	"fabra.context { name = 'con-text.x', params = { n = { type = 'integer', required = false } }, items = { { text = 'n is {n}' } } }\n" \
 	"for i = 1, 201 do fabra.feature { name = 'f' .. i, entity = User, default = i } end\n"
 
 #include "actors/ingestor.h"
@@ -58,6 +60,7 @@ static void start(void)
 	node.loops[0] = node.by_loop_id[loop_id(loop)] = &node_loop;
 	CHECK(node_loop.script && node_loop_spawn(&node_loop, &why));
 	server = http_server_create(&(struct http_config){ .routes = api_routes, .routes_count = api_routes_count, .app = &node,
+							    .document = api_document,
 							    .body_bytes_max = BODY_MAX }, &loop, 1, &why);
 	CHECK(server != NULL && loop_start(loop) == 0);
 	port = http_server_port(server);
@@ -222,13 +225,56 @@ static void test_unknown_query(void **state)
 			}
 		}
 		snprintf(target + n, sizeof target - n, "?nobody_knows=1");
-		if (r->openapi == NULL)
+		if (r->openapi == NULL || (r->flags & ROUTE_PUBLIC))
 			continue;
 		strict++;
 		ask(r->method, target, r->flags & ROUTE_BODY ? "{}" : NULL, 422);
 		says("nobody_knows");
 	}
 	assert_true(strict > 12);
+	/* Counted as the route's, also where the route was not asked. */
+	ask("POST", "/v1/record", "{", 422);
+	ask("GET", "/metrics", NULL, 200);
+	says("fabra_request_count_total{method=\"GET\",endpoint=\"/v1/definitions\",status=\"422\"} 1\n");
+	says("fabra_request_count_total{method=\"POST\",endpoint=\"/v1/record\",status=\"422\"} 2\n");
+}
+
+static yyjson_val *at(yyjson_doc *doc, const char *path, const char *rest)
+{
+	yyjson_val *paths = yyjson_obj_get(yyjson_doc_get_root(doc), "paths");
+	return yyjson_ptr_get(yyjson_obj_get(paths, path), rest);
+}
+
+/* Names in paths are those that a client sends; what cannot be asked for is not there. */
+static void test_document(void **state)
+{
+	(void)state;
+	ask("GET", "/openapi.json", NULL, 200);
+	yyjson_doc *doc = yyjson_read(answer.body.p, answer.body.n, 0);
+	static const char *const absent[] = { "/v1/ingest/{event_type}", "/v1/ingest/no-event", "/v1/context/{name}", "/v1/records",
+					      "/v1/context/{id}/replay", "/v1/context/{id}/visualize",
+					      "/v1/context/diff/{base}/{comparison}", "/v1/record/diff/{base}/{comparison}",
+					      "/v1/features/{entity}/{entity_id}" };
+	for (size_t i = 0; i < ARRAY_LEN(absent); i++)
+		assert_null(at(doc, absent[i], ""));
+	assert_non_null(at(doc, "/v1/ingest/tick", "/post/responses/202"));
+	assert_null(at(doc, "/v1/ingest/tick", "/post/responses/404"));
+	yyjson_val *arguments = at(doc, "/v1/context/con-text.x", "/post/requestBody/content/application~1json/schema");
+	assert_non_null(arguments);
+	assert_null(yyjson_obj_get(arguments, "required"));
+	assert_string_equal(yyjson_get_str(yyjson_ptr_get(arguments, "/properties/n/type")), "integer");
+	yyjson_val *pushed = at(doc, "/v1/features/User/{entity_id}",
+				"/put/requestBody/content/application~1json/schema/properties/values/properties");
+	assert_non_null(yyjson_obj_get(pushed, "city"));
+	assert_non_null(yyjson_obj_get(pushed, "n")); /* triggered ones may be set */
+	assert_null(yyjson_obj_get(pushed, "length"));
+	assert_string_equal(yyjson_get_str(yyjson_ptr_get(pushed, "/whole/type/0")), "integer");
+	/* Each route of the table that is not left out or spelled out by name is there as it is. */
+	size_t listed = 0;
+	for (size_t i = 0; i < api_routes_count; i++)
+		listed += at(doc, api_routes[i].path, "") != NULL;
+	assert_int_equal(listed, 14);
+	yyjson_doc_free(doc);
 }
 
 static void put_bytes(size_t value_bytes, int status)
@@ -283,6 +329,27 @@ static void test_body(void **state)
 	body_bytes(BODY_MAX - 1, 202);
 	body_bytes(BODY_MAX, 202);
 	body_bytes(BODY_MAX + 1, 413);
+}
+
+/* A list in an event: with the object, its name and the list itself three values more than elements. */
+static void body_values(unsigned elements, int status)
+{
+	struct buf body = { 0 };
+	buf_append_lit(&body, "{\"x\":[1");
+	for (unsigned i = 1; i < elements; i++)
+		buf_append_lit(&body, ",1");
+	buf_append_lit(&body, "]}");
+	ask_with("", "POST", "/v1/ingest/tick?entity_id=values", buf_str(&body), status);
+	buf_finish(&body);
+}
+
+static void test_values_of_a_body(void **state)
+{
+	(void)state;
+	body_values((1 << 17) - 3, 202);
+	body_values((1 << 17) - 2, 413);
+	says("the body has more than 131072 values");
+	body_values(500000, 413);
 }
 
 /* "f" and how many names or ids there are. */
@@ -465,9 +532,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_mistakes), cmocka_unit_test(test_too_many_mistakes),
-		cmocka_unit_test(test_nothing_is_done), cmocka_unit_test(test_unknown_query), cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_document), cmocka_unit_test(test_nothing_is_done), cmocka_unit_test(test_unknown_query), cmocka_unit_test(test_filters),
 		cmocka_unit_test(test_value_and_table), cmocka_unit_test(test_body), cmocka_unit_test(test_batches),
-		cmocka_unit_test(test_id_bytes), cmocka_unit_test(test_limit), cmocka_unit_test(test_times),
+		cmocka_unit_test(test_values_of_a_body), cmocka_unit_test(test_id_bytes), cmocka_unit_test(test_limit), cmocka_unit_test(test_times),
 		cmocka_unit_test(test_clocks), cmocka_unit_test(test_keys),
 	};
 	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);

@@ -212,15 +212,91 @@ static void test_body_limit(void **state)
 	buf_finish(&a.body);
 	expect_h2(f, "POST", "/bytes", NULL, NULL, str_of(body, limit), 200, "{\"bytes\":1048576}");
 	expect_h2(f, "POST", "/bytes", NULL, NULL, str_of(body, limit + 1), 413, NULL);
-	/* Announced beyond what the library reads at all: it answers before the body comes, in our shape. */
+	/* HTTP/1 announces it: the answer comes before the body does. */
 	struct h1_client c = h1_open(f->port);
 	client_send_text(c.fd, "POST /bytes HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n");
 	a = h1_read_answer(&c, true);
-	assert_true(a.status == 413 && str_eq(buf_str(&a.body), STR("{\"detail\":\"the body is too large\"}")));
+	assert_true(a.status == 413 &&
+		    str_eq(buf_str(&a.body), STR("{\"detail\":\"the body is larger than 1048576 bytes\"}")));
 	assert_non_null(h1_header(&a, "x-request-id"));
 	buf_finish(&a.body);
 	h1_close(&c);
 	free(body);
+}
+
+static size_t resident_bytes(void)
+{
+	FILE *file = fopen("/proc/self/statm", "r");
+	unsigned long all = 0, resident = 0;
+	assert_non_null(file);
+	assert_int_equal(fscanf(file, "%lu %lu", &all, &resident), 2);
+	fclose(file);
+	return resident * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Of a body that is too large no more is kept than shows it, however it is sent; who sends all of it reads the 413. */
+static void test_bodies_that_are_much_too_large(void **state)
+{
+	struct http_fixture *f = *state;
+	enum { MIB = 1 << 20, UPLOADS = 12 };
+	struct str body = { malloc(15 * MIB), 15 * MIB };
+	struct str why = STR("{\"detail\":\"the body is larger than 1048576 bytes\"}");
+	struct h2_stream *uploads[UPLOADS];
+	memset((char *)body.p, 'x', body.n);
+
+	struct h1_answer a = h1_once(f->port, "POST", "/bytes", "", body);
+	assert_true(a.status == 413 && str_eq(buf_str(&a.body), why));
+	buf_finish(&a.body);
+	struct h1_client c = h1_open(f->port);
+	client_send_text(c.fd, "POST /bytes HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n400000\r\n");
+	client_send(c.fd, body.p, 0x400000);
+	client_send_text(c.fd, "\r\n0\r\n\r\n");
+	a = h1_read_answer(&c, true);
+	assert_true(a.status == 413 && str_eq(buf_str(&a.body), why));
+	buf_finish(&a.body);
+	h1_close(&c);
+	expect_h2(f, "POST", "/bytes", NULL, NULL, body, 413, why.p);
+	expect_h2(f, "POST", "/bytes", "content-length", "15728640", body, 413, why.p);
+
+	size_t before = resident_bytes(), most = 0;
+	struct h2_client *h2 = h2_open(f->port, 1 << 20);
+	for (int i = 0; i < UPLOADS; i++)
+		uploads[i] = h2_submit(h2, "POST", "/bytes", NULL, NULL, body, true);
+	for (size_t left = 1; left > 0;) {
+		h2_run(h2, false, 10);
+		left = 0;
+		for (int i = 0; i < UPLOADS; i++)
+			left += uploads[i]->upload.n;
+		size_t now = resident_bytes();
+		most = now > most ? now : most;
+	}
+	if (most > before + 60 * MIB)
+		fail_msg("%d uploads made %zu MiB out of %zu MiB", UPLOADS, most / MIB, before / MIB);
+	/* At sixteen times the limit the connection ends. */
+	assert_false(h2_run(h2, false, 50));
+	uploads[0]->upload = str_first(body, 2 * MIB);
+	nghttp2_session_resume_data(h2->session, uploads[0]->id);
+	assert_true(h2_run(h2, true, CLIENT_WAIT_MS));
+	h2_close(h2);
+	free((char *)body.p);
+}
+
+/* A client of a later 1.x gets what it must understand: HTTP/1.1 (RFC 9110, 2.5). */
+static void test_minor_versions(void **state)
+{
+	struct http_fixture *f = *state;
+	struct h1_client c = h1_open(f->port);
+	for (int minor = 1; minor <= 9; minor++) {
+		char request[64];
+		snprintf(request, sizeof request, "GET /sync/x HTTP/1.%d\r\nHost: x\r\n\r\n", minor);
+		client_send_text(c.fd, request);
+		struct h1_answer a = h1_read_answer(&c, true); /* on one connection */
+		assert_int_equal(a.status, 200);
+		assert_true(str_starts(str_from(a.head), STR("HTTP/1.1 200 OK\r\n")));
+		assert_string_equal(h1_header(&a, "content-length"), "12");
+		buf_finish(&a.body);
+	}
+	h1_close(&c);
 }
 
 static void test_chunked_body(void **state)
@@ -358,7 +434,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_keys, set_up_with_key, tear_down),
 		OPEN(test_asks_and_deadlines),
 		OPEN(test_keep_alive_and_pipelining),
+		OPEN(test_minor_versions),
 		OPEN(test_body_limit),
+		OPEN(test_bodies_that_are_much_too_large),
 		OPEN(test_chunked_body),
 		OPEN(test_header_limit),
 		OPEN(test_compression),

@@ -253,6 +253,29 @@ static void test_a_full_table_makes_room(void **state)
 }
 
 /* Not the connections whose requests the server is working on: those are the last, and then it says 503. */
+/* Who was told that its body is too large, and neither sends nor closes, takes no place from others. */
+static void test_lingering_connections_make_room(void **state)
+{
+	(void)state;
+	enum { PLACES = 4 };
+	for (int p = PLAIN; p <= TLS; p++) {
+		struct http_fixture *f = start(p, (struct http_config){ .connections_max = PLACES }, 1);
+		struct raw told[PLACES];
+		char answer[4096];
+		for (int i = 0; i < PLACES; i++) {
+			told[i] = open_one(f, p, false);
+			raw_send_text(&told[i], "POST /bytes HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\nx");
+			size_t n = raw_recv(&told[i], answer, sizeof answer);
+			assert_true(n > 12 && memcmp(answer, "HTTP/1.1 413", 12) == 0);
+		}
+		for (int i = 0; i < 2 * PLACES; i++)
+			assert_int_equal(status_of_new_client(f, p), 200);
+		for (int i = 0; i < PLACES; i++)
+			raw_close(&told[i]);
+		finish(f);
+	}
+}
+
 static void test_work_is_not_evicted(void **state)
 {
 	(void)state;
@@ -330,6 +353,33 @@ static void test_idle_connections_are_closed(void **state)
 }
 
 /* ---- clients that are slow for a reason ---- */
+/* An upload takes longer than an idle connection may last: it is not idle. */
+static void test_a_slow_upload_is_not_idle(void **state)
+{
+	(void)state;
+	static const char wanted[] = "{\"bytes\":3}";
+	for (int p = PLAIN; p <= TLS; p++) {
+		struct http_fixture *f = start(p, (struct http_config){ .idle_timeout_ms = 200 }, 1);
+		struct raw upload = open_one(f, p, true);
+		char bytes[4096];
+		bool is_answered = false;
+		raw_preface(&upload, 65535);
+		raw_request(&upload, 1, "POST", "/bytes", FLAG_END_HEADERS);
+		for (int i = 0; i < 3; i++) {
+			struct raw idle = open_one(f, p, true); /* a clock: it lasts as long as it may */
+			raw_preface(&idle, 65535);
+			assert_true(EVENTUALLY(!raw_drain(&idle, 1)));
+			raw_close(&idle);
+			raw_frame(&upload, FRAME_DATA, i == 2 ? FLAG_END_STREAM : 0, 1, "x", 1);
+		}
+		for (size_t n; !is_answered && (n = raw_recv(&upload, bytes, sizeof bytes)) > 0;)
+			is_answered = memmem(bytes, n, wanted, sizeof wanted - 1) != NULL;
+		assert_true(is_answered);
+		raw_close(&upload);
+		finish(f);
+	}
+}
+
 static void test_patient_clients_are_not_cut(void **state)
 {
 	(void)state;
@@ -669,9 +719,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_resets_free_the_connection),
 		cmocka_unit_test(test_a_full_table_makes_room),
+		cmocka_unit_test(test_lingering_connections_make_room),
 		cmocka_unit_test(test_work_is_not_evicted),
 		cmocka_unit_test(test_holders_are_cut_in_time),
 		cmocka_unit_test(test_idle_connections_are_closed),
+		cmocka_unit_test(test_a_slow_upload_is_not_idle),
 		cmocka_unit_test(test_patient_clients_are_not_cut),
 		cmocka_unit_test(test_a_steady_reader_is_not_cut),
 		cmocka_unit_test(test_a_busy_client_is_not_cut),

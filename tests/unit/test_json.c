@@ -204,6 +204,31 @@ static void test_bytes(void **state)
 }
 
 /* The right-hand texts are Python's: json.dumps(v, sort_keys=True, separators=(",", ":")). */
+static void test_number_of_values(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		size_t values;
+	} cases[] = { { "1", 1 }, { "[1,2]", 3 }, { "{\"a\":1,\"b\":[2]}", 6 }, { "\"a,b:[{\\\",\\\\\"", 1 },
+		      { "[\",,,,\",\"\\\"\"]", 3 }, { "[[[1]]]", 4 } };
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct str text = str_from(cases[i].text);
+		assert_false(json_has_more_values(text, cases[i].values));
+		assert_true(json_has_more_values(text, cases[i].values - 1));
+	}
+	assert_false(json_has_more_values(STR("\"never ends,,,,\\"), 1));
+	/* Longer than a block, at the bound and one more. */
+	struct buf list = { 0 };
+	buf_append_lit(&list, "[\",[:{\"");
+	for (int i = 0; i < 1000; i++)
+		buf_append_lit(&list, ",1");
+	buf_append_char(&list, ']');
+	assert_false(json_has_more_values(buf_str(&list), 1002));
+	assert_true(json_has_more_values(buf_str(&list), 1001));
+	buf_finish(&list);
+}
+
 static void test_forms(void **state)
 {
 	(void)state;
@@ -368,6 +393,7 @@ int main(void)
 		cmocka_unit_test(test_many_keys),
 		cmocka_unit_test(test_depth),
 		cmocka_unit_test(test_bytes),
+		cmocka_unit_test(test_number_of_values),
 		cmocka_unit_test(test_forms),
 		cmocka_unit_test(test_escapes_everywhere),
 		cmocka_unit_test(test_canonical_refuses_bad_utf8),

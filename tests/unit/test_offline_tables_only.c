@@ -111,6 +111,26 @@ static void refuse(const char *sql, const char *part)
 	free(a.text);
 }
 
+/* What is quoted of a statement is cut between characters. */
+static void test_what_is_cut_is_still_text(void **state)
+{
+	(void)state;
+	static const char *const around[][2] = { { "", "" }, { "x", "" }, { "SELECT * FROM \"", "\"" }, { "SELECT * FROM \"x", "\"" },
+						 { "SELECT * FROM \"", "\"(1)" }, { "SELECT * FROM \"x", "\"(1)" } };
+	for (size_t i = 0; i < ARRAY_LEN(around); i++) {
+		struct buf sql = { 0 };
+		buf_append_str(&sql, str_from(around[i][0]));
+		for (int n = 0; n < 128; n++)
+			buf_append_lit(&sql, "\xc3\xa4");
+		buf_append(&sql, around[i][1], strlen(around[i][1]) + 1);
+		struct answer a = ask(sql.p, 20000);
+		if (a.status != RT_EINVAL || !json_utf8_valid(str_from(a.text)) || strstr(a.text, "\xc3\xa4") == NULL)
+			fail_msg("%d %s", a.status, a.text);
+		free(a.text);
+		buf_finish(&sql);
+	}
+}
+
 static void take(const char *sql, const char *wanted)
 {
 	struct answer a = ask(sql, 20000);
@@ -293,6 +313,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_the_look_at_a_statement_ends_at_the_deadline, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_lack_of_memory_is_no_mistake_of_the_statement, setup_small, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_cut_is_still_text, setup_small, teardown),
 		cmocka_unit_test_setup_teardown(test_the_views_of_duckdb_are_no_tables, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_files_are_no_tables, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_functions_that_look_outside_or_change_something, setup, teardown),

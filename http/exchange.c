@@ -23,7 +23,7 @@
 enum {
 	EXCHANGES_KEPT = 256,
 	EXCHANGE_MAILBOX = 256,
-	JSON_VALUES_MAX = 1 << 17, /* of a body: what a loop may be held up by it is a matter of their number (docs/adr/0021) */
+	JSON_VALUES_MAX = 1 << 17, /* of a body: what a loop may be held up by it is a matter of their number (docs/adr/0022) */
 };
 #define OP_DEADLINE UINT64_MAX /* of rt_timer_start; routes use other numbers */
 

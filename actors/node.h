@@ -23,9 +23,11 @@ enum node_name {
 	NAME_RETRIEVER = 512, /* + retriever */
 	NODE_ENTITIES_MAX = NAME_RETRIEVER - NAME_RESOLVER,
 	NODE_RETRIEVERS_MAX = RT_NAMES_MAX - NAME_RETRIEVER,
+	NODE_AHEAD = 1024,
 };
 
 struct node_loop;
+struct values;
 
 /* Init arguments of the actors that exist once per entity or retriever; they outlive restarts. */
 struct resolver_args {
@@ -40,6 +42,7 @@ struct retriever_args {
 struct node {
 	const struct definitions *definitions;
 	struct online *online;
+	struct values *values; /* the order in which entries take effect on it */
 	struct idempotency *idempotency;
 	struct ledger *ledger;
 	struct offline *offline;
@@ -69,6 +72,7 @@ struct node_loop {
 	struct circle circle;        /* of this loop's computations */
 	struct uuid7 ids;
 	unsigned index;              /* in node->loops */
+	uint32_t ahead[NODE_AHEAD];  /* by a row's hash: values that this loop has answered with before they are in the table */
 	struct resolver_args resolver_args[NODE_ENTITIES_MAX];
 	struct retriever_args retriever_args[NODE_RETRIEVERS_MAX];
 };

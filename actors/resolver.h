@@ -6,16 +6,19 @@
 #include "store/online.h"
 
 extern const struct actor_class resolver_class; /* init argument: struct resolver_args */
-/* Reads a live value from the online table, without asking anybody: the fast path of every read. false: it has to be
- * resolved (missing, expired, or a feature that is computed at each read). *ret_refresh_due: it was served, and its
- * resolver should be told RESOLVER_REFRESH. The cell's value is a new reference. Any thread. */
-bool resolver_read_online(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us,
-			  struct online_cell *ret, bool *ret_refresh_due);
-/* The same for one small value, copied to out: the hot path, without a reference count that other cores share.
- * ONLINE_LARGE: use resolver_read_online. */
+/* Copies a live and small value from the online table to out, without asking anybody: the hot path of reads, without a
+ * reference count that other cores share. Anything but ONLINE_HIT: the resolver has to be asked (missing, expired, large, or a
+ * feature that is computed at each read). *ret_refresh_due: it was served, and its resolver should be told RESOLVER_REFRESH.
+ * Any thread. */
 enum online_read resolver_copy_online(const struct node *n, uint32_t feature, const struct online_key *key, int64_t now_us,
 				      char *out, size_t cap, size_t *ret_n, struct online_meta *ret_meta,
 				      bool *ret_refresh_due);
+/* Whether this loop may have answered with a value of the row that is not in the table yet: then the resolver is asked, lest
+ * somebody sees an older one than before. The loop's thread. */
+static inline bool resolver_is_ahead(const struct node_loop *nl, const struct online_key *key)
+{
+	return nl->ahead[key->hash % NODE_AHEAD] != 0;
+}
 /* What can be said without computing, for who cannot wait any longer: the value in memory, the default, or failure. */
 void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us,
 			     enum feature_state failure, struct feature_result *ret);

@@ -1,5 +1,6 @@
 /* Writing: pushed values, deletes, events. Nothing is acknowledged before it is durable. */
 #include "actors/ingestor.h"
+#include "actors/values.h"
 #include "http/api.h"
 #include "store/timefmt.h"
 #include <stdlib.h>
@@ -43,18 +44,6 @@ static void read_timestamp(struct exchange *x, yyjson_val *body, struct values_p
 		api_note_member(x, STR("timestamp"), "datetime_parsing", "Input should be a valid datetime in ISO 8601", v);
 	else if (p->event_time_us > now_us + API_FUTURE_US_MAX)
 		api_note_member(x, STR("timestamp"), "value_error", "Value error, more than 5 minutes in the future", v);
-}
-
-/* A write without a time of its own is newer than what is there, also when the clock has been set back since. */
-static void make_newest(struct exchange *x, struct values_put *p)
-{
-	const struct node *n = api_node(x);
-	struct online_trace trace;
-	int64_t now_us = p->event_time_us;
-	for (uint32_t i = 0; !p->is_timed && i < p->count; i++)
-		if (online_trace(n->online, p->entity, p->entity_id, p->features[i], now_us, &trace) &&
-		    trace.event_time_us >= p->event_time_us)
-			p->event_time_us = trace.event_time_us + 1;
 }
 
 static void note_value(struct exchange *x, struct str name, const char *msg)
@@ -163,22 +152,14 @@ static bool take_values(struct exchange *x, struct values_put *p, yyjson_val *va
 	return true;
 }
 
-static struct ledger_entry *values_entry(const struct definitions *d, const struct values_put *p)
+static struct ledger_entry *values_entry(const struct node *n, const struct values_put *p)
 {
-	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
-	struct entry_value values[API_FEATURES_MAX];
+	struct values_cell cells[API_FEATURES_MAX];
 	for (uint32_t i = 0; i < p->count; i++)
-		values[i] = (struct entry_value){ .entity_id = p->entity_id, .feature = d->features[p->features[i]].name,
-						  .value_json = str_of(p->values[i]->json, p->values[i]->len),
-						  .event_time_us = p->event_time_us,
-						  .event_time_ns = p->event_time_ns,
-						  .ttl_ms = d->features[p->features[i]].ttl_ms,
-						  .version = d->features[p->features[i]].made_by };
-	if (e)
-		entry_values_write(&e->body, &(struct entry_values){ .entity = d->entities[p->entity].name,
-								      .source = ENTRY_PUSHED, .values = values,
-								      .count = p->count });
-	return e;
+		cells[i] = (struct values_cell){ .entity_id = p->entity_id, .feature = p->features[i], .value = p->values[i],
+						 .event_time_us = p->event_time_us, .event_time_ns = p->event_time_ns };
+	return values_entry_new(n, &(struct values_write){ .entity = p->entity, .source = ENTRY_PUSHED,
+							    .is_newest = !p->is_timed, .cells = cells, .count = p->count });
 }
 
 void api_values_put(struct exchange *x)
@@ -208,8 +189,7 @@ void api_values_put(struct exchange *x)
 	}
 	if (!take_values(x, p, values))
 		return;
-	make_newest(x, p);
-	struct ledger_entry *e = values_entry(api_node(x)->definitions, p);
+	struct ledger_entry *e = values_entry(api_node(x), p);
 	if (e == NULL)
 		exchange_fail(x, RT_EFULL, "out of memory");
 	else
@@ -237,19 +217,14 @@ void api_values_put_message(struct exchange *x, struct msg *m)
 	}
 	const struct node *n = api_node(x);
 	const struct values_put *p = *exchange_data(x);
-	uint64_t lsn = ((struct ledger_append *)m)->entry->lsn;
-	int64_t now_us = loop_wall_us(exchange_loop(x));
+	const struct ledger_entry *e = ((struct ledger_append *)m)->entry;
+	int64_t now_us = loop_wall_us(exchange_loop(x)), event_time_us = values_event_time_us(e);
 	bool stale[API_FEATURES_MAX], is_full = false;
 	for (uint32_t i = 0; i < p->count; i++) {
 		int64_t ttl_us = n->definitions->features[p->features[i]].ttl_ms * 1000;
-		struct online_meta meta = { .event_time_us = p->event_time_us, .event_time_ns = p->event_time_ns, .lsn = lsn, .written_us = now_us,
-					    .expires_us = ttl_us ? p->event_time_us + ttl_us : 0, .flags = ONLINE_PUSHED };
-		enum online_result put =
-			online_put(n->online, &(struct online_write){ .kind = p->entity, .id = p->entity_id,
-								      .feature = p->features[i], .value = p->values[i],
-								      .meta = meta });
+		enum online_result put = values_result(e, i);
 		/* One whose time has passed already will not be seen either. */
-		stale[i] = put == ONLINE_STALE || (meta.expires_us && meta.expires_us <= now_us);
+		stale[i] = put == ONLINE_STALE || (ttl_us && event_time_us + ttl_us <= now_us);
 		is_full = is_full || put == ONLINE_FULL;
 	}
 	if (is_full) {
@@ -262,7 +237,7 @@ void api_values_put_message(struct exchange *x, struct msg *m)
 	buf_append_lit(&out, ",\"entity_id\":");
 	json_write_string(&out, p->entity_id);
 	buf_append_lit(&out, ",\"timestamp\":\"");
-	time_write_z_ns(&out, p->event_time_us, p->event_time_ns);
+	time_write_z_ns(&out, event_time_us, p->event_time_ns);
 	buf_append_lit(&out, "\",\"written\":[");
 	write_names(n->definitions, p, stale, false, &out);
 	buf_append_lit(&out, "],\"stale\":[");
@@ -288,14 +263,11 @@ void api_cache_delete(struct exchange *x)
 	uint32_t entity;
 	if (!api_id(x, id, "[\"path\",\"entity_id\"]") || (entity = api_entity(x, exchange_param(x, 0))) == DEF_NONE)
 		return;
-	struct ledger_entry *e = ledger_entry_new(LEDGER_DELETE);
+	struct ledger_entry *e = values_delete_new(api_node(x), entity, id, loop_wall_us(exchange_loop(x)));
 	if (e == NULL) {
 		exchange_fail(x, RT_EFULL, "out of memory");
 		return;
 	}
-	entry_delete_write(&e->body, &(struct entry_delete){ .entity = api_node(x)->definitions->entities[entity].name,
-							      .entity_id = id,
-							      .event_time_us = loop_wall_us(exchange_loop(x)) });
 	ask_ledger(x, e);
 }
 
@@ -311,11 +283,8 @@ void api_cache_delete_message(struct exchange *x, struct msg *m)
 		exchange_error(x, 500, "the delete could not be applied");
 		return;
 	}
-	uint32_t entity = definitions_entity(api_node(x)->definitions, d.entity);
-	struct str id = d.entity_id;
-	online_delete_row(api_node(x)->online, entity, id, d.event_time_us, e->lsn, loop_wall_us(exchange_loop(x)));
 	struct buf out = { 0 }, key = { 0 };
-	buf_printf(&key, "%.*s:%.*s", STR_ARG(d.entity), STR_ARG(id));
+	buf_printf(&key, "%.*s:%.*s", STR_ARG(d.entity), STR_ARG(d.entity_id));
 	buf_append_lit(&out, "{\"status\":\"invalidated\",\"key\":");
 	json_write_string(&out, buf_str(&key));
 	buf_append_char(&out, '}');

@@ -12,6 +12,7 @@ static const char definitions[] =
     "fabra.feature { name = 'two', entity = User, trigger = 'tick', compute = count }\n"
     "fabra.feature { name = 'base', entity = User }\n"
     "fabra.feature { name = 'brief', entity = User, ttl = '1s' }\n"
+    "fabra.feature { name = 'asked', entity = User, ttl = '1h', sql = 'SELECT user_id, 1 AS asked FROM t' }\n"
     "fabra.feature { name = 'made', entity = User, ttl = '1h', compute = function(id)\n"
     "  local base = fabra.await(fabra.feature_value('base', id))\n"
     "  fabra.await(fabra.sql('SELECT slow', {})) return base or 'none' end }\n"
@@ -19,12 +20,17 @@ static const char definitions[] =
     "  local base = fabra.await(fabra.feature_value('base', 'other'))\n"
     "  fabra.await(fabra.sql('SELECT slow', {})) return base or 'none' end }\n";
 
-static struct offline_fake_answer answers[] = { { "SELECT slow", "[{\"n\":1}]", RT_OK } };
+static size_t questions;
+static struct offline_fake_answer answers[] = {
+    { "SELECT slow", "[{\"n\":1}]", RT_OK },
+    { "SELECT user_id, 1 AS asked", "[{\"user_id\":\"u1\",\"asked\":1}]", RT_OK },
+};
 
 static int setup(void **state)
 {
 	fixture_setup(state);
-	offline_config = (struct offline_fake_config){ .delay_ms_max = 0, .answers = answers, .answers_count = 1 };
+	offline_config = (struct offline_fake_config){ .delay_ms_max = 0, .answers = answers, .answers_count = ARRAY_LEN(answers),
+							.questions = &questions };
 	fixture_restart();
 	return 0;
 }
@@ -227,6 +233,23 @@ static void test_joiners_of_a_changed_read(void **state)
 	assert_value(result_of(late), RECORD_COMPUTE, "2");
 }
 
+/* Nobody knows what SQL reads: a write of the id's own row is enough. */
+static void test_sql_is_asked_again(void **state)
+{
+	(void)state;
+	sql_takes(2000);
+	questions = 0;
+	uint64_t first = ask_feature("asked", "u1"), joined = ask_feature("asked", "u1");
+	run_ms(2);
+	assert_null(answer_to(first));
+	written_by(put("u1", "base", "1"));
+	uint64_t late = ask_feature("asked", "u1");
+	assert_value(result_of(first), RECORD_COMPUTE, "1");
+	assert_value(result_of(joined), RECORD_COMPUTE, "1");
+	assert_value(result_of(late), RECORD_COMPUTE, "1");
+	assert_int_equal(questions, 2);
+}
+
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -238,6 +261,7 @@ static int run(void)
 	    T(test_nothing_from_before_a_delete),
 	    T(test_a_delete_before_a_computed_value),
 	    T(test_joiners_of_a_changed_read),
+	    T(test_sql_is_asked_again),
 #undef T
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,3 +1,4 @@
+#include "runtime/check.h"
 #include "runtime/metrics.h"
 #include "store/online.h"
 #include <setjmp.h>

@@ -1,7 +1,8 @@
 /* resolver.c -- feature values of one entity kind on one loop.
  *
- *     GET: online value? -> answer now
- *          a flight for it? -> wait for it, or use what it brought
+ *     GET: APPENDED, newer than what is online? -> answer with that
+ *          online value? -> answer now
+ *          a flight for it that may be joined? -> wait for it
  *          compute, or SQL on demand? -> start a flight
  *          default? -> answer with it; else missing
  *
@@ -10,7 +11,9 @@
  *               APPENDED --durable, or failed--> published, gone
  *               FLYING --fails--> all who wait get the default, or FAILED with the reason; gone
  *
- * A flight is one computation of one (feature, id); whoever asks meanwhile joins it. A function runs for one id (and
+ * A flight is one computation of one (feature, id); whoever asks meanwhile joins it, unless it began before something that the
+ * asker may know: a write of its row (is_joinable), or of another row that its function turns out to have read (is_outdated: then
+ * those who came late wait for one more). A function runs for one id (and
  * flies at once); the SQL of a feature is narrowed to all the ids of a turn and asked once. What lands in a turn is
  * handed to the ledger at its end, in entries of bounded size, and answered on this loop behind them; nobody waits for
  * that commit. Other loops see

@@ -1,9 +1,14 @@
 /* ingestor.c -- events of the entities that this loop owns.
  *
  *     EVENT --append--> durable: accepted (the client has its 202) --> queued behind the entity's earlier events
- *     head of an entity's queue: APPLYING: each triggered feature is computed with the previous value
+ *     head of an entity's queue: all that its features had is read, at one moment
+ *                                APPLYING: each triggered feature is computed with the previous value
  *                                COMMITTING: values and "applied" go to the ledger in one frame; durable --> published
+ *                                  a PUT or a delete came between --> what it wrote is left out, COMMITTING again
  *                                then the next event of that entity
+ *
+ * An event takes effect where it was read: a PUT or a delete that has its place in the log behind that stays, and what the
+ * event gave for its cells is void. Its other features keep what it gave.
  *
  * A feature function that fails changes nothing: the event still counts as applied, the failure is logged and counted. One
  * that returns nil says that there is no value from here on: a tombstone of that feature.
@@ -11,6 +16,7 @@
  * Bounds: the mailbox, EVENTS_MAX events waiting or under way; more are refused before they are durable. */
 #include "actors/ingestor.h"
 #include "actors/computation.h"
+#include "actors/values.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
@@ -32,8 +38,11 @@ struct event {
 	struct arena arena;
 	struct entry_event data;   /* texts in the arena */
 	uint64_t lsn;
-	uint32_t feature;          /* the one being computed */
-	uint32_t *features;        /* triggered, in definition order; in the arena, as the next four */
+	uint32_t *features;        /* triggered, in definition order, of one entity; in the arena, as the next six */
+	struct online_cell *previous; /* what each had when the event's turn came */
+	struct online_trace *traces;  /* likewise */
+	uint64_t position;         /* from before they were read */
+	bool is_read;
 	struct value **values;     /* what each gave; NULL: it failed, or there is no value from here on */
 	bool *ended;               /* the latter */
 	int64_t *times_us;         /* event time of each value: the event's, or its previous value's if that is later */
@@ -112,8 +121,10 @@ static void queue_free(struct ingestor *s, struct queue *q)
 
 static void event_free(struct ingestor *s, struct event *e)
 {
-	for (uint32_t i = 0; e->values && i < e->features_count; i++)
+	for (uint32_t i = 0; e->values && i < e->features_count; i++) {
 		value_unref(e->values[i]);
+		value_unref(e->previous[i].value);
+	}
 	ledger_entry_free(e->entry);
 	if (e->request)
 		rt_msg_free(s->base.loop, e->request);
@@ -139,55 +150,47 @@ static void event_done(struct ingestor *s, struct event *e)
 		queue_free(s, q);
 }
 
-static void publish(struct ingestor *s, struct event *e, uint64_t lsn)
+static uint32_t entity_of(const struct ingestor *s, const struct event *e)
 {
-	const struct node *n = s->nl->node;
-	int64_t now_us = loop_wall_us(s->base.loop);
-	for (uint32_t i = 0; i < e->features_count; i++) {
-		const struct def_feature *f = &n->definitions->features[e->features[i]];
-		if (e->ended[i])
-			online_delete_cell(n->online, f->entity, e->data.entity_id, e->features[i], e->times_us[i], lsn, now_us);
-		if (e->values[i] == NULL)
-			continue;
-		online_put(n->online, &(struct online_write){ .kind = f->entity, .id = e->data.entity_id,
-							      .feature = e->features[i], .value = e->values[i],
-							      .meta = { .event_time_us = e->times_us[i],
-									.event_time_ns = e->times_ns[i], .lsn = lsn,
-									.written_us = now_us,
-									.expires_us = f->ttl_ms ? e->times_us[i] +
-												      f->ttl_ms * 1000
-												: 0,
-									.flags = ONLINE_EVENT } });
-	}
+	return e->features_count ? s->nl->node->definitions->features[e->features[0]].entity : DEF_NONE;
 }
 
 static void commit(struct ingestor *s, struct event *e)
 {
-	const struct definitions *d = s->nl->node->definitions;
-	struct entry_value *values = calloc(e->features_count + 1, sizeof *values);
-	CHECK(values != NULL);
+	struct values_cell *cells = calloc(e->features_count + 1, sizeof *cells);
+	CHECK(cells != NULL);
 	size_t count = 0;
-	uint32_t entity = DEF_NONE;
-	for (uint32_t i = 0; i < e->features_count; i++) {
-		const struct def_feature *f = &d->features[e->features[i]];
-		entity = f->entity;
+	for (uint32_t i = 0; i < e->features_count; i++)
 		if (e->values[i] || e->ended[i])
-			values[count++] = (struct entry_value){ .entity_id = e->data.entity_id, .feature = f->name,
-								.value_json = e->values[i] ? value_json(e->values[i]) : (struct str){ 0 },
-								.event_time_us = e->times_us[i],
-								.event_time_ns = e->times_ns[i], .ttl_ms = f->ttl_ms,
-								.version = f->made_by };
-	}
-	struct ledger_entry *entry = ledger_entry_new(LEDGER_EVENT_APPLIED);
+			cells[count++] = (struct values_cell){ .feature = e->features[i], .entity_id = e->data.entity_id,
+							       .value = e->values[i], .event_time_us = e->times_us[i],
+							       .event_time_ns = e->times_ns[i] };
+	struct ledger_entry *entry =
+		values_entry_new(s->nl->node, &(struct values_write){ .entity = entity_of(s, e), .source = ENTRY_TRIGGERED,
+								      .event_lsn = e->lsn, .position = e->position,
+								      .cells = cells, .count = count });
+	free(cells);
 	CHECK(entry != NULL);
-	entry_values_write(&entry->body,
-			   &(struct entry_values){ .entity = entity == DEF_NONE ? STR("") : d->entities[entity].name,
-						   .source = ENTRY_TRIGGERED, .event_lsn = e->lsn, .values = values,
-						   .count = count });
-	free(values);
 	e->state = EV_COMMITTING;
 	await(s, e, rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(s->base.loop, entry)->head,
 			   loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
+}
+
+/* Somebody else's cells may have refused the entry: then nothing is left out, and it is tried again from here on. */
+static void leave_out_overtaken(struct ingestor *s, struct event *e)
+{
+	const struct node *n = s->nl->node;
+	e->position = values_position(n);
+	for (uint32_t i = 0; i < e->features_count; i++) {
+		struct online_trace now;
+		if (!online_trace(n->online, entity_of(s, e), e->data.entity_id, e->features[i], loop_wall_us(s->base.loop), &now) ||
+		    now.lsn <= e->traces[i].lsn)
+			continue;
+		e->traces[i] = now;
+		value_unref(e->values[i]);
+		e->values[i] = NULL;
+		e->ended[i] = false;
+	}
 }
 
 static void retry_later(struct ingestor *s, struct event *e, const char *reason)
@@ -207,18 +210,23 @@ static void give_up_values(struct ingestor *s, struct event *e)
 	metrics_add(s->nl->node->metrics.events_failed, 1);
 	log_line(LOG_ERROR, "ingestor", "the event's values are not kept: together they are larger than a ledger entry may be",
 		 LOG_STR("event_id", e->data.event_id), LOG_STR("entity_id", e->data.entity_id));
-	for (uint32_t i = 0; i < e->features_count; i++)
+	for (uint32_t i = 0; i < e->features_count; i++) {
 		value_unref(e->values[i]);
+		value_unref(e->previous[i].value);
+	}
 	e->features_count = 0;
 }
 
-/* Trying again is safe even when the first frame did reach the disk: it carries the same values at the same event time,
- * so that applying both is applying one. */
+/* Trying again is safe even when the first frame did reach the disk: then its own values are what overtook it. */
 static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 {
 	if (m->kind == LEDGER_APPENDED && m->status == RT_OK) {
-		publish(s, e, ((struct ledger_append *)m)->entry->lsn);
 		event_done(s, e);
+		return;
+	}
+	if (m->kind == LEDGER_APPENDED && m->status == RT_ECONFLICT) {
+		leave_out_overtaken(s, e);
+		commit(s, e);
 		return;
 	}
 	if (m->kind == LEDGER_APPENDED && m->status == RT_ETOOBIG && e->features_count) { /* trying again does not help */
@@ -274,7 +282,6 @@ static bool compute_next(struct ingestor *s, struct event *e)
 {
 	if (e->at == e->features_count)
 		return false;
-	const struct node *n = s->nl->node;
 	uint32_t feature = e->features[e->at];
 	struct computation_job *job = computation_job_new(SCRIPT_COMPUTE, feature, e->data.entity_id);
 	if (job == NULL) {
@@ -289,23 +296,18 @@ static bool compute_next(struct ingestor *s, struct event *e)
 	bool is_whole = job->event_json.p != NULL;
 	/* What comes of a late event is as new as what it builds on: else the older time would lose against it, and the
 	 * event with it. */
-	struct online_cell previous;
-	struct online_trace trace;
+	const struct online_cell *previous = &e->previous[e->at];
 	e->times_us[e->at] = e->data.event_time_us;
 	e->times_ns[e->at] = 0;
-	if (online_get(n->online, n->definitions->features[feature].entity, e->data.entity_id, feature,
-		       loop_wall_us(s->base.loop), &previous)) {
-		job->previous_json = arena_dup(&job->arena, str_of(previous.value->json, previous.value->len));
+	if (previous->value) {
+		job->previous_json = arena_dup(&job->arena, value_json(previous->value));
 		is_whole = is_whole && job->previous_json.p != NULL;
-		if (previous.meta.event_time_us >= e->data.event_time_us) {
-			e->times_us[e->at] = previous.meta.event_time_us;
-			e->times_ns[e->at] = previous.meta.event_time_ns;
+		if (previous->meta.event_time_us >= e->data.event_time_us) {
+			e->times_us[e->at] = previous->meta.event_time_us;
+			e->times_ns[e->at] = previous->meta.event_time_ns;
 		}
-		value_unref(previous.value);
-	} else if (online_trace(n->online, n->definitions->features[feature].entity, e->data.entity_id, feature,
-				loop_wall_us(s->base.loop), &trace) &&
-		   trace.cell_time_us > e->data.event_time_us) {
-		e->times_us[e->at] = trace.cell_time_us; /* none since then */
+	} else if (e->traces[e->at].cell_time_us > e->data.event_time_us) {
+		e->times_us[e->at] = e->traces[e->at].cell_time_us; /* none since then */
 	}
 	if (!is_whole) { /* without its previous value a function would begin anew */
 		computation_job_free(job);
@@ -318,8 +320,20 @@ static bool compute_next(struct ingestor *s, struct event *e)
 	return true;
 }
 
+/* All of them at one moment: what the event gives is of one state of its entity. */
+static void read_previous(struct ingestor *s, struct event *e)
+{
+	const struct node *n = s->nl->node;
+	e->is_read = true;
+	e->position = values_position(n);
+	online_see(n->online, entity_of(s, e), e->data.entity_id, e->features, e->features_count, loop_wall_us(s->base.loop),
+		   e->previous, e->traces);
+}
+
 static void apply_next(struct ingestor *s, struct event *e)
 {
+	if (!e->is_read)
+		read_previous(s, e);
 	if (!compute_next(s, e))
 		commit(s, e);
 }
@@ -372,9 +386,11 @@ static void find_triggered(struct ingestor *s, struct event *e)
 	e->features = arena_alloc(&e->arena, (d->features_count + 1) * sizeof *e->features);
 	e->values = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->values);
 	e->ended = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->ended);
+	e->previous = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->previous);
+	e->traces = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->traces);
 	e->times_us = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->times_us);
 	e->times_ns = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->times_ns);
-	CHECK(e->features && e->values && e->ended && e->times_us && e->times_ns);
+	CHECK(e->features && e->values && e->ended && e->previous && e->traces && e->times_us && e->times_ns);
 	for (uint32_t i = 0; i < d->features_count; i++)
 		if (d->features[i].trigger.p && str_eq(d->features[i].trigger, e->data.event_type))
 			e->features[e->features_count++] = i;

@@ -1,6 +1,6 @@
 /* materializer.c -- SQL features into the online table.
  *
- *     For each feature: DUE --query--> READING a batch --append what is new--> WRITING --durable--> publish, next batch
+ *     For each feature: DUE --query--> READING a batch --append what is new--> WRITING --durable and published--> next batch
  *                       last batch: REMOVING the values of ids that have no row any more: append, durable, delete
  *                       all removed: IDLE until refresh is over (a tenth earlier at most, by chance)
  *
@@ -12,6 +12,7 @@
  * A failure ends the run: what was published stays, nothing is removed, and the next run is at the next refresh, or
  * sooner until the first one has succeeded. Bounds: batches of the cursor's size; REMOVE_MAX; the deadline of a batch. */
 #include "actors/materializer.h"
+#include "actors/values.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include "store/entries.h"
@@ -166,13 +167,12 @@ static void run_succeeded(struct materializer *s)
 	run_ended(s, true);
 }
 
-static void append_values(struct materializer *s, enum state state, const struct entry_value *values, uint32_t count)
+static void append_values(struct materializer *s, enum state state, const struct values_cell *cells, uint32_t count)
 {
-	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+	struct ledger_entry *e = values_entry_new(s->node, &(struct values_write){ .entity = feature_of(s)->entity,
+										   .source = ENTRY_MATERIALIZED,
+										   .cells = cells, .count = count });
 	CHECK(e != NULL);
-	entry_values_write(&e->body,
-			   &(struct entry_values){ .entity = s->node->definitions->entities[feature_of(s)->entity].name,
-						   .source = ENTRY_MATERIALIZED, .values = values, .count = count });
 	s->state = state;
 	s->op = rt_ask(&s->base, s->node->committer, &ledger_append_new(s->base.loop, e)->head,
 		       loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
@@ -203,11 +203,11 @@ static void note_gone(void *arg, struct str id)
 
 static void remove_next(struct materializer *s)
 {
-	const struct def_feature *f = feature_of(s);
+	uint32_t entity = feature_of(s)->entity;
 	arena_finish(&s->gone_texts);
 	s->gone_count = 0;
 	while (!s->remove_is_at_end && s->gone_count < REMOVE_MAX) {
-		enum online_walk walk = online_each_older(s->node->online, f->entity, s->current->feature, s->started_us,
+		enum online_walk walk = online_each_older(s->node->online, entity, s->current->feature, s->started_us,
 							  &s->remove_cursor, REMOVE_LOOK, s, note_gone);
 		if (walk == ONLINE_WALK_NO_MEMORY) {
 			run_failed(s, STR("out of memory: what the query no longer gives is still there"));
@@ -219,13 +219,13 @@ static void remove_next(struct materializer *s)
 		run_succeeded(s);
 		return;
 	}
-	struct entry_value *values = calloc(s->gone_count, sizeof *values);
-	CHECK(values != NULL);
+	struct values_cell *cells = calloc(s->gone_count, sizeof *cells);
+	CHECK(cells != NULL);
 	for (uint32_t i = 0; i < s->gone_count; i++)
-		values[i] = (struct entry_value){ .entity_id = s->gone[i], .feature = f->name, .event_time_us = s->started_us,
-						  .version = f->made_by };
-	append_values(s, REMOVING, values, s->gone_count);
-	free(values);
+		cells[i] = (struct values_cell){ .entity_id = s->gone[i], .feature = s->current->feature,
+						 .event_time_us = s->started_us };
+	append_values(s, REMOVING, cells, s->gone_count);
+	free(cells);
 }
 
 static void begin_removing(struct materializer *s)
@@ -241,25 +241,11 @@ static void in_removing(struct materializer *s, struct msg *m)
 		append_failed(s, m);
 		return;
 	}
-	uint64_t lsn = ((struct ledger_append *)m)->entry->lsn;
-	for (uint32_t i = 0; i < s->gone_count; i++)
-		online_delete_cell(s->node->online, feature_of(s)->entity, s->gone[i], s->current->feature, s->started_us, lsn,
-				   loop_wall_us(s->base.loop));
 	s->removed += s->gone_count;
 	remove_next(s);
 }
 
 /* ---- READING ---- */
-
-static void put_online(struct materializer *s, struct str id, struct value *v, uint64_t lsn, int64_t written_us)
-{
-	const struct def_feature *f = feature_of(s);
-	online_put(s->node->online,
-		   &(struct online_write){ .kind = f->entity, .id = id, .feature = s->current->feature, .value = v,
-					   .meta = { .event_time_us = s->started_us, .lsn = lsn, .written_us = written_us,
-						     .expires_us = f->ttl_ms ? s->started_us + f->ttl_ms * 1000 : 0,
-						     .flags = ONLINE_MATERIALIZED } });
-}
 
 /* The same value is there, and the history has it for a while yet. Then its event time is all that is new. */
 static bool renew(struct materializer *s, const struct offline_row *row)
@@ -272,7 +258,9 @@ static bool renew(struct materializer *s, const struct offline_row *row)
 	bool is_same = str_eq(value_json(cell.value), row->value_json) && cell.meta.lsn != 0 &&
 		       (f->ttl_ms == 0 || s->started_us - cell.meta.written_us < f->ttl_ms * 1000 / 2);
 	if (is_same)
-		put_online(s, row->key, cell.value, cell.meta.lsn, cell.meta.written_us);
+		values_publish(s->node, f->entity, &(struct values_cell){ .feature = s->current->feature, .entity_id = row->key,
+									  .value = cell.value, .event_time_us = s->started_us },
+			       ENTRY_MATERIALIZED, cell.meta.lsn, cell.meta.written_us);
 	value_unref(cell.value);
 	return is_same;
 }
@@ -286,26 +274,37 @@ static void keep_new_rows(struct materializer *s)
 	s->batch->count = kept;
 }
 
-static void append_rows(struct materializer *s)
+/* false: memory is out. */
+static bool append_rows(struct materializer *s)
 {
-	const struct def_feature *f = feature_of(s);
-	struct entry_value *values = calloc(s->batch->count, sizeof *values);
-	CHECK(values != NULL);
+	struct values_cell *cells = calloc(s->batch->count, sizeof *cells);
+	CHECK(cells != NULL);
+	bool ok = true;
+	for (uint32_t i = 0; ok && i < s->batch->count; i++) {
+		cells[i] = (struct values_cell){ .entity_id = s->batch->rows[i].key, .feature = s->current->feature,
+						 .value = value_create(s->batch->rows[i].value_json),
+						 .event_time_us = s->started_us };
+		ok = cells[i].value != NULL;
+	}
+	if (ok)
+		append_values(s, WRITING, cells, s->batch->count);
 	for (uint32_t i = 0; i < s->batch->count; i++)
-		values[i] = (struct entry_value){ .entity_id = s->batch->rows[i].key, .feature = f->name,
-						  .value_json = s->batch->rows[i].value_json,
-						  .event_time_us = s->started_us, .ttl_ms = f->ttl_ms,
-						  .version = f->made_by };
-	append_values(s, WRITING, values, s->batch->count);
-	free(values);
+		value_unref(cells[i].value);
+	free(cells);
+	return ok;
+}
+
+static void drop_batch(struct materializer *s)
+{
+	rt_msg_free(s->base.loop, &s->batch->head);
+	s->batch = NULL;
 }
 
 static void batch_ended(struct materializer *s)
 {
 	bool is_last = s->batch->last;
 	s->cursor = s->batch->cursor;
-	rt_msg_free(s->base.loop, &s->batch->head);
-	s->batch = NULL;
+	drop_batch(s);
 	if (is_last)
 		begin_removing(s);
 	else
@@ -326,47 +325,25 @@ static void in_reading(struct materializer *s, struct msg *m)
 	s->batch = (struct offline_batch *)m;
 	s->rows += s->batch->count;
 	keep_new_rows(s);
-	if (s->batch->count)
-		append_rows(s);
-	else
+	if (s->batch->count == 0) {
 		batch_ended(s);
+	} else if (!append_rows(s)) {
+		drop_batch(s);
+		run_failed(s, STR("out of memory"));
+	}
 }
 
 /* ---- WRITING ---- */
-
-/* false: memory is out. What was not put looks as old as what the SQL no longer gives. */
-static bool publish(struct materializer *s, uint64_t lsn)
-{
-	int64_t now_us = loop_wall_us(s->base.loop);
-	for (uint32_t i = 0; i < s->batch->count; i++) {
-		struct value *v = value_create(s->batch->rows[i].value_json);
-		if (v == NULL)
-			return false;
-		put_online(s, s->batch->rows[i].key, v, lsn, now_us);
-		value_unref(v);
-	}
-	s->written += s->batch->count;
-	return true;
-}
-
-static void drop_batch(struct materializer *s)
-{
-	rt_msg_free(s->base.loop, &s->batch->head);
-	s->batch = NULL;
-}
 
 static void in_writing(struct materializer *s, struct msg *m)
 {
 	if (!was_appended(m)) {
 		drop_batch(s);
 		append_failed(s, m);
-	} else if (!publish(s, ((struct ledger_append *)m)->entry->lsn)) {
-		drop_batch(s);
-		s->current->is_unsure = true;
-		run_failed(s, STR("out of memory: some values are in the ledger and not served"));
-	} else {
-		batch_ended(s);
+		return;
 	}
+	s->written += s->batch->count;
+	batch_ended(s);
 }
 
 /* A run that is under way may have read the old tables: its feature is due again behind it. */

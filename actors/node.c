@@ -4,6 +4,7 @@
 #include "actors/resolver.h"
 #include "actors/retriever.h"
 #include "actors/sweeper.h"
+#include "actors/writer.h"
 #include "runtime/hash.h"
 
 enum { RESTARTS_MAX = 10, RESTART_WINDOW_MS = 60000 };
@@ -55,6 +56,7 @@ bool node_loop_spawn(struct node_loop *nl, struct buf *ret_why)
 			return false;
 	}
 	return supervise(nl, NAME_INGESTOR, &ingestor_class, nl, ret_why) &&
+	       supervise(nl, NAME_WRITER, &writer_class, nl, ret_why) &&
 	       supervise(nl, NAME_CONTEXT_CACHE, &context_cache_class, nl, ret_why) &&
 	       (nl->index != 0 || supervise(nl, NAME_SWEEPER, &sweeper_class, nl, ret_why));
 }

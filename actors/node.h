@@ -19,13 +19,16 @@ enum node_name {
 	NAME_MATERIALIZER = 3,
 	NAME_SWEEPER = 4,
 	NAME_TABLE_LOADER = 5,
+	NAME_WRITER = 6,
 	NAME_RESOLVER = 16,   /* + entity */
 	NAME_RETRIEVER = 512, /* + retriever */
 	NODE_ENTITIES_MAX = NAME_RETRIEVER - NAME_RESOLVER,
 	NODE_RETRIEVERS_MAX = RT_NAMES_MAX - NAME_RETRIEVER,
+	NODE_AHEAD = 1024,
 };
 
 struct node_loop;
+struct values;
 
 /* Init arguments of the actors that exist once per entity or retriever; they outlive restarts. */
 struct resolver_args {
@@ -40,6 +43,7 @@ struct retriever_args {
 struct node {
 	const struct definitions *definitions;
 	struct online *online;
+	struct values *values; /* the order in which entries take effect on it */
 	struct idempotency *idempotency;
 	struct ledger *ledger;
 	struct offline *offline;
@@ -70,6 +74,7 @@ struct node_loop {
 	bool is_tidying;             /* a computation that has ended collects the garbage of all that have; one at a time */
 	struct uuid7 ids;
 	unsigned index;              /* in node->loops */
+	uint32_t ahead[NODE_AHEAD];  /* by a row's hash: values that this loop has answered with before they are in the table */
 	struct resolver_args resolver_args[NODE_ENTITIES_MAX];
 	struct retriever_args retriever_args[NODE_RETRIEVERS_MAX];
 };

@@ -1,7 +1,8 @@
 /* resolver.c -- feature values of one entity kind on one loop.
  *
- *     GET: online value? -> answer now
- *          a flight for it? -> wait for it, or use what it brought
+ *     GET: APPENDED, newer than what is online? -> answer with that
+ *          online value? -> answer now
+ *          a flight for it that may be joined? -> wait for it
  *          compute, or SQL on demand? -> start a flight
  *          default? -> answer with it; else missing
  *
@@ -10,16 +11,19 @@
  *               APPENDED --durable, or failed--> published, gone
  *               FLYING --fails--> all who wait get the default, or FAILED with the reason; gone
  *
- * A flight is one computation of one (feature, id), shared by all who ask for it meanwhile. A function runs for one id and
- * starts at once; the SQL of a feature is narrowed to all the ids of a turn and asked once, at the end of the turn. The
- * values that land in a turn are sent to the ledger at its end, in entries of bounded size, and the askers on this loop are
- * answered after that send; nobody waits for the commit. Other loops see a value in the online table, where it is put once
- * it is durable. So a record always comes after the values that it used, on every loop.
+ * A flight is one computation of one (feature, id), shared by all who ask for it meanwhile, unless it began before something
+ * that the asker may know: a write of its row (is_joinable), or of another row that its function turns out to have read
+ * (is_outdated: then those who came late wait for one more). A function runs for one id and starts at once; the SQL of a
+ * feature is narrowed to all the ids of a turn and asked once, at the end of the turn. The values that land in a turn are
+ * sent to the ledger at its end, in entries of bounded size, and the askers on this loop are answered after that send; nobody
+ * waits for the commit. Other loops see a value in the online table, where it is put once it is durable. So a record always
+ * comes after the values that it used, on every loop.
  * Since a flight is shared it has no cancel token, and its deadline is the later of FLIGHT_TIMEOUT_MS and its first asker's.
  * Bounds: the mailbox, FLIGHTS_MAX. */
 #include "actors/resolver.h"
 #include "actors/computation.h"
 #include "actors/reads.h"
+#include "actors/values.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
@@ -42,6 +46,7 @@ struct waiter {
 	struct waiter *next;
 	struct get *get;
 	uint32_t result; /* index into get->r->results */
+	bool is_late;    /* the flight was under way when it joined */
 };
 
 struct flight {
@@ -53,13 +58,17 @@ struct flight {
 	uint64_t key_hash;
 	uint32_t feature;
 	int64_t started_us;
+	uint64_t position; /* of the values when it began */
 	struct waiter *waiters;
 	struct value *value; /* what it gave; NULL: nothing, or it failed with reason */
 	char *reason;
 	enum feature_state failure; /* with a reason: FAILED, TIMEOUT or REFUSED */
 	struct reads *reads; /* what it was computed from; NULL = nothing */
+	bool is_under_way;   /* who joins now has not seen its beginning */
+	bool is_closed;      /* LANDED: nobody joins any more */
 	bool has_row;        /* also when its value could not be kept */
 	bool has_several;    /* more than one row: none of them is the value */
+	struct query *query; /* FLYING: the one that it belongs to, if any; weak */
 	struct batch *batch; /* LANDED: the one that it will belong to; weak */
 	size_t id_n;
 	char id[];
@@ -82,7 +91,7 @@ struct resolver {
 	struct actor base;
 	struct node_loop *nl;
 	uint32_t entity;
-	uint32_t flights_count;
+	uint32_t flights_count, appended_count;
 	struct flight *by_key[FLIGHT_BUCKETS], *by_op[FLIGHT_BUCKETS];
 	struct flight *queued, **queued_end; /* of this turn, in order of arrival */
 	struct flight *landed, **landed_end;     /* likewise */
@@ -100,17 +109,6 @@ static bool is_refresh_due(const struct def_feature *f, struct str entity_id, in
 	int64_t refresh_us = f->refresh_ms * 1000;
 	int64_t jitter_us = (int64_t)(hash64(entity_id) % (uint64_t)(refresh_us / 10 + 1));
 	return now_us - written_us >= refresh_us - jitter_us;
-}
-
-bool resolver_read_online(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us,
-			  struct online_cell *ret, bool *ret_refresh_due)
-{
-	const struct def_feature *f = &n->definitions->features[feature];
-	*ret_refresh_due = false;
-	if (def_feature_is_computed_at_each_read(f) || !online_get(n->online, f->entity, entity_id, feature, now_us, ret))
-		return false;
-	*ret_refresh_due = is_refresh_due(f, entity_id, ret->meta.written_us, now_us);
-	return true;
 }
 
 enum online_read resolver_copy_online(const struct node *n, uint32_t feature, const struct online_key *key, int64_t now_us,
@@ -137,9 +135,9 @@ void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str 
 			     enum feature_state failure, struct feature_result *ret)
 {
 	struct online_cell cell;
-	bool refresh_due;
-	*ret = (struct feature_result){ .state = def_feature_is_computed(&n->definitions->features[feature]) ? failure : FEATURE_MISSING };
-	if (resolver_read_online(n, feature, entity_id, now_us, &cell, &refresh_due))
+	const struct def_feature *f = &n->definitions->features[feature];
+	*ret = (struct feature_result){ .state = def_feature_is_computed(f) ? failure : FEATURE_MISSING };
+	if (!def_feature_is_computed_at_each_read(f) && online_get(n->online, f->entity, entity_id, feature, now_us, &cell))
 		*ret = (struct feature_result){ .state = FEATURE_FOUND, .source = RECORD_CACHE, .value = cell.value,
 						.as_of_us = cell.meta.event_time_us };
 	else if (n->defaults[feature])
@@ -159,15 +157,42 @@ static int64_t ttl_us(const struct resolver *s, uint32_t feature)
 	return s->nl->node->definitions->features[feature].ttl_ms * 1000;
 }
 
-static bool is_over(const struct resolver *s, const struct flight *f)
+/* Does it give what someone may have who asks now? Not if it began before something that the asker may know: a write of its
+ * row, or a value that another loop made later, even one that has expired since. One that is not asked for yet has not
+ * begun. */
+static bool is_joinable(const struct resolver *s, const struct flight *f)
 {
-	return f->state == APPENDED && loop_wall_us(s->base.loop) >= f->started_us + ttl_us(s, f->feature);
+	const struct node *n = s->nl->node;
+	struct str id = str_of(f->id, f->id_n);
+	struct online_trace trace;
+	switch (f->state) {
+	case QUEUED:
+		return true;
+	case APPENDED:
+		if (loop_wall_us(s->base.loop) >= f->started_us + ttl_us(s, f->feature) ||
+		    values_row_was_deleted(n, s->entity, id, f->position))
+			return false;
+		break;
+	case FLYING:
+	case LANDED:
+		if (f->is_closed || values_row_was_written(n, s->entity, id, f->position))
+			return false;
+		break;
+	}
+	return !online_trace(n->online, s->entity, id, f->feature, loop_wall_us(s->base.loop), &trace) ||
+	       trace.event_time_us <= f->started_us;
 }
 
+static bool is_of(const struct flight *f, uint32_t feature, struct str id, uint64_t hash)
+{
+	return f->key_hash == hash && f->feature == feature && str_eq(str_of(f->id, f->id_n), id);
+}
+
+/* The newest that can be joined. */
 static struct flight *flight_find(struct resolver *s, uint32_t feature, struct str id, uint64_t hash)
 {
 	struct flight *f = s->by_key[hash % FLIGHT_BUCKETS];
-	while (f && !(f->key_hash == hash && f->feature == feature && str_eq(str_of(f->id, f->id_n), id) && !is_over(s, f)))
+	while (f && !(is_of(f, feature, id, hash) && is_joinable(s, f)))
 		f = f->next_by_key;
 	return f;
 }
@@ -215,6 +240,14 @@ static void flight_free(struct flight *f)
 	free(f);
 }
 
+/* For who reads the table without asking: see resolver_is_ahead. */
+static void count_appended(struct resolver *s, const struct flight *f, int change)
+{
+	struct online_key key = online_key(s->entity, str_of(f->id, f->id_n));
+	s->appended_count += (uint32_t)change;
+	s->nl->ahead[key.hash % NODE_AHEAD] += (uint32_t)change;
+}
+
 static void flight_end(struct resolver *s, struct flight *f)
 {
 	struct flight **at = &s->by_key[f->key_hash % FLIGHT_BUCKETS];
@@ -222,6 +255,8 @@ static void flight_end(struct resolver *s, struct flight *f)
 		at = &(*at)->next_by_key;
 	*at = f->next_by_key;
 	s->flights_count--;
+	if (f->state == APPENDED)
+		count_appended(s, f, -1);
 	flight_free(f);
 }
 
@@ -239,6 +274,8 @@ static struct flight *flight_join(struct resolver *s, uint32_t feature, struct s
 	if (deadline_ns < asker_deadline_ns)
 		deadline_ns = asker_deadline_ns;
 	struct flight *f = flight_find(s, feature, id, hash);
+	if (f)
+		f->is_under_way = f->state != QUEUED;
 	if (f || s->flights_count == FLIGHTS_MAX)
 		return f;
 	f = calloc(1, sizeof *f + id.n);
@@ -247,6 +284,7 @@ static struct flight *flight_join(struct resolver *s, uint32_t feature, struct s
 	f->key_hash = hash;
 	f->feature = feature;
 	f->started_us = loop_wall_us(s->base.loop);
+	f->position = values_position(s->nl->node);
 	f->deadline_ns = deadline_ns;
 	f->id_n = id.n;
 	memcpy(f->id, id.p, id.n);
@@ -338,14 +376,42 @@ static void get_late(struct resolver *s, struct get *get)
 
 /* ---- what a flight gave ---- */
 
+/* Whether something that it read has changed since. */
+static bool is_outdated(const struct resolver *s, const struct flight *f)
+{
+	const struct reads *reads = f->value ? (const struct reads *)f->value->basis : f->reads;
+	return reads && !reads_are_current(reads, s->nl->node, f->started_us, loop_wall_us(s->base.loop));
+}
+
+/* Who came when the flight was under way may know of a change that it did not see: then it waits for one that begins now.
+ * That happens once to a waiter. false: it is to be answered. */
+static bool waiter_moves(struct resolver *s, struct waiter *w, const struct flight *f)
+{
+	struct flight *to = w->get->r ? flight_join(s, f->feature, str_of(f->id, f->id_n), w->get->request->deadline_ns) : NULL;
+	if (to == NULL)
+		return false;
+	w->is_late = false;
+	w->next = to->waiters;
+	to->waiters = w;
+	return true;
+}
+
 static void flight_answer(struct resolver *s, struct flight *f)
 {
-	for (struct waiter *w = f->waiters, *next; w; w = next) {
+	bool has_late = false;
+	struct waiter *w = f->waiters;
+	for (const struct waiter *at = w; at; at = at->next)
+		has_late = has_late || at->is_late;
+	has_late = has_late && is_outdated(s, f);
+	f->waiters = NULL;
+	f->is_closed = has_late;
+	for (struct waiter *next; w; w = next) {
 		next = w->next;
+		if (has_late && w->is_late && waiter_moves(s, w, f))
+			continue;
 		waiter_answer(s, w, f);
 		free(w);
 	}
-	f->waiters = NULL;
 }
 
 /* Answers wait for the end of the turn: the ledger gets all values of the turn in one entry, before anybody uses them. */
@@ -374,14 +440,18 @@ static void flight_measure(struct resolver *s, const struct flight *f)
 		 LOG_STR("entity_id", str_of(f->id, f->id_n)), LOG_CSTR("reason", f->reason));
 }
 
-static void flight_publish(struct resolver *s, const struct flight *f, uint64_t lsn)
+static struct values_cell cell_of(const struct flight *f)
 {
-	online_put(s->nl->node->online,
-		   &(struct online_write){ .kind = s->entity, .id = str_of(f->id, f->id_n), .feature = f->feature,
-					   .value = f->value,
-					   .meta = { .event_time_us = f->started_us, .lsn = lsn, .written_us = f->started_us,
-						     .expires_us = f->started_us + ttl_us(s, f->feature),
-						     .flags = ONLINE_COMPUTED } });
+	return (struct values_cell){ .feature = f->feature, .entity_id = str_of(f->id, f->id_n), .value = f->value,
+				     .event_time_us = f->started_us, .position = f->position };
+}
+
+/* What the ledger did not take. */
+static void flight_publish(struct resolver *s, const struct flight *f)
+{
+	const struct values_cell cell = cell_of(f);
+	if (!values_row_was_deleted(s->nl->node, s->entity, cell.entity_id, f->position))
+		values_publish(s->nl->node, s->entity, &cell, ENTRY_COMPUTED, 0, f->started_us);
 }
 
 static void on_computed(struct resolver *s, struct flight *f, const struct computation_job *job)
@@ -418,6 +488,8 @@ static void query_ask(struct resolver *s, uint32_t feature, struct flight *fligh
 	*q = (struct query){ .next = s->queries, .feature = feature, .count = count, .flights = flights };
 	for (struct flight *at = flights; at; at = at->next) {
 		at->state = FLYING;
+		at->query = q;
+		at->position = values_position(s->nl->node);
 		offline_feature_add(m, str_of(at->id, at->id_n));
 		if (at->deadline_ns > q->deadline_ns)
 			q->deadline_ns = at->deadline_ns;
@@ -492,12 +564,21 @@ static void query_failed(struct resolver *s, struct query *q, const struct msg *
 	}
 }
 
+static struct flight *flight_of_query(struct resolver *s, const struct query *q, struct str id)
+{
+	uint64_t hash = flight_hash(q->feature, id);
+	struct flight *f = s->by_key[hash % FLIGHT_BUCKETS];
+	while (f && !(f->state == FLYING && f->query == q && is_of(f, q->feature, id, hash)))
+		f = f->next_by_key;
+	return f;
+}
+
 static void take_rows(struct resolver *s, const struct query *q, const struct offline_batch *batch)
 {
 	for (uint32_t i = 0; i < batch->count; i++) {
 		struct str id = batch->rows[i].key;
-		struct flight *f = flight_find(s, q->feature, id, flight_hash(q->feature, id));
-		if (f == NULL || f->state != FLYING)
+		struct flight *f = flight_of_query(s, q, id);
+		if (f == NULL)
 			continue; /* a row of an id that was not asked for */
 		if (f->has_row)
 			f->has_several = true;
@@ -536,37 +617,47 @@ static void on_rows(struct resolver *s, struct query *q, const struct msg *m)
 
 /* ---- requests ---- */
 
-/* true: answered already. */
-static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t index, struct get **get, struct msg *m)
+/* A value on its way to the ledger is newer for this loop's askers than what is in the table; whoever has seen it never sees
+ * an older one again. */
+static bool use_unpublished(struct resolver *s, uint32_t feature, struct str id, struct feature_result *result)
+{
+	struct flight *f = s->appended_count ? flight_find(s, feature, id, flight_hash(feature, id)) : NULL;
+	if (f == NULL || f->state != APPENDED)
+		return false;
+	result_found(result, value_ref(f->value), RECORD_CACHE, f->started_us);
+	metrics_add(s->nl->node->metrics.features[feature].hit, 1);
+	return true;
+}
+
+/* Moves cell's value. true: answered already. */
+static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t index, struct online_cell *cell,
+			struct get **get, struct msg *m)
 {
 	struct str id = r->ids[index / r->features_count];
 	uint32_t feature = r->features[index % r->features_count];
 	struct feature_result *result = &r->results[index];
 	const struct node *n = s->nl->node;
-	struct online_cell cell;
-	bool refresh_due;
-	if (resolver_read_online(n, feature, id, loop_wall_us(s->base.loop), &cell, &refresh_due)) {
-		result_found(result, cell.value, RECORD_CACHE, cell.meta.event_time_us);
+	const struct def_feature *d = &n->definitions->features[feature];
+	if (use_unpublished(s, feature, id, result)) {
+		value_unref(cell->value);
+		return true;
+	}
+	if (cell->value) {
+		result_found(result, cell->value, RECORD_CACHE, cell->meta.event_time_us);
 		metrics_add(n->metrics.features[feature].hit, 1);
-		if (refresh_due)
+		if (is_refresh_due(d, id, cell->meta.written_us, loop_wall_us(s->base.loop)))
 			flight_join(s, feature, id, 0);
 		return true;
 	}
-	struct flight *f = flight_find(s, feature, id, flight_hash(feature, id));
-	if (f && f->state == APPENDED) {
-		result_found(result, value_ref(f->value), RECORD_CACHE, f->started_us);
-		metrics_add(n->metrics.features[feature].hit, 1);
-		return true;
-	}
 	metrics_add(n->metrics.features[feature].miss, 1);
-	if (!def_feature_is_computed(&n->definitions->features[feature])) {
+	if (!def_feature_is_computed(d)) {
 		struct online_trace trace; /* it knows a value past its ttl until it is swept */
 		bool has_expired = online_trace(n->online, s->entity, id, feature, loop_wall_us(s->base.loop), &trace) &&
 				   trace.is_expired;
 		result_without_value(s, r, result, feature, has_expired ? FEATURE_EXPIRED : FEATURE_MISSING, (struct str){ 0 });
 		return true;
 	}
-	f = flight_join(s, feature, id, m->deadline_ns);
+	struct flight *f = flight_join(s, feature, id, m->deadline_ns);
 	struct waiter *w = f ? malloc(sizeof *w) : NULL;
 	if (*get == NULL && w)
 		*get = calloc(1, sizeof **get);
@@ -575,18 +666,52 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 		result_without_value(s, r, result, feature, FEATURE_REFUSED, STR("too many computations are under way"));
 		return true;
 	}
-	*w = (struct waiter){ f->waiters, *get, index };
+	*w = (struct waiter){ .next = f->waiters, .get = *get, .result = index, .is_late = f->is_under_way };
 	f->waiters = w;
 	return false;
+}
+
+/* What is in the table of one id's features from `first` on, at one moment. Those that are computed at each read are not
+ * looked for. Returns how many were. */
+static uint32_t read_row(struct resolver *s, const struct feature_request *r, uint32_t id, uint32_t first,
+			 struct online_cell cells[static ONLINE_TOGETHER_MAX])
+{
+	const struct node *n = s->nl->node;
+	uint32_t features[ONLINE_TOGETHER_MAX], at[ONLINE_TOGETHER_MAX], stored = 0, count = 0;
+	struct online_cell found[ONLINE_TOGETHER_MAX];
+	for (; count < ONLINE_TOGETHER_MAX && first + count < r->features_count; count++) {
+		uint32_t feature = r->features[first + count];
+		cells[count].value = NULL;
+		if (def_feature_is_computed_at_each_read(&n->definitions->features[feature]))
+			continue;
+		at[stored] = count;
+		features[stored++] = feature;
+	}
+	if (stored)
+		online_get_many(n->online, s->entity, r->ids[id], features, stored, loop_wall_us(s->base.loop), found);
+	for (uint32_t i = 0; i < stored; i++)
+		cells[at[i]] = found[i];
+	return count;
+}
+
+static uint32_t resolve_all(struct resolver *s, struct feature_request *r, struct get **get, struct msg *m)
+{
+	struct online_cell cells[ONLINE_TOGETHER_MAX];
+	uint32_t pending = 0;
+	for (uint32_t id = 0; id < r->ids_count; id++)
+		for (uint32_t first = 0, count; first < r->features_count; first += count) {
+			count = read_row(s, r, id, first, cells);
+			for (uint32_t i = 0; i < count; i++)
+				pending += !resolve_one(s, r, id * r->features_count + first + i, &cells[i], get, m);
+		}
+	return pending;
 }
 
 static void on_get(struct resolver *s, struct msg *m)
 {
 	struct feature_request *r = ((struct resolver_get *)m)->request;
 	struct get *get = NULL;
-	uint32_t pending = 0;
-	for (uint32_t i = 0; i < r->ids_count * r->features_count; i++)
-		pending += !resolve_one(s, r, i, &get, m);
+	uint32_t pending = resolve_all(s, r, &get, m);
 	rt_msg_take(m);
 	if (pending == 0) {
 		free(get);
@@ -620,25 +745,17 @@ static size_t entry_bytes(const struct flight *f)
 /* Of the flights from first up to, not including, end. Returns the op of the append. */
 static uint64_t landed_append(struct resolver *s, struct flight *first, const struct flight *end, size_t values_count)
 {
-	const struct definitions *d = s->nl->node->definitions;
 	struct loop *loop = s->base.loop;
-	struct entry_value *values = calloc(values_count, sizeof *values);
-	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
-	CHECK(values && e);
+	struct values_cell *cells = calloc(values_count, sizeof *cells);
+	CHECK(cells != NULL);
 	size_t count = 0;
-	for (const struct flight *f = first; f != end; f = f->next) {
-		if (f->value == NULL)
-			continue;
-		values[count++] = (struct entry_value){ .entity_id = str_of(f->id, f->id_n),
-							.feature = d->features[f->feature].name,
-							.value_json = str_of(f->value->json, f->value->len),
-							.event_time_us = f->started_us,
-							.ttl_ms = d->features[f->feature].ttl_ms,
-							.version = d->features[f->feature].made_by };
-	}
-	entry_values_write(&e->body, &(struct entry_values){ .entity = d->entities[s->entity].name, .source = ENTRY_COMPUTED,
-							      .values = values, .count = count });
-	free(values);
+	for (const struct flight *f = first; f != end; f = f->next)
+		if (f->value)
+			cells[count++] = cell_of(f);
+	struct ledger_entry *e = values_entry_new(s->nl->node, &(struct values_write){ .entity = s->entity, .source = ENTRY_COMPUTED,
+										       .cells = cells, .count = count });
+	CHECK(e != NULL);
+	free(cells);
 	return rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(loop, e)->head,
 		      loop_mono_ns(loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
 }
@@ -686,6 +803,7 @@ static void resolver_on_turn_end(struct actor *a)
 			continue;
 		}
 		f->state = APPENDED;
+		count_appended(s, f, 1);
 		f->next = f->batch->flights;
 		f->batch->flights = f;
 	}
@@ -709,7 +827,7 @@ static struct batch *take_batch(struct resolver *s, uint64_t op)
 /* The values are used even when they are missing in the history: any write of their event time replaces them. */
 static void batch_end(struct resolver *s, struct batch *batch, const struct msg *m)
 {
-	uint64_t lsn = 0;
+	bool is_recorded = false;
 	if (m->kind != LEDGER_APPENDED)
 		log_line(LOG_ERROR, "resolver", "computed values are missing in the history",
 			 LOG_CSTR("reason", m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status)));
@@ -717,10 +835,11 @@ static void batch_end(struct resolver *s, struct batch *batch, const struct msg 
 		log_line(LOG_ERROR, "resolver", "computed values are missing in the history",
 			 LOG_CSTR("reason", ((const struct ledger_append *)m)->entry->reason));
 	else
-		lsn = ((const struct ledger_append *)m)->entry->lsn;
+		is_recorded = true; /* and published */
 	for (struct flight *f = batch->flights, *next; f; f = next) {
 		next = f->next;
-		flight_publish(s, f, lsn);
+		if (!is_recorded)
+			flight_publish(s, f);
 		flight_end(s, f);
 	}
 	free(batch);
@@ -805,6 +924,8 @@ static void resolver_finish(struct actor *a)
 	for (size_t b = 0; b < FLIGHT_BUCKETS; b++) {
 		for (struct flight *f = s->by_key[b], *next; f; f = next) {
 			next = f->next_by_key;
+			if (f->state == APPENDED)
+				count_appended(s, f, -1);
 			flight_abandon(a, f);
 		}
 	}

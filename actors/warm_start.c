@@ -1,21 +1,5 @@
 #include "actors/warm_start.h"
-#include "store/entries.h"
-
-static uint32_t flags_of(uint8_t source)
-{
-	switch (source) {
-	case ENTRY_COMPUTED:
-		return ONLINE_COMPUTED;
-	case ENTRY_PUSHED:
-		return ONLINE_PUSHED;
-	case ENTRY_MATERIALIZED:
-		return ONLINE_MATERIALIZED;
-	case ENTRY_TRIGGERED:
-		return ONLINE_EVENT;
-	default:
-		return 0;
-	}
-}
+#include "actors/values.h"
 
 static bool delete(const struct node *n, uint32_t entity, const struct offline_value *v, int64_t now_us)
 {
@@ -56,7 +40,7 @@ bool warm_start_value(const struct node *n, const struct offline_value *v, int64
 	    online_put(n->online, &(struct online_write){ .kind = entity, .feature = feature, .id = v->entity_id, .value = value,
 							  .meta = { .event_time_us = v->event_time_us, .lsn = v->lsn,
 								    .written_us = v->written_us, .expires_us = expires_us,
-								    .flags = flags_of(v->source),
+								    .flags = values_flags((enum entry_value_source)v->source),
 								    .event_time_ns = v->event_time_ns } }) == ONLINE_APPLIED;
 	value_unref(value);
 	return is_there;

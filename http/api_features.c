@@ -68,7 +68,8 @@ static bool reply_from_memory(struct exchange *x, const struct feature_get *get)
 	size_t value_n;
 	struct online_meta meta;
 	bool refresh_due;
-	if (resolver_copy_online(n, get->feature, &get->key, now_us, text + BEFORE, ONLINE_COPY_MAX, &value_n, &meta,
+	if (resolver_is_ahead(node_here(n, exchange_loop(x)), &get->key) ||
+	    resolver_copy_online(n, get->feature, &get->key, now_us, text + BEFORE, ONLINE_COPY_MAX, &value_n, &meta,
 				 &refresh_due) != ONLINE_HIT)
 		return false;
 	metrics_add(n->metrics.features[get->feature].hit, 1);

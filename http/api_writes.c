@@ -1,17 +1,18 @@
 /* Writing: pushed values, deletes, events. Nothing is acknowledged before it is durable. */
 #include "actors/ingestor.h"
+#include "actors/writer.h"
 #include "http/api.h"
 #include "store/timefmt.h"
 #include <stdlib.h>
 
-static uint64_t ask_ledger(struct exchange *x, struct ledger_entry *e)
+/* Moves w. No cancel token: what was asked for is written, even when the client does not wait for the answer. */
+static void ask_writer(struct exchange *x, uint16_t kind, struct write *w)
 {
 	struct actor *a = exchange_actor(x);
-	/* No cancel token: what was asked for is written, even when the client does not wait for the answer. */
-	return rt_ask(a, api_node(x)->committer, &ledger_append_new(a->loop, e)->head, exchange_deadline_ns(x), ACTOR_NONE);
+	rt_ask(a, rt_named(a->loop, NAME_WRITER), &writer_write_new(a->loop, kind, w)->head, exchange_deadline_ns(x), ACTOR_NONE);
 }
 
-static void fail_append(struct exchange *x, const struct msg *m)
+static void fail_write(struct exchange *x, const struct msg *m)
 {
 	if (m->kind == RT_DEADLINE)
 		exchange_fail(x, RT_EDEADLINE, "the ledger");
@@ -21,40 +22,17 @@ static void fail_append(struct exchange *x, const struct msg *m)
 
 /* ---- PUT /v1/features/{entity}/{entity_id} ---- */
 
-struct values_put {
-	uint32_t entity, count;
-	struct str entity_id;
-	int64_t event_time_us;
-	bool is_timed; /* the client said when */
-	uint16_t event_time_ns; /* of it, beyond the microsecond */
-	uint32_t features[API_FEATURES_MAX];
-	struct value *values[API_FEATURES_MAX]; /* owned */
-};
-
-static void read_timestamp(struct exchange *x, yyjson_val *body, struct values_put *p)
+static void read_timestamp(struct exchange *x, yyjson_val *body, struct write *w)
 {
 	int64_t now_us = loop_wall_us(exchange_loop(x));
 	yyjson_val *v = yyjson_obj_get(body, "timestamp");
-	p->event_time_us = now_us;
-	p->is_timed = v != NULL && !yyjson_is_null(v);
-	if (!p->is_timed)
+	w->is_timed = v != NULL && !yyjson_is_null(v);
+	if (!w->is_timed)
 		return;
-	if (!yyjson_is_str(v) || !time_parse_ns(json_str(v), &p->event_time_us, &p->event_time_ns))
+	if (!yyjson_is_str(v) || !time_parse_ns(json_str(v), &w->event_time_us, &w->event_time_ns))
 		api_note_member(x, STR("timestamp"), "datetime_parsing", "Input should be a valid datetime in ISO 8601", v);
-	else if (p->event_time_us > now_us + API_FUTURE_US_MAX)
+	else if (w->event_time_us > now_us + API_FUTURE_US_MAX)
 		api_note_member(x, STR("timestamp"), "value_error", "Value error, more than 5 minutes in the future", v);
-}
-
-/* A write without a time of its own is newer than what is there, also when the clock has been set back since. */
-static void make_newest(struct exchange *x, struct values_put *p)
-{
-	const struct node *n = api_node(x);
-	struct online_trace trace;
-	int64_t now_us = p->event_time_us;
-	for (uint32_t i = 0; !p->is_timed && i < p->count; i++)
-		if (online_trace(n->online, p->entity, p->entity_id, p->features[i], now_us, &trace) &&
-		    trace.event_time_us >= p->event_time_us)
-			p->event_time_us = trace.event_time_us + 1;
 }
 
 static void note_value(struct exchange *x, struct str name, const char *msg)
@@ -98,7 +76,7 @@ static void check_dtype(struct exchange *x, uint32_t feature, struct str name, y
 }
 
 /* false: replied. */
-static bool take_value(struct exchange *x, struct values_put *p, uint32_t feature, yyjson_val *value)
+static bool take_value(struct exchange *x, struct write *w, uint32_t feature, yyjson_val *value)
 {
 	struct str name = api_node(x)->definitions->features[feature].name;
 	struct buf text = { 0 };
@@ -109,8 +87,7 @@ static bool take_value(struct exchange *x, struct values_put *p, uint32_t featur
 		exchange_fail(x, RT_EFULL, "out of memory");
 		return false;
 	}
-	p->features[p->count] = feature;
-	p->values[p->count++] = v;
+	w->cells[w->count++] = (struct write_cell){ .feature = feature, .value = v };
 	if (online_fits(api_node(x)->online, v))
 		return true;
 	exchange_error(x, 413, "the value of '%.*s' is larger than the online table keeps: an eighth of FABRA_ONLINE_BYTES",
@@ -140,14 +117,14 @@ static yyjson_val *read_values(struct exchange *x, yyjson_val *body)
 }
 
 /* false: replied or noted. */
-static bool take_values(struct exchange *x, struct values_put *p, yyjson_val *values)
+static bool take_values(struct exchange *x, struct write *w, yyjson_val *values)
 {
 	size_t i, max;
 	yyjson_val *name, *value;
 	uint32_t features[API_FEATURES_MAX];
 	struct buf unknown = { 0 };
 	yyjson_obj_foreach(values, i, max, name, value) {
-		features[i] = pushed_feature(x, p->entity, json_str(name), &unknown);
+		features[i] = pushed_feature(x, w->entity, json_str(name), &unknown);
 		if (features[i] != DEF_NONE && api_node(x)->definitions->features[features[i]].dtype != DTYPE_ANY)
 			check_dtype(x, features[i], json_str(name), value);
 	}
@@ -158,126 +135,84 @@ static bool take_values(struct exchange *x, struct values_put *p, yyjson_val *va
 	if (!exchange_is_valid(x) || !are_known)
 		return false;
 	yyjson_obj_foreach(values, i, max, name, value)
-		if (!take_value(x, p, features[i], value))
+		if (!take_value(x, w, features[i], value))
 			return false;
 	return true;
-}
-
-static struct ledger_entry *values_entry(const struct definitions *d, const struct values_put *p)
-{
-	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
-	struct entry_value values[API_FEATURES_MAX];
-	for (uint32_t i = 0; i < p->count; i++)
-		values[i] = (struct entry_value){ .entity_id = p->entity_id, .feature = d->features[p->features[i]].name,
-						  .value_json = str_of(p->values[i]->json, p->values[i]->len),
-						  .event_time_us = p->event_time_us,
-						  .event_time_ns = p->event_time_ns,
-						  .ttl_ms = d->features[p->features[i]].ttl_ms,
-						  .version = d->features[p->features[i]].made_by };
-	if (e)
-		entry_values_write(&e->body, &(struct entry_values){ .entity = d->entities[p->entity].name,
-								      .source = ENTRY_PUSHED, .values = values,
-								      .count = p->count });
-	return e;
 }
 
 void api_values_put(struct exchange *x)
 {
 	static const char *const members[] = { "values", "timestamp", NULL };
 	struct str entity_name = exchange_param(x, 0), id = exchange_param(x, 1);
-	struct values_put *p = calloc(1, sizeof *p);
-	*exchange_data(x) = p;
-	if (p == NULL) {
+	uint32_t entity = definitions_entity(api_node(x)->definitions, entity_name);
+	struct write *w = write_new(entity, id, API_FEATURES_MAX);
+	*exchange_data(x) = w;
+	if (w == NULL) {
 		exchange_fail(x, RT_EFULL, "out of memory");
 		return;
 	}
 	api_id(x, id, "[\"path\",\"entity_id\"]");
 	yyjson_val *body = api_body_model(x, members), *values = read_values(x, body);
-	read_timestamp(x, body, p);
-	p->entity = definitions_entity(api_node(x)->definitions, entity_name);
-	if (!exchange_is_valid(x) && (values == NULL || p->entity == DEF_NONE))
+	read_timestamp(x, body, w);
+	if (!exchange_is_valid(x) && (values == NULL || entity == DEF_NONE))
 		return;
-	if (p->entity == DEF_NONE) {
+	if (entity == DEF_NONE) {
 		api_entity(x, entity_name);
 		return;
 	}
-	p->entity_id = arena_dup(exchange_arena(x), id); /* outlives the request: ROUTE_COMPLETES */
-	if (p->entity_id.p == NULL) {
-		exchange_fail(x, RT_EFULL, "out of memory");
+	if (!take_values(x, w, values))
 		return;
-	}
-	if (!take_values(x, p, values))
-		return;
-	make_newest(x, p);
-	struct ledger_entry *e = values_entry(api_node(x)->definitions, p);
-	if (e == NULL)
-		exchange_fail(x, RT_EFULL, "out of memory");
-	else
-		ask_ledger(x, e);
+	*exchange_data(x) = NULL;
+	ask_writer(x, WRITER_PUT, w);
 }
 
-static void write_names(const struct definitions *d, const struct values_put *p, const bool *stale, bool want, struct buf *out)
+static void write_names(const struct definitions *d, const struct write *w, enum write_outcome wanted, struct buf *out)
 {
 	bool first = true;
-	for (uint32_t i = 0; i < p->count; i++) {
-		if (stale[i] != want)
+	for (uint32_t i = 0; i < w->count; i++) {
+		if (w->cells[i].outcome != wanted)
 			continue;
 		if (!first)
 			buf_append_char(out, ',');
 		first = false;
-		json_write_string(out, d->features[p->features[i]].name);
+		json_write_string(out, d->features[w->cells[i].feature].name);
 	}
 }
 
 void api_values_put_message(struct exchange *x, struct msg *m)
 {
-	if (m->kind != LEDGER_APPENDED || m->status != RT_OK) {
-		fail_append(x, m);
+	if (m->kind != WRITER_WRITTEN || m->status != RT_OK) {
+		fail_write(x, m);
 		return;
 	}
-	const struct node *n = api_node(x);
-	const struct values_put *p = *exchange_data(x);
-	uint64_t lsn = ((struct ledger_append *)m)->entry->lsn;
-	int64_t now_us = loop_wall_us(exchange_loop(x));
-	bool stale[API_FEATURES_MAX], is_full = false;
-	for (uint32_t i = 0; i < p->count; i++) {
-		int64_t ttl_us = n->definitions->features[p->features[i]].ttl_ms * 1000;
-		struct online_meta meta = { .event_time_us = p->event_time_us, .event_time_ns = p->event_time_ns, .lsn = lsn, .written_us = now_us,
-					    .expires_us = ttl_us ? p->event_time_us + ttl_us : 0, .flags = ONLINE_PUSHED };
-		enum online_result put =
-			online_put(n->online, &(struct online_write){ .kind = p->entity, .id = p->entity_id,
-								      .feature = p->features[i], .value = p->values[i],
-								      .meta = meta });
-		/* One whose time has passed already will not be seen either. */
-		stale[i] = put == ONLINE_STALE || (meta.expires_us && meta.expires_us <= now_us);
-		is_full = is_full || put == ONLINE_FULL;
-	}
-	if (is_full) {
-		exchange_error(x, 503, "the values are recorded, but the online table has no room for them; raise FABRA_ONLINE_BYTES");
-		return;
+	const struct definitions *d = api_node(x)->definitions;
+	const struct write *w = ((struct writer_write *)m)->write;
+	for (uint32_t i = 0; i < w->count; i++) {
+		if (w->cells[i].outcome == WRITE_NO_ROOM) {
+			exchange_error(x, 503, "the values are recorded, but the online table has no room for them; raise FABRA_ONLINE_BYTES");
+			return;
+		}
 	}
 	struct buf out = { 0 };
 	buf_append_lit(&out, "{\"entity\":");
-	json_write_string(&out, n->definitions->entities[p->entity].name);
+	json_write_string(&out, d->entities[w->entity].name);
 	buf_append_lit(&out, ",\"entity_id\":");
-	json_write_string(&out, p->entity_id);
+	json_write_string(&out, w->entity_id);
 	buf_append_lit(&out, ",\"timestamp\":\"");
-	time_write_z_ns(&out, p->event_time_us, p->event_time_ns);
+	time_write_z_ns(&out, w->event_time_us, w->event_time_ns);
 	buf_append_lit(&out, "\",\"written\":[");
-	write_names(n->definitions, p, stale, false, &out);
+	write_names(d, w, WRITE_DONE, &out);
 	buf_append_lit(&out, "],\"stale\":[");
-	write_names(n->definitions, p, stale, true, &out);
+	write_names(d, w, WRITE_STALE, &out);
 	buf_append_lit(&out, "]}");
 	exchange_reply_json(x, 200, buf_str(&out));
 	buf_finish(&out);
 }
 
+/* Of a request that was not handed to the writer. */
 void api_writes_end(struct exchange *x)
 {
-	struct values_put *p = *exchange_data(x);
-	for (uint32_t i = 0; p && i < p->count; i++)
-		value_unref(p->values[i]);
-	free(p);
+	write_free(*exchange_data(x));
 }
 
 /* ---- DELETE /v1/cache/{entity}/{entity_id} ---- */
@@ -288,34 +223,22 @@ void api_cache_delete(struct exchange *x)
 	uint32_t entity;
 	if (!api_id(x, id, "[\"path\",\"entity_id\"]") || (entity = api_entity(x, exchange_param(x, 0))) == DEF_NONE)
 		return;
-	struct ledger_entry *e = ledger_entry_new(LEDGER_DELETE);
-	if (e == NULL) {
+	struct write *w = write_new(entity, id, 0);
+	if (w == NULL)
 		exchange_fail(x, RT_EFULL, "out of memory");
-		return;
-	}
-	entry_delete_write(&e->body, &(struct entry_delete){ .entity = api_node(x)->definitions->entities[entity].name,
-							      .entity_id = id,
-							      .event_time_us = loop_wall_us(exchange_loop(x)) });
-	ask_ledger(x, e);
+	else
+		ask_writer(x, WRITER_DELETE, w);
 }
 
 void api_cache_delete_message(struct exchange *x, struct msg *m)
 {
-	if (m->kind != LEDGER_APPENDED || m->status != RT_OK) {
-		fail_append(x, m);
+	if (m->kind != WRITER_WRITTEN || m->status != RT_OK) {
+		fail_write(x, m);
 		return;
 	}
-	const struct ledger_entry *e = ((struct ledger_append *)m)->entry;
-	struct entry_delete d;
-	if (!entry_delete_read(buf_str(&e->body), &d)) {
-		exchange_error(x, 500, "the delete could not be applied");
-		return;
-	}
-	uint32_t entity = definitions_entity(api_node(x)->definitions, d.entity);
-	struct str id = d.entity_id;
-	online_delete_row(api_node(x)->online, entity, id, d.event_time_us, e->lsn, loop_wall_us(exchange_loop(x)));
+	const struct write *w = ((struct writer_write *)m)->write;
 	struct buf out = { 0 }, key = { 0 };
-	buf_printf(&key, "%.*s:%.*s", STR_ARG(d.entity), STR_ARG(id));
+	buf_printf(&key, "%.*s:%.*s", STR_ARG(api_node(x)->definitions->entities[w->entity].name), STR_ARG(w->entity_id));
 	buf_append_lit(&out, "{\"status\":\"invalidated\",\"key\":");
 	json_write_string(&out, buf_str(&key));
 	buf_append_char(&out, '}');
@@ -423,7 +346,7 @@ void api_ingest_message(struct exchange *x, struct msg *m)
 		return;
 	}
 	if (m->kind != INGEST_ACCEPTED || m->status != RT_OK) {
-		fail_append(x, m);
+		fail_write(x, m);
 		return;
 	}
 	struct buf out = { 0 };

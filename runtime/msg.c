@@ -25,6 +25,8 @@ const char *rt_error_text(int error)
 		return "read-only: no writes are accepted now";
 	case RT_ESHUTDOWN:
 		return "shutting down";
+	case RT_ECONFLICT:
+		return "what it builds on has changed meanwhile";
 	case RT_ETOOBIG:
 		return "too big";
 	default:

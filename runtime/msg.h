@@ -89,5 +89,6 @@ enum rt_error {
 	RT_EREADONLY = -9, /* the ledger accepts no writes now */
 	RT_ESHUTDOWN = -10,
 	RT_ETOOBIG = -11,
+	RT_ECONFLICT = -12, /* what it builds on has changed */
 };
 const char *rt_error_text(int error); /* borrows a static string */

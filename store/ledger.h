@@ -21,6 +21,19 @@ enum ledger_kind {
 	LEDGER_DOCUMENT_DELETE = 8,
 };
 
+/* What an entry's maker has to do where the log's order is made. Both are called on the committer's thread, and entries do
+ * not overtake each other in them; neither may block or take long. */
+struct ledger_entry;
+struct ledger_hook {
+	/* Before the entry is written, in the order of the log. It may change the body. false: it is refused with
+	 * RT_ECONFLICT. */
+	bool (*admit)(struct ledger_hook *h, struct ledger_entry *e, int64_t now_us);
+	/* Of an admitted one: durable (RT_OK), or refused. In the order of the log, and before any append of the same batch is
+	 * answered. */
+	void (*ended)(struct ledger_hook *h, const struct ledger_entry *e, int status, int64_t now_us);
+	void (*destroy)(struct ledger_hook *h); /* any thread */
+};
+
 /* One entry on its way to disk. Heap; moves with the append and comes back with the reply. */
 struct ledger_entry {
 	enum ledger_kind kind;
@@ -29,6 +42,7 @@ struct ledger_entry {
 	struct buf extras;  /* LEDGER_RECORD only */
 	size_t previous_at; /* LEDGER_RECORD: offset of the null that the predecessor replaces */
 	char context_id[40];/* LEDGER_RECORD*: "ctx_" and uuid; not NUL-terminated when 40 long */
+	struct ledger_hook *hook; /* owned; NULL = none */
 	/* filled by the committer */
 	uint64_t lsn;       /* position in log order, 1.. */
 	struct record_stamp stamp;             /* LEDGER_RECORD. LEDGER_RECORD_IMPORTED: the asker sets
@@ -45,7 +59,8 @@ enum ledger_msg {
 	LEDGER_APPEND = MSG_KIND(CLASS_LEDGER, 1),   /* ask: struct ledger_append */
 	LEDGER_APPENDED = MSG_KIND(CLASS_LEDGER, 2), /* reply: struct ledger_append with head.status: 0,
 							RT_EIO, RT_EREADONLY, RT_EFULL (disk), RT_EEXIST
-							(import: same id, other hash), RT_ETOOBIG, RT_EINVAL
+							(import: same id, other hash), RT_ETOOBIG, RT_EINVAL,
+							RT_ECONFLICT (by its hook)
 							(entry->reason says why) */
 	LEDGER_FIND = MSG_KIND(CLASS_LEDGER, 3),     /* ask to a ledger_reader actor: struct ledger_find */
 	LEDGER_FOUND = MSG_KIND(CLASS_LEDGER, 4),    /* reply: struct ledger_found; status RT_ENOTFOUND, or

@@ -18,7 +18,8 @@ struct committer {
 	struct ledger *l; /* borrows: the ledger is closed after its loops */
 	struct waiting {
 		struct ledger_append *appends[WAITING_MAX]; /* taken */
-		struct ledger_entry *entries[WAITING_MAX];
+		struct ledger_entry *entries[WAITING_MAX];  /* of the appends; NULL: not admitted */
+		struct ledger_entry *admitted[WAITING_MAX]; /* without gaps, as their statuses */
 		int statuses[WAITING_MAX];
 		size_t count;
 	} *waiting; /* owned */
@@ -51,18 +52,36 @@ struct ledger_append *ledger_appended_new(struct loop *loop, struct ledger_entry
 	return m;
 }
 
+static void answer(struct committer *c, struct ledger_append *m, int status)
+{
+	struct ledger_entry *e = m->entry;
+	m->entry = NULL; /* moves on with the reply */
+	rt_reply(&c->base, &m->head, &ledger_appended_new(c->base.loop, e, status)->head);
+}
+
 static void flush(struct committer *c)
 {
 	struct waiting *w = c->waiting;
+	size_t count = 0;
 	if (w->count == 0)
 		return;
-	ledger_write(c->l, w->entries, w->statuses, w->count, loop_wall_us(c->base.loop));
+	int64_t now_us = loop_wall_us(c->base.loop);
 	for (size_t i = 0; i < w->count; i++) {
-		struct ledger_append *m = w->appends[i];
-		m->entry = NULL; /* moves on with the reply */
-		rt_reply(&c->base, &m->head, &ledger_appended_new(c->base.loop, w->entries[i],
-								  w->statuses[i])->head);
+		struct ledger_hook *h = w->entries[i]->hook;
+		if (h == NULL || h->admit(h, w->entries[i], now_us))
+			w->admitted[count++] = w->entries[i];
+		else
+			w->entries[i] = NULL;
 	}
+	ledger_write(c->l, w->admitted, w->statuses, count, now_us);
+	now_us = loop_wall_us(c->base.loop);
+	for (size_t i = 0; i < count; i++) {
+		struct ledger_hook *h = w->admitted[i]->hook;
+		if (h)
+			h->ended(h, w->admitted[i], w->statuses[i], now_us);
+	}
+	for (size_t i = 0, at = 0; i < w->count; i++)
+		answer(c, w->appends[i], w->entries[i] ? w->statuses[at++] : RT_ECONFLICT);
 	w->count = 0;
 }
 

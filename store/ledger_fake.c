@@ -38,6 +38,7 @@ static struct ledger_entry *durable_copy(const struct ledger_entry *e)
 	CHECK(copy != NULL);
 	struct buf body = copy->body, extras = copy->extras;
 	*copy = *e;
+	copy->hook = NULL;
 	copy->body = body;
 	copy->extras = extras;
 	buf_append_str(&copy->extras, buf_str(&e->extras));
@@ -177,6 +178,20 @@ static int check_import(const struct ledger_fake *l, struct ledger_entry *e)
 	return RT_EEXIST;
 }
 
+static void end_hook(const struct fake *f, const struct ledger_entry *e, int status)
+{
+	if (e->hook)
+		e->hook->ended(e->hook, e, status, loop_wall_us(f->base.loop));
+}
+
+static void refuse_entry(struct fake *f, struct msg *m, int status, const char *reason)
+{
+	struct ledger_entry *e = ((struct ledger_append *)m)->entry;
+	snprintf(e->reason, sizeof e->reason, "%s", reason);
+	end_hook(f, e, status);
+	reply(f, m, status);
+}
+
 static void keep(struct requests *r, struct msg *m)
 {
 	if (r->count == r->cap) {
@@ -193,14 +208,16 @@ static void commit_one(struct fake *f, struct msg *m)
 	struct ledger_entry *e = ((struct ledger_append *)m)->entry;
 	const struct ledger_fake_config *config =
 	    e->kind == LEDGER_VALUES && f->l->config.values_are_safe ? &none : &f->l->config;
+	if (e->hook && !e->hook->admit(e->hook, e, loop_wall_us(f->base.loop))) {
+		reply(f, m, RT_ECONFLICT);
+		return;
+	}
 	if (sim_fault(f->base.loop, "ledger.refuse", config->refuse_permille)) {
-		snprintf(e->reason, sizeof e->reason, "the disk failed");
-		reply(f, m, RT_EIO);
+		refuse_entry(f, m, RT_EIO, "the disk failed");
 		return;
 	}
 	if (sim_fault(f->base.loop, "ledger.full", config->full_permille)) {
-		snprintf(e->reason, sizeof e->reason, "the disk is full");
-		reply(f, m, RT_EFULL);
+		refuse_entry(f, m, RT_EFULL, "the disk is full");
 		return;
 	}
 	int status = e->kind == LEDGER_RECORD_IMPORTED ? check_import(f->l, e) : RT_OK;
@@ -209,11 +226,13 @@ static void commit_one(struct fake *f, struct msg *m)
 		return;
 	}
 	if (sim_fault(f->base.loop, "ledger.lose_entry", config->lose_entry_permille)) {
+		end_hook(f, e, RT_EIO);
 		keep(&f->unheard, m);
 		return;
 	}
 	bool is_lost = sim_fault(f->base.loop, "ledger.lose_answer", config->lose_answer_permille);
 	make_durable(f->l, e, loop_wall_us(f->base.loop), !is_lost);
+	end_hook(f, e, RT_OK);
 	if (is_lost)
 		keep(&f->unheard, m);
 	else

@@ -479,5 +479,7 @@ void ledger_entry_free(struct ledger_entry *e)
 		return;
 	buf_finish(&e->body);
 	buf_finish(&e->extras);
+	if (e->hook)
+		e->hook->destroy(e->hook);
 	free(e);
 }

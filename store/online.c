@@ -3,7 +3,7 @@
 #include "runtime/hash.h"
 
 enum { BYTES_MIN = 1 << 20, BYTES_DEFAULT = 256 << 20, STRIPES_DEFAULT = 256 };
-enum { BYTES_PER_BUCKET = 256, BYTES_PER_TOMBSTONE = 2048, GET_MAX = 64 };
+enum { BYTES_PER_BUCKET = 256, BYTES_PER_TOMBSTONE = 2048 };
 static const int64_t TOMBSTONE_KEEP_US = 24 * 3600 * 1000000ll;
 
 static size_t power_of_two(size_t n)
@@ -177,12 +177,30 @@ static struct cell *look_up(const struct place *p, struct row *r, uint32_t featu
 	return c;
 }
 
-/* At most GET_MAX features under one lock. Short values are copied there and become values of their own after
- * it. */
-static size_t get_some(const struct place *p, const uint32_t *features, size_t n, int64_t now_us,
-		       struct online_cell *ret)
+/* Under the lock. */
+static struct online_trace trace_of(struct row *r, uint32_t feature, int64_t now_us)
 {
-	struct cell cells[GET_MAX];
+	const struct cell *c = r ? row_find(r, feature) : NULL, *deleted = r ? row_find(r, ROW_TOMBSTONE) : NULL;
+	bool is_value = c && !cell_is_tombstone(c);
+	struct online_trace trace = { .event_time_us = c ? c->event_time_us : INT64_MIN,
+				      .cell_time_us = c ? c->event_time_us : INT64_MIN,
+				      .lsn = c ? c->lsn : 0,
+				      .is_known = c || deleted,
+				      .is_live = is_value && !cell_expired(c, now_us),
+				      .is_expired = is_value && cell_expired(c, now_us) };
+	if (deleted && deleted->event_time_us > trace.event_time_us)
+		trace.event_time_us = deleted->event_time_us;
+	if (deleted && deleted->lsn > trace.lsn)
+		trace.lsn = deleted->lsn;
+	return trace;
+}
+
+/* At most ONLINE_TOGETHER_MAX features under one lock. Short values are copied there and become values of their own after
+ * it. ret_traces may be NULL. */
+static size_t get_some(const struct place *p, const uint32_t *features, size_t n, int64_t now_us,
+		       struct online_cell *ret, struct online_trace *ret_traces)
+{
+	struct cell cells[ONLINE_TOGETHER_MAX];
 	size_t found = 0;
 	pthread_mutex_lock(&p->stripe->lock);
 	struct row *r = *find_link(p);
@@ -193,6 +211,8 @@ static size_t get_some(const struct place *p, const uint32_t *features, size_t n
 			cells[i] = *c;
 		if (c && c->form == CELL_SHARED)
 			value_ref(c->value);
+		if (ret_traces)
+			ret_traces[i] = trace_of(r, features[i], now_us);
 	}
 	pthread_mutex_unlock(&p->stripe->lock);
 	for (size_t i = 0; i < n; i++) {
@@ -210,10 +230,18 @@ static size_t get_some(const struct place *p, const uint32_t *features, size_t n
 size_t online_get_many(struct online *t, uint32_t kind, struct str id, const uint32_t *features, size_t n,
 		       int64_t now_us, struct online_cell *ret)
 {
+	return online_see(t, kind, id, features, n, now_us, ret, NULL);
+}
+
+size_t online_see(struct online *t, uint32_t kind, struct str id, const uint32_t *features, size_t n, int64_t now_us,
+		  struct online_cell *ret, struct online_trace *ret_traces)
+{
 	struct place p = place_of(t, kind, id);
 	size_t found = 0;
-	for (size_t i = 0; i < n; i += GET_MAX)
-		found += get_some(&p, features + i, n - i < GET_MAX ? n - i : GET_MAX, now_us, ret + i);
+	for (size_t i = 0, some; i < n; i += some) {
+		some = n - i < ONLINE_TOGETHER_MAX ? n - i : ONLINE_TOGETHER_MAX;
+		found += get_some(&p, features + i, some, now_us, ret + i, ret_traces ? ret_traces + i : NULL);
+	}
 	return found;
 }
 
@@ -228,17 +256,9 @@ bool online_trace(struct online *t, uint32_t kind, struct str id, uint32_t featu
 {
 	struct place p = place_of(t, kind, id);
 	pthread_mutex_lock(&p.stripe->lock);
-	struct row *r = *find_link(&p);
-	const struct cell *c = r ? row_find(r, feature) : NULL, *deleted = r ? row_find(r, ROW_TOMBSTONE) : NULL;
-	bool is_value = c && !cell_is_tombstone(c);
-	*ret = (struct online_trace){ .event_time_us = c ? c->event_time_us : INT64_MIN,
-				      .is_live = is_value && !cell_expired(c, now_us),
-				      .is_expired = is_value && cell_expired(c, now_us) };
-	ret->cell_time_us = ret->event_time_us;
-	if (deleted && deleted->event_time_us > ret->event_time_us)
-		ret->event_time_us = deleted->event_time_us;
+	*ret = trace_of(*find_link(&p), feature, now_us);
 	pthread_mutex_unlock(&p.stripe->lock);
-	return c || deleted;
+	return ret->is_known;
 }
 
 bool online_fits(const struct online *t, const struct value *v)
@@ -279,15 +299,17 @@ enum online_read online_read_copy(struct online *t, const struct online_key *key
 
 /* ---- writing ---- */
 
-/* A write in the making. The step under the lock says what memory it lacks; that is made without the lock,
+/* A write of one row in the making. The step under the lock says what memory it lacks; that is made without the lock,
  * and the step taken again, for the row may have changed. */
 struct change {
 	struct place at;
-	struct cell cell;      /* owned until it is in its row; a tombstone of ROW_TOMBSTONE is of the whole row */
+	struct cell *cells;    /* of `count` features, each owned until it is in its row; or one of ROW_TOMBSTONE */
+	struct cell *dead;     /* `count`: what they displaced, to be freed after the lock; zeros are fine */
+	enum online_result *results; /* `count` */
+	size_t count;
 	struct row *spare;     /* owned; room for the row to grow into */
 	unsigned cells_needed; /* of spare */
-	struct row *dead_row;  /* what it displaced, to be freed after the lock; cells without a reference are fine */
-	struct cell dead_cell;
+	struct row *dead_row;  /* displaced too; cells without a reference are fine */
 };
 
 /* Puts the spare row, which has its cells by now, in the place of r. */
@@ -310,66 +332,99 @@ static bool lacks_room(struct change *ch, unsigned cells_needed)
 	return ch->spare == NULL || ch->spare->cells_cap < cells_needed;
 }
 
-enum step { STEP_DONE, STEP_STALE, STEP_NO_ROOM };
+enum step { STEP_DONE, STEP_NO_ROOM };
 
-static void count_cell(struct online *t, struct change *ch, const struct cell *old)
+static void count_cell(struct online *t, struct stripe *s, const struct cell *old, const struct cell *new)
 {
-	bool was_value = old && !cell_is_tombstone(old), is_value = !cell_is_tombstone(&ch->cell);
+	bool was_value = old && !cell_is_tombstone(old), is_value = !cell_is_tombstone(new);
 	bool was_tombstone = old && !was_value;
-	ch->at.stripe->cells += (uint64_t)is_value - (uint64_t)was_value;
+	s->cells += (uint64_t)is_value - (uint64_t)was_value;
 	if (is_value == was_tombstone)
 		atomic_fetch_add_explicit(&t->tombstones, is_value ? (uint64_t)-1 : 1, memory_order_relaxed);
 }
 
-static enum step step_cell(struct online *t, struct change *ch)
+/* How many cells of the change would be new in the row. */
+static unsigned count_new(const struct change *ch, struct row *r)
+{
+	unsigned new = 0;
+	for (size_t i = 0; i < ch->count; i++)
+		new += r == NULL || (!row_refuses(r, &ch->cells[i]) && row_find(r, ch->cells[i].feature) == NULL);
+	return new;
+}
+
+static void put_cell(struct online *t, struct change *ch, struct row *r, size_t i)
+{
+	struct stripe *s = ch->at.stripe;
+	struct cell *new = &ch->cells[i];
+	if (r->cells_len && row_refuses(r, new)) {
+		ch->results[i] = ONLINE_STALE;
+		s->stale++;
+		return;
+	}
+	if (cell_is_tombstone(new)) {
+		row_merge_tombstone(r, new);
+		s->deletes++;
+	} else {
+		s->puts++;
+	}
+	struct cell *old = row_find(r, new->feature);
+	count_cell(t, s, old, new);
+	ch->results[i] = ONLINE_APPLIED;
+	if (old == NULL) {
+		row_insert(r, new);
+		return;
+	}
+	ch->dead[i] = *old;
+	*old = *new;
+}
+
+static enum step step_cells(struct online *t, struct change *ch)
 {
 	struct row **link = find_link(&ch->at), *r = *link;
-	if (r && row_refuses(r, &ch->cell))
-		return STEP_STALE;
-	if (r && cell_is_tombstone(&ch->cell))
-		row_merge_tombstone(r, &ch->cell);
-	struct cell *c = r ? row_find(r, ch->cell.feature) : NULL;
-	if (c) {
-		count_cell(t, ch, c);
-		ch->dead_cell = *c;
-		*c = ch->cell;
-		return STEP_DONE;
-	}
-	if (r && r->cells_len < r->cells_cap) {
-		row_insert(r, &ch->cell);
-	} else {
-		if (lacks_room(ch, r ? r->cells_len + 1u : 1))
+	unsigned len = r ? r->cells_len : 0, new = count_new(ch, r);
+	if (new && (r == NULL || len + new > r->cells_cap)) {
+		if (lacks_room(ch, len + new))
 			return STEP_NO_ROOM;
-		for (unsigned i = 0; r && i < r->cells_len; i++)
-			row_cells(ch->spare)[ch->spare->cells_len++] = row_cells(r)[i];
+		struct row *grown = ch->spare;
+		if (len)
+			memcpy(row_cells(grown), row_cells(r), len * sizeof(struct cell));
+		grown->cells_len = (uint16_t)len;
 		if (r)
 			r->cells_len = 0;
-		row_insert(ch->spare, &ch->cell);
 		replace_row(t, ch, link, r);
+		r = grown;
 	}
-	count_cell(t, ch, NULL);
+	for (size_t i = 0; r && i < ch->count; i++)
+		put_cell(t, ch, r, i);
 	return STEP_DONE;
 }
 
 static enum step step_row(struct online *t, struct change *ch)
 {
+	struct stripe *s = ch->at.stripe;
+	struct cell *deleted = ch->cells;
 	struct row **link = find_link(&ch->at), *r = *link;
-	if (r && row_refuses(r, &ch->cell))
-		return STEP_STALE;
+	if (r && row_refuses(r, deleted)) {
+		ch->results[0] = ONLINE_STALE;
+		s->stale++;
+		return STEP_DONE;
+	}
 	if (r)
-		row_merge_tombstone(r, &ch->cell);
-	if (lacks_room(ch, (r ? row_move_newer(r, NULL, &ch->cell) : 0) + 1))
+		row_merge_tombstone(r, deleted);
+	if (lacks_room(ch, (r ? row_move_newer(r, NULL, deleted) : 0) + 1))
 		return STEP_NO_ROOM;
 	if (r)
-		row_move_newer(r, ch->spare, &ch->cell);
-	row_insert(ch->spare, &ch->cell);
+		row_move_newer(r, ch->spare, deleted);
+	row_insert(ch->spare, deleted);
 	uint64_t tombstones = 1;
 	for (unsigned i = 0; r && i < r->cells_len; i++) {
 		bool is_tombstone = cell_is_tombstone(row_cells(r) + i);
-		ch->at.stripe->cells -= !is_tombstone;
+		s->cells -= !is_tombstone;
 		tombstones -= is_tombstone;
 	}
 	atomic_fetch_add_explicit(&t->tombstones, tombstones, memory_order_relaxed);
+	ch->results[0] = ONLINE_APPLIED;
+	s->deletes++;
 	replace_row(t, ch, link, r);
 	return STEP_DONE;
 }
@@ -389,9 +444,12 @@ static bool make_room(struct online *t, struct change *ch, int64_t now_us)
 	return ch->spare != NULL;
 }
 
+/* Cells whose result is not ONLINE_APPLIED are given back. */
 static void change_clean_up(struct online *t, struct change *ch)
 {
-	size_t bytes = cell_finish(&ch->dead_cell);
+	size_t bytes = 0;
+	for (size_t i = 0; i < ch->count; i++)
+		bytes += cell_finish(ch->results[i] == ONLINE_APPLIED ? &ch->dead[i] : &ch->cells[i]);
 	if (ch->dead_row)
 		bytes += row_destroy(ch->dead_row);
 	if (ch->spare)
@@ -399,69 +457,95 @@ static void change_clean_up(struct online *t, struct change *ch)
 	online_release(t, bytes);
 }
 
-/* Unless the result is ONLINE_APPLIED, the cell is still the caller's. */
-static enum online_result apply(struct online *t, struct change *ch, int64_t now_us)
+static void apply(struct online *t, struct change *ch, int64_t now_us)
 {
 	struct stripe *s = ch->at.stripe;
-	bool is_put = !cell_is_tombstone(&ch->cell);
 	enum step step;
 	do {
 		pthread_mutex_lock(&s->lock);
-		step = ch->cell.feature == ROW_TOMBSTONE ? step_row(t, ch) : step_cell(t, ch);
-		s->stale += step == STEP_STALE;
-		s->puts += step == STEP_DONE && is_put;
-		s->deletes += step == STEP_DONE && !is_put;
+		step = ch->cells[0].feature == ROW_TOMBSTONE ? step_row(t, ch) : step_cells(t, ch);
 		pthread_mutex_unlock(&s->lock);
 	} while (step == STEP_NO_ROOM && make_room(t, ch, now_us));
+	for (size_t i = 0; step == STEP_NO_ROOM && i < ch->count; i++)
+		ch->results[i] = ONLINE_FULL;
+	if (step == STEP_NO_ROOM)
+		atomic_fetch_add_explicit(&t->full, ch->count, memory_order_relaxed);
 	change_clean_up(t, ch);
-	if (step == STEP_NO_ROOM) {
-		atomic_fetch_add_explicit(&t->full, 1, memory_order_relaxed);
-		return ONLINE_FULL;
+	if (atomic_load_explicit(&t->tombstones, memory_order_relaxed) > t->tombstones_max)
+		online_trim_tombstones(t);
+}
+
+static struct cell tombstone_at(const struct online *t, uint32_t feature, const struct online_meta *when, int64_t now_us)
+{
+	struct online_meta meta = *when;
+	meta.written_us = now_us;
+	meta.expires_us = now_us + t->tombstone_keep_us;
+	return cell_make(feature, NULL, &meta);
+}
+
+/* At most ONLINE_TOGETHER_MAX. */
+static void change_some(struct online *t, const struct place *at, struct online_change *changes, size_t n, int64_t now_us)
+{
+	struct cell cells[ONLINE_TOGETHER_MAX], dead[ONLINE_TOGETHER_MAX];
+	enum online_result results[ONLINE_TOGETHER_MAX];
+	uint16_t from[ONLINE_TOGETHER_MAX]; /* in changes */
+	struct change ch = { .at = *at, .cells = cells, .dead = dead, .results = results };
+	for (size_t i = 0; i < n; i++) {
+		struct online_change *c = &changes[i];
+		DCHECK(c->feature != ROW_TOMBSTONE);
+		c->result = ONLINE_FULL;
+		if (at->id.n > ONLINE_ID_MAX || (c->value && !online_reserve(t, row_value_bytes(c->value), now_us))) {
+			atomic_fetch_add_explicit(&t->full, 1, memory_order_relaxed);
+			continue;
+		}
+		dead[ch.count].form = CELL_TOMBSTONE;
+		from[ch.count] = (uint16_t)i;
+		cells[ch.count++] = c->value ? cell_make(c->feature, c->value, &c->meta)
+					     : tombstone_at(t, c->feature, &c->meta, now_us);
 	}
-	return step == STEP_DONE ? ONLINE_APPLIED : ONLINE_STALE;
+	if (ch.count == 0)
+		return;
+	apply(t, &ch, now_us);
+	for (size_t i = 0; i < ch.count; i++)
+		changes[from[i]].result = results[i];
+}
+
+void online_change_row(struct online *t, uint32_t kind, struct str id, struct online_change *changes, size_t n, int64_t now_us)
+{
+	struct place at = place_of(t, kind, id);
+	for (size_t i = 0, some; i < n; i += some) {
+		some = n - i < ONLINE_TOGETHER_MAX ? n - i : ONLINE_TOGETHER_MAX;
+		change_some(t, &at, changes + i, some, now_us);
+	}
 }
 
 enum online_result online_put(struct online *t, const struct online_write *w)
 {
 	DCHECK(w->value != NULL);
-	DCHECK(w->feature != ROW_TOMBSTONE);
-	size_t bytes = row_value_bytes(w->value);
-	if (w->id.n > ONLINE_ID_MAX || !online_reserve(t, bytes, w->meta.written_us)) {
-		atomic_fetch_add_explicit(&t->full, 1, memory_order_relaxed);
-		return ONLINE_FULL;
-	}
-	struct change ch = { .at = place_of(t, w->kind, w->id), .cell = cell_make(w->feature, w->value, &w->meta) };
-	enum online_result result = apply(t, &ch, w->meta.written_us);
-	if (result != ONLINE_APPLIED)
-		online_release(t, cell_finish(&ch.cell));
-	return result;
-}
-
-static enum online_result delete(struct online *t, uint32_t kind, struct str id, uint32_t feature,
-				 int64_t event_time_us, uint64_t lsn, int64_t now_us)
-{
-	if (id.n > ONLINE_ID_MAX)
-		return ONLINE_FULL;
-	struct online_meta meta = { .event_time_us = event_time_us, .lsn = lsn, .written_us = now_us,
-				    .expires_us = now_us + t->tombstone_keep_us };
-	struct change ch = { .at = place_of(t, kind, id), .cell = cell_make(feature, NULL, &meta) };
-	enum online_result result = apply(t, &ch, now_us);
-	if (atomic_load_explicit(&t->tombstones, memory_order_relaxed) > t->tombstones_max)
-		online_trim_tombstones(t);
-	return result;
+	struct online_change change = { .feature = w->feature, .value = w->value, .meta = w->meta };
+	online_change_row(t, w->kind, w->id, &change, 1, w->meta.written_us);
+	return change.result;
 }
 
 enum online_result online_delete_cell(struct online *t, uint32_t kind, struct str id, uint32_t feature,
 				      int64_t event_time_us, uint64_t lsn, int64_t now_us)
 {
-	DCHECK(feature != ROW_TOMBSTONE);
-	return delete(t, kind, id, feature, event_time_us, lsn, now_us);
+	struct online_change change = { .feature = feature, .meta = { .event_time_us = event_time_us, .lsn = lsn } };
+	online_change_row(t, kind, id, &change, 1, now_us);
+	return change.result;
 }
 
 enum online_result online_delete_row(struct online *t, uint32_t kind, struct str id, int64_t event_time_us,
 				     uint64_t lsn, int64_t now_us)
 {
-	return delete(t, kind, id, ROW_TOMBSTONE, event_time_us, lsn, now_us);
+	struct online_meta when = { .event_time_us = event_time_us, .lsn = lsn };
+	enum online_result result = ONLINE_FULL;
+	if (id.n > ONLINE_ID_MAX)
+		return result;
+	struct cell deleted = tombstone_at(t, ROW_TOMBSTONE, &when, now_us), dead = { .form = CELL_TOMBSTONE };
+	struct change ch = { .at = place_of(t, kind, id), .cells = &deleted, .dead = &dead, .results = &result, .count = 1 };
+	apply(t, &ch, now_us);
+	return result;
 }
 
 /* ---- going through all rows ---- */

@@ -15,6 +15,7 @@ enum {
 	ONLINE_ID_MAX = 1024,    /* bytes of an entity's id */
 	ONLINE_CELLS_MAX = 4096, /* features of one row, tombstones included */
 	ONLINE_COPY_MAX = 4096,  /* bytes that online_read_copy copies under a lock */
+	ONLINE_TOGETHER_MAX = 256, /* features of a row that are read, or written, at one moment */
 };
 
 enum online_flags { /* where a value came from; kept for the reader, not used by the table */
@@ -50,8 +51,8 @@ struct online_cell {
 /* false: no such value (any more); *ret then has value NULL. */
 bool online_get(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us,
 		struct online_cell *ret);
-/* Several features of one row; groups of 64 are seen at one moment each. Fills ret[0..n); returns how many
- * have a value. */
+/* Several features of one row, as they are at one moment (groups of ONLINE_TOGETHER_MAX are). Fills ret[0..n); returns how
+ * many have a value. */
 size_t online_get_many(struct online *t, uint32_t kind, struct str id, const uint32_t *features, size_t n,
 		       int64_t now_us, struct online_cell *ret);
 
@@ -71,11 +72,16 @@ struct online_key online_key(uint32_t kind, struct str id);
 struct online_trace {
 	int64_t event_time_us; /* of its value or of the delete, whichever is newer: a write must be newer than that */
 	int64_t cell_time_us;  /* of its value or its own tombstone; INT64_MIN: it has none */
+	uint64_t lsn;          /* of what last changed it: value, tombstone or the row's; 0: of none that is in the log */
+	bool is_known;
 	bool is_live;
 	bool is_expired;       /* there was a value, its time has passed, and it has not been swept yet */
 };
 bool online_trace(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us,
 		  struct online_trace *ret);
+/* online_get_many and online_trace at one moment. */
+size_t online_see(struct online *t, uint32_t kind, struct str id, const uint32_t *features, size_t n, int64_t now_us,
+		  struct online_cell *ret, struct online_trace *ret_traces);
 /* Whether the table would keep a value of this size: at most an eighth of it. */
 bool online_fits(const struct online *t, const struct value *v);
 /* Is this very value, of that event time, what a read would find? */
@@ -103,6 +109,14 @@ enum online_result {
 	ONLINE_FULL,  /* no memory, or the id, the value (an eighth of bytes_max) or the row is too large to keep */
 };
 enum online_result online_put(struct online *t, const struct online_write *w);
+struct online_change {
+	uint32_t feature;
+	struct value *value;     /* borrows; NULL: there is none from here on, as online_delete_cell */
+	struct online_meta meta; /* of a delete only event time and LSN */
+	enum online_result result; /* filled */
+};
+/* Several features of one row: a reader of several sees all of them or none (of groups of ONLINE_TOGETHER_MAX). */
+void online_change_row(struct online *t, uint32_t kind, struct str id, struct online_change *changes, size_t n, int64_t now_us);
 /* Removes what was written before it (a smaller LSN, whatever its event time) or was true before it, and
  * remembers that. ONLINE_STALE: the cell, or another delete, is newer in both respects; a row's newer cells
  * stay and make no difference to the result. */

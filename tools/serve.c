@@ -7,6 +7,7 @@
 #include "actors/ingestor.h"
 #include "actors/materializer.h"
 #include "actors/table_loader.h"
+#include "actors/values.h"
 #include "actors/warm_start.h"
 #include "http/api.h"
 #include "runtime/clock.h"
@@ -109,7 +110,8 @@ static bool open_stores(struct server *s)
 	if (s->node.offline == NULL)
 		return say(&why, "offline store");
 	s->node.online = online_create(&(struct online_config){ .bytes_max = o->online_bytes });
-	if (s->node.online == NULL) {
+	s->node.values = values_create();
+	if (s->node.online == NULL || s->node.values == NULL) {
 		buf_append_lit(&why, "out of memory; lower FABRA_ONLINE_BYTES");
 		return say(&why, "online store");
 	}
@@ -427,6 +429,7 @@ static void destroy(struct server *s)
 	offline_close(s->node.offline);
 	ledger_close(s->node.ledger);
 	online_destroy(s->node.online);
+	values_destroy(s->node.values);
 	idempotency_destroy(s->node.idempotency);
 	for (uint32_t i = 0; s->node.defaults && i < s->definitions->features_count; i++)
 		value_unref(s->node.defaults[i]);

@@ -2,6 +2,7 @@
  * ledger and the fake offline store. */
 #pragma once
 #include "actors/node.h"
+#include "actors/values.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/sim.h"
@@ -94,11 +95,12 @@ static inline void node_fixture_start(struct node_fixture *f, const struct node_
 			   .evidence_timeout_ms = 500,
 			   .loops_count = io_loops};
 	n->online = online_create(&(struct online_config){.bytes_max = 1 << 20, .stripes = 4});
+	n->values = values_create();
 	n->idempotency = idempotency_create(16);
 	n->committer = ledger_fake_spawn(ledger, f->store_loop);
 	n->offline_reader = n->materialize_reader = offline_fake_spawn(f->store_loop, offline);
 	n->defaults = calloc(n->definitions->features_count + 1, sizeof(struct value *));
-	CHECK(n->online && n->idempotency && n->defaults);
+	CHECK(n->online && n->values && n->idempotency && n->defaults);
 	for (uint32_t i = 0; i < n->definitions->features_count; i++)
 		if (n->definitions->features[i].default_json.p)
 			n->defaults[i] = value_create(n->definitions->features[i].default_json);
@@ -136,6 +138,7 @@ static inline bool node_fixture_stop(struct node_fixture *f, struct buf *why)
 		value_unref(f->node.defaults[i]);
 	free(f->node.defaults);
 	online_destroy(f->node.online);
+	values_destroy(f->node.values);
 	idempotency_destroy(f->node.idempotency);
 	return balanced;
 }

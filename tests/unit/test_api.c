@@ -48,6 +48,7 @@ static void start(void)
 			      .fabra_version = STR("2.3.2"), .include_content = true, .evidence_timeout_ms = 500,
 			      .loops_count = 1 };
 	node.online = online_create(&(struct online_config){ .bytes_max = 4 << 20, .stripes = 4 });
+	node.values = values_create();
 	node.idempotency = idempotency_create(3);
 	node.defaults = calloc(node.definitions->features_count + 1, sizeof(struct value *));
 	for (uint32_t i = 0; i < node.definitions->features_count; i++)
@@ -80,6 +81,7 @@ static void stop(void)
 	free(node.defaults);
 	idempotency_destroy(node.idempotency);
 	online_destroy(node.online);
+	values_destroy(node.values);
 	ledger_fake_destroy(ledger);
 }
 

@@ -6,6 +6,7 @@
 #include "actors/ingestor.h"
 #include "actors/materializer.h"
 #include "actors/retrieved.h"
+#include "actors/writer.h"
 #include "http/server_private.h"
 #include "store/ledger.h"
 #include "store/offline.h"
@@ -30,6 +31,7 @@ static const char *name_of(int class)
 		NAME(CLASS_INGESTOR)
 		NAME(CLASS_MATERIALIZER)
 		NAME(CLASS_CONTEXT_CACHE)
+		NAME(CLASS_WRITER)
 		NAME(CLASS_HTTP)
 		NAME(CLASS_TEST)
 		NAME(CLASS_TEST2)
@@ -49,7 +51,7 @@ static void classes_have_their_own_numbers(void **state)
 			if (class < 32 && class != CLASS_RT)
 				fail_msg("%s has a number of the runtime's", name_of(class));
 		}
-	assert_int_equal(count, 13);
+	assert_int_equal(count, 14);
 }
 
 int main(void)

@@ -1,3 +1,4 @@
+#include "runtime/check.h"
 #include "runtime/metrics.h"
 #include "store/online.h"
 #include <setjmp.h>
@@ -622,6 +623,91 @@ static void test_model(void **state)
 	}
 }
 
+/* ---- several cells of a row ---- */
+
+static void test_change_row(void **state)
+{
+	(void)state;
+	struct online *t = table_new(1 << 20);
+	struct value *v = value_create(STR("\"a text that does not fit into a cell\"")), *large = NULL;
+	char *text = malloc(1 << 18);
+	memset(text, '1', 1 << 18);
+	large = value_create(str_of(text, 1 << 18));
+	put(t, "u1", 2, "2", 500, 5, 0);
+	struct online_change changes[] = {
+		{ .feature = 3, .value = v, .meta = { .event_time_us = 100, .lsn = 10 } },
+		{ .feature = 2, .value = v, .meta = { .event_time_us = 100, .lsn = 10 } },     /* older than what is there */
+		{ .feature = 1, .value = v, .meta = { .event_time_us = 100, .lsn = 10 } },
+		{ .feature = 4, .value = large, .meta = { .event_time_us = 100, .lsn = 10 } }, /* more than an eighth */
+		{ .feature = 5, .value = NULL, .meta = { .event_time_us = 100, .lsn = 10 } },
+		{ .feature = 3, .value = v, .meta = { .event_time_us = 99, .lsn = 10 } },      /* older than its neighbour */
+	};
+	static const enum online_result wanted[] = { ONLINE_APPLIED, ONLINE_STALE, ONLINE_APPLIED, ONLINE_FULL, ONLINE_APPLIED,
+						     ONLINE_STALE };
+	online_change_row(t, USER, STR("u1"), changes, ARRAY_LEN(changes), 100);
+	for (size_t i = 0; i < ARRAY_LEN(changes); i++)
+		assert_int_equal(changes[i].result, wanted[i]);
+	assert_value(t, "u1", 1, 100, v->json);
+	assert_value(t, "u1", 2, 100, "2");
+	assert_value(t, "u1", 3, 100, v->json);
+	assert_value(t, "u1", 4, 100, NULL);
+	assert_int_equal(put(t, "u1", 5, "5", 100, 9, 0), ONLINE_STALE); /* its tombstone */
+	struct online_stats s;
+	online_stats(t, &s);
+	assert_true(s.cells == 3 && s.tombstones == 1 && s.rows == 1);
+	struct online_cell cells[2];
+	struct online_trace traces[2];
+	assert_int_equal(online_see(t, USER, STR("u1"), (const uint32_t[]){ 1, 5 }, 2, 100, cells, traces), 1);
+	assert_true(traces[0].is_live && traces[0].lsn == 10 && !traces[1].is_live && traces[1].is_known && traces[1].lsn == 10);
+	value_unref(cells[0].value);
+	online_delete_row(t, USER, STR("u1"), 1, 11, 100);
+	assert_true(online_trace(t, USER, STR("u1"), 1, 100, traces) && traces[0].lsn == 11);
+	value_unref(v);
+	value_unref(large);
+	free(text);
+	online_destroy(t); /* counts every byte */
+}
+
+enum { TOGETHER = 200, ROUNDS = 3000 };
+
+static void *write_together(void *arg)
+{
+	struct online_change changes[TOGETHER];
+	for (int64_t round = 1; round <= ROUNDS; round++) {
+		char text[32];
+		struct value *v = value_create(str_of(text, (size_t)snprintf(text, sizeof text, "%lld", (long long)round)));
+		for (uint32_t i = 0; i < TOGETHER; i++)
+			changes[i] = (struct online_change){ .feature = i, .value = v, .meta = { .event_time_us = round, .lsn = 1 } };
+		online_change_row(arg, USER, STR("u1"), changes, TOGETHER, round);
+		value_unref(v);
+	}
+	return NULL;
+}
+
+static void test_together(void **state)
+{
+	(void)state;
+	struct online *t = table_new(0);
+	struct online_cell cells[TOGETHER];
+	uint32_t features[TOGETHER];
+	int64_t seen = 0;
+	pthread_t writer;
+	for (uint32_t i = 0; i < TOGETHER; i++)
+		features[i] = i;
+	assert_int_equal(pthread_create(&writer, NULL, write_together, t), 0);
+	while (seen < ROUNDS) {
+		size_t found = online_get_many(t, USER, STR("u1"), features, TOGETHER, 0, cells);
+		assert_true(found == 0 || found == TOGETHER);
+		for (uint32_t i = 0; i < found; i++) {
+			assert_int_equal(cells[i].meta.event_time_us, cells[0].meta.event_time_us);
+			value_unref(cells[i].value);
+		}
+		seen = found ? cells[0].meta.event_time_us : 0;
+	}
+	pthread_join(writer, NULL);
+	online_destroy(t);
+}
+
 /* ---- threads ---- */
 
 enum { THREADS = 3, STEPS = 30000, STRESS_IDS = 3000 };
@@ -724,6 +810,8 @@ int main(void)
 		cmocka_unit_test(test_eviction),   cmocka_unit_test(test_second_chance),
 		cmocka_unit_test(test_growth),	   cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_publish),	   cmocka_unit_test(test_model),
+		cmocka_unit_test(test_change_row),
+		cmocka_unit_test(test_together),
 		cmocka_unit_test(test_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -102,19 +102,26 @@ static void test_computed_then_served(void **state)
 static void test_visible_once_durable(void **state)
 {
 	(void)state;
-	ledger_config.lose_answer_permille = 1000;
+	ledger_config.lose_entry_permille = 1000;
 	fixture_restart();
 	assert_value(get_feature("tier", "u1"), RECORD_COMPUTE, "\"tier of u1\"");
 	assert_value(get_feature("tier", "u1"), RECORD_CACHE, "\"tier of u1\""); /* from the flight */
 	run_ms(500);
 	assert_false(is_online("tier", "u1"));
-	assert_int_equal(written("tier"), 1);
+	assert_int_equal(written("tier"), 0);
 	run_ms(600);
 	assert_value(get_feature("tier", "u1"), RECORD_COMPUTE,
 		     "\"tier of u1\""); /* its ttl is over, wherever it is */
 	assert_value(get_feature("slow", "u1"), RECORD_COMPUTE, "42");
 	run_ms(40000); /* the ledger never answers: after half a minute the value is used all the same */
 	assert_true(is_online("slow", "u1"));
+	ledger_config.lose_entry_permille = 0;
+	ledger_config.lose_answer_permille = 1000; /* durable, and the answer is lost: the table has it all the same */
+	fixture_restart();
+	assert_value(get_feature("tier", "u1"), RECORD_COMPUTE, "\"tier of u1\"");
+	run_ms(10);
+	assert_int_equal(written("tier"), 1);
+	assert_true(is_online("tier", "u1"));
 }
 
 static void test_ledger_refuses(void **state)
@@ -447,8 +454,8 @@ static void test_the_end_of_a_resolver(void **state)
 	(void)state;
 	offline_config.lost_permille = 1000; /* it is under way when its resolver ends, whatever the seed */
 	fixture_restart();
-	uint64_t flying = ask_feature("slow", "u1"), two = ask_feature("slow", "u1");
 	get_feature("tier", "u1");
+	uint64_t flying = ask_feature("slow", "u1"), two = ask_feature("slow", "u1");
 	rt_send(LOOP, node_resolver(NL, 0), rt_msg_new(LOOP, RT_STOP));
 	assert_int_equal(wait_for(flying)->kind, RT_DOWN);
 	assert_int_equal(wait_for(two)->kind, RT_DOWN);

@@ -48,7 +48,7 @@ PY
 stop
 
 # with nothing declared
-printf 'local fabra = require "fabra"\nfabra.entity { name = "User", id = "user_id" }\n' >"$work/bare.lua"
+printf 'local fabra = require "fabra"\nfabra.entity { name = "User", id = "user_id" }\nfabra.retriever { name = "docs", run = function() return {} end }\n' >"$work/bare.lua"
 serve "$work/bare.lua"
 cp "$work/openapi.json" "$work/whole.json"
 get /openapi.json >"$work/openapi.json"

@@ -180,7 +180,7 @@ static uint64_t ask_retriever(struct computation *c, uint32_t retriever, struct 
 static uint64_t ask_sql(struct computation *c, struct str sql, struct str params)
 {
 	struct offline_query *m = offline_query_new(c->base.loop, sql, params);
-	return rt_ask(&c->base, c->nl->node->offline_reader, &m->head, asks_until_ns(c), c->request->cancel);
+	return rt_ask(&c->base, c->nl->node->stores->offline.requests, &m->head, asks_until_ns(c), c->request->cancel);
 }
 
 /* Makes room for the read of this ask. Starts small, since most functions ask for little. */
@@ -215,7 +215,7 @@ static bool is_live(const struct computation *c, uint32_t feature, struct str id
 	const struct def_feature *f = &n->definitions->features[feature];
 	struct online_trace trace;
 	return !def_feature_is_computed_at_each_read(f) && id.n &&
-	       online_trace(n->online, f->entity, id, feature, loop_wall_us(c->base.loop) + MARGIN_US, &trace) && trace.is_live;
+	       online_trace(n->stores->online, f->entity, id, feature, loop_wall_us(c->base.loop) + MARGIN_US, &trace) && trace.is_live;
 }
 
 /* false: answered, with the reason. */

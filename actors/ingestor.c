@@ -33,7 +33,7 @@ struct event {
 	struct event *next_by_op;
 	uint64_t op;
 	enum event_state state;
-	struct ledger_entry *entry;/* owned; NULL while the ledger has it */
+	struct evidence_entry *entry;/* owned; NULL while the ledger has it */
 	struct msg *request;       /* of the asker; NULL once accepted, or for a redo */
 	struct arena arena;
 	struct entry_event data;   /* texts in the arena */
@@ -125,7 +125,7 @@ static void event_free(struct ingestor *s, struct event *e)
 		value_unref(e->values[i]);
 		value_unref(e->previous[i].value);
 	}
-	ledger_entry_free(e->entry);
+	evidence_entry_free(e->entry);
 	if (e->request)
 		rt_msg_free(s->base.loop, e->request);
 	arena_finish(&e->arena);
@@ -165,14 +165,14 @@ static void commit(struct ingestor *s, struct event *e)
 			cells[count++] = (struct values_cell){ .feature = e->features[i], .entity_id = e->data.entity_id,
 							       .value = e->values[i], .event_time_us = e->times_us[i],
 							       .event_time_ns = e->times_ns[i] };
-	struct ledger_entry *entry =
+	struct evidence_entry *entry =
 		values_entry_new(s->nl->node, &(struct values_write){ .entity = entity_of(s, e), .source = ENTRY_TRIGGERED,
 								      .event_lsn = e->lsn, .position = e->position,
 								      .cells = cells, .count = count });
 	free(cells);
 	CHECK(entry != NULL);
 	e->state = EV_COMMITTING;
-	await(s, e, rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(s->base.loop, entry)->head,
+	await(s, e, rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(s->base.loop, entry)->head,
 			   loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
 }
 
@@ -183,7 +183,7 @@ static void leave_out_overtaken(struct ingestor *s, struct event *e)
 	e->position = values_position(n);
 	for (uint32_t i = 0; i < e->features_count; i++) {
 		struct online_trace now;
-		if (!online_trace(n->online, entity_of(s, e), e->data.entity_id, e->features[i], loop_wall_us(s->base.loop), &now) ||
+		if (!online_trace(n->stores->online, entity_of(s, e), e->data.entity_id, e->features[i], loop_wall_us(s->base.loop), &now) ||
 		    now.lsn <= e->traces[i].lsn)
 			continue;
 		e->traces[i] = now;
@@ -220,16 +220,16 @@ static void give_up_values(struct ingestor *s, struct event *e)
 /* Trying again is safe even when the first frame did reach the disk: then its own values are what overtook it. */
 static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 {
-	if (m->kind == LEDGER_APPENDED && m->status == RT_OK) {
+	if (m->kind == EVIDENCE_APPENDED && m->status == RT_OK) {
 		event_done(s, e);
 		return;
 	}
-	if (m->kind == LEDGER_APPENDED && m->status == RT_ECONFLICT) {
+	if (m->kind == EVIDENCE_APPENDED && m->status == RT_ECONFLICT) {
 		leave_out_overtaken(s, e);
 		commit(s, e);
 		return;
 	}
-	if (m->kind == LEDGER_APPENDED && m->status == RT_ETOOBIG && e->features_count) { /* trying again does not help */
+	if (m->kind == EVIDENCE_APPENDED && m->status == RT_ETOOBIG && e->features_count) { /* trying again does not help */
 		give_up_values(s, e);
 		commit(s, e);
 		return;
@@ -326,7 +326,7 @@ static void read_previous(struct ingestor *s, struct event *e)
 	const struct node *n = s->nl->node;
 	e->is_read = true;
 	e->position = values_position(n);
-	online_see(n->online, entity_of(s, e), e->data.entity_id, e->features, e->features_count, loop_wall_us(s->base.loop),
+	online_see(n->stores->online, entity_of(s, e), e->data.entity_id, e->features, e->features_count, loop_wall_us(s->base.loop),
 		   e->previous, e->traces);
 }
 
@@ -413,7 +413,7 @@ static void enqueue(struct ingestor *s, struct event *e)
 /* ---- EVENT ---- */
 
 /* NULL: malformed, or too large. */
-static struct event *event_new(struct ingestor *s, struct ledger_entry *entry)
+static struct event *event_new(struct ingestor *s, struct evidence_entry *entry)
 {
 	struct entry_event data;
 	if (entry->body.failed || !entry_event_read(buf_str(&entry->body), &data))
@@ -452,7 +452,7 @@ static bool answer_repeated(struct ingestor *s, struct event *e)
 	int status = RT_OK;
 	if (id == NULL)
 		return false;
-	switch (idempotency_begin(s->nl->node->idempotency, id, e->data.received_us, &first)) {
+	switch (idempotency_begin(s->nl->node->stores->idempotency, id, e->data.received_us, &first)) {
 	case IDEMPOTENCY_NEW:
 		return false;
 	case IDEMPOTENCY_DONE:
@@ -496,7 +496,7 @@ static void on_event(struct ingestor *s, struct msg *m)
 	e->state = EV_APPENDING;
 	/* Not the client's deadline: an event that becomes durable after the client has left has its turn all the same, before
 	 * those behind it. */
-	await(s, e, rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(s->base.loop, in->entry)->head,
+	await(s, e, rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(s->base.loop, in->entry)->head,
 			   loop_mono_ns(s->base.loop) + ACCEPT_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
 	in->entry = NULL;
 }
@@ -520,11 +520,11 @@ static bool is_outcome_unknown(const struct msg *m)
 static void in_appending(struct ingestor *s, struct event *e, struct msg *m)
 {
 	struct msg *request = e->request;
-	struct idempotency *known = s->nl->node->idempotency;
+	struct idempotency *known = s->nl->node->stores->idempotency;
 	e->request = NULL;
 	struct ingest_accepted *reply = rt_msg_new(s->base.loop, INGEST_ACCEPTED);
-	if (m->kind == LEDGER_APPENDED && m->status == RT_OK) {
-		e->lsn = reply->first.lsn = ((struct ledger_append *)m)->entry->lsn;
+	if (m->kind == EVIDENCE_APPENDED && m->status == RT_OK) {
+		e->lsn = reply->first.lsn = ((struct evidence_append *)m)->entry->lsn;
 		reply->first.received_us = e->data.received_us ? e->data.received_us : loop_wall_us(s->base.loop);
 		if (e->data.event_id.n == UUID_TEXT)
 			memcpy(reply->first.event_id, e->data.event_id.p, UUID_TEXT);
@@ -624,22 +624,22 @@ const struct actor_class ingestor_class = {
 
 static void event_dispose(struct msg *m)
 {
-	ledger_entry_free(((struct ingest_event *)m)->entry);
+	evidence_entry_free(((struct ingest_event *)m)->entry);
 }
 
-static struct ingest_event *with_entry(struct ingest_event *m, struct ledger_entry *entry)
+static struct ingest_event *with_entry(struct ingest_event *m, struct evidence_entry *entry)
 {
 	m->head.dispose = event_dispose;
 	m->entry = entry;
 	return m;
 }
 
-struct ingest_event *ingest_event_new(struct loop *loop, uint16_t kind, struct ledger_entry *entry)
+struct ingest_event *ingest_event_new(struct loop *loop, uint16_t kind, struct evidence_entry *entry)
 {
 	return with_entry(rt_msg_new(loop, kind), entry);
 }
 
-struct ingest_event *ingest_event_post(uint16_t kind, struct ledger_entry *entry)
+struct ingest_event *ingest_event_post(uint16_t kind, struct evidence_entry *entry)
 {
 	return with_entry(loop_msg_new(kind), entry);
 }

@@ -84,7 +84,7 @@ static void ask_batch(struct materializer *s)
 	    s->cursor ? offline_rows_next(s->base.loop, s->cursor)
 		      : offline_rows_new(s->base.loop, f->sql, s->node->definitions->entities[f->entity].id, f->name);
 	s->state = READING;
-	s->op = rt_ask(&s->base, s->node->materialize_reader, &m->head,
+	s->op = rt_ask(&s->base, s->node->stores->offline.background, &m->head,
 		       loop_mono_ns(s->base.loop) + QUERY_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
 }
 
@@ -169,12 +169,12 @@ static void run_succeeded(struct materializer *s)
 
 static void append_values(struct materializer *s, enum state state, const struct values_cell *cells, uint32_t count)
 {
-	struct ledger_entry *e = values_entry_new(s->node, &(struct values_write){ .entity = feature_of(s)->entity,
+	struct evidence_entry *e = values_entry_new(s->node, &(struct values_write){ .entity = feature_of(s)->entity,
 										   .source = ENTRY_MATERIALIZED,
 										   .cells = cells, .count = count });
 	CHECK(e != NULL);
 	s->state = state;
-	s->op = rt_ask(&s->base, s->node->committer, &ledger_append_new(s->base.loop, e)->head,
+	s->op = rt_ask(&s->base, s->node->stores->evidence.append, &evidence_append_new(s->base.loop, e)->head,
 		       loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
 }
 
@@ -186,7 +186,7 @@ static void append_failed(struct materializer *s, const struct msg *m)
 
 static bool was_appended(const struct msg *m)
 {
-	return m->kind == LEDGER_APPENDED && m->status == RT_OK;
+	return m->kind == EVIDENCE_APPENDED && m->status == RT_OK;
 }
 
 /* ---- REMOVING ---- */
@@ -207,7 +207,7 @@ static void remove_next(struct materializer *s)
 	arena_finish(&s->gone_texts);
 	s->gone_count = 0;
 	while (!s->remove_is_at_end && s->gone_count < REMOVE_MAX) {
-		enum online_walk walk = online_each_older(s->node->online, entity, s->current->feature, s->started_us,
+		enum online_walk walk = online_each_older(s->node->stores->online, entity, s->current->feature, s->started_us,
 							  &s->remove_cursor, REMOVE_LOOK, s, note_gone);
 		if (walk == ONLINE_WALK_NO_MEMORY) {
 			run_failed(s, STR("out of memory: what the query no longer gives is still there"));
@@ -253,7 +253,7 @@ static bool renew(struct materializer *s, const struct offline_row *row)
 	const struct def_feature *f = feature_of(s);
 	struct online_cell cell;
 	if (s->current->is_unsure ||
-	    !online_get(s->node->online, f->entity, row->key, s->current->feature, s->started_us, &cell))
+	    !online_get(s->node->stores->online, f->entity, row->key, s->current->feature, s->started_us, &cell))
 		return false;
 	bool is_same = str_eq(value_json(cell.value), row->value_json) && cell.meta.lsn != 0 &&
 		       (f->ttl_ms == 0 || s->started_us - cell.meta.written_us < f->ttl_ms * 1000 / 2);

@@ -119,7 +119,7 @@ enum online_read resolver_copy_online(const struct node *n, uint32_t feature, co
 	*ret_refresh_due = false;
 	if (def_feature_is_computed_at_each_read(f))
 		return ONLINE_MISS;
-	enum online_read r = online_read_copy(n->online, key, feature, now_us, out, cap, ret_n, ret_meta);
+	enum online_read r = online_read_copy(n->stores->online, key, feature, now_us, out, cap, ret_n, ret_meta);
 	if (r == ONLINE_HIT)
 		*ret_refresh_due = is_refresh_due(f, key->id, ret_meta->written_us, now_us);
 	return r;
@@ -137,7 +137,7 @@ void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str 
 	struct online_cell cell;
 	const struct def_feature *f = &n->definitions->features[feature];
 	*ret = (struct feature_result){ .state = def_feature_is_computed(f) ? failure : FEATURE_MISSING };
-	if (!def_feature_is_computed_at_each_read(f) && online_get(n->online, f->entity, entity_id, feature, now_us, &cell))
+	if (!def_feature_is_computed_at_each_read(f) && online_get(n->stores->online, f->entity, entity_id, feature, now_us, &cell))
 		*ret = (struct feature_result){ .state = FEATURE_FOUND, .source = RECORD_CACHE, .value = cell.value,
 						.as_of_us = cell.meta.event_time_us };
 	else if (n->defaults[feature])
@@ -179,7 +179,7 @@ static bool is_joinable(const struct resolver *s, const struct flight *f)
 			return false;
 		break;
 	}
-	return !online_trace(n->online, s->entity, id, f->feature, loop_wall_us(s->base.loop), &trace) ||
+	return !online_trace(n->stores->online, s->entity, id, f->feature, loop_wall_us(s->base.loop), &trace) ||
 	       trace.event_time_us <= f->started_us;
 }
 
@@ -495,7 +495,7 @@ static void query_ask(struct resolver *s, uint32_t feature, struct flight *fligh
 			q->deadline_ns = at->deadline_ns;
 	}
 	s->queries = q;
-	q->op = rt_ask(&s->base, s->nl->node->offline_reader, &m->head, q->deadline_ns, ACTOR_NONE);
+	q->op = rt_ask(&s->base, s->nl->node->stores->offline.requests, &m->head, q->deadline_ns, ACTOR_NONE);
 }
 
 /* The first of the list and all others of its feature, in order, up to the bound of an ask. */
@@ -652,7 +652,7 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 	metrics_add(n->metrics.features[feature].miss, 1);
 	if (!def_feature_is_computed(d)) {
 		struct online_trace trace; /* it knows a value past its ttl until it is swept */
-		bool has_expired = online_trace(n->online, s->entity, id, feature, loop_wall_us(s->base.loop), &trace) &&
+		bool has_expired = online_trace(n->stores->online, s->entity, id, feature, loop_wall_us(s->base.loop), &trace) &&
 				   trace.is_expired;
 		result_without_value(s, r, result, feature, has_expired ? FEATURE_EXPIRED : FEATURE_MISSING, (struct str){ 0 });
 		return true;
@@ -688,7 +688,7 @@ static uint32_t read_row(struct resolver *s, const struct feature_request *r, ui
 		features[stored++] = feature;
 	}
 	if (stored)
-		online_get_many(n->online, s->entity, r->ids[id], features, stored, loop_wall_us(s->base.loop), found);
+		online_get_many(n->stores->online, s->entity, r->ids[id], features, stored, loop_wall_us(s->base.loop), found);
 	for (uint32_t i = 0; i < stored; i++)
 		cells[at[i]] = found[i];
 	return count;
@@ -752,11 +752,11 @@ static uint64_t landed_append(struct resolver *s, struct flight *first, const st
 	for (const struct flight *f = first; f != end; f = f->next)
 		if (f->value)
 			cells[count++] = cell_of(f);
-	struct ledger_entry *e = values_entry_new(s->nl->node, &(struct values_write){ .entity = s->entity, .source = ENTRY_COMPUTED,
+	struct evidence_entry *e = values_entry_new(s->nl->node, &(struct values_write){ .entity = s->entity, .source = ENTRY_COMPUTED,
 										       .cells = cells, .count = count });
 	CHECK(e != NULL);
 	free(cells);
-	return rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(loop, e)->head,
+	return rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(loop, e)->head,
 		      loop_mono_ns(loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
 }
 
@@ -828,12 +828,12 @@ static struct batch *take_batch(struct resolver *s, uint64_t op)
 static void batch_end(struct resolver *s, struct batch *batch, const struct msg *m)
 {
 	bool is_recorded = false;
-	if (m->kind != LEDGER_APPENDED)
+	if (m->kind != EVIDENCE_APPENDED)
 		log_line(LOG_ERROR, "resolver", "computed values are missing in the history",
 			 LOG_CSTR("reason", m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status)));
 	else if (m->status != RT_OK)
 		log_line(LOG_ERROR, "resolver", "computed values are missing in the history",
-			 LOG_CSTR("reason", ((const struct ledger_append *)m)->entry->reason));
+			 LOG_CSTR("reason", ((const struct evidence_append *)m)->entry->reason));
 	else
 		is_recorded = true; /* and published */
 	for (struct flight *f = batch->flights, *next; f; f = next) {

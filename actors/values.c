@@ -38,7 +38,7 @@ struct cell {
 
 /* What an entry publishes. */
 struct publication {
-	struct ledger_hook hook; /* first */
+	struct evidence_hook hook; /* first */
 	const struct node *node;
 	struct values_write write; /* without cells */
 	uint64_t position;         /* its own, once admitted */
@@ -139,7 +139,7 @@ static bool encode(const struct publication *p, struct buf *body)
 	return true;
 }
 
-static void destroy(struct ledger_hook *h)
+static void destroy(struct evidence_hook *h)
 {
 	struct publication *p = (struct publication *)h;
 	for (size_t i = 0; i < p->count; i++)
@@ -153,14 +153,14 @@ static int64_t newest_time_us(const struct node *n, const struct values_write *w
 	struct online_trace trace;
 	int64_t time_us = w->cells[0].event_time_us;
 	for (size_t i = 0; i < w->count; i++)
-		if (online_trace(n->online, w->entity, w->cells[i].entity_id, w->cells[i].feature, time_us, &trace) &&
+		if (online_trace(n->stores->online, w->entity, w->cells[i].entity_id, w->cells[i].feature, time_us, &trace) &&
 		    trace.event_time_us >= time_us)
 			time_us = trace.event_time_us + 1;
 	return time_us;
 }
 
-static bool admit(struct ledger_hook *h, struct ledger_entry *e, int64_t now_us);
-static void ended(struct ledger_hook *h, const struct ledger_entry *e, int status, int64_t now_us);
+static bool admit(struct evidence_hook *h, struct evidence_entry *e, int64_t now_us);
+static void ended(struct evidence_hook *h, const struct evidence_entry *e, int status, int64_t now_us);
 
 static struct publication *publication_new(const struct node *n, const struct values_write *w)
 {
@@ -186,7 +186,7 @@ static struct publication *publication_new(const struct node *n, const struct va
 	return p;
 }
 
-struct ledger_entry *values_entry_new(const struct node *n, const struct values_write *w)
+struct evidence_entry *values_entry_new(const struct node *n, const struct values_write *w)
 {
 	struct values_write write = *w;
 	if (w->is_newest)
@@ -197,21 +197,21 @@ struct ledger_entry *values_entry_new(const struct node *n, const struct values_
 	int64_t time_us = w->is_newest && w->count ? newest_time_us(n, w) : 0;
 	for (size_t i = 0; w->is_newest && i < p->count; i++)
 		p->cells[i].event_time_us = time_us;
-	struct ledger_entry *e = ledger_entry_new(w->source == ENTRY_TRIGGERED ? LEDGER_EVENT_APPLIED : LEDGER_VALUES);
+	struct evidence_entry *e = evidence_entry_new(w->source == ENTRY_TRIGGERED ? EVIDENCE_EVENT_APPLIED : EVIDENCE_VALUES);
 	e->hook = &p->hook;
 	if (encode(p, &e->body))
 		return e;
-	ledger_entry_free(e);
+	evidence_entry_free(e);
 	return NULL;
 }
 
-struct ledger_entry *values_delete_new(const struct node *n, uint32_t entity, struct str entity_id, int64_t event_time_us)
+struct evidence_entry *values_delete_new(const struct node *n, uint32_t entity, struct str entity_id, int64_t event_time_us)
 {
 	const struct values_cell row = { .entity_id = entity_id, .event_time_us = event_time_us };
 	struct publication *p = publication_new(n, &(struct values_write){ .entity = entity, .cells = &row, .count = 1 });
 	if (p == NULL)
 		return NULL;
-	struct ledger_entry *e = ledger_entry_new(LEDGER_DELETE);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_DELETE);
 	p->is_delete = true;
 	e->hook = &p->hook;
 	entry_delete_write(&e->body, &(struct entry_delete){ .entity = n->definitions->entities[entity].name,
@@ -219,12 +219,12 @@ struct ledger_entry *values_delete_new(const struct node *n, uint32_t entity, st
 	return e;
 }
 
-enum online_result values_result(const struct ledger_entry *e, size_t cell)
+enum online_result values_result(const struct evidence_entry *e, size_t cell)
 {
 	return ((const struct publication *)e->hook)->cells[cell].result;
 }
 
-int64_t values_event_time_us(const struct ledger_entry *e)
+int64_t values_event_time_us(const struct evidence_entry *e)
 {
 	return ((const struct publication *)e->hook)->cells[0].event_time_us;
 }
@@ -283,7 +283,7 @@ static void note_delete(struct values *v, const struct publication *p)
 	note_row(v, p->write.entity, id_of(p->cells), p->position);
 }
 
-static bool admit(struct ledger_hook *h, struct ledger_entry *e, int64_t now_us)
+static bool admit(struct evidence_hook *h, struct evidence_entry *e, int64_t now_us)
 {
 	struct publication *p = (struct publication *)h;
 	struct values *v = p->node->values;
@@ -369,18 +369,18 @@ static struct cell *publish_row(struct publication *p, struct cell *c, uint64_t 
 									     .event_time_ns = c->event_time_ns },
 					     p->write.source, lsn, written_us(p, c, now_us));
 	}
-	online_change_row(p->node->online, p->write.entity, id, changes, count, now_us);
+	online_change_row(p->node->stores->online, p->write.entity, id, changes, count, now_us);
 	for (size_t i = 0; i < count; i++)
 		at[i]->result = changes[i].result;
 	return c;
 }
 
-static void ended(struct ledger_hook *h, const struct ledger_entry *e, int status, int64_t now_us)
+static void ended(struct evidence_hook *h, const struct evidence_entry *e, int status, int64_t now_us)
 {
 	struct publication *p = (struct publication *)h;
 	struct cell *c = p->cells, *end = c + p->count;
 	if (status == RT_OK && p->is_delete)
-		c->result = online_delete_row(p->node->online, p->write.entity, id_of(c), c->event_time_us, e->lsn, now_us);
+		c->result = online_delete_row(p->node->stores->online, p->write.entity, id_of(c), c->event_time_us, e->lsn, now_us);
 	while (status == RT_OK && !p->is_delete && c < end)
 		c = publish_row(p, c, e->lsn, now_us);
 	atomic_store_explicit(&p->node->values->published, p->position, memory_order_release);
@@ -390,5 +390,5 @@ void values_publish(const struct node *n, uint32_t entity, const struct values_c
 		    uint64_t lsn, int64_t written_us)
 {
 	struct online_change change = change_of(n, cell, source, lsn, written_us);
-	online_change_row(n->online, entity, cell->entity_id, &change, 1, written_us);
+	online_change_row(n->stores->online, entity, cell->entity_id, &change, 1, written_us);
 }

@@ -41,12 +41,12 @@ struct values_write {
 	size_t count;
 };
 /* Copies and refs what w borrows. NULL: no memory. */
-struct ledger_entry *values_entry_new(const struct node *n, const struct values_write *w);
-struct ledger_entry *values_delete_new(const struct node *n, uint32_t entity, struct str entity_id, int64_t event_time_us);
+struct evidence_entry *values_entry_new(const struct node *n, const struct values_write *w);
+struct evidence_entry *values_delete_new(const struct node *n, uint32_t entity, struct str entity_id, int64_t event_time_us);
 
 /* Of an entry that came back durable. */
-enum online_result values_result(const struct ledger_entry *e, size_t cell);
-int64_t values_event_time_us(const struct ledger_entry *e); /* of its first cell: ENTRY_PUSHED */
+enum online_result values_result(const struct evidence_entry *e, size_t cell);
+int64_t values_event_time_us(const struct evidence_entry *e); /* of its first cell: ENTRY_PUSHED */
 
 /* For values that have no entry: one that is in the log already (its LSN), or that the ledger did not take (0). */
 void values_publish(const struct node *n, uint32_t entity, const struct values_cell *cell, enum entry_value_source source,

@@ -51,7 +51,7 @@ static struct write *write_of(const struct msg *m)
 /* ---- PUT, DELETE ---- */
 
 /* NULL: no memory. */
-static struct ledger_entry *entry_of(const struct node *n, uint16_t kind, const struct write *w)
+static struct evidence_entry *entry_of(const struct node *n, uint16_t kind, const struct write *w)
 {
 	if (kind == WRITER_DELETE)
 		return values_delete_new(n, w->entity, w->entity_id, w->event_time_us);
@@ -62,7 +62,7 @@ static struct ledger_entry *entry_of(const struct node *n, uint16_t kind, const 
 		cells[i] = (struct values_cell){ .entity_id = w->entity_id, .feature = w->cells[i].feature,
 						 .value = w->cells[i].value, .event_time_us = w->event_time_us,
 						 .event_time_ns = w->event_time_ns };
-	struct ledger_entry *e = values_entry_new(n, &(struct values_write){ .entity = w->entity, .source = ENTRY_PUSHED,
+	struct evidence_entry *e = values_entry_new(n, &(struct values_write){ .entity = w->entity, .source = ENTRY_PUSHED,
 									     .is_newest = !w->is_timed, .cells = cells,
 									     .count = w->count });
 	free(cells);
@@ -75,14 +75,14 @@ static void on_write(struct writer *s, struct msg *m)
 	if (!w->is_timed)
 		w->event_time_us = loop_wall_us(s->base.loop);
 	struct under_way *u = s->count < WRITES_MAX ? malloc(sizeof *u) : NULL;
-	struct ledger_entry *e = u ? entry_of(s->nl->node, m->kind, w) : NULL;
+	struct evidence_entry *e = u ? entry_of(s->nl->node, m->kind, w) : NULL;
 	if (e == NULL) {
 		free(u);
 		rt_refuse(&s->base, m, RT_EFULL);
 		return;
 	}
 	rt_msg_take(m);
-	uint64_t op = rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(s->base.loop, e)->head, m->deadline_ns, ACTOR_NONE);
+	uint64_t op = rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(s->base.loop, e)->head, m->deadline_ns, ACTOR_NONE);
 	struct under_way **bucket = &s->by_op[hash_mix(op) % BUCKETS];
 	*u = (struct under_way){ .next = *bucket, .op = op, .request = m };
 	*bucket = u;
@@ -101,7 +101,7 @@ static enum write_outcome outcome_of(const struct node *n, const struct write *w
 	return put == ONLINE_STALE || (ttl_us && w->event_time_us + ttl_us <= now_us) ? WRITE_STALE : WRITE_DONE;
 }
 
-static void note_outcomes(struct writer *s, const struct msg *request, const struct ledger_entry *e)
+static void note_outcomes(struct writer *s, const struct msg *request, const struct evidence_entry *e)
 {
 	struct write *w = write_of(request);
 	if (request->kind == WRITER_DELETE)
@@ -114,8 +114,8 @@ static void note_outcomes(struct writer *s, const struct msg *request, const str
 static void in_appending(struct writer *s, struct under_way *u, const struct msg *m)
 {
 	int status = m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status;
-	if (m->kind == LEDGER_APPENDED && status == RT_OK)
-		note_outcomes(s, u->request, ((const struct ledger_append *)m)->entry);
+	if (m->kind == EVIDENCE_APPENDED && status == RT_OK)
+		note_outcomes(s, u->request, ((const struct evidence_append *)m)->entry);
 	struct writer_write *reply = writer_write_new(s->base.loop, WRITER_WRITTEN, write_of(u->request));
 	((struct writer_write *)u->request)->write = NULL;
 	reply->head.status = status;

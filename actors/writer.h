@@ -6,7 +6,7 @@ enum { CLASS_WRITER = 71 };
 enum writer_msg {
 	WRITER_PUT = MSG_KIND(CLASS_WRITER, 1),     /* ask: struct writer_write */
 	WRITER_DELETE = MSG_KIND(CLASS_WRITER, 2),  /* ask: struct writer_write without cells */
-	WRITER_WRITTEN = MSG_KIND(CLASS_WRITER, 3), /* reply: struct writer_write; status as LEDGER_APPENDED. RT_OK: durable, and
+	WRITER_WRITTEN = MSG_KIND(CLASS_WRITER, 3), /* reply: struct writer_write; status as EVIDENCE_APPENDED. RT_OK: durable, and
 						       visible on every loop as far as the outcomes say */
 };
 

@@ -88,7 +88,7 @@ static bool take_value(struct exchange *x, struct write *w, uint32_t feature, yy
 		return false;
 	}
 	w->cells[w->count++] = (struct write_cell){ .feature = feature, .value = v };
-	if (online_fits(api_node(x)->online, v))
+	if (online_fits(api_node(x)->stores->online, v))
 		return true;
 	exchange_error(x, 413, "the value of '%.*s' is larger than the online table keeps: an eighth of FABRA_ONLINE_BYTES",
 		       STR_ARG(name));
@@ -285,11 +285,11 @@ static bool read_idempotency(struct exchange *x, struct str id, struct idempoten
 	return true;
 }
 
-static struct ledger_entry *event_entry(struct loop *loop, struct entry_event *e, yyjson_val *payload)
+static struct evidence_entry *event_entry(struct loop *loop, struct entry_event *e, yyjson_val *payload)
 {
 	char event_id[UUID_TEXT];
 	struct buf text = { 0 };
-	struct ledger_entry *entry = ledger_entry_new(LEDGER_EVENT);
+	struct evidence_entry *entry = evidence_entry_new(EVIDENCE_EVENT);
 	uuid4_text(loop_random(loop), loop_random(loop), event_id);
 	e->event_id = str_of(event_id, UUID_TEXT);
 	json_write_value(&text, payload);

@@ -17,46 +17,46 @@ struct committer {
 	struct actor base;
 	struct ledger *l; /* borrows: the ledger is closed after its loops */
 	struct waiting {
-		struct ledger_append *appends[WAITING_MAX]; /* taken */
-		struct ledger_entry *entries[WAITING_MAX];  /* of the appends; NULL: not admitted */
-		struct ledger_entry *admitted[WAITING_MAX]; /* without gaps, as their statuses */
+		struct evidence_append *appends[WAITING_MAX]; /* taken */
+		struct evidence_entry *entries[WAITING_MAX];  /* of the appends; NULL: not admitted */
+		struct evidence_entry *admitted[WAITING_MAX]; /* without gaps, as their statuses */
 		int statuses[WAITING_MAX];
 		size_t count;
 	} *waiting; /* owned */
 };
 
-MSG_SIZE_CHECK(ledger_append);
+MSG_SIZE_CHECK(evidence_append);
 
 static void dispose_append(struct msg *m)
 {
-	ledger_entry_free(((struct ledger_append *)m)->entry);
+	evidence_entry_free(((struct evidence_append *)m)->entry);
 }
 
-static struct ledger_append *append_new(struct loop *loop, uint16_t kind, struct ledger_entry *entry)
+static struct evidence_append *append_new(struct loop *loop, uint16_t kind, struct evidence_entry *entry)
 {
-	struct ledger_append *m = loop != NULL ? rt_msg_new(loop, kind) : loop_msg_new(kind);
+	struct evidence_append *m = loop != NULL ? rt_msg_new(loop, kind) : loop_msg_new(kind);
 	m->head.dispose = dispose_append;
 	m->entry = entry;
 	return m;
 }
 
-struct ledger_append *ledger_append_new(struct loop *loop, struct ledger_entry *entry)
+struct evidence_append *evidence_append_new(struct loop *loop, struct evidence_entry *entry)
 {
-	return append_new(loop, LEDGER_APPEND, entry);
+	return append_new(loop, EVIDENCE_APPEND, entry);
 }
 
-struct ledger_append *ledger_appended_new(struct loop *loop, struct ledger_entry *entry, int status)
+struct evidence_append *evidence_appended_new(struct loop *loop, struct evidence_entry *entry, int status)
 {
-	struct ledger_append *m = append_new(loop, LEDGER_APPENDED, entry);
+	struct evidence_append *m = append_new(loop, EVIDENCE_APPENDED, entry);
 	m->head.status = status;
 	return m;
 }
 
-static void answer(struct committer *c, struct ledger_append *m, int status)
+static void answer(struct committer *c, struct evidence_append *m, int status)
 {
-	struct ledger_entry *e = m->entry;
+	struct evidence_entry *e = m->entry;
 	m->entry = NULL; /* moves on with the reply */
-	rt_reply(&c->base, &m->head, &ledger_appended_new(c->base.loop, e, status)->head);
+	rt_reply(&c->base, &m->head, &evidence_appended_new(c->base.loop, e, status)->head);
 }
 
 static void flush(struct committer *c)
@@ -67,7 +67,7 @@ static void flush(struct committer *c)
 		return;
 	int64_t now_us = loop_wall_us(c->base.loop);
 	for (size_t i = 0; i < w->count; i++) {
-		struct ledger_hook *h = w->entries[i]->hook;
+		struct evidence_hook *h = w->entries[i]->hook;
 		if (h == NULL || h->admit(h, w->entries[i], now_us))
 			w->admitted[count++] = w->entries[i];
 		else
@@ -76,7 +76,7 @@ static void flush(struct committer *c)
 	ledger_write(c->l, w->admitted, w->statuses, count, now_us);
 	now_us = loop_wall_us(c->base.loop);
 	for (size_t i = 0; i < count; i++) {
-		struct ledger_hook *h = w->admitted[i]->hook;
+		struct evidence_hook *h = w->admitted[i]->hook;
 		if (h)
 			h->ended(h, w->admitted[i], w->statuses[i], now_us);
 	}
@@ -87,7 +87,7 @@ static void flush(struct committer *c)
 
 static void on_append(struct committer *c, struct msg *m)
 {
-	struct ledger_append *append = (struct ledger_append *)m;
+	struct evidence_append *append = (struct evidence_append *)m;
 	struct waiting *w = c->waiting;
 	if (append->entry == NULL) {
 		rt_refuse(&c->base, m, RT_EINVAL);
@@ -123,7 +123,7 @@ static void committer_on_message(struct actor *a, struct msg *m)
 {
 	struct committer *c = (struct committer *)a;
 	switch (m->kind) {
-	case LEDGER_APPEND:
+	case EVIDENCE_APPEND:
 		on_append(c, m);
 		return;
 	case RT_TIMER:

@@ -22,7 +22,7 @@ static const char *name_of(int class)
 	case c:                                                                                                    \
 		return #c;
 		NAME(CLASS_RT)
-		NAME(CLASS_LEDGER)
+		NAME(CLASS_EVIDENCE)
 		NAME(CLASS_OFFLINE)
 		NAME(CLASS_COMPUTATION)
 		NAME(CLASS_RESOLVER)

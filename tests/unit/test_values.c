@@ -73,7 +73,7 @@ static const struct write *written_by(uint64_t op)
 
 static uint64_t tick_at(const char *id, int64_t time_us)
 {
-	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
 	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("e"), .event_type = STR("tick"),
 							    .entity_id = str_from(id), .payload_json = STR("{}"),
 							    .event_time_us = time_us });
@@ -85,7 +85,7 @@ static uint64_t tick_at(const char *id, int64_t time_us)
 static void assert_holds(const char *name, const char *id, const char *json)
 {
 	struct online_cell cell;
-	bool found = online_get(fixture.node.online, 0, str_from(id), feature(name), loop_wall_us(LOOP), &cell);
+	bool found = online_get(fixture.node.stores->online, 0, str_from(id), feature(name), loop_wall_us(LOOP), &cell);
 	if (found != (json != NULL) || (found && !str_eq(value_json(cell.value), str_from(json))))
 		fail_msg("%s of %s is %s instead of %s", name, id, found ? cell.value->json : "none", json ? json : "none");
 	value_unref(cell.value);
@@ -96,14 +96,14 @@ static void wait_until_read(uint64_t op)
 {
 	assert_int_equal(wait_for(op)->kind, INGEST_ACCEPTED);
 	run_ms(1);
-	assert_int_equal(entries_of(LEDGER_EVENT_APPLIED), 0);
+	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), 0);
 }
 
 static void wait_until_applied(size_t count)
 {
-	for (int ms = 0; ms < 20000 && entries_of(LEDGER_EVENT_APPLIED) < count; ms++)
+	for (int ms = 0; ms < 20000 && entries_of(EVIDENCE_EVENT_APPLIED) < count; ms++)
 		run_ms(1);
-	assert_int_equal(entries_of(LEDGER_EVENT_APPLIED), count);
+	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), count);
 	run_ms(5);
 }
 
@@ -134,7 +134,7 @@ static void test_a_delete_behind_an_event_stays(void **state)
 	wait_until_applied(1);
 	assert_holds("one", "u1", NULL);
 	assert_holds("two", "u1", NULL);
-	assert_int_equal(entries_of(LEDGER_EVENT_APPLIED), 1); /* done all the same */
+	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), 1); /* done all the same */
 }
 
 /* Both are in one batch: the committer alone knows which is first. */

@@ -13,7 +13,7 @@ struct sweeper {
 /* Simulations have no ledger and no offline store, but actors that answer like them. */
 static void publish(const struct node *n)
 {
-	online_publish(n->online);
+	online_publish(n->stores->online);
 	if (n->ledger != NULL)
 		ledger_publish(n->ledger);
 	if (n->offline != NULL)
@@ -29,7 +29,7 @@ static void sweeper_on_message(struct actor *a, struct msg *m)
 	}
 	if (m->kind != RT_TIMER)
 		return;
-	online_sweep(s->nl->node->online, loop_wall_us(a->loop), BUCKETS_PER_SWEEP);
+	online_sweep(s->nl->node->stores->online, loop_wall_us(a->loop), BUCKETS_PER_SWEEP);
 	publish(s->nl->node);
 	rt_timer_start(a, PERIOD_MS, 0);
 }

@@ -204,7 +204,7 @@ void api_contexts_list(struct exchange *x)
 		return;
 	}
 	struct actor *a = exchange_actor(x);
-	struct offline_contexts *m = offline_contexts_new(a->loop);
+	struct evidence_list *m = evidence_list_new(a->loop);
 	m->with_inputs = with_inputs;
 	m->input = f.input;
 	m->input_value = f.input_value;
@@ -214,7 +214,7 @@ void api_contexts_list(struct exchange *x)
 	m->limit = limit;
 	m->name = f.name;
 	m->freshness_status = f.status;
-	rt_ask(a, api_node(x)->offline_reader, &m->head, exchange_deadline_ns(x), a->self);
+	rt_ask(a, api_node(x)->stores->offline.requests, &m->head, exchange_deadline_ns(x), a->self);
 }
 
 void api_contexts_list_message(struct exchange *x, struct msg *m)

@@ -8,56 +8,56 @@
 #include "store/record.h"
 
 /* What an entry holds. Numbers are on disk: never reuse one. */
-enum ledger_kind {
-	LEDGER_RECORD = 1,          /* a record made here: canonical bytes, extras, stamp */
-	LEDGER_RECORD_IMPORTED = 2, /* a receipt made elsewhere: its own bytes, outside the chain */
-	LEDGER_VALUES = 3,          /* feature values written (computed, pushed, materialised):
+enum evidence_kind {
+	EVIDENCE_RECORD = 1,          /* a record made here: canonical bytes, extras, stamp */
+	EVIDENCE_RECORD_IMPORTED = 2, /* a receipt made elsewhere: its own bytes, outside the chain */
+	EVIDENCE_VALUES = 3,          /* feature values written (computed, pushed, materialised):
 				       store/entries.h */
-	LEDGER_DELETE = 4,          /* online values of an entity removed: tombstones */
-	LEDGER_EVENT = 5,           /* an event accepted by ingest */
-	LEDGER_EVENT_APPLIED = 6,   /* the values an event gave, and that it is done: one frame, so exactly
+	EVIDENCE_DELETE = 4,          /* online values of an entity removed: tombstones */
+	EVIDENCE_EVENT = 5,           /* an event accepted by ingest */
+	EVIDENCE_EVENT_APPLIED = 6,   /* the values an event gave, and that it is done: one frame, so exactly
 				       once */
-	LEDGER_DOCUMENT = 7,
-	LEDGER_DOCUMENT_DELETE = 8,
+	EVIDENCE_DOCUMENT = 7,
+	EVIDENCE_DOCUMENT_DELETE = 8,
 };
 
 /* One entry on its way to disk. Heap; moves with the append and comes back with the reply. */
-struct ledger_entry {
-	enum ledger_kind kind;
-	struct buf body;    /* LEDGER_RECORD: canonical text (predecessor null); LEDGER_RECORD_IMPORTED: the
+struct evidence_entry {
+	enum evidence_kind kind;
+	struct buf body;    /* EVIDENCE_RECORD: canonical text (predecessor null); EVIDENCE_RECORD_IMPORTED: the
 			       record as it came; else the payload of store/entries.h */
-	struct buf extras;  /* LEDGER_RECORD only */
-	size_t previous_at; /* LEDGER_RECORD: offset of the null that the predecessor replaces */
-	char context_id[40];/* LEDGER_RECORD*: "ctx_" and uuid; not NUL-terminated when 40 long */
+	struct buf extras;  /* EVIDENCE_RECORD only */
+	size_t previous_at; /* EVIDENCE_RECORD: offset of the null that the predecessor replaces */
+	char context_id[40];/* EVIDENCE_RECORD*: "ctx_" and uuid; not NUL-terminated when 40 long */
 	/* filled by the committer */
 	uint64_t lsn;       /* position in log order, 1.. */
-	struct record_stamp stamp;             /* LEDGER_RECORD. LEDGER_RECORD_IMPORTED: the asker sets
+	struct record_stamp stamp;             /* EVIDENCE_RECORD. EVIDENCE_RECORD_IMPORTED: the asker sets
 						  record_hash */
 	char previous_context_id[40 + 1];      /* "" = first of the chain */
-	bool already_there; /* LEDGER_RECORD_IMPORTED with the same id and hash: nothing was written */
+	bool already_there; /* EVIDENCE_RECORD_IMPORTED with the same id and hash: nothing was written */
 	char reason[160];   /* of a failure, for people; no paths, no errno numbers alone */
 };
-struct ledger_entry *ledger_entry_new(enum ledger_kind kind);
-void ledger_entry_free(struct ledger_entry *e);
+struct evidence_entry *evidence_entry_new(enum evidence_kind kind);
+void evidence_entry_free(struct evidence_entry *e);
 
-enum ledger_msg {
-	LEDGER_APPEND = MSG_KIND(CLASS_LEDGER, 1),   /* ask: struct ledger_append */
-	LEDGER_APPENDED = MSG_KIND(CLASS_LEDGER, 2), /* reply: struct ledger_append with head.status: 0,
+enum evidence_msg {
+	EVIDENCE_APPEND = MSG_KIND(CLASS_EVIDENCE, 1),   /* ask: struct evidence_append */
+	EVIDENCE_APPENDED = MSG_KIND(CLASS_EVIDENCE, 2), /* reply: struct evidence_append with head.status: 0,
 							RT_EIO, RT_EREADONLY, RT_EFULL (disk), RT_EEXIST
 							(import: same id, other hash), RT_ETOOBIG, RT_EINVAL
 							(entry->reason says why) */
-	LEDGER_FIND = MSG_KIND(CLASS_LEDGER, 3),     /* ask to a ledger_reader actor: struct ledger_find */
-	LEDGER_FOUND = MSG_KIND(CLASS_LEDGER, 4),    /* reply: struct ledger_found; status RT_ENOTFOUND, or
+	EVIDENCE_FIND = MSG_KIND(CLASS_EVIDENCE, 3),     /* ask to a ledger_reader actor: struct evidence_find */
+	EVIDENCE_FOUND = MSG_KIND(CLASS_EVIDENCE, 4),    /* reply: struct evidence_found; status RT_ENOTFOUND, or
 							RT_EIO: it may be in a part that cannot be read */
 };
-struct ledger_append {
+struct evidence_append {
 	struct msg head; /* dispose frees entry */
-	struct ledger_entry *entry; /* moves both ways */
+	struct evidence_entry *entry; /* moves both ways */
 };
-struct ledger_append *ledger_append_new(struct loop *loop, struct ledger_entry *entry); /* moves entry */
+struct evidence_append *evidence_append_new(struct loop *loop, struct evidence_entry *entry); /* moves entry */
 
 /* How a record is named: by its id or by its record_hash. */
-struct ledger_name {
+struct evidence_name {
 	bool by_hash;
 	uint8_t id_n;      /* 0 and not by_hash: names nothing, found by nobody */
 	union {
@@ -66,25 +66,25 @@ struct ledger_name {
 	};
 };
 /* ref: "ctx_<uuid>", a bare UUID, or "sha256:<hex>". false: none of these; *ret then names nothing. */
-bool ledger_name_parse(struct str ref, struct ledger_name *ret);
-struct ledger_find {
+bool evidence_name_parse(struct str ref, struct evidence_name *ret);
+struct evidence_find {
 	struct msg head;
-	struct ledger_name name;
+	struct evidence_name name;
 	bool want_view; /* extras too */
 };
-struct ledger_find *ledger_find_new(struct loop *loop, struct str ref, bool want_view);
-struct ledger_record { /* heap; one read of one record */
+struct evidence_find *evidence_find_new(struct loop *loop, struct str ref, bool want_view);
+struct evidence_record { /* heap; one read of one record */
 	struct buf canonical, extras;
 	struct record_stamp stamp;
 	bool imported; /* then canonical is the record as it came, and stamp only has the hash */
 	uint64_t lsn;
 };
-struct ledger_found {
+struct evidence_found {
 	struct msg head; /* dispose frees both */
-	struct ledger_record *record;
+	struct evidence_record *record;
 	char *reason; /* RT_EIO: why, for people; may be NULL */
 };
-void ledger_record_free(struct ledger_record *r);
+void evidence_record_free(struct evidence_record *r);
 
 enum { LEDGER_BATCH_BYTES_DEFAULT = 8 << 20 };
 /* Of an entry's payload, with batches of the default size. segment_bytes: 64 KiB to 16 GiB, the bounds of a segment. */
@@ -115,21 +115,21 @@ struct ledger *ledger_open(const struct ledger_config *config, struct buf *ret_w
 void ledger_close(struct ledger *l); /* after its loops have ended; syncs, unlocks */
 /* The committer, on its own blocking loop; one per ledger. */
 struct actor_ref ledger_spawn_committer(struct ledger *l, struct loop *loop);
-/* Readers answer LEDGER_FIND with one pread; on any blocking loop but the committer's. */
+/* Readers answer EVIDENCE_FIND with one pread; on any blocking loop but the committer's. */
 struct actor_ref ledger_spawn_reader(struct ledger *l, struct loop *loop);
 void ledger_health_read(struct ledger *l, struct ledger_health *ret); /* any thread */
 void ledger_publish(struct ledger *l); /* its health as metrics; one thread */
 uint64_t ledger_durable_lsn(const struct ledger *l);                  /* any thread; one atomic load */
 /* Which ledger this is: random, made with it, in every one of its files. Any thread; not NUL-terminated. */
-enum { LEDGER_ID_TEXT = 32 };
-void ledger_id_text(const struct ledger *l, char ret[static LEDGER_ID_TEXT]);
-/* Events that were accepted and have no LEDGER_EVENT_APPLIED mark, in log order: what the last run left
+enum { LOG_SOURCE_ID_TEXT = 32 };
+void ledger_id_text(const struct ledger *l, char ret[static LOG_SOURCE_ID_TEXT]);
+/* Events that were accepted and have no EVIDENCE_EVENT_APPLIED mark, in log order: what the last run left
  * undone. Calls each (frame: borrows) for every one. Between ledger_open and ledger_spawn_committer; start-up
  * only. Reads from the oldest unmarked event on, a place that segment headers and footers keep, not from the
  * beginning. false: *ret_why. */
-struct ledger_frame;
+struct log_source_entry;
 bool ledger_pending_events(struct ledger *l, void *arg,
-			   void (*each)(void *arg, const struct ledger_frame *frame),
+			   void (*each)(void *arg, const struct log_source_entry *frame),
 			   struct buf *ret_why);
 /* An LSN from which on everything is that was written at us or later, and little before it: where the segment begins that
  * was the newest then. Any thread. */
@@ -140,32 +140,32 @@ void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn);
 /* ---- reading in order: the projection, warm start, verify, stat. Works beside a running server, in any
  * process. ---- */
 struct ledger_scan;
-enum { LEDGER_CHAIN = 32 };
-struct ledger_frame {
-	enum ledger_kind kind;
+enum { LOG_SOURCE_CHAIN = 32 };
+struct log_source_entry {
+	enum evidence_kind kind;
 	uint64_t lsn;
 	int64_t written_us;       /* when the committer wrote it */
 	struct str body, extras;  /* borrow the scan's buffer until the next call */
-	struct str context_id;    /* LEDGER_RECORD*; borrows as body does */
-	const uint8_t *chain;     /* LEDGER_CHAIN bytes: the hash of the log up to here; borrows as body does */
-	struct record_stamp stamp;/* LEDGER_RECORD: as stored; LEDGER_RECORD_IMPORTED: only record_hash */
+	struct str context_id;    /* EVIDENCE_RECORD*; borrows as body does */
+	const uint8_t *chain;     /* LOG_SOURCE_CHAIN bytes: the hash of the log up to here; borrows as body does */
+	struct record_stamp stamp;/* EVIDENCE_RECORD: as stored; EVIDENCE_RECORD_IMPORTED: only record_hash */
 	const char *path;         /* segment and offset, for reports */
 	uint64_t offset;
-	uint64_t lost_to;         /* LEDGER_SCAN_CORRUPT: lsn..lost_to are missing */
+	uint64_t lost_to;         /* LOG_SOURCE_CORRUPT: lsn..lost_to are missing */
 };
-enum ledger_scan_result {
-	LEDGER_SCAN_FRAME,   /* *ret is the next frame */
-	LEDGER_SCAN_END,     /* nothing more that is known durable; call again later */
-	LEDGER_SCAN_CORRUPT, /* entries that were durable are missing, and neither retention nor a person removed
+enum log_source_result {
+	LOG_SOURCE_ENTRY,   /* *ret is the next frame */
+	LOG_SOURCE_END,     /* nothing more that is known durable; call again later */
+	LOG_SOURCE_CORRUPT, /* entries that were durable are missing, and neither retention nor a person removed
 				them: ret->lsn, lost_to, path and offset say which and where. The scan goes on
 				behind them */
-	LEDGER_SCAN_ERROR,   /* I/O */
+	LOG_SOURCE_ERROR,   /* I/O */
 };
 /* From the first frame with lsn >= from_lsn. NULL: no ledger there. l: the open ledger, or NULL to read dir
  * from outside. */
 struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn,
 				     struct buf *ret_why);
-enum ledger_scan_result ledger_scan_next(struct ledger_scan *s, struct ledger_frame *ret);
+enum log_source_result ledger_scan_next(struct ledger_scan *s, struct log_source_entry *ret);
 void ledger_scan_close(struct ledger_scan *s);
 
 /* Whole check: CRCs, frame chain, record hashes, record chain, signatures (signer may be NULL). Appends

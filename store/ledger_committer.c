@@ -17,36 +17,36 @@ struct committer {
 	struct actor base;
 	struct ledger *l; /* borrows: the ledger is closed after its loops */
 	struct waiting {
-		struct ledger_append *appends[WAITING_MAX]; /* taken */
-		struct ledger_entry *entries[WAITING_MAX];
+		struct evidence_append *appends[WAITING_MAX]; /* taken */
+		struct evidence_entry *entries[WAITING_MAX];
 		int statuses[WAITING_MAX];
 		size_t count;
 	} *waiting; /* owned */
 };
 
-MSG_SIZE_CHECK(ledger_append);
+MSG_SIZE_CHECK(evidence_append);
 
 static void dispose_append(struct msg *m)
 {
-	ledger_entry_free(((struct ledger_append *)m)->entry);
+	evidence_entry_free(((struct evidence_append *)m)->entry);
 }
 
-static struct ledger_append *append_new(struct loop *loop, uint16_t kind, struct ledger_entry *entry)
+static struct evidence_append *append_new(struct loop *loop, uint16_t kind, struct evidence_entry *entry)
 {
-	struct ledger_append *m = loop != NULL ? rt_msg_new(loop, kind) : loop_msg_new(kind);
+	struct evidence_append *m = loop != NULL ? rt_msg_new(loop, kind) : loop_msg_new(kind);
 	m->head.dispose = dispose_append;
 	m->entry = entry;
 	return m;
 }
 
-struct ledger_append *ledger_append_new(struct loop *loop, struct ledger_entry *entry)
+struct evidence_append *evidence_append_new(struct loop *loop, struct evidence_entry *entry)
 {
-	return append_new(loop, LEDGER_APPEND, entry);
+	return append_new(loop, EVIDENCE_APPEND, entry);
 }
 
-struct ledger_append *ledger_appended_new(struct loop *loop, struct ledger_entry *entry, int status)
+struct evidence_append *evidence_appended_new(struct loop *loop, struct evidence_entry *entry, int status)
 {
-	struct ledger_append *m = append_new(loop, LEDGER_APPENDED, entry);
+	struct evidence_append *m = append_new(loop, EVIDENCE_APPENDED, entry);
 	m->head.status = status;
 	return m;
 }
@@ -58,9 +58,9 @@ static void flush(struct committer *c)
 		return;
 	ledger_write(c->l, w->entries, w->statuses, w->count, loop_wall_us(c->base.loop));
 	for (size_t i = 0; i < w->count; i++) {
-		struct ledger_append *m = w->appends[i];
+		struct evidence_append *m = w->appends[i];
 		m->entry = NULL; /* moves on with the reply */
-		rt_reply(&c->base, &m->head, &ledger_appended_new(c->base.loop, w->entries[i],
+		rt_reply(&c->base, &m->head, &evidence_appended_new(c->base.loop, w->entries[i],
 								  w->statuses[i])->head);
 	}
 	w->count = 0;
@@ -68,7 +68,7 @@ static void flush(struct committer *c)
 
 static void on_append(struct committer *c, struct msg *m)
 {
-	struct ledger_append *append = (struct ledger_append *)m;
+	struct evidence_append *append = (struct evidence_append *)m;
 	struct waiting *w = c->waiting;
 	if (append->entry == NULL) {
 		rt_refuse(&c->base, m, RT_EINVAL);
@@ -104,7 +104,7 @@ static void committer_on_message(struct actor *a, struct msg *m)
 {
 	struct committer *c = (struct committer *)a;
 	switch (m->kind) {
-	case LEDGER_APPEND:
+	case EVIDENCE_APPEND:
 		on_append(c, m);
 		return;
 	case RT_TIMER:

@@ -1,6 +1,6 @@
 #include "store/ledger_index.h"
 #include "runtime/check.h"
-#include "store/ledger_bytes.h"
+#include "store/bytes.h"
 #include "store/ledger_crc.h"
 #include <errno.h>
 #include <stdlib.h>
@@ -221,7 +221,7 @@ uint64_t ledger_key_of_hash(const uint8_t hash[static 32])
 
 uint64_t ledger_key_of_id(EVP_MD_CTX *hasher, struct str id)
 {
-	char text[LEDGER_ID_MAX];
+	char text[RECORD_ID_MAX];
 	uint8_t digest[32];
 	id = bare_id(id);
 	CHECK(id.n <= sizeof text);

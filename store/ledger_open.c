@@ -420,7 +420,7 @@ uint64_t ledger_durable_lsn(const struct ledger *l)
 	return atomic_load(&l->durable_lsn);
 }
 
-void ledger_id_text(const struct ledger *l, char ret[static LEDGER_ID_TEXT])
+void ledger_id_text(const struct ledger *l, char ret[static LOG_SOURCE_ID_TEXT])
 {
 	encode_hex(l->id, sizeof l->id, ret);
 }
@@ -444,15 +444,15 @@ void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn)
 	atomic_store(&l->projected_lsn, lsn);
 }
 
-struct ledger_entry *ledger_entry_new(enum ledger_kind kind)
+struct evidence_entry *evidence_entry_new(enum evidence_kind kind)
 {
-	struct ledger_entry *e = calloc(1, sizeof *e);
+	struct evidence_entry *e = calloc(1, sizeof *e);
 	CHECK(e != NULL);
 	e->kind = kind;
 	return e;
 }
 
-void ledger_entry_free(struct ledger_entry *e)
+void evidence_entry_free(struct evidence_entry *e)
 {
 	if (e == NULL)
 		return;

@@ -9,28 +9,28 @@ struct reader {
 	struct ledger *l; /* borrows: the ledger is closed after its loops */
 };
 
-MSG_SIZE_CHECK(ledger_find);
-MSG_SIZE_CHECK(ledger_found);
+MSG_SIZE_CHECK(evidence_find);
+MSG_SIZE_CHECK(evidence_found);
 
 static void dispose_found(struct msg *m)
 {
-	ledger_record_free(((struct ledger_found *)m)->record);
-	free(((struct ledger_found *)m)->reason);
+	evidence_record_free(((struct evidence_found *)m)->record);
+	free(((struct evidence_found *)m)->reason);
 }
 
-struct ledger_found *ledger_found_new(struct loop *loop, struct ledger_record *record, int status)
+struct evidence_found *evidence_found_new(struct loop *loop, struct evidence_record *record, int status)
 {
-	struct ledger_found *m = rt_msg_new(loop, LEDGER_FOUND);
+	struct evidence_found *m = rt_msg_new(loop, EVIDENCE_FOUND);
 	m->head.dispose = dispose_found;
 	m->head.status = status;
 	m->record = record;
 	return m;
 }
 
-struct ledger_find *ledger_find_new(struct loop *loop, struct str ref, bool want_view)
+struct evidence_find *evidence_find_new(struct loop *loop, struct str ref, bool want_view)
 {
-	struct ledger_find *m = loop != NULL ? rt_msg_new(loop, LEDGER_FIND) : loop_msg_new(LEDGER_FIND);
-	ledger_name_parse(ref, &m->name);
+	struct evidence_find *m = loop != NULL ? rt_msg_new(loop, EVIDENCE_FIND) : loop_msg_new(EVIDENCE_FIND);
+	evidence_name_parse(ref, &m->name);
 	m->want_view = want_view;
 	return m;
 }
@@ -48,15 +48,15 @@ static void reader_on_message(struct actor *a, struct msg *m)
 		rt_stop(a);
 		return;
 	}
-	if (m->kind != LEDGER_FIND)
+	if (m->kind != EVIDENCE_FIND)
 		return;
-	const struct ledger_find *find = (const struct ledger_find *)m;
-	struct ledger_record *record = NULL;
+	const struct evidence_find *find = (const struct evidence_find *)m;
+	struct evidence_record *record = NULL;
 	char reason[160] = "a part of the ledger cannot be read";
 	int status = ledger_find_record(r->l, &find->name, find->want_view, &record, reason);
 	if (status == RT_EIO)
 		log_line(LOG_ERROR, "ledger", "a record cannot be read", LOG_CSTR("reason", reason));
-	struct ledger_found *found = ledger_found_new(a->loop, record, status);
+	struct evidence_found *found = evidence_found_new(a->loop, record, status);
 	found->reason = status == RT_EIO ? strdup(reason) : NULL;
 	rt_reply(a, m, &found->head);
 }

@@ -11,7 +11,7 @@
 
 enum offline_msg {
 	OFFLINE_QUERY = MSG_KIND(CLASS_OFFLINE, 1),    /* ask: struct offline_query */
-	OFFLINE_CONTEXTS = MSG_KIND(CLASS_OFFLINE, 2), /* ask: struct offline_contexts */
+	EVIDENCE_LIST = MSG_KIND(CLASS_OFFLINE, 2), /* ask: struct evidence_list */
 	/* Reply to all but OFFLINE_ROWS: struct offline_result with status 0, RT_EINVAL (the SQL; the text
 	 * says what), RT_EDEADLINE, RT_ETOOBIG, RT_EIO, RT_EFULL (too many wait for the projection, or for
 	 * a lane). */
@@ -19,7 +19,7 @@ enum offline_msg {
 	OFFLINE_ROWS = MSG_KIND(CLASS_OFFLINE, 4), /* ask: struct offline_rows, the materialiser's */
 	/* Its reply: struct offline_batch; RT_EFULL: too many cursors. */
 	OFFLINE_BATCH = MSG_KIND(CLASS_OFFLINE, 5),
-	OFFLINE_LEGACY = MSG_KIND(CLASS_OFFLINE, 6), /* ask: struct offline_legacy; RT_ENOTFOUND */
+	EVIDENCE_LEGACY = MSG_KIND(CLASS_OFFLINE, 6), /* ask: struct evidence_legacy; RT_ENOTFOUND */
 	OFFLINE_FEATURE = MSG_KIND(CLASS_OFFLINE, 7), /* ask: struct offline_feature; the reply is OFFLINE_BATCH */
 };
 
@@ -43,7 +43,7 @@ struct offline_query {
 /* Copies. */
 struct offline_query *offline_query_new(struct loop *loop, struct str sql, struct str params_json);
 /* GET /v1/contexts. */
-struct offline_contexts {
+struct evidence_list {
 	struct msg head;
 	int64_t start_us, end_us; /* inclusive; INT64_MIN / INT64_MAX = open */
 	int32_t limit;
@@ -54,7 +54,7 @@ struct offline_contexts {
 	char *input, *input_value; /* move; NULL = any; an argument and its value as text */
 };
 /* Open bounds, limit 100. The texts are heap, moved in. */
-struct offline_contexts *offline_contexts_new(struct loop *loop);
+struct evidence_list *evidence_list_new(struct loop *loop);
 /* SQL of a materialised feature: (key column, value column) pairs in batches of at most 4096 rows and about a MiB;
  * ask again with the same cursor until last. Each key once: RT_EINVAL before the first row when one has several. The statement runs once. */
 struct offline_rows {
@@ -86,7 +86,7 @@ void offline_feature_add(struct offline_feature *m, struct str id); /* copies; a
 struct offline_result {
 	struct msg head;
 	struct buf json; /* a JSON array, or on failure one line of text for people without paths */
-	uint64_t missing_entries; /* OFFLINE_CONTEXTS: of the ledger, that are damaged and so not in the list */
+	uint64_t missing_entries; /* EVIDENCE_LIST: of the ledger, that are damaged and so not in the list */
 	uint32_t rows;
 };
 struct offline_row {
@@ -103,18 +103,18 @@ struct offline_batch {
 };
 
 /* A record or context that only Fabra's Python program knew. */
-enum offline_legacy_view {
+enum evidence_legacy_view {
 	LEGACY_RECORD,  /* in declared order */
 	LEGACY_CONTEXT, /* as GET /v1/context/{id} answers it */
 	LEGACY_LINEAGE, /* .../lineage */
 	LEGACY_TRACE,   /* .../explain */
 };
-struct offline_legacy {
+struct evidence_legacy {
 	struct msg head; /* dispose frees ref */
 	char *ref;       /* moves; "ctx_<uuid>", a bare UUID, "sha256:<hex>", or an id as Python wrote it */
-	enum offline_legacy_view view;
+	enum evidence_legacy_view view;
 };
-struct offline_legacy *offline_legacy_new(struct loop *loop, struct str ref, enum offline_legacy_view view); /* copies */
+struct evidence_legacy *evidence_legacy_new(struct loop *loop, struct str ref, enum evidence_legacy_view view); /* copies */
 
 struct offline_column {
 	const char *name, *type; /* a type of DuckDB */

@@ -27,9 +27,9 @@ uint64_t offline_question_hash(const struct msg *m)
 		const struct offline_narrowed *what = ((const struct offline_feature *)m)->what;
 		return hash_mix(hash64(what->sql) ^ hash64(what->value_column));
 	}
-	if (m->kind != OFFLINE_CONTEXTS)
+	if (m->kind != EVIDENCE_LIST)
 		return hash_mix(m->kind);
-	const struct offline_contexts *c = (const struct offline_contexts *)m;
+	const struct evidence_list *c = (const struct evidence_list *)m;
 	const bool filters[] = {c->start_us != INT64_MIN, c->end_us != INT64_MAX,      c->name != NULL,
 				c->with_inputs,           c->freshness_status != NULL, c->id_prefix != NULL,
 				c->input != NULL};
@@ -52,7 +52,7 @@ static bool names_schema(struct str sql)
 bool offline_question_reads_ledger(const struct msg *m)
 {
 	switch (m->kind) {
-	case OFFLINE_CONTEXTS:
+	case EVIDENCE_LIST:
 		return true;
 	case OFFLINE_QUERY:
 		return names_schema(str_from(((const struct offline_query *)m)->sql));
@@ -116,11 +116,11 @@ static bool answer_query(struct offline_conn *c, struct offline_query *q, uint64
 	return run_select(c, str_from(q->sql), params, deadline_ns, rows_max, result, error);
 }
 
-static bool answer_contexts(struct offline_conn *c, struct offline_contexts *ask, uint64_t deadline_ns,
+static bool answer_contexts(struct offline_conn *c, struct evidence_list *ask, uint64_t deadline_ns,
 			    struct offline_result *result, struct offline_error *error)
 {
 	struct buf sql = {0}, params = {0};
-	offline_contexts_sql(ask, atomic_load(&c->offline->has_context_log), &sql, &params);
+	offline_list_sql(ask, atomic_load(&c->offline->has_context_log), &sql, &params);
 	bool ok = run_select(c, buf_str(&sql), buf_str(&params), deadline_ns, ROWS_MAX_DEFAULT, result, error);
 	result->missing_entries = atomic_load(&c->offline->projection.missing_entries);
 	buf_finish(&sql);
@@ -128,7 +128,7 @@ static bool answer_contexts(struct offline_conn *c, struct offline_contexts *ask
 	return ok;
 }
 
-static bool answer_legacy(struct offline_conn *c, struct offline_legacy *f, uint64_t deadline_ns,
+static bool answer_legacy(struct offline_conn *c, struct evidence_legacy *f, uint64_t deadline_ns,
 			  struct offline_result *result, struct offline_error *error)
 {
 	result->rows = offline_legacy_read(c, str_from(f->ref), f->view, deadline_ns, &result->json, error);
@@ -169,10 +169,10 @@ bool offline_answer(struct actor *a, struct offline_conn *c, struct msg *m, uint
 	if (ok) {
 		if (m->kind == OFFLINE_QUERY)
 			ok = answer_query(c, (struct offline_query *)m, deadline_ns, result, &error);
-		else if (m->kind == OFFLINE_CONTEXTS)
-			ok = answer_contexts(c, (struct offline_contexts *)m, deadline_ns, result, &error);
+		else if (m->kind == EVIDENCE_LIST)
+			ok = answer_contexts(c, (struct evidence_list *)m, deadline_ns, result, &error);
 		else
-			ok = answer_legacy(c, (struct offline_legacy *)m, deadline_ns, result, &error);
+			ok = answer_legacy(c, (struct evidence_legacy *)m, deadline_ns, result, &error);
 		offline_conn_leave(c);
 	}
 	if (!ok && is_stopped(a, m, error.status, deadline_ns)) {

@@ -28,8 +28,8 @@ static struct str question_of(const struct msg *m)
 		return str_from(((const struct offline_query *)m)->sql);
 	case OFFLINE_ROWS:
 		return str_from(((const struct offline_rows *)m)->sql);
-	case OFFLINE_LEGACY:
-		return str_from(((const struct offline_legacy *)m)->ref);
+	case EVIDENCE_LEGACY:
+		return str_from(((const struct evidence_legacy *)m)->ref);
 	case OFFLINE_FEATURE:
 		return ((const struct offline_feature *)m)->what->sql;
 	default:
@@ -43,7 +43,7 @@ static struct offline_fake_answer find_answer(const struct fake *f, const struct
 	for (size_t i = 0; i < f->config.answers_count; i++)
 		if (question.p != NULL && strstr(question.p, f->config.answers[i].contains) != NULL)
 			return f->config.answers[i];
-	if (m->kind == OFFLINE_LEGACY)
+	if (m->kind == EVIDENCE_LEGACY)
 		return (struct offline_fake_answer){"", "Record not found", RT_ENOTFOUND};
 	return (struct offline_fake_answer){"", "[]", RT_OK};
 }
@@ -289,9 +289,9 @@ static void fake_on_message(struct actor *a, struct msg *m)
 	struct fake *f = (struct fake *)a;
 	switch (m->kind) {
 	case OFFLINE_QUERY:
-	case OFFLINE_CONTEXTS:
+	case EVIDENCE_LIST:
 	case OFFLINE_ROWS:
-	case OFFLINE_LEGACY:
+	case EVIDENCE_LEGACY:
 	case OFFLINE_FEATURE:
 		on_question(f, m);
 		return;

@@ -3,8 +3,8 @@
 #include "store/offline_private.h"
 
 MSG_SIZE_CHECK(offline_query);
-MSG_SIZE_CHECK(offline_contexts);
-MSG_SIZE_CHECK(offline_legacy);
+MSG_SIZE_CHECK(evidence_list);
+MSG_SIZE_CHECK(evidence_legacy);
 MSG_SIZE_CHECK(offline_rows);
 MSG_SIZE_CHECK(offline_feature);
 MSG_SIZE_CHECK(offline_result);
@@ -48,7 +48,7 @@ struct offline_query *offline_query_new(struct loop *loop, struct str sql, struc
 
 static void contexts_dispose(struct msg *m)
 {
-	struct offline_contexts *c = (struct offline_contexts *)m;
+	struct evidence_list *c = (struct evidence_list *)m;
 	free(c->name);
 	free(c->freshness_status);
 	free(c->id_prefix);
@@ -56,9 +56,9 @@ static void contexts_dispose(struct msg *m)
 	free(c->input_value);
 }
 
-struct offline_contexts *offline_contexts_new(struct loop *loop)
+struct evidence_list *evidence_list_new(struct loop *loop)
 {
-	struct offline_contexts *c = rt_msg_new(loop, OFFLINE_CONTEXTS);
+	struct evidence_list *c = rt_msg_new(loop, EVIDENCE_LIST);
 	c->head.dispose = contexts_dispose;
 	c->start_us = INT64_MIN;
 	c->end_us = INT64_MAX;
@@ -68,12 +68,12 @@ struct offline_contexts *offline_contexts_new(struct loop *loop)
 
 static void legacy_dispose(struct msg *m)
 {
-	free(((struct offline_legacy *)m)->ref);
+	free(((struct evidence_legacy *)m)->ref);
 }
 
-struct offline_legacy *offline_legacy_new(struct loop *loop, struct str ref, enum offline_legacy_view view)
+struct evidence_legacy *evidence_legacy_new(struct loop *loop, struct str ref, enum evidence_legacy_view view)
 {
-	struct offline_legacy *f = rt_msg_new(loop, OFFLINE_LEGACY);
+	struct evidence_legacy *f = rt_msg_new(loop, EVIDENCE_LEGACY);
 	f->head.dispose = legacy_dispose;
 	f->ref = copy(ref);
 	f->view = view;

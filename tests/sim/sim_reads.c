@@ -88,7 +88,7 @@ static bool is_there(unsigned user, unsigned feature)
 struct ask {
 	unsigned loop;
 	struct assembly_job *job;   /* or */
-	struct ledger_entry *event;
+	struct evidence_entry *event;
 	bool is_done, is_cached, names_missing;
 	char text[200];
 };
@@ -171,7 +171,7 @@ static void step_push(unsigned user)
 	char json[24];
 	int n = snprintf(json, sizeof json, "%lld", (long long)++world.next_value);
 	struct value *v = value_create(str_of(json, (size_t)n));
-	bool applied = online_put(world.f.node.online,
+	bool applied = online_put(world.f.node.stores->online,
 				  &(struct online_write){.kind = 0,
 							 .id = user_name(user),
 							 .feature = feature,
@@ -188,7 +188,7 @@ static void step_push(unsigned user)
 
 static void step_delete(unsigned user)
 {
-	online_delete_row(world.f.node.online, 0, user_name(user), now_us(), ledger_fake_count(world.ledger), now_us());
+	online_delete_row(world.f.node.stores->online, 0, user_name(user), now_us(), ledger_fake_count(world.ledger), now_us());
 	for (unsigned f = 0; f < FEATURES; f++)
 		world.truth[user][f].value = 0;
 	sim_run(world.f.sim, 1); /* what comes next is newer */
@@ -198,7 +198,7 @@ static void step_event(unsigned user)
 {
 	char id[24];
 	int n = snprintf(id, sizeof id, "e%lld", (long long)++world.next_value);
-	struct ask ask = {.loop = (unsigned)sim_pick(world.f.sim, 2), .event = ledger_entry_new(LEDGER_EVENT)};
+	struct ask ask = {.loop = (unsigned)sim_pick(world.f.sim, 2), .event = evidence_entry_new(EVIDENCE_EVENT)};
 	bool resets = sim_pick(world.f.sim, 4) == 0;
 	entry_event_write(&ask.event->body, &(struct entry_event){.event_id = str_of(id, (size_t)n),
 								   .event_type = STR("tick"),

@@ -197,7 +197,7 @@ static inline bool is_online(const char *name, const char *id)
 {
 	struct online_cell cell;
 	uint32_t f = feature(name);
-	bool found = online_get(fixture.node.online, shared.definitions->features[f].entity, str_from(id), f,
+	bool found = online_get(fixture.node.stores->online, shared.definitions->features[f].entity, str_from(id), f,
 				loop_wall_us(LOOP), &cell);
 	value_unref(cell.value);
 	return found;
@@ -207,7 +207,7 @@ static inline void push(const char *name, const char *id, const char *json, int6
 {
 	uint32_t f = feature(name);
 	struct value *v = value_create(str_from(json));
-	online_put(fixture.node.online,
+	online_put(fixture.node.stores->online,
 		   &(struct online_write){.kind = shared.definitions->features[f].entity,
 					  .id = str_from(id),
 					  .feature = f,
@@ -235,14 +235,14 @@ static inline size_t written(const char *name)
 {
 	struct value_count c = {name, 0};
 	for (size_t i = 0; i < ledger_fake_count(ledger); i++) {
-		const struct ledger_entry *e = ledger_fake_at(ledger, i);
-		if (e->kind == LEDGER_VALUES || e->kind == LEDGER_EVENT_APPLIED)
+		const struct evidence_entry *e = ledger_fake_at(ledger, i);
+		if (e->kind == EVIDENCE_VALUES || e->kind == EVIDENCE_EVENT_APPLIED)
 			assert_true(entry_values_read(buf_str(&e->body), NULL, &c, count_value));
 	}
 	return c.count;
 }
 
-static inline size_t entries_of(enum ledger_kind kind)
+static inline size_t entries_of(enum evidence_kind kind)
 {
 	size_t count = 0;
 	for (size_t i = 0; i < ledger_fake_count(ledger); i++)

@@ -92,12 +92,12 @@ static void assert_content(const char *context, const char *expected, bool is_ca
 
 static void assert_refused(const char *context, enum assembly_outcome outcome, const char *error)
 {
-	size_t records = entries_of(LEDGER_RECORD);
+	size_t records = entries_of(EVIDENCE_RECORD);
 	const struct assembly_job *job = assemble(context, USER);
 	assert_int_equal(job->outcome, outcome);
 	if (strstr(job->error.p, error) == NULL)
 		fail_msg("'%s' does not say '%s'", job->error.p, error);
-	assert_int_equal(entries_of(LEDGER_RECORD), records);
+	assert_int_equal(entries_of(EVIDENCE_RECORD), records);
 }
 
 /* Is this feature among those of the record, and how? */
@@ -125,7 +125,7 @@ static void push_old(const char *name)
 
 static void delete_user(void)
 {
-	online_delete_row(fixture.node.online, 0, STR("u1"), loop_wall_us(LOOP), 9, loop_wall_us(LOOP));
+	online_delete_row(fixture.node.stores->online, 0, STR("u1"), loop_wall_us(LOOP), 9, loop_wall_us(LOOP));
 }
 
 /* What the record says is what the reply says, and its bytes hold. */
@@ -138,7 +138,7 @@ static void assert_missing(const struct assembly_job *job, const char *feature, 
 	assert_text(job->extras.missing_features[0].reason, reason);
 	assert_text(job->record.assembly.freshness_violations[0], feature);
 
-	const struct ledger_entry *e = ledger_fake_record(ledger, job->record.context_id);
+	const struct evidence_entry *e = ledger_fake_record(ledger, job->record.context_id);
 	assert_non_null(e);
 	struct arena arena = {0};
 	const char *why;
@@ -176,7 +176,7 @@ static void test_missing_items(void **state)
 	uint32_t q = feature("q");
 	struct value *v = value_create(STR("1"));
 	int64_t now_us = loop_wall_us(LOOP);
-	online_put(fixture.node.online, &(struct online_write){.kind = 0, .id = STR("u1"), .feature = q, .value = v,
+	online_put(fixture.node.stores->online, &(struct online_write){.kind = 0, .id = STR("u1"), .feature = q, .value = v,
 								.meta = {.event_time_us = now_us, .expires_us = now_us + 1000}});
 	value_unref(v);
 	run_ms(5);

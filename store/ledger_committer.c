@@ -24,33 +24,6 @@ struct committer {
 	} *waiting; /* owned */
 };
 
-MSG_SIZE_CHECK(ledger_append);
-
-static void dispose_append(struct msg *m)
-{
-	ledger_entry_free(((struct ledger_append *)m)->entry);
-}
-
-static struct ledger_append *append_new(struct loop *loop, uint16_t kind, struct ledger_entry *entry)
-{
-	struct ledger_append *m = loop != NULL ? rt_msg_new(loop, kind) : loop_msg_new(kind);
-	m->head.dispose = dispose_append;
-	m->entry = entry;
-	return m;
-}
-
-struct ledger_append *ledger_append_new(struct loop *loop, struct ledger_entry *entry)
-{
-	return append_new(loop, LEDGER_APPEND, entry);
-}
-
-struct ledger_append *ledger_appended_new(struct loop *loop, struct ledger_entry *entry, int status)
-{
-	struct ledger_append *m = append_new(loop, LEDGER_APPENDED, entry);
-	m->head.status = status;
-	return m;
-}
-
 static void flush(struct committer *c)
 {
 	struct waiting *w = c->waiting;

@@ -7,21 +7,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-bool ledger_name_parse(struct str ref, struct ledger_name *ret)
-{
-	*ret = (struct ledger_name){ .by_hash = false };
-	if (ledger_digest_parse(ref, STR("sha256:"), ret->hash)) {
-		ret->by_hash = true;
-		return true;
-	}
-	memset(ret->hash, 0, sizeof ret->hash);
-	if (ref.n == 0 || ref.n > sizeof ret->id)
-		return false;
-	memcpy(ret->id, ref.p, ref.n);
-	ret->id_n = (uint8_t)ref.n;
-	return true;
-}
-
 static struct str name_id(const struct ledger_name *name)
 {
 	return str_of(name->id, name->id_n);
@@ -173,13 +158,4 @@ int ledger_find_record(struct ledger *l, const struct ledger_name *name, bool wa
 			 "run `fabra ledger verify`", (unsigned long long)l->lost.items[0].first);
 	}
 	return status;
-}
-
-void ledger_record_free(struct ledger_record *r)
-{
-	if (r == NULL)
-		return;
-	buf_finish(&r->canonical);
-	buf_finish(&r->extras);
-	free(r);
 }

@@ -79,7 +79,3 @@ bool ledger_payload_read(struct str bytes, struct ledger_payload *ret);
 /* The canonical text of a LEDGER_RECORD with its predecessor ("" = none) where the null stood. */
 size_t ledger_canonical_bytes(const struct ledger_entry *e, const char *previous_context_id);
 void ledger_canonical_write(uint8_t *out, const struct ledger_entry *e, const char *previous_context_id);
-
-/* "sha256:<64 hex>" or "hmac-sha256:<64 hex>", told apart by the length of the prefix. false: not that. */
-bool ledger_digest_parse(struct str text, struct str prefix, uint8_t ret[static 32]);
-void ledger_digest_text(const uint8_t digest[static 32], struct str prefix, char *ret); /* prefix.n + 64 bytes */

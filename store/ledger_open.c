@@ -443,20 +443,3 @@ void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn)
 {
 	atomic_store(&l->projected_lsn, lsn);
 }
-
-struct ledger_entry *ledger_entry_new(enum ledger_kind kind)
-{
-	struct ledger_entry *e = calloc(1, sizeof *e);
-	CHECK(e != NULL);
-	e->kind = kind;
-	return e;
-}
-
-void ledger_entry_free(struct ledger_entry *e)
-{
-	if (e == NULL)
-		return;
-	buf_finish(&e->body);
-	buf_finish(&e->extras);
-	free(e);
-}

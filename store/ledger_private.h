@@ -133,10 +133,6 @@ int ledger_find_record(struct ledger *l, const struct ledger_name *name, bool wa
 bool ledger_name_matches(const struct ledger_name *name, const struct ledger_payload *p);
 int ledger_read_durable(const struct ledger_io *io, int dir_fd, struct ledger_durable *ret);
 
-/* Replies, for the actors here and for the fake. */
-struct ledger_append *ledger_appended_new(struct loop *loop, struct ledger_entry *entry, int status); /* moves entry */
-struct ledger_found *ledger_found_new(struct loop *loop, struct ledger_record *record, int status);   /* moves record */
-
 struct ledger {
 	struct ledger_config config; /* dir: owned */
 	const struct ledger_io *io;

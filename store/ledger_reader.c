@@ -9,32 +9,6 @@ struct reader {
 	struct ledger *l; /* borrows: the ledger is closed after its loops */
 };
 
-MSG_SIZE_CHECK(ledger_find);
-MSG_SIZE_CHECK(ledger_found);
-
-static void dispose_found(struct msg *m)
-{
-	ledger_record_free(((struct ledger_found *)m)->record);
-	free(((struct ledger_found *)m)->reason);
-}
-
-struct ledger_found *ledger_found_new(struct loop *loop, struct ledger_record *record, int status)
-{
-	struct ledger_found *m = rt_msg_new(loop, LEDGER_FOUND);
-	m->head.dispose = dispose_found;
-	m->head.status = status;
-	m->record = record;
-	return m;
-}
-
-struct ledger_find *ledger_find_new(struct loop *loop, struct str ref, bool want_view)
-{
-	struct ledger_find *m = loop != NULL ? rt_msg_new(loop, LEDGER_FIND) : loop_msg_new(LEDGER_FIND);
-	ledger_name_parse(ref, &m->name);
-	m->want_view = want_view;
-	return m;
-}
-
 static int reader_init(struct actor *a, void *arg)
 {
 	((struct reader *)a)->l = arg;

@@ -179,17 +179,17 @@ static void record(struct assembler *s)
 			return;
 		}
 	}
-	struct ledger_entry *entry = recorder_entry(&job->record, &job->extras);
+	struct evidence_entry *entry = recorder_entry(&job->record, &job->extras);
 	if (entry == NULL) {
 		fail(s, ASSEMBLY_TOO_LARGE, STR("the context is too large to record"));
 		return;
 	}
 	s->state = RECORDING;
-	s->ledger_op = rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(s->base.loop, entry)->head,
+	s->ledger_op = rt_ask(&s->base, s->nl->node->committer, &evidence_append_new(s->base.loop, entry)->head,
 			      evidence_deadline_ns(s), s->request->cancel);
 }
 
-static void recorded(struct assembler *s, struct ledger_entry *entry)
+static void recorded(struct assembler *s, struct evidence_entry *entry)
 {
 	metrics_add(s->nl->node->metrics.evidence_success, 1);
 	s->job->stamp = entry->stamp;
@@ -227,11 +227,11 @@ static void in_recording(struct assembler *s, struct msg *m)
 {
 	if (m->op != s->ledger_op)
 		return;
-	if (m->kind != LEDGER_APPENDED) {
+	if (m->kind != EVIDENCE_APPENDED) {
 		not_recorded(s, m->status, refusal_text(m));
 		return;
 	}
-	struct ledger_entry *entry = ((struct ledger_append *)m)->entry;
+	struct evidence_entry *entry = ((struct evidence_append *)m)->entry;
 	if (m->status == RT_OK)
 		recorded(s, entry);
 	else

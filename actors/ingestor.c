@@ -27,7 +27,7 @@ struct event {
 	struct event *next_by_op;
 	uint64_t op;
 	enum event_state state;
-	struct ledger_entry *entry;/* owned; NULL while the ledger has it */
+	struct evidence_entry *entry;/* owned; NULL while the ledger has it */
 	struct msg *request;       /* of the asker; NULL once accepted, or for a redo */
 	struct arena arena;
 	struct entry_event data;   /* texts in the arena */
@@ -114,7 +114,7 @@ static void event_free(struct ingestor *s, struct event *e)
 {
 	for (uint32_t i = 0; e->values && i < e->features_count; i++)
 		value_unref(e->values[i]);
-	ledger_entry_free(e->entry);
+	evidence_entry_free(e->entry);
 	if (e->request)
 		rt_msg_free(s->base.loop, e->request);
 	arena_finish(&e->arena);
@@ -178,7 +178,7 @@ static void commit(struct ingestor *s, struct event *e)
 								.event_time_ns = e->times_ns[i], .ttl_ms = f->ttl_ms,
 								.version = f->made_by };
 	}
-	struct ledger_entry *entry = ledger_entry_new(LEDGER_EVENT_APPLIED);
+	struct evidence_entry *entry = evidence_entry_new(EVIDENCE_EVENT_APPLIED);
 	CHECK(entry != NULL);
 	entry_values_write(&entry->body,
 			   &(struct entry_values){ .entity = entity == DEF_NONE ? STR("") : d->entities[entity].name,
@@ -186,7 +186,7 @@ static void commit(struct ingestor *s, struct event *e)
 						   .count = count });
 	free(values);
 	e->state = EV_COMMITTING;
-	await(s, e, rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(s->base.loop, entry)->head,
+	await(s, e, rt_ask(&s->base, s->nl->node->committer, &evidence_append_new(s->base.loop, entry)->head,
 			   loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
 }
 
@@ -216,12 +216,12 @@ static void give_up_values(struct ingestor *s, struct event *e)
  * so that applying both is applying one. */
 static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 {
-	if (m->kind == LEDGER_APPENDED && m->status == RT_OK) {
-		publish(s, e, ((struct ledger_append *)m)->entry->lsn);
+	if (m->kind == EVIDENCE_APPENDED && m->status == RT_OK) {
+		publish(s, e, ((struct evidence_append *)m)->entry->lsn);
 		event_done(s, e);
 		return;
 	}
-	if (m->kind == LEDGER_APPENDED && m->status == RT_ETOOBIG && e->features_count) { /* trying again does not help */
+	if (m->kind == EVIDENCE_APPENDED && m->status == RT_ETOOBIG && e->features_count) { /* trying again does not help */
 		give_up_values(s, e);
 		commit(s, e);
 		return;
@@ -397,7 +397,7 @@ static void enqueue(struct ingestor *s, struct event *e)
 /* ---- EVENT ---- */
 
 /* NULL: malformed, or too large. */
-static struct event *event_new(struct ingestor *s, struct ledger_entry *entry)
+static struct event *event_new(struct ingestor *s, struct evidence_entry *entry)
 {
 	struct entry_event data;
 	if (entry->body.failed || !entry_event_read(buf_str(&entry->body), &data))
@@ -480,7 +480,7 @@ static void on_event(struct ingestor *s, struct msg *m)
 	e->state = EV_APPENDING;
 	/* Not the client's deadline: an event that becomes durable after the client has left has its turn all the same, before
 	 * those behind it. */
-	await(s, e, rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(s->base.loop, in->entry)->head,
+	await(s, e, rt_ask(&s->base, s->nl->node->committer, &evidence_append_new(s->base.loop, in->entry)->head,
 			   loop_mono_ns(s->base.loop) + ACCEPT_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
 	in->entry = NULL;
 }
@@ -507,8 +507,8 @@ static void in_appending(struct ingestor *s, struct event *e, struct msg *m)
 	struct idempotency *known = s->nl->node->idempotency;
 	e->request = NULL;
 	struct ingest_accepted *reply = rt_msg_new(s->base.loop, INGEST_ACCEPTED);
-	if (m->kind == LEDGER_APPENDED && m->status == RT_OK) {
-		e->lsn = reply->first.lsn = ((struct ledger_append *)m)->entry->lsn;
+	if (m->kind == EVIDENCE_APPENDED && m->status == RT_OK) {
+		e->lsn = reply->first.lsn = ((struct evidence_append *)m)->entry->lsn;
 		reply->first.received_us = e->data.received_us ? e->data.received_us : loop_wall_us(s->base.loop);
 		if (e->data.event_id.n == UUID_TEXT)
 			memcpy(reply->first.event_id, e->data.event_id.p, UUID_TEXT);
@@ -608,22 +608,22 @@ const struct actor_class ingestor_class = {
 
 static void event_dispose(struct msg *m)
 {
-	ledger_entry_free(((struct ingest_event *)m)->entry);
+	evidence_entry_free(((struct ingest_event *)m)->entry);
 }
 
-static struct ingest_event *with_entry(struct ingest_event *m, struct ledger_entry *entry)
+static struct ingest_event *with_entry(struct ingest_event *m, struct evidence_entry *entry)
 {
 	m->head.dispose = event_dispose;
 	m->entry = entry;
 	return m;
 }
 
-struct ingest_event *ingest_event_new(struct loop *loop, uint16_t kind, struct ledger_entry *entry)
+struct ingest_event *ingest_event_new(struct loop *loop, uint16_t kind, struct evidence_entry *entry)
 {
 	return with_entry(rt_msg_new(loop, kind), entry);
 }
 
-struct ingest_event *ingest_event_post(uint16_t kind, struct ledger_entry *entry)
+struct ingest_event *ingest_event_post(uint16_t kind, struct evidence_entry *entry)
 {
 	return with_entry(loop_msg_new(kind), entry);
 }

@@ -168,13 +168,13 @@ static void run_succeeded(struct materializer *s)
 
 static void append_values(struct materializer *s, enum state state, const struct entry_value *values, uint32_t count)
 {
-	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
 	CHECK(e != NULL);
 	entry_values_write(&e->body,
 			   &(struct entry_values){ .entity = s->node->definitions->entities[feature_of(s)->entity].name,
 						   .source = ENTRY_MATERIALIZED, .values = values, .count = count });
 	s->state = state;
-	s->op = rt_ask(&s->base, s->node->committer, &ledger_append_new(s->base.loop, e)->head,
+	s->op = rt_ask(&s->base, s->node->committer, &evidence_append_new(s->base.loop, e)->head,
 		       loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
 }
 
@@ -186,7 +186,7 @@ static void append_failed(struct materializer *s, const struct msg *m)
 
 static bool was_appended(const struct msg *m)
 {
-	return m->kind == LEDGER_APPENDED && m->status == RT_OK;
+	return m->kind == EVIDENCE_APPENDED && m->status == RT_OK;
 }
 
 /* ---- REMOVING ---- */
@@ -241,7 +241,7 @@ static void in_removing(struct materializer *s, struct msg *m)
 		append_failed(s, m);
 		return;
 	}
-	uint64_t lsn = ((struct ledger_append *)m)->entry->lsn;
+	uint64_t lsn = ((struct evidence_append *)m)->entry->lsn;
 	for (uint32_t i = 0; i < s->gone_count; i++)
 		online_delete_cell(s->node->online, feature_of(s)->entity, s->gone[i], s->current->feature, s->started_us, lsn,
 				   loop_wall_us(s->base.loop));
@@ -360,7 +360,7 @@ static void in_writing(struct materializer *s, struct msg *m)
 	if (!was_appended(m)) {
 		drop_batch(s);
 		append_failed(s, m);
-	} else if (!publish(s, ((struct ledger_append *)m)->entry->lsn)) {
+	} else if (!publish(s, ((struct evidence_append *)m)->entry->lsn)) {
 		drop_batch(s);
 		s->current->is_unsure = true;
 		run_failed(s, STR("out of memory: some values are in the ledger and not served"));

@@ -43,8 +43,8 @@ struct node {
 	struct idempotency *idempotency;
 	struct ledger *ledger;
 	struct offline *offline;
-	struct actor_ref committer;      /* answers LEDGER_APPEND */
-	struct actor_ref ledger_reader;  /* answers LEDGER_FIND */
+	struct actor_ref committer;      /* answers EVIDENCE_APPEND */
+	struct actor_ref ledger_reader;  /* answers EVIDENCE_FIND */
 	struct actor_ref offline_reader; /* answers OFFLINE_*, for requests */
 	struct actor_ref materialize_reader; /* the same, for the materialiser: its long queries hold back no request */
 	const struct pricing *pricing;

@@ -370,9 +370,9 @@ struct str recorder_freshness_error(const struct node *n, const struct record *r
 	return is_whole ? out : STR("Freshness SLA breached"); /* without memory for the names it is refused all the same */
 }
 
-struct ledger_entry *recorder_entry(const struct record *r, const struct record_extras *e)
+struct evidence_entry *recorder_entry(const struct record *r, const struct record_extras *e)
 {
-	struct ledger_entry *entry = ledger_entry_new(LEDGER_RECORD);
+	struct evidence_entry *entry = evidence_entry_new(EVIDENCE_RECORD);
 	if (entry == NULL)
 		return NULL;
 	memcpy(entry->context_id, r->context_id.p, r->context_id.n);
@@ -382,7 +382,7 @@ struct ledger_entry *recorder_entry(const struct record *r, const struct record_
 	record_extras_write(r, e, &entry->extras);
 	if (ok && !entry->body.failed && !entry->extras.failed)
 		return entry;
-	ledger_entry_free(entry);
+	evidence_entry_free(entry);
 	return NULL;
 }
 

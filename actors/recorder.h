@@ -17,7 +17,7 @@ bool recorder_fill(struct node_loop *nl, const struct material *m, const struct 
 struct str recorder_freshness_error(const struct node *n, const struct record *r, const struct record_extras *e,
 				    struct arena *arena);
 /* Moves to the caller; NULL: the record is no valid JSON or too large. */
-struct ledger_entry *recorder_entry(const struct record *r, const struct record_extras *e);
+struct evidence_entry *recorder_entry(const struct record *r, const struct record_extras *e);
 
 /* The interaction reference as compact JSON in the arena; p NULL when the arguments make none. false: no memory. */
 bool recorder_interaction_ref(yyjson_val *args, struct arena *arena, struct str *ret);

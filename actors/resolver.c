@@ -624,7 +624,7 @@ static uint64_t landed_append(struct resolver *s, struct flight *first, const st
 	const struct definitions *d = s->nl->node->definitions;
 	struct loop *loop = s->base.loop;
 	struct entry_value *values = calloc(values_count, sizeof *values);
-	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
 	CHECK(values && e);
 	size_t count = 0;
 	for (const struct flight *f = first; f != end; f = f->next) {
@@ -640,7 +640,7 @@ static uint64_t landed_append(struct resolver *s, struct flight *first, const st
 	entry_values_write(&e->body, &(struct entry_values){ .entity = d->entities[s->entity].name, .source = ENTRY_COMPUTED,
 							      .values = values, .count = count });
 	free(values);
-	return rt_ask(&s->base, s->nl->node->committer, &ledger_append_new(loop, e)->head,
+	return rt_ask(&s->base, s->nl->node->committer, &evidence_append_new(loop, e)->head,
 		      loop_mono_ns(loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
 }
 
@@ -711,14 +711,14 @@ static struct batch *take_batch(struct resolver *s, uint64_t op)
 static void batch_end(struct resolver *s, struct batch *batch, const struct msg *m)
 {
 	uint64_t lsn = 0;
-	if (m->kind != LEDGER_APPENDED)
+	if (m->kind != EVIDENCE_APPENDED)
 		log_line(LOG_ERROR, "resolver", "computed values are missing in the history",
 			 LOG_CSTR("reason", m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status)));
 	else if (m->status != RT_OK)
 		log_line(LOG_ERROR, "resolver", "computed values are missing in the history",
-			 LOG_CSTR("reason", ((const struct ledger_append *)m)->entry->reason));
+			 LOG_CSTR("reason", ((const struct evidence_append *)m)->entry->reason));
 	else
-		lsn = ((const struct ledger_append *)m)->entry->lsn;
+		lsn = ((const struct evidence_append *)m)->entry->lsn;
 	for (struct flight *f = batch->flights, *next; f; f = next) {
 		next = f->next;
 		flight_publish(s, f, lsn);

@@ -64,7 +64,7 @@ bool warm_start_value(const struct node *n, const struct offline_value *v, int64
 
 struct frame_reader {
 	const struct node *node;
-	const struct ledger_frame *frame;
+	const struct log_source_entry *frame;
 	int64_t now_us;
 	uint32_t values;
 };
@@ -80,26 +80,26 @@ static void read_value(void *arg, const struct entry_values *head, const struct 
 	r->values += warm_start_value(r->node, &value, r->now_us);
 }
 
-uint32_t warm_start_frame(const struct node *n, const struct ledger_frame *f, int64_t now_us)
+uint32_t warm_start_frame(const struct node *n, const struct log_source_entry *f, int64_t now_us)
 {
 	struct frame_reader r = { .node = n, .frame = f, .now_us = now_us };
 	struct entry_delete d;
 	switch (f->kind) {
-	case LEDGER_VALUES:
-	case LEDGER_EVENT_APPLIED:
+	case EVIDENCE_VALUES:
+	case EVIDENCE_EVENT_APPLIED:
 		entry_values_read(f->body, NULL, &r, read_value);
 		return r.values;
-	case LEDGER_DELETE:
+	case EVIDENCE_DELETE:
 		if (entry_delete_read(f->body, &d))
 			warm_start_value(n, &(struct offline_value){ .entity = d.entity, .entity_id = d.entity_id,
 								     .event_time_us = d.event_time_us, .lsn = f->lsn,
 								     .deleted = true }, now_us);
 		return 0;
-	case LEDGER_RECORD:
-	case LEDGER_RECORD_IMPORTED:
-	case LEDGER_EVENT:
-	case LEDGER_DOCUMENT:
-	case LEDGER_DOCUMENT_DELETE:
+	case EVIDENCE_RECORD:
+	case EVIDENCE_RECORD_IMPORTED:
+	case EVIDENCE_EVENT:
+	case EVIDENCE_DOCUMENT:
+	case EVIDENCE_DOCUMENT_DELETE:
 		return 0;
 	}
 	return 0;

@@ -8,4 +8,4 @@
 /* true: the value is in the table now. Before the loops run. */
 bool warm_start_value(const struct node *n, const struct offline_value *v, int64_t now_us);
 /* The values and tombstones of a frame of the ledger; returns how many values are in the table now. */
-uint32_t warm_start_frame(const struct node *n, const struct ledger_frame *f, int64_t now_us);
+uint32_t warm_start_frame(const struct node *n, const struct log_source_entry *f, int64_t now_us);

@@ -21,9 +21,9 @@ struct writer {
 	uint64_t sent, start_ns;
 };
 
-static struct ledger_entry *make_entry(const struct writer *w)
+static struct evidence_entry *make_entry(const struct writer *w)
 {
-	struct ledger_entry *e = ledger_entry_new(LEDGER_RECORD);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_RECORD);
 	char id[41];
 	snprintf(id, sizeof id, "ctx_00000000-0000-7000-%04x-%012llx", w->number,
 		 (unsigned long long)w->sent);
@@ -46,7 +46,7 @@ static void ask(struct writer *w)
 		rt_stop(&w->base);
 		return;
 	}
-	struct ledger_append *m = ledger_append_new(loop, make_entry(w));
+	struct evidence_append *m = evidence_append_new(loop, make_entry(w));
 	w->sent++;
 	rt_ask(&w->base, committer, &m->head, loop_mono_ns(loop) + 30000000000ull, ACTOR_NONE);
 }
@@ -59,7 +59,7 @@ static void writer_on_message(struct actor *a, struct msg *m)
 		return;
 	}
 	if (m->kind != RT_TIMER) {
-		CHECK(m->kind == LEDGER_APPENDED && m->status == RT_OK);
+		CHECK(m->kind == EVIDENCE_APPENDED && m->status == RT_OK);
 		commit_load_note(&load, clock_mono_ns() - w->start_ns);
 	}
 	ask(w);

@@ -57,7 +57,7 @@ static void bench_close(struct bench *b)
 }
 
 /* ---- entries ---- */
-static struct ledger_entry *make_record(const struct bench *b, unsigned i, int64_t now_us)
+static struct evidence_entry *make_record(const struct bench *b, unsigned i, int64_t now_us)
 {
 	char id[41];
 	snprintf(id, sizeof id, "ctx_018f3a2b-7def-7abc-8901-%012u", i);
@@ -75,14 +75,14 @@ static struct ledger_entry *make_record(const struct bench *b, unsigned i, int64
 	    .lineage = {.fabra_version = STR("2.3.2")},
 	    .integrity = {.content_hash = STR("sha256:"), .record_hash = STR(""), .signed_at_us = -1},
 	};
-	struct ledger_entry *e = ledger_entry_new(LEDGER_RECORD);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_RECORD);
 	CHECK(e != NULL && record_write_canonical(&record, &e->body, &e->previous_at));
 	buf_append_lit(&e->extras, "{\"version\":\"v1\"}");
 	memcpy(e->context_id, id, 40);
 	return e;
 }
 
-static struct ledger_entry *make_values(unsigned i, int64_t now_us)
+static struct evidence_entry *make_values(unsigned i, int64_t now_us)
 {
 	char user[24];
 	snprintf(user, sizeof user, "user_%u", i * 2654435761u % 100000);
@@ -92,7 +92,7 @@ static struct ledger_entry *make_values(unsigned i, int64_t now_us)
 	    {id, STR("open_tickets"), STR("3"), now_us, 30000, 0, STR("code:0123456789abcdef")},
 	    {id, STR("total_spent"), STR("1234.5"), now_us, 0, 0, STR("")},
 	};
-	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
 	CHECK(e != NULL);
 	entry_values_write(&e->body,
 			   &(struct entry_values){STR("User"), ENTRY_COMPUTED, 0, values, ARRAY_LEN(values)});
@@ -102,7 +102,7 @@ static struct ledger_entry *make_values(unsigned i, int64_t now_us)
 /* Requests first..first+count: two entries each, one ledger batch. */
 static void append(struct bench *b, unsigned first, unsigned count)
 {
-	struct ledger_entry *entries[2 * BATCH];
+	struct evidence_entry *entries[2 * BATCH];
 	int statuses[2 * BATCH];
 	int64_t now_us = clock_wall_us();
 	CHECK(count <= BATCH);
@@ -113,7 +113,7 @@ static void append(struct bench *b, unsigned first, unsigned count)
 	ledger_write(b->ledger, entries, statuses, 2 * count, now_us);
 	for (unsigned i = 0; i < 2 * count; i++) {
 		CHECK(statuses[i] == RT_OK);
-		ledger_entry_free(entries[i]);
+		evidence_entry_free(entries[i]);
 	}
 }
 

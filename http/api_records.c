@@ -30,7 +30,7 @@ struct lookup {
 static void find(struct exchange *x, bool want_view)
 {
 	struct actor *a = exchange_actor(x);
-	struct ledger_find *m = ledger_find_new(a->loop, exchange_param(x, 0), want_view);
+	struct evidence_find *m = evidence_find_new(a->loop, exchange_param(x, 0), want_view);
 	rt_ask(a, api_node(x)->ledger_reader, &m->head, exchange_deadline_ns(x), a->self);
 }
 
@@ -60,7 +60,7 @@ static void reply_view(struct exchange *x, const struct view *view, struct str c
 	buf_finish(&out);
 }
 
-static void reply_own(struct exchange *x, const struct view *view, const struct ledger_record *r)
+static void reply_own(struct exchange *x, const struct view *view, const struct evidence_record *r)
 {
 	struct found f = { .stamp = r->stamp, .extras = { .version = STR("v1"), .evidence_mode = STR("best_effort") } };
 	if (r->imported)
@@ -81,7 +81,7 @@ static void reply_legacy_record(struct exchange *x, const struct view *view, str
 	reply_view(x, view, json, &f);
 }
 
-static void on_ledger(struct exchange *x, const struct view *view, const struct ledger_found *m)
+static void on_ledger(struct exchange *x, const struct view *view, const struct evidence_found *m)
 {
 	if (m->head.status == RT_OK) {
 		reply_own(x, view, m->record);
@@ -118,8 +118,8 @@ static void on_legacy(struct exchange *x, const struct view *view, const struct 
 
 static void on_message(struct exchange *x, const struct msg *m, const struct view *view)
 {
-	if (m->kind == LEDGER_FOUND)
-		on_ledger(x, view, (const struct ledger_found *)m);
+	if (m->kind == EVIDENCE_FOUND)
+		on_ledger(x, view, (const struct evidence_found *)m);
 	else if (m->kind == OFFLINE_RESULT)
 		on_legacy(x, view, (const struct offline_result *)m);
 	else
@@ -150,9 +150,9 @@ void api_record_get_message(struct exchange *x, struct msg *m)
 
 /* ---- POST /v1/record ---- */
 
-static struct ledger_entry *import_entry(const struct record *r, struct str body)
+static struct evidence_entry *import_entry(const struct record *r, struct str body)
 {
-	struct ledger_entry *e = ledger_entry_new(LEDGER_RECORD_IMPORTED);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_RECORD_IMPORTED);
 	if (e == NULL)
 		return NULL;
 	memcpy(e->context_id, r->context_id.p, r->context_id.n);
@@ -187,22 +187,22 @@ void api_record_post(struct exchange *x)
 				 STR("null"), NULL);
 		return;
 	}
-	struct ledger_entry *e = import_entry(r, body);
+	struct evidence_entry *e = import_entry(r, body);
 	if (e == NULL) {
 		exchange_fail(x, RT_EFULL, "out of memory");
 		return;
 	}
 	struct actor *a = exchange_actor(x);
-	rt_ask(a, api_node(x)->committer, &ledger_append_new(a->loop, e)->head, exchange_deadline_ns(x), ACTOR_NONE);
+	rt_ask(a, api_node(x)->committer, &evidence_append_new(a->loop, e)->head, exchange_deadline_ns(x), ACTOR_NONE);
 }
 
 void api_record_post_message(struct exchange *x, struct msg *m)
 {
-	if (m->kind != LEDGER_APPENDED) {
+	if (m->kind != EVIDENCE_APPENDED) {
 		exchange_fail(x, m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status, "the ledger");
 		return;
 	}
-	const struct ledger_entry *e = ((struct ledger_append *)m)->entry;
+	const struct evidence_entry *e = ((struct evidence_append *)m)->entry;
 	if (m->status == RT_EEXIST) {
 		exchange_error(x, 409,
 			       "Context Record immutability violation: record already exists with a different hash");

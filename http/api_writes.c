@@ -4,11 +4,11 @@
 #include "store/timefmt.h"
 #include <stdlib.h>
 
-static uint64_t ask_ledger(struct exchange *x, struct ledger_entry *e)
+static uint64_t ask_ledger(struct exchange *x, struct evidence_entry *e)
 {
 	struct actor *a = exchange_actor(x);
 	/* No cancel token: what was asked for is written, even when the client does not wait for the answer. */
-	return rt_ask(a, api_node(x)->committer, &ledger_append_new(a->loop, e)->head, exchange_deadline_ns(x), ACTOR_NONE);
+	return rt_ask(a, api_node(x)->committer, &evidence_append_new(a->loop, e)->head, exchange_deadline_ns(x), ACTOR_NONE);
 }
 
 static void fail_append(struct exchange *x, const struct msg *m)
@@ -163,9 +163,9 @@ static bool take_values(struct exchange *x, struct values_put *p, yyjson_val *va
 	return true;
 }
 
-static struct ledger_entry *values_entry(const struct definitions *d, const struct values_put *p)
+static struct evidence_entry *values_entry(const struct definitions *d, const struct values_put *p)
 {
-	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
 	struct entry_value values[API_FEATURES_MAX];
 	for (uint32_t i = 0; i < p->count; i++)
 		values[i] = (struct entry_value){ .entity_id = p->entity_id, .feature = d->features[p->features[i]].name,
@@ -209,7 +209,7 @@ void api_values_put(struct exchange *x)
 	if (!take_values(x, p, values))
 		return;
 	make_newest(x, p);
-	struct ledger_entry *e = values_entry(api_node(x)->definitions, p);
+	struct evidence_entry *e = values_entry(api_node(x)->definitions, p);
 	if (e == NULL)
 		exchange_fail(x, RT_EFULL, "out of memory");
 	else
@@ -231,13 +231,13 @@ static void write_names(const struct definitions *d, const struct values_put *p,
 
 void api_values_put_message(struct exchange *x, struct msg *m)
 {
-	if (m->kind != LEDGER_APPENDED || m->status != RT_OK) {
+	if (m->kind != EVIDENCE_APPENDED || m->status != RT_OK) {
 		fail_append(x, m);
 		return;
 	}
 	const struct node *n = api_node(x);
 	const struct values_put *p = *exchange_data(x);
-	uint64_t lsn = ((struct ledger_append *)m)->entry->lsn;
+	uint64_t lsn = ((struct evidence_append *)m)->entry->lsn;
 	int64_t now_us = loop_wall_us(exchange_loop(x));
 	bool stale[API_FEATURES_MAX], is_full = false;
 	for (uint32_t i = 0; i < p->count; i++) {
@@ -288,7 +288,7 @@ void api_cache_delete(struct exchange *x)
 	uint32_t entity;
 	if (!api_id(x, id, "[\"path\",\"entity_id\"]") || (entity = api_entity(x, exchange_param(x, 0))) == DEF_NONE)
 		return;
-	struct ledger_entry *e = ledger_entry_new(LEDGER_DELETE);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_DELETE);
 	if (e == NULL) {
 		exchange_fail(x, RT_EFULL, "out of memory");
 		return;
@@ -301,11 +301,11 @@ void api_cache_delete(struct exchange *x)
 
 void api_cache_delete_message(struct exchange *x, struct msg *m)
 {
-	if (m->kind != LEDGER_APPENDED || m->status != RT_OK) {
+	if (m->kind != EVIDENCE_APPENDED || m->status != RT_OK) {
 		fail_append(x, m);
 		return;
 	}
-	const struct ledger_entry *e = ((struct ledger_append *)m)->entry;
+	const struct evidence_entry *e = ((struct evidence_append *)m)->entry;
 	struct entry_delete d;
 	if (!entry_delete_read(buf_str(&e->body), &d)) {
 		exchange_error(x, 500, "the delete could not be applied");
@@ -363,11 +363,11 @@ static bool read_idempotency(struct exchange *x, struct str id, struct idempoten
 	return true;
 }
 
-static struct ledger_entry *event_entry(struct loop *loop, struct entry_event *e, yyjson_val *payload)
+static struct evidence_entry *event_entry(struct loop *loop, struct entry_event *e, yyjson_val *payload)
 {
 	char event_id[UUID_TEXT];
 	struct buf text = { 0 };
-	struct ledger_entry *entry = ledger_entry_new(LEDGER_EVENT);
+	struct evidence_entry *entry = evidence_entry_new(EVIDENCE_EVENT);
 	uuid4_text(loop_random(loop), loop_random(loop), event_id);
 	e->event_id = str_of(event_id, UUID_TEXT);
 	json_write_value(&text, payload);

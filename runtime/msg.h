@@ -60,7 +60,7 @@ _Static_assert(sizeof(struct msg) == 64, "the header is one cache line");
 #define MSG_KIND(class, n) ((uint16_t)((class) << 8 | (n)))
 enum msg_class {
 	CLASS_RT = 1,
-	CLASS_LEDGER = 32,
+	CLASS_EVIDENCE = 32,
 	CLASS_OFFLINE = 33,
 	CLASS_SCRIPT = 64,
 	CLASS_RESOLVER = 65,

@@ -5,7 +5,7 @@
  * Values have two versions: the first had neither nanoseconds, nor the version of the code, nor tombstones. It
  * is still read: ledgers keep it for as long as they keep values. */
 #include "store/entries.h"
-#include "store/ledger_bytes.h"
+#include "store/bytes.h"
 
 enum { ENTRY_VERSION = 1, EVENT_VERSION_KEYED = 2, VALUES_VERSION_PLAIN = 1, VALUES_VERSION = 2 };
 enum { NS_PER_US = 1000 };

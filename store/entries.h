@@ -7,7 +7,7 @@
 
 enum entry_value_source { ENTRY_COMPUTED = 1, ENTRY_PUSHED = 2, ENTRY_MATERIALIZED = 3, ENTRY_TRIGGERED = 4 };
 
-/* LEDGER_VALUES, and the tail of LEDGER_EVENT_APPLIED. One entity kind; any number of (id, feature,
+/* EVIDENCE_VALUES, and the tail of EVIDENCE_EVENT_APPLIED. One entity kind; any number of (id, feature,
  * value). */
 struct entry_value {
 	struct str entity_id, feature;
@@ -20,7 +20,7 @@ struct entry_value {
 struct entry_values {
 	struct str entity;
 	enum entry_value_source source;
-	uint64_t event_lsn; /* LEDGER_EVENT_APPLIED: which event; else 0 */
+	uint64_t event_lsn; /* EVIDENCE_EVENT_APPLIED: which event; else 0 */
 	const struct entry_value *values;
 	size_t count;
 };
@@ -35,7 +35,7 @@ bool entry_values_read(struct str payload, struct entry_values *ret_head, void *
 /* Only the head's event_lsn, for code that counts events off. false: malformed head. */
 bool entry_values_event_lsn(struct str payload, uint64_t *ret_event_lsn);
 
-/* LEDGER_DELETE: all online values of one id of an entity. */
+/* EVIDENCE_DELETE: all online values of one id of an entity. */
 struct entry_delete {
 	struct str entity, entity_id;
 	int64_t event_time_us;
@@ -43,7 +43,7 @@ struct entry_delete {
 void entry_delete_write(struct buf *out, const struct entry_delete *d);
 bool entry_delete_read(struct str payload, struct entry_delete *ret);
 
-/* LEDGER_EVENT */
+/* EVIDENCE_EVENT */
 struct entry_event {
 	struct str event_id, event_type, entity_id;
 	struct str payload_json;

@@ -3,21 +3,21 @@
 #include "runtime/check.h"
 #include <stdlib.h>
 
-MSG_SIZE_CHECK(ledger_append);
-MSG_SIZE_CHECK(ledger_find);
-MSG_SIZE_CHECK(ledger_found);
+MSG_SIZE_CHECK(evidence_append);
+MSG_SIZE_CHECK(evidence_find);
+MSG_SIZE_CHECK(evidence_found);
 
 /* ---- entries ---- */
 
-struct ledger_entry *ledger_entry_new(enum ledger_kind kind)
+struct evidence_entry *evidence_entry_new(enum evidence_kind kind)
 {
-	struct ledger_entry *e = calloc(1, sizeof *e);
+	struct evidence_entry *e = calloc(1, sizeof *e);
 	CHECK(e != NULL);
 	e->kind = kind;
 	return e;
 }
 
-void ledger_entry_free(struct ledger_entry *e)
+void evidence_entry_free(struct evidence_entry *e)
 {
 	if (e == NULL)
 		return;
@@ -30,35 +30,35 @@ void ledger_entry_free(struct ledger_entry *e)
 
 static void dispose_append(struct msg *m)
 {
-	ledger_entry_free(((struct ledger_append *)m)->entry);
+	evidence_entry_free(((struct evidence_append *)m)->entry);
 }
 
-static struct ledger_append *append_new(struct loop *loop, uint16_t kind, struct ledger_entry *entry)
+static struct evidence_append *append_new(struct loop *loop, uint16_t kind, struct evidence_entry *entry)
 {
-	struct ledger_append *m = loop != NULL ? rt_msg_new(loop, kind) : loop_msg_new(kind);
+	struct evidence_append *m = loop != NULL ? rt_msg_new(loop, kind) : loop_msg_new(kind);
 	m->head.dispose = dispose_append;
 	m->entry = entry;
 	return m;
 }
 
-struct ledger_append *ledger_append_new(struct loop *loop, struct ledger_entry *entry)
+struct evidence_append *evidence_append_new(struct loop *loop, struct evidence_entry *entry)
 {
-	return append_new(loop, LEDGER_APPEND, entry);
+	return append_new(loop, EVIDENCE_APPEND, entry);
 }
 
-struct ledger_append *ledger_appended_new(struct loop *loop, struct ledger_entry *entry, int status)
+struct evidence_append *evidence_appended_new(struct loop *loop, struct evidence_entry *entry, int status)
 {
-	struct ledger_append *m = append_new(loop, LEDGER_APPENDED, entry);
+	struct evidence_append *m = append_new(loop, EVIDENCE_APPENDED, entry);
 	m->head.status = status;
 	return m;
 }
 
 /* ---- finding ---- */
 
-bool ledger_name_parse(struct str ref, struct ledger_name *ret)
+bool evidence_name_parse(struct str ref, struct evidence_name *ret)
 {
-	*ret = (struct ledger_name){ .by_hash = false };
-	if (ledger_digest_parse(ref, STR("sha256:"), ret->hash)) {
+	*ret = (struct evidence_name){ .by_hash = false };
+	if (record_digest_parse(ref, STR("sha256:"), ret->hash)) {
 		ret->by_hash = true;
 		return true;
 	}
@@ -70,7 +70,7 @@ bool ledger_name_parse(struct str ref, struct ledger_name *ret)
 	return true;
 }
 
-void ledger_record_free(struct ledger_record *r)
+void evidence_record_free(struct evidence_record *r)
 {
 	if (r == NULL)
 		return;
@@ -81,23 +81,23 @@ void ledger_record_free(struct ledger_record *r)
 
 static void dispose_found(struct msg *m)
 {
-	ledger_record_free(((struct ledger_found *)m)->record);
-	free(((struct ledger_found *)m)->reason);
+	evidence_record_free(((struct evidence_found *)m)->record);
+	free(((struct evidence_found *)m)->reason);
 }
 
-struct ledger_found *ledger_found_new(struct loop *loop, struct ledger_record *record, int status)
+struct evidence_found *evidence_found_new(struct loop *loop, struct evidence_record *record, int status)
 {
-	struct ledger_found *m = rt_msg_new(loop, LEDGER_FOUND);
+	struct evidence_found *m = rt_msg_new(loop, EVIDENCE_FOUND);
 	m->head.dispose = dispose_found;
 	m->head.status = status;
 	m->record = record;
 	return m;
 }
 
-struct ledger_find *ledger_find_new(struct loop *loop, struct str ref, bool want_view)
+struct evidence_find *evidence_find_new(struct loop *loop, struct str ref, bool want_view)
 {
-	struct ledger_find *m = loop != NULL ? rt_msg_new(loop, LEDGER_FIND) : loop_msg_new(LEDGER_FIND);
-	ledger_name_parse(ref, &m->name);
+	struct evidence_find *m = loop != NULL ? rt_msg_new(loop, EVIDENCE_FIND) : loop_msg_new(EVIDENCE_FIND);
+	evidence_name_parse(ref, &m->name);
 	m->want_view = want_view;
 	return m;
 }

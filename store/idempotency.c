@@ -180,7 +180,7 @@ uint32_t idempotency_count(struct idempotency *t)
 
 /* ---- the start ---- */
 
-static bool load_event(struct idempotency *t, const struct ledger_frame *frame, int64_t now_us)
+static bool load_event(struct idempotency *t, const struct log_source_entry *frame, int64_t now_us)
 {
 	struct entry_event e;
 	struct idempotency_id id;
@@ -201,17 +201,17 @@ static bool load_event(struct idempotency *t, const struct ledger_frame *frame, 
 
 bool idempotency_load(struct idempotency *t, struct ledger *l, int64_t now_us, struct buf *ret_why)
 {
-	struct ledger_frame frame;
-	enum ledger_scan_result r;
+	struct log_source_entry frame;
+	enum log_source_result r;
 	struct ledger_scan *scan = ledger_scan_open(l, NULL, ledger_lsn_at(l, now_us - IDEMPOTENCY_KEEP_US), ret_why);
 	bool ok = scan != NULL;
-	while (ok && ((r = ledger_scan_next(scan, &frame)) == LEDGER_SCAN_FRAME || r == LEDGER_SCAN_CORRUPT)) {
-		if (r == LEDGER_SCAN_FRAME && frame.kind == LEDGER_EVENT && !load_event(t, &frame, now_us)) {
+	while (ok && ((r = ledger_scan_next(scan, &frame)) == LOG_SOURCE_ENTRY || r == LOG_SOURCE_CORRUPT)) {
+		if (r == LOG_SOURCE_ENTRY && frame.kind == EVIDENCE_EVENT && !load_event(t, &frame, now_us)) {
 			buf_append_lit(ret_why, "out of memory");
 			ok = false;
 		}
 	}
-	if (ok && r != LEDGER_SCAN_END) {
+	if (ok && r != LOG_SOURCE_END) {
 		buf_append_lit(ret_why, "the ledger cannot be read");
 		ok = false;
 	}

@@ -35,21 +35,21 @@ struct ledger *ledger_open(const struct ledger_config *config, struct buf *ret_w
 void ledger_close(struct ledger *l); /* after its loops have ended; syncs, unlocks */
 /* The committer, on its own blocking loop; one per ledger. */
 struct actor_ref ledger_spawn_committer(struct ledger *l, struct loop *loop);
-/* Readers answer LEDGER_FIND with one pread; on any blocking loop but the committer's. */
+/* Readers answer EVIDENCE_FIND with one pread; on any blocking loop but the committer's. */
 struct actor_ref ledger_spawn_reader(struct ledger *l, struct loop *loop);
 void ledger_health_read(struct ledger *l, struct ledger_health *ret); /* any thread */
 void ledger_publish(struct ledger *l); /* its health as metrics; one thread */
 uint64_t ledger_durable_lsn(const struct ledger *l);                  /* any thread; one atomic load */
 /* Which ledger this is: random, made with it, in every one of its files. Any thread; not NUL-terminated. */
-enum { LEDGER_ID_TEXT = 32 };
-void ledger_id_text(const struct ledger *l, char ret[static LEDGER_ID_TEXT]);
-/* Events that were accepted and have no LEDGER_EVENT_APPLIED mark, in log order: what the last run left
+enum { LOG_SOURCE_ID_TEXT = 32 };
+void ledger_id_text(const struct ledger *l, char ret[static LOG_SOURCE_ID_TEXT]);
+/* Events that were accepted and have no EVIDENCE_EVENT_APPLIED mark, in log order: what the last run left
  * undone. Calls each (frame: borrows) for every one. Between ledger_open and ledger_spawn_committer; start-up
  * only. Reads from the oldest unmarked event on, a place that segment headers and footers keep, not from the
  * beginning. false: *ret_why. */
-struct ledger_frame;
+struct log_source_entry;
 bool ledger_pending_events(struct ledger *l, void *arg,
-			   void (*each)(void *arg, const struct ledger_frame *frame),
+			   void (*each)(void *arg, const struct log_source_entry *frame),
 			   struct buf *ret_why);
 /* An LSN from which on everything is that was written at us or later, and little before it: where the segment begins that
  * was the newest then. Any thread. */
@@ -60,32 +60,32 @@ void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn);
 /* ---- reading in order: the projection, warm start, verify, stat. Works beside a running server, in any
  * process. ---- */
 struct ledger_scan;
-enum { LEDGER_CHAIN = 32 };
-struct ledger_frame {
-	enum ledger_kind kind;
+enum { LOG_SOURCE_CHAIN = 32 };
+struct log_source_entry {
+	enum evidence_kind kind;
 	uint64_t lsn;
 	int64_t written_us;       /* when the committer wrote it */
 	struct str body, extras;  /* borrow the scan's buffer until the next call */
-	struct str context_id;    /* LEDGER_RECORD*; borrows as body does */
-	const uint8_t *chain;     /* LEDGER_CHAIN bytes: the hash of the log up to here; borrows as body does */
-	struct record_stamp stamp;/* LEDGER_RECORD: as stored; LEDGER_RECORD_IMPORTED: only record_hash */
+	struct str context_id;    /* EVIDENCE_RECORD*; borrows as body does */
+	const uint8_t *chain;     /* LOG_SOURCE_CHAIN bytes: the hash of the log up to here; borrows as body does */
+	struct record_stamp stamp;/* EVIDENCE_RECORD: as stored; EVIDENCE_RECORD_IMPORTED: only record_hash */
 	const char *path;         /* segment and offset, for reports */
 	uint64_t offset;
-	uint64_t lost_to;         /* LEDGER_SCAN_CORRUPT: lsn..lost_to are missing */
+	uint64_t lost_to;         /* LOG_SOURCE_CORRUPT: lsn..lost_to are missing */
 };
-enum ledger_scan_result {
-	LEDGER_SCAN_FRAME,   /* *ret is the next frame */
-	LEDGER_SCAN_END,     /* nothing more that is known durable; call again later */
-	LEDGER_SCAN_CORRUPT, /* entries that were durable are missing, and neither retention nor a person removed
+enum log_source_result {
+	LOG_SOURCE_ENTRY,   /* *ret is the next frame */
+	LOG_SOURCE_END,     /* nothing more that is known durable; call again later */
+	LOG_SOURCE_CORRUPT, /* entries that were durable are missing, and neither retention nor a person removed
 				them: ret->lsn, lost_to, path and offset say which and where. The scan goes on
 				behind them */
-	LEDGER_SCAN_ERROR,   /* I/O */
+	LOG_SOURCE_ERROR,   /* I/O */
 };
 /* From the first frame with lsn >= from_lsn. NULL: no ledger there. l: the open ledger, or NULL to read dir
  * from outside. */
 struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn,
 				     struct buf *ret_why);
-enum ledger_scan_result ledger_scan_next(struct ledger_scan *s, struct ledger_frame *ret);
+enum log_source_result ledger_scan_next(struct ledger_scan *s, struct log_source_entry *ret);
 void ledger_scan_close(struct ledger_scan *s);
 
 /* Whole check: CRCs, frame chain, record hashes, record chain, signatures (signer may be NULL). Appends

@@ -55,13 +55,13 @@ static int set_aside_headless(int dir_fd, struct buf *out)
 
 static int accept_all(struct ledger_scan *scan, struct buf *out, int64_t *ret_accepted)
 {
-	struct ledger_frame f;
-	enum ledger_scan_result result;
+	struct log_source_entry f;
+	enum log_source_result result;
 	int error = 0;
-	while (error == 0 && (result = ledger_scan_next(scan, &f)) != LEDGER_SCAN_END) {
-		if (result == LEDGER_SCAN_ERROR)
+	while (error == 0 && (result = ledger_scan_next(scan, &f)) != LOG_SOURCE_END) {
+		if (result == LOG_SOURCE_ERROR)
 			error = -EIO;
-		if (result != LEDGER_SCAN_CORRUPT)
+		if (result != LOG_SOURCE_CORRUPT)
 			continue;
 		error = ledger_gaps_add(&ledger_io_real, ledger_scan_dir(scan), ledger_scan_id(scan), f.lsn, f.lost_to);
 		buf_printf(out, "{\"accepted\":{\"from_lsn\":%llu,\"to_lsn\":%llu}}\n", (unsigned long long)f.lsn,

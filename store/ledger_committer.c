@@ -17,8 +17,8 @@ struct committer {
 	struct actor base;
 	struct ledger *l; /* borrows: the ledger is closed after its loops */
 	struct waiting {
-		struct ledger_append *appends[WAITING_MAX]; /* taken */
-		struct ledger_entry *entries[WAITING_MAX];
+		struct evidence_append *appends[WAITING_MAX]; /* taken */
+		struct evidence_entry *entries[WAITING_MAX];
 		int statuses[WAITING_MAX];
 		size_t count;
 	} *waiting; /* owned */
@@ -31,9 +31,9 @@ static void flush(struct committer *c)
 		return;
 	ledger_write(c->l, w->entries, w->statuses, w->count, loop_wall_us(c->base.loop));
 	for (size_t i = 0; i < w->count; i++) {
-		struct ledger_append *m = w->appends[i];
+		struct evidence_append *m = w->appends[i];
 		m->entry = NULL; /* moves on with the reply */
-		rt_reply(&c->base, &m->head, &ledger_appended_new(c->base.loop, w->entries[i],
+		rt_reply(&c->base, &m->head, &evidence_appended_new(c->base.loop, w->entries[i],
 								  w->statuses[i])->head);
 	}
 	w->count = 0;
@@ -41,7 +41,7 @@ static void flush(struct committer *c)
 
 static void on_append(struct committer *c, struct msg *m)
 {
-	struct ledger_append *append = (struct ledger_append *)m;
+	struct evidence_append *append = (struct evidence_append *)m;
 	struct waiting *w = c->waiting;
 	if (append->entry == NULL) {
 		rt_refuse(&c->base, m, RT_EINVAL);
@@ -77,7 +77,7 @@ static void committer_on_message(struct actor *a, struct msg *m)
 {
 	struct committer *c = (struct committer *)a;
 	switch (m->kind) {
-	case LEDGER_APPEND:
+	case EVIDENCE_APPEND:
 		on_append(c, m);
 		return;
 	case RT_TIMER:

@@ -1,5 +1,5 @@
 #include "store/ledger_crc.h"
-#include "store/ledger_bytes.h"
+#include "store/bytes.h"
 #include <pthread.h>
 
 /* "Slicing by 8": table[k][b] is the CRC of byte b followed by k zero bytes (Kounavis and Berry 2005). */

@@ -10,7 +10,7 @@
 struct ledger_fake {
 	struct ledger_fake_config config;
 	struct durable {
-		struct ledger_entry *entry; /* owned */
+		struct evidence_entry *entry; /* owned */
 		bool was_answered;
 	} *entries; /* owned */
 	size_t count, cap;
@@ -32,16 +32,16 @@ struct fake {
 /* ---- what is durable ---- */
 
 /* A copy of e as it is on disk; moves nothing. */
-static struct ledger_entry *durable_copy(const struct ledger_entry *e)
+static struct evidence_entry *durable_copy(const struct evidence_entry *e)
 {
-	struct ledger_entry *copy = ledger_entry_new(e->kind);
+	struct evidence_entry *copy = evidence_entry_new(e->kind);
 	CHECK(copy != NULL);
 	struct buf body = copy->body, extras = copy->extras;
 	*copy = *e;
 	copy->body = body;
 	copy->extras = extras;
 	buf_append_str(&copy->extras, buf_str(&e->extras));
-	if (e->kind != LEDGER_RECORD) {
+	if (e->kind != EVIDENCE_RECORD) {
 		buf_append_str(&copy->body, buf_str(&e->body));
 		return copy;
 	}
@@ -54,7 +54,7 @@ static struct ledger_entry *durable_copy(const struct ledger_entry *e)
 	return copy;
 }
 
-static void make_durable(struct ledger_fake *l, struct ledger_entry *e, int64_t now_us, bool will_answer)
+static void make_durable(struct ledger_fake *l, struct evidence_entry *e, int64_t now_us, bool will_answer)
 {
 	if (l->count == l->cap) {
 		l->cap = l->cap ? l->cap * 2 : 64;
@@ -62,10 +62,10 @@ static void make_durable(struct ledger_fake *l, struct ledger_entry *e, int64_t 
 		CHECK(l->entries != NULL);
 	}
 	e->lsn = l->count + 1;
-	if (e->kind == LEDGER_RECORD)
+	if (e->kind == EVIDENCE_RECORD)
 		memcpy(e->previous_context_id, l->last_context_id, sizeof l->last_context_id);
-	struct ledger_entry *copy = durable_copy(e);
-	if (e->kind == LEDGER_RECORD) {
+	struct evidence_entry *copy = durable_copy(e);
+	if (e->kind == EVIDENCE_RECORD) {
 		record_stamp_make(buf_str(&copy->body), l->config.signer, now_us, &copy->stamp);
 		e->stamp = copy->stamp;
 		memcpy(l->last_context_id, e->context_id, sizeof e->context_id);
@@ -86,7 +86,7 @@ void ledger_fake_destroy(struct ledger_fake *l)
 	if (l == NULL)
 		return;
 	for (size_t i = 0; i < l->count; i++)
-		ledger_entry_free(l->entries[i].entry);
+		evidence_entry_free(l->entries[i].entry);
 	free(l->entries);
 	free(l);
 }
@@ -101,7 +101,7 @@ size_t ledger_fake_count(const struct ledger_fake *l)
 	return l->count;
 }
 
-const struct ledger_entry *ledger_fake_at(const struct ledger_fake *l, size_t index)
+const struct evidence_entry *ledger_fake_at(const struct ledger_fake *l, size_t index)
 {
 	CHECK(index < l->count);
 	return l->entries[index].entry;
@@ -113,23 +113,23 @@ bool ledger_fake_was_answered(const struct ledger_fake *l, size_t index)
 	return l->entries[index].was_answered;
 }
 
-const struct ledger_entry *ledger_fake_record(const struct ledger_fake *l, struct str context_id)
+const struct evidence_entry *ledger_fake_record(const struct ledger_fake *l, struct str context_id)
 {
 	for (size_t i = 0; i < l->count; i++) {
-		const struct ledger_entry *e = l->entries[i].entry;
-		if (e->kind == LEDGER_RECORD && str_eq(str_of(e->context_id, sizeof e->context_id), context_id))
+		const struct evidence_entry *e = l->entries[i].entry;
+		if (e->kind == EVIDENCE_RECORD && str_eq(str_of(e->context_id, sizeof e->context_id), context_id))
 			return e;
 	}
 	return NULL;
 }
 
-static const struct ledger_entry *find(const struct ledger_fake *l, const struct ledger_name *name)
+static const struct evidence_entry *find(const struct ledger_fake *l, const struct evidence_name *name)
 {
 	for (size_t i = 0; i < l->count; i++) {
-		const struct ledger_entry *e = l->entries[i].entry;
+		const struct evidence_entry *e = l->entries[i].entry;
 		struct ledger_payload p = { .id = str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id)) };
-		if ((e->kind == LEDGER_RECORD || e->kind == LEDGER_RECORD_IMPORTED) &&
-		    ledger_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), p.hash) &&
+		if ((e->kind == EVIDENCE_RECORD || e->kind == EVIDENCE_RECORD_IMPORTED) &&
+		    record_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), p.hash) &&
 		    ledger_name_matches(name, &p))
 			return e;
 	}
@@ -137,19 +137,19 @@ static const struct ledger_entry *find(const struct ledger_fake *l, const struct
 }
 
 void ledger_fake_pending_events(const struct ledger_fake *l, void *arg,
-				void (*each)(void *arg, const struct ledger_entry *e))
+				void (*each)(void *arg, const struct evidence_entry *e))
 {
 	bool *is_applied = calloc(l->count + 1, sizeof *is_applied);
 	CHECK(is_applied != NULL);
 	for (size_t i = 0; i < l->count; i++) {
 		uint64_t lsn;
-		if (l->entries[i].entry->kind == LEDGER_EVENT_APPLIED) {
+		if (l->entries[i].entry->kind == EVIDENCE_EVENT_APPLIED) {
 			CHECK(entry_values_event_lsn(buf_str(&l->entries[i].entry->body), &lsn) && lsn >= 1 && lsn <= i);
 			is_applied[lsn - 1] = true;
 		}
 	}
 	for (size_t i = 0; i < l->count; i++)
-		if (l->entries[i].entry->kind == LEDGER_EVENT && !is_applied[i])
+		if (l->entries[i].entry->kind == EVIDENCE_EVENT && !is_applied[i])
 			each(arg, l->entries[i].entry);
 	free(is_applied);
 }
@@ -158,18 +158,18 @@ void ledger_fake_pending_events(const struct ledger_fake *l, void *arg,
 
 static void reply(struct fake *f, struct msg *request, int status)
 {
-	struct ledger_entry *e = ((struct ledger_append *)request)->entry;
-	((struct ledger_append *)request)->entry = NULL;
-	rt_reply(&f->base, request, &ledger_appended_new(f->base.loop, e, status)->head);
+	struct evidence_entry *e = ((struct evidence_append *)request)->entry;
+	((struct evidence_append *)request)->entry = NULL;
+	rt_reply(&f->base, request, &evidence_appended_new(f->base.loop, e, status)->head);
 }
 
 /* RT_OK: new. */
-static int check_import(const struct ledger_fake *l, struct ledger_entry *e)
+static int check_import(const struct ledger_fake *l, struct evidence_entry *e)
 {
-	struct ledger_name name;
-	if (!ledger_name_parse(str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id)), &name))
+	struct evidence_name name;
+	if (!evidence_name_parse(str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id)), &name))
 		return RT_EINVAL;
-	const struct ledger_entry *there = find(l, &name);
+	const struct evidence_entry *there = find(l, &name);
 	if (there == NULL)
 		return RT_OK;
 	e->lsn = there->lsn;
@@ -190,9 +190,9 @@ static void keep(struct requests *r, struct msg *m)
 static void commit_one(struct fake *f, struct msg *m)
 {
 	const struct ledger_fake_config none = { 0 };
-	struct ledger_entry *e = ((struct ledger_append *)m)->entry;
+	struct evidence_entry *e = ((struct evidence_append *)m)->entry;
 	const struct ledger_fake_config *config =
-	    e->kind == LEDGER_VALUES && f->l->config.values_are_safe ? &none : &f->l->config;
+	    e->kind == EVIDENCE_VALUES && f->l->config.values_are_safe ? &none : &f->l->config;
 	if (sim_fault(f->base.loop, "ledger.refuse", config->refuse_permille)) {
 		snprintf(e->reason, sizeof e->reason, "the disk failed");
 		reply(f, m, RT_EIO);
@@ -203,7 +203,7 @@ static void commit_one(struct fake *f, struct msg *m)
 		reply(f, m, RT_EFULL);
 		return;
 	}
-	int status = e->kind == LEDGER_RECORD_IMPORTED ? check_import(f->l, e) : RT_OK;
+	int status = e->kind == EVIDENCE_RECORD_IMPORTED ? check_import(f->l, e) : RT_OK;
 	if (status != RT_OK) {
 		reply(f, m, e->already_there ? RT_OK : status);
 		return;
@@ -244,7 +244,7 @@ static void fake_on_message(struct actor *a, struct msg *m)
 {
 	struct fake *f = (struct fake *)a;
 	switch (m->kind) {
-	case LEDGER_APPEND:
+	case EVIDENCE_APPEND:
 		on_append(f, m);
 		return;
 	case RT_TIMER:
@@ -301,15 +301,15 @@ static int reader_init(struct actor *a, void *arg)
 	return 0;
 }
 
-static struct ledger_record *record_of(const struct ledger_entry *e, bool want_view)
+static struct evidence_record *record_of(const struct evidence_entry *e, bool want_view)
 {
-	struct ledger_record *r = calloc(1, sizeof *r);
+	struct evidence_record *r = calloc(1, sizeof *r);
 	CHECK(r != NULL);
 	buf_append_str(&r->canonical, buf_str(&e->body));
 	if (want_view)
 		buf_append_str(&r->extras, buf_str(&e->extras));
 	r->stamp = e->stamp;
-	r->imported = e->kind == LEDGER_RECORD_IMPORTED;
+	r->imported = e->kind == EVIDENCE_RECORD_IMPORTED;
 	r->lsn = e->lsn;
 	return r;
 }
@@ -318,12 +318,12 @@ static void reader_on_message(struct actor *a, struct msg *m)
 {
 	if (m->kind == RT_STOP)
 		rt_stop(a);
-	if (m->kind != LEDGER_FIND)
+	if (m->kind != EVIDENCE_FIND)
 		return;
-	const struct ledger_find *wanted = (const struct ledger_find *)m;
-	const struct ledger_entry *e = find(((struct fake_reader *)a)->l, &wanted->name);
-	struct ledger_record *r = e ? record_of(e, wanted->want_view) : NULL;
-	rt_reply(a, m, &ledger_found_new(a->loop, r, e ? RT_OK : RT_ENOTFOUND)->head);
+	const struct evidence_find *wanted = (const struct evidence_find *)m;
+	const struct evidence_entry *e = find(((struct fake_reader *)a)->l, &wanted->name);
+	struct evidence_record *r = e ? record_of(e, wanted->want_view) : NULL;
+	rt_reply(a, m, &evidence_found_new(a->loop, r, e ? RT_OK : RT_ENOTFOUND)->head);
 }
 
 static const struct actor_class reader_class = {

@@ -7,12 +7,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static struct str name_id(const struct ledger_name *name)
+static struct str name_id(const struct evidence_name *name)
 {
 	return str_of(name->id, name->id_n);
 }
 
-static uint64_t name_key(const struct ledger_name *name)
+static uint64_t name_key(const struct evidence_name *name)
 {
 	if (name->by_hash)
 		return ledger_key_of_hash(name->hash);
@@ -22,25 +22,25 @@ static uint64_t name_key(const struct ledger_name *name)
 	return key;
 }
 
-bool ledger_name_matches(const struct ledger_name *name, const struct ledger_payload *p)
+bool ledger_name_matches(const struct evidence_name *name, const struct ledger_payload *p)
 {
 	return name->by_hash ? memcmp(name->hash, p->hash, 32) == 0 : ledger_ids_match(name_id(name), p->id);
 }
 
-static struct ledger_record *make_record(const struct ledger_payload *p, const struct ledger_frame_head *head,
+static struct evidence_record *make_record(const struct ledger_payload *p, const struct ledger_frame_head *head,
 					 bool want_view)
 {
-	struct ledger_record *r = calloc(1, sizeof *r);
+	struct evidence_record *r = calloc(1, sizeof *r);
 	if (r == NULL)
 		return NULL;
 	buf_append_str(&r->canonical, p->canonical);
 	if (want_view)
 		buf_append_str(&r->extras, p->extras);
 	r->stamp = p->stamp;
-	r->imported = head->kind == LEDGER_RECORD_IMPORTED;
+	r->imported = head->kind == EVIDENCE_RECORD_IMPORTED;
 	r->lsn = head->lsn;
 	if (r->canonical.failed || r->extras.failed) {
-		ledger_record_free(r);
+		evidence_record_free(r);
 		return NULL;
 	}
 	return r;
@@ -68,7 +68,7 @@ static int damage(struct ledger *l, const struct ledger_segment *s)
 
 /* One pread. 0, RT_ENOTFOUND (another record, or the segment is gone) or RT_EIO. */
 static int read_record(struct ledger *l, int fd, const struct ledger_segment *s, uint64_t place,
-		       const struct ledger_name *name, bool want_view, struct ledger_record **ret)
+		       const struct evidence_name *name, bool want_view, struct evidence_record **ret)
 {
 	uint64_t n = ledger_place_bytes(place), at = ledger_place_at(place);
 	if (n < LEDGER_FRAME_HEAD || n > s->head.segment_bytes)
@@ -114,9 +114,9 @@ static int find_places(struct ledger *l, const struct ledger_segment *s, int *fd
 	return s->is_sealed ? ledger_fences_find(&s->fences, l->io, *fd, &s->foot, key, ret_places) : hits;
 }
 
-static int find_in(struct ledger *l, const struct ledger_segment *s, const struct ledger_name *name,
+static int find_in(struct ledger *l, const struct ledger_segment *s, const struct evidence_name *name,
 		   uint64_t key,
-		   bool want_view, struct ledger_record **ret)
+		   bool want_view, struct evidence_record **ret)
 {
 	uint64_t places[LEDGER_HITS_MAX];
 	int fd = -1, status = RT_ENOTFOUND, hits = find_places(l, s, &fd, key, places);
@@ -131,8 +131,8 @@ static int find_in(struct ledger *l, const struct ledger_segment *s, const struc
 	return status;
 }
 
-int ledger_find_record(struct ledger *l, const struct ledger_name *name, bool want_view,
-		       struct ledger_record **ret,
+int ledger_find_record(struct ledger *l, const struct evidence_name *name, bool want_view,
+		       struct evidence_record **ret,
 		       char reason[static 160])
 {
 	*ret = NULL;

@@ -1,6 +1,6 @@
 #include "store/ledger_frame.h"
 #include "runtime/check.h"
-#include "store/ledger_bytes.h"
+#include "store/bytes.h"
 #include "store/ledger_crc.h"
 
 /* ---- hashing ---- */
@@ -53,18 +53,18 @@ void ledger_sha256(EVP_MD_CTX *hasher, struct str bytes, uint8_t ret[static 32])
 }
 
 /* ---- frames ---- */
-void ledger_frame_chain(const uint8_t *frame, EVP_MD_CTX *hasher, const uint8_t before[static LEDGER_CHAIN],
-			uint8_t ret[static LEDGER_CHAIN])
+void ledger_frame_chain(const uint8_t *frame, EVP_MD_CTX *hasher, const uint8_t before[static LOG_SOURCE_CHAIN],
+			uint8_t ret[static LOG_SOURCE_CHAIN])
 {
 	hash_start(hasher);
-	CHECK(EVP_DigestUpdate(hasher, before, LEDGER_CHAIN));
+	CHECK(EVP_DigestUpdate(hasher, before, LOG_SOURCE_CHAIN));
 	CHECK(EVP_DigestUpdate(hasher, frame + 4, 44));
 	CHECK(EVP_DigestUpdate(hasher, frame + LEDGER_FRAME_HEAD, get_u32(frame + 12)));
 	hash_end(hasher, ret);
 }
 
 void ledger_frame_finish(uint8_t *frame, const struct ledger_frame_head *head, EVP_MD_CTX *hasher,
-			 uint8_t chain[static LEDGER_CHAIN])
+			 uint8_t chain[static LOG_SOURCE_CHAIN])
 {
 	CHECK(head->covered_bytes <= head->payload_bytes);
 	put_u32(frame + 4, head->payload_bytes);
@@ -76,7 +76,7 @@ void ledger_frame_finish(uint8_t *frame, const struct ledger_frame_head *head, E
 	put_u64(frame + 32, head->durable_lsn);
 	put_u64(frame + 40, (uint64_t)head->written_us);
 	ledger_frame_chain(frame, hasher, chain, chain);
-	memcpy(frame + 48, chain, LEDGER_CHAIN);
+	memcpy(frame + 48, chain, LOG_SOURCE_CHAIN);
 	put_u32(frame, ledger_crc32c(0, frame + 4, ledger_frame_bytes(head->payload_bytes) - 4));
 }
 
@@ -91,9 +91,9 @@ bool ledger_frame_head_read(const uint8_t *frame, uint64_t epoch, struct ledger_
 	ret->epoch = epoch;
 	ret->durable_lsn = get_u64(frame + 32);
 	ret->written_us = (int64_t)get_u64(frame + 40);
-	memcpy(ret->chain, frame + 48, LEDGER_CHAIN);
-	return ret->covered_bytes <= ret->payload_bytes && ret->kind >= LEDGER_RECORD &&
-	       ret->kind <= LEDGER_DOCUMENT_DELETE;
+	memcpy(ret->chain, frame + 48, LOG_SOURCE_CHAIN);
+	return ret->covered_bytes <= ret->payload_bytes && ret->kind >= EVIDENCE_RECORD &&
+	       ret->kind <= EVIDENCE_DOCUMENT_DELETE;
 }
 
 bool ledger_frame_crc_is_good(const uint8_t *frame, const struct ledger_frame_head *head)
@@ -114,19 +114,19 @@ void ledger_payload_write_fixed(uint8_t *p, const struct ledger_payload *r)
 	put_u64(p + 8, (uint64_t)r->stamp.signed_at_us);
 	memcpy(p + 16, r->hash, 32);
 	if (r->stamp.has_signature)
-		CHECK(ledger_digest_parse(str_of(r->stamp.signature, sizeof r->stamp.signature),
+		CHECK(record_digest_parse(str_of(r->stamp.signature, sizeof r->stamp.signature),
 					  STR("hmac-sha256:"), p + 48));
 	memcpy(p + 80, r->id.p, r->id.n);
 	memcpy(p + 120, r->stamp.signing_key_id, key_id_n);
 }
 
-size_t ledger_canonical_bytes(const struct ledger_entry *e, const char *previous_context_id)
+size_t ledger_canonical_bytes(const struct evidence_entry *e, const char *previous_context_id)
 {
 	size_t previous_n = strlen(previous_context_id);
 	return e->body.n - 4 + (previous_n > 0 ? previous_n + 2 : 4);
 }
 
-void ledger_canonical_write(uint8_t *out, const struct ledger_entry *e, const char *previous_context_id)
+void ledger_canonical_write(uint8_t *out, const struct evidence_entry *e, const char *previous_context_id)
 {
 	size_t previous_n = strlen(previous_context_id), tail_at = e->previous_at + 4;
 	memcpy(out, e->body.p, e->previous_at);
@@ -155,11 +155,11 @@ bool ledger_payload_read(struct str bytes, struct ledger_payload *ret)
 	ret->extras = str_of(bytes.p + LEDGER_RECORD_FIXED, extras_n);
 	ret->canonical = str_skip(bytes, LEDGER_RECORD_FIXED + extras_n);
 	memcpy(ret->hash, p + 16, 32);
-	ledger_digest_text(ret->hash, STR("sha256:"), ret->stamp.record_hash);
+	record_digest_text(ret->hash, STR("sha256:"), ret->stamp.record_hash);
 	ret->stamp.has_signature = p[2];
 	ret->stamp.signed_at_us = (int64_t)get_u64(p + 8);
 	if (ret->stamp.has_signature)
-		ledger_digest_text(p + 48, STR("hmac-sha256:"), ret->stamp.signature);
+		record_digest_text(p + 48, STR("hmac-sha256:"), ret->stamp.signature);
 	memcpy(ret->stamp.signing_key_id, p + 120, sizeof ret->stamp.signing_key_id);
 	return true;
 }

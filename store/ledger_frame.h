@@ -3,7 +3,7 @@
  *
  *      0  u32 crc         CRC-32C of everything behind it, padding included
  *      4  u32 payload     bytes
- *      8  u16 kind        enum ledger_kind
+ *      8  u16 kind        enum evidence_kind
  *     10  u16 version     1
  *     12  u32 covered     bytes at the start of the payload that the chain hashes
  *     16  u64 lsn
@@ -32,7 +32,7 @@ struct ledger_frame_head {
 	uint16_t kind;
 	uint64_t lsn, epoch, durable_lsn;
 	int64_t written_us;
-	uint8_t chain[LEDGER_CHAIN];
+	uint8_t chain[LOG_SOURCE_CHAIN];
 };
 
 static inline uint64_t ledger_frame_bytes(uint64_t payload_bytes)
@@ -48,16 +48,16 @@ void ledger_sha256(EVP_MD_CTX *hasher, struct str bytes, uint8_t ret[static 32])
 /* Completes a frame whose payload (and zeroed padding) is in place: header, chain, CRC. chain moves on to
  * this frame. */
 void ledger_frame_finish(uint8_t *frame, const struct ledger_frame_head *head, EVP_MD_CTX *hasher,
-			 uint8_t chain[static LEDGER_CHAIN]);
+			 uint8_t chain[static LOG_SOURCE_CHAIN]);
 /* What the frame's chain must be after `before`. */
-void ledger_frame_chain(const uint8_t *frame, EVP_MD_CTX *hasher, const uint8_t before[static LEDGER_CHAIN],
-			uint8_t ret[static LEDGER_CHAIN]);
+void ledger_frame_chain(const uint8_t *frame, EVP_MD_CTX *hasher, const uint8_t before[static LOG_SOURCE_CHAIN],
+			uint8_t ret[static LOG_SOURCE_CHAIN]);
 /* Reads a header of this epoch from LEDGER_FRAME_HEAD bytes; false: it cannot be one. The CRC is not checked
  * yet. */
 bool ledger_frame_head_read(const uint8_t *frame, uint64_t epoch, struct ledger_frame_head *ret);
 bool ledger_frame_crc_is_good(const uint8_t *frame, const struct ledger_frame_head *head);
 
-/* ---- payload of LEDGER_RECORD and LEDGER_RECORD_IMPORTED ----
+/* ---- payload of EVIDENCE_RECORD and EVIDENCE_RECORD_IMPORTED ----
  *      0  u8 version (1), u8 id bytes, u8 has_signature, u8 0, u32 extras bytes
  *      8  i64 signed_at_us
  *     16  u8[32] record_hash, u8[32] signature (zeros when unsigned)
@@ -76,6 +76,6 @@ void ledger_payload_write_fixed(uint8_t *p, const struct ledger_payload *r); /* 
 /* Borrows bytes. false: malformed. */
 bool ledger_payload_read(struct str bytes, struct ledger_payload *ret);
 
-/* The canonical text of a LEDGER_RECORD with its predecessor ("" = none) where the null stood. */
-size_t ledger_canonical_bytes(const struct ledger_entry *e, const char *previous_context_id);
-void ledger_canonical_write(uint8_t *out, const struct ledger_entry *e, const char *previous_context_id);
+/* The canonical text of a EVIDENCE_RECORD with its predecessor ("" = none) where the null stood. */
+size_t ledger_canonical_bytes(const struct evidence_entry *e, const char *previous_context_id);
+void ledger_canonical_write(uint8_t *out, const struct evidence_entry *e, const char *previous_context_id);

@@ -1,5 +1,5 @@
 #include "store/ledger_gaps.h"
-#include "store/ledger_bytes.h"
+#include "store/bytes.h"
 #include "store/ledger_segment.h"
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 #include "store/ledger_index.h"
 #include "runtime/check.h"
-#include "store/ledger_bytes.h"
+#include "store/bytes.h"
 #include "store/ledger_crc.h"
 #include <errno.h>
 #include <stdlib.h>

@@ -420,7 +420,7 @@ uint64_t ledger_durable_lsn(const struct ledger *l)
 	return atomic_load(&l->durable_lsn);
 }
 
-void ledger_id_text(const struct ledger *l, char ret[static LEDGER_ID_TEXT])
+void ledger_id_text(const struct ledger *l, char ret[static LOG_SOURCE_ID_TEXT])
 {
 	encode_hex(l->id, sizeof l->id, ret);
 }

@@ -116,7 +116,7 @@ struct ledger_writer {
 	int64_t retired_us;            /* when retention was last looked at */
 };
 /* Writes entries in order, syncs, and says for each how it went: 0 or RT_E*. Blocks. now_us: wall clock. */
-void ledger_write(struct ledger *l, struct ledger_entry *const *entries, int *ret_statuses, size_t count,
+void ledger_write(struct ledger *l, struct evidence_entry *const *entries, int *ret_statuses, size_t count,
 		  int64_t now_us);
 /* Tries to become writable again. Cheap when it is already. */
 bool ledger_reopen(struct ledger *l, int64_t now_us);
@@ -127,10 +127,10 @@ uint64_t ledger_events_from(const struct ledger *l);
 
 /* ---- reading ---- */
 /* 0, RT_ENOTFOUND or RT_EIO (reason says what). Any thread. */
-int ledger_find_record(struct ledger *l, const struct ledger_name *name, bool want_view,
-		       struct ledger_record **ret,
+int ledger_find_record(struct ledger *l, const struct evidence_name *name, bool want_view,
+		       struct evidence_record **ret,
 		       char reason[static 160]);
-bool ledger_name_matches(const struct ledger_name *name, const struct ledger_payload *p);
+bool ledger_name_matches(const struct evidence_name *name, const struct ledger_payload *p);
 int ledger_read_durable(const struct ledger_io *io, int dir_fd, struct ledger_durable *ret);
 
 struct ledger {

@@ -22,15 +22,15 @@ static void reader_on_message(struct actor *a, struct msg *m)
 		rt_stop(a);
 		return;
 	}
-	if (m->kind != LEDGER_FIND)
+	if (m->kind != EVIDENCE_FIND)
 		return;
-	const struct ledger_find *find = (const struct ledger_find *)m;
-	struct ledger_record *record = NULL;
+	const struct evidence_find *find = (const struct evidence_find *)m;
+	struct evidence_record *record = NULL;
 	char reason[160] = "a part of the ledger cannot be read";
 	int status = ledger_find_record(r->l, &find->name, find->want_view, &record, reason);
 	if (status == RT_EIO)
 		log_line(LOG_ERROR, "ledger", "a record cannot be read", LOG_CSTR("reason", reason));
-	struct ledger_found *found = ledger_found_new(a->loop, record, status);
+	struct evidence_found *found = evidence_found_new(a->loop, record, status);
 	found->reason = status == RT_EIO ? strdup(reason) : NULL;
 	rt_reply(a, m, &found->head);
 }

@@ -53,10 +53,10 @@ static bool take_frame(struct recovery *r, const struct ledger_frame_head *head,
 	foot->frames++;
 	foot->data_end = r->walk.at;
 	foot->after.lsn = head->lsn;
-	memcpy(foot->after.chain, head->chain, LEDGER_CHAIN);
+	memcpy(foot->after.chain, head->chain, LOG_SOURCE_CHAIN);
 	foot->newest_us[ledger_class_of(head->kind)] = head->written_us;
 	r->expected = head->lsn + 1;
-	if (head->kind != LEDGER_RECORD && head->kind != LEDGER_RECORD_IMPORTED)
+	if (head->kind != EVIDENCE_RECORD && head->kind != EVIDENCE_RECORD_IMPORTED)
 		return true;
 	if (!ledger_payload_read(str_of((const char *)frame + LEDGER_FRAME_HEAD, head->payload_bytes), &p))
 		return true; /* a good CRC over nonsense: verify reports it, no id leads to it */
@@ -67,7 +67,7 @@ static bool take_frame(struct recovery *r, const struct ledger_frame_head *head,
 	uint64_t place = ledger_place(r->walk.at - bytes, bytes);
 	ledger_index_add(&r->s->index, ledger_key_of_id(r->l->writer.hasher, p.id), place);
 	ledger_index_add(&r->s->index, ledger_key_of_hash(p.hash), place);
-	if (head->kind == LEDGER_RECORD) {
+	if (head->kind == EVIDENCE_RECORD) {
 		foot->after.records++;
 		memcpy(foot->after.last_hash, p.hash, sizeof p.hash);
 		memset(foot->after.last_context_id, 0, sizeof foot->after.last_context_id);
@@ -178,25 +178,25 @@ struct ledger_segment *ledger_recover_segment(struct ledger *l, const struct led
 }
 
 /* ---- events ---- */
-static bool note(struct ledger_writer *w, const struct ledger_frame *frame)
+static bool note(struct ledger_writer *w, const struct log_source_entry *frame)
 {
 	uint64_t event_lsn;
-	if (frame->kind == LEDGER_EVENT)
+	if (frame->kind == EVIDENCE_EVENT)
 		return ledger_events_add(w, frame->lsn);
-	if (frame->kind == LEDGER_EVENT_APPLIED && entry_values_event_lsn(frame->body, &event_lsn))
+	if (frame->kind == EVIDENCE_EVENT_APPLIED && entry_values_event_lsn(frame->body, &event_lsn))
 		ledger_events_remove(w, event_lsn);
 	return true;
 }
 
 bool ledger_recover_events(struct ledger *l, uint64_t from_lsn, struct buf *ret_why)
 {
-	struct ledger_frame frame;
-	enum ledger_scan_result result = LEDGER_SCAN_END;
+	struct log_source_entry frame;
+	enum log_source_result result = LOG_SOURCE_END;
 	struct ledger_scan *scan = ledger_scan_open(l, NULL, from_lsn, ret_why);
 	bool ok = scan != NULL;
-	while (ok && (result = ledger_scan_next(scan, &frame)) != LEDGER_SCAN_END) {
-		ok = result != LEDGER_SCAN_ERROR &&
-			(result == LEDGER_SCAN_CORRUPT || note(&l->writer, &frame));
+	while (ok && (result = ledger_scan_next(scan, &frame)) != LOG_SOURCE_END) {
+		ok = result != LOG_SOURCE_ERROR &&
+			(result == LOG_SOURCE_CORRUPT || note(&l->writer, &frame));
 		if (!ok)
 			buf_append_lit(ret_why, "the events of the ledger cannot be read");
 	}
@@ -205,29 +205,29 @@ bool ledger_recover_events(struct ledger *l, uint64_t from_lsn, struct buf *ret_
 }
 
 bool ledger_pending_events(struct ledger *l, void *arg,
-			   void (*each)(void *arg, const struct ledger_frame *frame),
+			   void (*each)(void *arg, const struct log_source_entry *frame),
 			   struct buf *ret_why)
 {
 	const struct ledger_events *e = &l->writer.events;
-	struct ledger_frame frame;
-	enum ledger_scan_result result = LEDGER_SCAN_END;
+	struct log_source_entry frame;
+	enum log_source_result result = LOG_SOURCE_END;
 	if (e->waiting == 0)
 		return true;
 	struct ledger_scan *scan = ledger_scan_open(l, NULL, ledger_events_from(l), ret_why);
 	if (scan == NULL)
 		return false;
-	for (size_t i = e->first; i < e->end && (result = ledger_scan_next(scan, &frame)) != LEDGER_SCAN_END;) {
-		if (result == LEDGER_SCAN_ERROR)
+	for (size_t i = e->first; i < e->end && (result = ledger_scan_next(scan, &frame)) != LOG_SOURCE_END;) {
+		if (result == LOG_SOURCE_ERROR)
 			break;
 		while (i < e->end && ledger_events_at(e, i) < frame.lsn)
 			i++;
-		if (result == LEDGER_SCAN_FRAME && i < e->end && ledger_events_at(e, i) == frame.lsn) {
+		if (result == LOG_SOURCE_ENTRY && i < e->end && ledger_events_at(e, i) == frame.lsn) {
 			each(arg, &frame);
 			i++;
 		}
 	}
 	ledger_scan_close(scan);
-	if (result == LEDGER_SCAN_ERROR)
+	if (result == LOG_SOURCE_ERROR)
 		buf_append_lit(ret_why, "the events of the ledger cannot be read");
-	return result != LEDGER_SCAN_ERROR;
+	return result != LOG_SOURCE_ERROR;
 }

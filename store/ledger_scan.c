@@ -27,7 +27,7 @@ struct ledger_scan {
 	uint64_t listed_seq;   /* newest_seq when the directory was last read */
 	const uint8_t *frame;  /* the last one given, in walk's window */
 	struct ledger_frame_head frame_head;
-	struct ledger_frame hole; /* lsn..lost_to are not where the scan came by; empty: all is told. What `gaps`
+	struct log_source_entry hole; /* lsn..lost_to are not where the scan came by; empty: all is told. What `gaps`
 				     knows of is passed over in silence */
 	char path[LEDGER_SEGMENT_NAME];
 };
@@ -136,7 +136,7 @@ static void pass_over(struct ledger_scan *s, uint64_t lost_to, const char *path,
 {
 	if (lost_to < s->expected)
 		return;
-	s->hole = (struct ledger_frame){ .lsn = s->expected, .lost_to = lost_to, .path = path, .offset = offset };
+	s->hole = (struct log_source_entry){ .lsn = s->expected, .lost_to = lost_to, .path = path, .offset = offset };
 	s->expected = lost_to + 1;
 }
 
@@ -201,16 +201,16 @@ static int settle(struct ledger_scan *s)
 }
 
 static void fill_frame(struct ledger_scan *s, const struct ledger_frame_head *head, const uint8_t *bytes,
-		       struct ledger_frame *ret)
+		       struct log_source_entry *ret)
 {
 	struct ledger_payload p;
 	struct str payload = str_of((const char *)bytes + LEDGER_FRAME_HEAD, head->payload_bytes);
-	*ret = (struct ledger_frame){ .kind = head->kind, .lsn = head->lsn, .written_us = head->written_us };
+	*ret = (struct log_source_entry){ .kind = head->kind, .lsn = head->lsn, .written_us = head->written_us };
 	ret->path = s->path;
 	ret->chain = bytes + 48;
 	ret->offset = s->walk.at - ledger_frame_bytes(head->payload_bytes);
 	ret->body = payload;
-	if ((head->kind == LEDGER_RECORD || head->kind == LEDGER_RECORD_IMPORTED) &&
+	if ((head->kind == EVIDENCE_RECORD || head->kind == EVIDENCE_RECORD_IMPORTED) &&
 	    ledger_payload_read(payload, &p)) {
 		ret->body = p.canonical;
 		ret->extras = p.extras;
@@ -269,47 +269,47 @@ static int cross_damage(struct ledger_scan *s)
 
 /* Of the hole, the next part that nobody accounts for. The list is read when a hole is seen, and not before: a
  * running server retires segments meanwhile, and writes the list first. */
-static enum ledger_scan_result tell_hole(struct ledger_scan *s, struct ledger_frame *ret)
+static enum log_source_result tell_hole(struct ledger_scan *s, struct log_source_entry *ret)
 {
 	struct ledger_ranges gaps;
 	struct ledger_range part;
 	int error = ledger_gaps_read(s->io, s->dir_fd, s->ledger_id, &gaps);
 	if (error != 0 && error != -EBADMSG) /* a damaged file accounts for nothing */
-		return LEDGER_SCAN_ERROR;
+		return LOG_SOURCE_ERROR;
 	bool is_lost = ledger_ranges_outside(&gaps, s->hole.lsn, s->hole.lost_to, &part);
 	ledger_ranges_finish(&gaps);
 	*ret = s->hole;
 	ret->lsn = part.first;
 	ret->lost_to = part.last;
 	s->hole.lsn = is_lost ? part.last + 1 : s->hole.lost_to + 1;
-	return is_lost ? LEDGER_SCAN_CORRUPT : LEDGER_SCAN_END;
+	return is_lost ? LOG_SOURCE_CORRUPT : LOG_SOURCE_END;
 }
 
-/* One step towards the next frame. LEDGER_SCAN_END here means: look again. */
-static enum ledger_scan_result step(struct ledger_scan *s, struct ledger_frame *ret)
+/* One step towards the next frame. LOG_SOURCE_END here means: look again. */
+static enum log_source_result step(struct ledger_scan *s, struct log_source_entry *ret)
 {
 	struct ledger_frame_head head;
 	const uint8_t *bytes;
 	int error;
 	switch (ledger_walk_next(&s->walk, &head, &bytes, &error)) {
 	case LEDGER_WALK_ERROR:
-		return LEDGER_SCAN_ERROR;
+		return LOG_SOURCE_ERROR;
 	case LEDGER_WALK_BAD:
-		return cross_damage(s) == 0 ? LEDGER_SCAN_END : LEDGER_SCAN_ERROR;
+		return cross_damage(s) == 0 ? LOG_SOURCE_END : LOG_SOURCE_ERROR;
 	case LEDGER_WALK_FRAME:
 		break;
 	}
 	if (head.lsn < s->expected && s->expected == s->from_lsn)
-		return LEDGER_SCAN_END; /* on the way to the first one that is wanted */
+		return LOG_SOURCE_END; /* on the way to the first one that is wanted */
 	if (head.lsn != s->expected) {
 		s->walk.at -= ledger_frame_bytes(head.payload_bytes);
-		return cross_damage(s) == 0 ? LEDGER_SCAN_END : LEDGER_SCAN_ERROR;
+		return cross_damage(s) == 0 ? LOG_SOURCE_END : LOG_SOURCE_ERROR;
 	}
 	s->expected++;
 	s->frame = bytes;
 	s->frame_head = head;
 	fill_frame(s, &head, bytes, ret);
-	return LEDGER_SCAN_FRAME;
+	return LOG_SOURCE_ENTRY;
 }
 
 static bool has_hole(const struct ledger_scan *s)
@@ -317,26 +317,26 @@ static bool has_hole(const struct ledger_scan *s)
 	return s->hole.lost_to > 0 && s->hole.lsn <= s->hole.lost_to;
 }
 
-enum ledger_scan_result ledger_scan_next(struct ledger_scan *s, struct ledger_frame *ret)
+enum log_source_result ledger_scan_next(struct ledger_scan *s, struct log_source_entry *ret)
 {
-	enum ledger_scan_result result = LEDGER_SCAN_END;
+	enum log_source_result result = LOG_SOURCE_END;
 	s->frame = NULL;
-	while (result == LEDGER_SCAN_END) {
+	while (result == LOG_SOURCE_END) {
 		if (has_hole(s)) {
 			result = tell_hole(s, ret);
 			continue;
 		}
 		if (s->expected > s->durable_lsn && refresh_bound(s) != 0)
-			return LEDGER_SCAN_ERROR;
+			return LOG_SOURCE_ERROR;
 		if (s->expected > s->durable_lsn)
-			return LEDGER_SCAN_END;
+			return LOG_SOURCE_END;
 		int error = settle(s);
 		if (error == -ENOENT) {
 			pass_over(s, s->durable_lsn, "(no segment)", 0);
 			continue;
 		}
 		if (error != 0)
-			return LEDGER_SCAN_ERROR;
+			return LOG_SOURCE_ERROR;
 		if (has_hole(s))
 			continue;
 		if (s->expected <= s->durable_lsn) /* else the segment starts behind the bound */

@@ -1,5 +1,5 @@
 #include "store/ledger_segment.h"
-#include "store/ledger_bytes.h"
+#include "store/bytes.h"
 #include "store/ledger_crc.h"
 #include <dirent.h>
 #include <errno.h>
@@ -12,20 +12,20 @@
 enum { HEAD_VERSION = 1 };
 static const char head_magic[8] = "FABRALG1", foot_magic[8] = "FABRAFT1", durable_magic[8] = "FABRADU1";
 
-enum ledger_class ledger_class_of(enum ledger_kind kind)
+enum ledger_class ledger_class_of(enum evidence_kind kind)
 {
 	switch (kind) {
-	case LEDGER_RECORD:
-	case LEDGER_RECORD_IMPORTED:
+	case EVIDENCE_RECORD:
+	case EVIDENCE_RECORD_IMPORTED:
 		return LEDGER_CLASS_RECORD;
-	case LEDGER_VALUES:
-	case LEDGER_DELETE:
+	case EVIDENCE_VALUES:
+	case EVIDENCE_DELETE:
 		return LEDGER_CLASS_VALUE;
-	case LEDGER_EVENT:
-	case LEDGER_EVENT_APPLIED:
+	case EVIDENCE_EVENT:
+	case EVIDENCE_EVENT_APPLIED:
 		return LEDGER_CLASS_EVENT;
-	case LEDGER_DOCUMENT:
-	case LEDGER_DOCUMENT_DELETE:
+	case EVIDENCE_DOCUMENT:
+	case EVIDENCE_DOCUMENT_DELETE:
 		break;
 	}
 	return LEDGER_CLASS_DOCUMENT;
@@ -58,13 +58,13 @@ bool ledger_block_is_good(const uint8_t *block, size_t n, const char magic[stati
 	       get_u32(block + 8) == ledger_crc32c(0, block + 12, n - 12);
 }
 
-enum { TIP_BYTES = 16 + LEDGER_CHAIN + 32 + LEDGER_ID_MAX };
+enum { TIP_BYTES = 16 + LOG_SOURCE_CHAIN + 32 + LEDGER_ID_MAX };
 
 static void tip_write(uint8_t *p, const struct ledger_tip *tip)
 {
 	put_u64(p, tip->lsn);
 	put_u64(p + 8, tip->records);
-	memcpy(p + 16, tip->chain, LEDGER_CHAIN);
+	memcpy(p + 16, tip->chain, LOG_SOURCE_CHAIN);
 	memcpy(p + 48, tip->last_hash, 32);
 	memcpy(p + 80, tip->last_context_id, LEDGER_ID_MAX);
 }
@@ -72,7 +72,7 @@ static void tip_write(uint8_t *p, const struct ledger_tip *tip)
 static void tip_read(const uint8_t *p, struct ledger_tip *ret)
 {
 	*ret = (struct ledger_tip){ .lsn = get_u64(p), .records = get_u64(p + 8) };
-	memcpy(ret->chain, p + 16, LEDGER_CHAIN);
+	memcpy(ret->chain, p + 16, LOG_SOURCE_CHAIN);
 	memcpy(ret->last_hash, p + 48, 32);
 	memcpy(ret->last_context_id, p + 80, LEDGER_ID_MAX);
 }

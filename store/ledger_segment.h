@@ -20,7 +20,7 @@ enum { LEDGER_SEGMENT_MIN = 64 << 10 };
 struct ledger_tip {
 	uint64_t lsn;     /* of the last frame; 0 = none yet */
 	uint64_t records; /* made here, so far */
-	uint8_t chain[LEDGER_CHAIN];
+	uint8_t chain[LOG_SOURCE_CHAIN];
 	uint8_t last_hash[32];                  /* record_hash of the last record made here */
 	char last_context_id[LEDGER_ID_MAX + 1];/* "" = none */
 };
@@ -38,7 +38,7 @@ struct ledger_segment_head {
 /* Retention looks at the newest entry of each class. */
 enum ledger_class { LEDGER_CLASS_RECORD, LEDGER_CLASS_VALUE, LEDGER_CLASS_EVENT, LEDGER_CLASS_DOCUMENT,
 	LEDGER_CLASSES };
-enum ledger_class ledger_class_of(enum ledger_kind kind);
+enum ledger_class ledger_class_of(enum evidence_kind kind);
 
 struct ledger_segment_foot {
 	uint64_t seq, epoch;

@@ -40,7 +40,7 @@ static void problem(struct verify *v, const char *what, struct str segment, uint
 	buf_append_lit(v->out, "}\n");
 }
 
-static void frame_problem(struct verify *v, const struct ledger_frame *f, const char *what,
+static void frame_problem(struct verify *v, const struct log_source_entry *f, const char *what,
 			  const char *detail)
 {
 	problem(v, what, str_from(f->path), f->offset, f->lsn, detail);
@@ -58,7 +58,7 @@ static void leave_segment(struct verify *v)
 	char name[LEDGER_SEGMENT_NAME];
 	const struct ledger_segment_foot *foot = &v->file.foot;
 	ledger_segment_name(v->file.seq, name);
-	if (v->is_chained && v->tip.lsn == foot->after.lsn && memcmp(foot->after.chain, v->tip.chain, LEDGER_CHAIN) != 0)
+	if (v->is_chained && v->tip.lsn == foot->after.lsn && memcmp(foot->after.chain, v->tip.chain, LOG_SOURCE_CHAIN) != 0)
 		problem(v, "footer", str_from(name), v->file.file_bytes - LEDGER_BLOCK, foot->after.lsn,
 			"the footer does not name the hash of the segment's last frame");
 	if (foot->torn_bytes > 0) {
@@ -70,7 +70,7 @@ static void leave_segment(struct verify *v)
 
 static bool same_tip(const struct ledger_tip *a, const struct ledger_tip *b)
 {
-	return a->lsn == b->lsn && memcmp(a->chain, b->chain, LEDGER_CHAIN) == 0 &&
+	return a->lsn == b->lsn && memcmp(a->chain, b->chain, LOG_SOURCE_CHAIN) == 0 &&
 	       strcmp(a->last_context_id, b->last_context_id) == 0 &&
 		       memcmp(a->last_hash, b->last_hash, 32) == 0;
 }
@@ -115,7 +115,7 @@ static bool index_leads_to(struct verify *v, uint64_t key, uint64_t place)
 	return false;
 }
 
-static void check_index(struct verify *v, const struct ledger_frame *f, const struct ledger_payload *p,
+static void check_index(struct verify *v, const struct log_source_entry *f, const struct ledger_payload *p,
 			uint64_t frame_bytes)
 {
 	uint64_t place = ledger_place(f->offset, frame_bytes);
@@ -124,7 +124,7 @@ static void check_index(struct verify *v, const struct ledger_frame *f, const st
 		frame_problem(v, f, "index", "the segment's index does not lead to this record");
 }
 
-static void check_signature(struct verify *v, const struct ledger_frame *f)
+static void check_signature(struct verify *v, const struct log_source_entry *f)
 {
 	char signature[sizeof f->stamp.signature];
 	if (v->signer == NULL || v->signer->key_bytes == 0)
@@ -145,7 +145,7 @@ static void check_signature(struct verify *v, const struct ledger_frame *f)
 		frame_problem(v, f, "signature", "the signature is not that of the key");
 }
 
-static void check_own(struct verify *v, const struct ledger_frame *f, const struct ledger_payload *p)
+static void check_own(struct verify *v, const struct log_source_entry *f, const struct ledger_payload *p)
 {
 	const char *why = NULL;
 	char hash[RECORD_HASH_TEXT];
@@ -175,7 +175,7 @@ static void check_own(struct verify *v, const struct ledger_frame *f, const stru
 	arena_finish(&v->arena);
 }
 
-static void check_imported(struct verify *v, const struct ledger_frame *f)
+static void check_imported(struct verify *v, const struct log_source_entry *f)
 {
 	const char *why = NULL;
 	struct record_verdict verdict;
@@ -186,44 +186,44 @@ static void check_imported(struct verify *v, const struct ledger_frame *f)
 		frame_problem(v, f, "record_hash", "the imported record does not have its hash");
 }
 
-static bool payload_is_sound(const struct ledger_frame *f)
+static bool payload_is_sound(const struct log_source_entry *f)
 {
 	struct entry_values values;
 	struct entry_delete deleted;
 	struct entry_event event;
 	switch (f->kind) {
-	case LEDGER_VALUES:
-	case LEDGER_EVENT_APPLIED:
+	case EVIDENCE_VALUES:
+	case EVIDENCE_EVENT_APPLIED:
 		return entry_values_read(f->body, &values, NULL, NULL);
-	case LEDGER_DELETE:
+	case EVIDENCE_DELETE:
 		return entry_delete_read(f->body, &deleted);
-	case LEDGER_EVENT:
+	case EVIDENCE_EVENT:
 		return entry_event_read(f->body, &event);
-	case LEDGER_RECORD:
-	case LEDGER_RECORD_IMPORTED:
-	case LEDGER_DOCUMENT:
-	case LEDGER_DOCUMENT_DELETE:
+	case EVIDENCE_RECORD:
+	case EVIDENCE_RECORD_IMPORTED:
+	case EVIDENCE_DOCUMENT:
+	case EVIDENCE_DOCUMENT_DELETE:
 		break;
 	}
 	return true;
 }
 
 /* ---- frames ---- */
-static void count(struct verify *v, const struct ledger_frame *f)
+static void count(struct verify *v, const struct log_source_entry *f)
 {
 	struct ledger_report *r = v->report;
 	r->frames++;
-	r->records += f->kind == LEDGER_RECORD || f->kind == LEDGER_RECORD_IMPORTED;
-	r->values += f->kind == LEDGER_VALUES;
-	r->events += f->kind == LEDGER_EVENT;
+	r->records += f->kind == EVIDENCE_RECORD || f->kind == EVIDENCE_RECORD_IMPORTED;
+	r->values += f->kind == EVIDENCE_VALUES;
+	r->events += f->kind == EVIDENCE_EVENT;
 	r->first_lsn = r->first_lsn ? r->first_lsn : f->lsn;
 	r->last_lsn = f->lsn;
 }
 
-static void check_frame(struct verify *v, const struct ledger_frame *f)
+static void check_frame(struct verify *v, const struct log_source_entry *f)
 {
 	struct ledger_scan_raw raw;
-	uint8_t chain[LEDGER_CHAIN];
+	uint8_t chain[LOG_SOURCE_CHAIN];
 	struct ledger_payload p;
 	ledger_scan_raw(v->scan, &raw);
 	if (!v->has_segment || raw.file->seq != v->file.seq) {
@@ -234,14 +234,14 @@ static void check_frame(struct verify *v, const struct ledger_frame *f)
 	if (f->lsn != v->tip.lsn + 1)
 		v->is_chained = v->is_linked = false; /* entries between are missing: said, or accounted for in `gaps` */
 	ledger_frame_chain(raw.frame, v->hasher, v->tip.chain, chain);
-	if (v->is_chained && memcmp(chain, raw.head.chain, LEDGER_CHAIN) != 0)
+	if (v->is_chained && memcmp(chain, raw.head.chain, LOG_SOURCE_CHAIN) != 0)
 		frame_problem(v, f, "frame_chain", "the frame does not follow from the frame before it");
-	memcpy(v->tip.chain, raw.head.chain, LEDGER_CHAIN);
+	memcpy(v->tip.chain, raw.head.chain, LOG_SOURCE_CHAIN);
 	v->is_chained = true;
 	v->tip.lsn = f->lsn;
 	if (!payload_is_sound(f))
 		frame_problem(v, f, "entry", "the entry cannot be decoded");
-	if (f->kind != LEDGER_RECORD && f->kind != LEDGER_RECORD_IMPORTED)
+	if (f->kind != EVIDENCE_RECORD && f->kind != EVIDENCE_RECORD_IMPORTED)
 		return;
 	struct str payload = str_of((const char *)raw.frame + LEDGER_FRAME_HEAD, raw.head.payload_bytes);
 	if (!ledger_payload_read(payload, &p)) {
@@ -250,7 +250,7 @@ static void check_frame(struct verify *v, const struct ledger_frame *f)
 		return;
 	}
 	check_index(v, f, &p, ledger_frame_bytes(raw.head.payload_bytes));
-	if (f->kind == LEDGER_RECORD)
+	if (f->kind == EVIDENCE_RECORD)
 		check_own(v, f, &p);
 	else
 		check_imported(v, f);
@@ -309,7 +309,7 @@ static void look_for_torn_tail(struct verify *v)
 		   (unsigned long long)raw.walk->at, (unsigned long long)bytes);
 }
 
-static void report_loss(struct verify *v, const struct ledger_frame *f)
+static void report_loss(struct verify *v, const struct log_source_entry *f)
 {
 	char detail[160];
 	bool is_in_segment = f->offset > 0;
@@ -323,21 +323,21 @@ static void report_loss(struct verify *v, const struct ledger_frame *f)
 
 static bool check_all(struct verify *v)
 {
-	struct ledger_frame f;
-	enum ledger_scan_result result;
-	while ((result = ledger_scan_next(v->scan, &f)) != LEDGER_SCAN_END) {
+	struct log_source_entry f;
+	enum log_source_result result;
+	while ((result = ledger_scan_next(v->scan, &f)) != LOG_SOURCE_END) {
 		switch (result) {
-		case LEDGER_SCAN_FRAME:
+		case LOG_SOURCE_ENTRY:
 			check_frame(v, &f);
 			break;
-		case LEDGER_SCAN_CORRUPT:
+		case LOG_SOURCE_CORRUPT:
 			report_loss(v, &f);
 			v->is_chained = v->is_linked = false;
 			break;
-		case LEDGER_SCAN_ERROR:
+		case LOG_SOURCE_ERROR:
 			buf_append_lit(v->out, "{\"problem\":\"io\",\"detail\":\"the ledger's files cannot be read\"}\n");
 			return false;
-		case LEDGER_SCAN_END:
+		case LOG_SOURCE_END:
 			UNREACHABLE();
 		}
 	}

@@ -1,6 +1,6 @@
 #include "store/ledger_walk.h"
 #include "runtime/check.h"
-#include "store/ledger_bytes.h"
+#include "store/bytes.h"
 #include <errno.h>
 #include <stdlib.h>
 

@@ -6,7 +6,7 @@
  * same numbers in another segment, whose header says where this one ends. */
 #include "runtime/check.h"
 #include "runtime/log.h"
-#include "store/ledger_bytes.h"
+#include "store/bytes.h"
 #include "store/ledger_recover.h"
 #include <errno.h>
 #include <stdio.h>
@@ -114,31 +114,31 @@ bool ledger_reopen(struct ledger *l, int64_t now_us)
 }
 
 /* ---- encoding ---- */
-static size_t payload_bytes(const struct ledger_writer *w, const struct ledger_entry *e)
+static size_t payload_bytes(const struct ledger_writer *w, const struct evidence_entry *e)
 {
 	switch (e->kind) {
-	case LEDGER_RECORD:
+	case EVIDENCE_RECORD:
 		return LEDGER_RECORD_FIXED + e->extras.n + ledger_canonical_bytes(e, w->next.last_context_id);
-	case LEDGER_RECORD_IMPORTED:
+	case EVIDENCE_RECORD_IMPORTED:
 		return LEDGER_RECORD_FIXED + e->extras.n + e->body.n;
-	case LEDGER_VALUES:
-	case LEDGER_DELETE:
-	case LEDGER_EVENT:
-	case LEDGER_EVENT_APPLIED:
-	case LEDGER_DOCUMENT:
-	case LEDGER_DOCUMENT_DELETE:
+	case EVIDENCE_VALUES:
+	case EVIDENCE_DELETE:
+	case EVIDENCE_EVENT:
+	case EVIDENCE_EVENT_APPLIED:
+	case EVIDENCE_DOCUMENT:
+	case EVIDENCE_DOCUMENT_DELETE:
 		break;
 	}
 	return e->body.n;
 }
 
-static bool is_record(enum ledger_kind kind)
+static bool is_record(enum evidence_kind kind)
 {
-	return kind == LEDGER_RECORD || kind == LEDGER_RECORD_IMPORTED;
+	return kind == EVIDENCE_RECORD || kind == EVIDENCE_RECORD_IMPORTED;
 }
 
 /* Fills in the payload; returns how much of it the chain hashes. */
-static size_t write_record(struct ledger *l, struct ledger_entry *e, uint8_t *payload, size_t payload_n,
+static size_t write_record(struct ledger *l, struct evidence_entry *e, uint8_t *payload, size_t payload_n,
 			   int64_t now_us,
 			   struct ledger_member *m)
 {
@@ -149,7 +149,7 @@ static size_t write_record(struct ledger *l, struct ledger_entry *e, uint8_t *pa
 	p.extras = buf_str(&e->extras);
 	if (e->extras.n > 0)
 		memcpy(payload + LEDGER_RECORD_FIXED, e->extras.p, e->extras.n);
-	if (e->kind == LEDGER_RECORD) {
+	if (e->kind == EVIDENCE_RECORD) {
 		snprintf(e->previous_context_id, sizeof e->previous_context_id, "%s",
 			 w->next.last_context_id);
 		ledger_canonical_write(payload + body_at, e, w->next.last_context_id);
@@ -159,13 +159,13 @@ static size_t write_record(struct ledger *l, struct ledger_entry *e, uint8_t *pa
 	} else {
 		memcpy(payload + body_at, e->body.p, e->body.n);
 	}
-	CHECK(ledger_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), p.hash));
-	if (e->kind == LEDGER_RECORD)
+	CHECK(record_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), p.hash));
+	if (e->kind == EVIDENCE_RECORD)
 		p.stamp = e->stamp; /* how an imported one is signed stands in its own bytes */
 	ledger_payload_write_fixed(payload, &p);
 	m->id_key = ledger_key_of_id(w->hasher, p.id);
 	m->hash_key = ledger_key_of_hash(p.hash);
-	if (e->kind == LEDGER_RECORD_IMPORTED)
+	if (e->kind == EVIDENCE_RECORD_IMPORTED)
 		return payload_n;
 	snprintf(w->next.last_context_id, sizeof w->next.last_context_id, "%.*s", STR_ARG(p.id));
 	memcpy(w->next.last_hash, p.hash, sizeof p.hash);
@@ -173,7 +173,7 @@ static size_t write_record(struct ledger *l, struct ledger_entry *e, uint8_t *pa
 	return body_at;
 }
 
-static void encode(struct ledger *l, struct ledger_entry *e, size_t entry, int64_t now_us)
+static void encode(struct ledger *l, struct evidence_entry *e, size_t entry, int64_t now_us)
 {
 	struct ledger_writer *w = &l->writer;
 	size_t payload_n = payload_bytes(w, e), frame_n = (size_t)ledger_frame_bytes(payload_n),
@@ -202,7 +202,7 @@ static void encode(struct ledger *l, struct ledger_entry *e, size_t entry, int64
 }
 
 /* ---- which entries go into the batch ---- */
-static int refuse(struct ledger_entry *e, int status, const char *reason)
+static int refuse(struct evidence_entry *e, int status, const char *reason)
 {
 	text_printf(e->reason, sizeof e->reason, "%s", reason);
 	return status;
@@ -220,7 +220,7 @@ size_t ledger_entry_bytes_max(size_t segment_bytes)
 	return frame - (size_t)ledger_frame_bytes(0) - 8; /* frames are multiples of 8 */
 }
 
-static int check_entry(struct ledger *l, struct ledger_entry *e, size_t frame_n)
+static int check_entry(struct ledger *l, struct evidence_entry *e, size_t frame_n)
 {
 	uint8_t hash[32];
 	if (e->body.failed || e->extras.failed)
@@ -229,18 +229,18 @@ static int check_entry(struct ledger *l, struct ledger_entry *e, size_t frame_n)
 		return refuse(e, RT_ETOOBIG, "the entry is larger than a ledger batch may be");
 	if (is_record(e->kind) && e->context_id[0] == '\0')
 		return refuse(e, RT_EINVAL, "the record has no context id");
-	if (e->kind == LEDGER_RECORD && (e->body.n < e->previous_at + 4 ||
+	if (e->kind == EVIDENCE_RECORD && (e->body.n < e->previous_at + 4 ||
 					 memcmp(e->body.p + e->previous_at, "null", 4) != 0))
 		return refuse(e, RT_EINVAL, "the record has no place for its predecessor");
-	if (e->kind == LEDGER_RECORD_IMPORTED &&
-	    !ledger_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), hash))
+	if (e->kind == EVIDENCE_RECORD_IMPORTED &&
+	    !record_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), hash))
 		return refuse(e, RT_EINVAL, "the imported record has no record hash");
 	return 0;
 }
 
 /* 0: new. IN_BATCH: one with this id is in the batch being built, and must be written first. Else the entry's
  * end. */
-static int check_import(struct ledger *l, struct ledger_entry *const *entries, struct ledger_entry *e)
+static int check_import(struct ledger *l, struct evidence_entry *const *entries, struct evidence_entry *e)
 {
 	struct ledger_writer *w = &l->writer;
 	struct str id = str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id));
@@ -249,9 +249,9 @@ static int check_import(struct ledger *l, struct ledger_entry *const *entries, s
 		if (w->members[i].id_key == key && is_record(entries[w->members[i].entry]->kind))
 			return IN_BATCH;
 	}
-	struct ledger_name name;
-	struct ledger_record *found;
-	ledger_name_parse(id, &name);
+	struct evidence_name name;
+	struct evidence_record *found;
+	evidence_name_parse(id, &name);
 	int status = ledger_find_record(l, &name, false, &found, e->reason);
 	if (status == RT_ENOTFOUND)
 		return 0;
@@ -259,7 +259,7 @@ static int check_import(struct ledger *l, struct ledger_entry *const *entries, s
 		return status;
 	e->already_there = memcmp(found->stamp.record_hash, e->stamp.record_hash, RECORD_HASH_TEXT) == 0;
 	e->lsn = found->lsn;
-	ledger_record_free(found);
+	evidence_record_free(found);
 	return e->already_there ? ALREADY_THERE
 		: refuse(e, RT_EEXIST, "a record with this id and another hash is there already");
 }
@@ -290,7 +290,7 @@ static bool make_room(struct ledger_writer *w, size_t frame_n)
 }
 
 /* Takes entries from `first` on until one does not fit; returns the index of that one. */
-static size_t gather(struct ledger *l, struct ledger_entry *const *entries, int *statuses, size_t first,
+static size_t gather(struct ledger *l, struct evidence_entry *const *entries, int *statuses, size_t first,
 		     size_t count,
 		     int64_t now_us)
 {
@@ -300,11 +300,11 @@ static size_t gather(struct ledger *l, struct ledger_entry *const *entries, int 
 	buf_clear(&w->batch);
 	size_t i = first;
 	for (; i < count; i++) {
-		struct ledger_entry *e = entries[i];
-		size_t frame_n = (size_t)ledger_frame_bytes(e->kind == LEDGER_RECORD && e->body.n < 4 ? 0
+		struct evidence_entry *e = entries[i];
+		size_t frame_n = (size_t)ledger_frame_bytes(e->kind == EVIDENCE_RECORD && e->body.n < 4 ? 0
 												      : payload_bytes(w, e));
 		statuses[i] = check_entry(l, e, frame_n);
-		if (statuses[i] == 0 && e->kind == LEDGER_RECORD_IMPORTED)
+		if (statuses[i] == 0 && e->kind == EVIDENCE_RECORD_IMPORTED)
 			statuses[i] = check_import(l, entries, e);
 		if (statuses[i] == IN_BATCH)
 			break;
@@ -341,16 +341,16 @@ static int write_and_sync(struct ledger *l)
 	return error;
 }
 
-static void note_events(struct ledger_writer *w, const struct ledger_entry *e)
+static void note_events(struct ledger_writer *w, const struct evidence_entry *e)
 {
 	uint64_t event_lsn;
-	if (e->kind == LEDGER_EVENT)
+	if (e->kind == EVIDENCE_EVENT)
 		CHECK(ledger_events_add(w, e->lsn)); /* make_room reserved it */
-	else if (e->kind == LEDGER_EVENT_APPLIED && entry_values_event_lsn(buf_str(&e->body), &event_lsn))
+	else if (e->kind == EVIDENCE_EVENT_APPLIED && entry_values_event_lsn(buf_str(&e->body), &event_lsn))
 		ledger_events_remove(w, event_lsn);
 }
 
-static void publish(struct ledger *l, struct ledger_entry *const *entries, int *statuses, int64_t now_us)
+static void publish(struct ledger *l, struct evidence_entry *const *entries, int *statuses, int64_t now_us)
 {
 	struct ledger_writer *w = &l->writer;
 	struct ledger_segment *s = w->open;
@@ -364,7 +364,7 @@ static void publish(struct ledger *l, struct ledger_entry *const *entries, int *
 	}
 	pthread_mutex_unlock(&l->lock);
 	for (size_t i = 0; i < w->members_count; i++) {
-		const struct ledger_entry *e = entries[w->members[i].entry];
+		const struct evidence_entry *e = entries[w->members[i].entry];
 		statuses[w->members[i].entry] = RT_OK;
 		s->foot.newest_us[ledger_class_of(e->kind)] = now_us;
 		note_events(w, e);
@@ -384,7 +384,7 @@ static void publish(struct ledger *l, struct ledger_entry *const *entries, int *
 									      less, never wrong */
 }
 
-static void fail_batch(struct ledger *l, struct ledger_entry *const *entries, int *statuses, int error,
+static void fail_batch(struct ledger *l, struct evidence_entry *const *entries, int *statuses, int error,
 		       int64_t now_us)
 {
 	static const uint8_t nothing[LEDGER_FRAME_HEAD];
@@ -397,10 +397,10 @@ static void fail_batch(struct ledger *l, struct ledger_entry *const *entries, in
 		 LOG_INT("segment", (int64_t)w->open->head.seq),
 			 LOG_INT("entries", (int64_t)w->members_count));
 	for (size_t i = 0; i < w->members_count; i++) {
-		struct ledger_entry *e = entries[w->members[i].entry];
+		struct evidence_entry *e = entries[w->members[i].entry];
 		statuses[w->members[i].entry] = refuse(e, status_of(error), reason);
 		e->lsn = 0;
-		if (e->kind == LEDGER_RECORD)
+		if (e->kind == EVIDENCE_RECORD)
 			e->stamp = (struct record_stamp){ 0 };
 	}
 	atomic_fetch_add(&l->sync_failures, 1);
@@ -430,7 +430,7 @@ static bool reserve_index(struct ledger *l)
 	return true;
 }
 
-static void commit(struct ledger *l, struct ledger_entry *const *entries, int *statuses, int64_t now_us)
+static void commit(struct ledger *l, struct evidence_entry *const *entries, int *statuses, int64_t now_us)
 {
 	int error = reserve_index(l) ? write_and_sync(l) : -ENOMEM;
 	if (error == 0)
@@ -439,7 +439,7 @@ static void commit(struct ledger *l, struct ledger_entry *const *entries, int *s
 		fail_batch(l, entries, statuses, error, now_us);
 }
 
-static void refuse_all(struct ledger *l, struct ledger_entry *const *entries, int *statuses, size_t first,
+static void refuse_all(struct ledger *l, struct evidence_entry *const *entries, int *statuses, size_t first,
 		       size_t count,
 		       int status)
 {
@@ -449,7 +449,7 @@ static void refuse_all(struct ledger *l, struct ledger_entry *const *entries, in
 	pthread_mutex_unlock(&l->lock);
 }
 
-void ledger_write(struct ledger *l, struct ledger_entry *const *entries, int *ret_statuses, size_t count,
+void ledger_write(struct ledger *l, struct evidence_entry *const *entries, int *ret_statuses, size_t count,
 		  int64_t now_us)
 {
 	struct ledger_writer *w = &l->writer;

@@ -144,7 +144,7 @@ struct row_source {
 	struct str version, record_hash;
 };
 
-static enum offline_applied append_record(struct offline_apply *a, const struct ledger_frame *frame,
+static enum offline_applied append_record(struct offline_apply *a, const struct log_source_entry *frame,
 					  const struct row_source *source, struct offline_error *error)
 {
 	int64_t created_us;
@@ -166,7 +166,7 @@ static enum offline_applied append_record(struct offline_apply *a, const struct 
 	append_text(appender,
 		    or_else(text_of(yyjson_obj_get(members, "assembly"), "freshness_status"), STR("unknown")));
 	append_text(appender, or_else(source->version, STR("v1")));
-	duckdb_append_bool(appender, frame->kind == LEDGER_RECORD_IMPORTED);
+	duckdb_append_bool(appender, frame->kind == EVIDENCE_RECORD_IMPORTED);
 	append_interaction(appender, source->interaction_ref);
 	append_json(a, appender, yyjson_obj_get(members, "inputs"));
 	return end_row(a, appender, error);
@@ -177,7 +177,7 @@ static yyjson_doc *parse(struct offline_apply *a, struct str text)
 	return yyjson_read_opts((char *)(uintptr_t)text.p, text.n, YYJSON_READ_NOFLAG, a->json, NULL);
 }
 
-static struct str hash_of(const struct ledger_frame *frame, yyjson_val *record)
+static struct str hash_of(const struct log_source_entry *frame, yyjson_val *record)
 {
 	const char *stamped = frame->stamp.record_hash;
 	if (stamped[0] != '\0')
@@ -185,10 +185,10 @@ static struct str hash_of(const struct ledger_frame *frame, yyjson_val *record)
 	return text_of(yyjson_obj_get(record, "integrity"), "record_hash");
 }
 
-static enum offline_applied apply_record(struct offline_apply *a, const struct ledger_frame *frame,
+static enum offline_applied apply_record(struct offline_apply *a, const struct log_source_entry *frame,
 					 struct offline_error *error)
 {
-	yyjson_doc *extras = frame->kind == LEDGER_RECORD ? parse(a, frame->extras) : NULL, *record = NULL;
+	yyjson_doc *extras = frame->kind == EVIDENCE_RECORD ? parse(a, frame->extras) : NULL, *record = NULL;
 	yyjson_val *beside = yyjson_doc_get_root(extras);
 	struct row_source source = {.members = yyjson_obj_get(beside, "row"), .version = text_of(beside, "version")};
 	if (source.members != NULL) {
@@ -209,7 +209,7 @@ static enum offline_applied apply_record(struct offline_apply *a, const struct l
 /* ---- values, deletes, events ---- */
 struct values_writer {
 	struct offline_apply *apply;
-	const struct ledger_frame *frame;
+	const struct log_source_entry *frame;
 	struct offline_error *error;
 	enum offline_applied applied;
 };
@@ -222,7 +222,7 @@ static void check_value(void *arg, const struct entry_values *head, const struct
 		    json_utf8_valid(v->version);
 }
 
-static enum offline_applied append_delete(struct offline_apply *a, const struct ledger_frame *frame,
+static enum offline_applied append_delete(struct offline_apply *a, const struct log_source_entry *frame,
 					  const struct entry_delete *d, struct str feature,
 					  struct offline_error *error)
 {
@@ -267,7 +267,7 @@ static void append_value(void *arg, const struct entry_values *head, const struc
 	w->applied = end_row(w->apply, appender, w->error);
 }
 
-static enum offline_applied apply_values(struct offline_apply *a, const struct ledger_frame *frame,
+static enum offline_applied apply_values(struct offline_apply *a, const struct log_source_entry *frame,
 					 struct offline_error *error)
 {
 	struct entry_values head;
@@ -277,7 +277,7 @@ static enum offline_applied apply_values(struct offline_apply *a, const struct l
 		return OFFLINE_MALFORMED;
 	struct values_writer w = {a, frame, error, OFFLINE_APPLIED};
 	entry_values_read(frame->body, &head, &w, append_value);
-	if (w.applied != OFFLINE_APPLIED || frame->kind != LEDGER_EVENT_APPLIED)
+	if (w.applied != OFFLINE_APPLIED || frame->kind != EVIDENCE_EVENT_APPLIED)
 		return w.applied;
 	duckdb_appender appender = appender_of(a, OFFLINE_TABLE_EVENTS_APPLIED, error);
 	if (appender == NULL)
@@ -288,7 +288,7 @@ static enum offline_applied apply_values(struct offline_apply *a, const struct l
 	return end_row(a, appender, error);
 }
 
-static enum offline_applied apply_delete(struct offline_apply *a, const struct ledger_frame *frame,
+static enum offline_applied apply_delete(struct offline_apply *a, const struct log_source_entry *frame,
 					 struct offline_error *error)
 {
 	struct entry_delete d;
@@ -298,7 +298,7 @@ static enum offline_applied apply_delete(struct offline_apply *a, const struct l
 	return append_delete(a, frame, &d, (struct str){0}, error);
 }
 
-static enum offline_applied apply_event(struct offline_apply *a, const struct ledger_frame *frame,
+static enum offline_applied apply_event(struct offline_apply *a, const struct log_source_entry *frame,
 					struct offline_error *error)
 {
 	struct entry_event e;
@@ -317,22 +317,22 @@ static enum offline_applied apply_event(struct offline_apply *a, const struct le
 	return end_row(a, appender, error);
 }
 
-enum offline_applied offline_apply_frame(struct offline_apply *a, const struct ledger_frame *frame,
+enum offline_applied offline_apply_frame(struct offline_apply *a, const struct log_source_entry *frame,
 					 struct offline_error *error)
 {
 	switch (frame->kind) {
-	case LEDGER_RECORD:
-	case LEDGER_RECORD_IMPORTED:
+	case EVIDENCE_RECORD:
+	case EVIDENCE_RECORD_IMPORTED:
 		return apply_record(a, frame, error);
-	case LEDGER_VALUES:
-	case LEDGER_EVENT_APPLIED:
+	case EVIDENCE_VALUES:
+	case EVIDENCE_EVENT_APPLIED:
 		return apply_values(a, frame, error);
-	case LEDGER_DELETE:
+	case EVIDENCE_DELETE:
 		return apply_delete(a, frame, error);
-	case LEDGER_EVENT:
+	case EVIDENCE_EVENT:
 		return apply_event(a, frame, error);
-	case LEDGER_DOCUMENT:
-	case LEDGER_DOCUMENT_DELETE:
+	case EVIDENCE_DOCUMENT:
+	case EVIDENCE_DOCUMENT_DELETE:
 		break; /* documents have no rows here */
 	}
 	return OFFLINE_APPLIED;

@@ -123,8 +123,8 @@ static uint64_t number_at(duckdb_data_chunk chunk, idx_t column)
 
 struct position {
 	uint64_t applied_lsn, missing_entries;
-	char ledger_id[LEDGER_ID_TEXT + 1]; /* "": from before there was one, or nothing is applied yet */
-	char chain[2 * LEDGER_CHAIN + 1];   /* the frame's hash, in hex; "" likewise */
+	char ledger_id[LOG_SOURCE_ID_TEXT + 1]; /* "": from before there was one, or nothing is applied yet */
+	char chain[2 * LOG_SOURCE_CHAIN + 1];   /* the frame's hash, in hex; "" likewise */
 };
 
 static bool read_state(struct offline *o, struct position *ret, struct offline_error *error)
@@ -165,9 +165,9 @@ static void forget_position(struct offline_projection *p)
 	p->is_stale = true;
 }
 
-static void write_chain(const uint8_t chain[static LEDGER_CHAIN], char ret[static 2 * LEDGER_CHAIN + 1])
+static void write_chain(const uint8_t chain[static LOG_SOURCE_CHAIN], char ret[static 2 * LOG_SOURCE_CHAIN + 1])
 {
-	for (size_t i = 0; i < LEDGER_CHAIN; i++)
+	for (size_t i = 0; i < LOG_SOURCE_CHAIN; i++)
 		snprintf(ret + 2 * i, 3, "%02x", chain[i]);
 }
 
@@ -201,13 +201,13 @@ static bool find_position(struct offline *o, struct offline_error *error)
 struct batch {
 	uint64_t entries, missing, last_lsn, end_ns;
 	int64_t last_us; /* when the last entry was written */
-	uint8_t chain[LEDGER_CHAIN]; /* of last_lsn */
+	uint8_t chain[LOG_SOURCE_CHAIN]; /* of last_lsn */
 	bool has_chain;              /* false: last_lsn is damaged, or in a gap */
 	bool is_open;    /* the transaction */
 	bool is_at_end;  /* of the ledger */
 };
 
-static void note_damage(struct offline_projection *p, const struct ledger_frame *frame, const char *what)
+static void note_damage(struct offline_projection *p, const struct log_source_entry *frame, const char *what)
 {
 	atomic_fetch_add(&p->corrupt_frames, 1);
 	log_line(LOG_ERROR, "offline", what, LOG_CSTR("segment", frame->path),
@@ -223,7 +223,7 @@ static bool begin(struct offline_projection *p, struct batch *b, struct offline_
 
 /* Entries that are nowhere. The projection goes on behind them, or whoever waits for them would wait for ever;
  * how many it lacks is kept with its position. */
-static bool take_loss(struct offline *o, const struct ledger_frame *frame, struct batch *b,
+static bool take_loss(struct offline *o, const struct log_source_entry *frame, struct batch *b,
 		      struct offline_error *error)
 {
 	struct offline_projection *p = &o->projection;
@@ -240,7 +240,7 @@ static bool take_loss(struct offline *o, const struct ledger_frame *frame, struc
 	return true;
 }
 
-static bool take_frame(struct offline *o, const struct ledger_frame *frame, struct batch *b,
+static bool take_frame(struct offline *o, const struct log_source_entry *frame, struct batch *b,
 		       struct offline_error *error)
 {
 	struct offline_projection *p = &o->projection;
@@ -281,22 +281,22 @@ static bool take_frames(struct offline *o, struct batch *b, struct offline_error
 	struct offline_projection *p = &o->projection;
 	uint64_t durable_lsn = ledger_durable_lsn(o->ledger); /* before the scan: its end is not before this one */
 	while (b->entries < STEP_ENTRIES_MAX && p->apply.rows < STEP_ROWS_MAX) {
-		struct ledger_frame frame;
+		struct log_source_entry frame;
 		if (b->entries % 16 == 0 && clock_mono_ns() >= b->end_ns)
 			break;
 		switch (ledger_scan_next(p->scan, &frame)) {
-		case LEDGER_SCAN_FRAME:
+		case LOG_SOURCE_ENTRY:
 			if (!take_frame(o, &frame, b, error))
 				return false;
 			break;
-		case LEDGER_SCAN_END:
+		case LOG_SOURCE_END:
 			b->is_at_end = true;
 			return take_gap(o, durable_lsn, b, error);
-		case LEDGER_SCAN_CORRUPT:
+		case LOG_SOURCE_CORRUPT:
 			if (!take_loss(o, &frame, b, error))
 				return false;
 			break;
-		case LEDGER_SCAN_ERROR:
+		case LOG_SOURCE_ERROR:
 			offline_error_text(error, RT_EIO, "the ledger cannot be read");
 			return false;
 		}
@@ -307,7 +307,7 @@ static bool take_frames(struct offline *o, struct batch *b, struct offline_error
 static bool commit(struct offline *o, const struct batch *b, struct offline_error *error)
 {
 	struct offline_projection *p = &o->projection;
-	char chain[2 * LEDGER_CHAIN + 1] = "";
+	char chain[2 * LOG_SOURCE_CHAIN + 1] = "";
 	if (b->has_chain)
 		write_chain(b->chain, chain);
 	if (!offline_apply_flush(&p->apply, error))
@@ -319,7 +319,7 @@ static bool commit(struct offline *o, const struct batch *b, struct offline_erro
 				 error);
 	return s != NULL && duckdb_bind_uint64(s, 1, b->last_lsn) == DuckDBSuccess &&
 	       duckdb_bind_uint64(s, 2, b->missing) == DuckDBSuccess &&
-	       duckdb_bind_varchar_length(s, 3, p->ledger_id, LEDGER_ID_TEXT) == DuckDBSuccess &&
+	       duckdb_bind_varchar_length(s, 3, p->ledger_id, LOG_SOURCE_ID_TEXT) == DuckDBSuccess &&
 	       duckdb_bind_varchar(s, 4, chain) == DuckDBSuccess &&
 	       offline_conn_execute(p->conn, s, error) && offline_conn_run(p->conn, "COMMIT", error);
 }
@@ -465,12 +465,12 @@ void offline_projection_checkpoint(struct offline *o)
 static bool has_last_applied(struct offline *o, const struct position *at, struct offline_error *error)
 {
 	struct offline_projection *p = &o->projection;
-	struct ledger_frame frame;
-	char chain[2 * LEDGER_CHAIN + 1];
+	struct log_source_entry frame;
+	char chain[2 * LOG_SOURCE_CHAIN + 1];
 	bool is_same = true;
 	if (at->applied_lsn == 0 || at->chain[0] == '\0' || !open_scan(o, at->applied_lsn, error))
 		return true;
-	if (ledger_scan_next(p->scan, &frame) == LEDGER_SCAN_FRAME && frame.lsn == at->applied_lsn) {
+	if (ledger_scan_next(p->scan, &frame) == LOG_SOURCE_ENTRY && frame.lsn == at->applied_lsn) {
 		write_chain(frame.chain, chain);
 		is_same = strcmp(chain, at->chain) == 0;
 	}
@@ -487,7 +487,7 @@ static bool check_ledger(struct offline *o, const struct position *at, struct of
 	uint64_t durable = ledger_durable_lsn(o->ledger);
 	static const char cure[] = "stop the server, then put the folder of its ledger (<FABRA_DUCKDB_PATH>.ledger) back, or move "
 				   "the DuckDB file away: it is built again from the ledger that is there";
-	bool is_other = at->ledger_id[0] != '\0' && memcmp(at->ledger_id, p->ledger_id, LEDGER_ID_TEXT) != 0;
+	bool is_other = at->ledger_id[0] != '\0' && memcmp(at->ledger_id, p->ledger_id, LOG_SOURCE_ID_TEXT) != 0;
 	if (is_other)
 		offline_error_text(error, RT_EIO, "the DuckDB file belongs to another ledger than the one beside it%s; %s",
 				   durable == 0 ? ", which is new and empty" : "", cure);

@@ -22,7 +22,7 @@ struct offline_projection {
 	uint64_t retry_at_ns, retry_after_ms;
 	uint64_t committed_ns, checkpoint_at_ns; /* the last commit; not before */
 	bool is_stale; /* after a failure: the state must be read again, a commit may have got through */
-	char ledger_id[LEDGER_ID_TEXT]; /* of the open one; never changes */
+	char ledger_id[LOG_SOURCE_ID_TEXT]; /* of the open one; never changes */
 
 	pthread_mutex_t hurry_lock; /* never waited for by who hurries; guards this group */
 	int stepping_tid;           /* of a nice thread in a step; 0 = none */

@@ -115,8 +115,8 @@ struct record_extras {
 enum { RECORD_HASH_TEXT = 71 }; /* "sha256:" and 64 hex digits */
 void record_hash_text(struct str bytes, char ret[static RECORD_HASH_TEXT]);
 /* "sha256:<64 hex>" or "hmac-sha256:<64 hex>", told apart by the length of the prefix. false: not that. */
-bool ledger_digest_parse(struct str text, struct str prefix, uint8_t ret[static 32]);
-void ledger_digest_text(const uint8_t digest[static 32], struct str prefix, char *ret); /* prefix.n + 64 bytes */
+bool record_digest_parse(struct str text, struct str prefix, uint8_t ret[static 32]);
+void record_digest_text(const uint8_t digest[static 32], struct str prefix, char *ret); /* prefix.n + 64 bytes */
 
 /* Appends the canonical text: record_hash "", signature and signed_at null. ret_previous_at (may be NULL):
  * where the value of previous_context_id begins, counted from the start of the text; it is null in a record

@@ -105,7 +105,7 @@ static int hex_value(char c)
 	return -1;
 }
 
-bool ledger_digest_parse(struct str text, struct str prefix, uint8_t ret[static 32])
+bool record_digest_parse(struct str text, struct str prefix, uint8_t ret[static 32])
 {
 	if (text.n != prefix.n + 64 || !str_starts(text, prefix))
 		return false;
@@ -118,7 +118,7 @@ bool ledger_digest_parse(struct str text, struct str prefix, uint8_t ret[static 
 	return true;
 }
 
-void ledger_digest_text(const uint8_t digest[static 32], struct str prefix, char *ret)
+void record_digest_text(const uint8_t digest[static 32], struct str prefix, char *ret)
 {
 	static const char digits[] = "0123456789abcdef";
 	memcpy(ret, prefix.p, prefix.n);

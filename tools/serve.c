@@ -38,7 +38,7 @@ struct server {
 	struct http_server *http;
 	sem_t drained;
 	uint32_t values_warm;
-	struct ledger_entry **pending; /* events of an earlier life that are not applied yet; owned */
+	struct evidence_entry **pending; /* events of an earlier life that are not applied yet; owned */
 	size_t pending_count;
 };
 
@@ -152,28 +152,28 @@ static bool warm_start(struct server *s)
 	    ledger_scan_open(s->node.ledger, NULL, offline_applied_lsn(s->node.offline) + 1, &why);
 	if (scan == NULL)
 		return say(&why, "warm start");
-	struct ledger_frame frame;
-	enum ledger_scan_result r;
-	while ((r = ledger_scan_next(scan, &frame)) == LEDGER_SCAN_FRAME || r == LEDGER_SCAN_CORRUPT)
-		if (r == LEDGER_SCAN_FRAME)
+	struct log_source_entry frame;
+	enum log_source_result r;
+	while ((r = ledger_scan_next(scan, &frame)) == LOG_SOURCE_ENTRY || r == LOG_SOURCE_CORRUPT)
+		if (r == LOG_SOURCE_ENTRY)
 			s->values_warm += warm_start_frame(&s->node, &frame, clock_wall_us());
 	ledger_scan_close(scan);
 	log_line(LOG_INFO, "serve", "warm start", LOG_INT("values", s->values_warm),
 		 LOG_INT("duration_ms", (int64_t)((clock_mono_ns() - started_ns) / 1000000)));
-	return r == LEDGER_SCAN_END || say(&why, "warm start: the ledger cannot be read");
+	return r == LOG_SOURCE_END || say(&why, "warm start: the ledger cannot be read");
 }
 
 /* ---- events that a crash left behind ---- */
 
-static void keep_pending(void *arg, const struct ledger_frame *f)
+static void keep_pending(void *arg, const struct log_source_entry *f)
 {
 	struct server *s = arg;
-	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
-	struct ledger_entry **grown = realloc(s->pending, (s->pending_count + 1) * sizeof *grown);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
+	struct evidence_entry **grown = realloc(s->pending, (s->pending_count + 1) * sizeof *grown);
 	if (grown)
 		s->pending = grown;
 	if (e == NULL || grown == NULL) {
-		ledger_entry_free(e); /* it stays pending, for the next start */
+		evidence_entry_free(e); /* it stays pending, for the next start */
 		return;
 	}
 	e->lsn = f->lsn;
@@ -192,10 +192,10 @@ static bool redo_pending(struct server *s)
 {
 	struct entry_event event;
 	for (size_t i = 0; i < s->pending_count; i++) {
-		struct ledger_entry *e = s->pending[i];
+		struct evidence_entry *e = s->pending[i];
 		s->pending[i] = NULL;
 		if (!entry_event_read(buf_str(&e->body), &event)) {
-			ledger_entry_free(e);
+			evidence_entry_free(e);
 			continue;
 		}
 		struct node_loop *owner = node_owner_of(&s->node, event.entity_id);
@@ -421,7 +421,7 @@ static void destroy(struct server *s)
 	loop_destroy(s->ledger_loop);
 	loop_destroy(s->projection_loop);
 	for (size_t i = 0; i < s->pending_count; i++)
-		ledger_entry_free(s->pending[i]);
+		evidence_entry_free(s->pending[i]);
 	free(s->pending);
 	offline_close(s->node.offline);
 	ledger_close(s->node.ledger);

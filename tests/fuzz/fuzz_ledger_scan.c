@@ -6,7 +6,7 @@
  * too. */
 #include "runtime/check.h"
 #include "runtime/log.h"
-#include "store/ledger_bytes.h"
+#include "store/bytes.h"
 #include "store/ledger_private.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -33,7 +33,7 @@ static void put_header(void)
 
 static uint64_t put_frames(const uint8_t *data, size_t size)
 {
-	uint8_t chain[LEDGER_CHAIN] = { 0 };
+	uint8_t chain[LOG_SOURCE_CHAIN] = { 0 };
 	uint64_t at = LEDGER_BLOCK, lsn = 0;
 	EVP_MD_CTX *hasher = ledger_hasher_create();
 	while (size >= 3) {
@@ -42,7 +42,7 @@ static uint64_t put_frames(const uint8_t *data, size_t size)
 			n = size - 3;
 		struct ledger_frame_head head = { .payload_bytes = (uint32_t)n, .covered_bytes = (uint32_t)n,
 			.epoch = EPOCH };
-		head.kind = (uint16_t)(LEDGER_RECORD + data[0] % LEDGER_DOCUMENT_DELETE);
+		head.kind = (uint16_t)(EVIDENCE_RECORD + data[0] % EVIDENCE_DOCUMENT_DELETE);
 		head.lsn = ++lsn;
 		head.durable_lsn = lsn - 1;
 		if (at + ledger_frame_bytes(n) > SEGMENT)
@@ -69,13 +69,13 @@ static void write_file(const char *dir, const char *name, const void *bytes, siz
 static void scan_all(struct ledger *l, const char *dir)
 {
 	struct buf why = { 0 };
-	struct ledger_frame f;
-	enum ledger_scan_result result;
+	struct log_source_entry f;
+	enum log_source_result result;
 	uint64_t last = 0, steps = 0;
 	struct ledger_scan *scan = ledger_scan_open(l, dir, 1, &why);
-	while (scan != NULL && (result = ledger_scan_next(scan, &f)) != LEDGER_SCAN_END) {
-		CHECK(result != LEDGER_SCAN_ERROR && ++steps < SEGMENT);
-		if (result != LEDGER_SCAN_FRAME)
+	while (scan != NULL && (result = ledger_scan_next(scan, &f)) != LOG_SOURCE_END) {
+		CHECK(result != LOG_SOURCE_ERROR && ++steps < SEGMENT);
+		if (result != LOG_SOURCE_ENTRY)
 			continue;
 		CHECK(f.lsn > last);
 		last = f.lsn;
@@ -92,11 +92,11 @@ static void recover(const char *dir)
 	io.fdatasync = io.sync_dir = no_sync;
 	struct ledger *l = ledger_open_on(&config, &io, &why);
 	if (l != NULL) {
-		struct ledger_entry *e = ledger_entry_new(LEDGER_DOCUMENT);
+		struct evidence_entry *e = evidence_entry_new(EVIDENCE_DOCUMENT);
 		int status;
 		ledger_write(l, &e, &status, 1, 0);
 		CHECK(status == RT_OK);
-		ledger_entry_free(e);
+		evidence_entry_free(e);
 		scan_all(l, NULL);
 	}
 	ledger_close(l);

@@ -4,7 +4,7 @@
 #include "tests/sim/node_fixture.h"
 
 /* Unpacks the record of an entry; the arena holds it. */
-static inline struct record *oracle_record(const struct ledger_entry *e, struct arena *arena)
+static inline struct record *oracle_record(const struct evidence_entry *e, struct arena *arena)
 {
 	const char *why = "";
 	struct record *r = record_parse(buf_str(&e->body), true, arena, &why);
@@ -19,8 +19,8 @@ static inline bool oracle_text_was_durable(const struct ledger_fake *l, uint64_t
 					   struct str content)
 {
 	for (size_t i = 0; i + 1 < before_lsn; i++) {
-		const struct ledger_entry *e = ledger_fake_at(l, i);
-		if (e->kind != LEDGER_RECORD)
+		const struct evidence_entry *e = ledger_fake_at(l, i);
+		if (e->kind != EVIDENCE_RECORD)
 			continue;
 		struct arena arena = {0};
 		const struct record *r = oracle_record(e, &arena);
@@ -61,7 +61,7 @@ static inline void oracle_collect_value(void *arg, const struct entry_values *he
 }
 
 /* Returns how many uses of computed values were checked. */
-static inline unsigned oracle_check_uses(const struct oracle_values *values, const struct ledger_entry *e)
+static inline unsigned oracle_check_uses(const struct oracle_values *values, const struct evidence_entry *e)
 {
 	struct arena arena = {0};
 	unsigned checked = 0;
@@ -93,14 +93,14 @@ static inline unsigned oracle_check_log(const struct ledger_fake *l, bool values
 	char last_id[41] = "";
 	unsigned uses = 0;
 	for (size_t i = 0; i < ledger_fake_count(l); i++) {
-		const struct ledger_entry *e = ledger_fake_at(l, i);
+		const struct evidence_entry *e = ledger_fake_at(l, i);
 		values.lsn = e->lsn;
-		if (e->kind == LEDGER_VALUES)
+		if (e->kind == EVIDENCE_VALUES)
 			CHECK(entry_values_read(buf_str(&e->body), NULL, &values, oracle_collect_value));
 	}
 	for (size_t i = 0; i < ledger_fake_count(l); i++) {
-		const struct ledger_entry *e = ledger_fake_at(l, i);
-		if (e->kind != LEDGER_RECORD)
+		const struct evidence_entry *e = ledger_fake_at(l, i);
+		if (e->kind != EVIDENCE_RECORD)
 			continue;
 		uses += values_are_safe ? oracle_check_uses(&values, e) : 0;
 		CHECK(ledger_fake_record(l, str_of(e->context_id, 40)) == e); /* no id twice */
@@ -124,9 +124,9 @@ static inline size_t oracle_events(const struct ledger_fake *l, struct str entit
 {
 	size_t count = 0;
 	for (size_t i = 0; i < ledger_fake_count(l); i++) {
-		const struct ledger_entry *e = ledger_fake_at(l, i);
+		const struct evidence_entry *e = ledger_fake_at(l, i);
 		struct entry_event event;
-		if (e->kind != LEDGER_EVENT)
+		if (e->kind != EVIDENCE_EVENT)
 			continue;
 		CHECK(entry_event_read(buf_str(&e->body), &event) && count < max);
 		if (!str_eq(event.entity_id, entity_id))

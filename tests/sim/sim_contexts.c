@@ -153,7 +153,7 @@ static void ask_push(struct client *c)
 	int64_t now_us = loop_wall_us(c->base.loop);
 	struct str id = user_name(c->v, name);
 	struct str value = str_of(json, (size_t)snprintf(json, sizeof json, "%lld", (long long)now_us));
-	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
 	entry_values_write(&e->body,
 			   &(struct entry_values){.entity = STR("User"),
 						  .source = ENTRY_PUSHED,
@@ -166,7 +166,7 @@ static void ask_push(struct client *c)
 					.feature = definitions_feature(c->nl->node->definitions, STR("city")),
 					.value = value_create(value),
 					.meta = {.event_time_us = now_us, .written_us = now_us}};
-	c->op = rt_ask(&c->base, c->nl->node->committer, &ledger_append_new(c->base.loop, e)->head,
+	c->op = rt_ask(&c->base, c->nl->node->committer, &evidence_append_new(c->base.loop, e)->head,
 		       deadline_ns(c), ACTOR_NONE);
 }
 
@@ -177,7 +177,7 @@ static void ask_event(struct client *c)
 	snprintf(payload, sizeof payload, "{\"n\":%lld%s}", (long long)c->v->n,
 		 c->v->n % 5 == 0 ? ",\"bad\":true" : "");
 	snprintf(event_id, sizeof event_id, "e%lld", (long long)c->v->n);
-	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
 	/* Times are out of order now and then, as those of several senders are. */
 	int64_t when_us = loop_wall_us(c->base.loop) - (int64_t)(loop_random(c->base.loop) % 3) * 1000000;
 	entry_event_write(&e->body, &(struct entry_event){.event_id = str_from(event_id),
@@ -213,7 +213,7 @@ static void start(struct client *c)
 
 static void check_persisted(const struct assembly_job *job)
 {
-	const struct ledger_entry *e = ledger_fake_record(world.ledger, job->record.context_id);
+	const struct evidence_entry *e = ledger_fake_record(world.ledger, job->record.context_id);
 	CHECK(e != NULL);
 	CHECK(memcmp(e->stamp.record_hash, job->stamp.record_hash, RECORD_HASH_TEXT) == 0);
 	struct arena arena = {0};
@@ -305,7 +305,7 @@ static void check_features(const struct feature_request *r)
 	}
 }
 
-static void pushed(struct client *c, const struct ledger_append *m)
+static void pushed(struct client *c, const struct evidence_append *m)
 {
 	char name[8];
 	if (m->head.status != RT_OK)
@@ -330,8 +330,8 @@ static void answered(struct client *c, struct msg *m)
 	case RESOLVER_GOT:
 		check_features(((struct resolver_get *)m)->request);
 		return;
-	case LEDGER_APPENDED:
-		pushed(c, (struct ledger_append *)m);
+	case EVIDENCE_APPENDED:
+		pushed(c, (struct evidence_append *)m);
 		return;
 	case INGEST_ACCEPTED:
 		if (m->status == RT_OK)
@@ -470,7 +470,7 @@ static const struct actor_class sleeper_class = {
 
 static void warm_value(void *arg, const struct entry_values *head, const struct entry_value *v)
 {
-	const struct ledger_entry *e = arg;
+	const struct evidence_entry *e = arg;
 	const struct definitions *d = world.f.node.definitions;
 	struct value *value = value_create(v->value_json);
 	online_put(world.f.node.online,
@@ -485,12 +485,12 @@ static void warm_value(void *arg, const struct entry_values *head, const struct 
 	value_unref(value);
 }
 
-static void redo(void *arg, const struct ledger_entry *durable)
+static void redo(void *arg, const struct evidence_entry *durable)
 {
 	(void)arg;
 	struct entry_event event;
 	CHECK(entry_event_read(buf_str(&durable->body), &event));
-	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
 	buf_append_str(&e->body, buf_str(&durable->body));
 	e->lsn = durable->lsn;
 	struct node_loop *owner = node_owner_of(&world.f.node, event.entity_id);
@@ -518,8 +518,8 @@ static void life_begin(const struct node_fixture_shared *shared, uint64_t seed, 
 	for (unsigned i = 0; i < 2; i++)
 		spawn_weak(&world.f.loops[i]);
 	for (size_t i = 0; i < ledger_fake_count(world.ledger); i++) {
-		const struct ledger_entry *e = ledger_fake_at(world.ledger, i);
-		if (e->kind == LEDGER_VALUES || e->kind == LEDGER_EVENT_APPLIED)
+		const struct evidence_entry *e = ledger_fake_at(world.ledger, i);
+		if (e->kind == EVIDENCE_VALUES || e->kind == EVIDENCE_EVENT_APPLIED)
 			entry_values_read(buf_str(&e->body), NULL, (void *)(uintptr_t)e, warm_value);
 	}
 	ledger_fake_pending_events(world.ledger, NULL, redo);
@@ -597,11 +597,11 @@ static void check_events(void)
 	for (int64_t n = 1; n <= world.events_asked; n++) {
 		if (world.accepted[n] == 0)
 			continue;
-		const struct ledger_entry *e = ledger_fake_at(world.ledger, (size_t)world.accepted[n] - 1);
+		const struct evidence_entry *e = ledger_fake_at(world.ledger, (size_t)world.accepted[n] - 1);
 		struct entry_event event;
 		char expected[24];
 		snprintf(expected, sizeof expected, "e%lld", (long long)n);
-		CHECK(e->kind == LEDGER_EVENT && entry_event_read(buf_str(&e->body), &event));
+		CHECK(e->kind == EVIDENCE_EVENT && entry_event_read(buf_str(&e->body), &event));
 		CHECK(str_eq(event.event_id, str_from(expected)));
 	}
 }

@@ -39,11 +39,11 @@ struct writer {
 	uint64_t append_op, find_op;
 };
 
-static struct ledger_entry *make_entry(struct writer *w)
+static struct evidence_entry *make_entry(struct writer *w)
 {
 	bool is_import = w->sent % 4 == 3;
 	unsigned n = is_import ? w->sent % 8 : w->sent; /* imports meet those of other writers: ids 3 and 7 */
-	struct ledger_entry *e = ledger_entry_new(is_import ? LEDGER_RECORD_IMPORTED : LEDGER_RECORD);
+	struct evidence_entry *e = evidence_entry_new(is_import ? EVIDENCE_RECORD_IMPORTED : EVIDENCE_RECORD);
 	char id[41];
 	snprintf(id, sizeof id, "ctx_00000000-0000-7000-8000-%04x%08x", is_import ? 0xffff : w->number, n);
 	memcpy(e->context_id, id, 40);
@@ -58,7 +58,7 @@ static struct ledger_entry *make_entry(struct writer *w)
 
 static bool is_durable(uint64_t lsn, const char *id, const char *hash)
 {
-	const struct ledger_entry *e = ledger_fake_at(world.ledger, lsn - 1);
+	const struct evidence_entry *e = ledger_fake_at(world.ledger, lsn - 1);
 	return memcmp(e->context_id, id, sizeof e->context_id) == 0 &&
 	       memcmp(e->stamp.record_hash, hash, RECORD_HASH_TEXT) == 0;
 }
@@ -80,19 +80,19 @@ static void append(struct writer *w)
 	if (loop_random(loop) % 30 == 0)
 		rt_send(loop, world.committer, rt_msg_new(loop, RT_STOP));
 	uint64_t patience_ms = 1 + loop_random(loop) % 60;
-	struct ledger_append *m = ledger_append_new(loop, make_entry(w));
+	struct evidence_append *m = evidence_append_new(loop, make_entry(w));
 	w->sent++;
 	world.open_asks++;
 	w->append_op = rt_ask(&w->base, world.committer, &m->head, loop_mono_ns(loop) + patience_ms * 1000000,
 			      ACTOR_NONE);
 }
 
-static void on_appended(struct writer *w, struct ledger_append *m)
+static void on_appended(struct writer *w, struct evidence_append *m)
 {
-	const struct ledger_entry *e = m->entry;
+	const struct evidence_entry *e = m->entry;
 	CHECK(e != NULL);
 	if (m->head.status == RT_EEXIST) {
-		CHECK(e->kind == LEDGER_RECORD_IMPORTED);
+		CHECK(e->kind == EVIDENCE_RECORD_IMPORTED);
 		world.existed++;
 	}
 	if (m->head.status != RT_OK) {
@@ -109,13 +109,13 @@ static void on_appended(struct writer *w, struct ledger_append *m)
 	memcpy(p->hash, e->stamp.record_hash, sizeof p->hash);
 	world.ok++;
 	struct str ref = w->sent % 2 ? str_of(p->id, sizeof p->id) : str_of(p->hash, sizeof p->hash);
-	struct ledger_find *find = ledger_find_new(w->base.loop, ref, false);
+	struct evidence_find *find = evidence_find_new(w->base.loop, ref, false);
 	world.open_asks++;
 	w->find_op = rt_ask(&w->base, world.reader, &find->head, loop_mono_ns(w->base.loop) + 1000000000ull,
 			    ACTOR_NONE);
 }
 
-static void on_found(struct writer *w, struct ledger_found *m)
+static void on_found(struct writer *w, struct evidence_found *m)
 {
 	CHECK(m->head.status == RT_OK && m->record != NULL);
 	char hash[RECORD_HASH_TEXT];
@@ -152,10 +152,10 @@ static void writer_on_message(struct actor *a, struct msg *m)
 		w->find_op = 0;
 	world.open_asks--;
 	world.endings++;
-	if (m->kind == LEDGER_APPENDED) {
-		on_appended(w, (struct ledger_append *)m);
-	} else if (m->kind == LEDGER_FOUND) {
-		on_found(w, (struct ledger_found *)m);
+	if (m->kind == EVIDENCE_APPENDED) {
+		on_appended(w, (struct evidence_append *)m);
+	} else if (m->kind == EVIDENCE_FOUND) {
+		on_found(w, (struct evidence_found *)m);
 	} else {
 		CHECK(m->kind == RT_DOWN || m->kind == RT_DEADLINE);
 		world.down += m->kind == RT_DOWN;
@@ -176,12 +176,12 @@ static void check_log(void)
 {
 	char previous[48] = "null}", expected[96];
 	for (size_t i = 0; i < ledger_fake_count(world.ledger); i++) {
-		const struct ledger_entry *e = ledger_fake_at(world.ledger, i);
+		const struct evidence_entry *e = ledger_fake_at(world.ledger, i);
 		char hash[RECORD_HASH_TEXT];
 		CHECK(e->lsn == i + 1);
 		record_hash_text(buf_str(&e->body), hash);
 		CHECK(memcmp(hash, e->stamp.record_hash, sizeof hash) == 0);
-		if (e->kind != LEDGER_RECORD)
+		if (e->kind != EVIDENCE_RECORD)
 			continue;
 		size_t n = (size_t)snprintf(expected, sizeof expected, "\"previous_context_id\":%s",
 					    previous);

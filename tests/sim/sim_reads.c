@@ -88,7 +88,7 @@ static bool is_there(unsigned user, unsigned feature)
 struct ask {
 	unsigned loop;
 	struct assembly_job *job;   /* or */
-	struct ledger_entry *event;
+	struct evidence_entry *event;
 	bool is_done, is_cached, names_missing;
 	char text[200];
 };
@@ -198,7 +198,7 @@ static void step_event(unsigned user)
 {
 	char id[24];
 	int n = snprintf(id, sizeof id, "e%lld", (long long)++world.next_value);
-	struct ask ask = {.loop = (unsigned)sim_pick(world.f.sim, 2), .event = ledger_entry_new(LEDGER_EVENT)};
+	struct ask ask = {.loop = (unsigned)sim_pick(world.f.sim, 2), .event = evidence_entry_new(EVIDENCE_EVENT)};
 	bool resets = sim_pick(world.f.sim, 4) == 0;
 	entry_event_write(&ask.event->body, &(struct entry_event){.event_id = str_of(id, (size_t)n),
 								   .event_type = STR("tick"),

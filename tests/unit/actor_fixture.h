@@ -235,14 +235,14 @@ static inline size_t written(const char *name)
 {
 	struct value_count c = {name, 0};
 	for (size_t i = 0; i < ledger_fake_count(ledger); i++) {
-		const struct ledger_entry *e = ledger_fake_at(ledger, i);
-		if (e->kind == LEDGER_VALUES || e->kind == LEDGER_EVENT_APPLIED)
+		const struct evidence_entry *e = ledger_fake_at(ledger, i);
+		if (e->kind == EVIDENCE_VALUES || e->kind == EVIDENCE_EVENT_APPLIED)
 			assert_true(entry_values_read(buf_str(&e->body), NULL, &c, count_value));
 	}
 	return c.count;
 }
 
-static inline size_t entries_of(enum ledger_kind kind)
+static inline size_t entries_of(enum evidence_kind kind)
 {
 	size_t count = 0;
 	for (size_t i = 0; i < ledger_fake_count(ledger); i++)

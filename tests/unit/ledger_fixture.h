@@ -209,7 +209,7 @@ static inline void id_of(unsigned n, char ret[static 41])
 }
 
 /* Record number n, with content of so many bytes. */
-static inline struct ledger_entry *make_record(unsigned n, size_t content_bytes)
+static inline struct evidence_entry *make_record(unsigned n, size_t content_bytes)
 {
 	char id[41], *content = malloc(content_bytes + 1), content_hash[RECORD_HASH_TEXT];
 	memset(content, 'a' + (int)(n % 26), content_bytes);
@@ -228,7 +228,7 @@ static inline struct ledger_entry *make_record(unsigned n, size_t content_bytes)
 		.integrity = { .content_hash = str_of(content_hash, sizeof content_hash),
 			.signed_at_us = -1 },
 	};
-	struct ledger_entry *e = ledger_entry_new(LEDGER_RECORD);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_RECORD);
 	memcpy(e->context_id, id, 40);
 	assert_true(record_write_canonical(&r, &e->body, &e->previous_at));
 	buf_printf(&e->extras, "{\"n\":%u}", n);
@@ -236,39 +236,39 @@ static inline struct ledger_entry *make_record(unsigned n, size_t content_bytes)
 	return e;
 }
 
-static inline struct ledger_entry *make_event(unsigned n)
+static inline struct evidence_entry *make_event(unsigned n)
 {
 	char id[24];
 	snprintf(id, sizeof id, "event-%u", n);
-	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
 	entry_event_write(&e->body, &(struct entry_event){ .event_id = str_from(id), .event_type = STR("order"),
 							    .entity_id = STR("u1"), .payload_json = STR("{}"),
 							    .event_time_us = NOW_US });
 	return e;
 }
 
-static inline struct ledger_entry *make_applied(uint64_t event_lsn)
+static inline struct evidence_entry *make_applied(uint64_t event_lsn)
 {
-	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT_APPLIED);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT_APPLIED);
 	entry_values_write(&e->body, &(struct entry_values){ STR("user"), ENTRY_TRIGGERED, event_lsn, NULL,
 		0 });
 	return e;
 }
 
-static inline struct ledger_entry *make_value(const char *text)
+static inline struct evidence_entry *make_value(const char *text)
 {
 	struct entry_value v = { .entity_id = STR("u1"), .feature = STR("tier"), .value_json = str_from(text), .event_time_us = NOW_US };
-	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
 	entry_values_write(&e->body, &(struct entry_values){ STR("user"), ENTRY_PUSHED, 0, &v, 1 });
 	return e;
 }
 
 /* Writes one entry as a batch of its own and frees it. */
-static inline int write_one(struct ledger *l, struct ledger_entry *e)
+static inline int write_one(struct ledger *l, struct evidence_entry *e)
 {
 	int status;
 	ledger_write(l, &e, &status, 1, NOW_US);
-	ledger_entry_free(e);
+	evidence_entry_free(e);
 	return status;
 }
 
@@ -280,7 +280,7 @@ static inline int write_record(struct ledger *l, unsigned n, size_t content_byte
 /* Records first..first+count-1 in one batch; all must succeed. */
 static inline void write_batch(struct ledger *l, unsigned first, unsigned count, size_t content_bytes)
 {
-	struct ledger_entry *entries[64];
+	struct evidence_entry *entries[64];
 	int statuses[64];
 	assert_true(count <= 64);
 	for (unsigned i = 0; i < count; i++)
@@ -288,24 +288,24 @@ static inline void write_batch(struct ledger *l, unsigned first, unsigned count,
 	ledger_write(l, entries, statuses, count, NOW_US);
 	for (unsigned i = 0; i < count; i++) {
 		assert_int_equal(statuses[i], RT_OK);
-		ledger_entry_free(entries[i]);
+		evidence_entry_free(entries[i]);
 	}
 }
 
-static inline int find_status(struct ledger *l, unsigned n, struct ledger_record **ret)
+static inline int find_status(struct ledger *l, unsigned n, struct evidence_record **ret)
 {
-	struct ledger_name name;
+	struct evidence_name name;
 	char id[41], reason[160];
 	id_of(n, id);
-	assert_true(ledger_name_parse(str_of(id, 40), &name));
+	assert_true(evidence_name_parse(str_of(id, 40), &name));
 	return ledger_find_record(l, &name, true, ret, reason);
 }
 
 /* Found by id, its bytes hash to its hash, and found by that hash too. */
 static inline bool is_there(struct ledger *l, unsigned n)
 {
-	struct ledger_record *r, *same;
-	struct ledger_name name;
+	struct evidence_record *r, *same;
+	struct evidence_name name;
 	char reason[160], hash[RECORD_HASH_TEXT], view[32];
 	int status = find_status(l, n, &r);
 	if (status == RT_ENOTFOUND)
@@ -315,11 +315,11 @@ static inline bool is_there(struct ledger *l, unsigned n)
 	assert_memory_equal(hash, r->stamp.record_hash, sizeof hash);
 	snprintf(view, sizeof view, "{\"n\":%u}", n);
 	assert_true(str_eq(buf_str(&r->extras), str_from(view)));
-	assert_true(ledger_name_parse(str_of(hash, sizeof hash), &name));
+	assert_true(evidence_name_parse(str_of(hash, sizeof hash), &name));
 	assert_int_equal(ledger_find_record(l, &name, false, &same, reason), RT_OK);
 	assert_int_equal(same->lsn, r->lsn);
-	ledger_record_free(r);
-	ledger_record_free(same);
+	evidence_record_free(r);
+	evidence_record_free(same);
 	return true;
 }
 
@@ -332,13 +332,13 @@ static inline struct scanned scan_from(struct ledger *l, const char *dir, uint64
 {
 	struct scanned s = { 0 };
 	struct buf why = { 0 };
-	struct ledger_frame f;
-	enum ledger_scan_result result;
+	struct log_source_entry f;
+	enum log_source_result result;
 	struct ledger_scan *scan = ledger_scan_open(l, dir, from_lsn, &why);
 	assert_non_null(scan);
-	while ((result = ledger_scan_next(scan, &f)) != LEDGER_SCAN_END) {
-		assert_int_not_equal(result, LEDGER_SCAN_ERROR);
-		if (result == LEDGER_SCAN_CORRUPT) {
+	while ((result = ledger_scan_next(scan, &f)) != LOG_SOURCE_END) {
+		assert_int_not_equal(result, LOG_SOURCE_ERROR);
+		if (result == LOG_SOURCE_CORRUPT) {
 			s.corrupt++;
 			s.corrupt_at = f.offset;
 			s.corrupt_lsn = f.lsn;
@@ -348,7 +348,7 @@ static inline struct scanned scan_from(struct ledger *l, const char *dir, uint64
 		s.first_lsn = s.first_lsn ? s.first_lsn : f.lsn;
 		s.last_lsn = f.lsn;
 		s.frames++;
-		s.records += f.kind == LEDGER_RECORD;
+		s.records += f.kind == EVIDENCE_RECORD;
 	}
 	ledger_scan_close(scan);
 	buf_finish(&why);

@@ -269,12 +269,12 @@ static inline void assert_query(struct rig *r, const char *sql, const char *want
 }
 
 /* ---- entries ---- */
-static inline void rig_append(struct rig *r, struct ledger_entry *e, int64_t now_us)
+static inline void rig_append(struct rig *r, struct evidence_entry *e, int64_t now_us)
 {
 	int status = -1;
 	ledger_write(r->ledger, &e, &status, 1, now_us);
 	assert_int_equal(status, RT_OK);
-	ledger_entry_free(e);
+	evidence_entry_free(e);
 }
 
 #define INTERACTION_REF \
@@ -307,7 +307,7 @@ static inline void rig_append_record_and_row(struct rig *r, unsigned i, const ch
 	char content_hash[RECORD_HASH_TEXT];
 	record_hash_text(record.content, content_hash);
 	record.integrity.content_hash = str_of(content_hash, RECORD_HASH_TEXT);
-	struct ledger_entry *e = ledger_entry_new(LEDGER_RECORD);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_RECORD);
 	assert_true(record_write_canonical(&record, &e->body, &e->previous_at));
 	record_extras_write(with_row ? &record : NULL,
 			    &(struct record_extras){.version = STR("v7"),
@@ -327,7 +327,7 @@ static inline void rig_append_record(struct rig *r, unsigned i, const char *name
 static inline void rig_append_values(struct rig *r, const char *entity, const struct entry_value *values,
 				     size_t count)
 {
-	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
 	entry_values_write(&e->body, &(struct entry_values){.entity = str_from(entity),
 							    .source = ENTRY_PUSHED,
 							    .values = values,
@@ -350,7 +350,7 @@ static inline void rig_append_value(struct rig *r, const char *id, const char *f
 
 static inline void rig_append_delete(struct rig *r, const char *id, int64_t event_us)
 {
-	struct ledger_entry *e = ledger_entry_new(LEDGER_DELETE);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_DELETE);
 	entry_delete_write(&e->body, &(struct entry_delete){.entity = STR("User"),
 							    .entity_id = str_from(id),
 							    .event_time_us = event_us});

@@ -67,13 +67,13 @@ static void assert_fails(const char *context, const char *args_json, enum assemb
 	if (strstr(job->error.p, error) == NULL)
 		fail_msg("'%s' does not say '%s'", job->error.p, error);
 	assert_false(job->persisted);
-	assert_int_equal(entries_of(LEDGER_RECORD), 0);
+	assert_int_equal(entries_of(EVIDENCE_RECORD), 0);
 }
 
-static const struct ledger_entry *record_of(const struct assembly_job *job)
+static const struct evidence_entry *record_of(const struct assembly_job *job)
 {
 	assert_true(job->persisted);
-	const struct ledger_entry *e = ledger_fake_record(ledger, job->record.context_id);
+	const struct evidence_entry *e = ledger_fake_record(ledger, job->record.context_id);
 	assert_non_null(e);
 	assert_memory_equal(e->stamp.record_hash, job->stamp.record_hash, RECORD_HASH_TEXT);
 	return e;
@@ -91,7 +91,7 @@ static void test_declarative(void **state)
 	push("city", "u1", "\"Bern\"", loop_wall_us(LOOP) - 2000000);
 	const struct assembly_job *job = assemble_ok("plain", ARGS);
 	assert_text(assembly_content(job), "Hello.\nCity: Bern\nabout cats\nmore");
-	const struct ledger_entry *e = record_of(job);
+	const struct evidence_entry *e = record_of(job);
 	struct arena arena = {0};
 	const char *why;
 	const struct record *r = record_parse(buf_str(&e->body), true, &arena, &why);
@@ -119,8 +119,8 @@ static void test_coded(void **state)
 	record_of(job);
 	assert_text(assembly_content(assemble_ok("text", "{\"whatever\":1}")), "only text");
 	/* The clock that the first context used is in the log before it. */
-	assert_int_equal(ledger_fake_at(ledger, 0)->kind, LEDGER_VALUES);
-	assert_int_equal(ledger_fake_at(ledger, 1)->kind, LEDGER_RECORD);
+	assert_int_equal(ledger_fake_at(ledger, 0)->kind, EVIDENCE_VALUES);
+	assert_int_equal(ledger_fake_at(ledger, 1)->kind, EVIDENCE_RECORD);
 }
 
 static void test_failures(void **state)
@@ -171,7 +171,7 @@ static void test_late(void **state)
 	assert_int_equal(m->kind, ASSEMBLER_DONE);
 	assert_int_equal(((const struct assembler_run *)m)->job->outcome, ASSEMBLY_LATE);
 	run_ms(20000);
-	assert_int_equal(entries_of(LEDGER_RECORD), 1);
+	assert_int_equal(entries_of(EVIDENCE_RECORD), 1);
 }
 
 static void test_gathering_ends(void **state)
@@ -206,7 +206,7 @@ static void test_client_leaves(void **state)
 	loop_stats_read(LOOP, &after);
 	assert_int_equal(after.actors, before.actors);
 	assert_int_equal(after.asks_open, 0);
-	assert_int_equal(entries_of(LEDGER_RECORD), 0);
+	assert_int_equal(entries_of(EVIDENCE_RECORD), 0);
 }
 
 static void test_evidence_required(void **state)

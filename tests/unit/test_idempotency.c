@@ -113,10 +113,10 @@ static void test_against_a_model(void **state)
 	idempotency_destroy(t);
 }
 
-static struct ledger_entry *keyed_event(const char *key, const char *event_id, int64_t received_us)
+static struct evidence_entry *keyed_event(const char *key, const char *event_id, int64_t received_us)
 {
 	struct idempotency_id id = fingerprints_of(key, "r");
-	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
 	entry_event_write(&e->body, &(struct entry_event){ .event_id = str_from(event_id), .event_type = STR("t"),
 							    .entity_id = STR("u"), .payload_json = STR("{}"),
 							    .event_time_us = received_us, .received_us = received_us,
@@ -136,12 +136,12 @@ static void test_the_ledger_remembers(void **state)
 	struct ledger *l = ledger_open(&config, &why);
 	assert_non_null(l);
 	int status;
-	struct ledger_entry *old = keyed_event("old", first_id, NOW_US - DAY_US), *young = keyed_event("young", first_id, NOW_US - DAY_US + 1),
+	struct evidence_entry *old = keyed_event("old", first_id, NOW_US - DAY_US), *young = keyed_event("young", first_id, NOW_US - DAY_US + 1),
 			    *again = keyed_event("young", second_id, NOW_US), *plain = make_event(1);
 	ledger_write(l, &old, &status, 1, NOW_US - DAY_US);
 	assert_int_equal(status, 0);
 	for (unsigned i = 0; i < 400; i++) { /* over several segments */
-		struct ledger_entry *filler = make_event(i);
+		struct evidence_entry *filler = make_event(i);
 		buf_clear(&filler->body);
 		char text[1000] = "";
 		memset(text, 'x', sizeof text);
@@ -149,7 +149,7 @@ static void test_the_ledger_remembers(void **state)
 									 .payload_json = str_of(text, sizeof text) });
 		ledger_write(l, &filler, &status, 1, NOW_US - DAY_US + 1);
 		assert_int_equal(status, 0);
-		ledger_entry_free(filler);
+		evidence_entry_free(filler);
 	}
 	ledger_write(l, &young, &status, 1, NOW_US - DAY_US + 1);
 	ledger_write(l, &again, &status, 1, NOW_US);
@@ -166,10 +166,10 @@ static void test_the_ledger_remembers(void **state)
 	assert_true(got.lsn == young->lsn && got.received_us == NOW_US - DAY_US + 1);
 	assert_memory_equal(got.event_id, first_id, UUID_TEXT);
 	idempotency_destroy(t);
-	ledger_entry_free(old);
-	ledger_entry_free(young);
-	ledger_entry_free(again);
-	ledger_entry_free(plain);
+	evidence_entry_free(old);
+	evidence_entry_free(young);
+	evidence_entry_free(again);
+	evidence_entry_free(plain);
 	ledger_close(l);
 }
 

@@ -19,7 +19,7 @@ static const char definitions[] =
 
 static uint64_t send_at(const char *type, const char *id, const char *payload, int64_t event_time_us)
 {
-	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
 	entry_event_write(&e->body, &(struct entry_event){.event_id = STR("e1"),
 							  .event_type = str_from(type),
 							  .entity_id = str_from(id),
@@ -42,7 +42,7 @@ static void assert_accepted(uint64_t op, uint64_t lsn)
 	assert_int_equal(m->kind, INGEST_ACCEPTED);
 	assert_int_equal(m->status, RT_OK);
 	assert_int_equal(((const struct ingest_accepted *)m)->first.lsn, lsn);
-	assert_int_equal(ledger_fake_at(ledger, lsn - 1)->kind, LEDGER_EVENT);
+	assert_int_equal(ledger_fake_at(ledger, lsn - 1)->kind, EVIDENCE_EVENT);
 }
 
 static void assert_holds(const char *name, const char *id, const char *json)
@@ -74,10 +74,10 @@ static void warm(void *arg, const struct entry_values *head, const struct entry_
 	value_unref(value);
 }
 
-static void redo(void *arg, const struct ledger_entry *durable)
+static void redo(void *arg, const struct evidence_entry *durable)
 {
 	(void)arg;
-	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
 	buf_append_str(&e->body, buf_str(&durable->body));
 	e->lsn = durable->lsn;
 	rt_send(LOOP, rt_named(LOOP, NAME_INGESTOR), &ingest_event_new(LOOP, INGEST_REDO, e)->head);
@@ -88,9 +88,9 @@ static void restart(void)
 {
 	fixture_restart();
 	for (size_t i = 0; i < ledger_fake_count(ledger); i++) {
-		const struct ledger_entry *e = ledger_fake_at(ledger, i);
+		const struct evidence_entry *e = ledger_fake_at(ledger, i);
 		uint64_t lsn = e->lsn;
-		if (e->kind == LEDGER_EVENT_APPLIED)
+		if (e->kind == EVIDENCE_EVENT_APPLIED)
 			entry_values_read(buf_str(&e->body), NULL, &lsn, warm);
 	}
 	ledger_fake_pending_events(ledger, NULL, redo);
@@ -105,7 +105,7 @@ static void test_applied_in_order(void **state)
 	assert_holds("list", "odd", "[1,3,5,7,9,11,13,15,17,19]");
 	assert_holds("list", "even", "[2,4,6,8,10,12,14,16,18,20]");
 	assert_holds("sum", "odd", "100");
-	assert_int_equal(entries_of(LEDGER_EVENT_APPLIED), 20);
+	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), 20);
 }
 
 static void test_accepted_once_durable(void **state)
@@ -139,7 +139,7 @@ static void test_the_function_sees(void **state)
 	assert_false(is_online("brief", "u1"));
 	assert_accepted(send_at("nobody", "u1", "{}", 1), 5); /* triggers nothing, and is done all the same */
 	run_ms(20);
-	assert_int_equal(entries_of(LEDGER_EVENT_APPLIED), 3);
+	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), 3);
 }
 
 static void test_failing_function(void **state)
@@ -151,7 +151,7 @@ static void test_failing_function(void **state)
 	run_ms(50);
 	assert_holds("list", "u1", "[1,3]"); /* as it was before the bad one */
 	assert_holds("sum", "u1", "6");      /* the other feature is not touched by it */
-	assert_int_equal(entries_of(LEDGER_EVENT_APPLIED), 3);
+	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), 3);
 }
 
 /* Senders' clocks differ: an event that is accepted later counts, whatever its time. */
@@ -175,7 +175,7 @@ static void test_lost_answer_of_the_commit(void **state)
 	run_ms(20);
 	uint64_t second = send_n("u1", 2, "");
 	ledger_config.lose_answer_permille = 1000;
-	while (entries_of(LEDGER_EVENT) < 2) { /* the event is accepted; then answers get lost */
+	while (entries_of(EVIDENCE_EVENT) < 2) { /* the event is accepted; then answers get lost */
 		run_ms(1);
 	}
 	ledger_fake_set(ledger, &ledger_config);
@@ -208,7 +208,7 @@ static void test_lost_answer_of_the_event(void **state)
 	restart();
 	run_ms(50);
 	assert_holds("list", "u1", "[1]");
-	assert_int_equal(entries_of(LEDGER_EVENT_APPLIED), 1);
+	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), 1);
 }
 
 static void test_refused_commit(void **state)
@@ -224,7 +224,7 @@ static void test_refused_commit(void **state)
 	ledger_fake_set(ledger, &ledger_config);
 	run_ms(1100);
 	assert_holds("list", "u1", "[1]");
-	assert_int_equal(entries_of(LEDGER_EVENT_APPLIED), 1);
+	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), 1);
 }
 
 /* The process ends at any moment of an event's life. */
@@ -235,7 +235,7 @@ static void test_restarts(void **state)
 	for (int n = 1; n <= 40; n++) {
 		send_n("u1", n, n % 3 ? "" : ",\"slow\":true");
 		run_ms((uint64_t)(n % 9));
-		while (entries_of(LEDGER_EVENT) < (size_t)n)
+		while (entries_of(EVIDENCE_EVENT) < (size_t)n)
 			run_ms(1);
 		snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "%s%d",
 			 n > 1 ? "," : "", n);
@@ -321,7 +321,7 @@ static void test_stopped_with_events_everywhere(void **state)
 		yyjson_doc_free(list);
 		value_unref(cell.value);
 	}
-	assert_int_equal(events, entries_of(LEDGER_EVENT));
+	assert_int_equal(events, entries_of(EVIDENCE_EVENT));
 	assert_true(events > 100);
 }
 
@@ -335,7 +335,7 @@ static struct msg *send_keyed(const char *key, const char *request, int n, const
 	idempotency_fingerprint(&key_part, 1, id.key);
 	idempotency_fingerprint(&request_part, 1, id.request);
 	snprintf(payload, sizeof payload, "{\"n\":%d}", n);
-	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
 	entry_event_write(&e->body, &(struct entry_event){ .event_id = str_from(event_id), .event_type = STR("add"),
 							    .entity_id = STR("u1"), .payload_json = str_from(payload),
 							    .event_time_us = loop_wall_us(LOOP),
@@ -366,7 +366,7 @@ static void test_a_key_counts_once(void **state)
 	assert_true(m->status == RT_OK && !((struct ingest_accepted *)m)->is_repeat);
 	run_ms(50);
 	assert_holds("sum", "u1", "2");
-	assert_int_equal(entries_of(LEDGER_EVENT), 2);
+	assert_int_equal(entries_of(EVIDENCE_EVENT), 2);
 }
 
 /* What is refused leaves its key free; what may have been written keeps it. */
@@ -385,7 +385,7 @@ static void test_a_key_and_failures(void **state)
 	assert_int_equal(send_keyed("k", "request", 1, second_id)->status, RT_EEXIST);
 	run_ms(700000); /* the ingestor gives up; nobody knows more than before */
 	assert_int_equal(send_keyed("k", "request", 1, second_id)->status, RT_EEXIST);
-	assert_int_equal(entries_of(LEDGER_EVENT), 1);
+	assert_int_equal(entries_of(EVIDENCE_EVENT), 1);
 }
 
 static void test_keys_have_a_bound(void **state)
@@ -405,14 +405,14 @@ static void test_keys_have_a_bound(void **state)
 static void test_too_large_to_encode(void **state)
 {
 	(void)state;
-	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
 	e->body.failed = true;
 	const struct msg *m = wait_for(rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR),
 					      &ingest_event_new(LOOP, INGEST_EVENT, e)->head, in_ms(1000), ACTOR_NONE));
 	assert_int_equal(m->status, RT_ETOOBIG);
 	char *payload = malloc(40 << 20);
 	memset(payload, ' ', 40 << 20);
-	e = ledger_entry_new(LEDGER_EVENT);
+	e = evidence_entry_new(EVIDENCE_EVENT);
 	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("e"), .event_type = STR("add"), .entity_id = STR("u1"),
 							    .payload_json = str_of(payload, 40 << 20) });
 	free(payload);
@@ -420,7 +420,7 @@ static void test_too_large_to_encode(void **state)
 	m = wait_for(rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR), &ingest_event_new(LOOP, INGEST_EVENT, e)->head,
 			    in_ms(1000), ACTOR_NONE));
 	assert_int_equal(m->status, RT_ETOOBIG);
-	assert_int_equal(entries_of(LEDGER_EVENT), 0);
+	assert_int_equal(entries_of(EVIDENCE_EVENT), 0);
 }
 
 static int run(void)

@@ -45,19 +45,19 @@ static void ids_are_found_in_every_spelling(void **state)
 		"018F3A2B-7DEF-7ABC-8901-000000000007",
 	};
 	struct ledger *l = open_small(dir);
-	struct ledger_name name;
-	struct ledger_record *r;
+	struct evidence_name name;
+	struct evidence_record *r;
 	char reason[160];
 	write_record(l, 7, 10);
 	for (size_t i = 0; i < sizeof spellings / sizeof spellings[0]; i++) {
-		assert_true(ledger_name_parse(str_from(spellings[i]), &name));
+		assert_true(evidence_name_parse(str_from(spellings[i]), &name));
 		assert_int_equal(ledger_find_record(l, &name, false, &r, reason), RT_OK);
 		assert_int_equal(r->extras.n, 0);
-		ledger_record_free(r);
+		evidence_record_free(r);
 	}
-	assert_false(ledger_name_parse(STR(""), &name));
+	assert_false(evidence_name_parse(STR(""), &name));
 	assert_int_equal(ledger_find_record(l, &name, false, &r, reason), RT_ENOTFOUND);
-	assert_false(ledger_name_parse(STR("sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdeg"), &name));
+	assert_false(evidence_name_parse(STR("sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdeg"), &name));
 	ledger_close(l);
 }
 
@@ -67,27 +67,27 @@ static void the_chain_goes_from_record_to_record(void **state)
 	char id[41];
 	struct ledger *l = open_small(dir);
 	for (unsigned i = 0; i < 5; i++) {
-		struct ledger_entry *e = make_record(i, 50);
+		struct evidence_entry *e = make_record(i, 50);
 		int status;
 		ledger_write(l, &e, &status, 1, NOW_US);
 		assert_int_equal(status, RT_OK);
 		assert_int_equal(e->lsn, i + 1);
 		id_of(i - 1, id);
 		assert_string_equal(e->previous_context_id, i ? id : "");
-		ledger_entry_free(e);
+		evidence_entry_free(e);
 		if (i == 2) { /* across a restart too */
 			ledger_close(l);
 			l = open_small(dir);
 		}
 	}
-	struct ledger_record *r;
+	struct evidence_record *r;
 	assert_int_equal(find_status(l, 4, &r), RT_OK);
 	id_of(3, id);
 	struct buf expected = { 0 };
 	buf_printf(&expected, "\"previous_context_id\":\"%s\"", id);
 	assert_non_null(memmem(r->canonical.p, r->canonical.n, expected.p, expected.n));
 	buf_finish(&expected);
-	ledger_record_free(r);
+	evidence_record_free(r);
 	ledger_close(l);
 }
 
@@ -140,17 +140,17 @@ static void a_scan_from_outside_sees_what_is_durable(void **state)
 	write_batch(l, 0, 3, 100);
 	assert_int_equal(scan_from(NULL, dir, 1).frames, 3);
 	struct buf why = { 0 };
-	struct ledger_frame f;
+	struct log_source_entry f;
 	struct ledger_scan *scan = ledger_scan_open(NULL, dir, 1, &why);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(ledger_scan_next(scan, &f), LEDGER_SCAN_FRAME);
-	assert_int_equal(ledger_scan_next(scan, &f), LEDGER_SCAN_END);
+		assert_int_equal(ledger_scan_next(scan, &f), LOG_SOURCE_ENTRY);
+	assert_int_equal(ledger_scan_next(scan, &f), LOG_SOURCE_END);
 	for (unsigned i = 0; i < 6; i++) /* it follows into segments that did not exist when it began */
 		write_batch(l, 100 + i * 50, 50, 2000);
 	for (int i = 0; i < 300; i++)
-		assert_int_equal(ledger_scan_next(scan, &f), LEDGER_SCAN_FRAME);
+		assert_int_equal(ledger_scan_next(scan, &f), LOG_SOURCE_ENTRY);
 	assert_int_equal(f.lsn, 303);
-	assert_int_equal(ledger_scan_next(scan, &f), LEDGER_SCAN_END);
+	assert_int_equal(ledger_scan_next(scan, &f), LOG_SOURCE_END);
 	ledger_scan_close(scan);
 	buf_finish(&why);
 	ledger_close(l);
@@ -159,36 +159,36 @@ static void a_scan_from_outside_sees_what_is_durable(void **state)
 static void all_kinds_come_back_in_order(void **state)
 {
 	(void)state;
-	static const enum ledger_kind kinds[] =
-		{ LEDGER_VALUES, LEDGER_EVENT, LEDGER_EVENT_APPLIED, LEDGER_RECORD };
+	static const enum evidence_kind kinds[] =
+		{ EVIDENCE_VALUES, EVIDENCE_EVENT, EVIDENCE_EVENT_APPLIED, EVIDENCE_RECORD };
 	struct ledger *l = open_small(dir);
-	struct ledger_entry *entries[] = { make_value("\"gold\""), make_event(1), make_applied(2),
+	struct evidence_entry *entries[] = { make_value("\"gold\""), make_event(1), make_applied(2),
 		make_record(9, 33) };
 	int statuses[4];
-	struct ledger_frame f;
+	struct log_source_entry f;
 	struct buf why = { 0 };
 	ledger_write(l, entries, statuses, 4, NOW_US);
 	struct ledger_scan *scan = ledger_scan_open(l, NULL, 1, &why);
 	for (size_t i = 0; i < 4; i++) {
 		assert_int_equal(statuses[i], RT_OK);
-		assert_int_equal(ledger_scan_next(scan, &f), LEDGER_SCAN_FRAME);
+		assert_int_equal(ledger_scan_next(scan, &f), LOG_SOURCE_ENTRY);
 		assert_int_equal(f.kind, kinds[i]);
 		assert_int_equal(f.written_us, NOW_US);
-		if (kinds[i] != LEDGER_RECORD)
+		if (kinds[i] != EVIDENCE_RECORD)
 			assert_true(str_eq(f.body, buf_str(&entries[i]->body)));
 	}
 	assert_true(str_eq(f.context_id, str_of(entries[3]->context_id, 40)));
 	assert_true(str_eq(f.extras, STR("{\"n\":9}")));
 	ledger_scan_close(scan);
 	for (size_t i = 0; i < 4; i++)
-		ledger_entry_free(entries[i]);
+		evidence_entry_free(entries[i]);
 	buf_finish(&why);
 	ledger_close(l);
 }
 
-static struct ledger_entry *make_import(unsigned n, const char *text)
+static struct evidence_entry *make_import(unsigned n, const char *text)
 {
-	struct ledger_entry *e = ledger_entry_new(LEDGER_RECORD_IMPORTED);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_RECORD_IMPORTED);
 	char id[41];
 	id_of(n, id);
 	memcpy(e->context_id, id, 40);
@@ -201,7 +201,7 @@ static void imports_are_idempotent(void **state)
 {
 	(void)state;
 	struct ledger *l = open_small(dir);
-	struct ledger_entry *entries[] = { make_import(1, "{\"a\":1}"), make_import(1, "{\"a\":1}"),
+	struct evidence_entry *entries[] = { make_import(1, "{\"a\":1}"), make_import(1, "{\"a\":1}"),
 		make_import(1, "{\"a\":2}"),
 					   make_import(2, "{\"a\":2}") };
 	static const int expected[] = { RT_OK, RT_OK, RT_EEXIST, RT_OK };
@@ -217,17 +217,17 @@ static void imports_are_idempotent(void **state)
 		ledger_close(l);
 		l = open_small(dir);
 	}
-	struct ledger_record *r;
+	struct evidence_record *r;
 	assert_int_equal(find_status(l, 1, &r), RT_OK);
 	assert_true(r->imported);
 	assert_true(str_eq(buf_str(&r->canonical), STR("{\"a\":1}")));
-	ledger_record_free(r);
-	struct ledger_entry *e = make_record(3, 10); /* imports stay out of the chain */
+	evidence_record_free(r);
+	struct evidence_entry *e = make_record(3, 10); /* imports stay out of the chain */
 	ledger_write(l, &e, statuses, 1, NOW_US);
 	assert_string_equal(e->previous_context_id, "");
-	ledger_entry_free(e);
+	evidence_entry_free(e);
 	for (size_t i = 0; i < 4; i++)
-		ledger_entry_free(entries[i]);
+		evidence_entry_free(entries[i]);
 	ledger_close(l);
 }
 
@@ -235,7 +235,7 @@ static void what_cannot_be_written_is_refused_alone(void **state)
 {
 	(void)state;
 	struct ledger *l = open_small(dir);
-	struct ledger_entry *entries[] = { make_record(1, 10), make_record(2, SMALL_SEGMENT),
+	struct evidence_entry *entries[] = { make_record(1, 10), make_record(2, SMALL_SEGMENT),
 		make_record(3, 10),
 					   make_import(4, "{}"), make_record(5, 10) };
 	int statuses[5];
@@ -249,14 +249,14 @@ static void what_cannot_be_written_is_refused_alone(void **state)
 	assert_int_equal(statuses[4], RT_OK);
 	assert_int_equal(ledger_durable_lsn(l), 2);
 	for (size_t i = 0; i < 5; i++)
-		ledger_entry_free(entries[i]);
+		evidence_entry_free(entries[i]);
 	ledger_close(l);
 }
 
-static void note_lsn(void *arg, const struct ledger_frame *f)
+static void note_lsn(void *arg, const struct log_source_entry *f)
 {
 	uint64_t *lsns = arg;
-	assert_int_equal(f->kind, LEDGER_EVENT);
+	assert_int_equal(f->kind, EVIDENCE_EVENT);
 	lsns[++lsns[0]] = f->lsn;
 }
 

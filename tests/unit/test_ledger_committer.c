@@ -30,13 +30,13 @@ static void asker_ask(struct asker *a)
 		rt_stop(&a->base);
 		return;
 	}
-	struct ledger_append *m = ledger_append_new(a->base.loop,
+	struct evidence_append *m = evidence_append_new(a->base.loop,
 						    make_record(a->number * APPENDS + a->sent++, 300));
 	a->op = rt_ask(&a->base, committer, &m->head, loop_mono_ns(a->base.loop) + 20000000000ull,
 		       ACTOR_NONE);
 }
 
-static void asker_appended(struct asker *a, struct ledger_append *m)
+static void asker_appended(struct asker *a, struct evidence_append *m)
 {
 	CHECK(m->entry != NULL);
 	if (m->head.status != RT_OK) {
@@ -48,7 +48,7 @@ static void asker_appended(struct asker *a, struct ledger_append *m)
 	atomic_fetch_add(&outcome.ok, 1);
 	atomic_store(&outcome.is_acked[a->number * APPENDS + a->sent - 1], true);
 	CHECK(m->entry->lsn <= ledger_durable_lsn(ledger));
-	struct ledger_find *find = ledger_find_new(a->base.loop, str_of(m->entry->context_id, 40), true);
+	struct evidence_find *find = evidence_find_new(a->base.loop, str_of(m->entry->context_id, 40), true);
 	a->op = rt_ask(&a->base, reader, &find->head, loop_mono_ns(a->base.loop) + 20000000000ull,
 		       ACTOR_NONE);
 }
@@ -66,10 +66,10 @@ static void asker_on_message(struct actor *base, struct msg *m)
 	}
 	CHECK(m->op == a->op); /* one ending per ask, and the right one */
 	a->op = 0;
-	if (m->kind == LEDGER_APPENDED) {
-		asker_appended(a, (struct ledger_append *)m);
-	} else if (m->kind == LEDGER_FOUND) {
-		CHECK(m->status == RT_OK && ((struct ledger_found *)m)->record->extras.n > 0);
+	if (m->kind == EVIDENCE_APPENDED) {
+		asker_appended(a, (struct evidence_append *)m);
+	} else if (m->kind == EVIDENCE_FOUND) {
+		CHECK(m->status == RT_OK && ((struct evidence_found *)m)->record->extras.n > 0);
 		atomic_fetch_add(&outcome.found, 1);
 		asker_ask(a);
 	} else {

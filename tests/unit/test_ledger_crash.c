@@ -146,12 +146,12 @@ static void acknowledged_records_survive_a_power_failure(void **state)
 			n += count;
 		}
 		/* One more batch is on its way when the power goes. */
-		struct ledger_entry *e = make_record(n, 700);
+		struct evidence_entry *e = make_record(n, 700);
 		int status;
 		faults.io.fdatasync = no_sync_dir;
 		ledger_write(l, &e, &status, 1, NOW_US);
 		faults.io.fdatasync = forgetting_fdatasync;
-		ledger_entry_free(e);
+		evidence_entry_free(e);
 		lose_power(dir);
 		copy_dir(dir, image);
 		ledger_close(l);
@@ -182,7 +182,7 @@ static void child_main(int out, unsigned first, unsigned seed)
 	if (l == NULL)
 		_exit(9);
 	for (unsigned n = first;;) {
-		struct ledger_entry *entries[8];
+		struct evidence_entry *entries[8];
 		int statuses[8];
 		unsigned count = 1 + (n + seed) % 8;
 		for (unsigned i = 0; i < count; i++)
@@ -191,7 +191,7 @@ static void child_main(int out, unsigned first, unsigned seed)
 		for (unsigned i = 0; i < count; i++) {
 			if (statuses[i] != RT_OK)
 				_exit(8);
-			ledger_entry_free(entries[i]);
+			evidence_entry_free(entries[i]);
 		}
 		ledger_maintain(l, NOW_US);
 		n += count;
@@ -263,7 +263,7 @@ static void applier_main(int out)
 			_exit(8);
 	}
 	for (unsigned n = 0;; n++) {
-		struct ledger_entry *e = make_event(n);
+		struct evidence_entry *e = make_event(n);
 		int status;
 		ledger_write(l, &e, &status, 1, NOW_US);
 		if (status != RT_OK || write(out, &e->lsn, sizeof e->lsn) != sizeof e->lsn)
@@ -271,7 +271,7 @@ static void applier_main(int out)
 		if (n >= 2 && write_one(l, make_applied(waiting[n % 3])) != RT_OK)
 			_exit(6);
 		waiting[(n + 2) % 3] = e->lsn;
-		ledger_entry_free(e);
+		evidence_entry_free(e);
 	}
 }
 
@@ -297,16 +297,16 @@ static void events_are_applied_exactly_once_across_kills(void **state)
 	static uint8_t state_of[1 << 16]; /* 1 = event, 2 = applied */
 	memset(state_of, 0, sizeof state_of);
 	struct buf why = { 0 };
-	struct ledger_frame f;
+	struct log_source_entry f;
 	struct ledger_scan *scan = ledger_scan_open(l, NULL, 1, &why);
 	uint64_t open_events = 0;
-	while (ledger_scan_next(scan, &f) == LEDGER_SCAN_FRAME) {
+	while (ledger_scan_next(scan, &f) == LOG_SOURCE_ENTRY) {
 		uint64_t event_lsn;
 		assert_true(f.lsn < sizeof state_of);
-		if (f.kind == LEDGER_EVENT) {
+		if (f.kind == EVIDENCE_EVENT) {
 			state_of[f.lsn] = 1;
 			open_events++;
-		} else if (f.kind == LEDGER_EVENT_APPLIED) {
+		} else if (f.kind == EVIDENCE_EVENT_APPLIED) {
 			assert_true(entry_values_event_lsn(f.body, &event_lsn));
 			assert_int_equal(state_of[event_lsn], 1); /* not yet, and never again */
 			state_of[event_lsn] = 2;

@@ -193,15 +193,15 @@ static void scan_all(struct ledger *l, struct outcome *o)
 {
 	static bool seen[LSN_MAX + 1];
 	struct buf why = { 0 };
-	struct ledger_frame f;
-	enum ledger_scan_result result;
+	struct log_source_entry f;
+	enum log_source_result result;
 	memset(seen, 0, sizeof seen);
 	struct ledger_scan *scan = ledger_scan_open(l, NULL, 1, &why);
-	while ((result = ledger_scan_next(scan, &f)) != LEDGER_SCAN_END) {
-		assert_int_not_equal(result, LEDGER_SCAN_ERROR);
-		uint64_t last = result == LEDGER_SCAN_CORRUPT ? f.lost_to : f.lsn;
+	while ((result = ledger_scan_next(scan, &f)) != LOG_SOURCE_END) {
+		assert_int_not_equal(result, LOG_SOURCE_ERROR);
+		uint64_t last = result == LOG_SOURCE_CORRUPT ? f.lost_to : f.lsn;
 		assert_true(f.lsn <= last && last <= LSN_MAX);
-		o->missed += result == LEDGER_SCAN_CORRUPT ? last - f.lsn + 1 : 0;
+		o->missed += result == LOG_SOURCE_CORRUPT ? last - f.lsn + 1 : 0;
 		for (uint64_t lsn = f.lsn; lsn <= last; lsn++)
 			seen[lsn] = true;
 	}
@@ -224,11 +224,11 @@ static struct outcome look(void)
 		return o;
 	}
 	for (unsigned i = 0; i < RECORDS; i++) {
-		struct ledger_record *r = NULL;
+		struct evidence_record *r = NULL;
 		int status = find_status(l, i, &r);
 		o.unreadable += status == RT_EIO;
 		o.absent += status == RT_ENOTFOUND;
-		ledger_record_free(r);
+		evidence_record_free(r);
 	}
 	scan_all(l, &o);
 	ledger_health_read(l, &health);

@@ -51,7 +51,7 @@ static void a_failed_sync_fails_its_whole_batch(void **state)
 	struct ledger_health health;
 	struct ledger *l = open_alone(false);
 	assert_int_equal(write_record(l, 1, 20), RT_OK);
-	struct ledger_entry *entries[] = { make_record(2, 20), make_event(1), make_record(3, 20) };
+	struct evidence_entry *entries[] = { make_record(2, 20), make_event(1), make_record(3, 20) };
 	int syncs = atomic_load(&faults.calls[FAULT_FDATASYNC]);
 	faults.once = true;
 	faults.countdown[FAULT_FDATASYNC] = 1;
@@ -59,19 +59,19 @@ static void a_failed_sync_fails_its_whole_batch(void **state)
 	for (size_t i = 0; i < 3; i++) {
 		assert_int_equal(statuses[i], RT_EIO);
 		assert_non_null(strstr(entries[i]->reason, "nothing was recorded"));
-		ledger_entry_free(entries[i]);
+		evidence_entry_free(entries[i]);
 	}
 	/* One sync of the batch, never a second one; the other is that of the next segment's header. */
 	assert_int_equal(atomic_load(&faults.calls[FAULT_FDATASYNC]) - syncs, 2);
 	assert_int_equal(l->writer.open->head.seq, 2);
 	assert_false(is_there(l, 2));
 	assert_int_equal(ledger_events_from(l), 2); /* the event is not pending: it never was */
-	struct ledger_entry *e = make_record(4, 20);
+	struct evidence_entry *e = make_record(4, 20);
 	ledger_write(l, &e, statuses, 1, NOW_US);
 	id_of(1, id);
 	assert_string_equal(e->previous_context_id, id); /* the stamps of the batch went with it */
 	assert_int_equal(e->lsn, 2);
-	ledger_entry_free(e);
+	evidence_entry_free(e);
 	ledger_health_read(l, &health);
 	assert_true(health.writable);
 	assert_int_equal(health.sync_failures, 1);
@@ -93,7 +93,7 @@ static void frames_of_a_failed_batch_do_not_come_back(void **state)
 	path_of(dir, 1, path);
 	faults.once = true;
 	faults.countdown[FAULT_FDATASYNC] = 1;
-	struct ledger_entry *e = make_record(2, 20);
+	struct evidence_entry *e = make_record(2, 20);
 	int status;
 	/* The disk may have kept the frame after all: put it back behind the ledger's back. */
 	faults.countdown[FAULT_PWRITE] = 2; /* so that it cannot be wiped: the batch is the 1st write, the
@@ -108,7 +108,7 @@ static void frames_of_a_failed_batch_do_not_come_back(void **state)
 	faults_end();
 	assert_true(ledger_reopen(l, NOW_US));
 	assert_int_equal(write_record(l, 3, 20), RT_OK);
-	ledger_entry_free(e);
+	evidence_entry_free(e);
 	ledger_close(l);
 	l = open_alone(false);
 	assert_true(is_there(l, 3));
@@ -189,12 +189,12 @@ static void the_batch_that_meets_the_full_disk_says_so(void **state)
 	struct ledger *l = open_alone(false);
 	faults.error = ENOSPC;
 	faults.countdown[FAULT_ALLOCATE] = 1;
-	struct ledger_entry *e = make_record(1, 20);
+	struct evidence_entry *e = make_record(1, 20);
 	int status;
 	ledger_write(l, &e, &status, 1, NOW_US);
 	assert_int_equal(status, RT_EFULL);
 	assert_non_null(strstr(e->reason, "free disk space"));
-	ledger_entry_free(e);
+	evidence_entry_free(e);
 	ledger_close(l);
 }
 

@@ -45,8 +45,8 @@ static void both_crcs_agree_on_long_texts(void **state)
 static void every_flipped_bit_of_a_frame_is_seen(void **state)
 {
 	(void)state;
-	uint8_t frame[LEDGER_FRAME_HEAD + 24] = { 0 }, chain[LEDGER_CHAIN] = { 1 };
-	struct ledger_frame_head head = { .payload_bytes = 21, .covered_bytes = 21, .kind = LEDGER_EVENT,
+	uint8_t frame[LEDGER_FRAME_HEAD + 24] = { 0 }, chain[LOG_SOURCE_CHAIN] = { 1 };
+	struct ledger_frame_head head = { .payload_bytes = 21, .covered_bytes = 21, .kind = EVIDENCE_EVENT,
 		.lsn = 7, .epoch = 99 }, got;
 	EVP_MD_CTX *hasher = ledger_hasher_create();
 	memcpy(frame + LEDGER_FRAME_HEAD, "twenty-one bytes here", 21);
@@ -68,12 +68,12 @@ static void every_flipped_bit_of_a_frame_is_seen(void **state)
 static void the_chain_depends_on_what_came_before(void **state)
 {
 	(void)state;
-	uint8_t frame[LEDGER_FRAME_HEAD + 8] = { 0 }, a[LEDGER_CHAIN] = { 0 }, b[LEDGER_CHAIN] = { 1 },
-		again[LEDGER_CHAIN];
-	struct ledger_frame_head head = { .payload_bytes = 8, .covered_bytes = 8, .kind = LEDGER_EVENT,
+	uint8_t frame[LEDGER_FRAME_HEAD + 8] = { 0 }, a[LOG_SOURCE_CHAIN] = { 0 }, b[LOG_SOURCE_CHAIN] = { 1 },
+		again[LOG_SOURCE_CHAIN];
+	struct ledger_frame_head head = { .payload_bytes = 8, .covered_bytes = 8, .kind = EVIDENCE_EVENT,
 		.lsn = 1, .epoch = 1 };
 	EVP_MD_CTX *hasher = ledger_hasher_create();
-	static const uint8_t zero[LEDGER_CHAIN];
+	static const uint8_t zero[LOG_SOURCE_CHAIN];
 	ledger_frame_finish(frame, &head, hasher, a);
 	ledger_frame_chain(frame, hasher, zero, again);
 	assert_memory_equal(a, again, sizeof a);

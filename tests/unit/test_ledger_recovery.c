@@ -131,7 +131,7 @@ static void check_damage(uint64_t at, const uint64_t starts[11], bool is_closed)
 {
 	char path[600];
 	struct stat before, after;
-	struct ledger_record *r = NULL;
+	struct evidence_record *r = NULL;
 	path_of(image, 1, path);
 	flip(path, at);
 	stat(path, &before);
@@ -301,7 +301,7 @@ static void a_damaged_index_is_said(void **state)
 	(void)state;
 	uint64_t starts[11];
 	char path[600];
-	struct ledger_record *r;
+	struct evidence_record *r;
 	make_image(starts, true);
 	struct ledger *l = open_sized(image, TINY_SEGMENT);
 	path_of(image, 1, path);

@@ -1,6 +1,6 @@
 /* Verify: a sound ledger passes, and every kind of tampering is named, even when the forger made the CRCs
  * right again. */
-#include "store/ledger_bytes.h"
+#include "store/bytes.h"
 #include "store/ledger_crc.h"
 #include "tests/unit/ledger_fixture.h"
 
@@ -154,7 +154,7 @@ static void a_forged_value_breaks_the_chain(void **state)
 	uint8_t head[LEDGER_FRAME_HEAD];
 	int fd = open(path, O_RDONLY);
 	uint64_t at = LEDGER_BLOCK;
-	while (pread(fd, head, sizeof head, (off_t)at) == sizeof head && get_u16(head + 8) != LEDGER_VALUES) {
+	while (pread(fd, head, sizeof head, (off_t)at) == sizeof head && get_u16(head + 8) != EVIDENCE_VALUES) {
 		at += ledger_frame_bytes(get_u32(head + 4));
 		assert_true(++nth < 100);
 	}

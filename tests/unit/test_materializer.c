@@ -60,7 +60,7 @@ static void test_first_run(void **state)
 	assert_value(get_feature("once", "a"), RECORD_CACHE, "true");
 	assert_int_equal(get_feature("buys", "z")->state, FEATURE_MISSING);
 	assert_progress(3, 4);
-	assert_int_equal(entries_of(LEDGER_VALUES), 5); /* 2 + 2 + 1 rows, one, and two */
+	assert_int_equal(entries_of(EVIDENCE_VALUES), 5); /* 2 + 2 + 1 rows, one, and two */
 	assert_int_equal(written("buys"), 5);
 	/* True when the run began, so that what is written meanwhile is newer. */
 	assert_true(get_feature("buys", "a")->as_of_us >= before_us &&

@@ -360,14 +360,14 @@ static void append_all_kinds(void)
 	rig_append_record(&rig, 2, "search", RECORD_DEGRADED);
 	rig_append_value(&rig, "u1", "tier", "\"gold\"", T0_US, 0);
 	rig_append_delete(&rig, "u1", T0_US + 10);
-	struct ledger_entry *e = ledger_entry_new(LEDGER_EVENT);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
 	entry_event_write(&e->body, &(struct entry_event){.event_id = STR("e1"),
 							  .event_type = STR("purchase"),
 							  .entity_id = STR("u1"),
 							  .payload_json = STR("{}"),
 							  .event_time_us = T0_US});
 	rig_append(&rig, e, T0_US);
-	e = ledger_entry_new(LEDGER_EVENT_APPLIED);
+	e = evidence_entry_new(EVIDENCE_EVENT_APPLIED);
 	struct entry_value v = {STR("u1"), STR("spent"), STR("12.5"), T0_US, 1000, 7, STR("v2")};
 	entry_values_write(&e->body, &(struct entry_values){STR("User"), ENTRY_TRIGGERED, 5, &v, 1});
 	rig_append(&rig, e, T0_US + 20);
@@ -427,7 +427,7 @@ static void test_a_record_has_one_row_with_and_without_a_row_beside_it(void **st
 static void test_a_record_with_a_row_beside_it_is_not_read(void **state)
 {
 	(void)state;
-	struct ledger_entry *e = ledger_entry_new(LEDGER_RECORD);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_RECORD);
 	memcpy(e->context_id, "ctx_018f3a2b-7def-7abc-8901-000000000001", 40);
 	buf_append_lit(&e->body, "{\"previous_context_id\":null, and no more");
 	e->previous_at = strlen("{\"previous_context_id\":");
@@ -495,11 +495,11 @@ static void test_a_dropped_schema_is_built_again(void **state)
 static void test_malformed_entries_are_counted_and_passed(void **state)
 {
 	(void)state;
-	struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
 	buf_append_lit(&e->body, "rubbish");
 	int status;
 	ledger_write(rig.ledger, &e, &status, 1, T0_US);
-	ledger_entry_free(e);
+	evidence_entry_free(e);
 	rig_append_value(&rig, "u\xff", "tier", "1", T0_US, 0);
 	rig_append_value(&rig, "u1", "tier", "1", T0_US, 0);
 	rig_start(&rig, true, false);

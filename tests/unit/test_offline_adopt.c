@@ -119,7 +119,7 @@ static void test_contexts_of_both_are_listed(void **state)
 static void test_an_imported_record_is_listed_once(void **state)
 {
 	(void)state;
-	struct ledger_entry *e = ledger_entry_new(LEDGER_RECORD_IMPORTED);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_RECORD_IMPORTED);
 	assert_true(
 	    offline_legacy_record(rig.offline, STR("ctx_00000000-0000-0000-0000-000000000001"), &e->body));
 	memcpy(e->context_id, "ctx_00000000-0000-0000-0000-000000000001", 40);

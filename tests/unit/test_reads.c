@@ -92,12 +92,12 @@ static void assert_content(const char *context, const char *expected, bool is_ca
 
 static void assert_refused(const char *context, enum assembly_outcome outcome, const char *error)
 {
-	size_t records = entries_of(LEDGER_RECORD);
+	size_t records = entries_of(EVIDENCE_RECORD);
 	const struct assembly_job *job = assemble(context, USER);
 	assert_int_equal(job->outcome, outcome);
 	if (strstr(job->error.p, error) == NULL)
 		fail_msg("'%s' does not say '%s'", job->error.p, error);
-	assert_int_equal(entries_of(LEDGER_RECORD), records);
+	assert_int_equal(entries_of(EVIDENCE_RECORD), records);
 }
 
 /* Is this feature among those of the record, and how? */
@@ -138,7 +138,7 @@ static void assert_missing(const struct assembly_job *job, const char *feature, 
 	assert_text(job->extras.missing_features[0].reason, reason);
 	assert_text(job->record.assembly.freshness_violations[0], feature);
 
-	const struct ledger_entry *e = ledger_fake_record(ledger, job->record.context_id);
+	const struct evidence_entry *e = ledger_fake_record(ledger, job->record.context_id);
 	assert_non_null(e);
 	struct arena arena = {0};
 	const char *why;

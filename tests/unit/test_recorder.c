@@ -110,7 +110,7 @@ static void test_golden(void **state)
 	struct made made;
 	make(&made, m, "{\"q\":\"x\",\"call_id\":\"k\"}");
 	memcpy((char *)(uintptr_t)made.r.context_id.p, "ctx_00000000-0000-0000-0000-000000000001", 40);
-	struct ledger_entry *e = recorder_entry(&made.r, &made.e);
+	struct evidence_entry *e = recorder_entry(&made.r, &made.e);
 	assert_non_null(e);
 	buf_append_char(&e->body, '\0');
 	char expected[4096], content_hash[RECORD_HASH_TEXT + 1] = {0};
@@ -135,7 +135,7 @@ static void test_golden(void **state)
 	assert_string_equal(e->body.p, expected);
 	assert_memory_equal(e->context_id, "ctx_00000000-0000-0000-0000-000000000001", 40);
 	assert_memory_equal(e->body.p + e->previous_at, "null,\"record_hash\"", 18);
-	ledger_entry_free(e);
+	evidence_entry_free(e);
 	arena_finish(&made.arena);
 	material_unref(m);
 }
@@ -275,10 +275,10 @@ static void test_privacy(void **state)
 	assert_int_equal(made.r.content.n, 0);
 	assert_true(str_eq(made.r.integrity.content_hash, str_of(hash, sizeof hash)));
 	assert_int_equal(made.r.token_count, 2); /* what the model saw still counts */
-	struct ledger_entry *e = recorder_entry(&made.r, &made.e);
+	struct evidence_entry *e = recorder_entry(&made.r, &made.e);
 	assert_null(memmem(e->body.p, e->body.n, "secret", 6));
 	assert_null(memmem(e->extras.p, e->extras.n, "secret", 6));
-	ledger_entry_free(e);
+	evidence_entry_free(e);
 	arena_finish(&made.arena);
 	material_unref(m);
 }

@@ -307,7 +307,7 @@ static void test_entries_are_cut_by_bytes(void **state)
 		assert_int_equal(got->results[i].state, FEATURE_FOUND);
 	run_ms(10);
 	assert_int_equal(written("large"), LARGE_IDS);
-	assert_int_equal(entries_of(LEDGER_VALUES), 2);
+	assert_int_equal(entries_of(EVIDENCE_VALUES), 2);
 	for (size_t i = 0; i < ledger_fake_count(ledger); i++)
 		assert_true(ledger_fake_at(ledger, i)->body.n <= (1 << 20));
 }

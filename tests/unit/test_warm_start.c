@@ -168,10 +168,10 @@ static bool take_value(void *arg, const struct offline_value *v)
 static void take_frames(struct rig *r, const struct node *n, uint64_t from_lsn)
 {
 	struct buf why = {0};
-	struct ledger_frame frame;
+	struct log_source_entry frame;
 	struct ledger_scan *scan = ledger_scan_open(r->ledger, NULL, from_lsn, &why);
 	assert_non_null(scan);
-	while (ledger_scan_next(scan, &frame) == LEDGER_SCAN_FRAME)
+	while (ledger_scan_next(scan, &frame) == LOG_SOURCE_ENTRY)
 		warm_start_frame(n, &frame, clock_wall_us());
 	ledger_scan_close(scan);
 }
@@ -228,7 +228,7 @@ static void test_values_without_a_version(void **state)
 	static const char *const names[] = {"pushed", "held", "counted", "computed", "each", "stated", "asked"};
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		/* Version 1 of the payload, byte by byte. */
-		struct ledger_entry *e = ledger_entry_new(LEDGER_VALUES);
+		struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
 		const struct str texts[] = {STR("u0"), str_from(names[i]), STR("1")};
 		buf_append_char(&e->body, 1);
 		buf_append_char(&e->body, ENTRY_PUSHED);

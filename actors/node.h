@@ -8,7 +8,7 @@
 #include "actors/tokens.h"
 #include "actors/tokens_cache.h"
 #include "runtime/loop.h"
-#include "store/ledger.h"
+#include "store/evidence.h"
 #include "store/online.h"
 #include "store/uuid.h"
 
@@ -36,6 +36,10 @@ struct retriever_args {
 	struct node_loop *nl;
 	uint32_t retriever;
 };
+
+struct ledger;
+struct offline;
+struct idempotency;
 
 struct node {
 	const struct definitions *definitions;

@@ -1,7 +1,7 @@
 /* From a context's material to its record and to the ledger entry that carries it: what belongs to one request. */
 #pragma once
 #include "actors/material.h"
-#include "store/ledger.h"
+#include "store/evidence.h"
 
 struct recorder_request {
 	struct str args_json;            /* compact object */

@@ -1,6 +1,7 @@
 /* sweeper.c -- one state: four times a second it sweeps a piece of the online table and publishes the counts of the
  * stores. */
 #include "actors/sweeper.h"
+#include "store/ledger.h"
 #include "store/offline.h"
 
 enum { PERIOD_MS = 250, BUCKETS_PER_SWEEP = 1000 };

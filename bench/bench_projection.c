@@ -41,7 +41,7 @@ static void bench_open(struct bench *b)
 	snprintf(b->ledger_dir, sizeof b->ledger_dir, "%s.ledger", b->db);
 	b->ledger = ledger_open(&(struct ledger_config){.dir = b->ledger_dir}, &why);
 	CHECK(b->ledger != NULL);
-	b->offline = offline_open(&(struct offline_config){.path = b->db, .ledger = b->ledger}, &why);
+	b->offline = offline_open(&(struct offline_config){.path = b->db, .log = ledger_log_source(b->ledger)}, &why);
 	CHECK(b->offline != NULL);
 	b->content = malloc(CONTENT_BYTES);
 	CHECK(b->content != NULL);

@@ -2,6 +2,7 @@
  * is reported here and does not make the process unready: all others can be served, and it keeps what it had. */
 #include "actors/materializer.h"
 #include "http/api.h"
+#include "store/ledger.h"
 #include "store/offline.h"
 
 /* Entries that the projection may be behind before the process stops calling itself ready. */

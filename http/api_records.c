@@ -1,6 +1,6 @@
 /* Reading what was recorded: the record itself, and the views that Fabra calls context, lineage and trace. */
 #include "http/api.h"
-#include "store/ledger.h"
+#include "store/evidence.h"
 #include "store/offline.h"
 #include "store/timefmt.h"
 #include <stdlib.h>

@@ -70,6 +70,11 @@ bool evidence_name_parse(struct str ref, struct evidence_name *ret)
 	return true;
 }
 
+bool evidence_name_matches(const struct evidence_name *name, struct str id, const uint8_t hash[static 32])
+{
+	return name->by_hash ? memcmp(name->hash, hash, 32) == 0 : record_ids_match(str_of(name->id, name->id_n), id);
+}
+
 void evidence_record_free(struct evidence_record *r)
 {
 	if (r == NULL)

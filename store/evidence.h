@@ -27,12 +27,12 @@ struct evidence_entry {
 			       record as it came; else the payload of store/entries.h */
 	struct buf extras;  /* EVIDENCE_RECORD only */
 	size_t previous_at; /* EVIDENCE_RECORD: offset of the null that the predecessor replaces */
-	char context_id[40];/* EVIDENCE_RECORD*: "ctx_" and uuid; not NUL-terminated when 40 long */
+	char context_id[RECORD_ID_MAX];/* EVIDENCE_RECORD*: "ctx_" and uuid; not NUL-terminated when 40 long */
 	/* filled by the committer */
 	uint64_t lsn;       /* position in log order, 1.. */
 	struct record_stamp stamp;             /* EVIDENCE_RECORD. EVIDENCE_RECORD_IMPORTED: the asker sets
 						  record_hash */
-	char previous_context_id[40 + 1];      /* "" = first of the chain */
+	char previous_context_id[RECORD_ID_MAX + 1];      /* "" = first of the chain */
 	bool already_there; /* EVIDENCE_RECORD_IMPORTED with the same id and hash: nothing was written */
 	char reason[160];   /* of a failure, for people; no paths, no errno numbers alone */
 };
@@ -60,12 +60,14 @@ struct evidence_name {
 	bool by_hash;
 	uint8_t id_n;      /* 0 and not by_hash: names nothing, found by nobody */
 	union {
-		char id[40];
+		char id[RECORD_ID_MAX];
 		uint8_t hash[32];
 	};
 };
 /* ref: "ctx_<uuid>", a bare UUID, or "sha256:<hex>". false: none of these; *ret then names nothing. */
 bool evidence_name_parse(struct str ref, struct evidence_name *ret);
+/* Whether it names the record of this id and hash. */
+bool evidence_name_matches(const struct evidence_name *name, struct str id, const uint8_t hash[static 32]);
 struct evidence_find {
 	struct msg head;
 	struct evidence_name name;

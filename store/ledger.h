@@ -4,7 +4,7 @@
  * turn is written and synced once, then every append is answered. Nothing is answered before its bytes are on
  * disk. Format, recovery and fault rules: docs/ledger.md. */
 #pragma once
-#include "store/evidence.h"
+#include "store/log_source.h"
 
 enum { LEDGER_BATCH_BYTES_DEFAULT = 8 << 20 };
 /* Of an entry's payload, with batches of the default size. segment_bytes: 64 KiB to 16 GiB, the bounds of a segment. */
@@ -40,47 +40,11 @@ struct actor_ref ledger_spawn_reader(struct ledger *l, struct loop *loop);
 void ledger_health_read(struct ledger *l, struct ledger_health *ret); /* any thread */
 void ledger_publish(struct ledger *l); /* its health as metrics; one thread */
 uint64_t ledger_durable_lsn(const struct ledger *l);                  /* any thread; one atomic load */
-/* Which ledger this is: random, made with it, in every one of its files. Any thread; not NUL-terminated. */
-enum { LOG_SOURCE_ID_TEXT = 32 };
-void ledger_id_text(const struct ledger *l, char ret[static LOG_SOURCE_ID_TEXT]);
-/* Events that were accepted and have no EVIDENCE_EVENT_APPLIED mark, in log order: what the last run left
- * undone. Calls each (frame: borrows) for every one. Between ledger_open and ledger_spawn_committer; start-up
- * only. Reads from the oldest unmarked event on, a place that segment headers and footers keep, not from the
- * beginning. false: *ret_why. */
-struct log_source_entry;
-bool ledger_pending_events(struct ledger *l, void *arg,
-			   void (*each)(void *arg, const struct log_source_entry *frame),
-			   struct buf *ret_why);
-/* An LSN from which on everything is that was written at us or later, and little before it: where the segment begins that
- * was the newest then. Any thread. */
-uint64_t ledger_lsn_at(struct ledger *l, int64_t us);
-/* The projection tells how far it has come, so that segments can be recycled. Any thread. */
-void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn);
+/* For those who read it in order beside the server's own writing: the projection, the start. Valid until the close. */
+const struct log_source *ledger_log_source(const struct ledger *l);
 
-/* ---- reading in order: the projection, warm start, verify, stat. Works beside a running server, in any
- * process. ---- */
+/* ---- reading in order from outside: verify, stat. Works beside a running server, in any process. ---- */
 struct ledger_scan;
-enum { LOG_SOURCE_CHAIN = 32 };
-struct log_source_entry {
-	enum evidence_kind kind;
-	uint64_t lsn;
-	int64_t written_us;       /* when the committer wrote it */
-	struct str body, extras;  /* borrow the scan's buffer until the next call */
-	struct str context_id;    /* EVIDENCE_RECORD*; borrows as body does */
-	const uint8_t *chain;     /* LOG_SOURCE_CHAIN bytes: the hash of the log up to here; borrows as body does */
-	struct record_stamp stamp;/* EVIDENCE_RECORD: as stored; EVIDENCE_RECORD_IMPORTED: only record_hash */
-	const char *path;         /* segment and offset, for reports */
-	uint64_t offset;
-	uint64_t lost_to;         /* LOG_SOURCE_CORRUPT: lsn..lost_to are missing */
-};
-enum log_source_result {
-	LOG_SOURCE_ENTRY,   /* *ret is the next frame */
-	LOG_SOURCE_END,     /* nothing more that is known durable; call again later */
-	LOG_SOURCE_CORRUPT, /* entries that were durable are missing, and neither retention nor a person removed
-				them: ret->lsn, lost_to, path and offset say which and where. The scan goes on
-				behind them */
-	LOG_SOURCE_ERROR,   /* I/O */
-};
 /* From the first frame with lsn >= from_lsn. NULL: no ledger there. l: the open ledger, or NULL to read dir
  * from outside. */
 struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn,

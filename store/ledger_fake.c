@@ -3,7 +3,7 @@
 #include "runtime/check.h"
 #include "runtime/sim.h"
 #include "store/entries.h"
-#include "store/ledger_private.h"
+#include "store/record_chain.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -14,7 +14,7 @@ struct ledger_fake {
 		bool was_answered;
 	} *entries; /* owned */
 	size_t count, cap;
-	char last_context_id[41];
+	struct record_chain chain;
 };
 
 struct requests { /* taken */
@@ -31,8 +31,8 @@ struct fake {
 
 /* ---- what is durable ---- */
 
-/* A copy of e as it is on disk; moves nothing. */
-static struct evidence_entry *durable_copy(const struct evidence_entry *e)
+/* A copy of e as it is on disk; a record also becomes the next of the chain. Moves nothing. */
+static struct evidence_entry *durable_copy(struct ledger_fake *l, struct evidence_entry *e, int64_t now_us)
 {
 	struct evidence_entry *copy = evidence_entry_new(e->kind);
 	CHECK(copy != NULL);
@@ -45,12 +45,15 @@ static struct evidence_entry *durable_copy(const struct evidence_entry *e)
 		buf_append_str(&copy->body, buf_str(&e->body));
 		return copy;
 	}
-	size_t n = ledger_canonical_bytes(e, e->previous_context_id);
-	if (buf_reserve(&copy->body, n)) {
-		ledger_canonical_write((uint8_t *)copy->body.p, e, e->previous_context_id);
-		copy->body.n = n;
-	}
-	CHECK(!copy->body.failed && !copy->extras.failed);
+	struct record_draft draft = { .context_id = str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id)),
+				      .text = buf_str(&e->body), .previous_at = e->previous_at };
+	memcpy(e->previous_context_id, l->chain.last_context_id, sizeof e->previous_context_id);
+	memcpy(copy->previous_context_id, e->previous_context_id, sizeof copy->previous_context_id);
+	size_t n = record_chain_bytes(&l->chain, &draft);
+	CHECK(buf_reserve(&copy->body, n) && !copy->extras.failed);
+	copy->body.n = n;
+	record_chain_add(&l->chain, &draft, l->config.signer, now_us, (uint8_t *)copy->body.p, &copy->stamp);
+	e->stamp = copy->stamp;
 	return copy;
 }
 
@@ -62,15 +65,7 @@ static void make_durable(struct ledger_fake *l, struct evidence_entry *e, int64_
 		CHECK(l->entries != NULL);
 	}
 	e->lsn = l->count + 1;
-	if (e->kind == EVIDENCE_RECORD)
-		memcpy(e->previous_context_id, l->last_context_id, sizeof l->last_context_id);
-	struct evidence_entry *copy = durable_copy(e);
-	if (e->kind == EVIDENCE_RECORD) {
-		record_stamp_make(buf_str(&copy->body), l->config.signer, now_us, &copy->stamp);
-		e->stamp = copy->stamp;
-		memcpy(l->last_context_id, e->context_id, sizeof e->context_id);
-	}
-	l->entries[l->count++] = (struct durable){ copy, will_answer };
+	l->entries[l->count++] = (struct durable){ durable_copy(l, e, now_us), will_answer };
 }
 
 struct ledger_fake *ledger_fake_create(const struct ledger_fake_config *config)
@@ -127,10 +122,10 @@ static const struct evidence_entry *find(const struct ledger_fake *l, const stru
 {
 	for (size_t i = 0; i < l->count; i++) {
 		const struct evidence_entry *e = l->entries[i].entry;
-		struct ledger_payload p = { .id = str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id)) };
+		uint8_t hash[32];
 		if ((e->kind == EVIDENCE_RECORD || e->kind == EVIDENCE_RECORD_IMPORTED) &&
-		    record_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), p.hash) &&
-		    ledger_name_matches(name, &p))
+		    record_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), hash) &&
+		    evidence_name_matches(name, str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id)), hash))
 			return e;
 	}
 	return NULL;

@@ -22,11 +22,6 @@ static uint64_t name_key(const struct evidence_name *name)
 	return key;
 }
 
-bool ledger_name_matches(const struct evidence_name *name, const struct ledger_payload *p)
-{
-	return name->by_hash ? memcmp(name->hash, p->hash, 32) == 0 : ledger_ids_match(name_id(name), p->id);
-}
-
 static struct evidence_record *make_record(const struct ledger_payload *p, const struct ledger_frame_head *head,
 					 bool want_view)
 {
@@ -87,7 +82,7 @@ static int read_record(struct ledger *l, int fd, const struct ledger_segment *s,
 		 !ledger_payload_read(str_of((const char *)frame + LEDGER_FRAME_HEAD, head.payload_bytes),
 				      &p))
 		status = damage(l, s);
-	else if (!ledger_name_matches(name, &p))
+	else if (!evidence_name_matches(name, p.id, p.hash))
 		status = RT_ENOTFOUND;
 	else if ((*ret = make_record(&p, &head, want_view)) == NULL)
 		status = RT_EIO;

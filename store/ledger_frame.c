@@ -105,7 +105,7 @@ bool ledger_frame_crc_is_good(const uint8_t *frame, const struct ledger_frame_he
 void ledger_payload_write_fixed(uint8_t *p, const struct ledger_payload *r)
 {
 	size_t key_id_n = strnlen(r->stamp.signing_key_id, sizeof r->stamp.signing_key_id);
-	CHECK(r->id.n <= LEDGER_ID_MAX && r->extras.n <= UINT32_MAX);
+	CHECK(r->id.n <= RECORD_ID_MAX && r->extras.n <= UINT32_MAX);
 	memset(p, 0, LEDGER_RECORD_FIXED);
 	p[0] = 1;
 	p[1] = (uint8_t)r->id.n;
@@ -120,33 +120,10 @@ void ledger_payload_write_fixed(uint8_t *p, const struct ledger_payload *r)
 	memcpy(p + 120, r->stamp.signing_key_id, key_id_n);
 }
 
-size_t ledger_canonical_bytes(const struct evidence_entry *e, const char *previous_context_id)
-{
-	size_t previous_n = strlen(previous_context_id);
-	return e->body.n - 4 + (previous_n > 0 ? previous_n + 2 : 4);
-}
-
-void ledger_canonical_write(uint8_t *out, const struct evidence_entry *e, const char *previous_context_id)
-{
-	size_t previous_n = strlen(previous_context_id), tail_at = e->previous_at + 4;
-	memcpy(out, e->body.p, e->previous_at);
-	out += e->previous_at;
-	if (previous_n == 0) {
-		memcpy(out, "null", 4);
-		out += 4;
-	} else {
-		*out++ = '"';
-		memcpy(out, previous_context_id, previous_n);
-		out[previous_n] = '"';
-		out += previous_n + 1;
-	}
-	memcpy(out, e->body.p + tail_at, e->body.n - tail_at);
-}
-
 bool ledger_payload_read(struct str bytes, struct ledger_payload *ret)
 {
 	const uint8_t *p = (const uint8_t *)bytes.p;
-	if (bytes.n < LEDGER_RECORD_FIXED || p[0] != 1 || p[1] > LEDGER_ID_MAX || p[2] > 1 || p[183] != 0)
+	if (bytes.n < LEDGER_RECORD_FIXED || p[0] != 1 || p[1] > RECORD_ID_MAX || p[2] > 1 || p[183] != 0)
 		return false;
 	size_t extras_n = get_u32(p + 4);
 	if (extras_n > bytes.n - LEDGER_RECORD_FIXED)

@@ -24,7 +24,6 @@
 enum {
 	LEDGER_FRAME_HEAD = 80,
 	LEDGER_FRAME_VERSION = 1,
-	LEDGER_ID_MAX = 40, /* of a context id as text */
 };
 
 struct ledger_frame_head {
@@ -75,7 +74,3 @@ void ledger_payload_write_fixed(uint8_t *p, const struct ledger_payload *r); /* 
 										canonical */
 /* Borrows bytes. false: malformed. */
 bool ledger_payload_read(struct str bytes, struct ledger_payload *ret);
-
-/* The canonical text of a EVIDENCE_RECORD with its predecessor ("" = none) where the null stood. */
-size_t ledger_canonical_bytes(const struct evidence_entry *e, const char *previous_context_id);
-void ledger_canonical_write(uint8_t *out, const struct evidence_entry *e, const char *previous_context_id);

@@ -418,7 +418,7 @@ struct offline *offline_open(const struct offline_config *config, struct buf *re
 	o->in_memory = strcmp(config->path, ":memory:") == 0;
 	o->memory_limit_bytes = config->memory_limit_bytes ? config->memory_limit_bytes : 512u << 20;
 	o->history_keep_ms = config->history_keep_ms;
-	o->ledger = config->ledger;
+	o->log = config->log;
 	init_locks(o);
 	register_metrics();
 	if (!o->in_memory)

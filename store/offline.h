@@ -6,8 +6,7 @@
  * transaction. A question that names schema fabra first waits until everything is applied that was durable when
  * it arrived; so does a list of contexts. */
 #pragma once
-#include "runtime/loop.h"
-#include "store/ledger.h"
+#include "store/log_source.h"
 
 enum offline_msg {
 	OFFLINE_QUERY = MSG_KIND(CLASS_OFFLINE, 1),    /* ask: struct offline_query */
@@ -136,7 +135,7 @@ struct offline_config {
 	const char *path;          /* FABRA_DUCKDB_PATH or ":memory:" */
 	size_t memory_limit_bytes; /* 0 = 512 MiB */
 	int64_t history_keep_ms;   /* values that were superseded, deletes and events longer ago go; 0 = never */
-	struct ledger *ledger;     /* borrows */
+	const struct log_source *log; /* what is projected; borrows; NULL: nothing */
 };
 
 /* Opens the file, makes schema `fabra` and adopts what Fabra's Python program left (context_records,

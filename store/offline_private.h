@@ -15,7 +15,7 @@ struct offline {
 	bool in_memory;
 	size_t memory_limit_bytes;
 	int64_t history_keep_ms;
-	struct ledger *ledger; /* borrows; NULL: nothing to project */
+	const struct log_source *log; /* borrows; NULL: nothing to project */
 	struct offline_watch *watch;
 
 	pthread_rwlock_t gate;

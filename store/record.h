@@ -8,6 +8,11 @@
 #include "store/json.h"
 #include "store/timefmt.h"
 
+enum { RECORD_ID_MAX = 40 }; /* of a context id as text */
+/* Without the "ctx_" that may stand in front: an id is given with and without it, and in either case of its letters. */
+struct str record_id_bare(struct str id);
+bool record_ids_match(struct str a, struct str b);
+
 enum record_source { RECORD_CACHE, RECORD_COMPUTE, RECORD_FALLBACK };
 enum record_freshness { RECORD_GUARANTEED, RECORD_DEGRADED, RECORD_UNKNOWN };
 

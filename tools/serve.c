@@ -14,6 +14,7 @@
 #include "runtime/log.h"
 #include "runtime/log_stdio.h"
 #include "store/entries.h"
+#include "store/ledger.h"
 #include "store/offline.h"
 #include "tools/serve_options.h"
 #include <semaphore.h>
@@ -105,7 +106,7 @@ static bool open_stores(struct server *s)
 		return say(&why, "ledger");
 	s->node.offline = offline_open(&(struct offline_config){ .path = o->paths.duckdb, .memory_limit_bytes = o->duckdb_bytes,
 								  .history_keep_ms = o->history_keep_ms,
-								  .ledger = s->node.ledger }, &why);
+								  .log = ledger_log_source(s->node.ledger) }, &why);
 	if (s->node.offline == NULL)
 		return say(&why, "offline store");
 	s->node.online = online_create(&(struct online_config){ .bytes_max = o->online_bytes });
@@ -114,7 +115,7 @@ static bool open_stores(struct server *s)
 		return say(&why, "online store");
 	}
 	s->node.idempotency = idempotency_create(o->idempotency_keys_max);
-	return (s->node.idempotency && idempotency_load(s->node.idempotency, s->node.ledger, clock_wall_us(), &why)) ||
+	return (s->node.idempotency && idempotency_load(s->node.idempotency, ledger_log_source(s->node.ledger), clock_wall_us(), &why)) ||
 	       say(&why, "idempotency keys");
 }
 
@@ -184,7 +185,7 @@ static void keep_pending(void *arg, const struct log_source_entry *f)
 static bool find_pending(struct server *s)
 {
 	struct buf why = { 0 };
-	return ledger_pending_events(s->node.ledger, s, keep_pending, &why) || say(&why, "pending events");
+	return ledger_log_source(s->node.ledger)->pending_events(s->node.ledger, s, keep_pending, &why) || say(&why, "pending events");
 }
 
 /* In log order to the loops that own their entities, which do not run yet: no new event can come before them. */

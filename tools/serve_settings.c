@@ -3,6 +3,7 @@
 #include "actors/definitions_near.h"
 #include "runtime/config.h"
 #include "store/idempotency.h"
+#include "store/ledger.h"
 #include "tools/serve_options.h"
 #include <stdio.h>
 #include <stdlib.h>

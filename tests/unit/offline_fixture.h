@@ -61,7 +61,7 @@ static inline void rig_open(struct rig *r)
 	    ledger_open(&(struct ledger_config){.dir = r->ledger_dir, .segment_bytes = 4 << 20}, &why);
 	if (r->ledger == NULL)
 		fail_msg("ledger: %.*s", STR_ARG(buf_str(&why)));
-	r->offline = offline_open(&(struct offline_config){.path = r->db_path, .ledger = r->ledger}, &why);
+	r->offline = offline_open(&(struct offline_config){.path = r->db_path, .log = ledger_log_source(r->ledger)}, &why);
 	if (r->offline == NULL)
 		fail_msg("offline: %.*s", STR_ARG(buf_str(&why)));
 	buf_finish(&why);

@@ -128,7 +128,7 @@ static enum verdict look(void)
 	rig.ledger = ledger_open(&(struct ledger_config){.dir = rig.ledger_dir, .segment_bytes = 4 << 20}, &why);
 	if (rig.ledger == NULL)
 		return SILENT; /* it was not touched */
-	rig.offline = offline_open(&(struct offline_config){.path = rig.db_path, .ledger = rig.ledger}, &why);
+	rig.offline = offline_open(&(struct offline_config){.path = rig.db_path, .log = ledger_log_source(rig.ledger)}, &why);
 	if (rig.offline == NULL)
 		return why.n > 0 ? REFUSED : SILENT;
 	project_all();

@@ -1,7 +1,6 @@
 /* Assembling contexts, and listing them. */
 #include "actors/assembler.h"
 #include "http/api.h"
-#include "store/offline.h"
 #include "store/timefmt.h"
 #include <stdlib.h>
 
@@ -204,7 +203,7 @@ void api_contexts_list(struct exchange *x)
 		return;
 	}
 	struct actor *a = exchange_actor(x);
-	struct offline_contexts *m = offline_contexts_new(a->loop);
+	struct evidence_list *m = evidence_list_new(a->loop);
 	m->with_inputs = with_inputs;
 	m->input = f.input;
 	m->input_value = f.input_value;
@@ -219,9 +218,9 @@ void api_contexts_list(struct exchange *x)
 
 void api_contexts_list_message(struct exchange *x, struct msg *m)
 {
-	const struct offline_result *result = (const struct offline_result *)m;
+	const struct evidence_answer *result = (const struct evidence_answer *)m;
 	char missing[24];
-	if (m->kind != OFFLINE_RESULT) {
+	if (m->kind != EVIDENCE_ANSWER) {
 		exchange_fail(x, m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status, "the offline store");
 	} else if (m->status == RT_EIO) { /* its text says what is wrong with the store, and what to do about it */
 		exchange_error(x, 500, "the offline store: %.*s", STR_ARG(buf_str(&result->json)));

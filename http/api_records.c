@@ -1,7 +1,6 @@
 /* Reading what was recorded: the record itself, and the views that Fabra calls context, lineage and trace. */
 #include "http/api.h"
 #include "store/evidence.h"
-#include "store/offline.h"
 #include "store/timefmt.h"
 #include <stdlib.h>
 
@@ -18,13 +17,13 @@ struct found {
 	struct str stored; /* imported or legacy: its own text, which is the answer where a record is asked for */
 };
 struct view {
-	enum offline_legacy_view legacy;
+	enum evidence_legacy_view legacy;
 	const char *not_found;
 	void (*write)(struct exchange *x, const struct found *f, struct buf *out);
 };
 struct lookup {
 	const char *damage; /* in the exchange's arena; NULL: the ledger is sure that it has no such record */
-	enum offline_legacy_view asked;
+	enum evidence_legacy_view asked;
 };
 
 static void find(struct exchange *x, bool want_view)
@@ -34,12 +33,12 @@ static void find(struct exchange *x, bool want_view)
 	rt_ask(a, api_node(x)->ledger_reader, &m->head, exchange_deadline_ns(x), a->self);
 }
 
-static void find_legacy(struct exchange *x, enum offline_legacy_view view)
+static void find_legacy(struct exchange *x, enum evidence_legacy_view view)
 {
 	struct actor *a = exchange_actor(x);
 	struct lookup *lookup = *exchange_data(x);
 	lookup->asked = view;
-	rt_ask(a, api_node(x)->offline_reader, &offline_legacy_new(a->loop, exchange_param(x, 0), view)->head,
+	rt_ask(a, api_node(x)->offline_reader, &evidence_legacy_new(a->loop, exchange_param(x, 0), view)->head,
 	       exchange_deadline_ns(x), a->self);
 }
 
@@ -99,7 +98,7 @@ static void on_ledger(struct exchange *x, const struct view *view, const struct 
 	find_legacy(x, view->legacy);
 }
 
-static void on_legacy(struct exchange *x, const struct view *view, const struct offline_result *m)
+static void on_legacy(struct exchange *x, const struct view *view, const struct evidence_answer *m)
 {
 	const struct lookup *lookup = *exchange_data(x);
 	if (m->head.status == RT_OK && lookup->asked == LEGACY_RECORD)
@@ -120,8 +119,8 @@ static void on_message(struct exchange *x, const struct msg *m, const struct vie
 {
 	if (m->kind == EVIDENCE_FOUND)
 		on_ledger(x, view, (const struct evidence_found *)m);
-	else if (m->kind == OFFLINE_RESULT)
-		on_legacy(x, view, (const struct offline_result *)m);
+	else if (m->kind == EVIDENCE_ANSWER)
+		on_legacy(x, view, (const struct evidence_answer *)m);
 	else
 		exchange_fail(x, m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status, "the ledger");
 }

@@ -6,6 +6,9 @@
 MSG_SIZE_CHECK(evidence_append);
 MSG_SIZE_CHECK(evidence_find);
 MSG_SIZE_CHECK(evidence_found);
+MSG_SIZE_CHECK(evidence_list);
+MSG_SIZE_CHECK(evidence_legacy);
+MSG_SIZE_CHECK(evidence_answer);
 
 /* ---- entries ---- */
 
@@ -105,4 +108,67 @@ struct evidence_find *evidence_find_new(struct loop *loop, struct str ref, bool 
 	evidence_name_parse(ref, &m->name);
 	m->want_view = want_view;
 	return m;
+}
+
+/* ---- lists ---- */
+
+static void dispose_list(struct msg *m)
+{
+	struct evidence_list *c = (struct evidence_list *)m;
+	free(c->name);
+	free(c->freshness_status);
+	free(c->id_prefix);
+	free(c->input);
+	free(c->input_value);
+}
+
+struct evidence_list *evidence_list_new(struct loop *loop)
+{
+	struct evidence_list *c = rt_msg_new(loop, EVIDENCE_LIST);
+	c->head.dispose = dispose_list;
+	c->start_us = INT64_MIN;
+	c->end_us = INT64_MAX;
+	c->limit = 100;
+	return c;
+}
+
+/* ---- what others wrote ---- */
+
+static void dispose_legacy(struct msg *m)
+{
+	free(((struct evidence_legacy *)m)->ref);
+}
+
+struct evidence_legacy *evidence_legacy_new(struct loop *loop, struct str ref, enum evidence_legacy_view view)
+{
+	struct evidence_legacy *f = rt_msg_new(loop, EVIDENCE_LEGACY);
+	f->head.dispose = dispose_legacy;
+	f->ref = calloc(1, ref.n + 1);
+	CHECK(f->ref != NULL);
+	if (ref.n > 0)
+		memcpy(f->ref, ref.p, ref.n);
+	f->view = view;
+	return f;
+}
+
+/* ---- answers ---- */
+
+static void dispose_answer(struct msg *m)
+{
+	buf_finish(&((struct evidence_answer *)m)->json);
+}
+
+struct evidence_answer *evidence_answer_new(struct loop *loop)
+{
+	struct evidence_answer *m = rt_msg_new(loop, EVIDENCE_ANSWER);
+	m->head.dispose = dispose_answer;
+	return m;
+}
+
+void evidence_answer_fail(struct evidence_answer *m, int status, struct str text)
+{
+	buf_clear(&m->json);
+	buf_append_str(&m->json, text);
+	m->rows = 0;
+	m->head.status = status;
 }

@@ -48,6 +48,10 @@ enum evidence_msg {
 	EVIDENCE_FIND = MSG_KIND(CLASS_EVIDENCE, 3),     /* ask to a ledger_reader actor: struct evidence_find */
 	EVIDENCE_FOUND = MSG_KIND(CLASS_EVIDENCE, 4),    /* reply: struct evidence_found; status RT_ENOTFOUND, or
 							RT_EIO: it may be in a part that cannot be read */
+	EVIDENCE_LIST = MSG_KIND(CLASS_EVIDENCE, 5),   /* ask: struct evidence_list */
+	EVIDENCE_LEGACY = MSG_KIND(CLASS_EVIDENCE, 6), /* ask: struct evidence_legacy; RT_ENOTFOUND */
+	EVIDENCE_ANSWER = MSG_KIND(CLASS_EVIDENCE, 7), /* reply to both: struct evidence_answer with status 0,
+							  RT_EDEADLINE, RT_ETOOBIG, RT_EIO, RT_EFULL (too many wait) */
 };
 struct evidence_append {
 	struct msg head; /* dispose frees entry */
@@ -87,6 +91,50 @@ struct evidence_found {
 };
 void evidence_record_free(struct evidence_record *r);
 
-/* Replies; for who answers. */
+/* ---- lists ---- */
+/* Contexts, newest first: all of which an append was answered before the question came, and those of Fabra's Python program. */
+struct evidence_list {
+	struct msg head;
+	int64_t start_us, end_us; /* inclusive; INT64_MIN / INT64_MAX = open */
+	int32_t limit;
+	bool with_inputs;       /* a column more: the arguments, an object */
+	char *name;             /* moves; NULL = any */
+	char *freshness_status; /* moves; NULL = any */
+	char *id_prefix;        /* moves; NULL = any; the beginning of a context id */
+	char *input, *input_value; /* move; NULL = any; an argument and its value as text */
+};
+/* Open bounds, limit 100. The texts are heap, moved in. */
+struct evidence_list *evidence_list_new(struct loop *loop);
+
+/* ---- what others wrote ---- */
+/* A record or context that only Fabra's Python program knew. */
+enum evidence_legacy_view {
+	LEGACY_RECORD,  /* in declared order */
+	LEGACY_CONTEXT, /* as GET /v1/context/{id} answers it */
+	LEGACY_LINEAGE, /* .../lineage */
+	LEGACY_TRACE,   /* .../explain */
+};
+struct evidence_legacy {
+	struct msg head; /* dispose frees ref */
+	char *ref;       /* moves; "ctx_<uuid>", a bare UUID, "sha256:<hex>", or an id as Python wrote it */
+	enum evidence_legacy_view view;
+};
+struct evidence_legacy *evidence_legacy_new(struct loop *loop, struct str ref, enum evidence_legacy_view view); /* copies */
+struct evidence_answer {
+	struct msg head;
+	struct buf json; /* EVIDENCE_LIST: a JSON array; EVIDENCE_LEGACY: an object; on failure one line of text for people
+			    without paths */
+	uint64_t missing_entries; /* EVIDENCE_LIST: of the log, that are damaged and so not in the list */
+	uint32_t rows;
+};
+
+/* Who answers which ask. */
+struct evidence_store {
+	struct actor_ref append, find, list, legacy;
+};
+
+/* ---- replies; for who answers ---- */
+struct evidence_answer *evidence_answer_new(struct loop *loop);
+void evidence_answer_fail(struct evidence_answer *m, int status, struct str text); /* copies */
 struct evidence_append *evidence_appended_new(struct loop *loop, struct evidence_entry *entry, int status); /* moves entry */
 struct evidence_found *evidence_found_new(struct loop *loop, struct evidence_record *record, int status);   /* moves record */

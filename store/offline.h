@@ -10,16 +10,14 @@
 
 enum offline_msg {
 	OFFLINE_QUERY = MSG_KIND(CLASS_OFFLINE, 1),    /* ask: struct offline_query */
-	OFFLINE_CONTEXTS = MSG_KIND(CLASS_OFFLINE, 2), /* ask: struct offline_contexts */
-	/* Reply to all but OFFLINE_ROWS: struct offline_result with status 0, RT_EINVAL (the SQL; the text
+	/* Its reply: struct offline_result with status 0, RT_EINVAL (the SQL; the text
 	 * says what), RT_EDEADLINE, RT_ETOOBIG, RT_EIO, RT_EFULL (too many wait for the projection, or for
 	 * a lane). */
-	OFFLINE_RESULT = MSG_KIND(CLASS_OFFLINE, 3),
-	OFFLINE_ROWS = MSG_KIND(CLASS_OFFLINE, 4), /* ask: struct offline_rows, the materialiser's */
+	OFFLINE_RESULT = MSG_KIND(CLASS_OFFLINE, 2),
+	OFFLINE_ROWS = MSG_KIND(CLASS_OFFLINE, 3), /* ask: struct offline_rows, the materialiser's */
 	/* Its reply: struct offline_batch; RT_EFULL: too many cursors. */
-	OFFLINE_BATCH = MSG_KIND(CLASS_OFFLINE, 5),
-	OFFLINE_LEGACY = MSG_KIND(CLASS_OFFLINE, 6), /* ask: struct offline_legacy; RT_ENOTFOUND */
-	OFFLINE_FEATURE = MSG_KIND(CLASS_OFFLINE, 7), /* ask: struct offline_feature; the reply is OFFLINE_BATCH */
+	OFFLINE_BATCH = MSG_KIND(CLASS_OFFLINE, 4),
+	OFFLINE_FEATURE = MSG_KIND(CLASS_OFFLINE, 5), /* ask: struct offline_feature; the reply is OFFLINE_BATCH */
 };
 
 enum {
@@ -41,19 +39,6 @@ struct offline_query {
 };
 /* Copies. */
 struct offline_query *offline_query_new(struct loop *loop, struct str sql, struct str params_json);
-/* GET /v1/contexts. */
-struct offline_contexts {
-	struct msg head;
-	int64_t start_us, end_us; /* inclusive; INT64_MIN / INT64_MAX = open */
-	int32_t limit;
-	bool with_inputs;       /* a column more: the arguments, an object */
-	char *name;             /* moves; NULL = any */
-	char *freshness_status; /* moves; NULL = any */
-	char *id_prefix;        /* moves; NULL = any; the beginning of a context id */
-	char *input, *input_value; /* move; NULL = any; an argument and its value as text */
-};
-/* Open bounds, limit 100. The texts are heap, moved in. */
-struct offline_contexts *offline_contexts_new(struct loop *loop);
 /* SQL of a materialised feature: (key column, value column) pairs in batches of at most 4096 rows and about a MiB;
  * ask again with the same cursor until last. Each key once: RT_EINVAL before the first row when one has several. The statement runs once. */
 struct offline_rows {
@@ -85,7 +70,6 @@ void offline_feature_add(struct offline_feature *m, struct str id); /* copies; a
 struct offline_result {
 	struct msg head;
 	struct buf json; /* a JSON array, or on failure one line of text for people without paths */
-	uint64_t missing_entries; /* OFFLINE_CONTEXTS: of the ledger, that are damaged and so not in the list */
 	uint32_t rows;
 };
 struct offline_row {
@@ -100,20 +84,6 @@ struct offline_batch {
 	uint32_t count;
 	bool last;
 };
-
-/* A record or context that only Fabra's Python program knew. */
-enum offline_legacy_view {
-	LEGACY_RECORD,  /* in declared order */
-	LEGACY_CONTEXT, /* as GET /v1/context/{id} answers it */
-	LEGACY_LINEAGE, /* .../lineage */
-	LEGACY_TRACE,   /* .../explain */
-};
-struct offline_legacy {
-	struct msg head; /* dispose frees ref */
-	char *ref;       /* moves; "ctx_<uuid>", a bare UUID, "sha256:<hex>", or an id as Python wrote it */
-	enum offline_legacy_view view;
-};
-struct offline_legacy *offline_legacy_new(struct loop *loop, struct str ref, enum offline_legacy_view view); /* copies */
 
 struct offline_column {
 	const char *name, *type; /* a type of DuckDB */

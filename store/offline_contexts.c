@@ -13,7 +13,7 @@ static void write_member_path(struct buf *params, const char *name)
 	buf_finish(&path);
 }
 
-void offline_contexts_sql(const struct offline_contexts *ask, bool has_log, struct buf *sql,
+void offline_list_sql(const struct evidence_list *ask, bool has_log, struct buf *sql,
 			  struct buf *params)
 {
 	/* Fabra's defaults for what a stored meta lacks; an imported record is listed once. */

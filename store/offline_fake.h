@@ -1,8 +1,8 @@
 /* The offline store of simulations: the messages of store/offline.h, answered from a script, late, wrong or
  * never.
  *
- * A question's text is its SQL, "contexts", or the reference of OFFLINE_LEGACY. The first answer whose
- * `contains` is part of it is given; without one, OFFLINE_LEGACY is not found and the others get no rows.
+ * A question's text is its SQL, "contexts", or the reference of EVIDENCE_LEGACY. The first answer whose
+ * `contains` is part of it is given; without one, EVIDENCE_LEGACY is not found and the others get no rows.
  * Under runtime/sim the faults "offline.error" and "offline.lost" happen with their chances; elsewhere never.
  */
 #pragma once
@@ -11,7 +11,7 @@
 struct offline_fake_answer {
 	const char *contains;
 	const char
-	    *json; /* status 0: an array of objects (OFFLINE_LEGACY: one object); else a line of text */
+	    *json; /* status 0: an array of objects (EVIDENCE_LEGACY: one object); else a line of text */
 	int status;
 };
 struct offline_fake_config {

@@ -34,8 +34,8 @@ static void lane_on_message(struct actor *a, struct msg *m)
 	struct lane *l = (struct lane *)a;
 	switch (m->kind) {
 	case OFFLINE_QUERY:
-	case OFFLINE_CONTEXTS:
-	case OFFLINE_LEGACY:
+	case EVIDENCE_LIST:
+	case EVIDENCE_LEGACY:
 	case OFFLINE_FEATURE:
 		lane_answer(l, m);
 		return;

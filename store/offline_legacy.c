@@ -150,7 +150,7 @@ static void trace_write(duckdb_data_chunk chunk, struct buf *out)
 	yyjson_doc_free(doc);
 }
 
-static void view_write(enum offline_legacy_view view, duckdb_data_chunk chunk, struct str ref, struct buf *out)
+static void view_write(enum evidence_legacy_view view, duckdb_data_chunk chunk, struct str ref, struct buf *out)
 {
 	switch (view) {
 	case LEGACY_RECORD:
@@ -171,7 +171,7 @@ static void view_write(enum offline_legacy_view view, duckdb_data_chunk chunk, s
 /* ---- finding ---- */
 /* Where is it? By hash, which only records have, or by id, as written or with the prefix that a bare UUID
  * lacks. false: the file cannot have it. */
-static bool write_sql(const struct offline *o, enum offline_legacy_view view, bool is_hash, struct buf *sql)
+static bool write_sql(const struct offline *o, enum evidence_legacy_view view, bool is_hash, struct buf *sql)
 {
 	bool has_records = atomic_load(&o->has_context_records), has_log = atomic_load(&o->has_context_log);
 	if (view == LEGACY_RECORD) {
@@ -204,7 +204,7 @@ static yyjson_doc *write_params(struct str ref, bool is_hash)
 	return doc;
 }
 
-bool offline_legacy_read(struct offline_conn *c, struct str ref, enum offline_legacy_view view,
+bool offline_legacy_read(struct offline_conn *c, struct str ref, enum evidence_legacy_view view,
 			 uint64_t deadline_ns, struct buf *ret_json, struct offline_error *error)
 {
 	bool is_hash = str_starts(ref, STR("sha256:"));

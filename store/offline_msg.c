@@ -3,8 +3,6 @@
 #include "store/offline_private.h"
 
 MSG_SIZE_CHECK(offline_query);
-MSG_SIZE_CHECK(offline_contexts);
-MSG_SIZE_CHECK(offline_legacy);
 MSG_SIZE_CHECK(offline_rows);
 MSG_SIZE_CHECK(offline_feature);
 MSG_SIZE_CHECK(offline_result);
@@ -44,40 +42,6 @@ struct offline_query *offline_query_new(struct loop *loop, struct str sql, struc
 	q->params = params_json.p != NULL ? try_copy(params_json) : NULL;
 	q->sql = params_json.p == NULL || q->params != NULL ? try_copy(sql) : NULL;
 	return q;
-}
-
-static void contexts_dispose(struct msg *m)
-{
-	struct offline_contexts *c = (struct offline_contexts *)m;
-	free(c->name);
-	free(c->freshness_status);
-	free(c->id_prefix);
-	free(c->input);
-	free(c->input_value);
-}
-
-struct offline_contexts *offline_contexts_new(struct loop *loop)
-{
-	struct offline_contexts *c = rt_msg_new(loop, OFFLINE_CONTEXTS);
-	c->head.dispose = contexts_dispose;
-	c->start_us = INT64_MIN;
-	c->end_us = INT64_MAX;
-	c->limit = 100;
-	return c;
-}
-
-static void legacy_dispose(struct msg *m)
-{
-	free(((struct offline_legacy *)m)->ref);
-}
-
-struct offline_legacy *offline_legacy_new(struct loop *loop, struct str ref, enum offline_legacy_view view)
-{
-	struct offline_legacy *f = rt_msg_new(loop, OFFLINE_LEGACY);
-	f->head.dispose = legacy_dispose;
-	f->ref = copy(ref);
-	f->view = view;
-	return f;
 }
 
 static void rows_dispose(struct msg *m)

@@ -154,8 +154,8 @@ static void reader_on_message(struct actor *a, struct msg *m)
 	uint64_t lsn;
 	switch (m->kind) {
 	case OFFLINE_QUERY:
-	case OFFLINE_CONTEXTS:
-	case OFFLINE_LEGACY:
+	case EVIDENCE_LIST:
+	case EVIDENCE_LEGACY:
 	case OFFLINE_FEATURE:
 	case OFFLINE_ROWS:
 		lsn = wanted_lsn(r, m);

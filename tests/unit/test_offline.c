@@ -726,7 +726,7 @@ struct list {
 static struct msg *make_list(struct loop *loop, const void *arg)
 {
 	const struct list *l = arg;
-	struct offline_contexts *m = offline_contexts_new(loop);
+	struct evidence_list *m = evidence_list_new(loop);
 	if (l->start_us != 0)
 		m->start_us = l->start_us;
 	if (l->end_us != 0)

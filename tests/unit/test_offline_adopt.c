@@ -83,7 +83,7 @@ static int teardown(void **state)
 
 static struct msg *make_list(struct loop *loop, const void *name)
 {
-	struct offline_contexts *m = offline_contexts_new(loop);
+	struct evidence_list *m = evidence_list_new(loop);
 	m->name = name != NULL ? strdup(name) : NULL;
 	return &m->head;
 }
@@ -138,7 +138,7 @@ static void test_an_imported_record_is_listed_once(void **state)
 
 static struct msg *make_legacy(struct loop *loop, const void *ref)
 {
-	return &offline_legacy_new(loop, str_from(ref), LEGACY_RECORD)->head;
+	return &evidence_legacy_new(loop, str_from(ref), LEGACY_RECORD)->head;
 }
 
 static void test_records_verify(void **state)

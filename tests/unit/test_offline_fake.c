@@ -45,9 +45,9 @@ static void caller_on_message(struct actor *a, struct msg *m)
 	} else if (m->kind == GO) {
 		ask(c, &offline_query_new(a->loop, STR("SELECT 1 FROM purchases"), STR("[1]"))->head);
 		ask(c, &offline_query_new(a->loop, STR("broken"), (struct str){0})->head);
-		ask(c, &offline_contexts_new(a->loop)->head);
-		ask(c, &offline_legacy_new(a->loop, STR("ctx_1"), LEGACY_RECORD)->head);
-		ask(c, &offline_legacy_new(a->loop, STR("ctx_2"), LEGACY_RECORD)->head);
+		ask(c, &evidence_list_new(a->loop)->head);
+		ask(c, &evidence_legacy_new(a->loop, STR("ctx_1"), LEGACY_RECORD)->head);
+		ask(c, &evidence_legacy_new(a->loop, STR("ctx_2"), LEGACY_RECORD)->head);
 		ask(c, &offline_rows_new(a->loop, STR("SELECT id, v FROM purchases"), STR("id"), STR("v"))
 			    ->head);
 	} else if (m->kind == OFFLINE_BATCH) {
@@ -67,6 +67,8 @@ static void caller_on_message(struct actor *a, struct msg *m)
 		c->deadlines += m->kind == RT_DEADLINE;
 		if (m->kind == OFFLINE_RESULT)
 			note(c, buf_str(&((const struct offline_result *)m)->json));
+		else if (m->kind == EVIDENCE_ANSWER)
+			note(c, buf_str(&((const struct evidence_answer *)m)->json));
 	}
 }
 

@@ -185,7 +185,7 @@ static void record(struct assembler *s)
 		return;
 	}
 	s->state = RECORDING;
-	s->ledger_op = rt_ask(&s->base, s->nl->node->committer, &evidence_append_new(s->base.loop, entry)->head,
+	s->ledger_op = rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(s->base.loop, entry)->head,
 			      evidence_deadline_ns(s), s->request->cancel);
 }
 

@@ -60,7 +60,7 @@ static uint64_t ask_retriever(struct computation *c, uint32_t retriever, struct 
 static uint64_t ask_sql(struct computation *c, struct str sql, struct str params)
 {
 	struct offline_query *m = offline_query_new(c->base.loop, sql, params);
-	return rt_ask(&c->base, c->nl->node->offline_reader, &m->head, c->request->deadline_ns, c->request->cancel);
+	return rt_ask(&c->base, c->nl->node->stores->offline.requests, &m->head, c->request->deadline_ns, c->request->cancel);
 }
 
 /* Room for the read of this ask. Most functions ask for little. */

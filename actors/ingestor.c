@@ -146,10 +146,10 @@ static void publish(struct ingestor *s, struct event *e, uint64_t lsn)
 	for (uint32_t i = 0; i < e->features_count; i++) {
 		const struct def_feature *f = &n->definitions->features[e->features[i]];
 		if (e->ended[i])
-			online_delete_cell(n->online, f->entity, e->data.entity_id, e->features[i], e->times_us[i], lsn, now_us);
+			online_delete_cell(n->stores->online, f->entity, e->data.entity_id, e->features[i], e->times_us[i], lsn, now_us);
 		if (e->values[i] == NULL)
 			continue;
-		online_put(n->online, &(struct online_write){ .kind = f->entity, .id = e->data.entity_id,
+		online_put(n->stores->online, &(struct online_write){ .kind = f->entity, .id = e->data.entity_id,
 							      .feature = e->features[i], .value = e->values[i],
 							      .meta = { .event_time_us = e->times_us[i],
 									.event_time_ns = e->times_ns[i], .lsn = lsn,
@@ -186,7 +186,7 @@ static void commit(struct ingestor *s, struct event *e)
 						   .count = count });
 	free(values);
 	e->state = EV_COMMITTING;
-	await(s, e, rt_ask(&s->base, s->nl->node->committer, &evidence_append_new(s->base.loop, entry)->head,
+	await(s, e, rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(s->base.loop, entry)->head,
 			   loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
 }
 
@@ -293,7 +293,7 @@ static bool compute_next(struct ingestor *s, struct event *e)
 	struct online_trace trace;
 	e->times_us[e->at] = e->data.event_time_us;
 	e->times_ns[e->at] = 0;
-	if (online_get(n->online, n->definitions->features[feature].entity, e->data.entity_id, feature,
+	if (online_get(n->stores->online, n->definitions->features[feature].entity, e->data.entity_id, feature,
 		       loop_wall_us(s->base.loop), &previous)) {
 		job->previous_json = arena_dup(&job->arena, str_of(previous.value->json, previous.value->len));
 		is_whole = is_whole && job->previous_json.p != NULL;
@@ -302,7 +302,7 @@ static bool compute_next(struct ingestor *s, struct event *e)
 			e->times_ns[e->at] = previous.meta.event_time_ns;
 		}
 		value_unref(previous.value);
-	} else if (online_trace(n->online, n->definitions->features[feature].entity, e->data.entity_id, feature,
+	} else if (online_trace(n->stores->online, n->definitions->features[feature].entity, e->data.entity_id, feature,
 				loop_wall_us(s->base.loop), &trace) &&
 		   trace.cell_time_us > e->data.event_time_us) {
 		e->times_us[e->at] = trace.cell_time_us; /* none since then */
@@ -436,7 +436,7 @@ static bool answer_repeated(struct ingestor *s, struct event *e)
 	int status = RT_OK;
 	if (id == NULL)
 		return false;
-	switch (idempotency_begin(s->nl->node->idempotency, id, e->data.received_us, &first)) {
+	switch (idempotency_begin(s->nl->node->stores->idempotency, id, e->data.received_us, &first)) {
 	case IDEMPOTENCY_NEW:
 		return false;
 	case IDEMPOTENCY_DONE:
@@ -480,7 +480,7 @@ static void on_event(struct ingestor *s, struct msg *m)
 	e->state = EV_APPENDING;
 	/* Not the client's deadline: an event that becomes durable after the client has left has its turn all the same, before
 	 * those behind it. */
-	await(s, e, rt_ask(&s->base, s->nl->node->committer, &evidence_append_new(s->base.loop, in->entry)->head,
+	await(s, e, rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(s->base.loop, in->entry)->head,
 			   loop_mono_ns(s->base.loop) + ACCEPT_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
 	in->entry = NULL;
 }
@@ -504,7 +504,7 @@ static bool is_outcome_unknown(const struct msg *m)
 static void in_appending(struct ingestor *s, struct event *e, struct msg *m)
 {
 	struct msg *request = e->request;
-	struct idempotency *known = s->nl->node->idempotency;
+	struct idempotency *known = s->nl->node->stores->idempotency;
 	e->request = NULL;
 	struct ingest_accepted *reply = rt_msg_new(s->base.loop, INGEST_ACCEPTED);
 	if (m->kind == EVIDENCE_APPENDED && m->status == RT_OK) {

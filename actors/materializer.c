@@ -83,7 +83,7 @@ static void ask_batch(struct materializer *s)
 	    s->cursor ? offline_rows_next(s->base.loop, s->cursor)
 		      : offline_rows_new(s->base.loop, f->sql, s->node->definitions->entities[f->entity].id, f->name);
 	s->state = READING;
-	s->op = rt_ask(&s->base, s->node->materialize_reader, &m->head,
+	s->op = rt_ask(&s->base, s->node->stores->offline.background, &m->head,
 		       loop_mono_ns(s->base.loop) + QUERY_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
 }
 
@@ -174,7 +174,7 @@ static void append_values(struct materializer *s, enum state state, const struct
 			   &(struct entry_values){ .entity = s->node->definitions->entities[feature_of(s)->entity].name,
 						   .source = ENTRY_MATERIALIZED, .values = values, .count = count });
 	s->state = state;
-	s->op = rt_ask(&s->base, s->node->committer, &evidence_append_new(s->base.loop, e)->head,
+	s->op = rt_ask(&s->base, s->node->stores->evidence.append, &evidence_append_new(s->base.loop, e)->head,
 		       loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
 }
 
@@ -207,7 +207,7 @@ static void remove_next(struct materializer *s)
 	arena_finish(&s->gone_texts);
 	s->gone_count = 0;
 	while (!s->remove_is_at_end && s->gone_count < REMOVE_MAX) {
-		enum online_walk walk = online_each_older(s->node->online, f->entity, s->current->feature, s->started_us,
+		enum online_walk walk = online_each_older(s->node->stores->online, f->entity, s->current->feature, s->started_us,
 							  &s->remove_cursor, REMOVE_LOOK, s, note_gone);
 		if (walk == ONLINE_WALK_NO_MEMORY) {
 			run_failed(s, STR("out of memory: what the query no longer gives is still there"));
@@ -243,7 +243,7 @@ static void in_removing(struct materializer *s, struct msg *m)
 	}
 	uint64_t lsn = ((struct evidence_append *)m)->entry->lsn;
 	for (uint32_t i = 0; i < s->gone_count; i++)
-		online_delete_cell(s->node->online, feature_of(s)->entity, s->gone[i], s->current->feature, s->started_us, lsn,
+		online_delete_cell(s->node->stores->online, feature_of(s)->entity, s->gone[i], s->current->feature, s->started_us, lsn,
 				   loop_wall_us(s->base.loop));
 	s->removed += s->gone_count;
 	remove_next(s);
@@ -254,7 +254,7 @@ static void in_removing(struct materializer *s, struct msg *m)
 static void put_online(struct materializer *s, struct str id, struct value *v, uint64_t lsn, int64_t written_us)
 {
 	const struct def_feature *f = feature_of(s);
-	online_put(s->node->online,
+	online_put(s->node->stores->online,
 		   &(struct online_write){ .kind = f->entity, .id = id, .feature = s->current->feature, .value = v,
 					   .meta = { .event_time_us = s->started_us, .lsn = lsn, .written_us = written_us,
 						     .expires_us = f->ttl_ms ? s->started_us + f->ttl_ms * 1000 : 0,
@@ -267,7 +267,7 @@ static bool renew(struct materializer *s, const struct offline_row *row)
 	const struct def_feature *f = feature_of(s);
 	struct online_cell cell;
 	if (s->current->is_unsure ||
-	    !online_get(s->node->online, f->entity, row->key, s->current->feature, s->started_us, &cell))
+	    !online_get(s->node->stores->online, f->entity, row->key, s->current->feature, s->started_us, &cell))
 		return false;
 	bool is_same = str_eq(value_json(cell.value), row->value_json) && cell.meta.lsn != 0 &&
 		       (f->ttl_ms == 0 || s->started_us - cell.meta.written_us < f->ttl_ms * 1000 / 2);

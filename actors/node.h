@@ -8,8 +8,7 @@
 #include "actors/tokens.h"
 #include "actors/tokens_cache.h"
 #include "runtime/loop.h"
-#include "store/evidence.h"
-#include "store/online.h"
+#include "store/stores.h"
 #include "store/uuid.h"
 
 /* Names of supervised actors, one table per loop. */
@@ -37,20 +36,9 @@ struct retriever_args {
 	uint32_t retriever;
 };
 
-struct ledger;
-struct offline;
-struct idempotency;
-
 struct node {
 	const struct definitions *definitions;
-	struct online *online;
-	struct idempotency *idempotency;
-	struct ledger *ledger;
-	struct offline *offline;
-	struct actor_ref committer;      /* answers EVIDENCE_APPEND */
-	struct actor_ref ledger_reader;  /* answers EVIDENCE_FIND */
-	struct actor_ref offline_reader; /* answers OFFLINE_*, for requests */
-	struct actor_ref materialize_reader; /* the same, for the materialiser: its long queries hold back no request */
+	const struct stores *stores;
 	const struct pricing *pricing;
 	struct tokens encodings[2];      /* by enum tokens_encoding */
 	struct str environment;          /* FABRA_ENV as written */

@@ -271,10 +271,10 @@ static bool is_current(const struct read_feature *f, const struct node *n, int64
 		return true; /* nobody's, and so it stays */
 	bool was_there = f->state == FEATURE_FOUND && f->source != RECORD_FALLBACK;
 	bool is_stored = was_there && !def_feature_is_computed_at_each_read(d);
-	if (is_stored && online_holds(n->online, d->entity, f->entity_id, f->feature, now_us, f->as_of_us, f->value_json))
+	if (is_stored && online_holds(n->stores->online, d->entity, f->entity_id, f->feature, now_us, f->as_of_us, f->value_json))
 		return true;
 	struct online_trace trace;
-	bool is_known = online_trace(n->online, d->entity, f->entity_id, f->feature, now_us, &trace);
+	bool is_known = online_trace(n->stores->online, d->entity, f->entity_id, f->feature, now_us, &trace);
 	if (!is_stored) /* nothing to compare: is there one now, or was there a delete since? */
 		return !is_known || (!trace.is_live && trace.event_time_us < made_at_us);
 	if (!def_feature_is_computed(d))

@@ -107,7 +107,7 @@ bool resolver_read_online(const struct node *n, uint32_t feature, struct str ent
 {
 	const struct def_feature *f = &n->definitions->features[feature];
 	*ret_refresh_due = false;
-	if (def_feature_is_computed_at_each_read(f) || !online_get(n->online, f->entity, entity_id, feature, now_us, ret))
+	if (def_feature_is_computed_at_each_read(f) || !online_get(n->stores->online, f->entity, entity_id, feature, now_us, ret))
 		return false;
 	*ret_refresh_due = is_refresh_due(f, entity_id, ret->meta.written_us, now_us);
 	return true;
@@ -121,7 +121,7 @@ enum online_read resolver_copy_online(const struct node *n, uint32_t feature, co
 	*ret_refresh_due = false;
 	if (def_feature_is_computed_at_each_read(f))
 		return ONLINE_MISS;
-	enum online_read r = online_read_copy(n->online, key, feature, now_us, out, cap, ret_n, ret_meta);
+	enum online_read r = online_read_copy(n->stores->online, key, feature, now_us, out, cap, ret_n, ret_meta);
 	if (r == ONLINE_HIT)
 		*ret_refresh_due = is_refresh_due(f, key->id, ret_meta->written_us, now_us);
 	return r;
@@ -369,7 +369,7 @@ static void flight_measure(struct resolver *s, const struct flight *f)
 
 static void flight_publish(struct resolver *s, const struct flight *f, uint64_t lsn)
 {
-	online_put(s->nl->node->online,
+	online_put(s->nl->node->stores->online,
 		   &(struct online_write){ .kind = s->entity, .id = str_of(f->id, f->id_n), .feature = f->feature,
 					   .value = f->value,
 					   .meta = { .event_time_us = f->started_us, .lsn = lsn, .written_us = f->started_us,
@@ -416,7 +416,7 @@ static void query_ask(struct resolver *s, uint32_t feature, struct flight *fligh
 			q->deadline_ns = at->deadline_ns;
 	}
 	s->queries = q;
-	q->op = rt_ask(&s->base, s->nl->node->offline_reader, &m->head, q->deadline_ns, ACTOR_NONE);
+	q->op = rt_ask(&s->base, s->nl->node->stores->offline.requests, &m->head, q->deadline_ns, ACTOR_NONE);
 }
 
 /* The first of the list and all others of its feature, in order, up to the bound of an ask. */
@@ -562,7 +562,7 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 	metrics_add(n->metrics.features[feature].miss, 1);
 	if (!def_feature_is_computed(&n->definitions->features[feature])) {
 		struct online_trace trace; /* it knows a value past its ttl until it is swept */
-		bool has_expired = online_trace(n->online, s->entity, id, feature, loop_wall_us(s->base.loop), &trace) &&
+		bool has_expired = online_trace(n->stores->online, s->entity, id, feature, loop_wall_us(s->base.loop), &trace) &&
 				   trace.is_expired;
 		result_without_value(s, r, result, feature, has_expired ? FEATURE_EXPIRED : FEATURE_MISSING, (struct str){ 0 });
 		return true;
@@ -640,7 +640,7 @@ static uint64_t landed_append(struct resolver *s, struct flight *first, const st
 	entry_values_write(&e->body, &(struct entry_values){ .entity = d->entities[s->entity].name, .source = ENTRY_COMPUTED,
 							      .values = values, .count = count });
 	free(values);
-	return rt_ask(&s->base, s->nl->node->committer, &evidence_append_new(loop, e)->head,
+	return rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(loop, e)->head,
 		      loop_mono_ns(loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
 }
 

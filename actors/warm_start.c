@@ -1,4 +1,6 @@
 #include "actors/warm_start.h"
+#include "runtime/clock.h"
+#include "runtime/log.h"
 #include "store/entries.h"
 
 static uint32_t flags_of(uint8_t source)
@@ -21,9 +23,9 @@ static bool delete(const struct node *n, uint32_t entity, const struct offline_v
 {
 	uint32_t feature = definitions_feature(n->definitions, v->feature);
 	if (v->feature.n == 0)
-		online_delete_row(n->online, entity, v->entity_id, v->event_time_us, v->lsn, now_us);
+		online_delete_row(n->stores->online, entity, v->entity_id, v->event_time_us, v->lsn, now_us);
 	else if (feature != DEF_NONE && n->definitions->features[feature].entity == entity)
-		online_delete_cell(n->online, entity, v->entity_id, feature, v->event_time_us, v->lsn, now_us);
+		online_delete_cell(n->stores->online, entity, v->entity_id, feature, v->event_time_us, v->lsn, now_us);
 	return false;
 }
 
@@ -53,7 +55,7 @@ bool warm_start_value(const struct node *n, const struct offline_value *v, int64
 	if (value == NULL)
 		return false;
 	bool is_there =
-	    online_put(n->online, &(struct online_write){ .kind = entity, .feature = feature, .id = v->entity_id, .value = value,
+	    online_put(n->stores->online, &(struct online_write){ .kind = entity, .feature = feature, .id = v->entity_id, .value = value,
 							  .meta = { .event_time_us = v->event_time_us, .lsn = v->lsn,
 								    .written_us = v->written_us, .expires_us = expires_us,
 								    .flags = flags_of(v->source),
@@ -103,4 +105,52 @@ uint32_t warm_start_frame(const struct node *n, const struct log_source_entry *f
 		return 0;
 	}
 	return 0;
+}
+
+/* ---- the start ---- */
+
+struct warm {
+	const struct node *node;
+	uint32_t values; /* that are in the table now */
+};
+
+static bool take_value(void *arg, const struct offline_value *v)
+{
+	struct warm *w = arg;
+	w->values += warm_start_value(w->node, v, clock_wall_us());
+	return true;
+}
+
+static bool read_history(struct warm *w, uint64_t *ret_applied_lsn, struct buf *ret_why)
+{
+	const struct offline_store *o = &w->node->stores->offline;
+	return o->newest_values(o->store, w, take_value, ret_applied_lsn, ret_why);
+}
+
+static bool read_log(struct warm *w, uint64_t from_lsn, struct buf *ret_why)
+{
+	const struct log_source *log = w->node->stores->log;
+	struct log_scan *scan = log->open(log->log, from_lsn, ret_why);
+	struct log_source_entry entry;
+	enum log_source_result r;
+	if (scan == NULL)
+		return false;
+	while ((r = scan->next(scan, &entry)) == LOG_SOURCE_ENTRY || r == LOG_SOURCE_CORRUPT)
+		if (r == LOG_SOURCE_ENTRY)
+			w->values += warm_start_frame(w->node, &entry, clock_wall_us());
+	scan->close(scan);
+	if (r != LOG_SOURCE_END)
+		buf_append_lit(ret_why, "the ledger cannot be read");
+	return r == LOG_SOURCE_END;
+}
+
+bool warm_start(const struct node *n, struct buf *ret_why)
+{
+	struct warm w = { .node = n };
+	uint64_t started_ns = clock_mono_ns(), applied_lsn = 0;
+	if (!read_history(&w, &applied_lsn, ret_why) || !read_log(&w, applied_lsn + 1, ret_why))
+		return false;
+	log_line(LOG_INFO, "serve", "warm start", LOG_INT("values", w.values),
+		 LOG_INT("duration_ms", (int64_t)((clock_mono_ns() - started_ns) / 1000000)));
+	return true;
 }

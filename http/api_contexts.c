@@ -213,7 +213,7 @@ void api_contexts_list(struct exchange *x)
 	m->limit = limit;
 	m->name = f.name;
 	m->freshness_status = f.status;
-	rt_ask(a, api_node(x)->offline_reader, &m->head, exchange_deadline_ns(x), a->self);
+	rt_ask(a, api_node(x)->stores->evidence.list, &m->head, exchange_deadline_ns(x), a->self);
 }
 
 void api_contexts_list_message(struct exchange *x, struct msg *m)

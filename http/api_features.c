@@ -88,7 +88,7 @@ void api_feature_gather(struct exchange *x, bool is_last)
 	const struct node *n = api_node(x);
 	struct feature_get *get = exchange_scratch(x);
 	if (is_last) {
-		online_fetch_row(n->online, &get->key);
+		online_fetch_row(n->stores->online, &get->key);
 		return;
 	}
 	struct str name = exchange_param(x, 0), id;
@@ -100,7 +100,7 @@ void api_feature_gather(struct exchange *x, bool is_last)
 		return;
 	}
 	get->key = online_key(n->definitions->features[get->feature].entity, id);
-	online_fetch_bucket(n->online, &get->key);
+	online_fetch_bucket(n->stores->online, &get->key);
 }
 
 void api_feature_get(struct exchange *x)

@@ -30,7 +30,7 @@ static void find(struct exchange *x, bool want_view)
 {
 	struct actor *a = exchange_actor(x);
 	struct evidence_find *m = evidence_find_new(a->loop, exchange_param(x, 0), want_view);
-	rt_ask(a, api_node(x)->ledger_reader, &m->head, exchange_deadline_ns(x), a->self);
+	rt_ask(a, api_node(x)->stores->evidence.find, &m->head, exchange_deadline_ns(x), a->self);
 }
 
 static void find_legacy(struct exchange *x, enum evidence_legacy_view view)
@@ -38,7 +38,7 @@ static void find_legacy(struct exchange *x, enum evidence_legacy_view view)
 	struct actor *a = exchange_actor(x);
 	struct lookup *lookup = *exchange_data(x);
 	lookup->asked = view;
-	rt_ask(a, api_node(x)->offline_reader, &evidence_legacy_new(a->loop, exchange_param(x, 0), view)->head,
+	rt_ask(a, api_node(x)->stores->evidence.legacy, &evidence_legacy_new(a->loop, exchange_param(x, 0), view)->head,
 	       exchange_deadline_ns(x), a->self);
 }
 
@@ -192,7 +192,7 @@ void api_record_post(struct exchange *x)
 		return;
 	}
 	struct actor *a = exchange_actor(x);
-	rt_ask(a, api_node(x)->committer, &evidence_append_new(a->loop, e)->head, exchange_deadline_ns(x), ACTOR_NONE);
+	rt_ask(a, api_node(x)->stores->evidence.append, &evidence_append_new(a->loop, e)->head, exchange_deadline_ns(x), ACTOR_NONE);
 }
 
 void api_record_post_message(struct exchange *x, struct msg *m)

@@ -47,7 +47,7 @@ void api_sql_post(struct exchange *x)
 	buf_finish(&text);
 	m->rows_max = SQL_ROWS_MAX;
 	m->tables_only = true;
-	rt_ask(a, api_node(x)->offline_reader, &m->head, exchange_deadline_ns(x), a->self);
+	rt_ask(a, api_node(x)->stores->offline.requests, &m->head, exchange_deadline_ns(x), a->self);
 }
 
 void api_sql_message(struct exchange *x, struct msg *m)

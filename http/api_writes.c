@@ -8,7 +8,7 @@ static uint64_t ask_ledger(struct exchange *x, struct evidence_entry *e)
 {
 	struct actor *a = exchange_actor(x);
 	/* No cancel token: what was asked for is written, even when the client does not wait for the answer. */
-	return rt_ask(a, api_node(x)->committer, &evidence_append_new(a->loop, e)->head, exchange_deadline_ns(x), ACTOR_NONE);
+	return rt_ask(a, api_node(x)->stores->evidence.append, &evidence_append_new(a->loop, e)->head, exchange_deadline_ns(x), ACTOR_NONE);
 }
 
 static void fail_append(struct exchange *x, const struct msg *m)
@@ -52,7 +52,7 @@ static void make_newest(struct exchange *x, struct values_put *p)
 	struct online_trace trace;
 	int64_t now_us = p->event_time_us;
 	for (uint32_t i = 0; !p->is_timed && i < p->count; i++)
-		if (online_trace(n->online, p->entity, p->entity_id, p->features[i], now_us, &trace) &&
+		if (online_trace(n->stores->online, p->entity, p->entity_id, p->features[i], now_us, &trace) &&
 		    trace.event_time_us >= p->event_time_us)
 			p->event_time_us = trace.event_time_us + 1;
 }
@@ -111,7 +111,7 @@ static bool take_value(struct exchange *x, struct values_put *p, uint32_t featur
 	}
 	p->features[p->count] = feature;
 	p->values[p->count++] = v;
-	if (online_fits(api_node(x)->online, v))
+	if (online_fits(api_node(x)->stores->online, v))
 		return true;
 	exchange_error(x, 413, "the value of '%.*s' is larger than the online table keeps: an eighth of FABRA_ONLINE_BYTES",
 		       STR_ARG(name));
@@ -245,7 +245,7 @@ void api_values_put_message(struct exchange *x, struct msg *m)
 		struct online_meta meta = { .event_time_us = p->event_time_us, .event_time_ns = p->event_time_ns, .lsn = lsn, .written_us = now_us,
 					    .expires_us = ttl_us ? p->event_time_us + ttl_us : 0, .flags = ONLINE_PUSHED };
 		enum online_result put =
-			online_put(n->online, &(struct online_write){ .kind = p->entity, .id = p->entity_id,
+			online_put(n->stores->online, &(struct online_write){ .kind = p->entity, .id = p->entity_id,
 								      .feature = p->features[i], .value = p->values[i],
 								      .meta = meta });
 		/* One whose time has passed already will not be seen either. */
@@ -313,7 +313,7 @@ void api_cache_delete_message(struct exchange *x, struct msg *m)
 	}
 	uint32_t entity = definitions_entity(api_node(x)->definitions, d.entity);
 	struct str id = d.entity_id;
-	online_delete_row(api_node(x)->online, entity, id, d.event_time_us, e->lsn, loop_wall_us(exchange_loop(x)));
+	online_delete_row(api_node(x)->stores->online, entity, id, d.event_time_us, e->lsn, loop_wall_us(exchange_loop(x)));
 	struct buf out = { 0 }, key = { 0 };
 	buf_printf(&key, "%.*s:%.*s", STR_ARG(d.entity), STR_ARG(id));
 	buf_append_lit(&out, "{\"status\":\"invalidated\",\"key\":");

@@ -4,7 +4,7 @@
  * start-up and blocking calls), gate (shared by everyone who uses a connection; alone by the one who opens
  * the database again), conns_lock (the list of connections). */
 #pragma once
-#include "store/offline.h"
+#include "store/offline_duckdb.h"
 #include "store/offline_conn.h"
 #include "store/offline_projection.h"
 #include <pthread.h>

@@ -166,7 +166,7 @@ static void ask_push(struct client *c)
 					.feature = definitions_feature(c->nl->node->definitions, STR("city")),
 					.value = value_create(value),
 					.meta = {.event_time_us = now_us, .written_us = now_us}};
-	c->op = rt_ask(&c->base, c->nl->node->committer, &evidence_append_new(c->base.loop, e)->head,
+	c->op = rt_ask(&c->base, c->nl->node->stores->evidence.append, &evidence_append_new(c->base.loop, e)->head,
 		       deadline_ns(c), ACTOR_NONE);
 }
 
@@ -312,7 +312,7 @@ static void pushed(struct client *c, const struct evidence_append *m)
 		return;
 	c->push.id = user_name(c->v, name);
 	c->push.meta.lsn = m->entry->lsn;
-	online_put(c->nl->node->online, &c->push);
+	online_put(c->nl->node->stores->online, &c->push);
 	if (c->push.meta.event_time_us > world.city_us[c->v->user])
 		world.city_us[c->v->user] = c->push.meta.event_time_us;
 }
@@ -473,7 +473,7 @@ static void warm_value(void *arg, const struct entry_values *head, const struct 
 	const struct evidence_entry *e = arg;
 	const struct definitions *d = world.f.node.definitions;
 	struct value *value = value_create(v->value_json);
-	online_put(world.f.node.online,
+	online_put(world.f.node.stores->online,
 		   &(struct online_write){
 		       .kind = definitions_entity(d, head->entity),
 		       .feature = definitions_feature(d, v->feature),
@@ -583,8 +583,8 @@ static void check_events(void)
 		size_t count = oracle_events(world.ledger, id, events, EVENTS_MAX);
 		struct online_cell list, total;
 		int64_t now_us = loop_wall_us(world.f.loops[0].loop);
-		online_get(world.f.node.online, 0, id, definitions_feature(d, STR("events")), now_us, &list);
-		online_get(world.f.node.online, 0, id, definitions_feature(d, STR("count")), now_us, &total);
+		online_get(world.f.node.stores->online, 0, id, definitions_feature(d, STR("events")), now_us, &list);
+		online_get(world.f.node.stores->online, 0, id, definitions_feature(d, STR("count")), now_us, &total);
 		yyjson_doc *doc =
 		    list.value ? yyjson_read(list.value->json, list.value->len, 0) : yyjson_read("[]", 2, 0);
 		oracle_check_list(events, count, yyjson_doc_get_root(doc));

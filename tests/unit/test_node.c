@@ -63,7 +63,7 @@ static void test_swept(void **state)
 		char id[16];
 		struct str s = str_of(id, (size_t)snprintf(id, sizeof id, "u%d", i));
 		online_put(
-		    fixture.node.online,
+		    fixture.node.stores->online,
 		    &(struct online_write){
 			.kind = 0,
 			.id = s,
@@ -73,10 +73,10 @@ static void test_swept(void **state)
 	}
 	value_unref(v);
 	run_ms(900);
-	online_stats(fixture.node.online, &stats);
+	online_stats(fixture.node.stores->online, &stats);
 	assert_int_equal(stats.cells, 500);
 	run_ms(60000);
-	online_stats(fixture.node.online, &stats);
+	online_stats(fixture.node.stores->online, &stats);
 	assert_int_equal(stats.cells, 0);
 }
 

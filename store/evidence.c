@@ -10,6 +10,11 @@ MSG_SIZE_CHECK(evidence_list);
 MSG_SIZE_CHECK(evidence_legacy);
 MSG_SIZE_CHECK(evidence_answer);
 
+static void *msg_new(struct loop *loop, uint16_t kind)
+{
+	return loop != NULL ? rt_msg_new(loop, kind) : loop_msg_new(kind);
+}
+
 /* ---- entries ---- */
 
 struct evidence_entry *evidence_entry_new(enum evidence_kind kind)
@@ -38,7 +43,7 @@ static void dispose_append(struct msg *m)
 
 static struct evidence_append *append_new(struct loop *loop, uint16_t kind, struct evidence_entry *entry)
 {
-	struct evidence_append *m = loop != NULL ? rt_msg_new(loop, kind) : loop_msg_new(kind);
+	struct evidence_append *m = msg_new(loop, kind);
 	m->head.dispose = dispose_append;
 	m->entry = entry;
 	return m;
@@ -104,7 +109,7 @@ struct evidence_found *evidence_found_new(struct loop *loop, struct evidence_rec
 
 struct evidence_find *evidence_find_new(struct loop *loop, struct str ref, bool want_view)
 {
-	struct evidence_find *m = loop != NULL ? rt_msg_new(loop, EVIDENCE_FIND) : loop_msg_new(EVIDENCE_FIND);
+	struct evidence_find *m = msg_new(loop, EVIDENCE_FIND);
 	evidence_name_parse(ref, &m->name);
 	m->want_view = want_view;
 	return m;
@@ -124,7 +129,7 @@ static void dispose_list(struct msg *m)
 
 struct evidence_list *evidence_list_new(struct loop *loop)
 {
-	struct evidence_list *c = rt_msg_new(loop, EVIDENCE_LIST);
+	struct evidence_list *c = msg_new(loop, EVIDENCE_LIST);
 	c->head.dispose = dispose_list;
 	c->start_us = INT64_MIN;
 	c->end_us = INT64_MAX;
@@ -141,7 +146,7 @@ static void dispose_legacy(struct msg *m)
 
 struct evidence_legacy *evidence_legacy_new(struct loop *loop, struct str ref, enum evidence_legacy_view view)
 {
-	struct evidence_legacy *f = rt_msg_new(loop, EVIDENCE_LEGACY);
+	struct evidence_legacy *f = msg_new(loop, EVIDENCE_LEGACY);
 	f->head.dispose = dispose_legacy;
 	f->ref = calloc(1, ref.n + 1);
 	CHECK(f->ref != NULL);

@@ -39,6 +39,7 @@ struct evidence_entry {
 struct evidence_entry *evidence_entry_new(enum evidence_kind kind);
 void evidence_entry_free(struct evidence_entry *e);
 
+/* The loop of a new message: its maker's; NULL: any thread, for loop_post. */
 enum evidence_msg {
 	EVIDENCE_APPEND = MSG_KIND(CLASS_EVIDENCE, 1),   /* ask: struct evidence_append */
 	EVIDENCE_APPENDED = MSG_KIND(CLASS_EVIDENCE, 2), /* reply: struct evidence_append with head.status: 0,

@@ -8,6 +8,11 @@ MSG_SIZE_CHECK(offline_feature);
 MSG_SIZE_CHECK(offline_result);
 MSG_SIZE_CHECK(offline_batch);
 
+static void *msg_new(struct loop *loop, uint16_t kind)
+{
+	return loop != NULL ? rt_msg_new(loop, kind) : loop_msg_new(kind);
+}
+
 /* NULL: no memory. What a request sends may be large. */
 static char *try_copy(struct str s)
 {
@@ -37,7 +42,7 @@ static void query_dispose(struct msg *m)
 
 struct offline_query *offline_query_new(struct loop *loop, struct str sql, struct str params_json)
 {
-	struct offline_query *q = rt_msg_new(loop, OFFLINE_QUERY);
+	struct offline_query *q = msg_new(loop, OFFLINE_QUERY);
 	q->head.dispose = query_dispose;
 	q->params = params_json.p != NULL ? try_copy(params_json) : NULL;
 	q->sql = params_json.p == NULL || q->params != NULL ? try_copy(sql) : NULL;
@@ -55,7 +60,7 @@ static void rows_dispose(struct msg *m)
 struct offline_rows *offline_rows_new(struct loop *loop, struct str sql, struct str key_column,
 				      struct str value_column)
 {
-	struct offline_rows *r = rt_msg_new(loop, OFFLINE_ROWS);
+	struct offline_rows *r = msg_new(loop, OFFLINE_ROWS);
 	r->head.dispose = rows_dispose;
 	r->sql = copy(sql);
 	r->key_column = copy(key_column);
@@ -65,7 +70,7 @@ struct offline_rows *offline_rows_new(struct loop *loop, struct str sql, struct 
 
 struct offline_rows *offline_rows_next(struct loop *loop, uint64_t cursor)
 {
-	struct offline_rows *r = rt_msg_new(loop, OFFLINE_ROWS);
+	struct offline_rows *r = msg_new(loop, OFFLINE_ROWS);
 	r->cursor = cursor;
 	return r;
 }
@@ -81,7 +86,7 @@ static void feature_dispose(struct msg *m)
 struct offline_feature *offline_feature_new(struct loop *loop, struct str sql, struct str key_column,
 					    struct str value_column, uint32_t ids_cap)
 {
-	struct offline_feature *m = rt_msg_new(loop, OFFLINE_FEATURE);
+	struct offline_feature *m = msg_new(loop, OFFLINE_FEATURE);
 	struct offline_narrowed *what = calloc(1, sizeof *what);
 	CHECK(what != NULL && ids_cap <= OFFLINE_IDS_MAX);
 	m->head.dispose = feature_dispose;

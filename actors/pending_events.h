@@ -14,4 +14,5 @@ struct pending_events {
 bool pending_events_read(struct pending_events *p, const struct log_source *log, struct buf *ret_why);
 /* Hands all over. After the ingestors are there, before their loops run. */
 void pending_events_redo(struct pending_events *p, const struct node *n);
-void pending_events_finish(struct pending_events *p); /* those that were not handed over stay pending, for the next start */
+void pending_events_finish(
+    struct pending_events *p); /* those that were not handed over stay pending, for the next start */

@@ -27,35 +27,35 @@ struct evidence_entry {
 			       record as it came; else the payload of store/entries.h */
 	struct buf extras;  /* EVIDENCE_RECORD only */
 	size_t previous_at; /* EVIDENCE_RECORD: offset of the null that the predecessor replaces */
-	char context_id[RECORD_ID_MAX];/* EVIDENCE_RECORD*: "ctx_" and uuid; not NUL-terminated when 40 long */
+	char context_id[RECORD_ID_MAX]; /* EVIDENCE_RECORD*: "ctx_" and uuid; not NUL-terminated when 40 long */
 	/* filled by the committer */
-	uint64_t lsn;       /* position in log order, 1.. */
-	struct record_stamp stamp;             /* EVIDENCE_RECORD. EVIDENCE_RECORD_IMPORTED: the asker sets
+	uint64_t lsn;                                /* position in log order, 1.. */
+	struct record_stamp stamp;                   /* EVIDENCE_RECORD. EVIDENCE_RECORD_IMPORTED: the asker sets
 						  record_hash */
-	char previous_context_id[RECORD_ID_MAX + 1];      /* "" = first of the chain */
+	char previous_context_id[RECORD_ID_MAX + 1]; /* "" = first of the chain */
 	bool already_there; /* EVIDENCE_RECORD_IMPORTED with the same id and hash: nothing was written */
 	char reason[160];   /* of a failure, for people; no paths, no errno numbers alone */
 };
 struct evidence_entry *evidence_entry_new(enum evidence_kind kind);
 void evidence_entry_free(struct evidence_entry *e);
 
-/* The loop of a new message: its maker's; NULL: any thread, for loop_post. */
+/* The makers of messages take the loop of whoever asks; NULL: on any thread, for loop_post. */
 enum evidence_msg {
 	EVIDENCE_APPEND = MSG_KIND(CLASS_EVIDENCE, 1),   /* ask: struct evidence_append */
 	EVIDENCE_APPENDED = MSG_KIND(CLASS_EVIDENCE, 2), /* reply: struct evidence_append with head.status: 0,
 							RT_EIO, RT_EREADONLY, RT_EFULL (disk), RT_EEXIST
 							(import: same id, other hash), RT_ETOOBIG, RT_EINVAL
 							(entry->reason says why) */
-	EVIDENCE_FIND = MSG_KIND(CLASS_EVIDENCE, 3),     /* ask to a ledger_reader actor: struct evidence_find */
+	EVIDENCE_FIND = MSG_KIND(CLASS_EVIDENCE, 3),     /* ask: struct evidence_find */
 	EVIDENCE_FOUND = MSG_KIND(CLASS_EVIDENCE, 4),    /* reply: struct evidence_found; status RT_ENOTFOUND, or
 							RT_EIO: it may be in a part that cannot be read */
-	EVIDENCE_LIST = MSG_KIND(CLASS_EVIDENCE, 5),   /* ask: struct evidence_list */
-	EVIDENCE_LEGACY = MSG_KIND(CLASS_EVIDENCE, 6), /* ask: struct evidence_legacy; RT_ENOTFOUND */
-	EVIDENCE_ANSWER = MSG_KIND(CLASS_EVIDENCE, 7), /* reply to both: struct evidence_answer with status 0,
+	EVIDENCE_LIST = MSG_KIND(CLASS_EVIDENCE, 5),     /* ask: struct evidence_list */
+	EVIDENCE_LEGACY = MSG_KIND(CLASS_EVIDENCE, 6),   /* ask: struct evidence_legacy; RT_ENOTFOUND */
+	EVIDENCE_ANSWER = MSG_KIND(CLASS_EVIDENCE, 7),   /* reply to both: struct evidence_answer with status 0,
 							  RT_EDEADLINE, RT_ETOOBIG, RT_EIO, RT_EFULL (too many wait) */
 };
 struct evidence_append {
-	struct msg head; /* dispose frees entry */
+	struct msg head;              /* dispose frees entry */
 	struct evidence_entry *entry; /* moves both ways */
 };
 struct evidence_append *evidence_append_new(struct loop *loop, struct evidence_entry *entry); /* moves entry */
@@ -63,7 +63,7 @@ struct evidence_append *evidence_append_new(struct loop *loop, struct evidence_e
 /* How a record is named: by its id or by its record_hash. */
 struct evidence_name {
 	bool by_hash;
-	uint8_t id_n;      /* 0 and not by_hash: names nothing, found by nobody */
+	uint8_t id_n; /* 0 and not by_hash: names nothing, found by nobody */
 	union {
 		char id[RECORD_ID_MAX];
 		uint8_t hash[32];
@@ -98,10 +98,10 @@ struct evidence_list {
 	struct msg head;
 	int64_t start_us, end_us; /* inclusive; INT64_MIN / INT64_MAX = open */
 	int32_t limit;
-	bool with_inputs;       /* a column more: the arguments, an object */
-	char *name;             /* moves; NULL = any */
-	char *freshness_status; /* moves; NULL = any */
-	char *id_prefix;        /* moves; NULL = any; the beginning of a context id */
+	bool with_inputs;          /* a column more: the arguments, an object */
+	char *name;                /* moves; NULL = any */
+	char *freshness_status;    /* moves; NULL = any */
+	char *id_prefix;           /* moves; NULL = any; the beginning of a context id */
 	char *input, *input_value; /* move; NULL = any; an argument and its value as text */
 };
 /* Open bounds, limit 100. The texts are heap, moved in. */
@@ -120,11 +120,12 @@ struct evidence_legacy {
 	char *ref;       /* moves; "ctx_<uuid>", a bare UUID, "sha256:<hex>", or an id as Python wrote it */
 	enum evidence_legacy_view view;
 };
-struct evidence_legacy *evidence_legacy_new(struct loop *loop, struct str ref, enum evidence_legacy_view view); /* copies */
+struct evidence_legacy *evidence_legacy_new(struct loop *loop, struct str ref,
+					    enum evidence_legacy_view view); /* copies */
 struct evidence_answer {
 	struct msg head;
-	struct buf json; /* EVIDENCE_LIST: a JSON array; EVIDENCE_LEGACY: an object; on failure one line of text for people
-			    without paths */
+	/* EVIDENCE_LIST: a JSON array; EVIDENCE_LEGACY: an object; on failure one line of text for people, without paths. */
+	struct buf json;
 	uint64_t missing_entries; /* EVIDENCE_LIST: of the log, that are damaged and so not in the list */
 	uint32_t rows;
 };
@@ -137,5 +138,7 @@ struct evidence_store {
 /* ---- replies; for who answers ---- */
 struct evidence_answer *evidence_answer_new(struct loop *loop);
 void evidence_answer_fail(struct evidence_answer *m, int status, struct str text); /* copies */
-struct evidence_append *evidence_appended_new(struct loop *loop, struct evidence_entry *entry, int status); /* moves entry */
-struct evidence_found *evidence_found_new(struct loop *loop, struct evidence_record *record, int status);   /* moves record */
+struct evidence_append *evidence_appended_new(struct loop *loop, struct evidence_entry *entry,
+					      int status); /* moves entry */
+struct evidence_found *evidence_found_new(struct loop *loop, struct evidence_record *record,
+					  int status); /* moves record */

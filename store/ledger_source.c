@@ -27,8 +27,7 @@ void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn)
 	atomic_store(&l->projected_lsn, lsn);
 }
 
-bool ledger_pending_events(struct ledger *l, void *arg,
-			   void (*each)(void *arg, const struct log_source_entry *frame),
+bool ledger_pending_events(struct ledger *l, void *arg, void (*each)(void *arg, const struct log_source_entry *frame),
 			   struct buf *ret_why)
 {
 	const struct ledger_events *e = &l->writer.events;

@@ -12,14 +12,14 @@ enum {
 struct log_source_entry {
 	enum evidence_kind kind;
 	uint64_t lsn;
-	int64_t written_us;       /* when it became durable */
-	struct str body, extras;  /* borrow the scan's buffer until the next call */
-	struct str context_id;    /* EVIDENCE_RECORD*; borrows as body does */
-	const uint8_t *chain;     /* LOG_SOURCE_CHAIN bytes: the hash of the log up to here; borrows as body does */
-	struct record_stamp stamp;/* EVIDENCE_RECORD: as stored; EVIDENCE_RECORD_IMPORTED: only record_hash */
-	const char *path;         /* where it stands, for reports: a file, */
-	uint64_t offset;          /* and a place in it */
-	uint64_t lost_to;         /* LOG_SOURCE_CORRUPT: lsn..lost_to are missing */
+	int64_t written_us;        /* when it became durable */
+	struct str body, extras;   /* borrow the scan's buffer until the next call */
+	struct str context_id;     /* EVIDENCE_RECORD*; borrows as body does */
+	const uint8_t *chain;      /* LOG_SOURCE_CHAIN bytes: the hash of the log up to here; borrows as body does */
+	struct record_stamp stamp; /* EVIDENCE_RECORD: as stored; EVIDENCE_RECORD_IMPORTED: only record_hash */
+	const char *path;          /* where it stands, for reports: a file, */
+	uint64_t offset;           /* and a place in it */
+	uint64_t lost_to;          /* LOG_SOURCE_CORRUPT: lsn..lost_to are missing */
 };
 
 enum log_source_result {

@@ -6,7 +6,7 @@
 #pragma once
 #include "store/evidence.h"
 
-/* The loop of a new message: its maker's; NULL: any thread, for loop_post. */
+/* The makers of messages take the loop of whoever asks; NULL: on any thread, for loop_post. */
 enum offline_msg {
 	OFFLINE_QUERY = MSG_KIND(CLASS_OFFLINE, 1),    /* ask: struct offline_query */
 	/* Its reply: struct offline_result with status 0, RT_EINVAL (the SQL; the text

@@ -33,8 +33,8 @@ static void write_text(const struct record_chain *c, const struct record_draft *
 	memcpy(out, d->text.p + tail_at, d->text.n - tail_at);
 }
 
-void record_chain_add(struct record_chain *c, const struct record_draft *d, const struct record_signer *signer, int64_t now_us,
-		      uint8_t *out, struct record_stamp *ret)
+void record_chain_add(struct record_chain *c, const struct record_draft *d, const struct record_signer *signer,
+		      int64_t now_us, uint8_t *out, struct record_stamp *ret)
 {
 	uint8_t hash[32];
 	size_t n = record_chain_bytes(c, d);
@@ -61,5 +61,6 @@ bool record_chain_continues(const struct record_chain *c, struct str previous_co
 
 bool record_chain_ends_alike(const struct record_chain *a, const struct record_chain *b)
 {
-	return strcmp(a->last_context_id, b->last_context_id) == 0 && memcmp(a->last_hash, b->last_hash, sizeof a->last_hash) == 0;
+	return strcmp(a->last_context_id, b->last_context_id) == 0 &&
+	       memcmp(a->last_hash, b->last_hash, sizeof a->last_hash) == 0;
 }

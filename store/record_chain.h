@@ -21,8 +21,8 @@ bool record_draft_is_sound(const struct record_draft *d); /* false: there is no 
 /* How long the final text is. The draft must be sound, here and below. */
 size_t record_chain_bytes(const struct record_chain *c, const struct record_draft *d);
 /* Writes the final text to out (record_chain_bytes), stamps it (signer may be NULL), and makes it the end of the chain. */
-void record_chain_add(struct record_chain *c, const struct record_draft *d, const struct record_signer *signer, int64_t now_us,
-		      uint8_t *out, struct record_stamp *ret);
+void record_chain_add(struct record_chain *c, const struct record_draft *d, const struct record_signer *signer,
+		      int64_t now_us, uint8_t *out, struct record_stamp *ret);
 
 /* ---- reading it back ---- */
 /* A record that was read becomes the end of the chain. context_id: at most RECORD_ID_MAX long. */

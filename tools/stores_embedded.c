@@ -35,9 +35,11 @@ static void health(const struct stores *s, struct stores_health *ret)
 	struct buf *out = &ret->stores;
 	ledger_health_read(e->ledger, &ledger);
 	offline_health_read(e->offline, &offline);
-	ret->is_ready = ledger.writable && ledger.damage[0] == '\0' && !offline.paused && offline.lag_entries <= LAG_MAX;
-	buf_printf(out, "\"ledger\":{\"writable\":%s,\"durable_lsn\":%llu,\"lost_entries\":%llu", ledger.writable ? "true" : "false",
-		   (unsigned long long)ledger.durable_lsn, (unsigned long long)ledger.lost_entries);
+	ret->is_ready = ledger.writable && ledger.damage[0] == '\0' && !offline.paused &&
+			offline.lag_entries <= LAG_MAX;
+	buf_printf(out, "\"ledger\":{\"writable\":%s,\"durable_lsn\":%llu,\"lost_entries\":%llu",
+		   ledger.writable ? "true" : "false", (unsigned long long)ledger.durable_lsn,
+		   (unsigned long long)ledger.lost_entries);
 	write_text(out, "reason", ledger.writable ? "" : ledger.reason);
 	write_text(out, "damage", ledger.damage);
 	buf_printf(out, "},\"projection\":{\"applied_lsn\":%llu,\"lag\":%llu,\"paused\":%s,\"missing_entries\":%llu",
@@ -59,18 +61,25 @@ static void publish(const struct stores *s)
 
 static bool open_ledger(struct stores_embedded *e, const struct serve_options *o, struct buf *ret_why)
 {
-	e->ledger = ledger_open(&(struct ledger_config){ .dir = o->paths.ledger, .segment_bytes = o->segment_bytes,
-							 .signer = &o->signer, .record_keep_ms = o->record_keep_ms,
-							 .value_keep_ms = o->value_keep_ms, .event_keep_ms = o->event_keep_ms,
-							 .temporary = o->paths.in_memory }, ret_why);
+	e->ledger = ledger_open(&(struct ledger_config){ .dir = o->paths.ledger,
+							 .segment_bytes = o->segment_bytes,
+							 .signer = &o->signer,
+							 .record_keep_ms = o->record_keep_ms,
+							 .value_keep_ms = o->value_keep_ms,
+							 .event_keep_ms = o->event_keep_ms,
+							 .temporary = o->paths.in_memory },
+				ret_why);
 	e->stores.log = e->ledger ? ledger_log_source(e->ledger) : NULL;
 	return e->ledger;
 }
 
 static bool open_offline(struct stores_embedded *e, const struct serve_options *o, struct buf *ret_why)
 {
-	e->offline = offline_open(&(struct offline_config){ .path = o->paths.duckdb, .memory_limit_bytes = o->duckdb_bytes,
-							    .history_keep_ms = o->history_keep_ms, .log = e->stores.log }, ret_why);
+	e->offline = offline_open(&(struct offline_config){ .path = o->paths.duckdb,
+							    .memory_limit_bytes = o->duckdb_bytes,
+							    .history_keep_ms = o->history_keep_ms,
+							    .log = e->stores.log },
+				  ret_why);
 	if (e->offline)
 		offline_store_fill(e->offline, &e->stores.offline);
 	return e->offline;
@@ -87,15 +96,16 @@ static bool make_online(struct stores_embedded *e, const struct serve_options *o
 static bool load_idempotency(struct stores_embedded *e, const struct serve_options *o, struct buf *ret_why)
 {
 	e->stores.idempotency = idempotency_create(o->idempotency_keys_max);
-	return e->stores.idempotency && idempotency_load(e->stores.idempotency, e->stores.log, clock_wall_us(), ret_why);
+	return e->stores.idempotency &&
+	       idempotency_load(e->stores.idempotency, e->stores.log, clock_wall_us(), ret_why);
 }
 
 /* ---- loops and actors ---- */
 
 static struct loop *blocking_loop(const char *name, bool is_background)
 {
-	return loop_create(&(struct loop_config){ .name = name, .kind = LOOP_BLOCKING, .is_background = is_background,
-						  .actors_max = 1024 });
+	return loop_create(&(struct loop_config){
+	    .name = name, .kind = LOOP_BLOCKING, .is_background = is_background, .actors_max = 1024 });
 }
 
 static bool create_loops(struct stores_embedded *e, struct buf *ret_why)
@@ -178,7 +188,8 @@ struct loop *stores_embedded_background(const struct stores_embedded *e)
 
 int stores_embedded_start(struct stores_embedded *e)
 {
-	struct loop *loops[] = { e->ledger_loop, e->records_loop, e->offline_loop, e->materialize_loop, e->projection_loop };
+	struct loop *loops[] = { e->ledger_loop, e->records_loop, e->offline_loop, e->materialize_loop,
+				 e->projection_loop };
 	int status = 0;
 	for (size_t i = 0; i < sizeof loops / sizeof loops[0] && status == 0; i++)
 		status = loop_start(loops[i]);

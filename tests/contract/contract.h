@@ -87,25 +87,26 @@ static inline void contract_finish(struct actor *a)
 }
 
 static const struct actor_class contract_asker_class = {
-    .name = "contract_asker",
-    .size = sizeof(struct contract_asker),
-    .mailbox_len_max = 2 * CONTRACT_ASKS_MAX,
-    .init = contract_init,
-    .on_message = contract_on_message,
-    .finish = contract_finish,
+	.name = "contract_asker",
+	.size = sizeof(struct contract_asker),
+	.mailbox_len_max = 2 * CONTRACT_ASKS_MAX,
+	.init = contract_init,
+	.on_message = contract_on_message,
+	.finish = contract_finish,
 };
 
 /* sim: with loop 0 free for the asker; NULL: a real loop is made. */
 static inline void contract_begin(struct contract *c, struct sim *sim)
 {
-	*c = (struct contract){.sim = sim};
+	*c = (struct contract){ .sim = sim };
 	pthread_mutex_init(&c->lock, NULL);
 	pthread_condattr_t attr;
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&c->ended, &attr);
 	pthread_condattr_destroy(&attr);
-	c->loop = sim != NULL ? sim_loop(sim, 0) : loop_create(&(struct loop_config){.name = "asker", .kind = LOOP_BLOCKING});
+	c->loop = sim != NULL ? sim_loop(sim, 0)
+			      : loop_create(&(struct loop_config){ .name = "asker", .kind = LOOP_BLOCKING });
 	assert_non_null(c->loop);
 	c->asker = rt_spawn(c->loop, &contract_asker_class, c);
 	assert_false(ref_is_none(c->asker));
@@ -140,11 +141,12 @@ static inline struct loop *contract_maker(const struct contract *c)
 }
 
 /* Asks in the order of the calls. What it returns is valid until contract_end. */
-static inline struct contract_ask *contract_ask_for(struct contract *c, struct actor_ref to, struct msg *m, uint64_t patience_ms)
+static inline struct contract_ask *contract_ask_for(struct contract *c, struct actor_ref to, struct msg *m,
+						    uint64_t patience_ms)
 {
 	struct contract_ask *ask = calloc(1, sizeof *ask);
 	assert_non_null(ask);
-	*ask = (struct contract_ask){.to = to, .patience_ms = patience_ms};
+	*ask = (struct contract_ask){ .to = to, .patience_ms = patience_ms };
 	pthread_mutex_lock(&c->lock);
 	CHECK(c->count < CONTRACT_ASKS_MAX);
 	c->asks[c->count++] = ask;

@@ -18,12 +18,13 @@ enum contract_evidence_lacks { CONTRACT_LACKS_LISTS = 1, CONTRACT_LACKS_LEGACY =
 
 struct contract_evidence {
 	const char *name;
-	unsigned lacks; /* enum contract_evidence_lacks */
-	void (*open)(struct contract_evidence *b);  /* also again after a close: what was durable is there */
-	void (*close)(struct contract_evidence *b); /* all loops and all that is not durable */
+	unsigned lacks;                              /* enum contract_evidence_lacks */
+	void (*open)(struct contract_evidence *b);   /* also again after a close: what was durable is there */
+	void (*close)(struct contract_evidence *b);  /* all loops and all that is not durable */
 	void (*forget)(struct contract_evidence *b); /* removes it, after the last close */
-	void (*set_fault)(struct contract_evidence *b, int status); /* the next append ends in RT_EIO or RT_EFULL; 0: none does */
-	const char *legacy_ref; /* of a record that only Fabra's Python program has */
+	void (*set_fault)(struct contract_evidence *b,
+			  int status); /* the next append ends in RT_EIO or RT_EFULL; 0: none does */
+	const char *legacy_ref;        /* of a record that only Fabra's Python program has */
 	/* by open */
 	struct contract c;
 	struct evidence_store store;
@@ -83,25 +84,26 @@ static inline struct evidence_entry *evidence_record(unsigned i, const char *nam
 	snprintf(id, sizeof id, "ctx_018f3a2b-7def-7abc-8901-%012x", i);
 	snprintf(inputs, sizeof inputs, "{\"user_id\":\"u%u\"}", i % 3);
 	struct record record = {
-	    .context_id = str_from(id),
-	    .created_at_us = CONTRACT_T0_US + i * INT64_C(1000000),
-	    .environment = STR("test"),
-	    .schema_version = STR("1.0.0"),
-	    .context_function = str_from(name),
-	    .inputs_json = str_from(inputs),
-	    .content = STR("some text"),
-	    .token_count = 40 + i,
-	    .assembly = {.max_tokens = -1,
-			 .freshness_sla_ms = -1,
-			 .freshness_status = i % 2 ? RECORD_DEGRADED : RECORD_GUARANTEED},
-	    .lineage = {.fabra_version = STR("2.3.2")},
-	    .integrity = {.record_hash = STR(""), .signed_at_us = -1},
+		.context_id = str_from(id),
+		.created_at_us = CONTRACT_T0_US + i * INT64_C(1000000),
+		.environment = STR("test"),
+		.schema_version = STR("1.0.0"),
+		.context_function = str_from(name),
+		.inputs_json = str_from(inputs),
+		.content = STR("some text"),
+		.token_count = 40 + i,
+		.assembly = { .max_tokens = -1,
+			      .freshness_sla_ms = -1,
+			      .freshness_status = i % 2 ? RECORD_DEGRADED : RECORD_GUARANTEED },
+		.lineage = { .fabra_version = STR("2.3.2") },
+		.integrity = { .record_hash = STR(""), .signed_at_us = -1 },
 	};
 	record_hash_text(record.content, hash);
 	record.integrity.content_hash = str_of(hash, RECORD_HASH_TEXT);
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_RECORD);
 	CHECK(record_write_canonical(&record, &e->body, &e->previous_at));
-	record_extras_write(&record, &(struct record_extras){.version = STR("v1"), .evidence_mode = STR("required")}, &e->extras);
+	record_extras_write(&record, &(struct record_extras){ .version = STR("v1"), .evidence_mode = STR("required") },
+			    &e->extras);
 	memcpy(e->context_id, id, RECORD_ID_MAX);
 	return e;
 }
@@ -120,28 +122,31 @@ static inline struct evidence_entry *evidence_import(unsigned i, const char *tex
 static inline struct evidence_entry *evidence_values(const char *id, const char *json)
 {
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
-	const struct entry_value v = {
-	    .entity_id = str_from(id), .feature = STR("tier"), .value_json = str_from(json), .event_time_us = CONTRACT_T0_US};
-	entry_values_write(&e->body,
-			   &(struct entry_values){.entity = STR("User"), .source = ENTRY_PUSHED, .values = &v, .count = 1});
+	const struct entry_value v = { .entity_id = str_from(id),
+				       .feature = STR("tier"),
+				       .value_json = str_from(json),
+				       .event_time_us = CONTRACT_T0_US };
+	entry_values_write(&e->body, &(struct entry_values){
+					 .entity = STR("User"), .source = ENTRY_PUSHED, .values = &v, .count = 1 });
 	return e;
 }
 
 static inline struct evidence_entry *evidence_event(const char *id)
 {
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
-	entry_event_write(&e->body, &(struct entry_event){.event_id = STR("018f3a2b-7def-7abc-8901-234567890abc"),
-							  .event_type = STR("purchase"),
-							  .entity_id = str_from(id),
-							  .payload_json = STR("{}"),
-							  .event_time_us = CONTRACT_T0_US});
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("018f3a2b-7def-7abc-8901-234567890abc"),
+							   .event_type = STR("purchase"),
+							   .entity_id = str_from(id),
+							   .payload_json = STR("{}"),
+							   .event_time_us = CONTRACT_T0_US });
 	return e;
 }
 
 static inline struct evidence_entry *evidence_event_applied(uint64_t event_lsn)
 {
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT_APPLIED);
-	entry_values_write(&e->body, &(struct entry_values){.entity = STR("User"), .source = ENTRY_TRIGGERED, .event_lsn = event_lsn});
+	entry_values_write(&e->body, &(struct entry_values){
+					 .entity = STR("User"), .source = ENTRY_TRIGGERED, .event_lsn = event_lsn });
 	return e;
 }
 
@@ -229,7 +234,8 @@ static void evidence_finds_by_any_spelling(void **state)
 	char upper[RECORD_ID_MAX + 1] = "ctx_";
 	for (size_t i = 4; i < id.n; i++)
 		upper[i] = id.p[i] >= 'a' && id.p[i] <= 'z' ? (char)(id.p[i] - 32) : id.p[i];
-	const struct str there[] = {id, str_skip(id, 4), str_from(upper), str_of(e->stamp.record_hash, RECORD_HASH_TEXT)};
+	const struct str there[] = { id, str_skip(id, 4), str_from(upper),
+				     str_of(e->stamp.record_hash, RECORD_HASH_TEXT) };
 	for (size_t i = 0; i < ARRAY_LEN(there); i++) {
 		const struct evidence_found *f = evidence_look(b, there[i]);
 		assert_int_equal(f->head.status, RT_OK);
@@ -239,8 +245,8 @@ static void evidence_finds_by_any_spelling(void **state)
 		record_hash_text(buf_str(&f->record->canonical), hash);
 		assert_memory_equal(hash, e->stamp.record_hash, RECORD_HASH_TEXT);
 	}
-	const struct str absent[] = {STR("ctx_018f3a2b-7def-7abc-8901-000000000001"), STR("nothing"), STR(""),
-				     STR("sha256:0000000000000000000000000000000000000000000000000000000000000000")};
+	const struct str absent[] = { STR("ctx_018f3a2b-7def-7abc-8901-000000000001"), STR("nothing"), STR(""),
+				      STR("sha256:0000000000000000000000000000000000000000000000000000000000000000") };
 	for (size_t i = 0; i < ARRAY_LEN(absent); i++) {
 		const struct evidence_found *f = evidence_look(b, absent[i]);
 		assert_int_equal(f->head.status, RT_ENOTFOUND);
@@ -262,7 +268,7 @@ static void evidence_chains_records(void **state)
 		assert_string_equal(e->previous_context_id, last);
 		const struct evidence_found *f = evidence_look(b, evidence_id(e));
 		assert_int_equal(f->head.status, RT_OK);
-		struct arena arena = {0};
+		struct arena arena = { 0 };
 		const char *why = NULL;
 		const struct record *r = record_parse(buf_str(&f->record->canonical), false, &arena, &why);
 		assert_non_null(r);
@@ -297,9 +303,10 @@ static void evidence_takes_an_import_once(void **state)
 static void evidence_refuses_what_nobody_could_read(void **state)
 {
 	struct contract_evidence *b = *state;
-	struct evidence_entry *wrong[5] = {evidence_record(1, "chat"), evidence_record(2, "chat"), evidence_import(3, "x"),
-					   evidence_values("u1", "1"), evidence_record(4, "chat")};
-	static const int status[5] = {RT_EINVAL, RT_EINVAL, RT_EINVAL, RT_ETOOBIG, RT_EINVAL};
+	struct evidence_entry *wrong[5] = { evidence_record(1, "chat"), evidence_record(2, "chat"),
+					    evidence_import(3, "x"), evidence_values("u1", "1"),
+					    evidence_record(4, "chat") };
+	static const int status[5] = { RT_EINVAL, RT_EINVAL, RT_EINVAL, RT_ETOOBIG, RT_EINVAL };
 	wrong[0]->previous_at++;
 	wrong[1]->context_id[0] = '\0';
 	memset(wrong[2]->stamp.record_hash, 'x', RECORD_HASH_TEXT);
@@ -321,7 +328,7 @@ static void evidence_refuses_what_nobody_could_read(void **state)
 static void evidence_forgets_what_failed(void **state)
 {
 	struct contract_evidence *b = *state;
-	static const int statuses[] = {RT_EIO, RT_EFULL};
+	static const int statuses[] = { RT_EIO, RT_EFULL };
 	char first[RECORD_ID_MAX + 1];
 	const struct evidence_entry *e = evidence_keep(b, evidence_record(0, "chat"));
 	snprintf(first, sizeof first, "%.*s", STR_ARG(evidence_id(e)));
@@ -345,7 +352,7 @@ static void evidence_forgets_what_failed(void **state)
 
 static inline struct log_scan *evidence_scan(struct contract_evidence *b, uint64_t from_lsn)
 {
-	struct buf why = {0};
+	struct buf why = { 0 };
 	struct log_scan *s = b->log->open(b->log->log, from_lsn, &why);
 	if (s == NULL)
 		fail_msg("%s: %.*s", b->name, STR_ARG(buf_str(&why)));
@@ -417,7 +424,7 @@ static inline void evidence_note_pending(void *arg, const struct log_source_entr
 static void evidence_tells_events_that_wait(void **state)
 {
 	struct contract_evidence *b = *state;
-	struct buf why = {0};
+	struct buf why = { 0 };
 	for (unsigned i = 0; i < 6; i++) /* LSNs 1, 3, 5 ... are events */
 		for (unsigned k = 0; k < 2; k++)
 			evidence_keep(b, k == 0 ? evidence_event("u1") : evidence_values("u1", "1"));
@@ -425,8 +432,8 @@ static void evidence_tells_events_that_wait(void **state)
 	evidence_keep(b, evidence_event_applied(7));
 	for (int life = 0; life < 2; life++) {
 		evidence_again(b);
-		static const uint64_t wanted[2][4] = {{3, 5, 9, 11}, {3, 9, 11}};
-		struct evidence_pending p = {.count = 0};
+		static const uint64_t wanted[2][4] = { { 3, 5, 9, 11 }, { 3, 9, 11 } };
+		struct evidence_pending p = { .count = 0 };
 		assert_true(b->log->pending_events(b->log->log, &p, evidence_note_pending, &why));
 		assert_int_equal(p.count, life == 0 ? 4 : 3);
 		for (size_t i = 0; i < p.count; i++)
@@ -443,7 +450,8 @@ static void evidence_ends_each_ask_once(void **state)
 	struct contract_ask *asks[N];
 	for (unsigned i = 0; i < N; i++) {
 		asks[i] = contract_ask_for(&b->c, b->store.append,
-					   &evidence_append_new(contract_maker(&b->c), evidence_any(i))->head, i % 3 ? 30000 : 1);
+					   &evidence_append_new(contract_maker(&b->c), evidence_any(i))->head,
+					   i % 3 ? 30000 : 1);
 		if (i == N / 2)
 			evidence_ended(b, asks[1]);
 	}
@@ -475,7 +483,7 @@ static inline void evidence_assert_list(struct contract_evidence *b, struct evid
 	/* The numbers of the records, from the end of each id. */
 	struct json_error error;
 	yyjson_doc *doc = json_parse(buf_str(&answer->json), NULL, &error);
-	struct buf got = {0};
+	struct buf got = { 0 };
 	yyjson_val *row;
 	size_t i, n;
 	assert_true(yyjson_is_arr(yyjson_doc_get_root(doc)));
@@ -541,10 +549,12 @@ static void evidence_lists(void **state)
 	evidence_assert_list(b, m, "8 7 6 ");
 }
 
-static inline const struct evidence_answer *evidence_old(struct contract_evidence *b, const char *ref, enum evidence_legacy_view view)
+static inline const struct evidence_answer *evidence_old(struct contract_evidence *b, const char *ref,
+							 enum evidence_legacy_view view)
 {
-	struct msg *m = contract_wait(&b->c, contract_ask(&b->c, b->store.legacy,
-							  &evidence_legacy_new(contract_maker(&b->c), str_from(ref), view)->head));
+	struct msg *m =
+	    contract_wait(&b->c, contract_ask(&b->c, b->store.legacy,
+					      &evidence_legacy_new(contract_maker(&b->c), str_from(ref), view)->head));
 	assert_int_equal(m->kind, EVIDENCE_ANSWER);
 	return (const struct evidence_answer *)m;
 }
@@ -553,7 +563,8 @@ static void evidence_answers_for_what_others_left(void **state)
 {
 	struct contract_evidence *b = *state;
 	for (enum evidence_legacy_view view = LEGACY_RECORD; view <= LEGACY_TRACE; view++) {
-		assert_int_equal(evidence_old(b, "ctx_018f3a2b-7def-7abc-8901-00000000ffff", view)->head.status, RT_ENOTFOUND);
+		assert_int_equal(evidence_old(b, "ctx_018f3a2b-7def-7abc-8901-00000000ffff", view)->head.status,
+				 RT_ENOTFOUND);
 		assert_int_equal(evidence_old(b, "\xff", view)->head.status, RT_ENOTFOUND);
 	}
 	if (b->lacks & CONTRACT_LACKS_LEGACY)
@@ -567,12 +578,15 @@ static void evidence_answers_for_what_others_left(void **state)
 }
 
 /* For a static array of struct CMUnitTest: all of them with backend b. */
-#define CONTRACT_EVIDENCE_TESTS(b)                                                                                               \
-	EVIDENCE_TEST(evidence_keeps_the_order, b), EVIDENCE_TEST(evidence_answers_when_it_is_durable, b),                        \
-	    EVIDENCE_TEST(evidence_finds_by_any_spelling, b), EVIDENCE_TEST(evidence_chains_records, b),                         \
-	    EVIDENCE_TEST(evidence_takes_an_import_once, b), EVIDENCE_TEST(evidence_refuses_what_nobody_could_read, b),          \
-	    EVIDENCE_TEST(evidence_forgets_what_failed, b), EVIDENCE_TEST(evidence_is_read_in_order, b),                         \
-	    EVIDENCE_TEST(evidence_tells_events_that_wait, b), EVIDENCE_TEST(evidence_ends_each_ask_once, b),                    \
-	    EVIDENCE_TEST(evidence_lists, b), EVIDENCE_TEST(evidence_answers_for_what_others_left, b)
-#define EVIDENCE_TEST(f, b)                                                                                                      \
-	{ #b ": " #f, f, evidence_setup, evidence_teardown, (b) }
+#define CONTRACT_EVIDENCE_TESTS(b)                                                                                     \
+	EVIDENCE_TEST(evidence_keeps_the_order, b), EVIDENCE_TEST(evidence_answers_when_it_is_durable, b),             \
+	    EVIDENCE_TEST(evidence_finds_by_any_spelling, b), EVIDENCE_TEST(evidence_chains_records, b),               \
+	    EVIDENCE_TEST(evidence_takes_an_import_once, b),                                                           \
+	    EVIDENCE_TEST(evidence_refuses_what_nobody_could_read, b), EVIDENCE_TEST(evidence_forgets_what_failed, b), \
+	    EVIDENCE_TEST(evidence_is_read_in_order, b), EVIDENCE_TEST(evidence_tells_events_that_wait, b),            \
+	    EVIDENCE_TEST(evidence_ends_each_ask_once, b), EVIDENCE_TEST(evidence_lists, b),                           \
+	    EVIDENCE_TEST(evidence_answers_for_what_others_left, b)
+#define EVIDENCE_TEST(f, b)                                                                                            \
+	{                                                                                                              \
+#b ": " #f, f, evidence_setup, evidence_teardown, (b)                                                  \
+	}

@@ -19,7 +19,7 @@ enum contract_offline_lacks { CONTRACT_LACKS_SQL = 1, CONTRACT_LACKS_LOG = 2, CO
 
 struct contract_offline {
 	const char *name;
-	unsigned lacks; /* enum contract_offline_lacks */
+	unsigned lacks;                           /* enum contract_offline_lacks */
 	void (*open)(struct contract_offline *b); /* with the tables of offline_tables */
 	void (*close)(struct contract_offline *b);
 	/* Makes an entry durable, behind the store's back. NULL: CONTRACT_LACKS_LOG. */
@@ -35,11 +35,12 @@ static const struct offline_statement {
 	const char *name, *sql; /* of a table */
 	const char *json;       /* its rows, in the order of its first column */
 } offline_tables[] = {
-    {"prices", "SELECT * FROM (VALUES ('a', 1), ('b', 2), ('c', NULL)) t(id, v)",
-     "[{\"id\":\"a\",\"v\":1},{\"id\":\"b\",\"v\":2},{\"id\":\"c\",\"v\":null}]"},
-    {"numbers", "SELECT * FROM (VALUES (7, 'x'), (8, 'y')) t(id, v)", "[{\"id\":7,\"v\":\"x\"},{\"id\":8,\"v\":\"y\"}]"},
-    {"doubled", "SELECT * FROM (VALUES ('a', 1), ('a', 2), ('a', 3), ('b', 4)) t(id, v)",
-     "[{\"id\":\"a\",\"v\":1},{\"id\":\"a\",\"v\":2},{\"id\":\"a\",\"v\":3},{\"id\":\"b\",\"v\":4}]"},
+	{ "prices", "SELECT * FROM (VALUES ('a', 1), ('b', 2), ('c', NULL)) t(id, v)",
+	  "[{\"id\":\"a\",\"v\":1},{\"id\":\"b\",\"v\":2},{\"id\":\"c\",\"v\":null}]" },
+	{ "numbers", "SELECT * FROM (VALUES (7, 'x'), (8, 'y')) t(id, v)",
+	  "[{\"id\":7,\"v\":\"x\"},{\"id\":8,\"v\":\"y\"}]" },
+	{ "doubled", "SELECT * FROM (VALUES ('a', 1), ('a', 2), ('a', 3), ('b', 4)) t(id, v)",
+	  "[{\"id\":\"a\",\"v\":1},{\"id\":\"a\",\"v\":2},{\"id\":\"a\",\"v\":3},{\"id\":\"b\",\"v\":4}]" },
 };
 
 /* ---- asking ---- */
@@ -63,9 +64,11 @@ static inline const struct offline_batch *offline_batch_of(struct contract_offli
 	return (const struct offline_batch *)answer;
 }
 
-static inline const struct offline_batch *offline_ids(struct contract_offline *b, const char *sql, const char *const *ids, uint32_t count)
+static inline const struct offline_batch *offline_ids(struct contract_offline *b, const char *sql,
+						      const char *const *ids, uint32_t count)
 {
-	struct offline_feature *m = offline_feature_new(contract_maker(&b->c), str_from(sql), STR("id"), STR("v"), count);
+	struct offline_feature *m = offline_feature_new(contract_maker(&b->c), str_from(sql), STR("id"), STR("v"),
+							count);
 	for (uint32_t i = 0; i < count; i++)
 		offline_feature_add(m, str_from(ids[i]));
 	return offline_batch_of(b, &m->head);
@@ -74,7 +77,7 @@ static inline const struct offline_batch *offline_ids(struct contract_offline *b
 /* The rows as "key=value ", in the order of keys and values. */
 static inline void offline_assert_rows(const struct offline_batch *m, const char *wanted)
 {
-	struct buf text = {0};
+	struct buf text = { 0 };
 	bool *is_told = calloc(m->count + 1, sizeof *is_told);
 	for (uint32_t n = 0; n < m->count; n++) {
 		const struct offline_row *least = NULL;
@@ -135,8 +138,8 @@ static void offline_reads_sql(void **state)
 	struct offline_query *q = offline_query_new(contract_maker(&b->c), STR("SELECT id FROM prices"), STR("[]"));
 	q->rows_max = 2;
 	assert_int_equal(offline_ask(b, q)->head.status, RT_ETOOBIG);
-	static const char *const of_no_client[] = {"SELECT * FROM read_text('/etc/hostname')", "SET threads = 1",
-						   "INSERT INTO prices VALUES ('d', 4)", "SELECT 1; SELECT 2"};
+	static const char *const of_no_client[] = { "SELECT * FROM read_text('/etc/hostname')", "SET threads = 1",
+						    "INSERT INTO prices VALUES ('d', 4)", "SELECT 1; SELECT 2" };
 	for (size_t i = 0; i < ARRAY_LEN(of_no_client); i++) {
 		q = offline_query_new(contract_maker(&b->c), str_from(of_no_client[i]), STR("[]"));
 		q->tables_only = true;
@@ -150,7 +153,8 @@ static void offline_reads_sql(void **state)
 static void offline_narrows_features(void **state)
 {
 	struct contract_offline *b = *state;
-	static const char *const letters[] = {"c", "zz", "a"}, *const digits[] = {"8", "9"}, *const twice[] = {"a", "b"};
+	static const char *const letters[] = { "c", "zz", "a" }, *const digits[] = { "8", "9" },
+				 *const twice[] = { "a", "b" };
 	const struct offline_batch *m = offline_ids(b, "SELECT id, v FROM prices", letters, 3);
 	offline_assert_rows(m, "a=1 c=null ");
 	assert_true(m->last);
@@ -169,8 +173,9 @@ static void offline_gives_rows_in_batches(void **state)
 	struct contract_offline *b = *state;
 	struct loop *loop = contract_maker(&b->c);
 	const struct str id = STR("id"), v = STR("v");
-	struct buf seen[2] = {{0}, {0}};
-	static const char *const sql[2] = {"SELECT id, v FROM prices ORDER BY id", "SELECT id, v FROM numbers ORDER BY id"};
+	struct buf seen[2] = { { 0 }, { 0 } };
+	static const char *const sql[2] = { "SELECT id, v FROM prices ORDER BY id",
+					    "SELECT id, v FROM numbers ORDER BY id" };
 	const struct offline_batch *m[2];
 	for (int i = 0; i < 2; i++)
 		m[i] = offline_batch_of(b, &offline_rows_new(loop, str_from(sql[i]), id, v)->head);
@@ -181,7 +186,8 @@ static void offline_gives_rows_in_batches(void **state)
 				continue;
 			assert_int_equal(m[i]->head.status, RT_OK);
 			for (uint32_t n = 0; n < m[i]->count; n++)
-				buf_printf(&seen[i], "%.*s=%.*s ", STR_ARG(m[i]->rows[n].key), STR_ARG(m[i]->rows[n].value_json));
+				buf_printf(&seen[i], "%.*s=%.*s ", STR_ARG(m[i]->rows[n].key),
+					   STR_ARG(m[i]->rows[n].value_json));
 			m[i] = m[i]->last ? NULL : offline_batch_of(b, &offline_rows_next(loop, m[i]->cursor)->head);
 			is_open |= m[i] != NULL;
 		}
@@ -191,13 +197,15 @@ static void offline_gives_rows_in_batches(void **state)
 	buf_finish(&seen[0]);
 	buf_finish(&seen[1]);
 	/* Not one row of a statement that gives a key twice. */
-	const struct offline_batch *several = offline_batch_of(b, &offline_rows_new(loop, STR("SELECT id, v FROM doubled"), id, v)->head);
+	const struct offline_batch *several =
+	    offline_batch_of(b, &offline_rows_new(loop, STR("SELECT id, v FROM doubled"), id, v)->head);
 	assert_int_equal(several->head.status, RT_EINVAL);
 	assert_int_equal(several->count, 0);
 	assert_true(several->last);
 	assert_true(str_eq(several->error, STR("several rows for id 'a'; aggregate, or select one of them")));
 	assert_int_equal(offline_batch_of(b, &offline_rows_next(loop, 123456)->head)->head.status, RT_EINVAL);
-	assert_int_equal(offline_batch_of(b, &offline_rows_new(loop, STR("SELECT id, v FROM missing"), id, v)->head)->head.status,
+	assert_int_equal(offline_batch_of(b, &offline_rows_new(loop, STR("SELECT id, v FROM missing"), id, v)->head)
+			     ->head.status,
 			 RT_EINVAL);
 }
 
@@ -241,9 +249,10 @@ static void offline_stops_at_the_deadline(void **state)
 	struct contract_offline *b = *state;
 	if (b->lacks & CONTRACT_LACKS_SQL)
 		skip();
-	struct offline_query *q = offline_query_new(contract_maker(&b->c),
-						    STR("SELECT sum(a.range * b.range % 7) AS s FROM range(10000000) a, range(10000000) b"),
-						    (struct str){0});
+	struct offline_query *q =
+	    offline_query_new(contract_maker(&b->c),
+			      STR("SELECT sum(a.range * b.range % 7) AS s FROM range(10000000) a, range(10000000) b"),
+			      (struct str){ 0 });
 	const struct msg *m = contract_wait(&b->c, contract_ask_for(&b->c, b->store.requests, &q->head, 200));
 	assert_true(m->kind == RT_DEADLINE || (m->kind == OFFLINE_RESULT && m->status == RT_EDEADLINE));
 	assert_int_equal(offline_sql(b, "SELECT 1 AS a", NULL)->rows, 1);
@@ -252,10 +261,12 @@ static void offline_stops_at_the_deadline(void **state)
 static inline struct evidence_entry *offline_value_entry(const char *id, const char *json, int64_t time_us)
 {
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
-	const struct entry_value v = {
-	    .entity_id = str_from(id), .feature = STR("tier"), .value_json = str_from(json), .event_time_us = time_us};
-	entry_values_write(&e->body,
-			   &(struct entry_values){.entity = STR("User"), .source = ENTRY_PUSHED, .values = &v, .count = 1});
+	const struct entry_value v = { .entity_id = str_from(id),
+				       .feature = STR("tier"),
+				       .value_json = str_from(json),
+				       .event_time_us = time_us };
+	entry_values_write(&e->body, &(struct entry_values){
+					 .entity = STR("User"), .source = ENTRY_PUSHED, .values = &v, .count = 1 });
 	return e;
 }
 
@@ -269,7 +280,8 @@ static void offline_sees_what_was_durable(void **state)
 		char wanted[32];
 		b->append(b, offline_value_entry("u1", "1", 1700000000000000 + i));
 		snprintf(wanted, sizeof wanted, "[{\"n\":%d}]", i);
-		const struct offline_result *m = offline_sql(b, "SELECT count(*) AS n FROM fabra.feature_history", NULL);
+		const struct offline_result *m = offline_sql(b, "SELECT count(*) AS n FROM fabra.feature_history",
+							     NULL);
 		assert_int_equal(m->head.status, RT_OK);
 		assert_true(str_eq(buf_str(&m->json), str_from(wanted)));
 	}
@@ -294,10 +306,10 @@ static void offline_does_what_a_start_calls(void **state)
 	if (b->lacks & CONTRACT_LACKS_CALLS)
 		skip();
 	const struct offline_store *o = &b->store;
-	struct buf why = {0};
+	struct buf why = { 0 };
 	uint64_t rows = 0, applied = 0;
 	bool is_new = false;
-	struct offline_table table = {.name = "prices", .sql = "SELECT 'a' AS id, 5 AS v"};
+	struct offline_table table = { .name = "prices", .sql = "SELECT 'a' AS id, 5 AS v" };
 	assert_true(o->load_table(o->store, &table, &rows, &is_new, &why));
 	assert_int_equal(rows, 1);
 	assert_true(is_new);
@@ -315,7 +327,7 @@ static void offline_does_what_a_start_calls(void **state)
 	b->append(b, offline_value_entry("u2", "2", 1700000000000003));
 	b->append(b, offline_value_entry("u1", "3", 1700000000000002));
 	assert_int_equal(offline_sql(b, "SELECT * FROM fabra.feature_history", NULL)->rows, 3);
-	struct offline_newest all = {.count = 0}, one = {.most = 1};
+	struct offline_newest all = { .count = 0 }, one = { .most = 1 };
 	assert_true(o->newest_values(o->store, &all, offline_note_value, &applied, &why));
 	assert_int_equal(applied, 3);
 	assert_true(str_eq(buf_str(&all.text), STR("u2=2 u1=3 ")));
@@ -326,11 +338,13 @@ static void offline_does_what_a_start_calls(void **state)
 	buf_finish(&why);
 }
 
-#define OFFLINE_TEST(f, b)                                                                                                       \
-	{ #b ": " #f, f, offline_setup, offline_teardown, (b) }
+#define OFFLINE_TEST(f, b)                                                                                             \
+	{                                                                                                              \
+#b ": " #f, f, offline_setup, offline_teardown, (b)                                                    \
+	}
 /* For a static array of struct CMUnitTest: all of them with backend b. */
-#define CONTRACT_OFFLINE_TESTS(b)                                                                                                \
-	OFFLINE_TEST(offline_answers_queries, b), OFFLINE_TEST(offline_reads_sql, b), OFFLINE_TEST(offline_narrows_features, b),   \
-	    OFFLINE_TEST(offline_gives_rows_in_batches, b), OFFLINE_TEST(offline_ends_each_ask_once, b),                         \
-	    OFFLINE_TEST(offline_stops_at_the_deadline, b), OFFLINE_TEST(offline_sees_what_was_durable, b),                      \
-	    OFFLINE_TEST(offline_does_what_a_start_calls, b)
+#define CONTRACT_OFFLINE_TESTS(b)                                                                                      \
+	OFFLINE_TEST(offline_answers_queries, b), OFFLINE_TEST(offline_reads_sql, b),                                  \
+	    OFFLINE_TEST(offline_narrows_features, b), OFFLINE_TEST(offline_gives_rows_in_batches, b),                 \
+	    OFFLINE_TEST(offline_ends_each_ask_once, b), OFFLINE_TEST(offline_stops_at_the_deadline, b),               \
+	    OFFLINE_TEST(offline_sees_what_was_durable, b), OFFLINE_TEST(offline_does_what_a_start_calls, b)

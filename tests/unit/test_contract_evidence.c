@@ -22,10 +22,11 @@ static const char legacy_ref[] = "ctx_00000000-0000-0000-0000-00000000000a";
 static void make_python_file(const char *path)
 {
 	static const char *const sql[] = {
-	    "CREATE TABLE context_log (context_id VARCHAR, timestamp TIMESTAMP, content VARCHAR, lineage JSON, meta JSON, version VARCHAR)",
-	    "INSERT INTO context_log VALUES ('ctx_00000000-0000-0000-0000-00000000000a', '2020-01-01 00:00:00', 'text', '{}', "
-	    "'{\"name\": \"old\"}', 'v1')"};
-	struct buf why = {0};
+		"CREATE TABLE context_log (context_id VARCHAR, timestamp TIMESTAMP, content VARCHAR, lineage JSON, meta JSON, version VARCHAR)",
+		"INSERT INTO context_log VALUES ('ctx_00000000-0000-0000-0000-00000000000a', '2020-01-01 00:00:00', 'text', '{}', "
+		"'{\"name\": \"old\"}', 'v1')"
+	};
+	struct buf why = { 0 };
 	duckdb_database db;
 	duckdb_connection connection;
 	duckdb_config config;
@@ -43,7 +44,7 @@ static void make_python_file(const char *path)
 
 static struct loop *start_loop(const char *name)
 {
-	struct loop *loop = loop_create(&(struct loop_config){.name = name, .kind = LOOP_BLOCKING});
+	struct loop *loop = loop_create(&(struct loop_config){ .name = name, .kind = LOOP_BLOCKING });
 	assert_non_null(loop);
 	return loop;
 }
@@ -51,7 +52,7 @@ static struct loop *start_loop(const char *name)
 static void embedded_open(struct contract_evidence *b)
 {
 	struct embedded *e = &embedded;
-	struct buf why = {0};
+	struct buf why = { 0 };
 	if (e->dir[0] == '\0') {
 		strcpy(e->dir, "/tmp/fabra-contract-XXXXXX");
 		assert_non_null(mkdtemp(e->dir));
@@ -61,7 +62,8 @@ static void embedded_open(struct contract_evidence *b)
 		faults_reset();
 	}
 	e->ledger = open_small(e->ledger_dir);
-	e->offline = offline_open(&(struct offline_config){.path = e->db_path, .log = ledger_log_source(e->ledger)}, &why);
+	e->offline = offline_open(&(struct offline_config){ .path = e->db_path, .log = ledger_log_source(e->ledger) },
+				  &why);
 	if (e->offline == NULL)
 		fail_msg("%.*s", STR_ARG(buf_str(&why)));
 	e->committing = start_loop("committing");
@@ -72,7 +74,7 @@ static void embedded_open(struct contract_evidence *b)
 	b->store.find = ledger_spawn_reader(e->ledger, e->reading);
 	b->store.list = b->store.legacy = offline_spawn_reader(e->offline, e->listing, NULL, 0);
 	contract_begin(&b->c, NULL);
-	struct loop *loops[] = {e->committing, e->reading, e->listing};
+	struct loop *loops[] = { e->committing, e->reading, e->listing };
 	for (size_t i = 0; i < ARRAY_LEN(loops); i++)
 		assert_int_equal(loop_start(loops[i]), 0);
 }
@@ -80,7 +82,7 @@ static void embedded_open(struct contract_evidence *b)
 static void embedded_close(struct contract_evidence *b)
 {
 	struct embedded *e = &embedded;
-	struct loop *loops[] = {e->listing, e->reading, e->committing};
+	struct loop *loops[] = { e->listing, e->reading, e->committing };
 	contract_stop(&b->c);
 	for (size_t i = 0; i < ARRAY_LEN(loops); i++) {
 		loop_stop(loops[i]);
@@ -115,12 +117,12 @@ static void embedded_fail(struct contract_evidence *b, int status)
 }
 
 static struct contract_evidence ledger_and_duckdb = {
-    .name = "ledger and DuckDB",
-    .open = embedded_open,
-    .close = embedded_close,
-    .forget = embedded_forget,
-    .set_fault = embedded_fail,
-    .legacy_ref = legacy_ref,
+	.name = "ledger and DuckDB",
+	.open = embedded_open,
+	.close = embedded_close,
+	.forget = embedded_forget,
+	.set_fault = embedded_fail,
+	.legacy_ref = legacy_ref,
 };
 
 /* ---- the fakes ---- */
@@ -135,18 +137,19 @@ static void fakes_open(struct contract_evidence *b)
 {
 	struct fakes *f = &fakes;
 	if (f->ledger == NULL)
-		f->ledger = ledger_fake_create(&(struct ledger_fake_config){.delay_ms_max = 5});
-	f->sim = sim_create(&(struct sim_config){.seed = ++f->seed, .loops = 2});
+		f->ledger = ledger_fake_create(&(struct ledger_fake_config){ .delay_ms_max = 5 });
+	f->sim = sim_create(&(struct sim_config){ .seed = ++f->seed, .loops = 2 });
 	b->log = ledger_fake_log_source(f->ledger);
 	b->store.append = ledger_fake_spawn(f->ledger, sim_loop(f->sim, 1));
 	b->store.find = ledger_fake_spawn_reader(f->ledger, sim_loop(f->sim, 1));
-	b->store.list = b->store.legacy = offline_fake_spawn(sim_loop(f->sim, 1), &(struct offline_fake_config){.delay_ms_max = 5});
+	b->store.list = b->store.legacy = offline_fake_spawn(sim_loop(f->sim, 1),
+							     &(struct offline_fake_config){ .delay_ms_max = 5 });
 	contract_begin(&b->c, f->sim);
 }
 
 static void fakes_close(struct contract_evidence *b)
 {
-	struct buf why = {0};
+	struct buf why = { 0 };
 	sim_stop(fakes.sim);
 	if (!sim_is_balanced(fakes.sim, &why))
 		fail_msg("%.*s", STR_ARG(buf_str(&why)));
@@ -164,22 +167,23 @@ static void fakes_forget(struct contract_evidence *b)
 static void fakes_fail(struct contract_evidence *b, int status)
 {
 	(void)b;
-	ledger_fake_set(fakes.ledger, &(struct ledger_fake_config){.delay_ms_max = 5,
-								   .refuse_permille = status == RT_EIO ? 1000 : 0,
-								   .full_permille = status == RT_EFULL ? 1000 : 0});
+	ledger_fake_set(fakes.ledger, &(struct ledger_fake_config){ .delay_ms_max = 5,
+								    .refuse_permille = status == RT_EIO ? 1000 : 0,
+								    .full_permille = status == RT_EFULL ? 1000 : 0 });
 }
 
 static struct contract_evidence ledger_fake = {
-    .name = "ledger_fake",
-    .lacks = CONTRACT_LACKS_LISTS | CONTRACT_LACKS_LEGACY,
-    .open = fakes_open,
-    .close = fakes_close,
-    .forget = fakes_forget,
-    .set_fault = fakes_fail,
+	.name = "ledger_fake",
+	.lacks = CONTRACT_LACKS_LISTS | CONTRACT_LACKS_LEGACY,
+	.open = fakes_open,
+	.close = fakes_close,
+	.forget = fakes_forget,
+	.set_fault = fakes_fail,
 };
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {CONTRACT_EVIDENCE_TESTS(&ledger_and_duckdb), CONTRACT_EVIDENCE_TESTS(&ledger_fake)};
+	const struct CMUnitTest tests[] = { CONTRACT_EVIDENCE_TESTS(&ledger_and_duckdb),
+					    CONTRACT_EVIDENCE_TESTS(&ledger_fake) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,7 +13,7 @@ enum { PREVIOUS_AT = 37 };
 
 static struct record_draft draft(const char *id)
 {
-	return (struct record_draft){.context_id = str_from(id), .text = str_from(text), .previous_at = PREVIOUS_AT};
+	return (struct record_draft){ .context_id = str_from(id), .text = str_from(text), .previous_at = PREVIOUS_AT };
 }
 
 static void add(struct record_chain *c, const char *id, const char *wanted, struct record_stamp *stamp)
@@ -34,12 +34,12 @@ static void add(struct record_chain *c, const char *id, const char *wanted, stru
 static void each_names_the_one_before(void **state)
 {
 	(void)state;
-	struct record_chain c = {0}, before;
+	struct record_chain c = { 0 }, before;
 	struct record_stamp stamp, first;
 	uint8_t hash[32];
-	assert_true(record_chain_continues(&c, (struct str){0}));
+	assert_true(record_chain_continues(&c, (struct str){ 0 }));
 	add(&c, "ctx_a", text, &first);
-	assert_false(record_chain_continues(&c, (struct str){0}));
+	assert_false(record_chain_continues(&c, (struct str){ 0 }));
 	assert_true(record_chain_continues(&c, STR("ctx_a")));
 	before = c;
 	add(&c, "ctx_long_one", "{\"before\":null,\"previous_context_id\":\"ctx_a\",\"z\":1}", &stamp);
@@ -49,7 +49,7 @@ static void each_names_the_one_before(void **state)
 	add(&c, "ctx_c", "{\"before\":null,\"previous_context_id\":\"ctx_b\",\"z\":1}", &stamp);
 	assert_int_equal(c.records, 3);
 	/* What was read again leads to the same end. */
-	struct record_chain read = {0};
+	struct record_chain read = { 0 };
 	assert_true(record_digest_parse(str_of(stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), hash));
 	record_chain_follow(&read, STR("ctx_c"), hash);
 	assert_true(record_chain_ends_alike(&read, &c));
@@ -76,13 +76,14 @@ static void a_draft_has_a_place_for_its_predecessor(void **state)
 static void ids_of_full_length_fit(void **state)
 {
 	(void)state;
-	struct record_chain c = {0};
+	struct record_chain c = { 0 };
 	struct record_stamp stamp;
 	static const char id[] = "ctx_018f3a2b-7def-7abc-8901-234567890abc";
 	assert_int_equal(sizeof id - 1, RECORD_ID_MAX);
 	add(&c, id, text, &stamp);
 	assert_string_equal(c.last_context_id, id);
-	add(&c, "x", "{\"before\":null,\"previous_context_id\":\"ctx_018f3a2b-7def-7abc-8901-234567890abc\",\"z\":1}", &stamp);
+	add(&c, "x", "{\"before\":null,\"previous_context_id\":\"ctx_018f3a2b-7def-7abc-8901-234567890abc\",\"z\":1}",
+	    &stamp);
 	assert_string_equal(c.last_context_id, "x"); /* nothing of the longer one is left */
 	assert_int_equal(c.last_context_id[2], 0);
 }
@@ -100,10 +101,10 @@ static void ids_are_the_same_in_any_spelling(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(each_names_the_one_before),
-	    cmocka_unit_test(a_draft_has_a_place_for_its_predecessor),
-	    cmocka_unit_test(ids_of_full_length_fit),
-	    cmocka_unit_test(ids_are_the_same_in_any_spelling),
+		cmocka_unit_test(each_names_the_one_before),
+		cmocka_unit_test(a_draft_has_a_place_for_its_predecessor),
+		cmocka_unit_test(ids_of_full_length_fit),
+		cmocka_unit_test(ids_are_the_same_in_any_spelling),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

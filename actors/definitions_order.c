@@ -166,7 +166,7 @@ static bool order_tables(struct tables *t, uint32_t *queue)
 	for (uint32_t i = 0; i < t->count; i++)
 		if (t->missing[i] == 0)
 			place(t, i, queue);
-	/* Two that name each other, if only as a column: DuckDB will say which one is missing, if one is. */
+	/* Two that name each other, if only as a column: the offline store will say which one is missing, if one is. */
 	for (uint32_t i = 0; i < t->count; i++)
 		if (t->missing[i] != UINT32_MAX)
 			place(t, i, queue);

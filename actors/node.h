@@ -8,8 +8,7 @@
 #include "actors/tokens.h"
 #include "actors/tokens_cache.h"
 #include "runtime/loop.h"
-#include "store/evidence.h"
-#include "store/online.h"
+#include "store/stores.h"
 #include "store/uuid.h"
 
 /* Names of supervised actors, one table per loop. */
@@ -42,15 +41,8 @@ struct retriever_args {
 
 struct node {
 	const struct definitions *definitions;
-	struct online *online;
-	struct values *values; /* the order in which entries take effect on it */
-	struct idempotency *idempotency;
-	struct ledger *ledger;
-	struct offline *offline;
-	struct actor_ref committer;      /* answers EVIDENCE_APPEND */
-	struct actor_ref ledger_reader;  /* answers EVIDENCE_FIND */
-	struct actor_ref offline_reader; /* answers OFFLINE_*, for requests */
-	struct actor_ref materialize_reader; /* the same, for the materialiser, so that its long queries delay no request */
+	const struct stores *stores;
+	struct values *values; /* the order in which entries take effect on the online table */
 	const struct pricing *pricing;
 	struct tokens encodings[2];      /* by enum tokens_encoding */
 	struct str environment;          /* FABRA_ENV as written */

@@ -1,7 +1,6 @@
 /* sweeper.c -- one state: four times a second it sweeps a piece of the online table and publishes the counts of the
  * stores. */
 #include "actors/sweeper.h"
-#include "store/offline.h"
 
 enum { PERIOD_MS = 250, BUCKETS_PER_SWEEP = 1000 };
 
@@ -10,27 +9,20 @@ struct sweeper {
 	struct node_loop *nl;
 };
 
-/* Simulations have no ledger and no offline store, but actors that answer like them. */
-static void publish(const struct node *n)
-{
-	online_publish(n->stores->online);
-	if (n->ledger != NULL)
-		ledger_publish(n->ledger);
-	if (n->offline != NULL)
-		offline_publish(n->offline);
-}
-
 static void sweeper_on_message(struct actor *a, struct msg *m)
 {
-	struct sweeper *s = (struct sweeper *)a;
+	const struct sweeper *s = (struct sweeper *)a;
 	if (m->kind == RT_STOP) {
 		rt_stop(a);
 		return;
 	}
 	if (m->kind != RT_TIMER)
 		return;
-	online_sweep(s->nl->node->stores->online, loop_wall_us(a->loop), BUCKETS_PER_SWEEP);
-	publish(s->nl->node);
+	const struct stores *stores = s->nl->node->stores;
+	online_sweep(stores->online, loop_wall_us(a->loop), BUCKETS_PER_SWEEP);
+	online_publish(stores->online);
+	if (stores->publish != NULL)
+		stores->publish(stores);
 	rt_timer_start(a, PERIOD_MS, 0);
 }
 

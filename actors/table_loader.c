@@ -11,7 +11,6 @@
 #include "actors/materializer.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
-#include "store/offline.h"
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -45,7 +44,8 @@ static bool load(const struct node *n, const struct def_table *t, const char *co
 	for (uint32_t i = 0; i < t->columns_count; i++)
 		columns[i] = (struct offline_column){ t->columns[i].name.p, t->columns[i].type.p };
 	struct buf why = { 0 };
-	bool ok = offline_load_table(n->offline,
+	const struct offline_store *o = &n->stores->offline;
+	bool ok = o->load_table(o->store,
 				     &(struct offline_table){ .name = t->name.p, .file = t->file.p, .sql = t->sql.p,
 							      .columns = columns, .columns_count = t->columns_count,
 							      .id_columns = ids, .id_columns_count = n->definitions->entities_count },

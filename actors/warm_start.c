@@ -1,5 +1,7 @@
 #include "actors/warm_start.h"
 #include "actors/values.h"
+#include "runtime/clock.h"
+#include "runtime/log.h"
 
 static bool delete(const struct node *n, uint32_t entity, const struct offline_value *v, int64_t now_us)
 {
@@ -87,4 +89,52 @@ uint32_t warm_start_frame(const struct node *n, const struct log_source_entry *f
 		return 0;
 	}
 	return 0;
+}
+
+/* ---- the start ---- */
+
+struct warm {
+	const struct node *node;
+	uint32_t values; /* that are in the table now */
+};
+
+static bool take_value(void *arg, const struct offline_value *v)
+{
+	struct warm *w = arg;
+	w->values += warm_start_value(w->node, v, clock_wall_us());
+	return true;
+}
+
+static bool read_history(struct warm *w, uint64_t *ret_applied_lsn, struct buf *ret_why)
+{
+	const struct offline_store *o = &w->node->stores->offline;
+	return o->newest_values(o->store, w, take_value, ret_applied_lsn, ret_why);
+}
+
+static bool read_log(struct warm *w, uint64_t from_lsn, struct buf *ret_why)
+{
+	const struct log_source *log = w->node->stores->log;
+	struct log_scan *scan = log->open(log->log, from_lsn, ret_why);
+	struct log_source_entry entry;
+	enum log_source_result r;
+	if (scan == NULL)
+		return false;
+	while ((r = scan->next(scan, &entry)) == LOG_SOURCE_ENTRY || r == LOG_SOURCE_CORRUPT)
+		if (r == LOG_SOURCE_ENTRY)
+			w->values += warm_start_frame(w->node, &entry, clock_wall_us());
+	scan->close(scan);
+	if (r != LOG_SOURCE_END)
+		buf_append_lit(ret_why, "the ledger cannot be read");
+	return r == LOG_SOURCE_END;
+}
+
+bool warm_start(const struct node *n, struct buf *ret_why)
+{
+	struct warm w = { .node = n };
+	uint64_t started_ns = clock_mono_ns(), applied_lsn = 0;
+	if (!read_history(&w, &applied_lsn, ret_why) || !read_log(&w, applied_lsn + 1, ret_why))
+		return false;
+	log_line(LOG_INFO, "serve", "warm start", LOG_INT("values", w.values),
+		 LOG_INT("duration_ms", (int64_t)((clock_mono_ns() - started_ns) / 1000000)));
+	return true;
 }

@@ -48,7 +48,7 @@ static void asker_on_message(struct actor *a, struct msg *m)
 		list->name = ask->name != NULL ? strdup(ask->name) : NULL;
 		rt_ask(a, ask->to, &list->head, clock_mono_ns() + 60000000000, ACTOR_NONE);
 	} else {
-		answered_rows = m->kind == OFFLINE_RESULT && m->status == RT_OK ? ((struct offline_result *)m)->rows : 0;
+		answered_rows = m->kind == EVIDENCE_ANSWER && m->status == RT_OK ? ((struct evidence_answer *)m)->rows : 0;
 		sem_post(&answered);
 	}
 }

@@ -1,7 +1,6 @@
 /* Assembling contexts, and listing them. */
 #include "actors/assembler.h"
 #include "http/api.h"
-#include "store/offline.h"
 #include "store/timefmt.h"
 #include <stdlib.h>
 
@@ -214,14 +213,14 @@ void api_contexts_list(struct exchange *x)
 	m->limit = limit;
 	m->name = f.name;
 	m->freshness_status = f.status;
-	rt_ask(a, api_node(x)->stores->offline.requests, &m->head, exchange_deadline_ns(x), a->self);
+	rt_ask(a, api_node(x)->stores->evidence.list, &m->head, exchange_deadline_ns(x), a->self);
 }
 
 void api_contexts_list_message(struct exchange *x, struct msg *m)
 {
-	const struct offline_result *result = (const struct offline_result *)m;
+	const struct evidence_answer *result = (const struct evidence_answer *)m;
 	char missing[24];
-	if (m->kind != OFFLINE_RESULT) {
+	if (m->kind != EVIDENCE_ANSWER) {
 		exchange_fail(x, m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status, "the offline store");
 	} else if (m->status == RT_EIO) { /* its text says what is wrong with the store, and what to do about it */
 		exchange_error(x, 500, "the offline store: %.*s", STR_ARG(buf_str(&result->json)));

@@ -2,18 +2,6 @@
  * is reported here and does not make the process unready: all others can be served, and it keeps what it had. */
 #include "actors/materializer.h"
 #include "http/api.h"
-#include "store/offline.h"
-
-/* Entries that the projection may be behind before the process stops calling itself ready. */
-enum { LAG_MAX = 500000 };
-
-static void write_reason(struct buf *out, const char *name, const char *text)
-{
-	if (text[0] == '\0')
-		return;
-	buf_printf(out, ",\"%s\":", name);
-	json_write_string(out, str_from(text));
-}
 
 static void write_materialized(const struct node *n, struct buf *out)
 {
@@ -35,25 +23,18 @@ static void write_materialized(const struct node *n, struct buf *out)
 void api_ready_get(struct exchange *x)
 {
 	const struct node *n = api_node(x);
-	struct ledger_health ledger;
-	struct offline_health offline;
-	ledger_health_read(n->ledger, &ledger);
-	offline_health_read(n->offline, &offline);
-	bool ready = ledger.writable && ledger.damage[0] == '\0' && !offline.paused && offline.lag_entries <= LAG_MAX;
-
+	struct stores_health health = { 0 };
 	struct buf out = { 0 };
-	buf_printf(&out, "{\"status\":\"%s\",\"ledger\":{\"writable\":%s,\"durable_lsn\":%llu,\"lost_entries\":%llu,\"doubtful_events\":%llu",
-		   ready ? "ready" : "not_ready", ledger.writable ? "true" : "false", (unsigned long long)ledger.durable_lsn,
-		   (unsigned long long)ledger.lost_entries, (unsigned long long)ledger.doubtful_events);
-	write_reason(&out, "reason", ledger.writable ? "" : ledger.reason);
-	write_reason(&out, "damage", ledger.damage);
-	buf_printf(&out, "},\"projection\":{\"applied_lsn\":%llu,\"lag\":%llu,\"paused\":%s,\"missing_entries\":%llu",
-		   (unsigned long long)offline.applied_lsn, (unsigned long long)offline.lag_entries,
-		   offline.paused ? "true" : "false", (unsigned long long)offline.missing_entries);
-	write_reason(&out, "reason", offline.paused ? offline.error : "");
-	buf_append_lit(&out, "},");
+	n->stores->health(n->stores, &health);
+	buf_printf(&out, "{\"status\":\"%s\",", health.is_ready ? "ready" : "not_ready");
+	buf_append_str(&out, buf_str(&health.stores));
+	buf_append_char(&out, ',');
 	write_materialized(n, &out);
-	buf_append_lit(&out, ",\"needs\":[\"ledger\",\"projection\"]}");
-	exchange_reply_json(x, ready ? 200 : 503, buf_str(&out));
+	buf_append_lit(&out, ",\"needs\":");
+	buf_append_str(&out, buf_str(&health.needs));
+	buf_append_char(&out, '}');
+	exchange_reply_json(x, health.is_ready ? 200 : 503, buf_str(&out));
+	buf_finish(&health.stores);
+	buf_finish(&health.needs);
 	buf_finish(&out);
 }

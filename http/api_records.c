@@ -1,7 +1,6 @@
 /* Reading what was recorded: the record itself, and the views that Fabra calls context, lineage and trace. */
 #include "http/api.h"
 #include "store/evidence.h"
-#include "store/offline.h"
 #include "store/timefmt.h"
 #include <stdlib.h>
 
@@ -39,7 +38,7 @@ static void find_legacy(struct exchange *x, enum evidence_legacy_view view)
 	struct actor *a = exchange_actor(x);
 	struct lookup *lookup = *exchange_data(x);
 	lookup->asked = view;
-	rt_ask(a, api_node(x)->stores->offline.requests, &evidence_legacy_new(a->loop, exchange_param(x, 0), view)->head,
+	rt_ask(a, api_node(x)->stores->evidence.legacy, &evidence_legacy_new(a->loop, exchange_param(x, 0), view)->head,
 	       exchange_deadline_ns(x), a->self);
 }
 
@@ -102,7 +101,7 @@ static void on_ledger(struct exchange *x, const struct view *view, const struct 
 	find_legacy(x, view->legacy);
 }
 
-static void on_legacy(struct exchange *x, const struct view *view, const struct offline_result *m)
+static void on_legacy(struct exchange *x, const struct view *view, const struct evidence_answer *m)
 {
 	const struct lookup *lookup = *exchange_data(x);
 	if (m->head.status == RT_OK && lookup->asked == LEGACY_RECORD)
@@ -123,8 +122,8 @@ static void on_message(struct exchange *x, const struct msg *m, const struct vie
 {
 	if (m->kind == EVIDENCE_FOUND)
 		on_ledger(x, view, (const struct evidence_found *)m);
-	else if (m->kind == OFFLINE_RESULT)
-		on_legacy(x, view, (const struct offline_result *)m);
+	else if (m->kind == EVIDENCE_ANSWER)
+		on_legacy(x, view, (const struct evidence_answer *)m);
 	else
 		exchange_fail(x, m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status, "the ledger");
 }

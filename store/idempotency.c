@@ -199,13 +199,13 @@ static bool load_event(struct idempotency *t, const struct log_source_entry *fra
 	return true;
 }
 
-bool idempotency_load(struct idempotency *t, struct ledger *l, int64_t now_us, struct buf *ret_why)
+bool idempotency_load(struct idempotency *t, const struct log_source *log, int64_t now_us, struct buf *ret_why)
 {
 	struct log_source_entry frame;
 	enum log_source_result r;
-	struct ledger_scan *scan = ledger_scan_open(l, NULL, ledger_lsn_at(l, now_us - IDEMPOTENCY_KEEP_US), ret_why);
+	struct log_scan *scan = log->open(log->log, log->lsn_at(log->log, now_us - IDEMPOTENCY_KEEP_US), ret_why);
 	bool ok = scan != NULL;
-	while (ok && ((r = ledger_scan_next(scan, &frame)) == LOG_SOURCE_ENTRY || r == LOG_SOURCE_CORRUPT)) {
+	while (ok && ((r = scan->next(scan, &frame)) == LOG_SOURCE_ENTRY || r == LOG_SOURCE_CORRUPT)) {
 		if (r == LOG_SOURCE_ENTRY && frame.kind == EVIDENCE_EVENT && !load_event(t, &frame, now_us)) {
 			buf_append_lit(ret_why, "out of memory");
 			ok = false;
@@ -215,7 +215,6 @@ bool idempotency_load(struct idempotency *t, struct ledger *l, int64_t now_us, s
 		buf_append_lit(ret_why, "the ledger cannot be read");
 		ok = false;
 	}
-	if (scan)
-		ledger_scan_close(scan);
+	log_scan_close(scan);
 	return ok;
 }

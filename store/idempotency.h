@@ -4,7 +4,7 @@
  * durable together; a start reads it from there. Every function may be called on any thread; none blocks for longer than
  * another thread looks up one key. */
 #pragma once
-#include "store/ledger.h"
+#include "store/log_source.h"
 #include "store/uuid.h"
 
 struct idempotency;
@@ -40,6 +40,6 @@ enum idempotency_result idempotency_begin(struct idempotency *t, const struct id
 void idempotency_done(struct idempotency *t, const struct idempotency_id *id, const struct idempotency_first *first);
 /* Nothing of the request is durable: the key is free again. */
 void idempotency_abandon(struct idempotency *t, const struct idempotency_id *id);
-/* What the ledger has of the last 24 hours; also beyond keys_max. Start-up only; blocks. false: *ret_why. */
-bool idempotency_load(struct idempotency *t, struct ledger *l, int64_t now_us, struct buf *ret_why);
+/* What the log has of the last 24 hours; also beyond keys_max. Start-up only; blocks. false: *ret_why. */
+bool idempotency_load(struct idempotency *t, const struct log_source *log, int64_t now_us, struct buf *ret_why);
 uint32_t idempotency_count(struct idempotency *t);

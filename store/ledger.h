@@ -4,103 +4,7 @@
  * turn is written and synced once, then every append is answered. Nothing is answered before its bytes are on
  * disk. Format, recovery and fault rules: docs/ledger.md. */
 #pragma once
-#include "runtime/loop.h"
-#include "store/record.h"
-
-/* What an entry holds. Numbers are on disk: never reuse one. */
-enum evidence_kind {
-	EVIDENCE_RECORD = 1,          /* a record made here: canonical bytes, extras, stamp */
-	EVIDENCE_RECORD_IMPORTED = 2, /* a receipt made elsewhere: its own bytes, outside the chain */
-	EVIDENCE_VALUES = 3,          /* feature values written (computed, pushed, materialised):
-				       store/entries.h */
-	EVIDENCE_DELETE = 4,          /* online values of an entity removed: tombstones */
-	EVIDENCE_EVENT = 5,           /* an event accepted by ingest */
-	EVIDENCE_EVENT_APPLIED = 6,   /* the values an event gave, and that it is done: one frame, so exactly
-				       once */
-	EVIDENCE_DOCUMENT = 7,
-	EVIDENCE_DOCUMENT_DELETE = 8,
-};
-
-/* What an entry's maker has to do where the log's order is made. Both are called on the committer's thread, and entries do
- * not overtake each other in them; neither may block or take long. */
-struct evidence_entry;
-struct evidence_hook {
-	/* Before the entry is written, in the order of the log. It may change the body. false: it is refused with
-	 * RT_ECONFLICT. */
-	bool (*admit)(struct evidence_hook *h, struct evidence_entry *e, int64_t now_us);
-	/* Of an admitted one: durable (RT_OK), or refused. In the order of the log, and before any append of the same batch is
-	 * answered. */
-	void (*ended)(struct evidence_hook *h, const struct evidence_entry *e, int status, int64_t now_us);
-	void (*destroy)(struct evidence_hook *h); /* any thread */
-};
-
-/* One entry on its way to disk. Heap; moves with the append and comes back with the reply. */
-struct evidence_entry {
-	enum evidence_kind kind;
-	struct buf body;    /* EVIDENCE_RECORD: canonical text (predecessor null); EVIDENCE_RECORD_IMPORTED: the
-			       record as it came; else the payload of store/entries.h */
-	struct buf extras;  /* EVIDENCE_RECORD only */
-	size_t previous_at; /* EVIDENCE_RECORD: offset of the null that the predecessor replaces */
-	char context_id[40];/* EVIDENCE_RECORD*: "ctx_" and uuid; not NUL-terminated when 40 long */
-	struct evidence_hook *hook; /* owned; NULL = none */
-	/* filled by the committer */
-	uint64_t lsn;       /* position in log order, 1.. */
-	struct record_stamp stamp;             /* EVIDENCE_RECORD. EVIDENCE_RECORD_IMPORTED: the asker sets
-						  record_hash */
-	char previous_context_id[40 + 1];      /* "" = first of the chain */
-	bool already_there; /* EVIDENCE_RECORD_IMPORTED with the same id and hash: nothing was written */
-	char reason[160];   /* of a failure, for people; no paths, no errno numbers alone */
-};
-struct evidence_entry *evidence_entry_new(enum evidence_kind kind);
-void evidence_entry_free(struct evidence_entry *e);
-
-enum { CLASS_EVIDENCE = 32 };
-enum evidence_msg {
-	EVIDENCE_APPEND = MSG_KIND(CLASS_EVIDENCE, 1),   /* ask: struct evidence_append */
-	EVIDENCE_APPENDED = MSG_KIND(CLASS_EVIDENCE, 2), /* reply: struct evidence_append with head.status: 0,
-							RT_EIO, RT_EREADONLY, RT_EFULL (disk), RT_EEXIST
-							(import: same id, other hash), RT_ETOOBIG, RT_EINVAL,
-							RT_ECONFLICT (by its hook)
-							(entry->reason says why) */
-	EVIDENCE_FIND = MSG_KIND(CLASS_EVIDENCE, 3),     /* ask to a ledger_reader actor: struct evidence_find */
-	EVIDENCE_FOUND = MSG_KIND(CLASS_EVIDENCE, 4),    /* reply: struct evidence_found; status RT_ENOTFOUND, or
-							RT_EIO: it may be in a part that cannot be read */
-};
-struct evidence_append {
-	struct msg head; /* dispose frees entry */
-	struct evidence_entry *entry; /* moves both ways */
-};
-struct evidence_append *evidence_append_new(struct loop *loop, struct evidence_entry *entry); /* moves entry */
-
-/* How a record is named: by its id or by its record_hash. */
-struct evidence_name {
-	bool by_hash;
-	uint8_t id_n;      /* 0 and not by_hash: names nothing, found by nobody */
-	union {
-		char id[40];
-		uint8_t hash[32];
-	};
-};
-/* ref: "ctx_<uuid>", a bare UUID, or "sha256:<hex>". false: none of these; *ret then names nothing. */
-bool evidence_name_parse(struct str ref, struct evidence_name *ret);
-struct evidence_find {
-	struct msg head;
-	struct evidence_name name;
-	bool want_view; /* extras too */
-};
-struct evidence_find *evidence_find_new(struct loop *loop, struct str ref, bool want_view);
-struct evidence_record { /* heap; one read of one record */
-	struct buf canonical, extras;
-	struct record_stamp stamp;
-	bool imported; /* then canonical is the record as it came, and stamp only has the hash */
-	uint64_t lsn;
-};
-struct evidence_found {
-	struct msg head; /* dispose frees both */
-	struct evidence_record *record;
-	char *reason; /* RT_EIO: why, for people; may be NULL */
-};
-void evidence_record_free(struct evidence_record *r);
+#include "store/log_source.h"
 
 enum { LEDGER_BATCH_BYTES_DEFAULT = 8 << 20 };
 /* Of an entry's payload, with batches of the default size. segment_bytes: 64 KiB to 16 GiB, the bounds of a segment. */
@@ -137,47 +41,11 @@ struct actor_ref ledger_spawn_reader(struct ledger *l, struct loop *loop);
 void ledger_health_read(struct ledger *l, struct ledger_health *ret); /* any thread */
 void ledger_publish(struct ledger *l); /* its health as metrics; one thread */
 uint64_t ledger_durable_lsn(const struct ledger *l);                  /* any thread; one atomic load */
-/* Which ledger this is: random, made with it, in every one of its files. Any thread; not NUL-terminated. */
-enum { LOG_SOURCE_ID_TEXT = 32 };
-void ledger_id_text(const struct ledger *l, char ret[static LOG_SOURCE_ID_TEXT]);
-/* Events that were accepted and have no EVIDENCE_EVENT_APPLIED mark, in log order: what the last run left
- * undone. Not those whose mark may be among what is lost: applying them could be the second time; the health counts them. Calls each (frame: borrows) for every one. Between ledger_open and ledger_spawn_committer; start-up
- * only. Reads from the oldest unmarked event on, a place that segment headers and footers keep, not from the
- * beginning. false: *ret_why. */
-struct log_source_entry;
-bool ledger_pending_events(struct ledger *l, void *arg,
-			   void (*each)(void *arg, const struct log_source_entry *frame),
-			   struct buf *ret_why);
-/* An LSN from which on everything is that was written at us or later, and little before it: where the segment begins that
- * was the newest then. Any thread. */
-uint64_t ledger_lsn_at(struct ledger *l, int64_t us);
-/* The projection tells how far it has come, so that segments can be recycled. Any thread. */
-void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn);
+/* For those who read it in order beside the server's own writing: the projection, the start. Valid until the close. */
+const struct log_source *ledger_log_source(const struct ledger *l);
 
-/* ---- reading in order: the projection, warm start, verify, stat. Works beside a running server, in any
- * process. ---- */
+/* ---- reading in order from outside: verify, stat. Works beside a running server, in any process. ---- */
 struct ledger_scan;
-enum { LOG_SOURCE_CHAIN = 32 };
-struct log_source_entry {
-	enum evidence_kind kind;
-	uint64_t lsn;
-	int64_t written_us;       /* when the committer wrote it */
-	struct str body, extras;  /* borrow the scan's buffer until the next call */
-	struct str context_id;    /* EVIDENCE_RECORD*; borrows as body does */
-	const uint8_t *chain;     /* LOG_SOURCE_CHAIN bytes: the hash of the log up to here; borrows as body does */
-	struct record_stamp stamp;/* EVIDENCE_RECORD: as stored; EVIDENCE_RECORD_IMPORTED: only record_hash */
-	const char *path;         /* segment and offset, for reports */
-	uint64_t offset;
-	uint64_t lost_to;         /* LOG_SOURCE_CORRUPT: lsn..lost_to are missing */
-};
-enum log_source_result {
-	LOG_SOURCE_ENTRY,   /* *ret is the next frame */
-	LOG_SOURCE_END,     /* nothing more that is known durable; call again later */
-	LOG_SOURCE_CORRUPT, /* entries that were durable are missing, and neither retention nor a person removed
-				them: ret->lsn, lost_to, path and offset say which and where. The scan goes on
-				behind them */
-	LOG_SOURCE_ERROR,   /* I/O */
-};
 /* From the first frame with lsn >= from_lsn. NULL: no ledger there. l: the open ledger, or NULL to read dir
  * from outside. */
 struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn,

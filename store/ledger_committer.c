@@ -25,33 +25,6 @@ struct committer {
 	} *waiting; /* owned */
 };
 
-MSG_SIZE_CHECK(evidence_append);
-
-static void dispose_append(struct msg *m)
-{
-	evidence_entry_free(((struct evidence_append *)m)->entry);
-}
-
-static struct evidence_append *append_new(struct loop *loop, uint16_t kind, struct evidence_entry *entry)
-{
-	struct evidence_append *m = loop != NULL ? rt_msg_new(loop, kind) : loop_msg_new(kind);
-	m->head.dispose = dispose_append;
-	m->entry = entry;
-	return m;
-}
-
-struct evidence_append *evidence_append_new(struct loop *loop, struct evidence_entry *entry)
-{
-	return append_new(loop, EVIDENCE_APPEND, entry);
-}
-
-struct evidence_append *evidence_appended_new(struct loop *loop, struct evidence_entry *entry, int status)
-{
-	struct evidence_append *m = append_new(loop, EVIDENCE_APPENDED, entry);
-	m->head.status = status;
-	return m;
-}
-
 static void answer(struct committer *c, struct evidence_append *m, int status)
 {
 	struct evidence_entry *e = m->entry;

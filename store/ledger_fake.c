@@ -3,7 +3,7 @@
 #include "runtime/check.h"
 #include "runtime/sim.h"
 #include "store/entries.h"
-#include "store/ledger_private.h"
+#include "store/record_chain.h"
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,10 +11,13 @@ struct ledger_fake {
 	struct ledger_fake_config config;
 	struct durable {
 		struct evidence_entry *entry; /* owned */
+		int64_t written_us;
 		bool was_answered;
 	} *entries; /* owned */
 	size_t count, cap;
-	char last_context_id[41];
+	struct record_chain chain;
+	struct log_source source;
+	uint64_t applied_lsn; /* as its reader said */
 };
 
 struct requests { /* taken */
@@ -31,8 +34,18 @@ struct fake {
 
 /* ---- what is durable ---- */
 
-/* A copy of e as it is on disk; moves nothing. */
-static struct evidence_entry *durable_copy(const struct evidence_entry *e)
+static struct str id_of(const struct evidence_entry *e)
+{
+	return str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id));
+}
+
+static struct record_draft draft_of(const struct evidence_entry *e)
+{
+	return (struct record_draft){ .context_id = id_of(e), .text = buf_str(&e->body), .previous_at = e->previous_at };
+}
+
+/* A copy of e as it is on disk; a record also becomes the next of the chain. Moves nothing. */
+static struct evidence_entry *durable_copy(struct ledger_fake *l, struct evidence_entry *e, int64_t now_us)
 {
 	struct evidence_entry *copy = evidence_entry_new(e->kind);
 	CHECK(copy != NULL);
@@ -46,12 +59,14 @@ static struct evidence_entry *durable_copy(const struct evidence_entry *e)
 		buf_append_str(&copy->body, buf_str(&e->body));
 		return copy;
 	}
-	size_t n = ledger_canonical_bytes(e, e->previous_context_id);
-	if (buf_reserve(&copy->body, n)) {
-		ledger_canonical_write((uint8_t *)copy->body.p, e, e->previous_context_id);
-		copy->body.n = n;
-	}
-	CHECK(!copy->body.failed && !copy->extras.failed);
+	struct record_draft draft = draft_of(e);
+	memcpy(e->previous_context_id, l->chain.last_context_id, sizeof e->previous_context_id);
+	memcpy(copy->previous_context_id, e->previous_context_id, sizeof copy->previous_context_id);
+	size_t n = record_chain_bytes(&l->chain, &draft);
+	CHECK(buf_reserve(&copy->body, n) && !copy->extras.failed);
+	copy->body.n = n;
+	record_chain_add(&l->chain, &draft, l->config.signer, now_us, (uint8_t *)copy->body.p, &copy->stamp);
+	e->stamp = copy->stamp;
 	return copy;
 }
 
@@ -63,22 +78,17 @@ static void make_durable(struct ledger_fake *l, struct evidence_entry *e, int64_
 		CHECK(l->entries != NULL);
 	}
 	e->lsn = l->count + 1;
-	if (e->kind == EVIDENCE_RECORD)
-		memcpy(e->previous_context_id, l->last_context_id, sizeof l->last_context_id);
-	struct evidence_entry *copy = durable_copy(e);
-	if (e->kind == EVIDENCE_RECORD) {
-		record_stamp_make(buf_str(&copy->body), l->config.signer, now_us, &copy->stamp);
-		e->stamp = copy->stamp;
-		memcpy(l->last_context_id, e->context_id, sizeof e->context_id);
-	}
-	l->entries[l->count++] = (struct durable){ copy, will_answer };
+	l->entries[l->count++] = (struct durable){ durable_copy(l, e, now_us), now_us, will_answer };
 }
+
+static void make_source(struct ledger_fake *l);
 
 struct ledger_fake *ledger_fake_create(const struct ledger_fake_config *config)
 {
 	struct ledger_fake *l = calloc(1, sizeof *l);
 	CHECK(l != NULL);
 	l->config = *config;
+	make_source(l);
 	return l;
 }
 
@@ -128,10 +138,10 @@ static const struct evidence_entry *find(const struct ledger_fake *l, const stru
 {
 	for (size_t i = 0; i < l->count; i++) {
 		const struct evidence_entry *e = l->entries[i].entry;
-		struct ledger_payload p = { .id = str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id)) };
+		uint8_t hash[32];
 		if ((e->kind == EVIDENCE_RECORD || e->kind == EVIDENCE_RECORD_IMPORTED) &&
-		    record_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), p.hash) &&
-		    ledger_name_matches(name, &p))
+		    record_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), hash) &&
+		    evidence_name_matches(name, id_of(e), hash))
 			return e;
 	}
 	return NULL;
@@ -155,6 +165,129 @@ void ledger_fake_pending_events(const struct ledger_fake *l, void *arg,
 	free(is_applied);
 }
 
+/* ---- reading in order ---- */
+struct fake_scan {
+	struct log_scan base;
+	const struct ledger_fake *l;
+	size_t next;                     /* index of the entry that comes */
+	uint8_t chain[LOG_SOURCE_CHAIN]; /* of those before it */
+};
+
+static struct str entry_context_id(const struct evidence_entry *e)
+{
+	bool is_record = e->kind == EVIDENCE_RECORD || e->kind == EVIDENCE_RECORD_IMPORTED;
+	return is_record ? id_of(e) : (struct str){ 0 };
+}
+
+static struct log_source_entry as_read(const struct durable *d, const uint8_t *chain)
+{
+	const struct evidence_entry *e = d->entry;
+	return (struct log_source_entry){ .kind = e->kind, .lsn = e->lsn, .written_us = d->written_us, .body = buf_str(&e->body),
+					  .extras = buf_str(&e->extras), .context_id = entry_context_id(e), .chain = chain,
+					  .stamp = e->stamp, .path = "(memory)" };
+}
+
+/* Not the ledger's hash, but like it one of everything up to here. */
+static void hash_on(uint8_t chain[static LOG_SOURCE_CHAIN], const struct evidence_entry *e)
+{
+	struct buf text = { 0 };
+	char hash[RECORD_HASH_TEXT];
+	buf_append(&text, chain, LOG_SOURCE_CHAIN);
+	buf_append_char(&text, (char)e->kind);
+	buf_append_str(&text, buf_str(&e->body));
+	record_hash_text(buf_str(&text), hash);
+	CHECK(record_digest_parse(str_of(hash, sizeof hash), STR("sha256:"), chain));
+	buf_finish(&text);
+}
+
+static enum log_source_result scan_next(struct log_scan *base, struct log_source_entry *ret)
+{
+	struct fake_scan *s = (struct fake_scan *)base;
+	if (s->next >= s->l->count)
+		return LOG_SOURCE_END;
+	const struct durable *d = &s->l->entries[s->next++];
+	hash_on(s->chain, d->entry);
+	*ret = as_read(d, s->chain);
+	return LOG_SOURCE_ENTRY;
+}
+
+static void scan_close(struct log_scan *base)
+{
+	free(base);
+}
+
+static struct log_scan *source_open(void *log, uint64_t from_lsn, struct buf *ret_why)
+{
+	struct fake_scan *s = calloc(1, sizeof *s);
+	struct log_source_entry passed;
+	(void)ret_why;
+	CHECK(s != NULL);
+	*s = (struct fake_scan){ .base = { scan_next, scan_close }, .l = log };
+	while (s->next + 1 < from_lsn && scan_next(&s->base, &passed) == LOG_SOURCE_ENTRY)
+		continue;
+	return &s->base;
+}
+
+static uint64_t source_durable_lsn(const void *log)
+{
+	return ((const struct ledger_fake *)log)->count;
+}
+
+static void source_applied(void *log, uint64_t lsn)
+{
+	((struct ledger_fake *)log)->applied_lsn = lsn;
+}
+
+static uint64_t source_lsn_at(void *log, int64_t us)
+{
+	const struct ledger_fake *l = log;
+	size_t i = 0;
+	while (i < l->count && l->entries[i].written_us < us)
+		i++;
+	return i + 1;
+}
+
+struct pending_call {
+	const struct ledger_fake *l;
+	void *arg;
+	void (*each)(void *arg, const struct log_source_entry *entry);
+};
+
+static void call_pending(void *arg, const struct evidence_entry *e)
+{
+	static const uint8_t no_chain[LOG_SOURCE_CHAIN];
+	struct pending_call *c = arg;
+	struct log_source_entry entry = as_read(&c->l->entries[e->lsn - 1], no_chain);
+	c->each(c->arg, &entry);
+}
+
+static bool source_pending_events(void *log, void *arg, void (*each)(void *arg, const struct log_source_entry *entry),
+				  struct buf *ret_why)
+{
+	struct pending_call c = { log, arg, each };
+	(void)ret_why;
+	ledger_fake_pending_events(log, &c, call_pending);
+	return true;
+}
+
+static void source_id_text(const void *log, char ret[static LOG_SOURCE_ID_TEXT])
+{
+	(void)log;
+	memcpy(ret, "00000000000000000000000000fa4efa", LOG_SOURCE_ID_TEXT);
+}
+
+static void make_source(struct ledger_fake *l)
+{
+	l->source = (struct log_source){ .log = l, .open = source_open, .durable_lsn = source_durable_lsn,
+					 .applied = source_applied, .lsn_at = source_lsn_at,
+					 .pending_events = source_pending_events, .id_text = source_id_text };
+}
+
+const struct log_source *ledger_fake_log_source(const struct ledger_fake *l)
+{
+	return &l->source;
+}
+
 /* ---- the actor ---- */
 
 static void reply(struct fake *f, struct msg *request, int status)
@@ -168,13 +301,13 @@ static void reply(struct fake *f, struct msg *request, int status)
 static int check_import(const struct ledger_fake *l, struct evidence_entry *e)
 {
 	struct evidence_name name;
-	if (!evidence_name_parse(str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id)), &name))
-		return RT_EINVAL;
+	evidence_name_parse(id_of(e), &name);
 	const struct evidence_entry *there = find(l, &name);
 	if (there == NULL)
 		return RT_OK;
 	e->lsn = there->lsn;
 	e->already_there = memcmp(there->stamp.record_hash, e->stamp.record_hash, RECORD_HASH_TEXT) == 0;
+	snprintf(e->reason, sizeof e->reason, "%s", e->already_there ? "" : "a record with this id and another hash is there already");
 	return RT_EEXIST;
 }
 
@@ -190,6 +323,28 @@ static void refuse_entry(struct fake *f, struct msg *m, int status, const char *
 	snprintf(e->reason, sizeof e->reason, "%s", reason);
 	end_hook(f, e, status);
 	reply(f, m, status);
+}
+
+/* As the ledger: what nobody could read again is refused. */
+static int check_entry(struct evidence_entry *e)
+{
+	uint8_t hash[32];
+	struct record_draft draft = draft_of(e);
+	bool is_record = e->kind == EVIDENCE_RECORD || e->kind == EVIDENCE_RECORD_IMPORTED;
+	const char *why = NULL;
+	if (e->body.failed || e->extras.failed)
+		why = "the entry could not be encoded: it is too big";
+	else if (is_record && e->context_id[0] == '\0')
+		why = "the record has no context id";
+	else if (e->kind == EVIDENCE_RECORD && !record_draft_is_sound(&draft))
+		why = "the record has no place for its predecessor";
+	else if (e->kind == EVIDENCE_RECORD_IMPORTED &&
+		 !record_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), hash))
+		why = "the imported record has no record hash";
+	if (why == NULL)
+		return RT_OK;
+	snprintf(e->reason, sizeof e->reason, "%s", why);
+	return e->body.failed || e->extras.failed ? RT_ETOOBIG : RT_EINVAL;
 }
 
 static void keep(struct requests *r, struct msg *m)
@@ -220,7 +375,9 @@ static void commit_one(struct fake *f, struct msg *m)
 		refuse_entry(f, m, RT_EFULL, "the disk is full");
 		return;
 	}
-	int status = e->kind == EVIDENCE_RECORD_IMPORTED ? check_import(f->l, e) : RT_OK;
+	int status = check_entry(e);
+	if (status == RT_OK && e->kind == EVIDENCE_RECORD_IMPORTED)
+		status = check_import(f->l, e);
 	if (status != RT_OK) {
 		reply(f, m, e->already_there ? RT_OK : status);
 		return;
@@ -249,6 +406,10 @@ static void commit(struct fake *f)
 
 static void on_append(struct fake *f, struct msg *m)
 {
+	if (((struct evidence_append *)m)->entry == NULL) {
+		rt_refuse(&f->base, m, RT_EINVAL);
+		return;
+	}
 	rt_msg_take(m);
 	keep(&f->waiting, m);
 	if (f->timer_set)

@@ -7,21 +7,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-bool evidence_name_parse(struct str ref, struct evidence_name *ret)
-{
-	*ret = (struct evidence_name){ .by_hash = false };
-	if (record_digest_parse(ref, STR("sha256:"), ret->hash)) {
-		ret->by_hash = true;
-		return true;
-	}
-	memset(ret->hash, 0, sizeof ret->hash);
-	if (ref.n == 0 || ref.n > sizeof ret->id)
-		return false;
-	memcpy(ret->id, ref.p, ref.n);
-	ret->id_n = (uint8_t)ref.n;
-	return true;
-}
-
 static struct str name_id(const struct evidence_name *name)
 {
 	return str_of(name->id, name->id_n);
@@ -35,11 +20,6 @@ static uint64_t name_key(const struct evidence_name *name)
 	uint64_t key = ledger_key_of_id(hasher, name_id(name));
 	ledger_hasher_destroy(hasher);
 	return key;
-}
-
-bool ledger_name_matches(const struct evidence_name *name, const struct ledger_payload *p)
-{
-	return name->by_hash ? memcmp(name->hash, p->hash, 32) == 0 : ledger_ids_match(name_id(name), p->id);
 }
 
 static struct evidence_record *make_record(const struct ledger_payload *p, const struct ledger_frame_head *head,
@@ -102,7 +82,7 @@ static int read_record(struct ledger *l, int fd, const struct ledger_segment *s,
 		 !ledger_payload_read(str_of((const char *)frame + LEDGER_FRAME_HEAD, head.payload_bytes),
 				      &p))
 		status = damage(l, s);
-	else if (!ledger_name_matches(name, &p))
+	else if (!evidence_name_matches(name, p.id, p.hash))
 		status = RT_ENOTFOUND;
 	else if ((*ret = make_record(&p, &head, want_view)) == NULL)
 		status = RT_EIO;
@@ -173,13 +153,4 @@ int ledger_find_record(struct ledger *l, const struct evidence_name *name, bool 
 			 "run `fabra ledger verify`", (unsigned long long)l->lost.items[0].first);
 	}
 	return status;
-}
-
-void evidence_record_free(struct evidence_record *r)
-{
-	if (r == NULL)
-		return;
-	buf_finish(&r->canonical);
-	buf_finish(&r->extras);
-	free(r);
 }

@@ -101,39 +101,6 @@ bool ledger_frame_crc_is_good(const uint8_t *frame, const struct ledger_frame_he
 	return get_u32(frame) == ledger_crc32c(0, frame + 4, ledger_frame_bytes(head->payload_bytes) - 4);
 }
 
-/* ---- digests as text ---- */
-static int hex_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'a' && c <= 'f')
-		return c - 'a' + 10;
-	return -1;
-}
-
-bool record_digest_parse(struct str text, struct str prefix, uint8_t ret[static 32])
-{
-	if (text.n != prefix.n + 64 || !str_starts(text, prefix))
-		return false;
-	for (size_t i = 0; i < 32; i++) {
-		int high = hex_value(text.p[prefix.n + 2 * i]), low = hex_value(text.p[prefix.n + 2 * i + 1]);
-		if (high < 0 || low < 0)
-			return false;
-		ret[i] = (uint8_t)(high << 4 | low);
-	}
-	return true;
-}
-
-void record_digest_text(const uint8_t digest[static 32], struct str prefix, char *ret)
-{
-	static const char digits[] = "0123456789abcdef";
-	memcpy(ret, prefix.p, prefix.n);
-	for (size_t i = 0; i < 32; i++) {
-		ret[prefix.n + 2 * i] = digits[digest[i] >> 4];
-		ret[prefix.n + 2 * i + 1] = digits[digest[i] & 15];
-	}
-}
-
 /* ---- record payloads ---- */
 void ledger_payload_write_fixed(uint8_t *p, const struct ledger_payload *r)
 {
@@ -151,29 +118,6 @@ void ledger_payload_write_fixed(uint8_t *p, const struct ledger_payload *r)
 					  STR("hmac-sha256:"), p + 48));
 	memcpy(p + 80, r->id.p, r->id.n);
 	memcpy(p + 120, r->stamp.signing_key_id, key_id_n);
-}
-
-size_t ledger_canonical_bytes(const struct evidence_entry *e, const char *previous_context_id)
-{
-	size_t previous_n = strlen(previous_context_id);
-	return e->body.n - 4 + (previous_n > 0 ? previous_n + 2 : 4);
-}
-
-void ledger_canonical_write(uint8_t *out, const struct evidence_entry *e, const char *previous_context_id)
-{
-	size_t previous_n = strlen(previous_context_id), tail_at = e->previous_at + 4;
-	memcpy(out, e->body.p, e->previous_at);
-	out += e->previous_at;
-	if (previous_n == 0) {
-		memcpy(out, "null", 4);
-		out += 4;
-	} else {
-		*out++ = '"';
-		memcpy(out, previous_context_id, previous_n);
-		out[previous_n] = '"';
-		out += previous_n + 1;
-	}
-	memcpy(out, e->body.p + tail_at, e->body.n - tail_at);
 }
 
 bool ledger_payload_read(struct str bytes, struct ledger_payload *ret)

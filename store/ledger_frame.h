@@ -24,7 +24,6 @@
 enum {
 	LEDGER_FRAME_HEAD = 80,
 	LEDGER_FRAME_VERSION = 1,
-	RECORD_ID_MAX = 40, /* of a context id as text */
 };
 
 struct ledger_frame_head {
@@ -75,11 +74,3 @@ void ledger_payload_write_fixed(uint8_t *p, const struct ledger_payload *r); /* 
 										canonical */
 /* Borrows bytes. false: malformed. */
 bool ledger_payload_read(struct str bytes, struct ledger_payload *ret);
-
-/* The canonical text of a EVIDENCE_RECORD with its predecessor ("" = none) where the null stood. */
-size_t ledger_canonical_bytes(const struct evidence_entry *e, const char *previous_context_id);
-void ledger_canonical_write(uint8_t *out, const struct evidence_entry *e, const char *previous_context_id);
-
-/* "sha256:<64 hex>" or "hmac-sha256:<64 hex>", told apart by the length of the prefix. false: not that. */
-bool record_digest_parse(struct str text, struct str prefix, uint8_t ret[static 32]);
-void record_digest_text(const uint8_t digest[static 32], struct str prefix, char *ret); /* prefix.n + 64 bytes */

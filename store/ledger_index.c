@@ -204,11 +204,6 @@ int ledger_fences_find(const struct ledger_fences *f, const struct ledger_io *io
 }
 
 /* ---- keys ---- */
-static struct str bare_id(struct str id)
-{
-	return str_starts(id, STR("ctx_")) ? str_skip(id, 4) : id;
-}
-
 static char lower(char c)
 {
 	return c >= 'A' && c <= 'Z' ? (char)(c + 32) : c;
@@ -223,23 +218,10 @@ uint64_t ledger_key_of_id(EVP_MD_CTX *hasher, struct str id)
 {
 	char text[RECORD_ID_MAX];
 	uint8_t digest[32];
-	id = bare_id(id);
+	id = record_id_bare(id);
 	CHECK(id.n <= sizeof text);
 	for (size_t i = 0; i < id.n; i++)
 		text[i] = lower(id.p[i]);
 	ledger_sha256(hasher, str_of(text, id.n), digest);
 	return get_u64(digest);
-}
-
-bool ledger_ids_match(struct str a, struct str b)
-{
-	a = bare_id(a);
-	b = bare_id(b);
-	if (a.n != b.n)
-		return false;
-	for (size_t i = 0; i < a.n; i++) {
-		if (lower(a.p[i]) != lower(b.p[i]))
-			return false;
-	}
-	return true;
 }

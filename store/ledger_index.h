@@ -72,4 +72,3 @@ int ledger_fences_find(const struct ledger_fences *f, const struct ledger_io *io
 uint64_t ledger_key_of_hash(const uint8_t hash[static 32]);
 /* The id as text; "ctx_" in front and the case of letters do not matter. */
 uint64_t ledger_key_of_id(EVP_MD_CTX *hasher, struct str id);
-bool ledger_ids_match(struct str a, struct str b);

@@ -298,6 +298,7 @@ static struct ledger *create(const struct ledger_config *config, const struct le
 	l->config = *config;
 	l->config.dir = NULL;
 	l->io = io;
+	ledger_source_init(l);
 	if (l->config.segment_bytes == 0)
 		l->config.segment_bytes = SEGMENT_BYTES_DEFAULT;
 	l->config.segment_bytes = (l->config.segment_bytes + LEDGER_BLOCK - 1) / LEDGER_BLOCK * LEDGER_BLOCK;
@@ -439,47 +440,4 @@ void ledger_health_read(struct ledger *l, struct ledger_health *ret)
 uint64_t ledger_durable_lsn(const struct ledger *l)
 {
 	return atomic_load(&l->durable_lsn);
-}
-
-void ledger_id_text(const struct ledger *l, char ret[static LOG_SOURCE_ID_TEXT])
-{
-	encode_hex(l->id, sizeof l->id, ret);
-}
-
-uint64_t ledger_lsn_at(struct ledger *l, int64_t us)
-{
-	uint64_t lsn = 1;
-	struct ledger_set *set = ledger_set_borrow(l);
-	for (size_t i = set->count; i > 0; i--) {
-		const struct ledger_segment *s = set->segments[i - 1];
-		lsn = s->head.before.lsn + 1;
-		if (s->head.created_us <= us)
-			break;
-	}
-	ledger_set_unref(set);
-	return lsn;
-}
-
-void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn)
-{
-	atomic_store(&l->projected_lsn, lsn);
-}
-
-struct evidence_entry *evidence_entry_new(enum evidence_kind kind)
-{
-	struct evidence_entry *e = calloc(1, sizeof *e);
-	CHECK(e != NULL);
-	e->kind = kind;
-	return e;
-}
-
-void evidence_entry_free(struct evidence_entry *e)
-{
-	if (e == NULL)
-		return;
-	buf_finish(&e->body);
-	buf_finish(&e->extras);
-	if (e->hook)
-		e->hook->destroy(e->hook);
-	free(e);
 }

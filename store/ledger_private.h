@@ -125,21 +125,27 @@ void ledger_maintain(struct ledger *l, int64_t now_us);
 void ledger_writer_finish(struct ledger *l); /* seals the open segment, or drops an empty one */
 uint64_t ledger_events_from(const struct ledger *l);
 
+/* ---- what its log_source gives; ledger_source.c ---- */
+void ledger_id_text(const struct ledger *l, char ret[static LOG_SOURCE_ID_TEXT]);
+/* Reads from the oldest unmarked event on, a place that segment headers and footers keep. Before the committer runs. */
+bool ledger_pending_events(struct ledger *l, void *arg, void (*each)(void *arg, const struct log_source_entry *entry),
+			   struct buf *ret_why);
+/* Where the segment begins that was the newest at us. */
+uint64_t ledger_lsn_at(struct ledger *l, int64_t us);
+void ledger_set_projected_lsn(struct ledger *l, uint64_t lsn);
+void ledger_source_init(struct ledger *l);
+
 /* ---- reading ---- */
 /* 0, RT_ENOTFOUND or RT_EIO (reason says what). Any thread. */
 int ledger_find_record(struct ledger *l, const struct evidence_name *name, bool want_view,
 		       struct evidence_record **ret,
 		       char reason[static 160]);
-bool ledger_name_matches(const struct evidence_name *name, const struct ledger_payload *p);
 int ledger_read_durable(const struct ledger_io *io, int dir_fd, struct ledger_durable *ret);
-
-/* Replies, for the actors here and for the fake. */
-struct evidence_append *evidence_appended_new(struct loop *loop, struct evidence_entry *entry, int status); /* moves entry */
-struct evidence_found *evidence_found_new(struct loop *loop, struct evidence_record *record, int status);   /* moves record */
 
 struct ledger {
 	struct ledger_config config; /* dir: owned */
 	const struct ledger_io *io;
+	struct log_source source;
 	int dir_fd, lock_fd, durable_fd;
 	uint8_t id[16];
 	struct ledger_writer writer;

@@ -9,32 +9,6 @@ struct reader {
 	struct ledger *l; /* borrows: the ledger is closed after its loops */
 };
 
-MSG_SIZE_CHECK(evidence_find);
-MSG_SIZE_CHECK(evidence_found);
-
-static void dispose_found(struct msg *m)
-{
-	evidence_record_free(((struct evidence_found *)m)->record);
-	free(((struct evidence_found *)m)->reason);
-}
-
-struct evidence_found *evidence_found_new(struct loop *loop, struct evidence_record *record, int status)
-{
-	struct evidence_found *m = rt_msg_new(loop, EVIDENCE_FOUND);
-	m->head.dispose = dispose_found;
-	m->head.status = status;
-	m->record = record;
-	return m;
-}
-
-struct evidence_find *evidence_find_new(struct loop *loop, struct str ref, bool want_view)
-{
-	struct evidence_find *m = loop != NULL ? rt_msg_new(loop, EVIDENCE_FIND) : loop_msg_new(EVIDENCE_FIND);
-	evidence_name_parse(ref, &m->name);
-	m->want_view = want_view;
-	return m;
-}
-
 static int reader_init(struct actor *a, void *arg)
 {
 	((struct reader *)a)->l = arg;

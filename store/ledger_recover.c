@@ -68,10 +68,8 @@ static bool take_frame(struct recovery *r, const struct ledger_frame_head *head,
 	ledger_index_add(&r->s->index, ledger_key_of_id(r->l->writer.hasher, p.id), place);
 	ledger_index_add(&r->s->index, ledger_key_of_hash(p.hash), place);
 	if (head->kind == EVIDENCE_RECORD) {
-		foot->after.records++;
-		memcpy(foot->after.last_hash, p.hash, sizeof p.hash);
-		memset(foot->after.last_context_id, 0, sizeof foot->after.last_context_id);
-		memcpy(foot->after.last_context_id, p.id.p, p.id.n);
+		foot->after.records.records++;
+		record_chain_follow(&foot->after.records, p.id, p.hash);
 	}
 	return true;
 }
@@ -225,33 +223,4 @@ bool ledger_recover_events(struct ledger *l, uint64_t from_lsn, struct buf *ret_
 		l->doubt_to = l->lost.items[l->lost.count - 1].last;
 	say_doubtful(l);
 	return ok;
-}
-
-bool ledger_pending_events(struct ledger *l, void *arg,
-			   void (*each)(void *arg, const struct log_source_entry *frame),
-			   struct buf *ret_why)
-{
-	const struct ledger_events *e = &l->writer.events;
-	struct log_source_entry frame;
-	enum log_source_result result = LOG_SOURCE_END;
-	if (e->waiting == 0)
-		return true;
-	struct ledger_scan *scan = ledger_scan_open(l, NULL, ledger_events_from(l), ret_why);
-	if (scan == NULL)
-		return false;
-	for (size_t i = e->first; i < e->end && (result = ledger_scan_next(scan, &frame)) != LOG_SOURCE_END;) {
-		if (result == LOG_SOURCE_ERROR)
-			break;
-		while (i < e->end && ledger_events_at(e, i) < frame.lsn)
-			i++;
-		if (result == LOG_SOURCE_ENTRY && i < e->end && ledger_events_at(e, i) == frame.lsn) {
-			if (frame.lsn >= l->doubt_to)
-				each(arg, &frame);
-			i++;
-		}
-	}
-	ledger_scan_close(scan);
-	if (result == LOG_SOURCE_ERROR)
-		buf_append_lit(ret_why, "the events of the ledger cannot be read");
-	return result != LOG_SOURCE_ERROR;
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 struct ledger_scan {
+	struct log_scan base;
 	struct ledger *l; /* borrows; NULL: from outside */
 	const struct ledger_io *io;
 	int dir_fd;
@@ -362,6 +363,21 @@ static void find_id(struct ledger_scan *s)
 		memcpy(s->ledger_id, d.ledger_id, sizeof s->ledger_id);
 }
 
+static enum log_source_result scan_next(struct log_scan *s, struct log_source_entry *ret)
+{
+	return ledger_scan_next((struct ledger_scan *)s, ret);
+}
+
+static void scan_close(struct log_scan *s)
+{
+	ledger_scan_close((struct ledger_scan *)s);
+}
+
+struct log_scan *ledger_scan_base(struct ledger_scan *s)
+{
+	return &s->base;
+}
+
 struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn,
 				     struct buf *ret_why)
 {
@@ -370,6 +386,7 @@ struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t
 		buf_append_lit(ret_why, "out of memory");
 		return NULL;
 	}
+	s->base = (struct log_scan){ scan_next, scan_close };
 	s->l = l;
 	s->io = l != NULL ? l->io : &ledger_io_real;
 	s->fd = -1;

@@ -63,18 +63,18 @@ enum { TIP_BYTES = 16 + LOG_SOURCE_CHAIN + 32 + RECORD_ID_MAX };
 static void tip_write(uint8_t *p, const struct ledger_tip *tip)
 {
 	put_u64(p, tip->lsn);
-	put_u64(p + 8, tip->records);
+	put_u64(p + 8, tip->records.records);
 	memcpy(p + 16, tip->chain, LOG_SOURCE_CHAIN);
-	memcpy(p + 48, tip->last_hash, 32);
-	memcpy(p + 80, tip->last_context_id, RECORD_ID_MAX);
+	memcpy(p + 48, tip->records.last_hash, 32);
+	memcpy(p + 80, tip->records.last_context_id, RECORD_ID_MAX);
 }
 
 static void tip_read(const uint8_t *p, struct ledger_tip *ret)
 {
-	*ret = (struct ledger_tip){ .lsn = get_u64(p), .records = get_u64(p + 8) };
+	*ret = (struct ledger_tip){ .lsn = get_u64(p), .records.records = get_u64(p + 8) };
 	memcpy(ret->chain, p + 16, LOG_SOURCE_CHAIN);
-	memcpy(ret->last_hash, p + 48, 32);
-	memcpy(ret->last_context_id, p + 80, RECORD_ID_MAX);
+	memcpy(ret->records.last_hash, p + 48, 32);
+	memcpy(ret->records.last_context_id, p + 80, RECORD_ID_MAX);
 }
 
 void ledger_segment_head_write(const struct ledger_segment_head *head, uint8_t block[static LEDGER_BLOCK])

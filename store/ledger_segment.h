@@ -12,6 +12,7 @@
 #pragma once
 #include "store/ledger_frame.h"
 #include "store/ledger_io.h"
+#include "store/record_chain.h"
 
 enum { LEDGER_BLOCK = 4096, LEDGER_SEGMENT_NAME = 24 };
 enum { LEDGER_SEGMENT_MIN = 64 << 10 };
@@ -19,10 +20,8 @@ enum { LEDGER_SEGMENT_MIN = 64 << 10 };
 /* The end of the log so far: what the next frame follows. */
 struct ledger_tip {
 	uint64_t lsn;     /* of the last frame; 0 = none yet */
-	uint64_t records; /* made here, so far */
 	uint8_t chain[LOG_SOURCE_CHAIN];
-	uint8_t last_hash[32];                  /* record_hash of the last record made here */
-	char last_context_id[RECORD_ID_MAX + 1];/* "" = none */
+	struct record_chain records;
 };
 
 struct ledger_segment_head {

@@ -23,7 +23,7 @@ struct verify {
 	struct ledger_tip tip;  /* as the frames so far say */
 	uint64_t other_keys;    /* records signed with a key that is not at hand */
 	bool is_chained;        /* tip.chain is the chain of the frame just before */
-	bool is_linked;         /* tip.last_context_id is the record just before */
+	bool is_linked;         /* tip.records ends with the record just before */
 	bool has_segment;
 	struct ledger_segment_file file; /* being read */
 	struct ledger_fences fences;
@@ -71,8 +71,7 @@ static void leave_segment(struct verify *v)
 static bool same_tip(const struct ledger_tip *a, const struct ledger_tip *b)
 {
 	return a->lsn == b->lsn && memcmp(a->chain, b->chain, LOG_SOURCE_CHAIN) == 0 &&
-	       strcmp(a->last_context_id, b->last_context_id) == 0 &&
-		       memcmp(a->last_hash, b->last_hash, 32) == 0;
+	       record_chain_ends_alike(&a->records, &b->records);
 }
 
 static void enter_segment(struct verify *v, const struct ledger_segment_file *f)
@@ -160,17 +159,15 @@ static void check_own(struct verify *v, const struct log_source_entry *f, const 
 		struct str previous = r->integrity.previous_context_id;
 		if (!str_eq(r->context_id, p->id))
 			frame_problem(v, f, "record", "the record's id is not the one it is filed under");
-		if (v->is_linked && !str_eq(previous, str_from(v->tip.last_context_id)))
+		if (v->is_linked && !record_chain_continues(&v->tip.records, previous))
 			frame_problem(v, f, "record_chain", "the record does not name the record before it");
 		if (record_verify(f->body, false, NULL, &verdict, &why) && !verdict.content_hash_ok)
 			frame_problem(v, f, "content_hash",
 				      "the record's content does not have its content hash");
 	}
 	check_signature(v, f);
-	memset(v->tip.last_context_id, 0, sizeof v->tip.last_context_id);
-	memcpy(v->tip.last_context_id, p->id.p, p->id.n);
-	memcpy(v->tip.last_hash, p->hash, sizeof p->hash);
-	memcpy(v->report->last_context_id, v->tip.last_context_id, sizeof v->tip.last_context_id);
+	record_chain_follow(&v->tip.records, p->id, p->hash);
+	memcpy(v->report->last_context_id, v->tip.records.last_context_id, sizeof v->tip.records.last_context_id);
 	v->is_linked = true;
 	arena_finish(&v->arena);
 }

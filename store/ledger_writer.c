@@ -114,11 +114,19 @@ bool ledger_reopen(struct ledger *l, int64_t now_us)
 }
 
 /* ---- encoding ---- */
+static struct record_draft draft_of(const struct evidence_entry *e)
+{
+	return (struct record_draft){ .context_id = str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id)),
+				      .text = buf_str(&e->body), .previous_at = e->previous_at };
+}
+
 static size_t payload_bytes(const struct ledger_writer *w, const struct evidence_entry *e)
 {
+	struct record_draft draft;
 	switch (e->kind) {
 	case EVIDENCE_RECORD:
-		return LEDGER_RECORD_FIXED + e->extras.n + ledger_canonical_bytes(e, w->next.last_context_id);
+		draft = draft_of(e);
+		return LEDGER_RECORD_FIXED + e->extras.n + record_chain_bytes(&w->next.records, &draft);
 	case EVIDENCE_RECORD_IMPORTED:
 		return LEDGER_RECORD_FIXED + e->extras.n + e->body.n;
 	case EVIDENCE_VALUES:
@@ -144,32 +152,25 @@ static size_t write_record(struct ledger *l, struct evidence_entry *e, uint8_t *
 {
 	struct ledger_writer *w = &l->writer;
 	size_t body_at = LEDGER_RECORD_FIXED + e->extras.n;
-	struct ledger_payload p = { .id = str_of(e->context_id,
-						 strnlen(e->context_id, sizeof e->context_id)) };
-	p.extras = buf_str(&e->extras);
+	struct record_draft draft = draft_of(e);
+	struct ledger_payload p = { .id = draft.context_id, .extras = buf_str(&e->extras) };
 	if (e->extras.n > 0)
 		memcpy(payload + LEDGER_RECORD_FIXED, e->extras.p, e->extras.n);
 	if (e->kind == EVIDENCE_RECORD) {
 		snprintf(e->previous_context_id, sizeof e->previous_context_id, "%s",
-			 w->next.last_context_id);
-		ledger_canonical_write(payload + body_at, e, w->next.last_context_id);
-		record_stamp_make(str_of((const char *)payload + body_at, payload_n - body_at),
-				  l->config.signer, now_us,
-				  &e->stamp);
+			 w->next.records.last_context_id);
+		record_chain_add(&w->next.records, &draft, l->config.signer, now_us, payload + body_at, &e->stamp);
+		memcpy(p.hash, w->next.records.last_hash, sizeof p.hash);
+		p.stamp = e->stamp; /* how an imported one is signed stands in its own bytes */
 	} else {
 		memcpy(payload + body_at, e->body.p, e->body.n);
+		CHECK(record_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), p.hash));
 	}
-	CHECK(record_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), p.hash));
-	if (e->kind == EVIDENCE_RECORD)
-		p.stamp = e->stamp; /* how an imported one is signed stands in its own bytes */
 	ledger_payload_write_fixed(payload, &p);
 	m->id_key = ledger_key_of_id(w->hasher, p.id);
 	m->hash_key = ledger_key_of_hash(p.hash);
 	if (e->kind == EVIDENCE_RECORD_IMPORTED)
 		return payload_n;
-	snprintf(w->next.last_context_id, sizeof w->next.last_context_id, "%.*s", STR_ARG(p.id));
-	memcpy(w->next.last_hash, p.hash, sizeof p.hash);
-	w->next.records++;
 	return body_at;
 }
 
@@ -229,8 +230,8 @@ static int check_entry(struct ledger *l, struct evidence_entry *e, size_t frame_
 		return refuse(e, RT_ETOOBIG, "the entry is larger than a ledger batch may be");
 	if (is_record(e->kind) && e->context_id[0] == '\0')
 		return refuse(e, RT_EINVAL, "the record has no context id");
-	if (e->kind == EVIDENCE_RECORD && (e->body.n < e->previous_at + 4 ||
-					 memcmp(e->body.p + e->previous_at, "null", 4) != 0))
+	struct record_draft draft = draft_of(e);
+	if (e->kind == EVIDENCE_RECORD && !record_draft_is_sound(&draft))
 		return refuse(e, RT_EINVAL, "the record has no place for its predecessor");
 	if (e->kind == EVIDENCE_RECORD_IMPORTED &&
 	    !record_digest_parse(str_of(e->stamp.record_hash, RECORD_HASH_TEXT), STR("sha256:"), hash))

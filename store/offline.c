@@ -418,7 +418,7 @@ struct offline *offline_open(const struct offline_config *config, struct buf *re
 	o->in_memory = strcmp(config->path, ":memory:") == 0;
 	o->memory_limit_bytes = config->memory_limit_bytes ? config->memory_limit_bytes : 512u << 20;
 	o->history_keep_ms = config->history_keep_ms;
-	o->ledger = config->ledger;
+	o->log = config->log;
 	init_locks(o);
 	register_metrics();
 	if (!o->in_memory)
@@ -452,4 +452,30 @@ void offline_close(struct offline *o)
 uint64_t offline_applied_lsn(const struct offline *o)
 {
 	return atomic_load_explicit(&o->projection.applied_lsn, memory_order_acquire);
+}
+
+/* ---- what is called at the start ---- */
+static bool store_load_table(void *store, const struct offline_table *table, uint64_t *ret_rows, bool *ret_is_new, struct buf *ret_why)
+{
+	return offline_load_table(store, table, ret_rows, ret_is_new, ret_why);
+}
+
+static bool store_check_feature(void *store, struct str sql, struct str key_column, struct str value_column, struct buf *ret_why)
+{
+	return offline_check_rows(store, sql, key_column, value_column, ret_why);
+}
+
+static bool store_newest_values(void *store, void *arg, bool (*each)(void *arg, const struct offline_value *v),
+				uint64_t *ret_applied_lsn, struct buf *ret_why)
+{
+	*ret_applied_lsn = offline_applied_lsn(store); /* before: the projection may go on */
+	return offline_warm(store, arg, each, ret_why);
+}
+
+void offline_store_fill(struct offline *o, struct offline_store *ret)
+{
+	ret->store = o;
+	ret->load_table = store_load_table;
+	ret->check_feature = store_check_feature;
+	ret->newest_values = store_newest_values;
 }

@@ -1,27 +1,23 @@
-/* The offline store on DuckDB: the user's tables, and in schema `fabra` the projection of the ledger: columns
- * to query records by, the context list, the feature history. Record bytes stay in the ledger.
+/* The offline store: the user's tables, and in schema `fabra` columns to query records by and the feature history. These are
+ * its messages, and what of it is called at the start. The SQL that users write goes through as it is; nobody above this line
+ * writes any.
  *
- * offline_reader actors live on blocking loops, one connection each. The projection is an actor on a
- * background loop that tails the ledger in paced batches; its applied LSN is committed in the same
- * transaction. A question that names schema fabra first waits until everything is applied that was durable when
- * it arrived; so does a list of contexts. */
+ * A question that names schema fabra sees all that was durable when it arrived. */
 #pragma once
-#include "runtime/loop.h"
-#include "store/ledger.h"
+#include "store/evidence.h"
 
+/* The makers of messages take the loop of whoever asks; NULL: on any thread, for loop_post. */
 enum { CLASS_OFFLINE = 33 };
 enum offline_msg {
 	OFFLINE_QUERY = MSG_KIND(CLASS_OFFLINE, 1),    /* ask: struct offline_query */
-	EVIDENCE_LIST = MSG_KIND(CLASS_OFFLINE, 2), /* ask: struct evidence_list */
-	/* Reply to all but OFFLINE_ROWS: struct offline_result with status 0, RT_EINVAL (the SQL; the text
+	/* Its reply: struct offline_result with status 0, RT_EINVAL (the SQL; the text
 	 * says what), RT_EDEADLINE, RT_ETOOBIG, RT_EIO, RT_EFULL (too many wait for the projection, or for
 	 * a lane). */
-	OFFLINE_RESULT = MSG_KIND(CLASS_OFFLINE, 3),
-	OFFLINE_ROWS = MSG_KIND(CLASS_OFFLINE, 4), /* ask: struct offline_rows, the materialiser's */
+	OFFLINE_RESULT = MSG_KIND(CLASS_OFFLINE, 2),
+	OFFLINE_ROWS = MSG_KIND(CLASS_OFFLINE, 3), /* ask: struct offline_rows, the materialiser's */
 	/* Its reply: struct offline_batch; RT_EFULL: too many cursors. */
-	OFFLINE_BATCH = MSG_KIND(CLASS_OFFLINE, 5),
-	EVIDENCE_LEGACY = MSG_KIND(CLASS_OFFLINE, 6), /* ask: struct evidence_legacy; RT_ENOTFOUND */
-	OFFLINE_FEATURE = MSG_KIND(CLASS_OFFLINE, 7), /* ask: struct offline_feature; the reply is OFFLINE_BATCH */
+	OFFLINE_BATCH = MSG_KIND(CLASS_OFFLINE, 4),
+	OFFLINE_FEATURE = MSG_KIND(CLASS_OFFLINE, 5), /* ask: struct offline_feature; the reply is OFFLINE_BATCH */
 };
 
 enum {
@@ -33,7 +29,7 @@ enum {
 #define OFFLINE_SEVERAL_ROWS "several rows for %.*s '%.*s'; aggregate, or select one of them"
 
 /* One SQL statement with positional parameters; rows come back as a JSON array of objects. docs/types.md says what
- * each type of DuckDB becomes. */
+ * each type becomes. */
 struct offline_query {
 	struct msg head;   /* dispose frees the heap texts; the deadline interrupts the query */
 	char *sql;         /* moves, NUL-terminated */
@@ -43,19 +39,6 @@ struct offline_query {
 };
 /* Copies. */
 struct offline_query *offline_query_new(struct loop *loop, struct str sql, struct str params_json);
-/* GET /v1/contexts. */
-struct evidence_list {
-	struct msg head;
-	int64_t start_us, end_us; /* inclusive; INT64_MIN / INT64_MAX = open */
-	int32_t limit;
-	bool with_inputs;       /* a column more: the arguments, an object */
-	char *name;             /* moves; NULL = any */
-	char *freshness_status; /* moves; NULL = any */
-	char *id_prefix;        /* moves; NULL = any; the beginning of a context id */
-	char *input, *input_value; /* move; NULL = any; an argument and its value as text */
-};
-/* Open bounds, limit 100. The texts are heap, moved in. */
-struct evidence_list *evidence_list_new(struct loop *loop);
 /* SQL of a materialised feature: (key column, value column) pairs in batches of at most 4096 rows and about a MiB;
  * ask again with the same cursor until last. Each key once: RT_EINVAL before the first row when one has several. The statement runs once. */
 struct offline_rows {
@@ -87,7 +70,6 @@ void offline_feature_add(struct offline_feature *m, struct str id); /* copies; a
 struct offline_result {
 	struct msg head;
 	struct buf json; /* a JSON array, or on failure one line of text for people without paths */
-	uint64_t missing_entries; /* EVIDENCE_LIST: of the ledger, that are damaged and so not in the list */
 	uint32_t rows;
 };
 struct offline_row {
@@ -103,22 +85,8 @@ struct offline_batch {
 	bool last;
 };
 
-/* A record or context that only Fabra's Python program knew. */
-enum evidence_legacy_view {
-	LEGACY_RECORD,  /* in declared order */
-	LEGACY_CONTEXT, /* as GET /v1/context/{id} answers it */
-	LEGACY_LINEAGE, /* .../lineage */
-	LEGACY_TRACE,   /* .../explain */
-};
-struct evidence_legacy {
-	struct msg head; /* dispose frees ref */
-	char *ref;       /* moves; "ctx_<uuid>", a bare UUID, "sha256:<hex>", or an id as Python wrote it */
-	enum evidence_legacy_view view;
-};
-struct evidence_legacy *evidence_legacy_new(struct loop *loop, struct str ref, enum evidence_legacy_view view); /* copies */
-
 struct offline_column {
-	const char *name, *type; /* a type of DuckDB */
+	const char *name, *type; /* the type as the store names it */
 };
 struct offline_table { /* fabra.table; borrows all */
 	const char *name;
@@ -133,52 +101,8 @@ struct offline_table { /* fabra.table; borrows all */
 bool offline_table_reads(const char *file, bool *ret_is_text);
 /* The endings, for messages. */
 extern const char offline_table_endings[];
-struct offline_config {
-	const char *path;          /* FABRA_DUCKDB_PATH or ":memory:" */
-	size_t memory_limit_bytes; /* 0 = 512 MiB */
-	int64_t history_keep_ms;   /* values that were superseded, deletes and events longer ago go; 0 = never */
-	struct ledger *ledger;     /* borrows */
-};
 
-/* Opens the file, makes schema `fabra` and adopts what Fabra's Python program left (context_records,
- * context_log stay untouched and are listed and readable). Blocking; start-up. NULL: *ret_why. */
-struct offline *offline_open(const struct offline_config *config, struct buf *ret_why);
-void offline_close(struct offline *o);
-/* Loads a fabra.table; blocking, any thread. What has not changed since the last load is kept: then *ret_is_new is false.
- * false: *ret_why, and the table is as it was. */
-bool offline_load_table(struct offline *o, const struct offline_table *table, uint64_t *ret_rows, bool *ret_is_new,
-			struct buf *ret_why);
-/* Whether the SQL of a feature can run and gives both columns. It does not run; blocking, start-up, after the
- * tables. false: *ret_why. */
-bool offline_check_rows(struct offline *o, struct str sql, struct str key_column, struct str value_column,
-			struct buf *ret_why);
-/* lanes: blocking loops, at most 16, on which statements that take long are run; without any the reader runs all itself. */
-struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop, struct loop *const *lanes, uint32_t lanes_count);
-struct actor_ref offline_spawn_projection(struct offline *o, struct loop *loop);
-/* Of the open ledger; 0 while the file belongs to another one. Any thread. */
-uint64_t offline_applied_lsn(const struct offline *o);
-
-/* Removes history past its retention; the projection's actor does it once an hour. Blocking. false: it failed, was
- * logged, and nothing was removed. */
-bool offline_prune(struct offline *o, int64_t now_us);
-
-/* How the projection is doing, for /ready and /metrics. */
-struct offline_health {
-	bool paused;     /* the last transaction failed, or the file is another ledger's; it is tried again every
-			    few seconds */
-	char error[384]; /* why, for people; no paths. "" while all is well */
-	uint64_t applied_lsn, lag_entries;
-	int64_t lag_ms; /* age of the oldest durable entry that is not applied; 0 = none */
-	uint64_t missing_entries; /* that were damaged or gone in the ledger before they could be applied */
-	uint64_t entries, transactions, corrupt_frames, reopened; /* since the start */
-};
-void offline_health_read(struct offline *o, struct offline_health *ret); /* any thread */
-void offline_publish(struct offline *o); /* the same as metrics; any thread */
-
-/* Warm start: first the tombstones of each (entity, id) and (entity, id, feature), then the newest live value
- * of each (entity, id, feature, version) that the projection knows, newest event time first. What the projection does not know yet the
- * caller takes from the ledger: a scan from the applied LSN that it read before. each returns false to stop.
- * Blocking; any thread. */
+/* A value of the history, or a tombstone. Borrows its texts. */
 struct offline_value {
 	struct str entity, entity_id, feature, value_json;
 	int64_t event_time_us, written_us, ttl_ms;
@@ -188,8 +112,21 @@ struct offline_value {
 	uint8_t source;         /* enum entry_value_source; 0 = a tombstone */
 	bool deleted;           /* feature empty: all of the entity */
 };
-bool offline_warm(struct offline *o, void *arg, bool (*each)(void *arg, const struct offline_value *v),
-		  struct buf *ret_why);
-/* A record that only Fabra's Python program knew, as JSON in declared order; for the importer. false: none,
- * or the file cannot be read. Blocking; any thread. */
-bool offline_legacy_record(struct offline *o, struct str ref, struct buf *ret_json);
+
+/* Who answers, and what is done at the start and when a table's file has changed: these calls block, any thread. */
+struct offline_store {
+	struct actor_ref requests;   /* answers OFFLINE_*, for requests */
+	struct actor_ref background; /* the same, for the materialiser: its long statements hold back no request */
+	void *store;                 /* borrows; the first argument of all below */
+	/* Loads a fabra.table. What has not changed since the last load is kept: then *ret_is_new is false. false: *ret_why, and
+	 * the table is as it was. */
+	bool (*load_table)(void *store, const struct offline_table *table, uint64_t *ret_rows, bool *ret_is_new,
+			   struct buf *ret_why);
+	/* Whether the SQL of a feature can run and gives both columns. It does not run. After the tables. false: *ret_why. */
+	bool (*check_feature)(void *store, struct str sql, struct str key_column, struct str value_column, struct buf *ret_why);
+	/* First the tombstones of each (entity, id) and (entity, id, feature), then the newest live value of each (entity, id,
+	 * feature, version), newest event time first. What is behind *ret_applied_lsn the caller takes from the log. each
+	 * returns false to stop. false: *ret_why. */
+	bool (*newest_values)(void *store, void *arg, bool (*each)(void *arg, const struct offline_value *v),
+			      uint64_t *ret_applied_lsn, struct buf *ret_why);
+};

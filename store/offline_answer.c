@@ -72,16 +72,20 @@ void offline_answer_fail(struct actor *a, struct msg *m, const struct offline_er
 		struct offline_batch *batch = offline_batch_new(a->loop);
 		offline_batch_fail(batch, error);
 		rt_reply(a, m, &batch->head);
-		return;
+	} else if (m->kind == EVIDENCE_LIST || m->kind == EVIDENCE_LEGACY) {
+		struct evidence_answer *answer = evidence_answer_new(a->loop);
+		evidence_answer_fail(answer, error->status, str_from(error->text));
+		rt_reply(a, m, &answer->head);
+	} else {
+		struct offline_result *result = offline_result_new(a->loop);
+		offline_result_fail(result, error);
+		rt_reply(a, m, &result->head);
 	}
-	struct offline_result *result = offline_result_new(a->loop);
-	offline_result_fail(result, error);
-	rt_reply(a, m, &result->head);
 }
 
 /* Runs one statement; params_json may be NULL. */
 static bool run_select(struct offline_conn *c, struct str sql, struct str params_json, uint64_t deadline_ns, uint32_t rows_max,
-		       struct offline_result *result, struct offline_error *error)
+		       struct buf *ret_json, uint32_t *ret_rows, struct offline_error *error)
 {
 	struct json_error json_error;
 	yyjson_doc *params = NULL;
@@ -94,15 +98,15 @@ static bool run_select(struct offline_conn *c, struct str sql, struct str params
 			return false;
 		}
 	}
-	result->json.max = RESULT_BYTES_MAX;
+	ret_json->max = RESULT_BYTES_MAX;
 	bool ok = offline_conn_select(c, sql, yyjson_doc_get_root(params), deadline_ns, error) &&
-		  offline_rows_write(c, rows_max, &result->json, &result->rows, error);
+		  offline_rows_write(c, rows_max, ret_json, ret_rows, error);
 	offline_conn_end(c);
 	yyjson_doc_free(params);
 	return ok;
 }
 
-static bool answer_query(struct offline_conn *c, struct offline_query *q, uint64_t deadline_ns, struct offline_result *result,
+static bool read_query(struct offline_conn *c, const struct offline_query *q, uint64_t deadline_ns, struct offline_result *result,
 			 struct offline_error *error)
 {
 	struct str params = q->params != NULL ? str_from(q->params) : (struct str){0};
@@ -113,26 +117,26 @@ static bool answer_query(struct offline_conn *c, struct offline_query *q, uint64
 	}
 	if (q->tables_only && !offline_reads_tables_only(c, str_from(q->sql), deadline_ns, error))
 		return false;
-	return run_select(c, str_from(q->sql), params, deadline_ns, rows_max, result, error);
+	return run_select(c, str_from(q->sql), params, deadline_ns, rows_max, &result->json, &result->rows, error);
 }
 
-static bool answer_contexts(struct offline_conn *c, struct evidence_list *ask, uint64_t deadline_ns,
-			    struct offline_result *result, struct offline_error *error)
+static bool read_list(struct offline_conn *c, const struct evidence_list *ask, uint64_t deadline_ns, struct evidence_answer *answer,
+		      struct offline_error *error)
 {
 	struct buf sql = {0}, params = {0};
 	offline_list_sql(ask, atomic_load(&c->offline->has_context_log), &sql, &params);
-	bool ok = run_select(c, buf_str(&sql), buf_str(&params), deadline_ns, ROWS_MAX_DEFAULT, result, error);
-	result->missing_entries = atomic_load(&c->offline->projection.missing_entries);
+	bool ok = run_select(c, buf_str(&sql), buf_str(&params), deadline_ns, ROWS_MAX_DEFAULT, &answer->json, &answer->rows, error);
+	answer->missing_entries = atomic_load(&c->offline->projection.missing_entries);
 	buf_finish(&sql);
 	buf_finish(&params);
 	return ok;
 }
 
-static bool answer_legacy(struct offline_conn *c, struct evidence_legacy *f, uint64_t deadline_ns,
-			  struct offline_result *result, struct offline_error *error)
+static bool read_legacy(struct offline_conn *c, const struct evidence_legacy *ask, uint64_t deadline_ns, struct evidence_answer *answer,
+			struct offline_error *error)
 {
-	result->rows = offline_legacy_read(c, str_from(f->ref), f->view, deadline_ns, &result->json, error);
-	return result->rows;
+	answer->rows = offline_legacy_read(c, str_from(ask->ref), ask->view, deadline_ns, &answer->json, error);
+	return answer->rows;
 }
 
 /* Whether it was stopped to be asked again elsewhere. */
@@ -159,28 +163,54 @@ static bool answer_feature(struct actor *a, struct offline_conn *c, struct offli
 	return true;
 }
 
-bool offline_answer(struct actor *a, struct offline_conn *c, struct msg *m, uint64_t deadline_ns)
+static bool answer_evidence(struct actor *a, struct offline_conn *c, struct msg *m, uint64_t deadline_ns)
 {
-	if (m->kind == OFFLINE_FEATURE)
-		return answer_feature(a, c, (struct offline_feature *)m, deadline_ns);
+	struct evidence_answer *answer = evidence_answer_new(a->loop);
+	struct offline_error error = {0};
+	bool ok = offline_conn_enter(c, &error);
+	if (ok) {
+		ok = m->kind == EVIDENCE_LIST
+			 ? read_list(c, (const struct evidence_list *)m, deadline_ns, answer, &error)
+			 : read_legacy(c, (const struct evidence_legacy *)m, deadline_ns, answer, &error);
+		offline_conn_leave(c);
+	}
+	if (!ok && is_stopped(a, m, error.status, deadline_ns)) {
+		rt_msg_free(a->loop, &answer->head);
+		return false;
+	}
+	if (!ok)
+		evidence_answer_fail(answer, error.status, str_from(error.text));
+	rt_reply(a, m, &answer->head);
+	return true;
+}
+
+static bool answer_query(struct actor *a, struct offline_conn *c, struct offline_query *q, uint64_t deadline_ns)
+{
 	struct offline_result *result = offline_result_new(a->loop);
 	struct offline_error error = {0};
 	bool ok = offline_conn_enter(c, &error);
 	if (ok) {
-		if (m->kind == OFFLINE_QUERY)
-			ok = answer_query(c, (struct offline_query *)m, deadline_ns, result, &error);
-		else if (m->kind == EVIDENCE_LIST)
-			ok = answer_contexts(c, (struct evidence_list *)m, deadline_ns, result, &error);
-		else
-			ok = answer_legacy(c, (struct evidence_legacy *)m, deadline_ns, result, &error);
+		ok = read_query(c, q, deadline_ns, result, &error);
 		offline_conn_leave(c);
 	}
-	if (!ok && is_stopped(a, m, error.status, deadline_ns)) {
+	if (!ok && is_stopped(a, &q->head, error.status, deadline_ns)) {
 		rt_msg_free(a->loop, &result->head);
 		return false;
 	}
 	if (!ok)
 		offline_result_fail(result, &error);
-	rt_reply(a, m, &result->head);
+	rt_reply(a, &q->head, &result->head);
 	return true;
+}
+
+bool offline_answer(struct actor *a, struct offline_conn *c, struct msg *m, uint64_t deadline_ns)
+{
+	switch (m->kind) {
+	case OFFLINE_FEATURE:
+		return answer_feature(a, c, (struct offline_feature *)m, deadline_ns);
+	case OFFLINE_QUERY:
+		return answer_query(a, c, (struct offline_query *)m, deadline_ns);
+	default:
+		return answer_evidence(a, c, m, deadline_ns);
+	}
 }

@@ -1,7 +1,7 @@
 /* One ledger entry as rows of schema fabra, through DuckDB's appenders. Inside the projection's transaction;
  * one user at a time. */
 #pragma once
-#include "store/ledger.h"
+#include "store/log_source.h"
 #include "store/offline_conn.h"
 
 enum offline_table_id {

@@ -211,24 +211,43 @@ static void fail(struct fake *f, struct msg *m, const struct offline_error *erro
 		rt_reply(&f->base, m, &batch->head);
 		return;
 	}
+	if (m->kind == EVIDENCE_LIST || m->kind == EVIDENCE_LEGACY) {
+		struct evidence_answer *answer = evidence_answer_new(f->base.loop);
+		evidence_answer_fail(answer, error->status, str_from(error->text));
+		rt_reply(&f->base, m, &answer->head);
+		return;
+	}
 	struct offline_result *result = offline_result_new(f->base.loop);
 	offline_result_fail(result, error);
 	rt_reply(&f->base, m, &result->head);
 }
 
-static void answer_result(struct fake *f, struct msg *m)
+static uint32_t rows_of(const struct offline_fake_answer *answer)
+{
+	struct json_error error;
+	yyjson_doc *doc = answer->status == RT_OK ? json_parse(str_from(answer->json), NULL, &error) : NULL;
+	yyjson_val *root = yyjson_doc_get_root(doc);
+	uint32_t rows = yyjson_is_arr(root) ? (uint32_t)yyjson_arr_size(root) : doc != NULL;
+	yyjson_doc_free(doc);
+	return rows;
+}
+
+static void answer_text(struct fake *f, struct msg *m)
 {
 	struct offline_fake_answer answer = find_answer(f, m);
-	struct offline_result *result = offline_result_new(f->base.loop);
-	buf_append_str(&result->json, str_from(answer.json));
-	result->head.status = answer.status;
-	struct json_error error;
-	yyjson_doc *doc = answer.status == RT_OK ? json_parse(str_from(answer.json), NULL, &error) : NULL;
-	result->rows = yyjson_is_arr(yyjson_doc_get_root(doc))
-			   ? (uint32_t)yyjson_arr_size(yyjson_doc_get_root(doc))
-			   : doc != NULL;
-	yyjson_doc_free(doc);
-	rt_reply(&f->base, m, &result->head);
+	if (m->kind == OFFLINE_QUERY) {
+		struct offline_result *result = offline_result_new(f->base.loop);
+		buf_append_str(&result->json, str_from(answer.json));
+		result->head.status = answer.status;
+		result->rows = rows_of(&answer);
+		rt_reply(&f->base, m, &result->head);
+		return;
+	}
+	struct evidence_answer *reply = evidence_answer_new(f->base.loop);
+	buf_append_str(&reply->json, str_from(answer.json));
+	reply->head.status = answer.status;
+	reply->rows = rows_of(&answer);
+	rt_reply(&f->base, m, &reply->head);
 }
 
 static void answer(struct fake *f, struct msg *m)
@@ -242,7 +261,7 @@ static void answer(struct fake *f, struct msg *m)
 	else if (m->kind == OFFLINE_FEATURE)
 		answer_feature(f, (struct offline_feature *)m);
 	else
-		answer_result(f, m);
+		answer_text(f, m);
 }
 
 /* ---- the actor ---- */

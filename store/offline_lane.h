@@ -8,7 +8,7 @@
  * that was only kept from the CPU for a moment must not wait behind those that run for seconds. It is forgotten as slow
  * when its lane has found it quick. Who finds no lane free waits in a queue that refuses beyond OFFLINE_LANE_QUEUE_MAX. */
 #pragma once
-#include "store/offline.h"
+#include "store/offline_duckdb.h"
 
 enum {
 	OFFLINE_QUICK_MS = 25,

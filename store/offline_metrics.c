@@ -1,6 +1,6 @@
 /* The projection's health as metrics. */
 #include "runtime/metrics.h"
-#include "store/offline.h"
+#include "store/offline_duckdb.h"
 
 static metric_id gauge(const char *name, const char *help)
 {

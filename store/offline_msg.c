@@ -3,12 +3,15 @@
 #include "store/offline_private.h"
 
 MSG_SIZE_CHECK(offline_query);
-MSG_SIZE_CHECK(evidence_list);
-MSG_SIZE_CHECK(evidence_legacy);
 MSG_SIZE_CHECK(offline_rows);
 MSG_SIZE_CHECK(offline_feature);
 MSG_SIZE_CHECK(offline_result);
 MSG_SIZE_CHECK(offline_batch);
+
+static void *msg_new(struct loop *loop, uint16_t kind)
+{
+	return loop != NULL ? rt_msg_new(loop, kind) : loop_msg_new(kind);
+}
 
 /* NULL: no memory. What a request sends may be large. */
 static char *try_copy(struct str s)
@@ -39,45 +42,11 @@ static void query_dispose(struct msg *m)
 
 struct offline_query *offline_query_new(struct loop *loop, struct str sql, struct str params_json)
 {
-	struct offline_query *q = rt_msg_new(loop, OFFLINE_QUERY);
+	struct offline_query *q = msg_new(loop, OFFLINE_QUERY);
 	q->head.dispose = query_dispose;
 	q->params = params_json.p != NULL ? try_copy(params_json) : NULL;
 	q->sql = params_json.p == NULL || q->params != NULL ? try_copy(sql) : NULL;
 	return q;
-}
-
-static void contexts_dispose(struct msg *m)
-{
-	struct evidence_list *c = (struct evidence_list *)m;
-	free(c->name);
-	free(c->freshness_status);
-	free(c->id_prefix);
-	free(c->input);
-	free(c->input_value);
-}
-
-struct evidence_list *evidence_list_new(struct loop *loop)
-{
-	struct evidence_list *c = rt_msg_new(loop, EVIDENCE_LIST);
-	c->head.dispose = contexts_dispose;
-	c->start_us = INT64_MIN;
-	c->end_us = INT64_MAX;
-	c->limit = 100;
-	return c;
-}
-
-static void legacy_dispose(struct msg *m)
-{
-	free(((struct evidence_legacy *)m)->ref);
-}
-
-struct evidence_legacy *evidence_legacy_new(struct loop *loop, struct str ref, enum evidence_legacy_view view)
-{
-	struct evidence_legacy *f = rt_msg_new(loop, EVIDENCE_LEGACY);
-	f->head.dispose = legacy_dispose;
-	f->ref = copy(ref);
-	f->view = view;
-	return f;
 }
 
 static void rows_dispose(struct msg *m)
@@ -91,7 +60,7 @@ static void rows_dispose(struct msg *m)
 struct offline_rows *offline_rows_new(struct loop *loop, struct str sql, struct str key_column,
 				      struct str value_column)
 {
-	struct offline_rows *r = rt_msg_new(loop, OFFLINE_ROWS);
+	struct offline_rows *r = msg_new(loop, OFFLINE_ROWS);
 	r->head.dispose = rows_dispose;
 	r->sql = copy(sql);
 	r->key_column = copy(key_column);
@@ -101,7 +70,7 @@ struct offline_rows *offline_rows_new(struct loop *loop, struct str sql, struct 
 
 struct offline_rows *offline_rows_next(struct loop *loop, uint64_t cursor)
 {
-	struct offline_rows *r = rt_msg_new(loop, OFFLINE_ROWS);
+	struct offline_rows *r = msg_new(loop, OFFLINE_ROWS);
 	r->cursor = cursor;
 	return r;
 }
@@ -117,7 +86,7 @@ static void feature_dispose(struct msg *m)
 struct offline_feature *offline_feature_new(struct loop *loop, struct str sql, struct str key_column,
 					    struct str value_column, uint32_t ids_cap)
 {
-	struct offline_feature *m = rt_msg_new(loop, OFFLINE_FEATURE);
+	struct offline_feature *m = msg_new(loop, OFFLINE_FEATURE);
 	struct offline_narrowed *what = calloc(1, sizeof *what);
 	CHECK(what != NULL && ids_cap <= OFFLINE_IDS_MAX);
 	m->head.dispose = feature_dispose;

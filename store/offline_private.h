@@ -4,7 +4,7 @@
  * start-up and blocking calls), gate (shared by everyone who uses a connection; alone by the one who opens
  * the database again), conns_lock (the list of connections). */
 #pragma once
-#include "store/offline.h"
+#include "store/offline_duckdb.h"
 #include "store/offline_conn.h"
 #include "store/offline_projection.h"
 #include <pthread.h>
@@ -15,7 +15,7 @@ struct offline {
 	bool in_memory;
 	size_t memory_limit_bytes;
 	int64_t history_keep_ms;
-	struct ledger *ledger; /* borrows; NULL: nothing to project */
+	const struct log_source *log; /* borrows; NULL: nothing to project */
 	struct offline_watch *watch;
 
 	pthread_rwlock_t gate;

@@ -27,6 +27,11 @@ static const uint64_t STEP_NS_MAX = 100000000, MS = 1000000;
 static const off_t WAL_QUIET_BYTES = 1 << 20, WAL_BYTES_MAX = 64 << 20;
 
 /* ---- health ---- */
+uint64_t offline_durable_lsn(const struct offline *o)
+{
+	return o->log != NULL ? o->log->durable_lsn(o->log->log) : 0;
+}
+
 static void set_error(struct offline_projection *p, const char *text)
 {
 	pthread_mutex_lock(&p->error_lock);
@@ -36,7 +41,7 @@ static void set_error(struct offline_projection *p, const char *text)
 
 int64_t offline_projection_lag_ms(struct offline *o)
 {
-	if (o->ledger == NULL || ledger_durable_lsn(o->ledger) <= offline_applied_lsn(o))
+	if (o->log == NULL || offline_durable_lsn(o) <= offline_applied_lsn(o))
 		return 0;
 	int64_t lag_us =
 	    clock_wall_us() - atomic_load_explicit(&o->projection.applied_us, memory_order_relaxed);
@@ -47,7 +52,7 @@ void offline_health_read(struct offline *o, struct offline_health *ret)
 {
 	struct offline_projection *p = &o->projection;
 	uint64_t applied = offline_applied_lsn(o),
-		 durable = o->ledger != NULL ? ledger_durable_lsn(o->ledger) : 0;
+		 durable = offline_durable_lsn(o);
 	*ret = (struct offline_health){
 	    .paused = atomic_load(&p->is_paused),
 	    .applied_lsn = applied,
@@ -160,7 +165,7 @@ static void take_state(struct offline_projection *p, const struct position *at)
 
 static void forget_position(struct offline_projection *p)
 {
-	ledger_scan_close(p->scan);
+	log_scan_close(p->scan);
 	p->scan = NULL;
 	p->is_stale = true;
 }
@@ -175,7 +180,7 @@ static bool open_scan(struct offline *o, uint64_t from_lsn, struct offline_error
 {
 	struct offline_projection *p = &o->projection;
 	struct buf why = {0};
-	p->scan = ledger_scan_open(o->ledger, NULL, from_lsn, &why);
+	p->scan = o->log->open(o->log->log, from_lsn, &why);
 	if (p->scan == NULL)
 		offline_error_text(error, RT_EIO, "the ledger cannot be read: %.*s", STR_ARG(buf_str(&why)));
 	buf_finish(&why);
@@ -279,12 +284,12 @@ static bool take_gap(struct offline *o, uint64_t durable_lsn, struct batch *b, s
 static bool take_frames(struct offline *o, struct batch *b, struct offline_error *error)
 {
 	struct offline_projection *p = &o->projection;
-	uint64_t durable_lsn = ledger_durable_lsn(o->ledger); /* before the scan: its end is not before this one */
+	uint64_t durable_lsn = offline_durable_lsn(o); /* before the scan: its end is not before this one */
 	while (b->entries < STEP_ENTRIES_MAX && p->apply.rows < STEP_ROWS_MAX) {
 		struct log_source_entry frame;
 		if (b->entries % 16 == 0 && clock_mono_ns() >= b->end_ns)
 			break;
-		switch (ledger_scan_next(p->scan, &frame)) {
+		switch (p->scan->next(p->scan, &frame)) {
 		case LOG_SOURCE_ENTRY:
 			if (!take_frame(o, &frame, b, error))
 				return false;
@@ -343,7 +348,7 @@ static void note_success(struct offline *o, const struct batch *b, int64_t began
 		atomic_fetch_add(&p->transactions, 1);
 		atomic_fetch_add(&p->missing_entries, b->missing);
 		atomic_store_explicit(&p->applied_lsn, b->last_lsn, memory_order_release);
-		ledger_set_projected_lsn(o->ledger, b->last_lsn);
+		o->log->applied(o->log->log, b->last_lsn);
 	}
 	if (b->is_at_end)
 		atomic_store(&p->applied_us, began_us);
@@ -399,7 +404,7 @@ static enum offline_step step_locked(struct offline *o)
 enum offline_step offline_projection_step(struct offline *o)
 {
 	struct offline_projection *p = &o->projection;
-	if (o->ledger == NULL)
+	if (o->log == NULL)
 		return OFFLINE_STEP_CAUGHT_UP;
 	if (pthread_mutex_trylock(&p->lock) != 0)
 		return OFFLINE_STEP_BUSY;
@@ -470,12 +475,12 @@ static bool has_last_applied(struct offline *o, const struct position *at, struc
 	bool is_same = true;
 	if (at->applied_lsn == 0 || at->chain[0] == '\0' || !open_scan(o, at->applied_lsn, error))
 		return true;
-	if (ledger_scan_next(p->scan, &frame) == LOG_SOURCE_ENTRY && frame.lsn == at->applied_lsn) {
+	if (p->scan->next(p->scan, &frame) == LOG_SOURCE_ENTRY && frame.lsn == at->applied_lsn) {
 		write_chain(frame.chain, chain);
 		is_same = strcmp(chain, at->chain) == 0;
 	}
 	/* What came may have been the next entry, or damage that reaches beyond this one: the first step is to meet it again. */
-	ledger_scan_close(p->scan);
+	log_scan_close(p->scan);
 	p->scan = NULL;
 	return is_same;
 }
@@ -484,7 +489,7 @@ static bool has_last_applied(struct offline *o, const struct position *at, struc
 static bool check_ledger(struct offline *o, const struct position *at, struct offline_error *error)
 {
 	struct offline_projection *p = &o->projection;
-	uint64_t durable = ledger_durable_lsn(o->ledger);
+	uint64_t durable = offline_durable_lsn(o);
 	static const char cure[] = "stop the server, then put the folder of its ledger (<FABRA_DUCKDB_PATH>.ledger) back, or move "
 				   "the DuckDB file away: it is built again from the ledger that is there";
 	bool is_other = at->ledger_id[0] != '\0' && memcmp(at->ledger_id, p->ledger_id, LOG_SOURCE_ID_TEXT) != 0;
@@ -524,23 +529,23 @@ bool offline_projection_init(struct offline *o, struct buf *ret_why)
 	}
 	offline_apply_init(&p->apply, p->conn);
 	take_state(p, &at);
-	if (o->ledger == NULL)
+	if (o->log == NULL)
 		return true;
-	ledger_id_text(o->ledger, p->ledger_id);
+	o->log->id_text(o->log->log, p->ledger_id);
 	if (!check_ledger(o, &at, &error)) {
 		/* The server starts all the same: the ledger takes records and answers for its own. */
 		atomic_store(&p->is_mismatched, true);
 		atomic_store(&p->applied_lsn, 0);
 		note_failure(p, &error);
 	}
-	ledger_set_projected_lsn(o->ledger, atomic_load(&p->applied_lsn));
+	o->log->applied(o->log->log, atomic_load(&p->applied_lsn));
 	return true;
 }
 
 void offline_projection_finish(struct offline *o)
 {
 	struct offline_projection *p = &o->projection;
-	ledger_scan_close(p->scan);
+	log_scan_close(p->scan);
 	offline_apply_finish(&p->apply);
 	offline_conn_close(p->conn);
 }

@@ -7,7 +7,7 @@
  * that the background thread has begun must it wait; offline_projection_hurry then gives that thread a normal
  * priority, where the system permits that. */
 #pragma once
-#include "store/ledger.h"
+#include "store/log_source.h"
 #include "store/offline_apply.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -17,7 +17,7 @@ struct offline_conn;
 struct offline_projection {
 	pthread_mutex_t lock; /* held for a step; guards this group */
 	struct offline_conn *conn;
-	struct ledger_scan *scan;
+	struct log_scan *scan;
 	struct offline_apply apply;
 	uint64_t retry_at_ns, retry_after_ms;
 	uint64_t committed_ns, checkpoint_at_ns; /* the last commit; not before */
@@ -46,6 +46,7 @@ enum offline_step {
 
 struct offline;
 bool offline_projection_init(struct offline *o, struct buf *ret_why);
+uint64_t offline_durable_lsn(const struct offline *o); /* of the log; 0 without one. Any thread */
 void offline_projection_finish(struct offline *o);
 enum offline_step offline_projection_step(struct offline *o);
 /* A checkpoint if one is due and nobody is in a query. For a reader's loop, never a background one: whoever comes

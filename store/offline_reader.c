@@ -69,11 +69,11 @@ static void answer(struct reader *r, struct msg *m)
 /* The LSN a question must wait for; 0: none. */
 static uint64_t wanted_lsn(const struct reader *r, const struct msg *m)
 {
-	if (r->offline->ledger == NULL || !offline_question_reads_ledger(m))
+	if (r->offline->log == NULL || !offline_question_reads_ledger(m))
 		return 0;
 	if (atomic_load(&r->offline->projection.is_mismatched))
 		return UINT64_MAX; /* never: the step that comes says why */
-	uint64_t lsn = ledger_durable_lsn(r->offline->ledger);
+	uint64_t lsn = offline_durable_lsn(r->offline);
 	return lsn > offline_applied_lsn(r->offline) ? lsn : 0;
 }
 

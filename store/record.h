@@ -8,6 +8,11 @@
 #include "store/json.h"
 #include "store/timefmt.h"
 
+enum { RECORD_ID_MAX = 40 }; /* of a context id as text */
+/* Without the "ctx_" that may stand in front: an id is given with and without it, and in either case of its letters. */
+struct str record_id_bare(struct str id);
+bool record_ids_match(struct str a, struct str b);
+
 enum record_source { RECORD_CACHE, RECORD_COMPUTE, RECORD_FALLBACK };
 enum record_freshness { RECORD_GUARANTEED, RECORD_DEGRADED, RECORD_UNKNOWN };
 
@@ -114,6 +119,9 @@ struct record_extras {
 /* ---- bytes ---- */
 enum { RECORD_HASH_TEXT = 71 }; /* "sha256:" and 64 hex digits */
 void record_hash_text(struct str bytes, char ret[static RECORD_HASH_TEXT]);
+/* "sha256:<64 hex>" or "hmac-sha256:<64 hex>", told apart by the length of the prefix. false: not that. */
+bool record_digest_parse(struct str text, struct str prefix, uint8_t ret[static 32]);
+void record_digest_text(const uint8_t digest[static 32], struct str prefix, char *ret); /* prefix.n + 64 bytes */
 
 /* Appends the canonical text: record_hash "", signature and signed_at null. ret_previous_at (may be NULL):
  * where the value of previous_context_id begins, counted from the start of the text; it is null in a record

@@ -94,3 +94,36 @@ void record_stamp_make(struct str canonical, const struct record_signer *signer,
 	ret->signed_at_us = now_us;
 	memcpy(ret->signing_key_id, signer->key_id, sizeof ret->signing_key_id);
 }
+
+/* ---- digests as text ---- */
+static int hex_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	return -1;
+}
+
+bool record_digest_parse(struct str text, struct str prefix, uint8_t ret[static 32])
+{
+	if (text.n != prefix.n + 64 || !str_starts(text, prefix))
+		return false;
+	for (size_t i = 0; i < 32; i++) {
+		int high = hex_value(text.p[prefix.n + 2 * i]), low = hex_value(text.p[prefix.n + 2 * i + 1]);
+		if (high < 0 || low < 0)
+			return false;
+		ret[i] = (uint8_t)(high << 4 | low);
+	}
+	return true;
+}
+
+void record_digest_text(const uint8_t digest[static 32], struct str prefix, char *ret)
+{
+	static const char digits[] = "0123456789abcdef";
+	memcpy(ret, prefix.p, prefix.n);
+	for (size_t i = 0; i < 32; i++) {
+		ret[prefix.n + 2 * i] = digits[digest[i] >> 4];
+		ret[prefix.n + 2 * i + 1] = digits[digest[i] & 15];
+	}
+}

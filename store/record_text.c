@@ -1,4 +1,5 @@
 #include "store/record_text.h"
+#include <strings.h>
 
 void record_put_text_or_null(struct buf *out, struct str key, struct str value)
 {
@@ -49,4 +50,16 @@ struct str record_freshness_name(enum record_freshness status)
 struct str record_reason_name(const struct record_dropped *d)
 {
 	return d->priority_cutoff ? STR("priority_cutoff") : STR("budget_exceeded");
+}
+
+struct str record_id_bare(struct str id)
+{
+	return str_starts(id, STR("ctx_")) ? str_skip(id, 4) : id;
+}
+
+bool record_ids_match(struct str a, struct str b)
+{
+	a = record_id_bare(a);
+	b = record_id_bare(b);
+	return a.n == b.n && (a.n == 0 || strncasecmp(a.p, b.p, a.n) == 0);
 }

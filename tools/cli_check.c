@@ -3,7 +3,7 @@
 #include "actors/table_loader.h"
 #include "runtime/log.h"
 #include "store/json.h"
-#include "store/offline.h"
+#include "store/offline_duckdb.h"
 #include "tools/commands.h"
 #include <getopt.h>
 #include <stdio.h>
@@ -83,11 +83,13 @@ static bool check_data(const struct definitions *d, struct buf *why)
 	struct offline *o = offline_open(&(struct offline_config){ .path = ":memory:" }, why);
 	if (o == NULL)
 		return false;
-	struct node n = { .definitions = d, .offline = o };
+	struct stores stores = { 0 };
+	struct node n = { .definitions = d, .stores = &stores };
+	offline_store_fill(o, &stores.offline);
 	bool ok = table_loader_load_all(&n, why);
 	if (why->n)
 		buf_append_char(why, '\n');
-	ok = definitions_check_sql(d, o, why) && ok;
+	ok = definitions_check_sql(d, &stores.offline, why) && ok;
 	offline_close(o);
 	return ok;
 }

@@ -1,11 +1,11 @@
 /* serve.c -- composes one process: stores, loops, actors, HTTP; waits for a signal; takes it apart in reverse order.
  *
- * Threads: I/O loops (requests), and blocking loops: ledger (the committer alone), records (reads by id), offline (SQL of
- * requests), lane-1 to lane-4 (those of them that take long), materialise (SQL of materialised features), projection (in the background). */
+ * Threads: I/O loops (requests), and the blocking loops of the stores. */
 #include "tools/serve.h"
 #include "actors/definitions_describe.h"
 #include "actors/ingestor.h"
 #include "actors/materializer.h"
+#include "actors/pending_events.h"
 #include "actors/table_loader.h"
 #include "actors/values.h"
 #include "actors/warm_start.h"
@@ -14,9 +14,8 @@
 #include "runtime/config.h"
 #include "runtime/log.h"
 #include "runtime/log_stdio.h"
-#include "store/entries.h"
-#include "store/offline.h"
 #include "tools/serve_options.h"
+#include "tools/stores_embedded.h"
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,28 +24,30 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { OFFLINE_LANES = 4 };
-
 struct server {
 	struct serve_options options;
 	struct node node;
 	struct node_loop *node_loops[LOOPS_MAX]; /* owned */
 	struct loop *io[LOOPS_MAX];
-	struct loop *ledger_loop, *records_loop, *offline_loop, *materialize_loop, *projection_loop;
-	struct loop *lane_loops[OFFLINE_LANES];
+	struct stores_embedded *stores;
 	struct definitions *definitions;
 	struct pricing *pricing;
 	struct http_server *http;
 	sem_t drained;
-	uint32_t values_warm;
-	struct evidence_entry **pending; /* events of an earlier life that are not applied yet; owned */
-	size_t pending_count;
+	struct pending_events pending; /* of an earlier life */
 };
 
 static bool say(struct buf *why, const char *what)
 {
 	fprintf(stderr, "fabra serve: %s: %.*s%s", what, STR_ARG(buf_str(why)),
 		why->n && why->p[why->n - 1] == '\n' ? "" : "\n");
+	buf_finish(why);
+	return false;
+}
+
+static bool say_line(struct buf *why) /* which names what it is about itself */
+{
+	fprintf(stderr, "fabra serve: %.*s%s", STR_ARG(buf_str(why)), why->n && why->p[why->n - 1] == '\n' ? "" : "\n");
 	buf_finish(why);
 	return false;
 }
@@ -97,27 +98,11 @@ static bool open_stores(struct server *s)
 	struct serve_options *o = &s->options;
 	if (!paths_prepare(&o->paths, &why))
 		return say(&why, "state folder");
-	s->node.ledger = ledger_open(&(struct ledger_config){ .dir = o->paths.ledger, .segment_bytes = o->segment_bytes,
-							       .signer = &o->signer, .record_keep_ms = o->record_keep_ms,
-							       .value_keep_ms = o->value_keep_ms,
-							       .event_keep_ms = o->event_keep_ms,
-							       .temporary = o->paths.in_memory }, &why);
-	if (s->node.ledger == NULL)
-		return say(&why, "ledger");
-	s->node.offline = offline_open(&(struct offline_config){ .path = o->paths.duckdb, .memory_limit_bytes = o->duckdb_bytes,
-								  .history_keep_ms = o->history_keep_ms,
-								  .log = ledger_log_source(s->node.ledger) }, &why);
-	if (s->node.offline == NULL)
-		return say(&why, "offline store");
-	s->node.online = online_create(&(struct online_config){ .bytes_max = o->online_bytes });
-	s->node.values = values_create();
-	if (s->node.online == NULL || s->node.values == NULL) {
-		buf_append_lit(&why, "out of memory; lower FABRA_ONLINE_BYTES");
-		return say(&why, "online store");
-	}
-	s->node.idempotency = idempotency_create(o->idempotency_keys_max);
-	return (s->node.idempotency && idempotency_load(s->node.idempotency, s->node.ledger, clock_wall_us(), &why)) ||
-	       say(&why, "idempotency keys");
+	s->stores = stores_embedded_open(o, &why);
+	if (s->stores == NULL)
+		return say_line(&why);
+	s->node.stores = stores_embedded_get(s->stores);
+	return true;
 }
 
 /* Mistakes in the SQL of tables and features are such of the definitions: all of them show here, not one at each start or at
@@ -128,85 +113,20 @@ static bool load_tables(struct server *s)
 	bool ok = table_loader_load_all(&s->node, &why);
 	if (!ok)
 		buf_append_char(&why, '\n');
-	ok = definitions_check_sql(s->definitions, s->node.offline, &why) && ok;
+	ok = definitions_check_sql(s->definitions, &s->node.stores->offline, &why) && ok;
 	if (!ok)
 		fprintf(stderr, "%.*s%s", STR_ARG(buf_str(&why)), why.n && why.p[why.n - 1] == '\n' ? "" : "\n");
 	buf_finish(&why);
 	return ok;
 }
 
-/* ---- warm start: the projection's newest values, then what the ledger has beyond it ---- */
-
-static bool warm_value(void *arg, const struct offline_value *v)
-{
-	struct server *s = arg;
-	s->values_warm += warm_start_value(&s->node, v, clock_wall_us());
-	return true;
-}
-
-static bool warm_start(struct server *s)
+/* What an earlier life left, before anything is written. */
+static bool take_over(struct server *s)
 {
 	struct buf why = { 0 };
-	uint64_t started_ns = clock_mono_ns();
-	if (!offline_warm(s->node.offline, s, warm_value, &why))
+	if (!warm_start(&s->node, &why))
 		return say(&why, "warm start");
-	struct ledger_scan *scan =
-	    ledger_scan_open(s->node.ledger, NULL, offline_applied_lsn(s->node.offline) + 1, &why);
-	if (scan == NULL)
-		return say(&why, "warm start");
-	struct log_source_entry frame;
-	enum log_source_result r;
-	while ((r = ledger_scan_next(scan, &frame)) == LOG_SOURCE_ENTRY || r == LOG_SOURCE_CORRUPT)
-		if (r == LOG_SOURCE_ENTRY)
-			s->values_warm += warm_start_frame(&s->node, &frame, clock_wall_us());
-	ledger_scan_close(scan);
-	log_line(LOG_INFO, "serve", "warm start", LOG_INT("values", s->values_warm),
-		 LOG_INT("duration_ms", (int64_t)((clock_mono_ns() - started_ns) / 1000000)));
-	return r == LOG_SOURCE_END || say(&why, "warm start: the ledger cannot be read");
-}
-
-/* ---- events that a crash left behind ---- */
-
-static void keep_pending(void *arg, const struct log_source_entry *f)
-{
-	struct server *s = arg;
-	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
-	struct evidence_entry **grown = realloc(s->pending, (s->pending_count + 1) * sizeof *grown);
-	if (grown)
-		s->pending = grown;
-	if (e == NULL || grown == NULL) {
-		evidence_entry_free(e); /* it stays pending, for the next start */
-		return;
-	}
-	e->lsn = f->lsn;
-	buf_append_str(&e->body, f->body);
-	s->pending[s->pending_count++] = e;
-}
-
-static bool find_pending(struct server *s)
-{
-	struct buf why = { 0 };
-	return ledger_pending_events(s->node.ledger, s, keep_pending, &why) || say(&why, "pending events");
-}
-
-/* In log order to the loops that own their entities, which do not run yet: no new event can come before them. */
-static bool redo_pending(struct server *s)
-{
-	struct entry_event event;
-	for (size_t i = 0; i < s->pending_count; i++) {
-		struct evidence_entry *e = s->pending[i];
-		s->pending[i] = NULL;
-		if (!entry_event_read(buf_str(&e->body), &event)) {
-			evidence_entry_free(e);
-			continue;
-		}
-		struct node_loop *owner = node_owner_of(&s->node, event.entity_id);
-		if (!loop_post(rt_named(owner->loop, NAME_INGESTOR), &ingest_event_post(INGEST_REDO, e)->head))
-			log_line(LOG_ERROR, "serve", "a pending event waits for the next start: too many at once");
-	}
-	if (s->pending_count)
-		log_line(LOG_INFO, "serve", "pending events", LOG_INT("events", (int64_t)s->pending_count));
-	return true;
+	return pending_events_read(&s->pending, s->node.stores->log, &why) || say(&why, "pending events");
 }
 
 /* ---- the node ---- */
@@ -234,7 +154,8 @@ static bool fill_node(struct server *s)
 	n->evidence_required = o->evidence_required;
 	n->include_content = o->include_content;
 	n->evidence_timeout_ms = o->evidence_timeout_ms;
-	if (!fill_defaults(s) || !node_metrics_init(&n->metrics, s->definitions, o->evidence_required)) {
+	n->values = values_create();
+	if (!n->values || !fill_defaults(s) || !node_metrics_init(&n->metrics, s->definitions, o->evidence_required)) {
 		buf_append_lit(&why, "out of memory");
 		return say(&why, "start");
 	}
@@ -248,12 +169,6 @@ static bool fill_node(struct server *s)
 
 /* ---- loops and actors ---- */
 
-static struct loop *blocking_loop(const char *name, bool is_background)
-{
-	return loop_create(&(struct loop_config){ .name = name, .kind = LOOP_BLOCKING, .is_background = is_background,
-						  .actors_max = 1024 });
-}
-
 static bool create_loops(struct server *s)
 {
 	static const char *const io_names[] = { "io-1", "io-2", "io-3", "io-4", "io-5", "io-6", "io-7", "io-8" };
@@ -262,17 +177,6 @@ static bool create_loops(struct server *s)
 		s->io[i] = loop_create(&(struct loop_config){ .name = i < 8 ? io_names[i] : "io-n", .kind = LOOP_IO });
 		ok = ok && s->io[i];
 	}
-	s->ledger_loop = blocking_loop("ledger", false);
-	s->records_loop = blocking_loop("records", false);
-	s->offline_loop = blocking_loop("offline", false);
-	s->materialize_loop = blocking_loop("materialize", false);
-	s->projection_loop = blocking_loop("projection", true);
-	static const char *const lane_names[OFFLINE_LANES] = { "lane-1", "lane-2", "lane-3", "lane-4" };
-	for (unsigned i = 0; i < OFFLINE_LANES; i++) {
-		s->lane_loops[i] = blocking_loop(lane_names[i], false);
-		ok = ok && s->lane_loops[i];
-	}
-	ok = ok && s->ledger_loop && s->records_loop && s->offline_loop && s->materialize_loop && s->projection_loop;
 	struct buf why = { 0 };
 	if (!ok) {
 		buf_append_lit(&why, "cannot create the loops: out of memory");
@@ -304,22 +208,17 @@ static bool create_node_loop(struct server *s, unsigned index)
 static bool spawn_actors(struct server *s)
 {
 	struct node *n = &s->node;
-	n->committer = ledger_spawn_committer(n->ledger, s->ledger_loop);
-	n->ledger_reader = ledger_spawn_reader(n->ledger, s->records_loop);
-	n->offline_reader = offline_spawn_reader(n->offline, s->offline_loop, s->lane_loops, OFFLINE_LANES);
-	n->materialize_reader = offline_spawn_reader(n->offline, s->materialize_loop, NULL, 0);
-	struct actor_ref projection = offline_spawn_projection(n->offline, s->projection_loop);
+	struct loop *background = stores_embedded_background(s->stores);
 	for (unsigned i = 0; i < s->options.loops; i++)
 		if (!create_node_loop(s, i))
 			return false;
 	struct actor_ref materializer =
-	    rt_supervise(s->materialize_loop, NAME_MATERIALIZER, &materializer_class, n, 10, 60000);
+	    rt_supervise(background, NAME_MATERIALIZER, &materializer_class, n, 10, 60000);
 	struct actor_ref table_loader =
-	    rt_supervise(s->materialize_loop, NAME_TABLE_LOADER, &table_loader_class, n, 10, 60000);
+	    rt_supervise(background, NAME_TABLE_LOADER, &table_loader_class, n, 10, 60000);
 	struct buf why = { 0 };
-	if (ref_is_none(table_loader) || ref_is_none(n->committer) || ref_is_none(n->ledger_reader) || ref_is_none(n->offline_reader) ||
-	    ref_is_none(n->materialize_reader) || ref_is_none(projection) || ref_is_none(materializer)) {
-		buf_append_lit(&why, "cannot start the store actors");
+	if (ref_is_none(table_loader) || ref_is_none(materializer)) {
+		buf_append_lit(&why, "cannot start the actors of the definitions: out of memory");
 		return say(&why, "start");
 	}
 	return true;
@@ -349,15 +248,11 @@ static bool start_http(struct server *s)
 	return s->http || say(&why, "listen");
 }
 
+/* What an earlier life left goes first. */
 static bool start_loops(struct server *s)
 {
-	struct loop *blocking[] = { s->ledger_loop, s->records_loop, s->offline_loop, s->materialize_loop,
-				    s->projection_loop };
-	int status = 0;
-	for (size_t i = 0; i < sizeof blocking / sizeof blocking[0] && status == 0; i++)
-		status = loop_start(blocking[i]);
-	for (unsigned i = 0; i < OFFLINE_LANES && status == 0; i++)
-		status = loop_start(s->lane_loops[i]);
+	pending_events_redo(&s->pending, &s->node);
+	int status = stores_embedded_start(s->stores);
 	for (unsigned i = 0; i < s->options.loops && status == 0; i++)
 		status = loop_start(s->io[i]);
 	struct buf why = { 0 };
@@ -375,14 +270,6 @@ static void on_drained(void *arg)
 	sem_post(&((struct server *)arg)->drained);
 }
 
-static void end_loop(struct loop *loop)
-{
-	if (loop == NULL)
-		return;
-	loop_stop(loop);
-	loop_join(loop);
-}
-
 static void drain(struct server *s)
 {
 	http_server_drain(s->http, on_drained, s);
@@ -390,18 +277,16 @@ static void drain(struct server *s)
 		continue;
 }
 
-/* Those who ask the stores first, then the stores; the ledger is the last to write. */
+/* Those who ask the stores first, then the stores. */
 static void end_loops(struct server *s)
 {
-	for (unsigned i = 0; i < s->options.loops; i++)
-		end_loop(s->io[i]);
-	end_loop(s->materialize_loop);
-	end_loop(s->offline_loop);
-	for (unsigned i = 0; i < OFFLINE_LANES; i++)
-		end_loop(s->lane_loops[i]);
-	end_loop(s->records_loop);
-	end_loop(s->ledger_loop);
-	end_loop(s->projection_loop);
+	for (unsigned i = 0; i < s->options.loops; i++) {
+		if (s->io[i] == NULL)
+			continue;
+		loop_stop(s->io[i]);
+		loop_join(s->io[i]);
+	}
+	stores_embedded_stop(s->stores);
 }
 
 /* Of a whole server, or of as much as a failed start has made; its loops have ended or never ran. */
@@ -416,21 +301,9 @@ static void destroy(struct server *s)
 		free(s->node_loops[i]);
 		loop_destroy(s->io[i]);
 	}
-	loop_destroy(s->materialize_loop);
-	loop_destroy(s->offline_loop);
-	for (unsigned i = 0; i < OFFLINE_LANES; i++)
-		loop_destroy(s->lane_loops[i]);
-	loop_destroy(s->records_loop);
-	loop_destroy(s->ledger_loop);
-	loop_destroy(s->projection_loop);
-	for (size_t i = 0; i < s->pending_count; i++)
-		evidence_entry_free(s->pending[i]);
-	free(s->pending);
-	offline_close(s->node.offline);
-	ledger_close(s->node.ledger);
-	online_destroy(s->node.online);
+	pending_events_finish(&s->pending);
+	stores_embedded_close(s->stores);
 	values_destroy(s->node.values);
-	idempotency_destroy(s->node.idempotency);
 	for (uint32_t i = 0; s->node.defaults && i < s->definitions->features_count; i++)
 		value_unref(s->node.defaults[i]);
 	free(s->node.defaults);
@@ -456,8 +329,8 @@ static bool start(struct server *s)
 	if (s->definitions->features_count + s->definitions->contexts_count == 0)
 		fprintf(stderr, "fabra serve: %s declares no feature and no context: its tables can be asked by SQL, and that is all\n",
 			s->options.file);
-	return check_descriptors(&s->options) && fill_node(s) && open_stores(s) && load_tables(s) && warm_start(s) && find_pending(s) &&
-	       create_loops(s) && spawn_actors(s) && start_http(s) && redo_pending(s) && start_loops(s);
+	return check_descriptors(&s->options) && fill_node(s) && open_stores(s) && load_tables(s) && take_over(s) &&
+	       create_loops(s) && spawn_actors(s) && start_http(s) && start_loops(s);
 }
 
 /* Waits for SIGINT or SIGTERM. A second Ctrl-C, while the requests are drained, ends the process at once: what is durable

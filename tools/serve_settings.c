@@ -4,6 +4,7 @@
 #include "runtime/check.h"
 #include "runtime/config.h"
 #include "store/idempotency.h"
+#include "store/ledger.h"
 #include "tools/serve_options.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,7 +6,6 @@
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/sim.h"
-#include "store/idempotency.h"
 #include "store/ledger_fake.h"
 #include "store/offline_fake.h"
 #include <stdio.h>
@@ -26,6 +25,7 @@ struct node_fixture {
 	struct sim *sim;
 	struct loop *store_loop;
 	struct ledger_fake *ledger; /* the test's: outlives restarts */
+	struct stores stores;
 	struct node node;
 	struct node_loop loops[2];
 };
@@ -94,13 +94,15 @@ static inline void node_fixture_start(struct node_fixture *f, const struct node_
 			   .include_content = true,
 			   .evidence_timeout_ms = 500,
 			   .loops_count = io_loops};
-	n->online = online_create(&(struct online_config){.bytes_max = 1 << 20, .stripes = 4});
+	n->stores = &f->stores;
 	n->values = values_create();
-	n->idempotency = idempotency_create(16);
-	n->committer = ledger_fake_spawn(ledger, f->store_loop);
-	n->offline_reader = n->materialize_reader = offline_fake_spawn(f->store_loop, offline);
+	f->stores.online = online_create(&(struct online_config){.bytes_max = 1 << 20, .stripes = 4});
+	f->stores.idempotency = idempotency_create(16);
+	f->stores.evidence.append = ledger_fake_spawn(ledger, f->store_loop);
+	f->stores.offline.requests = f->stores.offline.background = offline_fake_spawn(f->store_loop, offline);
+	f->stores.evidence.list = f->stores.evidence.legacy = f->stores.offline.requests;
 	n->defaults = calloc(n->definitions->features_count + 1, sizeof(struct value *));
-	CHECK(n->online && n->values && n->idempotency && n->defaults);
+	CHECK(f->stores.online && n->values && f->stores.idempotency && n->defaults);
 	for (uint32_t i = 0; i < n->definitions->features_count; i++)
 		if (n->definitions->features[i].default_json.p)
 			n->defaults[i] = value_create(n->definitions->features[i].default_json);
@@ -137,8 +139,8 @@ static inline bool node_fixture_stop(struct node_fixture *f, struct buf *why)
 	for (uint32_t i = 0; i < f->node.definitions->features_count; i++)
 		value_unref(f->node.defaults[i]);
 	free(f->node.defaults);
-	online_destroy(f->node.online);
 	values_destroy(f->node.values);
-	idempotency_destroy(f->node.idempotency);
+	online_destroy(f->stores.online);
+	idempotency_destroy(f->stores.idempotency);
 	return balanced;
 }

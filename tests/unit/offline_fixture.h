@@ -116,6 +116,10 @@ static inline void order_finish(struct order *o, struct msg *m)
 		const struct offline_result *r = (const struct offline_result *)m;
 		buf_append_str(&text, buf_str(&r->json));
 		a.rows = r->rows;
+	} else if (m->kind == EVIDENCE_ANSWER) {
+		const struct evidence_answer *r = (const struct evidence_answer *)m;
+		buf_append_str(&text, buf_str(&r->json));
+		a.rows = r->rows;
 	} else if (m->kind == OFFLINE_BATCH) {
 		const struct offline_batch *b = (const struct offline_batch *)m;
 		a.rows = b->count;

@@ -29,6 +29,7 @@
 enum { BODY_MAX = 1 << 20 };
 
 static struct node_fixture_shared shared;
+static struct stores stores;
 static struct node node;
 static struct node_loop node_loop;
 static struct ledger_fake *ledger;
@@ -47,15 +48,18 @@ static void start(void)
 			      .encodings = { shared.encodings[0], shared.encodings[1] }, .environment = STR("test"),
 			      .fabra_version = STR("2.3.2"), .include_content = true, .evidence_timeout_ms = 500,
 			      .loops_count = 1 };
-	node.online = online_create(&(struct online_config){ .bytes_max = 4 << 20, .stripes = 4 });
+	stores = (struct stores){ 0 };
+	node.stores = &stores;
 	node.values = values_create();
-	node.idempotency = idempotency_create(3);
+	stores.online = online_create(&(struct online_config){ .bytes_max = 4 << 20, .stripes = 4 });
+	stores.idempotency = idempotency_create(3);
 	node.defaults = calloc(node.definitions->features_count + 1, sizeof(struct value *));
 	for (uint32_t i = 0; i < node.definitions->features_count; i++)
 		if (node.definitions->features[i].default_json.p)
 			node.defaults[i] = value_create(node.definitions->features[i].default_json);
-	node.committer = ledger_fake_spawn(ledger, loop);
-	node.offline_reader = node.materialize_reader = offline_fake_spawn(loop, &(struct offline_fake_config){ 0 });
+	stores.evidence.append = ledger_fake_spawn(ledger, loop);
+	stores.offline.requests = stores.offline.background = offline_fake_spawn(loop, &(struct offline_fake_config){ 0 });
+	stores.evidence.list = stores.evidence.legacy = stores.offline.requests;
 	node_loop = (struct node_loop){ .node = &node, .loop = loop, .script = script_create(node.definitions, NULL, &why),
 					.tokens = token_cache_create(1024) };
 	node.loops[0] = node.by_loop_id[loop_id(loop)] = &node_loop;
@@ -79,8 +83,8 @@ static void stop(void)
 	for (uint32_t i = 0; i < node.definitions->features_count; i++)
 		value_unref(node.defaults[i]);
 	free(node.defaults);
-	idempotency_destroy(node.idempotency);
-	online_destroy(node.online);
+	idempotency_destroy(stores.idempotency);
+	online_destroy(stores.online);
 	values_destroy(node.values);
 	ledger_fake_destroy(ledger);
 }
@@ -301,7 +305,7 @@ static void test_value_and_table(void **state)
 		memset(text, 'x', middle);
 		v = value_create(str_of(text, middle));
 		free(text);
-		if (online_fits(node.online, v))
+		if (online_fits(stores.online, v))
 			low = middle;
 		else
 			high = middle;
@@ -482,7 +486,7 @@ static void test_clocks(void **state)
 	says("\"freshness_ms\":0,");
 	ask("PUT", "/v1/features/User/ahead", "{\"values\":{\"city\":2,\"brief\":3}}", 200);
 	says("\"written\":[\"city\",\"brief\"],\"stale\":[]");
-	online_delete_row(node.online, 0, STR("ahead"), clock_wall_us() + API_FUTURE_US_MAX, ledger_fake_count(ledger),
+	online_delete_row(stores.online, 0, STR("ahead"), clock_wall_us() + API_FUTURE_US_MAX, ledger_fake_count(ledger),
 			  clock_wall_us());
 	ask("PUT", "/v1/features/User/ahead", "{\"values\":{\"city\":4}}", 200);
 	says("\"stale\":[]");

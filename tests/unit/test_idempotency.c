@@ -158,7 +158,7 @@ static void test_the_ledger_remembers(void **state)
 	assert_true(from <= young->lsn);
 	assert_int_equal(ledger_lsn_at(l, INT64_MIN), 1);
 	struct idempotency *t = idempotency_create(1);
-	assert_true(idempotency_load(t, l, NOW_US, &why));
+	assert_true(idempotency_load(t, ledger_log_source(l), NOW_US, &why));
 	assert_int_equal(idempotency_count(t), 1);
 	struct idempotency_id id = fingerprints_of("young", "r");
 	struct idempotency_first got;

@@ -1,4 +1,5 @@
 /* Events: durable before accepted, applied in order and once, across failures and restarts. */
+#include "actors/pending_events.h"
 #include "tests/unit/actor_fixture.h"
 
 static const char definitions[] =
@@ -74,15 +75,6 @@ static void warm(void *arg, const struct entry_values *head, const struct entry_
 	value_unref(value);
 }
 
-static void redo(void *arg, const struct evidence_entry *durable)
-{
-	(void)arg;
-	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
-	buf_append_str(&e->body, buf_str(&durable->body));
-	e->lsn = durable->lsn;
-	rt_send(LOOP, rt_named(LOOP, NAME_INGESTOR), &ingest_event_new(LOOP, INGEST_REDO, e)->head);
-}
-
 /* As the program starts: history into the table, then what was left undone. */
 static void restart(void)
 {
@@ -93,7 +85,11 @@ static void restart(void)
 		if (e->kind == EVIDENCE_EVENT_APPLIED)
 			entry_values_read(buf_str(&e->body), NULL, &lsn, warm);
 	}
-	ledger_fake_pending_events(ledger, NULL, redo);
+	struct pending_events pending = {0};
+	struct buf why = {0};
+	assert_true(pending_events_read(&pending, ledger_fake_log_source(ledger), &why));
+	pending_events_redo(&pending, &fixture.node);
+	pending_events_finish(&pending);
 }
 
 static void test_applied_in_order(void **state)

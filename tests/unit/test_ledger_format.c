@@ -157,12 +157,12 @@ static void headers_and_footers_come_back(void **state)
 	struct ledger_segment_head head = { .seq = 3, .epoch = 5, .segment_bytes = 1 << 20, .previous_seq = 2,
 		.previous_end = 4096,
 					    .created_us = -1, .events_from = 9,
-						    .before = { .lsn = 17, .records = 4 } }, head_got;
-	strcpy(head.before.last_context_id, "ctx_018f3a2b-7def-7abc-8901-234567890abc");
+						    .before = { .lsn = 17, .records = { .records = 4 } } }, head_got;
+	strcpy(head.before.records.last_context_id, "ctx_018f3a2b-7def-7abc-8901-234567890abc");
 	ledger_segment_head_write(&head, block);
 	memset(&head_got, 0, sizeof head_got);
 	assert_true(ledger_segment_head_read(block, &head_got));
-	assert_string_equal(head_got.before.last_context_id, head.before.last_context_id);
+	assert_string_equal(head_got.before.records.last_context_id, head.before.records.last_context_id);
 	assert_int_equal(head_got.before.lsn, 17);
 	assert_int_equal(head_got.previous_end, 4096);
 	struct ledger_segment_foot foot = { .seq = 3, .data_end = 8192, .newest_us = { 1, 2, 3, 4 },

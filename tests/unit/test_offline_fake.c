@@ -67,6 +67,8 @@ static void caller_on_message(struct actor *a, struct msg *m)
 		c->deadlines += m->kind == RT_DEADLINE;
 		if (m->kind == OFFLINE_RESULT)
 			note(c, buf_str(&((const struct offline_result *)m)->json));
+		else if (m->kind == EVIDENCE_ANSWER)
+			note(c, buf_str(&((const struct evidence_answer *)m)->json));
 	}
 }
 

@@ -159,12 +159,6 @@ static void check_all(const struct node *n, int64_t now_us, const char *when)
 		}
 }
 
-static bool take_value(void *arg, const struct offline_value *v)
-{
-	warm_start_value(arg, v, clock_wall_us());
-	return true;
-}
-
 static void take_frames(struct rig *r, const struct node *n, uint64_t from_lsn)
 {
 	struct buf why = {0};
@@ -176,17 +170,23 @@ static void take_frames(struct rig *r, const struct node *n, uint64_t from_lsn)
 	ledger_scan_close(scan);
 }
 
+static struct stores stores_of(struct rig *r)
+{
+	struct stores s = {.online = online_create(&(struct online_config){.bytes_max = 1 << 20, .stripes = 4}),
+			   .log = ledger_log_source(r->ledger)};
+	offline_store_fill(r->offline, &s.offline);
+	return s;
+}
+
 static void one_life(struct rig *r, int life)
 {
 	struct buf why = {0};
-	struct node n = {.definitions = definitions_of_life(r, life == LIVES - 1),
-			 .online = online_create(&(struct online_config){.bytes_max = 1 << 20, .stripes = 4})};
+	struct stores stores = stores_of(r);
+	struct node n = {.definitions = definitions_of_life(r, life == LIVES - 1), .stores = &stores};
 	if (below(2)) /* else all of it is beyond the projection */
 		while (offline_projection_step(r->offline) != OFFLINE_STEP_CAUGHT_UP)
 			;
-	uint64_t at = offline_applied_lsn(r->offline);
-	assert_true(offline_warm(r->offline, &n, take_value, &why));
-	take_frames(r, &n, at + 1);
+	assert_true(warm_start(&n, &why));
 	check_all(&n, clock_wall_us(), "after the restart");
 	for (int op = 0; op < OPS; op++) {
 		size_t before = log_count;
@@ -194,7 +194,7 @@ static void one_life(struct rig *r, int life)
 		take_frames(r, &n, before + 1); /* what the server does when an entry is durable */
 	}
 	check_all(&n, clock_wall_us(), "before the restart");
-	online_destroy(n.online);
+	online_destroy(stores.online);
 	definitions_free((struct definitions *)(uintptr_t)n.definitions);
 }
 
@@ -245,20 +245,18 @@ static void test_values_without_a_version(void **state)
 		rig_append(&r, e, now_us);
 	}
 	for (int projected = 0; projected < 2; projected++) {
-		struct node n = {.definitions = definitions_of_life(&r, true),
-				 .online = online_create(&(struct online_config){.bytes_max = 1 << 20, .stripes = 4})};
-		uint64_t at = offline_applied_lsn(r.offline);
-		assert_true(offline_warm(r.offline, &n, take_value, &why));
-		take_frames(&r, &n, at + 1);
+		struct stores stores = stores_of(&r);
+		struct node n = {.definitions = definitions_of_life(&r, true), .stores = &stores};
+		assert_true(warm_start(&n, &why));
 		for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 			struct online_cell cell;
 			uint32_t f = definitions_feature(n.definitions, str_from(names[i]));
-			bool found = online_get(n.online, 0, STR("u0"), f, now_us, &cell);
+			bool found = online_get(stores.online, 0, STR("u0"), f, now_us, &cell);
 			value_unref(cell.value);
 			if (found != (i < 3))
 				fail_msg("%s is %s", names[i], found ? "there" : "missing");
 		}
-		online_destroy(n.online);
+		online_destroy(stores.online);
 		definitions_free((struct definitions *)(uintptr_t)n.definitions);
 		while (offline_projection_step(r.offline) != OFFLINE_STEP_CAUGHT_UP)
 			;

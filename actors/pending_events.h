@@ -1,0 +1,18 @@
+/* Events that were accepted and not applied when the process before this one ended: they are applied again, each once.
+ *
+ * They are read before anything is appended, and handed to the loops that own their entities before those run, in log order: no
+ * new event can come before them. */
+#pragma once
+#include "actors/node.h"
+
+struct pending_events {
+	struct evidence_entry **entries; /* owned */
+	size_t count;
+};
+
+/* What the log has of them. Blocks. false: *ret_why; what it took so far is in p. */
+bool pending_events_read(struct pending_events *p, const struct log_source *log, struct buf *ret_why);
+/* Hands all over. After the ingestors are there, before their loops run. */
+void pending_events_redo(struct pending_events *p, const struct node *n);
+void pending_events_finish(
+    struct pending_events *p); /* those that were not handed over stay pending, for the next start */

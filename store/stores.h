@@ -1,0 +1,24 @@
+/* All stores of a process: whom actors ask, whichever backends answer. Made by the composition root, then read-only. */
+#pragma once
+#include "store/idempotency.h"
+#include "store/log_source.h"
+#include "store/offline.h"
+#include "store/online.h"
+
+struct stores_health {
+	bool is_ready;     /* the stores that this mode needs answer */
+	struct buf stores; /* how each of them is, as members of a JSON object: "name":{...},"name":{...} */
+	struct buf needs;  /* their names, as a JSON array */
+};
+
+struct stores {
+	struct evidence_store evidence;
+	struct offline_store offline;
+	struct online *online;
+	struct idempotency *idempotency;
+	const struct log_source *log; /* what the start reads */
+	/* Fills *ret, whose texts the caller ends. Any thread. */
+	void (*health)(const struct stores *s, struct stores_health *ret);
+	/* Its figures as metrics; one thread. NULL: it has none. */
+	void (*publish)(const struct stores *s);
+};

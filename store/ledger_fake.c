@@ -379,6 +379,7 @@ static void commit_one(struct fake *f, struct msg *m)
 	if (status == RT_OK && e->kind == EVIDENCE_RECORD_IMPORTED)
 		status = check_import(f->l, e);
 	if (status != RT_OK) {
+		end_hook(f, e, status);
 		reply(f, m, e->already_there ? RT_OK : status);
 		return;
 	}

@@ -1,11 +1,22 @@
 /* What the definitions file declares, as plain immutable data shared by all loops. Made once on a blocking thread by
- * running the Lua file; the functions in it are named by (kind, index) and live in each loop's own script state. */
+ * running the Lua file (definitions_load.h); the functions in it are named by (kind, index) and live in each loop's own
+ * script state. */
 #pragma once
 #include "runtime/arena.h"
 #include "runtime/buf.h"
 #include <stdint.h>
 
 enum { DEF_NONE = UINT32_MAX };
+enum { ENTITY_ID_BYTES_MAX = 256 };
+
+enum declare_kind {
+	DECLARE_ENTITY,
+	DECLARE_FEATURE,
+	DECLARE_TABLE,
+	DECLARE_RETRIEVER,
+	DECLARE_CONTEXT,
+	DECLARE_KINDS
+};
 
 struct def_entity {
 	struct str name, id, description;
@@ -122,8 +133,6 @@ struct definitions {
 	bool unsafe_lua;
 };
 
-/* Loads and checks. NULL: *ret_why has one or more lines "file:line: key: what is wrong (did you mean 'x'?)". Blocking. */
-struct definitions *definitions_load(const char *path, bool unsafe_lua, struct buf *ret_why);
 void definitions_free(struct definitions *d);
 /* DEF_NONE when unknown; O(1). */
 uint32_t definitions_entity(const struct definitions *d, struct str name);
@@ -137,3 +146,15 @@ bool def_dtype_fits(enum def_dtype type, struct str json);
 /* Up to three near names for "Did you mean", joined by ", "; empty when nothing is near. Never the name
  * itself, which can be that of another kind. */
 void definitions_suggest(const struct definitions *d, struct str name, struct buf *out);
+/* Adds " (did you mean 'x'?)" when a name of that kind is near. */
+void definitions_suggest_of_kind(const struct definitions *d, enum declare_kind kind, struct str name, struct buf *out);
+/* Why this is no entity id: a literal; NULL when it is one. */
+const char *entity_id_error(struct str id);
+
+/* ---- while they are being made ---- */
+bool definitions_make_lookup(struct definitions *d); /* after the counts are known; false: no memory */
+/* false when the name is taken; *ret_index is then by whom. */
+bool definitions_add_name(struct definitions *d, enum declare_kind kind, uint32_t index, uint32_t *ret_index);
+uint32_t definitions_find(const struct definitions *d, enum declare_kind kind, struct str name); /* DEF_NONE when unknown */
+struct str definitions_name(const struct definitions *d, enum declare_kind kind, uint32_t index);
+uint32_t definitions_count(const struct definitions *d, enum declare_kind kind);

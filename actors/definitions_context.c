@@ -58,7 +58,7 @@ static bool add_feature(struct template_reader *t, struct str name)
 		return wrong(t, "only parameters can stand here, not the feature", name);
 	if (index == DEF_NONE) {
 		struct buf near = { 0 };
-		definitions_field_suggest(d, DECLARE_FEATURE, name, &near);
+		definitions_suggest_of_kind(d, DECLARE_FEATURE, name, &near);
 		definitions_field_error(t->r, t->key, "unknown feature '%.*s'%.*s", STR_ARG(name),
 					STR_ARG(buf_str(&near)));
 		buf_finish(&near);
@@ -322,7 +322,7 @@ static void read_retriever_of(struct declare_reader *r, struct def_item *item)
 					lua_typename(r->L, type));
 	} else if (item->retriever == DEF_NONE) {
 		struct buf near = { 0 };
-		definitions_field_suggest(d, DECLARE_RETRIEVER, name, &near);
+		definitions_suggest_of_kind(d, DECLARE_RETRIEVER, name, &near);
 		definitions_field_error(r, "retriever", "unknown retriever '%.*s'%.*s", STR_ARG(name),
 					STR_ARG(buf_str(&near)));
 		buf_finish(&near);

@@ -1,6 +1,5 @@
 #include "actors/definitions_describe.h"
 #include "store/json.h"
-#include "store/offline.h"
 
 static void text(struct buf *out, const char *key, struct str value)
 {
@@ -132,20 +131,4 @@ void definitions_describe(const struct definitions *d, struct buf *out)
 		write_context(&d->contexts[i], out);
 	}
 	buf_append_lit(out, "]}");
-}
-
-bool definitions_check_sql(const struct definitions *d, const struct offline_store *o, struct buf *ret_why)
-{
-	bool ok = true;
-	for (uint32_t i = 0; i < d->features_count; i++) {
-		const struct def_feature *f = &d->features[i];
-		struct buf why = { 0 };
-		if (f->sql.p && !o->check_feature(o->store, f->sql, d->entities[f->entity].id, f->name, &why)) {
-			buf_printf(ret_why, "%s%.*s:%u: feature '%.*s': sql: %.*s", ok ? "" : "\n", STR_ARG(d->file), f->line,
-				   STR_ARG(f->name), STR_ARG(buf_str(&why)));
-			ok = false;
-		}
-		buf_finish(&why);
-	}
-	return ok;
 }

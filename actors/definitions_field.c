@@ -255,21 +255,3 @@ bool definitions_field_function(const struct declare_reader *r, const char *key,
 	lua_pop(L, 3);
 	return true;
 }
-
-void definitions_field_suggest(const struct definitions *d, enum declare_kind kind, struct str name,
-			       struct buf *out)
-{
-	struct str best = { 0 };
-	unsigned best_distance = NEAR_FAR;
-	uint32_t count = definitions_count(d, kind);
-	for (uint32_t i = 0; i < count; i++) {
-		struct str other = definitions_name(d, kind, i);
-		unsigned distance = definitions_distance(other, name);
-		if (distance < best_distance) {
-			best = other;
-			best_distance = distance;
-		}
-	}
-	if (best.p)
-		buf_printf(out, " (did you mean '%.*s'?)", STR_ARG(best));
-}

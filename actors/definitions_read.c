@@ -1,8 +1,8 @@
 /* Reads the declared tables of entities, features, tables and retrievers; contexts are in
  * definitions_context.c. */
 #include "actors/definitions_read.h"
-#include "store/offline.h"
 #include "runtime/check.h"
+#include "store/table_file.h"
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -59,7 +59,7 @@ static uint32_t read_entity_of(struct declare_reader *r)
 		index = definitions_find(r->declare->d, DECLARE_ENTITY, name);
 		struct buf near = { 0 };
 		if (index == DEF_NONE) {
-			definitions_field_suggest(r->declare->d, DECLARE_ENTITY, name, &near);
+			definitions_suggest_of_kind(r->declare->d, DECLARE_ENTITY, name, &near);
 			definitions_field_error(r, "entity", "unknown entity '%.*s'%.*s", STR_ARG(name),
 						STR_ARG(buf_str(&near)));
 		}
@@ -217,8 +217,8 @@ static void read_file(struct declare_reader *r, struct def_table *t)
 	if (!definitions_field_text(r, "file", &file))
 		return;
 	t->file = absolute_path(r, file);
-	if (!offline_table_reads(file.p, &is_text))
-		definitions_field_error(r, "file", "'%s' does not end in %s", file.p, offline_table_endings);
+	if (!table_file_reads(file.p, &is_text))
+		definitions_field_error(r, "file", "'%s' does not end in %s", file.p, table_file_endings);
 	else if (!is_text && t->columns_count > 0)
 		definitions_field_error(r, "columns", "a Parquet file has its own types; convert them in the sql of another table");
 	else if (access(t->file.p, R_OK) != 0)

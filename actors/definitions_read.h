@@ -1,4 +1,4 @@
-/* The inside of loading definitions; only definitions*.c and script*.c include this.
+/* The inside of loading definitions; only the files that load them include this.
  *
  * Running the file only collects the tables given to fabra.entity{} and its like (definitions_declare.c).
  * When it has run, they are put in order (definitions_order.c) and read kind by kind into `struct definitions`
@@ -7,14 +7,6 @@
 #pragma once
 #include "actors/script_state.h"
 
-enum declare_kind {
-	DECLARE_ENTITY,
-	DECLARE_FEATURE,
-	DECLARE_TABLE,
-	DECLARE_RETRIEVER,
-	DECLARE_CONTEXT,
-	DECLARE_KINDS
-};
 enum { DECLARE_MAX = 10000, DECLARE_ERRORS_MAX = 20, DECLARE_NAME_BYTES_MAX = 256 };
 
 struct declaration {
@@ -52,6 +44,8 @@ struct declare_reader {
 };
 
 /* definitions_declare.c */
+/* Adds entity, feature, table, retriever and context to the table on top: for script_state_create. */
+void definitions_declare_open(lua_State *L);
 void definitions_declare_error(struct declare *declare, int line, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 void definitions_declare_write_errors(struct declare *declare, struct buf *out);
@@ -78,9 +72,6 @@ bool definitions_field_is_name(struct str s);
 struct str definitions_field_keep(const struct declare_reader *r,
 				  struct str s);                             /* a copy in the arena; raises */
 void *definitions_field_alloc(const struct declare_reader *r, size_t bytes); /* zeroed; raises */
-/* " (did you mean 'x'?)" for a name of that kind, else nothing. */
-void definitions_field_suggest(const struct definitions *d, enum declare_kind kind, struct str name,
-			       struct buf *out);
 
 /* definitions_order.c: sorts declare->list by kind, line and name, tables behind those that their SQL names. The order in which
  * the file ran is not looked at: a `pairs` loop declares in another one in each Lua state, but a function has the same index
@@ -91,15 +82,6 @@ struct str definitions_made_by(const struct declare_reader *r, const struct def_
 
 /* definitions_context.c */
 void definitions_context_read(struct declare_reader *r, uint32_t index);
-
-/* definitions.c: false when the name is taken; *ret_index is then by whom. */
-bool definitions_add_name(struct definitions *d, enum declare_kind kind, uint32_t index, uint32_t *ret_index);
-uint32_t definitions_find(const struct definitions *d, enum declare_kind kind, struct str name);
-struct str definitions_name(const struct definitions *d, enum declare_kind kind, uint32_t index);
-uint32_t definitions_count(const struct definitions *d, enum declare_kind kind);
-bool definitions_make_lookup(struct definitions *d); /* after the counts are known */
-/* Runs d's source in a loop's state: the functions get the indexes they have in d. */
-bool definitions_read_again(struct script *s, const struct definitions *d, struct buf *ret_why);
 
 /* definitions_read.c: reads all that was declared; errors are recorded. Runs protected; false: no memory. */
 bool definitions_read_all(struct declare *declare);

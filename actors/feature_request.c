@@ -1,16 +1,6 @@
 #include "actors/feature_request.h"
 #include "actors/reads.h"
-#include "store/json.h"
 #include <stdlib.h>
-
-const char *entity_id_error(struct str id)
-{
-	if (id.n == 0 || id.n > ENTITY_ID_BYTES_MAX)
-		return "an entity id has 1 to 256 bytes";
-	if (memchr(id.p, '\0', id.n) != NULL)
-		return "an entity id has no NUL bytes";
-	return json_utf8_valid(id) ? NULL : "an entity id must be valid UTF-8";
-}
 
 const char *feature_missing_reason(enum feature_state state)
 {

@@ -8,11 +8,6 @@
 
 struct reads;
 
-enum { ENTITY_ID_BYTES_MAX = 256 };
-
-/* Why this is no entity id: a literal; NULL when it is one. */
-const char *entity_id_error(struct str id);
-
 enum feature_state {
 	FEATURE_PENDING,
 	FEATURE_FOUND,

@@ -7,7 +7,6 @@
  * A call is one coroutine that runs call_entry: push function and arguments, call, take the result. Finished
  * coroutines go back to a pool; one that failed outside of the call, or was stopped, is dropped and never
  * resumed. */
-#include "actors/definitions_read.h"
 #include "actors/script_state.h"
 #include "runtime/check.h"
 #include <stdlib.h>
@@ -34,25 +33,16 @@ static int freeze(lua_State *L)
 	return 0;
 }
 
-struct script *script_create(const struct definitions *d, const struct script_limits *limits,
-			     struct buf *ret_why)
+bool script_state_freeze(struct script *s, const struct definitions *d, struct buf *ret_why)
 {
-	struct script *s = script_state_create(limits, d->unsafe_lua, ret_why);
-	if (s == NULL)
-		return NULL;
-	bool good = definitions_read_again(s, d, ret_why);
 	lua_pushcfunction(s->L, freeze);
-	if (good && lua_pcall(s->L, 0, 0, 0) != LUA_OK) {
+	if (lua_pcall(s->L, 0, 0, 0) != LUA_OK) {
 		buf_printf(ret_why, "the Lua state cannot be frozen: %s", luaL_tolstring(s->L, -1, NULL));
-		good = false;
-	}
-	if (!good) {
-		script_destroy(s);
-		return NULL;
+		return false;
 	}
 	s->d = d;
 	s->live_bytes = s->memory_bytes;
-	return s;
+	return true;
 }
 
 void script_destroy(struct script *s)

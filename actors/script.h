@@ -69,9 +69,7 @@ struct script_outcome {
 	enum { SCRIPT_ERROR_RUN, SCRIPT_ERROR_ARGUMENTS, SCRIPT_ERROR_LIMIT, SCRIPT_ERROR_RESULT, SCRIPT_ERROR_DEADLINE } error_kind;
 };
 
-/* Builds a loop's state by running the source again, on any thread (a blocking one); it is then handed to the loop.
- * NULL: *ret_why. definitions: shares, must outlive it. host: copied. */
-struct script *script_create(const struct definitions *d, const struct script_limits *limits, struct buf *ret_why);
+/* script_create is in definitions_load.h, since it runs the file. */
 void script_destroy(struct script *s);
 
 /* COMPUTE: args = entity id text (event NULL), or with event_json {"id","event_type","entity_id","payload","timestamp"} and

@@ -1,7 +1,6 @@
 /* Asks: fabra.feature_value, features, retrieve and sql start one through the host; await, all and try wait
  * for it. Also what else a running function may ask of the host: log and now. */
-#include "actors/definitions_read.h"
-#include "actors/feature_request.h"
+#include "actors/script_state.h"
 #include "runtime/log.h"
 #include <stdlib.h>
 
@@ -62,7 +61,7 @@ static int unknown_name(lua_State *L, enum declare_kind kind, struct str name)
 							  [DECLARE_RETRIEVER] = "retriever" };
 	struct buf *near = &script_of(L)->text;
 	buf_clear(near);
-	definitions_field_suggest(script_of(L)->d, kind, name, near);
+	definitions_suggest_of_kind(script_of(L)->d, kind, name, near);
 	buf_append_char(near, '\0');
 	return luaL_error(L, "unknown %s '%s'%s", names[kind], name.p, near->failed ? "" : near->p);
 }

@@ -298,7 +298,8 @@ static int unknown_in_fabra(lua_State *L)
 static void open_fabra(lua_State *L)
 {
 	lua_createtable(L, 0, 24);
-	definitions_declare_open(L);
+	if (script_of(L)->open_declare)
+		script_of(L)->open_declare(L);
 	script_ask_open(L);
 	script_item_open(L);
 	script_json_open(L);

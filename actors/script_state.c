@@ -281,7 +281,8 @@ static int open_state(lua_State *L)
 	return 0;
 }
 
-struct script *script_state_create(const struct script_limits *limits, bool unsafe_lua, struct buf *ret_why)
+struct script *script_state_create(const struct script_limits *limits, bool unsafe_lua, void (*open_declare)(lua_State *L),
+				   struct buf *ret_why)
 {
 	struct script *s = calloc(1, sizeof *s);
 	if (s == NULL) {
@@ -297,6 +298,7 @@ struct script *script_state_create(const struct script_limits *limits, bool unsa
 	if (s->limits.slice_instructions == 0)
 		s->limits.slice_instructions = 20000;
 	s->unsafe_lua = unsafe_lua;
+	s->open_declare = open_declare;
 	s->collect_above = collect_from(s);
 	s->blocks = script_blocks_create(2 * memory_hard_max(s));
 	if (s->blocks)

@@ -1,4 +1,4 @@
-/* The inside of a script state. Only script*.c, definitions*.c and their tests include this.
+/* The inside of a script state. Only script*.c, what loads definitions, and tests include this.
  *
  * One Lua state is shared by all calls of a loop; each call is a coroutine. What runs has a meter:
  * instructions, and the work of C functions in the same unit, are charged to it. A meter that is used up (or
@@ -31,7 +31,8 @@ enum { SCRIPT_CALLS_MAX = 2000 }; /* of functions within functions */
 struct script {
 	lua_State *L;                /* the main thread; runs only the file itself */
 	const struct definitions *d; /* shares; NULL until the file is loaded */
-	struct declare *declare;     /* borrows; not NULL while the file runs */
+	struct declare *declare;     /* borrows; not NULL while the file runs; nothing to the state itself */
+	void (*open_declare)(lua_State *L); /* adds to the fabra module what a file declares with */
 	struct script_limits limits; /* no zeroes */
 	bool unsafe_lua;
 
@@ -96,7 +97,9 @@ static inline struct script *script_of(lua_State *L)
 }
 
 /* script_state.c */
-struct script *script_state_create(const struct script_limits *limits, bool unsafe_lua, struct buf *ret_why);
+/* open_declare: adds functions to the fabra module, which is on top of the stack; NULL = none. */
+struct script *script_state_create(const struct script_limits *limits, bool unsafe_lua, void (*open_declare)(lua_State *L),
+				   struct buf *ret_why);
 void script_state_destroy(struct script *s);
 void script_meter_start(struct script *s, struct script_meter *m, lua_State *thread);
 void script_meter_end(struct script *s);
@@ -149,8 +152,8 @@ void script_item_open(lua_State *L);
  * error. */
 void script_result_take(lua_State *L, struct script_call *call);
 
-/* definitions_declare.c: adds entity, feature, ... to the table on top. */
-void definitions_declare_open(lua_State *L);
+/* script.c: the file has run and d was read from it; from here on its functions may be called and its globals are read-only. */
+bool script_state_freeze(struct script *s, const struct definitions *d, struct buf *ret_why);
 
 struct script_open_ask {
 	enum { ASK_OPEN, ASK_ANSWERED, ASK_FAILED } state;

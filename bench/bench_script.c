@@ -4,6 +4,7 @@
  * (7)
  *
  * The host answers at once, so that only the script engine is measured. */
+#include "actors/definitions_load.h"
 #include "actors/script.h"
 #include "bench/quiet_host.h"
 #include "runtime/check.h"

@@ -97,10 +97,6 @@ struct offline_table { /* fabra.table; borrows all */
 	const char *const *id_columns; /* names of declared ids: in a text file these columns are text as written */
 	size_t id_columns_count;
 };
-/* Whether the name's ending is one that fabra.table reads; *ret_is_text: the file's columns need types. */
-bool offline_table_reads(const char *file, bool *ret_is_text);
-/* The endings, for messages. */
-extern const char offline_table_endings[];
 
 /* A value of the history, or a tombstone. Borrows its texts. */
 struct offline_value {

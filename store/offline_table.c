@@ -8,6 +8,7 @@
 #include "runtime/msg.h"
 #include "store/offline_private.h"
 #include "store/offline_text.h"
+#include "store/table_file.h"
 #include <errno.h>
 #include <inttypes.h>
 #include <sys/stat.h>
@@ -24,23 +25,6 @@ struct source {
 enum { TYPING_VERSION = 1 };
 
 /* ---- the source ---- */
-const char offline_table_endings[] = ".parquet, .csv, .tsv, .json, .jsonl or .ndjson (texts also with .gz)";
-
-bool offline_table_reads(const char *file, bool *ret_is_text)
-{
-	static const char *const endings[] = { ".parquet",  ".csv",    ".tsv",     ".json",     ".jsonl",    ".ndjson",
-					       ".csv.gz", ".tsv.gz", ".json.gz", ".jsonl.gz", ".ndjson.gz" };
-	size_t n = strlen(file);
-	for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
-		size_t e = strlen(endings[i]);
-		if (n > e && strcasecmp(file + n - e, endings[i]) == 0) {
-			*ret_is_text = i > 0;
-			return true;
-		}
-	}
-	return false;
-}
-
 static void write_recipe(const struct offline_table *t, struct buf *out)
 {
 	buf_printf(out, "%d", TYPING_VERSION);
@@ -62,8 +46,8 @@ static bool source_read(const struct offline_table *table, struct source *ret, s
 	}
 	const char *slash = strrchr(table->file, '/');
 	ret->base = slash != NULL ? slash + 1 : table->file;
-	if (!offline_table_reads(ret->base, &ret->is_text)) {
-		offline_error_text(error, RT_EINVAL, "the file's name must end in %s", offline_table_endings);
+	if (!table_file_reads(ret->base, &ret->is_text)) {
+		offline_error_text(error, RT_EINVAL, "the file's name must end in %s", table_file_endings);
 		return false;
 	}
 	if (!ret->is_text && table->columns_count > 0) {

@@ -1,5 +1,7 @@
 /* cli_check.c -- `fabra check`: a definitions file and its data, without serving them. */
 #include "actors/definitions_describe.h"
+#include "actors/definitions_load.h"
+#include "actors/feature_sql.h"
 #include "actors/table_loader.h"
 #include "runtime/log.h"
 #include "store/json.h"
@@ -89,7 +91,7 @@ static bool check_data(const struct definitions *d, struct buf *why)
 	bool ok = table_loader_load_all(&n, why);
 	if (why->n)
 		buf_append_char(why, '\n');
-	ok = definitions_check_sql(d, &stores.offline, why) && ok;
+	ok = feature_sql_check(d, &stores.offline, why) && ok;
 	offline_close(o);
 	return ok;
 }

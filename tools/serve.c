@@ -2,7 +2,8 @@
  *
  * Threads: I/O loops (requests), and the blocking loops of the stores. */
 #include "tools/serve.h"
-#include "actors/definitions_describe.h"
+#include "actors/definitions_load.h"
+#include "actors/feature_sql.h"
 #include "actors/ingestor.h"
 #include "actors/materializer.h"
 #include "actors/pending_events.h"
@@ -113,7 +114,7 @@ static bool load_tables(struct server *s)
 	bool ok = table_loader_load_all(&s->node, &why);
 	if (!ok)
 		buf_append_char(&why, '\n');
-	ok = definitions_check_sql(s->definitions, &s->node.stores->offline, &why) && ok;
+	ok = feature_sql_check(s->definitions, &s->node.stores->offline, &why) && ok;
 	if (!ok)
 		fprintf(stderr, "%.*s%s", STR_ARG(buf_str(&why)), why.n && why.p[why.n - 1] == '\n' ? "" : "\n");
 	buf_finish(&why);

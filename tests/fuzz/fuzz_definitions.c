@@ -1,5 +1,6 @@
 /* Any text as a definitions file: it is loaded or refused with a reason, and what loads also makes a script
  * state. */
+#include "actors/definitions_load.h"
 #include "actors/script.h"
 #include <stdio.h>
 #include <stdlib.h>

@@ -35,7 +35,7 @@ static void start(void)
 {
 	struct buf why = { 0 };
 	struct script_limits limits = { .instructions_max = 2000000 };
-	ours = script_state_create(&limits, false, &why);
+	ours = script_state_create(&limits, false, NULL, &why);
 	theirs = luaL_newstate();
 	if (ours == NULL || theirs == NULL)
 		abort();

@@ -1,6 +1,7 @@
 /* A whole node in a simulation: real definitions, scripts and actors on simulated I/O loops, and a last loop with the fake
  * ledger and the fake offline store. */
 #pragma once
+#include "actors/definitions_load.h"
 #include "actors/node.h"
 #include "actors/values.h"
 #include "runtime/check.h"

@@ -1,6 +1,7 @@
 /* Loads a definitions text and runs its functions, with a host that notes asks and answers them from a table.
  */
 #pragma once
+#include "actors/definitions_load.h"
 #include "actors/script.h"
 #include "runtime/clock.h"
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* Checks the arguments of a request against the declared parameters of its context. */
 #pragma once
-#include "actors/definitions.h"
-#include "store/json.h"
+#include "actors/definitions/definitions.h"
+#include "store/text/json.h"
 
 /* false: *ret_why has one line with all errors, worded as in Fabra's 400: "missing required argument 'user_id'". args: an
  * object. */

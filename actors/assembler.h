@@ -2,7 +2,7 @@
  * is durable. */
 #pragma once
 #include "actors/node.h"
-#include "store/record.h"
+#include "store/record/record.h"
 
 enum { CLASS_ASSEMBLER = 67 };
 enum assembler_msg {

@@ -5,7 +5,7 @@
  * its start to its end, with what it waits for. Only runs that others can join are in it: those of features without an event,
  * and of retrievers. An ask that is answered from memory waits for no run and is not noted. */
 #pragma once
-#include "actors/script.h"
+#include "actors/script/script.h"
 
 enum { CIRCLE_BUCKETS = 256 };
 

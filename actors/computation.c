@@ -14,7 +14,7 @@
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
-#include "store/offline.h"
+#include "store/offline/offline.h"
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,10 +1,10 @@
 /* A request for feature values, which also carries the answer back: features of one entity kind, for any number of ids.
  * Lives in its own arena; moves with the message and back. */
 #pragma once
-#include "actors/definitions.h"
+#include "actors/definitions/definitions.h"
 #include "runtime/loop.h"
-#include "store/record.h"
-#include "store/value.h"
+#include "store/record/record.h"
+#include "store/text/value.h"
 
 struct reads;
 

@@ -1,5 +1,5 @@
 #include "actors/feature_sql.h"
-#include "store/offline.h"
+#include "store/offline/offline.h"
 
 bool feature_sql_check(const struct definitions *d, const struct offline_store *o, struct buf *ret_why)
 {

@@ -1,6 +1,6 @@
 /* What can be wrong with the SQL of features is known once the tables are loaded, before anyone asks for a value. */
 #pragma once
-#include "actors/definitions.h"
+#include "actors/definitions/definitions.h"
 
 struct offline_store;
 

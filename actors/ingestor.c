@@ -20,7 +20,7 @@
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
-#include "store/timefmt.h"
+#include "store/text/timefmt.h"
 #include <stdlib.h>
 
 enum { EVENTS_MAX = 65536, BUCKETS = 4096, RETRY_MS = 1000 };

@@ -3,8 +3,8 @@
  * one loop (node_owner_of). */
 #pragma once
 #include "actors/node.h"
-#include "store/entries.h"
-#include "store/idempotency.h"
+#include "store/evidence/entries.h"
+#include "store/evidence/idempotency.h"
 
 enum { CLASS_INGESTOR = 68 };
 enum ingestor_msg {

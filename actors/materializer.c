@@ -15,8 +15,8 @@
 #include "actors/values.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
-#include "store/entries.h"
-#include "store/offline.h"
+#include "store/evidence/entries.h"
+#include "store/offline/offline.h"
 #include <stdatomic.h>
 #include <stdlib.h>
 

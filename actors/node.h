@@ -1,15 +1,15 @@
 /* What the actors of one process share. Built at start; afterwards only the stores that it points to change. */
 #pragma once
 #include "actors/circle.h"
-#include "actors/definitions.h"
+#include "actors/definitions/definitions.h"
 #include "actors/node_metrics.h"
 #include "actors/pricing.h"
-#include "actors/script.h"
-#include "actors/tokens.h"
-#include "actors/tokens_cache.h"
+#include "actors/script/script.h"
+#include "actors/tokens/tokens.h"
+#include "actors/tokens/tokens_cache.h"
 #include "runtime/loop.h"
 #include "store/stores.h"
-#include "store/uuid.h"
+#include "store/text/uuid.h"
 
 /* Names of supervised actors, one table per loop. */
 enum node_name {

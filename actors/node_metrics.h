@@ -1,7 +1,7 @@
 /* The metric series of features and contexts, registered once per definitions file: label values are names from the
  * file and fixed words, so that their number is bounded. Names are Fabra's (fabra-core 1.3). */
 #pragma once
-#include "actors/definitions.h"
+#include "actors/definitions/definitions.h"
 #include "runtime/metrics.h"
 #include <stdatomic.h>
 

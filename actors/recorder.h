@@ -1,7 +1,7 @@
 /* Makes the record of one request from a context's material, and the ledger entry that carries it. */
 #pragma once
 #include "actors/material.h"
-#include "store/evidence.h"
+#include "store/evidence/evidence.h"
 
 struct recorder_request {
 	struct str args_json;            /* compact object */

@@ -27,8 +27,8 @@
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
-#include "store/entries.h"
-#include "store/offline.h"
+#include "store/evidence/entries.h"
+#include "store/offline/offline.h"
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,7 +1,7 @@
 #include "actors/retrieved.h"
 #include "actors/reads.h"
 #include "runtime/check.h"
-#include "store/timefmt.h"
+#include "store/text/timefmt.h"
 #include <stdio.h>
 #include <stdlib.h>
 

@@ -1,9 +1,9 @@
 /* The answer of a retriever: chunks with their provenance, shared by all on the loop who asked the same. */
 #pragma once
-#include "actors/tokens.h"
+#include "actors/tokens/tokens.h"
 #include "runtime/loop.h"
-#include "store/record.h"
-#include "store/value.h"
+#include "store/record/record.h"
+#include "store/text/value.h"
 
 struct reads;
 

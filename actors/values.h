@@ -9,7 +9,7 @@
  * PUT or a delete has changed since then is never covered by it. */
 #pragma once
 #include "actors/node.h"
-#include "store/entries.h"
+#include "store/evidence/entries.h"
 
 /* The order in which entries take effect. One for all loops. */
 struct values;

@@ -6,7 +6,7 @@
  * Also says what the committer's thread used of the CPU per record, and how many records shared a sync. */
 #include "bench/commit_load.h"
 #include "runtime/check.h"
-#include "store/ledger.h"
+#include "store/ledger/ledger.h"
 #include <semaphore.h>
 #include <stdatomic.h>
 

@@ -6,7 +6,7 @@
  * own optimizers, one thread, asked with the statement as text. In turn; prints each pair and the median of the ratios. */
 #include "runtime/check.h"
 #include "runtime/clock.h"
-#include "store/offline_private.h"
+#include "store/offline/offline_private.h"
 #include <ftw.h>
 #include <semaphore.h>
 #include <unistd.h>

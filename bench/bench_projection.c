@@ -8,9 +8,9 @@
  * server; (c) warm start from 5 million history rows of 1 million keys. */
 #include "runtime/check.h"
 #include "runtime/clock.h"
-#include "store/entries.h"
-#include "store/ledger_private.h"
-#include "store/offline_private.h"
+#include "store/evidence/entries.h"
+#include "store/ledger/ledger_private.h"
+#include "store/offline/offline_private.h"
 #include <ftw.h>
 #include <sys/resource.h>
 #include <unistd.h>

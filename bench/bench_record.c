@@ -3,8 +3,8 @@
  *     build/release/bench/bench_record [rounds]    prints the median of `rounds` (5) in ns of CPU per call */
 #include "runtime/check.h"
 #include "runtime/clock.h"
-#include "store/pyfloat.h"
-#include "store/record.h"
+#include "store/text/pyfloat.h"
+#include "store/record/record.h"
 #include <stdlib.h>
 
 enum { ITEMS = 10, FEATURES = 3, CALLS_PER_ROUND = 4000, ROUNDS_MAX = 101, FLOATS = 64 };

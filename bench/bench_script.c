@@ -4,8 +4,8 @@
  * (7)
  *
  * The host answers at once, so that only the script engine is measured. */
-#include "actors/definitions_load.h"
-#include "actors/script.h"
+#include "actors/declare/definitions_load.h"
+#include "actors/script/script.h"
 #include "bench/quiet_host.h"
 #include "runtime/check.h"
 #include "runtime/clock.h"

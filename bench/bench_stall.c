@@ -4,8 +4,8 @@
  *     build/release/bench/bench_stall [NAME]      prints a line per script: longest slice, total, slices, how it ended,
  *                                                 memory of the state afterwards, and the longest slice of a small call then
  */
-#include "actors/definitions_load.h"
-#include "actors/script.h"
+#include "actors/declare/definitions_load.h"
+#include "actors/script/script.h"
 #include "bench/quiet_host.h"
 #include "runtime/check.h"
 #include "runtime/clock.h"

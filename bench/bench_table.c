@@ -7,7 +7,7 @@
  * the server (one thread, 512 MB). Printed: seconds of both, and the median of the ratios. */
 #include "runtime/check.h"
 #include "runtime/clock.h"
-#include "store/offline_private.h"
+#include "store/offline/offline_private.h"
 #include <ftw.h>
 #include <stdlib.h>
 #include <unistd.h>

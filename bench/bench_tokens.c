@@ -8,7 +8,7 @@
  * the same book untimed: a program that has just waited for its peer begins with cold caches, a server does not. Times
  * are CPU times of the counting threads.
  * Without node or the package the peer's column is missing. */
-#include "actors/tokens.h"
+#include "actors/tokens/tokens.h"
 #include "runtime/check.h"
 #include <signal.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* What a script's host does that is no part of a measurement: nothing. on_ask is the program's own. */
 #pragma once
-#include "actors/script.h"
+#include "actors/script/script.h"
 #include "runtime/clock.h"
 
 static void on_cancel(void *host, struct script_call *call, uint32_t ask_id)

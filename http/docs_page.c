@@ -1,7 +1,7 @@
 /* The page at /docs: every route with its parameters and a command to try, without scripts and without other
  * hosts. */
 #include "http/server_private.h"
-#include "store/json.h"
+#include "store/text/json.h"
 #include <yyjson.h>
 
 static const char head[] =

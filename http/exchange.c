@@ -18,7 +18,7 @@
 #include "http/uri.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
-#include "store/json.h"
+#include "store/text/json.h"
 
 enum {
 	EXCHANGES_KEPT = 256,

@@ -4,7 +4,7 @@
 #include "runtime/clock.h"
 #include "runtime/digits.h"
 #include "runtime/log.h"
-#include "store/json.h"
+#include "store/text/json.h"
 #include <openssl/sha.h>
 
 static const int known_statuses[STATUS_SLOTS - 1] = {

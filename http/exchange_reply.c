@@ -2,7 +2,7 @@
 #include "http/interpose.h"
 #include "http/server_private.h"
 #include "runtime/log.h"
-#include "store/json.h"
+#include "store/text/json.h"
 
 enum {
 	/* A gzip stream costs 55 us to set up and 5 us per KiB at level 1 (measured), so below this size the set-up

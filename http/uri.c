@@ -1,6 +1,6 @@
 #include "http/uri.h"
 #include "runtime/encode.h"
-#include "store/json.h"
+#include "store/text/json.h"
 
 struct str uri_decode(struct arena *arena, struct str text, bool plus)
 {

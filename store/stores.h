@@ -1,9 +1,9 @@
 /* All stores of a process: whom actors ask, whichever backends answer. Made by the composition root, then read-only. */
 #pragma once
-#include "store/idempotency.h"
-#include "store/log_source.h"
-#include "store/offline.h"
-#include "store/online.h"
+#include "store/evidence/idempotency.h"
+#include "store/evidence/log_source.h"
+#include "store/offline/offline.h"
+#include "store/online/online.h"
 
 struct stores_health {
 	bool is_ready;     /* the stores that this mode needs answer */

@@ -1,11 +1,11 @@
 /* cli_check.c -- `fabra check`: a definitions file and its data, without serving them. */
-#include "actors/definitions_describe.h"
-#include "actors/definitions_load.h"
+#include "actors/definitions/definitions_describe.h"
+#include "actors/declare/definitions_load.h"
 #include "actors/feature_sql.h"
 #include "actors/table_loader.h"
 #include "runtime/log.h"
-#include "store/json.h"
-#include "store/offline_duckdb.h"
+#include "store/text/json.h"
+#include "store/offline/offline_duckdb.h"
 #include "tools/commands.h"
 #include <getopt.h>
 #include <stdio.h>

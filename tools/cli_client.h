@@ -1,6 +1,6 @@
 /* What the commands share that talk to a running server: where it is, how an answer fails, how JSON is shown. */
 #pragma once
-#include "store/json.h"
+#include "store/text/json.h"
 #include "tools/http_client.h"
 #include <getopt.h>
 #include <stdio.h>

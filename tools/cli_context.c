@@ -1,8 +1,8 @@
 /* cli_context.c -- `fabra context`: what a running server has assembled. */
 #include "runtime/clock.h"
 #include "runtime/config.h"
-#include "store/record.h"
-#include "store/timefmt.h"
+#include "store/record/record.h"
+#include "store/text/timefmt.h"
 #include "tools/cli_client.h"
 #include "tools/commands.h"
 #include <stdlib.h>

@@ -1,5 +1,5 @@
 /* cli_ledger.c -- `fabra ledger`: the evidence on disk, read while the server runs or without one. */
-#include "store/ledger.h"
+#include "store/ledger/ledger.h"
 #include "tools/commands.h"
 #include "tools/paths.h"
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* demo_command.c -- `fabra demo`: serves the built-in example and asks it something, so that the first record exists a
  * second after the first command. */
 #include "demo_store.h" /* generated from examples/support/store.lua */
-#include "store/json.h"
+#include "store/text/json.h"
 #include "tools/commands.h"
 #include "tools/http_client.h"
 #include <getopt.h>

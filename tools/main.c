@@ -1,5 +1,5 @@
 /* main.c -- finds the command and runs it. */
-#include "actors/definitions_near.h"
+#include "actors/definitions/definitions_near.h"
 #include "tools/commands.h"
 #include <errno.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
  *
  * Threads: I/O loops (requests), and the blocking loops of the stores. */
 #include "tools/serve.h"
-#include "actors/definitions_load.h"
+#include "actors/declare/definitions_load.h"
 #include "actors/feature_sql.h"
 #include "actors/ingestor.h"
 #include "actors/materializer.h"
@@ -10,7 +10,7 @@
 #include "actors/table_loader.h"
 #include "actors/values.h"
 #include "actors/warm_start.h"
-#include "http/api.h"
+#include "http/api/api.h"
 #include "runtime/clock.h"
 #include "runtime/config.h"
 #include "runtime/log.h"

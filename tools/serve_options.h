@@ -1,7 +1,7 @@
 /* What `fabra serve` was told, by arguments and environment. */
 #pragma once
 #include "http/exchange.h"
-#include "store/record.h"
+#include "store/record/record.h"
 #include "tools/paths.h"
 
 struct serve_options {

@@ -1,10 +1,10 @@
 /* The settings of `fabra serve` from the environment: each within its bounds, those that meet checked together, and names
  * that are no settings said. */
-#include "actors/definitions_near.h"
+#include "actors/definitions/definitions_near.h"
 #include "runtime/check.h"
 #include "runtime/config.h"
-#include "store/idempotency.h"
-#include "store/ledger.h"
+#include "store/evidence/idempotency.h"
+#include "store/ledger/ledger.h"
 #include "tools/serve_options.h"
 #include <stdio.h>
 #include <stdlib.h>

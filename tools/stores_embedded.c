@@ -1,8 +1,8 @@
 #include "tools/stores_embedded.h"
 #include "runtime/clock.h"
-#include "store/json.h"
-#include "store/ledger.h"
-#include "store/offline_duckdb.h"
+#include "store/text/json.h"
+#include "store/ledger/ledger.h"
+#include "store/offline/offline_duckdb.h"
 #include <stdlib.h>
 
 enum { LANES = 4 };

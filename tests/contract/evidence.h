@@ -1,4 +1,4 @@
-/* The contract of evidence: what every backend and every fake must do that answers the messages of store/evidence.h and gives a
+/* The contract of evidence: what every backend and every fake must do that answers the messages of store/evidence/evidence.h and gives a
  * log_source. A program gives a struct contract_evidence for each and runs CONTRACT_EVIDENCE_TESTS.
  *
  *     point                                     ledger + DuckDB   ledger_fake
@@ -10,8 +10,8 @@
  *     a full disk                               yes               yes
  */
 #pragma once
-#include "store/entries.h"
-#include "store/log_source.h"
+#include "store/evidence/entries.h"
+#include "store/evidence/log_source.h"
 #include "tests/contract/contract.h"
 
 enum contract_evidence_lacks { CONTRACT_LACKS_LISTS = 1, CONTRACT_LACKS_LEGACY = 2 };

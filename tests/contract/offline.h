@@ -1,4 +1,4 @@
-/* The contract of the offline store: what every backend and every fake must do that answers the messages of store/offline.h. A
+/* The contract of the offline store: what every backend and every fake must do that answers the messages of store/offline/offline.h. A
  * program gives a struct contract_offline for each and runs CONTRACT_OFFLINE_TESTS. The statements are in offline_statements: a
  * fake has them in its script, a store runs them over its tables.
  *
@@ -11,8 +11,8 @@
  *     tables, checks of SQL, the newest values       yes      no: it is an actor only
  */
 #pragma once
-#include "store/entries.h"
-#include "store/offline.h"
+#include "store/evidence/entries.h"
+#include "store/offline/offline.h"
 #include "tests/contract/contract.h"
 
 enum contract_offline_lacks { CONTRACT_LACKS_SQL = 1, CONTRACT_LACKS_LOG = 2, CONTRACT_LACKS_CALLS = 4 };

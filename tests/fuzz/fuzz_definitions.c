@@ -1,7 +1,7 @@
 /* Any text as a definitions file: it is loaded or refused with a reason, and what loads also makes a script
  * state. */
-#include "actors/definitions_load.h"
-#include "actors/script.h"
+#include "actors/declare/definitions_load.h"
+#include "actors/script/script.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>

@@ -1,7 +1,7 @@
 /* Any bytes as JSON. What is accepted has no error to diagnose, and both written forms are fixed points; what is
  * refused has a diagnosis of its own, within the text. */
 #include "runtime/check.h"
-#include "store/json_text.h"
+#include "store/text/json_text.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -6,8 +6,8 @@
  * too. */
 #include "runtime/check.h"
 #include "runtime/log.h"
-#include "store/bytes.h"
-#include "store/ledger_private.h"
+#include "store/text/bytes.h"
+#include "store/ledger/ledger_private.h"
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* find, match, gmatch, gsub and rep of the script state against Lua's own library: the same input must give
  * the same values or the same error. A match that is stopped for its work is not compared. */
-#include "actors/script_state.h"
+#include "actors/script/script_state.h"
 #include <lualib.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* Any bytes as a record or as extras. What parses can be written, its canonical text is a fixed point through both
  * readings, and every view of it is JSON. */
 #include "runtime/check.h"
-#include "store/record.h"
+#include "store/record/record.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

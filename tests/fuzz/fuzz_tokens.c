@@ -1,7 +1,7 @@
 /* Token counting of any bytes. The first byte chooses encoding, separator, slice and window; the rest is a row of texts,
  * each ended by a byte 0x1e. Pieces must cover a text, and its count must be the same in one go, by ids, in slices, in
  * short windows, and as a total from spans. */
-#include "actors/tokens.h"
+#include "actors/tokens/tokens.h"
 #include "runtime/check.h"
 #include <stdlib.h>
 

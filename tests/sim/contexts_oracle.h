@@ -1,6 +1,6 @@
 /* What must hold over the durable log of sim_contexts, however a run went. */
 #pragma once
-#include "store/entries.h"
+#include "store/evidence/entries.h"
 #include "tests/sim/node_fixture.h"
 
 /* Unpacks the record of an entry; the arena holds it. */

@@ -1,14 +1,14 @@
 /* A whole node in a simulation: real definitions, scripts and actors on simulated I/O loops, and a last loop with the fake
  * ledger and the fake offline store. */
 #pragma once
-#include "actors/definitions_load.h"
+#include "actors/declare/definitions_load.h"
 #include "actors/node.h"
 #include "actors/values.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/sim.h"
-#include "store/ledger_fake.h"
-#include "store/offline_fake.h"
+#include "store/ledger/ledger_fake.h"
+#include "store/offline/offline_fake.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>

@@ -12,7 +12,7 @@
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include "runtime/sim.h"
-#include "store/ledger_fake.h"
+#include "store/ledger/ledger_fake.h"
 #include "tests/sim/sim_main.h"
 
 enum { WRITERS = 6, APPENDS = 12 };

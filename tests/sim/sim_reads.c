@@ -8,7 +8,7 @@
 #include "actors/assembler.h"
 #include "actors/ingestor.h"
 #include "runtime/log.h"
-#include "store/entries.h"
+#include "store/evidence/entries.h"
 #include "tests/sim/node_fixture.h"
 #include "tests/sim/sim_main.h"
 

@@ -3,7 +3,7 @@
 #pragma once
 #include "http/exchange.h"
 #include "runtime/check.h"
-#include "store/json.h"
+#include "store/text/json.h"
 #include <stdatomic.h>
 #include <stdlib.h>
 

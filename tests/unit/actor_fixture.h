@@ -5,7 +5,7 @@
 #include "actors/feature_request.h"
 #include "actors/ingestor.h"
 #include "runtime/log.h"
-#include "store/entries.h"
+#include "store/evidence/entries.h"
 #include "tests/sim/node_fixture.h"
 #include <fcntl.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* A ledger in a folder of its own, real records for it, and a file system that fails on demand. */
 #pragma once
-#include "store/entries.h"
-#include "store/ledger_private.h"
+#include "store/evidence/entries.h"
+#include "store/ledger/ledger_private.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -3,10 +3,10 @@
 #pragma once
 #include "runtime/check.h"
 #include "runtime/clock.h"
-#include "store/entries.h"
-#include "store/ledger_private.h"
-#include "store/offline_cursor.h"
-#include "store/offline_private.h"
+#include "store/evidence/entries.h"
+#include "store/ledger/ledger_private.h"
+#include "store/offline/offline_cursor.h"
+#include "store/offline/offline_private.h"
 #include <ftw.h>
 #include <pthread.h>
 #include <setjmp.h>

@@ -1,7 +1,7 @@
 /* Tables made from files: a folder, an offline store in it, and questions. Included by the tests of tables. */
 #pragma once
-#include "store/offline_json.h"
-#include "store/offline_private.h"
+#include "store/offline/offline_json.h"
+#include "store/offline/offline_private.h"
 #include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* Records whose canonical text and hash are known from Fabra's own Python code. */
 #pragma once
-#include "store/record.h"
+#include "store/record/record.h"
 
 #define VECTOR_CHAT_CANONICAL \
 	"{\"assembly\":{\"dropped_items\":[],\"freshness_sla_ms\":300000,\"freshness_status\":\"guaranteed\"," \

@@ -1,8 +1,8 @@
 /* Loads a definitions text and runs its functions, with a host that notes asks and answers them from a table.
  */
 #pragma once
-#include "actors/definitions_load.h"
-#include "actors/script.h"
+#include "actors/declare/definitions_load.h"
+#include "actors/script/script.h"
 #include "runtime/clock.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -13,10 +13,10 @@
 	"for i = 1, 201 do fabra.feature { name = 'f' .. i, entity = User, default = i } end\n"
 
 #include "actors/ingestor.h"
-#include "http/api.h"
+#include "http/api/api.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
-#include "store/timefmt.h"
+#include "store/text/timefmt.h"
 #include "tests/sim/node_fixture.h"
 #include "tests/tools/http_client.h"
 #include <fcntl.h>

@@ -1,9 +1,9 @@
 /* The contract of evidence, kept by the ledger with DuckDB beside it, and by the ledger of simulations. */
 #include "tests/contract/evidence.h"
-#include "store/ledger_fake.h"
-#include "store/offline_duckdb.h"
-#include "store/offline_fake.h"
-#include "store/offline_conn.h"
+#include "store/ledger/ledger_fake.h"
+#include "store/offline/offline_duckdb.h"
+#include "store/offline/offline_fake.h"
+#include "store/offline/offline_conn.h"
 #include "tests/unit/ledger_fixture.h"
 #include <ftw.h>
 

@@ -1,8 +1,8 @@
 /* The contract of the offline store, kept by DuckDB and by the offline store of simulations. */
 #include "tests/contract/offline.h"
-#include "store/offline_fake.h"
+#include "store/offline/offline_fake.h"
 #include "tests/unit/ledger_fixture.h"
-#include "store/offline_duckdb.h"
+#include "store/offline/offline_duckdb.h"
 #include <ftw.h>
 
 /* ---- DuckDB ---- */

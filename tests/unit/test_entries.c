@@ -1,4 +1,4 @@
-#include "store/entries.h"
+#include "store/evidence/entries.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>

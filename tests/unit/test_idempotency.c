@@ -1,5 +1,5 @@
 /* Keys against a model, and across a restart of the ledger that they stand in. */
-#include "store/idempotency.h"
+#include "store/evidence/idempotency.h"
 #include "tests/unit/ledger_fixture.h"
 
 #define DAY_US IDEMPOTENCY_KEEP_US

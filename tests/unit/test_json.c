@@ -1,5 +1,5 @@
-#include "store/json.h"
-#include "store/pyfloat.h"
+#include "store/text/json.h"
+#include "store/text/pyfloat.h"
 #include <math.h>
 #include <stdlib.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* The parts of the file format by themselves: CRC, frames, index, headers. */
-#include "store/ledger_crc.h"
+#include "store/ledger/ledger_crc.h"
 #include "tests/unit/ledger_fixture.h"
 
 static void crc_has_the_published_values(void **state)

@@ -1,5 +1,5 @@
 /* Parts of the ledger that know no file format: ranges of LSNs, events without their mark, the growing index. */
-#include "store/ledger_recover.h"
+#include "store/ledger/ledger_recover.h"
 #include "tests/unit/ledger_fixture.h"
 #include <time.h>
 

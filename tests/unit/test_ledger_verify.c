@@ -1,7 +1,7 @@
 /* Verify: a sound ledger passes, and every kind of tampering is named, even when the forger made the CRCs
  * right again. */
-#include "store/bytes.h"
-#include "store/ledger_crc.h"
+#include "store/text/bytes.h"
+#include "store/ledger/ledger_crc.h"
 #include "tests/unit/ledger_fixture.h"
 
 enum { TINY_SEGMENT = 64 << 10 };

@@ -8,8 +8,8 @@
 #include "actors/retrieved.h"
 #include "actors/writer.h"
 #include "http/server_private.h"
-#include "store/ledger.h"
-#include "store/offline.h"
+#include "store/ledger/ledger.h"
+#include "store/offline/offline.h"
 #include <setjmp.h>
 #include <stdarg.h>
 

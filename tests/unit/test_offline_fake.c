@@ -1,7 +1,7 @@
 /* The fake of simulations gives the scripted answers, in batches, late, and fails by the seed. */
 #include "runtime/check.h"
 #include "runtime/sim.h"
-#include "store/offline_fake.h"
+#include "store/offline/offline_fake.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>

@@ -1,9 +1,9 @@
 /* What each type of DuckDB becomes in JSON, and what parameters become in DuckDB. */
 #include "runtime/clock.h"
 #include "runtime/msg.h"
-#include "store/json.h"
-#include "store/offline_json.h"
-#include "store/offline_private.h"
+#include "store/text/json.h"
+#include "store/offline/offline_json.h"
+#include "store/offline/offline_private.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <math.h>

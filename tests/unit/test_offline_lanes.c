@@ -1,7 +1,7 @@
 /* Slow statements beside quick ones: who waits for whom, what is refused, and that everybody is answered once. */
 #include "tests/unit/offline_fixture.h"
 #include "runtime/metrics.h"
-#include "store/offline_lane.h"
+#include "store/offline/offline_lane.h"
 
 static struct rig rig;
 

@@ -1,6 +1,6 @@
 /* Text files as tables: every cell decides a column's type, nothing is changed silently, a name is a name. */
 #include "runtime/log.h"
-#include "store/offline_csv.h"
+#include "store/offline/offline_csv.h"
 #include "tests/unit/offline_table_fixture.h"
 
 /* "" or why not. */

@@ -1,6 +1,6 @@
 /* The bound on the online table is in bytes that the allocator takes, and the program's is mimalloc. */
 #include "runtime/check.h"
-#include "store/online_row.h"
+#include "store/online/online_row.h"
 #include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>

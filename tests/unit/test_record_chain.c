@@ -1,5 +1,5 @@
 /* The chain of records: what it writes names what was before it, and goes on only from what was added. */
-#include "store/record_chain.h"
+#include "store/record/record_chain.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>

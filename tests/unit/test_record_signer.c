@@ -1,4 +1,4 @@
-#include "store/record.h"
+#include "store/record/record.h"
 #include <stdlib.h>
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 #include "runtime/hash.h"
-#include "store/timefmt.h"
+#include "store/text/timefmt.h"
 #include <math.h>
 #include <time.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 /* Rules that hold for any text: totals of joined texts, counting in slices, merging in windows; and opening tables. */
-#include "actors/tokens.h"
+#include "actors/tokens/tokens.h"
 #include "runtime/check.h"
 #include <errno.h>
 #include <setjmp.h>

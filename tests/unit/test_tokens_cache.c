@@ -1,4 +1,4 @@
-#include "actors/tokens_cache.h"
+#include "actors/tokens/tokens_cache.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* Counts and ids against the npm package tiktoken: tests/golden/tokens.txt is what it said about some 1,500 texts (made
  * by tests/golden/make_tokens.mjs). FABRA_TOKENS_GOLDEN names another such file; the live test makes a fresh one. */
-#include "actors/tokens.h"
+#include "actors/tokens/tokens.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

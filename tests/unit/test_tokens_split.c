@@ -1,7 +1,7 @@
 /* The split written out by hand against the published patterns run by PCRE2: equal pieces, not only equal ids, since
  * two different cuts often come to the same tokens. The alphabet leaves out what PCRE2's older Unicode classes
  * differently, and U+180E, which its \s takes and the reference's does not. */
-#include "actors/tokens_split.h"
+#include "actors/tokens/tokens_split.h"
 #include "runtime/check.h"
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,5 +1,5 @@
 #include "runtime/hash.h"
-#include "store/uuid.h"
+#include "store/text/uuid.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>

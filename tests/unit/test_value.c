@@ -1,4 +1,4 @@
-#include "store/value.h"
+#include "store/text/value.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>

@@ -1,6 +1,6 @@
 /* What is served after a restart: the log is grown at random over several lives of a server, whose definitions change in
  * between, and every key is asked before and after each restart. An oracle answers from the list of what was written. */
-#include "actors/definitions_load.h"
+#include "actors/declare/definitions_load.h"
 #include "actors/warm_start.h"
 #include "tests/unit/offline_fixture.h"
 

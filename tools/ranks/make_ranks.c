@@ -1,6 +1,6 @@
-/* Turns a published rank list ("base64 rank" per line) into the table that actors/tokens_table.h describes. Run by the
+/* Turns a published rank list ("base64 rank" per line) into the table that actors/tokens/tokens_table.h describes. Run by the
  * build: make_ranks ENCODING SHA256 INPUT OUTPUT. The list is refused unless it is the one that the encoding names. */
-#include "actors/tokens_table.h"
+#include "actors/tokens/tokens_table.h"
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
-// Writes actors/tokens_unicode.c: the character classes that the split rules need, asked from the reference tokeniser
+// Writes actors/tokens/tokens_unicode.c: the character classes that the split rules need, asked from the reference tokeniser
 // itself, so that the version of Unicode is the reference's and not that of this machine.
 //
-//     node tools/ranks/make_unicode.mjs FOLDER_OF_THE_NPM_PACKAGE_tiktoken > actors/tokens_unicode.c
+//     node tools/ranks/make_unicode.mjs FOLDER_OF_THE_NPM_PACKAGE_tiktoken > actors/tokens/tokens_unicode.c
 //
 // A vocabulary of the 256 single bytes and a pattern of one class give back exactly the characters of that class.
 import { createRequire } from "node:module";
@@ -39,7 +39,7 @@ for (let c = 0; c < classes.length; c++)
 		runs.push("0x" + ((c << 8) | classes[c]).toString(16));
 
 let out = `/* Made by tools/ranks/make_unicode.mjs from the npm package tiktoken ${version}; do not edit. */
-#include "actors/tokens_unicode.h"
+#include "actors/tokens/tokens_unicode.h"
 
 const uint32_t tokens_unicode_runs[] = {\n`;
 for (let i = 0; i < runs.length; ) {

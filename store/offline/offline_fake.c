@@ -1,0 +1,356 @@
+#include "store/offline/offline_fake.h"
+#include "runtime/check.h"
+#include "runtime/sim.h"
+#include "store/text/json.h"
+#include "store/offline/offline_private.h"
+
+enum { DELAYED_MAX = 64, CURSORS_MAX = 8, BATCH_ROWS = 4096 };
+
+struct fake_cursor {
+	uint64_t id;       /* 0 = free place */
+	yyjson_doc *rows;  /* owned */
+	char *key, *value; /* owned; the columns */
+	size_t next;
+};
+struct fake {
+	struct actor base;
+	struct offline_fake_config config;
+	struct msg *delayed[DELAYED_MAX]; /* taken; a timer's op is the place */
+	bool is_lost[DELAYED_MAX];        /* never answered: dropped when its asker has given up */
+	struct fake_cursor cursors[CURSORS_MAX];
+	uint64_t last_cursor;
+};
+
+static struct str question_of(const struct msg *m)
+{
+	switch (m->kind) {
+	case OFFLINE_QUERY:
+		return str_from(((const struct offline_query *)m)->sql);
+	case OFFLINE_ROWS:
+		return str_from(((const struct offline_rows *)m)->sql);
+	case EVIDENCE_LEGACY:
+		return str_from(((const struct evidence_legacy *)m)->ref);
+	case OFFLINE_FEATURE:
+		return ((const struct offline_feature *)m)->what->sql;
+	default:
+		return STR("contexts");
+	}
+}
+
+static struct offline_fake_answer find_answer(const struct fake *f, const struct msg *m)
+{
+	struct str question = question_of(m);
+	for (size_t i = 0; i < f->config.answers_count; i++)
+		if (question.p != NULL && strstr(question.p, f->config.answers[i].contains) != NULL)
+			return f->config.answers[i];
+	if (m->kind == EVIDENCE_LEGACY)
+		return (struct offline_fake_answer){"", "Record not found", RT_ENOTFOUND};
+	return (struct offline_fake_answer){"", "[]", RT_OK};
+}
+
+/* ---- batches ---- */
+static void cursor_close(struct fake_cursor *c)
+{
+	yyjson_doc_free(c->rows);
+	free(c->key);
+	free(c->value);
+	*c = (struct fake_cursor){0};
+}
+
+static struct fake_cursor *cursor_at(struct fake *f, uint64_t id)
+{
+	for (size_t i = 0; i < CURSORS_MAX; i++)
+		if (f->cursors[i].id == id)
+			return &f->cursors[i];
+	return NULL;
+}
+
+static struct fake_cursor *cursor_open(struct fake *f, struct offline_rows *ask, const char *json)
+{
+	struct fake_cursor *c = cursor_at(f, 0);
+	if (c == NULL)
+		return NULL;
+	struct json_error error;
+	*c = (struct fake_cursor){.id = ++f->last_cursor,
+				  .rows = json_parse(str_from(json), NULL, &error),
+				  .key = ask->key_column,
+				  .value = ask->value_column};
+	ask->key_column = ask->value_column = NULL;
+	CHECK(c->rows != NULL); /* the script's own fault */
+	return c;
+}
+
+static void write_row(struct offline_batch *batch, yyjson_val *key, yyjson_val *value)
+{
+	struct buf text = {0};
+	struct offline_row *row = &batch->rows[batch->count++];
+	if (!yyjson_is_str(key))
+		json_write_value(&text, key);
+	row->key = arena_dup(batch->texts, yyjson_is_str(key) ? json_str(key) : buf_str(&text));
+	buf_clear(&text);
+	json_write_value(&text, value);
+	row->value_json = arena_dup(batch->texts, buf_str(&text));
+	CHECK(row->key.p != NULL && row->value_json.p != NULL);
+	buf_finish(&text);
+}
+
+static void read_batch(struct fake *f, struct fake_cursor *c, struct offline_batch *batch)
+{
+	uint32_t rows_max = f->config.batch_rows ? f->config.batch_rows : BATCH_ROWS;
+	yyjson_val *rows = yyjson_doc_get_root(c->rows);
+	batch->rows = arena_alloc(batch->texts, rows_max * sizeof *batch->rows);
+	CHECK(batch->rows != NULL);
+	for (; c->next < yyjson_arr_size(rows) && batch->count < rows_max; c->next++) {
+		yyjson_val *row = yyjson_arr_get(rows, c->next);
+		write_row(batch, yyjson_obj_get(row, c->key), yyjson_obj_get(row, c->value));
+	}
+	batch->cursor = c->id;
+	batch->last = c->next == yyjson_arr_size(rows);
+	if (batch->last)
+		cursor_close(c);
+}
+
+static bool is_key(yyjson_val *v, struct str id)
+{
+	struct buf text = {0};
+	if (!yyjson_is_str(v))
+		json_write_value(&text, v);
+	bool is = str_eq(yyjson_is_str(v) ? json_str(v) : buf_str(&text), id);
+	buf_finish(&text);
+	return is;
+}
+
+/* As the store: RT_EINVAL when a key has several rows. */
+static bool keys_are_fine(const struct fake_cursor *c, struct offline_error *error)
+{
+	yyjson_val *rows = yyjson_doc_get_root(c->rows), *row, *other;
+	size_t i, n, k, m;
+	yyjson_arr_foreach(rows, i, n, row) {
+		yyjson_val *key = yyjson_obj_get(row, c->key);
+		struct buf text = {0};
+		if (!yyjson_is_str(key))
+			json_write_value(&text, key);
+		struct str id = yyjson_is_str(key) ? json_str(key) : buf_str(&text);
+		size_t count = 0;
+		yyjson_arr_foreach(rows, k, m, other) count += is_key(yyjson_obj_get(other, c->key), id);
+		if (count > 1)
+			offline_error_text(error, RT_EINVAL, OFFLINE_SEVERAL_ROWS, STR_ARG(str_from(c->key)), STR_ARG(id));
+		buf_finish(&text);
+		if (count > 1)
+			return false;
+	}
+	return true;
+}
+
+/* Narrowed to the ids that are asked for: each has its first two rows. */
+static void answer_feature(struct fake *f, struct offline_feature *ask)
+{
+	const struct offline_narrowed *what = ask->what;
+	struct offline_batch *batch = offline_batch_new(f->base.loop);
+	struct offline_error error = {0};
+	struct json_error json_error;
+	struct offline_fake_answer answer = find_answer(f, &ask->head);
+	batch->last = true;
+	if (f->config.ids_max && what->ids_count > f->config.ids_max)
+		answer = (struct offline_fake_answer){"", "too much at once", RT_ETOOBIG};
+	if (answer.status != RT_OK) {
+		offline_error_text(&error, answer.status, "%s", answer.json);
+		offline_batch_fail(batch, &error);
+		rt_reply(&f->base, &ask->head, &batch->head);
+		return;
+	}
+	yyjson_doc *doc = json_parse(str_from(answer.json), &(struct json_limits){.bytes_max = 16 << 20}, &json_error);
+	CHECK(doc != NULL); /* the script's own fault */
+	batch->rows = arena_alloc(batch->texts, (2ul * what->ids_count + 1) * sizeof *batch->rows);
+	CHECK(batch->rows != NULL);
+	for (uint32_t i = 0; i < what->ids_count; i++) {
+		yyjson_val *row;
+		size_t k, n, found = 0;
+		yyjson_arr_foreach(yyjson_doc_get_root(doc), k, n, row)
+			if (is_key(yyjson_obj_getn(row, what->key_column.p, what->key_column.n), what->ids[i]) && found++ < 2)
+				write_row(batch, yyjson_obj_getn(row, what->key_column.p, what->key_column.n),
+					  yyjson_obj_getn(row, what->value_column.p, what->value_column.n));
+	}
+	yyjson_doc_free(doc);
+	rt_reply(&f->base, &ask->head, &batch->head);
+}
+
+static void answer_rows(struct fake *f, struct offline_rows *ask)
+{
+	struct offline_batch *batch = offline_batch_new(f->base.loop);
+	struct offline_error error = {0};
+	struct fake_cursor *c = NULL;
+	if (ask->cursor != 0) {
+		c = cursor_at(f, ask->cursor);
+		if (c == NULL)
+			offline_error_text(&error, RT_EINVAL, "the cursor is closed");
+	} else {
+		struct offline_fake_answer answer = find_answer(f, &ask->head);
+		if (answer.status != RT_OK)
+			offline_error_text(&error, answer.status, "%s", answer.json);
+		else if ((c = cursor_open(f, ask, answer.json)) == NULL)
+			offline_error_text(&error, RT_EFULL, "too many cursors");
+		else if (!keys_are_fine(c, &error)) {
+			cursor_close(c);
+			c = NULL;
+		}
+	}
+	if (c != NULL)
+		read_batch(f, c, batch);
+	else
+		offline_batch_fail(batch, &error);
+	rt_reply(&f->base, &ask->head, &batch->head);
+}
+
+/* ---- answers ---- */
+static void fail(struct fake *f, struct msg *m, const struct offline_error *error)
+{
+	if (m->kind == OFFLINE_ROWS || m->kind == OFFLINE_FEATURE) {
+		struct offline_batch *batch = offline_batch_new(f->base.loop);
+		offline_batch_fail(batch, error);
+		rt_reply(&f->base, m, &batch->head);
+		return;
+	}
+	if (m->kind == EVIDENCE_LIST || m->kind == EVIDENCE_LEGACY) {
+		struct evidence_answer *answer = evidence_answer_new(f->base.loop);
+		evidence_answer_fail(answer, error->status, str_from(error->text));
+		rt_reply(&f->base, m, &answer->head);
+		return;
+	}
+	struct offline_result *result = offline_result_new(f->base.loop);
+	offline_result_fail(result, error);
+	rt_reply(&f->base, m, &result->head);
+}
+
+static uint32_t rows_of(const struct offline_fake_answer *answer)
+{
+	struct json_error error;
+	yyjson_doc *doc = answer->status == RT_OK ? json_parse(str_from(answer->json), NULL, &error) : NULL;
+	yyjson_val *root = yyjson_doc_get_root(doc);
+	uint32_t rows = yyjson_is_arr(root) ? (uint32_t)yyjson_arr_size(root) : doc != NULL;
+	yyjson_doc_free(doc);
+	return rows;
+}
+
+static void answer_text(struct fake *f, struct msg *m)
+{
+	struct offline_fake_answer answer = find_answer(f, m);
+	if (m->kind == OFFLINE_QUERY) {
+		struct offline_result *result = offline_result_new(f->base.loop);
+		buf_append_str(&result->json, str_from(answer.json));
+		result->head.status = answer.status;
+		result->rows = rows_of(&answer);
+		rt_reply(&f->base, m, &result->head);
+		return;
+	}
+	struct evidence_answer *reply = evidence_answer_new(f->base.loop);
+	buf_append_str(&reply->json, str_from(answer.json));
+	reply->head.status = answer.status;
+	reply->rows = rows_of(&answer);
+	rt_reply(&f->base, m, &reply->head);
+}
+
+static void answer(struct fake *f, struct msg *m)
+{
+	if (f->config.questions != NULL)
+		++*f->config.questions;
+	if (sim_fault(f->base.loop, "offline.error", f->config.error_permille))
+		fail(f, m, &(struct offline_error){RT_EIO, "the offline store is broken by the simulation"});
+	else if (m->kind == OFFLINE_ROWS)
+		answer_rows(f, (struct offline_rows *)m);
+	else if (m->kind == OFFLINE_FEATURE)
+		answer_feature(f, (struct offline_feature *)m);
+	else
+		answer_text(f, m);
+}
+
+/* ---- the actor ---- */
+/* false: no place is free. */
+static bool keep(struct fake *f, struct msg *m, uint64_t delay_ms, bool is_lost)
+{
+	for (size_t i = 0; i < DELAYED_MAX; i++) {
+		if (f->delayed[i] != NULL)
+			continue;
+		if (rt_timer_start(&f->base, delay_ms, i) == 0)
+			return false;
+		rt_msg_take(m);
+		f->delayed[i] = m;
+		f->is_lost[i] = is_lost;
+		return true;
+	}
+	return false;
+}
+
+static void on_question(struct fake *f, struct msg *m)
+{
+	uint64_t now_ns = loop_mono_ns(f->base.loop);
+	uint64_t delay_ms = loop_random(f->base.loop) % (f->config.delay_ms_max + 1ull);
+	bool is_lost =
+	    m->deadline_ns > now_ns && sim_fault(f->base.loop, "offline.lost", f->config.lost_permille);
+	if (is_lost)
+		delay_ms = (m->deadline_ns - now_ns) / 1000000 + 100;
+	if (delay_ms == 0 || !keep(f, m, delay_ms, is_lost))
+		answer(f, m);
+}
+
+static void on_due(struct fake *f, size_t place)
+{
+	struct msg *m = f->delayed[place];
+	f->delayed[place] = NULL;
+	if (f->is_lost[place])
+		rt_msg_free(f->base.loop, m);
+	else
+		answer(f, m);
+}
+
+static void fake_on_message(struct actor *a, struct msg *m)
+{
+	struct fake *f = (struct fake *)a;
+	switch (m->kind) {
+	case OFFLINE_QUERY:
+	case EVIDENCE_LIST:
+	case OFFLINE_ROWS:
+	case EVIDENCE_LEGACY:
+	case OFFLINE_FEATURE:
+		on_question(f, m);
+		return;
+	case RT_TIMER:
+		on_due(f, (size_t)m->op);
+		return;
+	case RT_STOP:
+		rt_stop(a);
+		return;
+	default:
+		return;
+	}
+}
+
+static int fake_init(struct actor *a, void *arg)
+{
+	((struct fake *)a)->config = *(const struct offline_fake_config *)arg;
+	return 0;
+}
+
+static void fake_finish(struct actor *a)
+{
+	struct fake *f = (struct fake *)a;
+	for (size_t i = 0; i < DELAYED_MAX; i++)
+		if (f->delayed[i] != NULL)
+			rt_msg_free(a->loop, f->delayed[i]);
+	for (size_t i = 0; i < CURSORS_MAX; i++)
+		cursor_close(&f->cursors[i]);
+}
+
+static const struct actor_class fake_class = {
+    .name = "offline_fake",
+    .size = sizeof(struct fake),
+    .mailbox_len_max = 1024,
+    .init = fake_init,
+    .on_message = fake_on_message,
+    .finish = fake_finish,
+};
+
+struct actor_ref offline_fake_spawn(struct loop *loop, const struct offline_fake_config *config)
+{
+	return rt_spawn(loop, &fake_class, (void *)(uintptr_t)config);
+}

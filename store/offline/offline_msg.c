@@ -1,0 +1,156 @@
+/* Messages to the offline store and their payloads. */
+#include "runtime/check.h"
+#include "store/offline/offline_private.h"
+
+MSG_SIZE_CHECK(offline_query);
+MSG_SIZE_CHECK(offline_rows);
+MSG_SIZE_CHECK(offline_feature);
+MSG_SIZE_CHECK(offline_result);
+MSG_SIZE_CHECK(offline_batch);
+
+static void *msg_new(struct loop *loop, uint16_t kind)
+{
+	return loop != NULL ? rt_msg_new(loop, kind) : loop_msg_new(kind);
+}
+
+/* NULL: no memory. What a request sends may be large. */
+static char *try_copy(struct str s)
+{
+	char *text = malloc(s.n + 1);
+	if (text == NULL)
+		return NULL;
+	if (s.n > 0)
+		memcpy(text, s.p, s.n);
+	text[s.n] = '\0';
+	return text;
+}
+
+/* Of a name or a statement of the definitions. */
+static char *copy(struct str s)
+{
+	char *text = try_copy(s);
+	CHECK(text != NULL);
+	return text;
+}
+
+static void query_dispose(struct msg *m)
+{
+	struct offline_query *q = (struct offline_query *)m;
+	free(q->sql);
+	free(q->params);
+}
+
+struct offline_query *offline_query_new(struct loop *loop, struct str sql, struct str params_json)
+{
+	struct offline_query *q = msg_new(loop, OFFLINE_QUERY);
+	q->head.dispose = query_dispose;
+	q->params = params_json.p != NULL ? try_copy(params_json) : NULL;
+	q->sql = params_json.p == NULL || q->params != NULL ? try_copy(sql) : NULL;
+	return q;
+}
+
+static void rows_dispose(struct msg *m)
+{
+	struct offline_rows *r = (struct offline_rows *)m;
+	free(r->sql);
+	free(r->key_column);
+	free(r->value_column);
+}
+
+struct offline_rows *offline_rows_new(struct loop *loop, struct str sql, struct str key_column,
+				      struct str value_column)
+{
+	struct offline_rows *r = msg_new(loop, OFFLINE_ROWS);
+	r->head.dispose = rows_dispose;
+	r->sql = copy(sql);
+	r->key_column = copy(key_column);
+	r->value_column = copy(value_column);
+	return r;
+}
+
+struct offline_rows *offline_rows_next(struct loop *loop, uint64_t cursor)
+{
+	struct offline_rows *r = msg_new(loop, OFFLINE_ROWS);
+	r->cursor = cursor;
+	return r;
+}
+
+static void feature_dispose(struct msg *m)
+{
+	struct offline_narrowed *what = ((struct offline_feature *)m)->what;
+	if (what != NULL)
+		arena_finish(&what->texts);
+	free(what);
+}
+
+struct offline_feature *offline_feature_new(struct loop *loop, struct str sql, struct str key_column,
+					    struct str value_column, uint32_t ids_cap)
+{
+	struct offline_feature *m = msg_new(loop, OFFLINE_FEATURE);
+	struct offline_narrowed *what = calloc(1, sizeof *what);
+	CHECK(what != NULL && ids_cap <= OFFLINE_IDS_MAX);
+	m->head.dispose = feature_dispose;
+	m->what = what;
+	what->sql = arena_dup(&what->texts, sql);
+	what->key_column = arena_dup(&what->texts, key_column);
+	what->value_column = arena_dup(&what->texts, value_column);
+	what->ids = arena_alloc(&what->texts, (ids_cap + 1ul) * sizeof *what->ids);
+	what->ids_cap = ids_cap;
+	CHECK(what->sql.p != NULL && what->key_column.p != NULL && what->value_column.p != NULL && what->ids != NULL);
+	return m;
+}
+
+void offline_feature_add(struct offline_feature *m, struct str id)
+{
+	struct offline_narrowed *what = m->what;
+	struct str copy = arena_dup(&what->texts, id);
+	CHECK(what->ids_count < what->ids_cap && copy.p != NULL);
+	what->ids[what->ids_count++] = copy;
+}
+
+static void result_dispose(struct msg *m)
+{
+	buf_finish(&((struct offline_result *)m)->json);
+}
+
+struct offline_result *offline_result_new(struct loop *loop)
+{
+	struct offline_result *r = rt_msg_new(loop, OFFLINE_RESULT);
+	r->head.dispose = result_dispose;
+	return r;
+}
+
+static void batch_dispose(struct msg *m)
+{
+	struct offline_batch *b = (struct offline_batch *)m;
+	if (b->texts != NULL)
+		arena_finish(b->texts);
+	free(b->texts);
+}
+
+struct offline_batch *offline_batch_new(struct loop *loop)
+{
+	struct offline_batch *b = rt_msg_new(loop, OFFLINE_BATCH);
+	b->head.dispose = batch_dispose;
+	b->texts = calloc(1, sizeof *b->texts);
+	CHECK(b->texts != NULL);
+	return b;
+}
+
+void offline_result_fail(struct offline_result *r, const struct offline_error *error)
+{
+	buf_clear(&r->json);
+	buf_append_str(&r->json, str_from(error->text));
+	r->rows = 0;
+	r->head.status = error->status;
+}
+
+void offline_batch_fail(struct offline_batch *b, const struct offline_error *error)
+{
+	b->rows = NULL;
+	b->count = 0;
+	b->cursor = 0;
+	b->last = true;
+	b->error = arena_dup(b->texts, str_from(error->text));
+	b->head.status = error->status;
+}

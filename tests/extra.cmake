@@ -70,6 +70,10 @@ set_tests_properties(example/first_actor PROPERTIES LABELS unit TIMEOUT 60)
 add_test(NAME style/layers COMMAND ${CMAKE_SOURCE_DIR}/tools/check_layers ${CMAKE_SOURCE_DIR})
 set_tests_properties(style/layers PROPERTIES LABELS unit TIMEOUT 60)
 
+# The check itself sees what it should.
+add_test(NAME style/layers_test COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/tools/check_layers_test.py ${CMAKE_SOURCE_DIR})
+set_tests_properties(style/layers_test PROPERTIES LABELS unit TIMEOUT 60)
+
 # Token ids against the npm package, on fresh random texts, where ./tools/setup --peers has fetched it.
 add_test(NAME live/tokens COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/golden/live_tokens.sh $<TARGET_FILE:test_tokens_golden>
          ${FABRA_DEPS_DIR})

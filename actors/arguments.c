@@ -3,8 +3,9 @@
 /* Names that every context accepts: they identify the call (fabra-core 3.9). */
 static bool is_interaction_name(struct str name)
 {
-	static const char *const names[] = { "call_id", "session_id", "turn_id", "turn_index", "interaction_ref",
-					     "interaction_mode", "mode", "jurisdiction", "consent_state" };
+	static const char *const names[] = { "call_id",    "session_id",      "turn_id",
+					     "turn_index", "interaction_ref", "interaction_mode",
+					     "mode",       "jurisdiction",    "consent_state" };
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
 		if (str_eq(name, str_from(names[i])))
 			return true;

@@ -48,9 +48,9 @@ struct assembler {
 	struct str interaction_ref_json;
 	uint64_t started_ns;
 	bool from_cache;
-	struct plan *plan;  /* declarative: in the job's arena */
-	uint32_t awaited;   /* answers still to come */
-	uint64_t build_op;  /* coded */
+	struct plan *plan; /* declarative: in the job's arena */
+	uint32_t awaited;  /* answers still to come */
+	uint64_t build_op; /* coded */
 	uint64_t ledger_op;
 	uint64_t cache_op;
 	struct material_work work;
@@ -200,14 +200,16 @@ static void gather_by_plan(struct assembler *s)
 	uint64_t latest_ns = gathering_deadline_ns(s);
 	for (uint32_t i = 0; i < s->plan->groups_count; i++) {
 		struct plan_group *g = &s->plan->groups[i];
-		struct feature_request *r = feature_request_new(g->entity, &g->entity_id, 1, g->features, g->features_count);
+		struct feature_request *r = feature_request_new(g->entity, &g->entity_id, 1, g->features,
+								g->features_count);
 		if (r == NULL) {
 			fail(s, ASSEMBLY_BUSY, STR("out of memory"));
 			return;
 		}
 		r->answer_by_ns = latest_ns;
-		g->op = rt_ask(&s->base, node_resolver(s->nl, g->entity), &resolver_get_new(loop, RESOLVER_GET, r)->head,
-			       s->request->deadline_ns, s->request->cancel);
+		g->op = rt_ask(&s->base, node_resolver(s->nl, g->entity),
+			       &resolver_get_new(loop, RESOLVER_GET, r)->head, s->request->deadline_ns,
+			       s->request->cancel);
 	}
 	for (uint32_t i = 0; i < s->plan->calls_count; i++) {
 		struct plan_call *c = &s->plan->calls[i];
@@ -231,9 +233,10 @@ static void gather(struct assembler *s)
 	}
 	struct buf filled = { 0 };
 	bool has_defaults = arguments_fill(s->context, yyjson_doc_get_root(s->args), &filled);
-	struct computation_job *build =
-	    filled.failed ? NULL
-			  : computation_job_new(SCRIPT_BUILD, s->job->context, has_defaults ? buf_str(&filled) : s->job->args_json);
+	struct computation_job *build = filled.failed
+					    ? NULL
+					    : computation_job_new(SCRIPT_BUILD, s->job->context,
+								  has_defaults ? buf_str(&filled) : s->job->args_json);
 	buf_finish(&filled);
 	if (build == NULL) {
 		fail(s, ASSEMBLY_BUSY, STR("out of memory"));
@@ -251,10 +254,13 @@ static bool material_from_job(struct assembler *s, const struct computation_job 
 	bool ok = material_add_reads_of(m, build, s->nl->node->definitions);
 	for (uint32_t i = 0; ok && i < build->outcome.items_count; i++) {
 		const struct script_item *item = &build->outcome.items[i];
-		ok = material_add_item(m, &(struct material_item){ .content = item->content, .priority = item->priority,
-								    .required = item->required || build->outcome.is_string, /* a bare text is never cut */
-								    .source_id = item->source_id,
-								    .last_updated_us = item->last_updated_us });
+		ok = material_add_item(m, &(struct material_item){
+					      .content = item->content,
+					      .priority = item->priority,
+					      .required = item->required ||
+							  build->outcome.is_string, /* a bare text is never cut */
+					      .source_id = item->source_id,
+					      .last_updated_us = item->last_updated_us });
 	}
 	return ok;
 }
@@ -285,9 +291,10 @@ static void log_failures(const struct assembler *s)
 	for (uint32_t i = 0; i < r->features_count; i++) {
 		const struct read_feature *f = &r->features[i];
 		if (f->reason.p)
-			log_line(LOG_WARNING, "assembler", "context without a feature", LOG_STR("context", s->context->name),
-				 LOG_STR("feature", d->features[f->feature].name), LOG_STR("entity_id", f->entity_id),
-				 LOG_STR("reason", f->reason), LOG_STR("request_id", s->job->request_id));
+			log_line(LOG_WARNING, "assembler", "context without a feature",
+				 LOG_STR("context", s->context->name), LOG_STR("feature", d->features[f->feature].name),
+				 LOG_STR("entity_id", f->entity_id), LOG_STR("reason", f->reason),
+				 LOG_STR("request_id", s->job->request_id));
 	}
 }
 
@@ -351,7 +358,8 @@ static void group_failed(struct assembler *s, struct plan_group *g, const struct
 	g->answer = feature_request_new(g->entity, &g->entity_id, 1, g->features, g->features_count);
 	for (uint32_t i = 0; g->answer && i < g->features_count; i++) {
 		struct feature_result *result = feature_request_result(g->answer, 0, i);
-		resolver_answer_at_once(s->nl->node, g->features[i], g->entity_id, loop_wall_us(s->base.loop), g->failure, result);
+		resolver_answer_at_once(s->nl->node, g->features[i], g->entity_id, loop_wall_us(s->base.loop),
+					g->failure, result);
 	}
 }
 
@@ -408,9 +416,10 @@ static void count(struct assembler *s)
 	}
 	const struct material *m = s->job->material;
 	if (m->budget_exceeded && s->context->budget_fail)
-		fail_with(s, ASSEMBLY_OVER_BUDGET,
-			  "Context '%.*s' exceeds its token budget: required items need %lld tokens, max_tokens is %lld",
-			  STR_ARG(s->context->name), (long long)m->tokens, (long long)s->context->max_tokens);
+		fail_with(
+		    s, ASSEMBLY_OVER_BUDGET,
+		    "Context '%.*s' exceeds its token budget: required items need %lld tokens, max_tokens is %lld",
+		    STR_ARG(s->context->name), (long long)m->tokens, (long long)s->context->max_tokens);
 	else
 		record(s);
 }
@@ -447,7 +456,8 @@ static void count_metrics(struct assembler *s)
 		metrics_observe(metrics->stalest_seconds, (double)stalest_ms / 1000.0);
 	for (size_t i = 0; i < r->assembly.freshness_violations_count; i++)
 		metrics_add(node_metrics_violation(&s->nl->node->metrics, s->nl->node->definitions, s->job->context,
-						   r->assembly.freshness_violations[i]), 1);
+						   r->assembly.freshness_violations[i]),
+			    1);
 	metrics_add(r->assembly.freshness_status == RECORD_DEGRADED ? metrics->degraded : metrics->guaranteed, 1);
 	metrics_add(metrics->tokens, (uint64_t)r->token_count);
 	if (s->from_cache)
@@ -468,7 +478,8 @@ static uint64_t evidence_deadline_ns(const struct assembler *s)
 
 static void keep_in_cache(struct assembler *s)
 {
-	if (s->cache_key == NULL || s->from_cache || !s->nl->node->include_content || reads_are_transient(s->job->material->reads))
+	if (s->cache_key == NULL || s->from_cache || !s->nl->node->include_content ||
+	    reads_are_transient(s->job->material->reads))
 		return;
 	int64_t expires_us = s->job->material->made_at_us + s->context->cache_ttl_ms * 1000;
 	rt_send(s->base.loop, rt_named(s->base.loop, NAME_CONTEXT_CACHE),
@@ -478,8 +489,10 @@ static void keep_in_cache(struct assembler *s)
 static void record(struct assembler *s)
 {
 	struct assembly_job *job = s->job;
-	struct recorder_request q = { .args_json = job->args_json, .interaction_ref_json = s->interaction_ref_json,
-				      .is_cached = s->from_cache, .started_ns = s->started_ns };
+	struct recorder_request q = { .args_json = job->args_json,
+				      .interaction_ref_json = s->interaction_ref_json,
+				      .is_cached = s->from_cache,
+				      .started_ns = s->started_ns };
 	if (!recorder_fill(s->nl, job->material, &q, &job->arena, &job->record, &job->extras)) {
 		fail(s, ASSEMBLY_TOO_LARGE, STR("the context is too large to record"));
 		return;
@@ -500,8 +513,9 @@ static void record(struct assembler *s)
 		return;
 	}
 	become(s, RECORDING);
-	s->ledger_op = rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(s->base.loop, entry)->head,
-			      evidence_deadline_ns(s), s->request->cancel);
+	s->ledger_op = rt_ask(&s->base, s->nl->node->stores->evidence.append,
+			      &evidence_append_new(s->base.loop, entry)->head, evidence_deadline_ns(s),
+			      s->request->cancel);
 }
 
 static void recorded(struct assembler *s, struct evidence_entry *entry)
@@ -510,8 +524,8 @@ static void recorded(struct assembler *s, struct evidence_entry *entry)
 	s->job->stamp = entry->stamp;
 	s->job->persisted = true;
 	if (entry->previous_context_id[0])
-		s->job->record.integrity.previous_context_id =
-		    arena_dup(&s->job->arena, str_from(entry->previous_context_id));
+		s->job->record.integrity.previous_context_id = arena_dup(&s->job->arena,
+									 str_from(entry->previous_context_id));
 	keep_in_cache(s);
 	s->job->outcome = ASSEMBLY_OK;
 	answer(s);
@@ -523,7 +537,8 @@ static void not_recorded(struct assembler *s, int status, struct str why)
 	log_line(LOG_ERROR, "assembler", "record is not durable", LOG_STR("context", s->context->name),
 		 LOG_STR("reason", why), LOG_STR("request_id", s->job->request_id));
 	if (s->nl->node->evidence_required) {
-		fail_with(s, status == RT_ETOOBIG ? ASSEMBLY_TOO_LARGE : ASSEMBLY_NO_EVIDENCE, "Failed to persist CRS-001 record: %.*s", STR_ARG(why));
+		fail_with(s, status == RT_ETOOBIG ? ASSEMBLY_TOO_LARGE : ASSEMBLY_NO_EVIDENCE,
+			  "Failed to persist CRS-001 record: %.*s", STR_ARG(why));
 		return;
 	}
 	s->job->evidence_error = arena_dup(&s->job->arena, why);
@@ -550,7 +565,8 @@ static void in_recording(struct assembler *s, struct msg *m)
 	if (m->status == RT_OK)
 		recorded(s, entry);
 	else
-		not_recorded(s, m->status, entry->reason[0] ? str_from(entry->reason) : str_from(rt_error_text(m->status)));
+		not_recorded(s, m->status,
+			     entry->reason[0] ? str_from(entry->reason) : str_from(rt_error_text(m->status)));
 }
 
 /* ---- the end ---- */

@@ -30,11 +30,11 @@ struct assembly_job {
 	struct arena arena;
 	/* question */
 	uint32_t context;
-	struct str args_json; /* compact object */
+	struct str args_json;  /* compact object */
 	struct str request_id; /* for the log; p NULL = none */
 	/* answer */
 	enum assembly_outcome outcome;
-	struct str error;        /* p NULL when OK */
+	struct str error;          /* p NULL when OK */
 	struct material *material; /* shares; the texts of record point into it */
 	struct record record;
 	struct record_extras extras;
@@ -47,7 +47,8 @@ struct assembler_run {
 	struct assembly_job *job;
 };
 
-struct assembly_job *assembly_job_new(uint32_t context, struct str args_json, struct str request_id); /* copies; NULL: no memory */
+struct assembly_job *assembly_job_new(uint32_t context, struct str args_json,
+				      struct str request_id); /* copies; NULL: no memory */
 void assembly_job_free(struct assembly_job *job);
 /* Spawns an assembler and asks it; moves job. Returns the op, as rt_ask. */
 uint64_t assembler_start(struct actor *asker, struct node_loop *nl, struct assembly_job *job, uint64_t deadline_ns,

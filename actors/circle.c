@@ -72,7 +72,8 @@ static bool reaches(struct circle *c, struct circle_run *from, const struct circ
 
 static struct str name_of(const struct definitions *d, const struct circle_run *run)
 {
-	return run->self.function == SCRIPT_RETRIEVE ? d->retrievers[run->self.index].name : d->features[run->self.index].name;
+	return run->self.function == SCRIPT_RETRIEVE ? d->retrievers[run->self.index].name
+						     : d->features[run->self.index].name;
 }
 
 /* After a search that began at what `run` asks for and found `run`. */

@@ -19,13 +19,13 @@ struct circle_wait {
 	struct circle_target target; /* key: lent, until the run leaves */
 	uint32_t ask_id;             /* of the script; 0 = answered */
 };
-struct circle_run { /* embedded in the computation */
-	struct circle_target self;   /* key: lent, until it leaves */
-	struct circle_run *next;     /* in its bucket */
-	struct circle_wait *waits;   /* owned */
+struct circle_run {                /* embedded in the computation */
+	struct circle_target self; /* key: lent, until it leaves */
+	struct circle_run *next;   /* in its bucket */
+	struct circle_wait *waits; /* owned */
 	uint32_t waits_count, waits_cap;
 	bool is_in;
-	uint64_t seen;               /* number of the search that found it last */
+	uint64_t seen; /* number of the search that found it last */
 	struct circle_run *found_by, *next_found;
 };
 struct circle {

@@ -25,9 +25,9 @@ enum state {
 	TIDYING, /* answered; a slice of the collection is on its way to itself */
 };
 
-struct pending { /* one for each read of the job */
-	uint64_t op;      /* of our ask; 0 = ended */
-	uint32_t ask_id;  /* of the script */
+struct pending {         /* one for each read of the job */
+	uint64_t op;     /* of our ask; 0 = ended */
+	uint32_t ask_id; /* of the script */
 	enum script_ask_kind kind;
 };
 
@@ -90,7 +90,8 @@ static void begin(struct computation *c, struct msg *m)
 	rt_msg_take(m);
 	c->request = m;
 	c->job = ((struct computation_run *)m)->job;
-	if (c->job->function == SCRIPT_RETRIEVE || (c->job->function == SCRIPT_COMPUTE && c->job->event_json.p == NULL)) {
+	if (c->job->function == SCRIPT_RETRIEVE ||
+	    (c->job->function == SCRIPT_COMPUTE && c->job->event_json.p == NULL)) {
 		c->circle_run.self = (struct circle_target){ c->job->function, c->job->index, c->job->args };
 		circle_enter(&c->nl->circle, &c->circle_run);
 	}
@@ -98,7 +99,7 @@ static void begin(struct computation *c, struct msg *m)
 			       c->job->previous_json, &script_hooks, c);
 	if (c->call == NULL) {
 		finish_with(c, &(struct script_outcome){ .error = STR("the script state has no memory left"),
-							  .error_kind = SCRIPT_ERROR_LIMIT });
+							 .error_kind = SCRIPT_ERROR_LIMIT });
 		return;
 	}
 	step(c);
@@ -150,7 +151,7 @@ static void in_running(struct computation *c, struct msg *m)
 		step(c);
 	else
 		finish_with(c, &(struct script_outcome){ .error = STR("stopped at its deadline"),
-							  .error_kind = SCRIPT_ERROR_DEADLINE });
+							 .error_kind = SCRIPT_ERROR_DEADLINE });
 }
 
 /* ---- RUNNING: what the function asks of its host ---- */
@@ -215,12 +216,14 @@ static bool is_live(const struct computation *c, uint32_t feature, struct str id
 	const struct def_feature *f = &n->definitions->features[feature];
 	struct online_trace trace;
 	return !def_feature_is_computed_at_each_read(f) && id.n &&
-	       online_trace(n->stores->online, f->entity, id, feature, loop_wall_us(c->base.loop) + MARGIN_US, &trace) && trace.is_live;
+	       online_trace(n->stores->online, f->entity, id, feature, loop_wall_us(c->base.loop) + MARGIN_US,
+			    &trace) &&
+	       trace.is_live;
 }
 
 /* false: answered, with the reason. */
-static bool note_targets(struct computation *c, const struct script_ask *ask, enum script_function function, const uint32_t *indexes,
-		     uint32_t count, struct str key)
+static bool note_targets(struct computation *c, const struct script_ask *ask, enum script_function function,
+			 const uint32_t *indexes, uint32_t count, struct str key)
 {
 	if (!c->circle_run.is_in)
 		return true;
@@ -233,11 +236,13 @@ static bool note_targets(struct computation *c, const struct script_ask *ask, en
 		if (function == SCRIPT_COMPUTE && is_live(c, indexes[i], key))
 			continue;
 		target.index = indexes[i];
-		result = circle_wait_for(&c->nl->circle, &c->circle_run, &target, ask->id, c->nl->node->definitions, &why);
+		result = circle_wait_for(&c->nl->circle, &c->circle_run, &target, ask->id, c->nl->node->definitions,
+					 &why);
 	}
 	if (result != CIRCLE_NOTED) {
 		circle_answered(&c->circle_run, ask->id);
-		script_answer(c->call, ask->id, false, result == CIRCLE_CLOSED && !why.failed ? buf_str(&why) : STR("out of memory"));
+		script_answer(c->call, ask->id, false,
+			      result == CIRCLE_CLOSED && !why.failed ? buf_str(&why) : STR("out of memory"));
 	}
 	buf_finish(&why);
 	return result == CIRCLE_NOTED;
@@ -264,7 +269,9 @@ static bool note_asked(struct computation *c, const struct script_ask *ask)
 	struct arena *arena = &c->job->arena;
 	struct computation_read *read = &c->job->reads[ask->id - 1];
 	const uint32_t *features = ask->kind == SCRIPT_ASK_FEATURE ? &ask->feature : ask->features;
-	uint32_t count = ask->kind == SCRIPT_ASK_FEATURE ? 1 : ask->kind == SCRIPT_ASK_FEATURES ? ask->features_count : 0;
+	uint32_t count = ask->kind == SCRIPT_ASK_FEATURE    ? 1
+			 : ask->kind == SCRIPT_ASK_FEATURES ? ask->features_count
+							    : 0;
 	*read = (struct computation_read){ .retriever = ask->kind == SCRIPT_ASK_RETRIEVE ? ask->retriever : DEF_NONE,
 					   .is_sql = ask->kind == SCRIPT_ASK_SQL };
 	if (ask->id > c->job->reads_count)
@@ -384,7 +391,8 @@ static void answer_features(struct computation *c, const struct pending *p, cons
 		buf_append(&object, r->results[i].value->json, r->results[i].value->len);
 	}
 	buf_append_char(&object, '}');
-	script_answer(c->call, p->ask_id, !object.failed, object.failed ? STR("the values are too large") : buf_str(&object));
+	script_answer(c->call, p->ask_id, !object.failed,
+		      object.failed ? STR("the values are too large") : buf_str(&object));
 	buf_finish(&object);
 }
 
@@ -433,7 +441,8 @@ static void take_answer(struct computation *c, struct msg *m)
 		if (m->status != RT_OK)
 			read->failure = feature_failure_of(m);
 		script_answer(c->call, p->ask_id, m->status == RT_OK,
-			      m->status == RT_EDEADLINE ? str_from(late_sql) : buf_str(&((struct offline_result *)m)->json));
+			      m->status == RT_EDEADLINE ? str_from(late_sql)
+							: buf_str(&((struct offline_result *)m)->json));
 		return;
 	default: {
 		bool is_late_sql = p->kind == SCRIPT_ASK_SQL && m->kind == RT_DEADLINE;
@@ -476,7 +485,7 @@ static void outcome_keep(struct computation_job *job, const struct script_outcom
 	job->outcome.items = items;
 	if (!ok)
 		job->outcome = (struct script_outcome){ .error = STR("the result is too large"),
-							 .error_kind = SCRIPT_ERROR_LIMIT };
+							.error_kind = SCRIPT_ERROR_LIMIT };
 }
 
 static void finish_with(struct computation *c, const struct script_outcome *outcome)
@@ -568,7 +577,8 @@ struct reads *computation_reads_of(const struct computation_job *job, const stru
 		return NULL;
 	struct reads *all = reads_new();
 	*ret_ok = all && computation_reads(job, d, all);
-	bool is_empty = *ret_ok && all->features_count + all->calls_count + all->failures_count == 0 && !all->has_lost_sql;
+	bool is_empty = *ret_ok && all->features_count + all->calls_count + all->failures_count == 0 &&
+			!all->has_lost_sql;
 	struct reads *packed = *ret_ok && !is_empty ? reads_pack(all) : NULL;
 	*ret_ok = packed || is_empty;
 	reads_unref(all);

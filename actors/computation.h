@@ -21,11 +21,11 @@ struct computation_read {
 	struct retrieved *retrieved;      /* shares */
 	/* Why the ask as a whole failed; FEATURE_PENDING: it did not. */
 	enum feature_state failure;
-	uint32_t retriever;               /* DEF_NONE: of features, or SQL */
+	uint32_t retriever; /* DEF_NONE: of features, or SQL */
 	bool is_sql;
-	struct str reason;                /* in the arena, as the next two; p NULL = none */
+	struct str reason; /* in the arena, as the next two; p NULL = none */
 	struct str entity_id;
-	uint32_t *asked;                  /* features */
+	uint32_t *asked; /* features */
 	uint32_t asked_count;
 };
 
@@ -35,12 +35,13 @@ struct computation_job {
 	enum script_function function;
 	uint32_t index;
 	struct str args, event_json, previous_json; /* in the arena; p NULL = none */
-	uint64_t asks_until_ns; /* deadline of its asks, so that it can go on without a late answer; 0 = that of the computation */
+	uint64_t
+	    asks_until_ns; /* deadline of its asks, so that it can go on without a late answer; 0 = that of the computation */
 	/* answer: error.p NULL means done */
-	struct script_outcome outcome; /* copied into the arena */
+	struct script_outcome outcome;  /* copied into the arena */
 	struct computation_read *reads; /* in the arena */
 	uint32_t reads_count, reads_cap;
-	bool has_lost_reads;            /* no memory for one: what was read is not known */
+	bool has_lost_reads; /* no memory for one: what was read is not known */
 };
 struct computation_run {
 	struct msg head; /* dispose frees job */

@@ -72,7 +72,8 @@ static void on_get(struct context_cache *s, struct msg *m)
 	const char *key = ((struct context_cache_get *)m)->key;
 	struct cached *c = find(s, key, hash64(str_from(key)));
 	int64_t now_us = loop_wall_us(s->base.loop);
-	if (c && (now_us >= c->expires_us || !reads_are_current(c->material->reads, s->node, c->material->made_at_us, now_us))) {
+	if (c && (now_us >= c->expires_us ||
+		  !reads_are_current(c->material->reads, s->node, c->material->made_at_us, now_us))) {
 		forget(s, c);
 		c = NULL;
 	}
@@ -101,8 +102,13 @@ static void on_put(struct context_cache *s, struct context_cache_item *m)
 	struct cached *c = malloc(sizeof *c);
 	if (c == NULL)
 		return;
-	*c = (struct cached){ .next_in_bucket = s->buckets[hash % BUCKETS], .older = s->newest, .hash = hash,
-			      .expires_us = m->expires_us, .material = m->material, .bytes = bytes, .key = m->key };
+	*c = (struct cached){ .next_in_bucket = s->buckets[hash % BUCKETS],
+			      .older = s->newest,
+			      .hash = hash,
+			      .expires_us = m->expires_us,
+			      .material = m->material,
+			      .bytes = bytes,
+			      .key = m->key };
 	m->material = NULL;
 	m->key = NULL;
 	s->buckets[hash % BUCKETS] = c;
@@ -183,8 +189,11 @@ MSG_SIZE_CHECK(context_cache_item);
 
 static bool names_a_call(struct str name)
 {
-	static const struct str names[] = { { "call_id", 7 },     { "session_id", 10 },      { "turn_id", 7 },
-					    { "turn_index", 10 }, { "interaction_ref", 15 } };
+	static const struct str names[] = { { "call_id", 7 },
+					    { "session_id", 10 },
+					    { "turn_id", 7 },
+					    { "turn_index", 10 },
+					    { "interaction_ref", 15 } };
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
 		if (str_eq(name, names[i]))
 			return true;

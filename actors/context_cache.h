@@ -7,9 +7,10 @@
 
 enum { CLASS_CONTEXT_CACHE = 70 };
 enum context_cache_msg {
-	CONTEXT_CACHE_GET = MSG_KIND(CLASS_CONTEXT_CACHE, 1),    /* ask: struct context_cache_get */
-	CONTEXT_CACHE_GOT = MSG_KIND(CLASS_CONTEXT_CACHE, 2),    /* reply: struct context_cache_item; material NULL = miss */
-	CONTEXT_CACHE_PUT = MSG_KIND(CLASS_CONTEXT_CACHE, 3),    /* tell: struct context_cache_item */
+	CONTEXT_CACHE_GET = MSG_KIND(CLASS_CONTEXT_CACHE, 1), /* ask: struct context_cache_get */
+	CONTEXT_CACHE_GOT = MSG_KIND(CLASS_CONTEXT_CACHE,
+				     2), /* reply: struct context_cache_item; material NULL = miss */
+	CONTEXT_CACHE_PUT = MSG_KIND(CLASS_CONTEXT_CACHE, 3), /* tell: struct context_cache_item */
 };
 struct context_cache_get {
 	struct msg head; /* dispose frees key */
@@ -25,6 +26,7 @@ struct context_cache_item {
  * ids), unless they are declared parameters, which the text may show. */
 char *context_cache_key(const struct def_context *context, yyjson_val *args);
 
-extern const struct actor_class context_cache_class; /* init argument: struct node_loop */
-struct msg *context_cache_get_new(struct loop *loop, const char *key);                                   /* copies */
-struct msg *context_cache_put_new(struct loop *loop, const char *key, struct material *m, int64_t expires_us); /* copies, refs */
+extern const struct actor_class context_cache_class;                   /* init argument: struct node_loop */
+struct msg *context_cache_get_new(struct loop *loop, const char *key); /* copies */
+struct msg *context_cache_put_new(struct loop *loop, const char *key, struct material *m,
+				  int64_t expires_us); /* copies, refs */

@@ -35,9 +35,10 @@ struct feature_result {
 	enum record_source source;
 	struct value *value; /* shares; NULL unless FOUND */
 	int64_t as_of_us;
-	struct str reason;   /* in the request's arena */
+	struct str reason;          /* in the request's arena */
 	enum feature_state failure; /* FOUND and a default: FAILED, TIMEOUT or REFUSED, if that is why; else PENDING */
-	struct reads *reads; /* shares; what was read while it was computed for this request, also if that failed. Those of a value are its basis */
+	struct reads *
+	    reads; /* shares; what was read while it was computed for this request, also if that failed. Those of a value are its basis */
 };
 
 struct feature_request {
@@ -47,14 +48,15 @@ struct feature_request {
 	struct str *ids;
 	uint32_t *features;
 	struct feature_result *results; /* [id * features_count + feature] */
-	uint64_t answer_by_ns;          /* at this time it is answered with what there is, and the rest is TIMEOUT; 0 = never */
+	uint64_t answer_by_ns; /* at this time it is answered with what there is, and the rest is TIMEOUT; 0 = never */
 };
 
 enum { CLASS_RESOLVER = 65 };
 enum resolver_msg {
-	RESOLVER_GET = MSG_KIND(CLASS_RESOLVER, 1),     /* ask: struct resolver_get */
-	RESOLVER_GOT = MSG_KIND(CLASS_RESOLVER, 2),     /* reply: struct resolver_get */
-	RESOLVER_REFRESH = MSG_KIND(CLASS_RESOLVER, 3), /* tell: struct resolver_get; computes the values again in the background */
+	RESOLVER_GET = MSG_KIND(CLASS_RESOLVER, 1), /* ask: struct resolver_get */
+	RESOLVER_GOT = MSG_KIND(CLASS_RESOLVER, 2), /* reply: struct resolver_get */
+	RESOLVER_REFRESH = MSG_KIND(CLASS_RESOLVER,
+				    3), /* tell: struct resolver_get; computes the values again in the background */
 };
 struct resolver_get {
 	struct msg head; /* dispose frees request */
@@ -65,9 +67,11 @@ struct resolver_get {
 struct feature_request *feature_request_new(uint32_t entity, const struct str *ids, uint32_t ids_count,
 					    const uint32_t *features, uint32_t features_count);
 void feature_request_free(struct feature_request *r);
-struct resolver_get *resolver_get_new(struct loop *loop, uint16_t kind, struct feature_request *request); /* moves request */
+struct resolver_get *resolver_get_new(struct loop *loop, uint16_t kind,
+				      struct feature_request *request); /* moves request */
 
-static inline struct feature_result *feature_request_result(const struct feature_request *r, uint32_t id, uint32_t feature)
+static inline struct feature_result *feature_request_result(const struct feature_request *r, uint32_t id,
+							    uint32_t feature)
 {
 	return &r->results[(size_t)id * r->features_count + feature];
 }

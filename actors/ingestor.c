@@ -29,24 +29,24 @@ enum { ACCEPT_TIMEOUT_MS = 600000, APPEND_TIMEOUT_MS = 30000, COMPUTE_TIMEOUT_MS
 enum event_state { EV_APPENDING, EV_QUEUED, EV_APPLYING, EV_COMMITTING, EV_WAITING_TO_RETRY };
 
 struct event {
-	struct event *next;        /* in its entity's queue */
+	struct event *next; /* in its entity's queue */
 	struct event *next_by_op;
 	uint64_t op;
 	enum event_state state;
-	struct evidence_entry *entry;/* owned; NULL while the ledger has it */
-	struct msg *request;       /* of the asker; NULL once accepted, or for a redo */
+	struct evidence_entry *entry; /* owned; NULL while the ledger has it */
+	struct msg *request;          /* of the asker; NULL once accepted, or for a redo */
 	struct arena arena;
-	struct entry_event data;   /* texts in the arena */
+	struct entry_event data; /* texts in the arena */
 	uint64_t lsn;
-	uint32_t *features;        /* triggered, in definition order, of one entity; in the arena, as the next six */
+	uint32_t *features;           /* triggered, in definition order, of one entity; in the arena, as the next six */
 	struct online_cell *previous; /* what each had when the event's turn came */
 	struct online_trace *traces;  /* likewise */
-	uint64_t position;         /* from before they were read */
+	uint64_t position;            /* from before they were read */
 	bool is_read;
-	struct value **values;     /* what each gave; NULL: it failed, or there is no value from here on */
-	bool *ended;               /* the latter */
-	int64_t *times_us;         /* event time of each value: the event's, or its previous value's if that is later */
-	uint16_t *times_ns;        /* and beyond the microsecond */
+	struct value **values; /* what each gave; NULL: it failed, or there is no value from here on */
+	bool *ended;           /* the latter */
+	int64_t *times_us;     /* event time of each value: the event's, or its previous value's if that is later */
+	uint16_t *times_ns;    /* and beyond the microsecond */
 	uint32_t features_count, at;
 };
 
@@ -101,8 +101,9 @@ static struct queue *queue_of(struct ingestor *s, struct str id, bool create)
 		return q;
 	q = calloc(1, sizeof *q);
 	CHECK(q != NULL);
-	*q = (struct queue){ .next_in_bucket = s->queues[hash % BUCKETS], .hash = hash, .id = strndup(id.p, id.n),
-			     .id_n = id.n };
+	*q = (struct queue){
+		.next_in_bucket = s->queues[hash % BUCKETS], .hash = hash, .id = strndup(id.p, id.n), .id_n = id.n
+	};
 	CHECK(q->id != NULL);
 	q->tail = &q->head;
 	s->queues[hash % BUCKETS] = q;
@@ -162,18 +163,23 @@ static void commit(struct ingestor *s, struct event *e)
 	size_t count = 0;
 	for (uint32_t i = 0; i < e->features_count; i++)
 		if (e->values[i] || e->ended[i])
-			cells[count++] = (struct values_cell){ .feature = e->features[i], .entity_id = e->data.entity_id,
-							       .value = e->values[i], .event_time_us = e->times_us[i],
+			cells[count++] = (struct values_cell){ .feature = e->features[i],
+							       .entity_id = e->data.entity_id,
+							       .value = e->values[i],
+							       .event_time_us = e->times_us[i],
 							       .event_time_ns = e->times_ns[i] };
-	struct evidence_entry *entry =
-		values_entry_new(s->nl->node, &(struct values_write){ .entity = entity_of(s, e), .source = ENTRY_TRIGGERED,
-								      .event_lsn = e->lsn, .position = e->position,
-								      .cells = cells, .count = count });
+	struct evidence_entry *entry = values_entry_new(s->nl->node, &(struct values_write){ .entity = entity_of(s, e),
+											     .source = ENTRY_TRIGGERED,
+											     .event_lsn = e->lsn,
+											     .position = e->position,
+											     .cells = cells,
+											     .count = count });
 	free(cells);
 	CHECK(entry != NULL);
 	e->state = EV_COMMITTING;
-	await(s, e, rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(s->base.loop, entry)->head,
-			   loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
+	await(s, e,
+	      rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(s->base.loop, entry)->head,
+		     loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
 }
 
 /* Somebody else's cells may have refused the entry: then nothing is left out, and it is tried again from here on. */
@@ -183,7 +189,8 @@ static void leave_out_overtaken(struct ingestor *s, struct event *e)
 	e->position = values_position(n);
 	for (uint32_t i = 0; i < e->features_count; i++) {
 		struct online_trace now;
-		if (!online_trace(n->stores->online, entity_of(s, e), e->data.entity_id, e->features[i], loop_wall_us(s->base.loop), &now) ||
+		if (!online_trace(n->stores->online, entity_of(s, e), e->data.entity_id, e->features[i],
+				  loop_wall_us(s->base.loop), &now) ||
 		    now.lsn <= e->traces[i].lsn)
 			continue;
 		e->traces[i] = now;
@@ -208,7 +215,8 @@ static void retry_later(struct ingestor *s, struct event *e, const char *reason)
 static void give_up_values(struct ingestor *s, struct event *e)
 {
 	metrics_add(s->nl->node->metrics.events_failed, 1);
-	log_line(LOG_ERROR, "ingestor", "the event's values are not kept: together they are larger than a ledger entry may be",
+	log_line(LOG_ERROR, "ingestor",
+		 "the event's values are not kept: together they are larger than a ledger entry may be",
 		 LOG_STR("event_id", e->data.event_id), LOG_STR("entity_id", e->data.entity_id));
 	for (uint32_t i = 0; i < e->features_count; i++) {
 		value_unref(e->values[i]);
@@ -229,7 +237,8 @@ static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 		commit(s, e);
 		return;
 	}
-	if (m->kind == EVIDENCE_APPENDED && m->status == RT_ETOOBIG && e->features_count) { /* trying again does not help */
+	if (m->kind == EVIDENCE_APPENDED && m->status == RT_ETOOBIG &&
+	    e->features_count) { /* trying again does not help */
 		give_up_values(s, e);
 		commit(s, e);
 		return;
@@ -315,8 +324,9 @@ static bool compute_next(struct ingestor *s, struct event *e)
 		return compute_next(s, e);
 	}
 	e->state = EV_APPLYING;
-	await(s, e, computation_start(&s->base, s->nl, job,
-				      loop_mono_ns(s->base.loop) + COMPUTE_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
+	await(s, e,
+	      computation_start(&s->base, s->nl, job, loop_mono_ns(s->base.loop) + COMPUTE_TIMEOUT_MS * 1000000ull,
+				ACTOR_NONE));
 	return true;
 }
 
@@ -326,8 +336,8 @@ static void read_previous(struct ingestor *s, struct event *e)
 	const struct node *n = s->nl->node;
 	e->is_read = true;
 	e->position = values_position(n);
-	online_see(n->stores->online, entity_of(s, e), e->data.entity_id, e->features, e->features_count, loop_wall_us(s->base.loop),
-		   e->previous, e->traces);
+	online_see(n->stores->online, entity_of(s, e), e->data.entity_id, e->features, e->features_count,
+		   loop_wall_us(s->base.loop), e->previous, e->traces);
 }
 
 static void apply_next(struct ingestor *s, struct event *e)
@@ -439,8 +449,9 @@ static struct event *event_new(struct ingestor *s, struct evidence_entry *entry)
 
 static const struct idempotency_id *id_of(const struct event *e)
 {
-	return e->data.idempotency.n == sizeof(struct idempotency_id) ? (const struct idempotency_id *)e->data.idempotency.p
-								       : NULL;
+	return e->data.idempotency.n == sizeof(struct idempotency_id)
+		   ? (const struct idempotency_id *)e->data.idempotency.p
+		   : NULL;
 }
 
 /* true: the request is answered; it has been done before, or cannot be done. */
@@ -496,8 +507,10 @@ static void on_event(struct ingestor *s, struct msg *m)
 	e->state = EV_APPENDING;
 	/* Not the client's deadline: an event that becomes durable after the client has left has its turn all the same, before
 	 * those behind it. */
-	await(s, e, rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(s->base.loop, in->entry)->head,
-			   loop_mono_ns(s->base.loop) + ACCEPT_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
+	await(s, e,
+	      rt_ask(&s->base, s->nl->node->stores->evidence.append,
+		     &evidence_append_new(s->base.loop, in->entry)->head,
+		     loop_mono_ns(s->base.loop) + ACCEPT_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
 	in->entry = NULL;
 }
 

@@ -8,14 +8,15 @@
 
 enum { CLASS_INGESTOR = 68 };
 enum ingestor_msg {
-	INGEST_EVENT = MSG_KIND(CLASS_INGESTOR, 1),    /* ask: struct ingest_event */
+	INGEST_EVENT = MSG_KIND(CLASS_INGESTOR, 1), /* ask: struct ingest_event */
 	/* reply: struct ingest_accepted; status as EVIDENCE_APPENDED. Of one with an idempotency key also RT_EINVAL: the key
 	 * was used for another request; RT_EEXIST: the first one is under way; RT_EFULL: too many keys. */
 	INGEST_ACCEPTED = MSG_KIND(CLASS_INGESTOR, 2),
-	INGEST_REDO = MSG_KIND(CLASS_INGESTOR, 3),     /* tell: struct ingest_event that is durable already (after a crash) */
+	INGEST_REDO = MSG_KIND(CLASS_INGESTOR,
+			       3), /* tell: struct ingest_event that is durable already (after a crash) */
 };
 struct ingest_event {
-	struct msg head; /* dispose frees entry */
+	struct msg head;              /* dispose frees entry */
 	struct evidence_entry *entry; /* moves; EVIDENCE_EVENT */
 };
 struct ingest_accepted {

@@ -33,8 +33,8 @@ void material_unref(struct material *m)
 
 bool material_add_item(struct material *m, const struct material_item *item)
 {
-	struct material_item *items =
-	    arena_array_grow(&m->arena, m->items, m->items_count, &m->items_cap, MATERIAL_ITEMS_MAX, sizeof *items);
+	struct material_item *items = arena_array_grow(&m->arena, m->items, m->items_count, &m->items_cap,
+						       MATERIAL_ITEMS_MAX, sizeof *items);
 	if (items == NULL)
 		return false;
 	m->items = items;
@@ -55,8 +55,8 @@ bool material_add_item(struct material *m, const struct material_item *item)
 
 bool material_add_absent(struct material *m, const struct material_absent *item)
 {
-	struct material_absent *absent =
-	    arena_array_grow(&m->arena, m->absent, m->absent_count, &m->absent_cap, MATERIAL_ITEMS_MAX, sizeof *absent);
+	struct material_absent *absent = arena_array_grow(&m->arena, m->absent, m->absent_count, &m->absent_cap,
+							  MATERIAL_ITEMS_MAX, sizeof *absent);
 	if (absent == NULL)
 		return false;
 	m->absent = absent;
@@ -72,8 +72,8 @@ static bool take_calls(struct material *m)
 {
 	while (m->calls_count < m->reads->calls_count) {
 		const struct read_call *call = &m->reads->calls[m->calls_count];
-		struct material_call *calls =
-		    arena_array_grow(&m->arena, m->calls, m->calls_count, &m->calls_cap, MATERIAL_CALLS_MAX, sizeof *calls);
+		struct material_call *calls = arena_array_grow(&m->arena, m->calls, m->calls_count, &m->calls_cap,
+							       MATERIAL_CALLS_MAX, sizeof *calls);
 		int64_t *tokens = arena_zalloc(&m->arena, (call->retrieved->chunks_count + 1) * sizeof *tokens);
 		if (calls == NULL || tokens == NULL)
 			return false;
@@ -122,8 +122,12 @@ static const struct str separator = { "\n", 1 };
 void material_work_begin(struct material_work *w, struct material *m, const struct tokens *tokens,
 			 struct token_cache *cache, int64_t max_tokens)
 {
-	*w = (struct material_work){ .material = m, .tokens = tokens, .cache = cache, .max_tokens = max_tokens,
-				     .unfit_drops = -1, .fit_total = -1 };
+	*w = (struct material_work){ .material = m,
+				     .tokens = tokens,
+				     .cache = cache,
+				     .max_tokens = max_tokens,
+				     .unfit_drops = -1,
+				     .fit_total = -1 };
 }
 
 void material_work_finish(struct material_work *w)
@@ -172,7 +176,8 @@ static bool count_items(struct material_work *w)
 	struct material *m = w->material;
 	for (; w->item < m->items_count; w->item++) {
 		struct material_item *item = &m->items[w->item];
-		if (!(item->chunk ? count_chunk(w, item->chunk, &item->span) : count_text(w, item->content, &item->span)))
+		if (!(item->chunk ? count_chunk(w, item->chunk, &item->span)
+				  : count_text(w, item->content, &item->span)))
 			return false;
 	}
 	return true;
@@ -212,7 +217,8 @@ static uint32_t seam_bytes(const struct material_item *item)
 
 /* The exact count of the kept items from..to joined. To compare the count with and without an item between them, name it: the
  * outer edges, which are the same both times, are then not counted. false: a seam is too long. */
-static bool joined_count(struct material_work *w, uint32_t from, uint32_t to, uint32_t compared, bool with_it, int64_t *ret)
+static bool joined_count(struct material_work *w, uint32_t from, uint32_t to, uint32_t compared, bool with_it,
+			 int64_t *ret)
 {
 	const struct material *m = w->material;
 	struct tokens_item parts[PARTS_MAX];
@@ -284,7 +290,8 @@ static bool fits(const struct material_work *w, int64_t tokens)
 static int compare_droppable(const void *x, const void *y, void *items)
 {
 	uint32_t a = *(const uint32_t *)x, b = *(const uint32_t *)y;
-	int64_t first = ((struct material_item *)items)[a].priority, second = ((struct material_item *)items)[b].priority;
+	int64_t first = ((struct material_item *)items)[a].priority,
+		second = ((struct material_item *)items)[b].priority;
 	if (first != second)
 		return first > second ? -1 : 1;
 	return a > b ? -1 : a < b;

@@ -33,7 +33,7 @@ struct material_absent {
 struct material_call {
 	struct retrieved *retrieved; /* borrows from reads */
 	int64_t *chunk_tokens;       /* by chunk */
-	bool is_counted;             /* false for chunks that were read for a stored value: their tokens are not counted */
+	bool is_counted; /* false for chunks that were read for a stored value: their tokens are not counted */
 };
 
 struct material {
@@ -45,7 +45,7 @@ struct material {
 	uint32_t items_count, items_cap;
 	struct material_absent *absent;
 	uint32_t absent_count, absent_cap;
-	struct reads *reads; /* owned: the only reference; also has what was asked for and missing */
+	struct reads *reads;         /* owned: the only reference; also has what was asked for and missing */
 	struct material_call *calls; /* one for each call of reads */
 	uint32_t calls_count, calls_cap;
 	/* after counting: */
@@ -78,20 +78,20 @@ bool material_add_reads_of(struct material *m, const struct computation_job *job
  * not fit. Works in slices: begin once, step until it does not answer MATERIAL_MORE. */
 enum material_progress { MATERIAL_MORE, MATERIAL_DONE, MATERIAL_NO_MEMORY };
 struct material_work {
-	struct material *material;  /* borrows */
+	struct material *material; /* borrows */
 	const struct tokens *tokens;
 	struct token_cache *cache;
-	int64_t max_tokens;         /* 0 = no budget */
+	int64_t max_tokens; /* 0 = no budget */
 	enum { WORK_ITEMS, WORK_CHUNKS, WORK_TOTAL, WORK_DROP, WORK_RECOUNT } state;
 	uint32_t item, call, chunk;
 	bool job_open;
 	struct tokens_job job;
-	int64_t total;              /* of the kept items joined */
-	uint32_t bytes;             /* counted in this slice */
+	int64_t total;  /* of the kept items joined */
+	uint32_t bytes; /* counted in this slice */
 	/* WORK_RECOUNT: the text itself is counted, because a seam is too long to be counted apart */
-	struct buf joined; /* room for it */
-	int64_t unfit_drops;        /* so many drops are known to be too few; -1 = none */
-	int64_t fit_total;          /* with one drop more than now; -1 = not known */
+	struct buf joined;   /* room for it */
+	int64_t unfit_drops; /* so many drops are known to be too few; -1 = none */
+	int64_t fit_total;   /* with one drop more than now; -1 = not known */
 };
 void material_work_begin(struct material_work *w, struct material *m, const struct tokens *tokens,
 			 struct token_cache *cache, int64_t max_tokens);

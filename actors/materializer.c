@@ -27,10 +27,11 @@ enum state { IDLE, READING, WRITING, REMOVING };
 
 struct schedule {
 	uint32_t feature;
-	int64_t due_ms; /* on the loop's monotonic clock */
+	int64_t due_ms;   /* on the loop's monotonic clock */
 	int64_t retry_ms; /* after the next failure; 0 = RETRY_MS */
 	bool done_once;
-	bool is_unsure; /* an append was not answered: the history may know more than the table, so all is written again */
+	bool
+	    is_unsure; /* an append was not answered: the history may know more than the table, so all is written again */
 };
 
 struct materializer {
@@ -44,7 +45,7 @@ struct materializer {
 	int64_t started_us;
 	uint64_t cursor;
 	uint64_t rows, written, removed;
-	bool again; /* the feature under way is due again when it has ended */
+	bool again;                  /* the feature under way is due again when it has ended */
 	struct offline_batch *batch; /* taken; its rows are those being written */
 	uint64_t remove_cursor;      /* of online_each_older */
 	bool remove_is_at_end;
@@ -80,9 +81,9 @@ static const struct def_feature *feature_of(const struct materializer *s)
 static void ask_batch(struct materializer *s)
 {
 	const struct def_feature *f = feature_of(s);
-	struct offline_rows *m =
-	    s->cursor ? offline_rows_next(s->base.loop, s->cursor)
-		      : offline_rows_new(s->base.loop, f->sql, s->node->definitions->entities[f->entity].id, f->name);
+	struct offline_rows *m = s->cursor ? offline_rows_next(s->base.loop, s->cursor)
+					   : offline_rows_new(s->base.loop, f->sql,
+							      s->node->definitions->entities[f->entity].id, f->name);
 	s->state = READING;
 	s->op = rt_ask(&s->base, s->node->stores->offline.background, &m->head,
 		       loop_mono_ns(s->base.loop) + QUERY_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
@@ -137,10 +138,13 @@ static void run_ended(struct materializer *s, bool ok)
 	if (ok || c->done_once) {
 		c->retry_ms = 0;
 	} else { /* there is no value yet: sooner */
-		c->retry_ms = c->retry_ms == 0 ? RETRY_MS : c->retry_ms * 2 < RETRY_MS_MAX ? c->retry_ms * 2 : RETRY_MS_MAX;
+		c->retry_ms = c->retry_ms == 0                 ? RETRY_MS
+			      : c->retry_ms * 2 < RETRY_MS_MAX ? c->retry_ms * 2
+							       : RETRY_MS_MAX;
 		next_ms = c->retry_ms < next_ms ? c->retry_ms : next_ms;
 	}
-	c->due_ms = next_ms == INT64_MAX ? INT64_MAX : now_ms(s) + next_ms; /* without refresh: once, then never again */
+	c->due_ms = next_ms == INT64_MAX ? INT64_MAX
+					 : now_ms(s) + next_ms; /* without refresh: once, then never again */
 	if (s->again)
 		c->due_ms = now_ms(s);
 	s->again = false;
@@ -151,8 +155,8 @@ static void run_failed(struct materializer *s, struct str reason)
 {
 	metrics_add(s->node->metrics.features[s->current->feature].materialize_failures, 1);
 	note_state(s, MATERIALIZED_FAILING);
-	log_line(LOG_ERROR, "materializer", "feature could not be materialised", LOG_STR("feature", feature_of(s)->name),
-		 LOG_STR("reason", reason));
+	log_line(LOG_ERROR, "materializer", "feature could not be materialised",
+		 LOG_STR("feature", feature_of(s)->name), LOG_STR("reason", reason));
 	run_ended(s, false);
 }
 
@@ -170,8 +174,9 @@ static void run_succeeded(struct materializer *s)
 static void append_values(struct materializer *s, enum state state, const struct values_cell *cells, uint32_t count)
 {
 	struct evidence_entry *e = values_entry_new(s->node, &(struct values_write){ .entity = feature_of(s)->entity,
-										   .source = ENTRY_MATERIALIZED,
-										   .cells = cells, .count = count });
+										     .source = ENTRY_MATERIALIZED,
+										     .cells = cells,
+										     .count = count });
 	CHECK(e != NULL);
 	s->state = state;
 	s->op = rt_ask(&s->base, s->node->stores->evidence.append, &evidence_append_new(s->base.loop, e)->head,
@@ -207,8 +212,8 @@ static void remove_next(struct materializer *s)
 	arena_finish(&s->gone_texts);
 	s->gone_count = 0;
 	while (!s->remove_is_at_end && s->gone_count < REMOVE_MAX) {
-		enum online_walk walk = online_each_older(s->node->stores->online, entity, s->current->feature, s->started_us,
-							  &s->remove_cursor, REMOVE_LOOK, s, note_gone);
+		enum online_walk walk = online_each_older(s->node->stores->online, entity, s->current->feature,
+							  s->started_us, &s->remove_cursor, REMOVE_LOOK, s, note_gone);
 		if (walk == ONLINE_WALK_NO_MEMORY) {
 			run_failed(s, STR("out of memory: what the query no longer gives is still there"));
 			return;
@@ -222,7 +227,8 @@ static void remove_next(struct materializer *s)
 	struct values_cell *cells = calloc(s->gone_count, sizeof *cells);
 	CHECK(cells != NULL);
 	for (uint32_t i = 0; i < s->gone_count; i++)
-		cells[i] = (struct values_cell){ .entity_id = s->gone[i], .feature = s->current->feature,
+		cells[i] = (struct values_cell){ .entity_id = s->gone[i],
+						 .feature = s->current->feature,
 						 .event_time_us = s->started_us };
 	append_values(s, REMOVING, cells, s->gone_count);
 	free(cells);
@@ -258,8 +264,11 @@ static bool renew(struct materializer *s, const struct offline_row *row)
 	bool is_same = str_eq(value_json(cell.value), row->value_json) && cell.meta.lsn != 0 &&
 		       (f->ttl_ms == 0 || s->started_us - cell.meta.written_us < f->ttl_ms * 1000 / 2);
 	if (is_same)
-		values_publish(s->node, f->entity, &(struct values_cell){ .feature = s->current->feature, .entity_id = row->key,
-									  .value = cell.value, .event_time_us = s->started_us },
+		values_publish(s->node, f->entity,
+			       &(struct values_cell){ .feature = s->current->feature,
+						      .entity_id = row->key,
+						      .value = cell.value,
+						      .event_time_us = s->started_us },
 			       ENTRY_MATERIALIZED, cell.meta.lsn, cell.meta.written_us);
 	value_unref(cell.value);
 	return is_same;
@@ -281,7 +290,8 @@ static bool append_rows(struct materializer *s)
 	CHECK(cells != NULL);
 	bool ok = true;
 	for (uint32_t i = 0; ok && i < s->batch->count; i++) {
-		cells[i] = (struct values_cell){ .entity_id = s->batch->rows[i].key, .feature = s->current->feature,
+		cells[i] = (struct values_cell){ .entity_id = s->batch->rows[i].key,
+						 .feature = s->current->feature,
 						 .value = value_create(s->batch->rows[i].value_json),
 						 .event_time_us = s->started_us };
 		ok = cells[i].value != NULL;
@@ -318,7 +328,8 @@ static void in_reading(struct materializer *s, struct msg *m)
 		if (m->kind == OFFLINE_BATCH && failed->error.n)
 			run_failed(s, failed->error);
 		else
-			run_failed(s, m->kind == RT_DEADLINE ? STR("the query takes too long") : str_from(rt_error_text(m->status)));
+			run_failed(s, m->kind == RT_DEADLINE ? STR("the query takes too long")
+							     : str_from(rt_error_text(m->status)));
 		return;
 	}
 	rt_msg_take(m);

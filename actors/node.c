@@ -29,7 +29,8 @@ struct node_loop *node_owner_of(const struct node *n, struct str entity_id)
 	return n->loops[hash64(entity_id) % n->loops_count];
 }
 
-static bool supervise(struct node_loop *nl, uint32_t name, const struct actor_class *class, void *arg, struct buf *ret_why)
+static bool supervise(struct node_loop *nl, uint32_t name, const struct actor_class *class, void *arg,
+		      struct buf *ret_why)
 {
 	struct actor_ref ref = rt_supervise(nl->loop, name, class, arg, RESTARTS_MAX, RESTART_WINDOW_MS);
 	if (ref_is_none(ref))
@@ -41,7 +42,8 @@ bool node_loop_spawn(struct node_loop *nl, struct buf *ret_why)
 {
 	const struct definitions *d = nl->node->definitions;
 	if (d->entities_count > NODE_ENTITIES_MAX || d->retrievers_count > NODE_RETRIEVERS_MAX) {
-		buf_printf(ret_why, "the definitions have %u entities and %u retrievers; at most %d and %d are possible",
+		buf_printf(ret_why,
+			   "the definitions have %u entities and %u retrievers; at most %d and %d are possible",
 			   d->entities_count, d->retrievers_count, NODE_ENTITIES_MAX, NODE_RETRIEVERS_MAX);
 		return false;
 	}

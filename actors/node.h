@@ -44,29 +44,30 @@ struct node {
 	const struct stores *stores;
 	struct values *values; /* the order in which entries take effect on the online table */
 	const struct pricing *pricing;
-	struct tokens encodings[2];      /* by enum tokens_encoding */
-	struct str environment;          /* FABRA_ENV as written */
+	struct tokens encodings[2]; /* by enum tokens_encoding */
+	struct str environment;     /* FABRA_ENV as written */
 	struct str fabra_version;
 	bool evidence_required;
-	bool include_content;            /* false: privacy mode */
-	uint32_t evidence_timeout_ms;    /* how long a reply waits for its record */
-	struct value **defaults;         /* by feature; NULL where there is none; owned */
+	bool include_content;         /* false: privacy mode */
+	uint32_t evidence_timeout_ms; /* how long a reply waits for its record */
+	struct value **defaults;      /* by feature; NULL where there is none; owned */
 	struct node_metrics metrics;
 	struct node_loop *loops[LOOPS_MAX];
-	unsigned loops_count;            /* I/O loops */
+	unsigned loops_count; /* I/O loops */
 	struct node_loop *by_loop_id[LOOPS_MAX + 1];
 };
 
 struct node_loop {
 	struct node *node;
 	struct loop *loop;
-	struct script *script;       /* owned; this loop's state */
-	struct token_cache *tokens;  /* owned */
-	struct circle circle;        /* of this loop's computations */
-	bool is_tidying;             /* a computation that has ended collects the garbage of all that have; one at a time */
+	struct script *script;      /* owned; this loop's state */
+	struct token_cache *tokens; /* owned */
+	struct circle circle;       /* of this loop's computations */
+	bool is_tidying; /* a computation that has ended collects the garbage of all that have; one at a time */
 	struct uuid7 ids;
-	unsigned index;              /* in node->loops */
-	uint32_t ahead[NODE_AHEAD];  /* by a row's hash: values that this loop has answered with before they are in the table */
+	unsigned index; /* in node->loops */
+	uint32_t ahead
+	    [NODE_AHEAD]; /* by a row's hash: values that this loop has answered with before they are in the table */
 	struct resolver_args resolver_args[NODE_ENTITIES_MAX];
 	struct retriever_args retriever_args[NODE_RETRIEVERS_MAX];
 };

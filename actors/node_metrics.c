@@ -8,8 +8,8 @@ static metric_id series2(uint32_t family, const char *a, const char *b)
 
 static void features_register(struct node_metrics *m, const struct definitions *d)
 {
-	uint32_t requests = metrics_family(METRIC_COUNTER, "fabra_feature_requests_total",
-					   "Feature reads by outcome", "feature,status", NULL);
+	uint32_t requests = metrics_family(METRIC_COUNTER, "fabra_feature_requests_total", "Feature reads by outcome",
+					   "feature,status", NULL);
 	uint32_t seconds = metrics_family(METRIC_HISTOGRAM, "fabra_feature_latency_seconds",
 					  "Time to compute a feature", "feature,step", NULL);
 	uint32_t failures = metrics_family(METRIC_COUNTER, "fabra_feature_materialize_failures_total",
@@ -37,7 +37,8 @@ static void contexts_register(struct node_metrics *m, const struct definitions *
 					   "name,status", NULL);
 	uint32_t seconds = metrics_family(METRIC_HISTOGRAM, "fabra_context_latency_seconds",
 					  "Time to assemble a context, until its record is durable", "name", NULL);
-	uint32_t tokens = metrics_family(METRIC_COUNTER, "fabra_context_tokens_total", "Tokens in contexts", "name", NULL);
+	uint32_t tokens = metrics_family(METRIC_COUNTER, "fabra_context_tokens_total", "Tokens in contexts", "name",
+					 NULL);
 	uint32_t hits = metrics_family(METRIC_COUNTER, "fabra_context_cache_hit_total", "Contexts from the cache",
 				       "name", NULL);
 	uint32_t status = metrics_family(METRIC_COUNTER, "fabra_context_freshness_status_total",
@@ -45,7 +46,8 @@ static void contexts_register(struct node_metrics *m, const struct definitions *
 	uint32_t stalest = metrics_family(METRIC_HISTOGRAM, "fabra_context_stalest_feature_seconds",
 					  "Age of the stalest feature of a context", "name", age_buckets);
 	m->violations_family = metrics_family(METRIC_COUNTER, "fabra_context_freshness_violations_total",
-					      "Features and retrievers older than a context allows", "name,feature", NULL);
+					      "Features and retrievers older than a context allows", "name,feature",
+					      NULL);
 	for (uint32_t i = 0; i < d->contexts_count; i++) {
 		const char *name = d->contexts[i].name.p;
 		m->contexts[i] = (struct context_metrics){
@@ -66,7 +68,8 @@ static size_t violations_of_context(const struct definitions *d)
 	return (size_t)d->features_count + d->retrievers_count;
 }
 
-metric_id node_metrics_violation(const struct node_metrics *m, const struct definitions *d, uint32_t context, struct str name)
+metric_id node_metrics_violation(const struct node_metrics *m, const struct definitions *d, uint32_t context,
+				 struct str name)
 {
 	uint32_t feature = definitions_feature(d, name), retriever = definitions_retriever(d, name);
 	if (feature == DEF_NONE && retriever == DEF_NONE)
@@ -95,17 +98,23 @@ bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool
 	contexts_register(m, d);
 	const char *mode = evidence_required ? "required" : "best_effort";
 	m->evidence_success = metrics_series(metrics_family(METRIC_COUNTER, "fabra_evidence_persist_success_total",
-							    "Records made durable", "mode", NULL), &mode);
+							    "Records made durable", "mode", NULL),
+					     &mode);
 	m->evidence_failure = metrics_series(metrics_family(METRIC_COUNTER, "fabra_evidence_persist_failures_total",
-							    "Records that could not be made durable", "mode", NULL), &mode);
+							    "Records that could not be made durable", "mode", NULL),
+					     &mode);
 	m->events_processed = metrics_series(metrics_family(METRIC_COUNTER, "fabra_events_processed_total",
-							    "Events applied", "", NULL), NULL);
+							    "Events applied", "", NULL),
+					     NULL);
 	m->events_failed = metrics_series(metrics_family(METRIC_COUNTER, "fabra_events_failed_total",
-							 "Feature functions that failed on an event", "", NULL), NULL);
+							 "Feature functions that failed on an event", "", NULL),
+					  NULL);
 	m->table_loads = metrics_series(metrics_family(METRIC_COUNTER, "fabra_table_loads_total",
-						       "Loads of tables whose files had changed", "", NULL), NULL);
+						       "Loads of tables whose files had changed", "", NULL),
+					NULL);
 	m->table_failures = metrics_series(metrics_family(METRIC_COUNTER, "fabra_table_load_failures_total",
-							  "Changed files that could not be loaded", "", NULL), NULL);
+							  "Changed files that could not be loaded", "", NULL),
+					   NULL);
 	return true;
 }
 

@@ -25,7 +25,7 @@ struct node_metrics {
 	_Atomic(metric_id) *violations;   /* [context][feature or retriever]; owned; 0: not registered yet */
 	uint32_t violations_family;
 	_Atomic(enum materialized_state) *materialized; /* by feature; owned; the outcome of its last run */
-	metric_id evidence_success, evidence_failure; /* of the mode in force */
+	metric_id evidence_success, evidence_failure;   /* of the mode in force */
 	metric_id feature_unknown;
 	metric_id events_processed, events_failed;
 	metric_id table_loads, table_failures; /* reloads of changed files */
@@ -36,4 +36,5 @@ bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool
 void node_metrics_finish(struct node_metrics *m);
 /* The series that counts freshness violations of this feature or retriever in this context. It is registered at its first
  * violation, since few are ever violated. Any thread. */
-metric_id node_metrics_violation(const struct node_metrics *m, const struct definitions *d, uint32_t context, struct str name);
+metric_id node_metrics_violation(const struct node_metrics *m, const struct definitions *d, uint32_t context,
+				 struct str name);

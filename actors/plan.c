@@ -31,8 +31,8 @@ static void write_param(const struct plan *p, uint32_t index, struct buf *out)
 }
 
 /* The answer for this feature; NULL: there is none, and *ret_why_not says why. Without an entity id nothing was asked. */
-static const struct feature_result *find_result(const struct plan *p, uint32_t entity, struct str entity_id, uint32_t feature,
-						enum feature_state *ret_why_not)
+static const struct feature_result *find_result(const struct plan *p, uint32_t entity, struct str entity_id,
+						uint32_t feature, enum feature_state *ret_why_not)
 {
 	*ret_why_not = FEATURE_MISSING;
 	for (uint32_t g = 0; g < p->groups_count; g++) {
@@ -76,7 +76,9 @@ static void write_template(const struct plan *p, const struct definitions *d, co
 			break;
 		case PIECE_FEATURE: {
 			enum feature_state why_not;
-			write_feature(find_result(p, d->features[piece->index].entity, entity_id, piece->index, &why_not), out);
+			write_feature(find_result(p, d->features[piece->index].entity, entity_id, piece->index,
+						  &why_not),
+				      out);
 			break;
 		}
 		}
@@ -192,7 +194,8 @@ static bool need_features_of(struct plan *p, const struct definitions *d, uint32
 	return ok;
 }
 
-struct plan *plan_new(const struct definitions *d, const struct def_context *context, yyjson_val *args, struct arena *arena)
+struct plan *plan_new(const struct definitions *d, const struct def_context *context, yyjson_val *args,
+		      struct arena *arena)
 {
 	struct plan *p = arena_zalloc(arena, sizeof *p);
 	if (p == NULL)
@@ -207,7 +210,8 @@ struct plan *plan_new(const struct definitions *d, const struct def_context *con
 	p->calls = arena_zalloc(arena, calls * sizeof *p->calls);
 	bool ok = p->entity_ids && p->groups && p->calls;
 	for (uint32_t i = 0; ok && i < context->items_count; i++)
-		ok = context->items[i].retriever == DEF_NONE ? need_features_of(p, d, i, arena) : need_call(p, i, arena);
+		ok = context->items[i].retriever == DEF_NONE ? need_features_of(p, d, i, arena)
+							     : need_call(p, i, arena);
 	return ok ? p : NULL;
 }
 
@@ -254,7 +258,8 @@ static bool add_reads(const struct plan *p, const struct definitions *d, uint32_
 		uint32_t feature = def->text.pieces[i].index;
 		enum feature_state state;
 		const struct feature_result *result = find_result(p, d->features[feature].entity, id, feature, &state);
-		ok = result ? material_add_feature(m, d, feature, id, result) : material_add_missing(m, feature, id, state);
+		ok = result ? material_add_feature(m, d, feature, id, result)
+			    : material_add_missing(m, feature, id, state);
 		state = result ? result->state : state;
 		if (state == FEATURE_FOUND || *ret_missing)
 			continue;
@@ -267,9 +272,12 @@ static bool add_reads(const struct plan *p, const struct definitions *d, uint32_
 	return ok;
 }
 
-static enum plan_filled leave_out(const struct definitions *d, const struct def_item *def, uint32_t item, struct material *m)
+static enum plan_filled leave_out(const struct definitions *d, const struct def_item *def, uint32_t item,
+				  struct material *m)
 {
-	const struct material_absent absent = { .source_id = derived_source(d, def), .position = item, .priority = def->priority,
+	const struct material_absent absent = { .source_id = derived_source(d, def),
+						.position = item,
+						.priority = def->priority,
 						.required = def->required };
 	return material_add_absent(m, &absent) ? PLAN_FILLED : PLAN_TOO_LARGE;
 }
@@ -287,10 +295,11 @@ static enum plan_filled fill_text(const struct plan *p, const struct definitions
 		return leave_out(d, def, item, m);
 	struct buf text = { 0 };
 	write_template(p, d, &def->text, p->entity_ids[item], &text);
-	bool ok = !text.failed &&
-		  material_add_item(m, &(struct material_item){ .content = buf_str(&text), .priority = def->priority,
-								 .required = def->required, .source_id = derived_source(d, def),
-								 .last_updated_us = INT64_MIN });
+	bool ok = !text.failed && material_add_item(m, &(struct material_item){ .content = buf_str(&text),
+										.priority = def->priority,
+										.required = def->required,
+										.source_id = derived_source(d, def),
+										.last_updated_us = INT64_MIN });
 	buf_finish(&text);
 	return ok ? PLAN_FILLED : PLAN_TOO_LARGE;
 }
@@ -319,9 +328,12 @@ static enum plan_filled fill_call(const struct plan *p, const struct definitions
 	bool ok = material_add_call(m, call->answer);
 	for (uint32_t i = 0; ok && i < call->answer->chunks_count; i++) {
 		struct chunk *c = &call->answer->chunks[i];
-		ok = material_add_item(m, &(struct material_item){ .content = c->content, .chunk = c, .priority = def->priority,
-								    .required = def->required, .source_id = c->chunk_id,
-								    .last_updated_us = c->indexed_at_us });
+		ok = material_add_item(m, &(struct material_item){ .content = c->content,
+								   .chunk = c,
+								   .priority = def->priority,
+								   .required = def->required,
+								   .source_id = c->chunk_id,
+								   .last_updated_us = c->indexed_at_us });
 	}
 	return ok ? PLAN_FILLED : PLAN_TOO_LARGE;
 }

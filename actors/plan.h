@@ -20,14 +20,14 @@ struct plan_call { /* one retriever item: one ask */
 	uint32_t item;
 	struct str args_json;
 	uint64_t op;
-	struct retrieved *answer; /* shares */
+	struct retrieved *answer;   /* shares */
 	enum feature_state failure; /* as in a group */
 	struct str error;           /* in the arena; p NULL = none */
 };
 
 struct plan {
 	const struct def_context *context;
-	yyjson_val *args; /* borrows */
+	yyjson_val *args;       /* borrows */
 	struct str *entity_ids; /* by item */
 	struct plan_group *groups;
 	uint32_t groups_count;
@@ -36,15 +36,16 @@ struct plan {
 };
 
 /* args: the request's arguments, checked. Texts go to the arena. NULL: a bound is reached. */
-struct plan *plan_new(const struct definitions *d, const struct def_context *context, yyjson_val *args, struct arena *arena);
+struct plan *plan_new(const struct definitions *d, const struct def_context *context, yyjson_val *args,
+		      struct arena *arena);
 void plan_finish(struct plan *p); /* releases the answers; the arena owns the struct. NULL is fine */
 /* After all answers: adds items, features and calls in the order of the file. What is missing is treated as the item's
  * on_missing says. */
 enum plan_filled {
 	PLAN_FILLED,
 	PLAN_TOO_LARGE,
-	PLAN_ABSENT,  /* an item with on_missing = "fail" needs a feature without a value; *ret_why names it */
-	PLAN_FAILED,  /* the same, of a feature or retriever that failed or was refused */
-	PLAN_LATE,    /* the same, of one that was late */
+	PLAN_ABSENT, /* an item with on_missing = "fail" needs a feature without a value; *ret_why names it */
+	PLAN_FAILED, /* the same, of a feature or retriever that failed or was refused */
+	PLAN_LATE,   /* the same, of one that was late */
 };
 enum plan_filled plan_fill(const struct plan *p, const struct definitions *d, struct material *m, struct buf *ret_why);

@@ -58,7 +58,8 @@ static bool lay_over(struct pricing *p, yyjson_val *root, struct buf *ret_why)
 		struct price *price = find(p, model);
 		if (!is_price(input) || (output && !is_price(output)) || model.n >= sizeof price->model ||
 		    (price == NULL && p->count == MODELS_MAX)) {
-			buf_printf(ret_why, "the entry of '%.*s' must be {\"input\": usd, \"output\": usd}, not below 0",
+			buf_printf(ret_why,
+				   "the entry of '%.*s' must be {\"input\": usd, \"output\": usd}, not below 0",
 				   STR_ARG(model));
 			return false;
 		}

@@ -42,8 +42,8 @@ void reads_unref(struct reads *r)
 
 static bool add(struct reads *r, const struct read_feature *f)
 {
-	struct read_feature *features =
-	    arena_array_grow(&r->arena, r->features, r->features_count, &r->features_cap, READS_FEATURES_MAX, sizeof *features);
+	struct read_feature *features = arena_array_grow(&r->arena, r->features, r->features_count, &r->features_cap,
+							 READS_FEATURES_MAX, sizeof *features);
 	if (features == NULL)
 		return false;
 	r->features = features;
@@ -62,8 +62,9 @@ static bool add(struct reads *r, const struct read_feature *f)
 
 static bool is_same(const struct read_feature *x, const struct read_feature *y)
 {
-	return x->feature == y->feature && x->state == y->state && x->failure == y->failure && x->as_of_us == y->as_of_us &&
-	       x->is_settled == y->is_settled && str_eq(x->entity_id, y->entity_id) && str_eq(x->value_json, y->value_json);
+	return x->feature == y->feature && x->state == y->state && x->failure == y->failure &&
+	       x->as_of_us == y->as_of_us && x->is_settled == y->is_settled && str_eq(x->entity_id, y->entity_id) &&
+	       str_eq(x->value_json, y->value_json);
 }
 
 /* Adds what another value was made from, unless it is there: several values may have been made from the same. */
@@ -83,7 +84,8 @@ static bool add_once(struct reads *r, const struct read_feature *f)
 
 static bool add_call(struct reads *r, struct read_call call)
 {
-	struct read_call *calls = arena_array_grow(&r->arena, r->calls, r->calls_count, &r->calls_cap, READS_CALLS_MAX, sizeof *calls);
+	struct read_call *calls = arena_array_grow(&r->arena, r->calls, r->calls_count, &r->calls_cap, READS_CALLS_MAX,
+						   sizeof *calls);
 	if (calls == NULL)
 		return false;
 	r->calls = calls;
@@ -94,8 +96,8 @@ static bool add_call(struct reads *r, struct read_call call)
 
 static bool add_failure(struct reads *r, struct read_failure failure)
 {
-	struct read_failure *failures =
-	    arena_array_grow(&r->arena, r->failures, r->failures_count, &r->failures_cap, READS_CALLS_MAX, sizeof *failures);
+	struct read_failure *failures = arena_array_grow(&r->arena, r->failures, r->failures_count, &r->failures_cap,
+							 READS_CALLS_MAX, sizeof *failures);
 	if (failures == NULL)
 		return false;
 	r->failures = failures;
@@ -145,22 +147,32 @@ static bool merge(struct reads *r, const struct reads *from, bool is_settled)
 	return ok;
 }
 
-bool reads_add_missing(struct reads *r, uint32_t feature, struct str entity_id, enum feature_state state, struct str reason)
+bool reads_add_missing(struct reads *r, uint32_t feature, struct str entity_id, enum feature_state state,
+		       struct str reason)
 {
-	return add(r, &(struct read_feature){ .feature = feature, .entity_id = entity_id, .state = state,
-					      .source = RECORD_FALLBACK, .reason = reason });
+	return add(r, &(struct read_feature){ .feature = feature,
+					      .entity_id = entity_id,
+					      .state = state,
+					      .source = RECORD_FALLBACK,
+					      .reason = reason });
 }
 
 bool reads_add_result(struct reads *r, const struct definitions *d, uint32_t feature, struct str entity_id,
 		      const struct feature_result *result)
 {
 	if (result->state != FEATURE_FOUND)
-		return reads_add_missing(r, feature, entity_id, result->state, result->reason) && merge(r, result->reads, false);
+		return reads_add_missing(r, feature, entity_id, result->state, result->reason) &&
+		       merge(r, result->reads, false);
 	const struct reads *below = result->reads ? result->reads : (const struct reads *)result->value->basis;
-	bool is_stored = result->source != RECORD_FALLBACK && !def_feature_is_computed_at_each_read(&d->features[feature]);
-	return add(r, &(struct read_feature){ .feature = feature, .entity_id = entity_id, .state = FEATURE_FOUND,
-					      .value_json = value_json(result->value), .source = result->source,
-					      .as_of_us = result->as_of_us, .failure = result->failure }) &&
+	bool is_stored = result->source != RECORD_FALLBACK &&
+			 !def_feature_is_computed_at_each_read(&d->features[feature]);
+	return add(r, &(struct read_feature){ .feature = feature,
+					      .entity_id = entity_id,
+					      .state = FEATURE_FOUND,
+					      .value_json = value_json(result->value),
+					      .source = result->source,
+					      .as_of_us = result->as_of_us,
+					      .failure = result->failure }) &&
 	       merge(r, below, is_stored);
 }
 
@@ -218,8 +230,11 @@ struct reads *reads_pack(const struct reads *r)
 	struct reads *p = malloc(bytes);
 	if (p == NULL)
 		return NULL;
-	*p = (struct reads){ .basis.destroy = destroy, .features_count = r->features_count, .calls_count = r->calls_count,
-			     .failures_count = r->failures_count, .has_lost_sql = r->has_lost_sql };
+	*p = (struct reads){ .basis.destroy = destroy,
+			     .features_count = r->features_count,
+			     .calls_count = r->calls_count,
+			     .failures_count = r->failures_count,
+			     .has_lost_sql = r->has_lost_sql };
 	atomic_init(&p->basis.refs, 1);
 	char *at = (char *)(p + 1);
 	p->features = move_array(&at, r->features, r->features_count * sizeof *r->features);
@@ -261,7 +276,8 @@ static bool is_current(const struct read_feature *f, const struct node *n, int64
 		return true; /* no entity was named: that cannot change */
 	bool was_there = f->state == FEATURE_FOUND && f->source != RECORD_FALLBACK;
 	bool is_stored = was_there && !def_feature_is_computed_at_each_read(d);
-	if (is_stored && online_holds(n->stores->online, d->entity, f->entity_id, f->feature, now_us, f->as_of_us, f->value_json))
+	if (is_stored &&
+	    online_holds(n->stores->online, d->entity, f->entity_id, f->feature, now_us, f->as_of_us, f->value_json))
 		return true;
 	struct online_trace trace;
 	bool is_known = online_trace(n->stores->online, d->entity, f->entity_id, f->feature, now_us, &trace);

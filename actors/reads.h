@@ -19,12 +19,13 @@ struct read_feature {
 	enum record_source source; /* RECORD_FALLBACK: the default */
 	int64_t as_of_us;
 	enum feature_state failure; /* FOUND: a default stands in for it; PENDING: it did not fail */
-	struct str reason; /* for the log: why it failed; p NULL = nothing to say */
+	struct str reason;          /* for the log: why it failed; p NULL = nothing to say */
 	bool is_settled;
 };
 
 struct read_call {
-	struct retrieved *retrieved; /* shares; a settled one may belong to another loop: then its chunks must not be counted here */
+	struct retrieved
+	    *retrieved; /* shares; a settled one may belong to another loop: then its chunks must not be counted here */
 	bool is_settled;
 };
 
@@ -48,7 +49,7 @@ struct reads {
 	uint16_t *seen; /* hash set of the features that others were made from: position + 1; NULL until there is one */
 };
 
-struct reads *reads_new(void); /* NULL: no memory; one reference */
+struct reads *reads_new(void);            /* NULL: no memory; one reference */
 struct reads *reads_ref(struct reads *r); /* NULL gives NULL */
 void reads_unref(struct reads *r);
 /* A copy in one block of the exact size, to be kept; one reference. NULL: no memory. */
@@ -57,7 +58,8 @@ struct reads *reads_pack(const struct reads *r);
 /* Copy the texts, and what the answer itself was made from. false: a bound is reached, or no memory. */
 bool reads_add_result(struct reads *r, const struct definitions *d, uint32_t feature, struct str entity_id,
 		      const struct feature_result *result);
-bool reads_add_missing(struct reads *r, uint32_t feature, struct str entity_id, enum feature_state state, struct str reason);
+bool reads_add_missing(struct reads *r, uint32_t feature, struct str entity_id, enum feature_state state,
+		       struct str reason);
 bool reads_add_call(struct reads *r, struct retrieved *retrieved);
 bool reads_add_failure(struct reads *r, uint32_t retriever, enum feature_state state, struct str reason);
 void reads_add_lost_sql(struct reads *r);

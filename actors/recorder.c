@@ -55,7 +55,8 @@ static void add_once(struct once *o, size_t *count, struct record_missing m)
 	uint64_t at = hash_mix(hash64(m.entity_id) ^ hash64(m.feature)) & o->mask;
 	for (; o->slots[at]; at = (at + 1) & o->mask) {
 		const struct record_missing *known = &o->list[o->slots[at] - 1];
-		if (str_eq(known->feature, m.feature) && str_eq(known->entity_id, m.entity_id) && str_eq(known->reason, m.reason))
+		if (str_eq(known->feature, m.feature) && str_eq(known->entity_id, m.entity_id) &&
+		    str_eq(known->reason, m.reason))
 			return;
 	}
 	o->list[(*count)++] = m;
@@ -72,21 +73,25 @@ static bool fill_features(const struct node *n, const struct material *m, struct
 	struct record_feature *features = arena_alloc(arena, (count + 1) * sizeof *features);
 	struct str *names = arena_alloc(arena, (count + 1) * sizeof *names);
 	struct once missing, defaults;
-	if (features == NULL || names == NULL || !once_init(&missing, arena, count) || !once_init(&defaults, arena, count))
+	if (features == NULL || names == NULL || !once_init(&missing, arena, count) ||
+	    !once_init(&defaults, arena, count))
 		return false;
 	for (size_t i = 0; i < count; i++) {
 		const struct read_feature *f = &reads->features[i];
 		struct str name = d->features[f->feature].name;
 		bool has_age = f->state == FEATURE_FOUND && f->source != RECORD_FALLBACK;
 		int64_t age = has_age ? age_ms(r->created_at_us, f->as_of_us) : 0;
-		features[i] = (struct record_feature){ .name = name, .entity_id = f->entity_id,
+		features[i] = (struct record_feature){ .name = name,
+						       .entity_id = f->entity_id,
 						       .value_json = f->value_json.p ? f->value_json : STR("null"),
-						       .source = f->source, .freshness_ms = age,
+						       .source = f->source,
+						       .freshness_ms = age,
 						       .as_of_us = has_age ? f->as_of_us : r->created_at_us };
 		names[i] = name;
 		if (f->state != FEATURE_FOUND)
 			add_once(&missing, &e->missing_features_count,
-				 (struct record_missing){ name, f->entity_id, str_from(feature_missing_reason(f->state)) });
+				 (struct record_missing){ name, f->entity_id,
+							  str_from(feature_missing_reason(f->state)) });
 		else if (!has_age)
 			add_once(&defaults, &e->default_features_count,
 				 (struct record_missing){ .feature = name, .entity_id = f->entity_id });
@@ -110,8 +115,10 @@ static bool fill_failures(const struct node *n, const struct material *m, struct
 	if (missing == NULL)
 		return false;
 	for (uint32_t i = 0; i < reads->failures_count; i++)
-		missing[i] = (struct record_missing_retriever){ n->definitions->retrievers[reads->failures[i].retriever].name,
-								str_from(feature_missing_reason(reads->failures[i].state)) };
+		missing[i] = (struct record_missing_retriever){
+			n->definitions->retrievers[reads->failures[i].retriever].name,
+			str_from(feature_missing_reason(reads->failures[i].state))
+		};
 	e->missing_retrievers = missing;
 	e->missing_retrievers_count = reads->failures_count;
 	return true;
@@ -125,8 +132,8 @@ static size_t chunks_total(const struct material *m)
 	return total;
 }
 
-static void fill_call_items(const struct node *n, const struct material_call *call, int64_t now_us, struct record_item *out,
-			    struct violations *too_old)
+static void fill_call_items(const struct node *n, const struct material_call *call, int64_t now_us,
+			    struct record_item *out, struct violations *too_old)
 {
 	const struct retrieved *q = call->retrieved;
 	const struct def_retriever *d = &n->definitions->retrievers[q->retriever];
@@ -134,11 +141,17 @@ static void fill_call_items(const struct node *n, const struct material_call *ca
 		const struct chunk *c = &q->chunks[i];
 		int64_t age = age_ms(now_us, c->indexed_at_us);
 		bool is_stale = d->max_age_ms && age > d->max_age_ms;
-		out[i] = (struct record_item){ .retriever = d->name, .chunk_id = c->chunk_id, .document_id = c->document_id,
-					       .content_hash = c->content_hash, .source_url = c->source_url,
-					       .token_count = call->chunk_tokens[i], .priority = i,
-					       .similarity_score = c->score, .as_of_us = c->indexed_at_us,
-					       .freshness_ms = age, .is_stale = is_stale };
+		out[i] = (struct record_item){ .retriever = d->name,
+					       .chunk_id = c->chunk_id,
+					       .document_id = c->document_id,
+					       .content_hash = c->content_hash,
+					       .source_url = c->source_url,
+					       .token_count = call->chunk_tokens[i],
+					       .priority = i,
+					       .similarity_score = c->score,
+					       .as_of_us = c->indexed_at_us,
+					       .freshness_ms = age,
+					       .is_stale = is_stale };
 		if (is_stale)
 			violated(too_old, d->name);
 	}
@@ -159,8 +172,11 @@ static bool fill_items(const struct node *n, const struct material *m, struct ar
 		const struct retrieved *q = m->calls[c].retrieved;
 		const struct def_retriever *d = &n->definitions->retrievers[q->retriever];
 		fill_call_items(n, &m->calls[c], r->created_at_us, items + at, too_old);
-		calls[c] = (struct record_call){ .retriever = d->name, .query = q->query, .index_name = d->index,
-						 .latency_ms = q->latency_ms, .first_item = at,
+		calls[c] = (struct record_call){ .retriever = d->name,
+						 .query = q->query,
+						 .index_name = d->index,
+						 .latency_ms = q->latency_ms,
+						 .first_item = at,
 						 .items_count = q->chunks_count,
 						 .max_age_ms = d->max_age_ms ? d->max_age_ms : -1 };
 		at += q->chunks_count;
@@ -196,20 +212,24 @@ static struct str item_name(const struct material *m, uint32_t item, struct aren
 
 static bool fill_assembly(const struct def_context *d, const struct material *m, struct arena *arena, struct record *r)
 {
-	struct record_dropped *dropped = arena_zalloc(arena, (m->dropped_count + m->absent_count + 1ul) * sizeof *dropped);
+	struct record_dropped *dropped = arena_zalloc(arena,
+						      (m->dropped_count + m->absent_count + 1ul) * sizeof *dropped);
 	bool has_required = true;
 	if (dropped == NULL)
 		return false;
 	for (uint32_t i = 0; i < m->dropped_count; i++) {
 		const struct material_item *item = &m->items[m->droppable[i]];
 		dropped[i] = (struct record_dropped){ .source_id = item_name(m, m->droppable[i], arena),
-						      .priority = item->priority, .token_count = item->span.total };
+						      .priority = item->priority,
+						      .token_count = item->span.total };
 	}
 	for (uint32_t i = 0; i < m->absent_count; i++) {
 		const struct material_absent *item = &m->absent[i];
-		dropped[m->dropped_count + i] =
-		    (struct record_dropped){ .source_id = item->source_id.p ? item->source_id : position_name(item->position, arena),
-					     .priority = item->priority, .priority_cutoff = true };
+		dropped[m->dropped_count + i] = (struct record_dropped){
+			.source_id = item->source_id.p ? item->source_id : position_name(item->position, arena),
+			.priority = item->priority,
+			.priority_cutoff = true
+		};
 		has_required = has_required && !item->required;
 	}
 	r->assembly.max_tokens = d->max_tokens ? d->max_tokens : -1;
@@ -226,8 +246,8 @@ static bool fill_assembly(const struct def_context *d, const struct material *m,
 }
 
 /* stale_sources: items past max_staleness and features past the SLA, each once, as in Fabra. */
-static bool fill_sources(const struct def_context *d, const struct material *m, struct arena *arena, const struct record *r,
-			 struct record_extras *e)
+static bool fill_sources(const struct def_context *d, const struct material *m, struct arena *arena,
+			 const struct record *r, struct record_extras *e)
 {
 	struct str *sources = arena_alloc(arena, (m->items_count + m->absent_count + 1ul) * sizeof *sources);
 	struct str *stale = arena_alloc(arena, (m->items_count + r->features_count + 1) * sizeof *stale);
@@ -285,8 +305,8 @@ static struct str new_context_id(struct node_loop *nl, int64_t now_us, struct ar
 	return arena_dup(arena, str_of(id, sizeof id));
 }
 
-bool recorder_fill(struct node_loop *nl, const struct material *m, const struct recorder_request *q, struct arena *arena,
-		   struct record *r, struct record_extras *e)
+bool recorder_fill(struct node_loop *nl, const struct material *m, const struct recorder_request *q,
+		   struct arena *arena, struct record *r, struct record_extras *e)
 {
 	const struct node *n = nl->node;
 	const struct def_context *d = &n->definitions->contexts[m->context];
@@ -311,8 +331,8 @@ bool recorder_fill(struct node_loop *nl, const struct material *m, const struct 
 	struct violations too_old = { .cap = m->reads->features_count + chunks_total(m) };
 	too_old.names = arena_alloc(arena, (too_old.cap + 1) * sizeof *too_old.names);
 	bool ok = r->context_id.p && r->inputs_json.p && too_old.names && fill_features(n, m, arena, r, e, &too_old) &&
-		  fill_failures(n, m, arena, e) && fill_items(n, m, arena, r, e, &too_old) && fill_assembly(d, m, arena, r) &&
-		  fill_sources(d, m, arena, r, e);
+		  fill_failures(n, m, arena, e) && fill_items(n, m, arena, r, e, &too_old) &&
+		  fill_assembly(d, m, arena, r) && fill_sources(d, m, arena, r, e);
 	r->assembly.freshness_violations = too_old.names;
 	r->assembly.freshness_violations_count = too_old.count;
 	bool is_degraded = too_old.count || e->stale_sources_count || e->missing_retrievers_count;
@@ -354,8 +374,8 @@ struct str recorder_freshness_error(const struct node *n, const struct record *r
 		uint32_t retriever = definitions_retriever(n->definitions, item->retriever);
 		if (!item->is_stale || retriever == DEF_NONE)
 			continue;
-		buf_printf(&text, "%s%.*s (%lldms > %lldms)", between, STR_ARG(item->retriever), (long long)item->freshness_ms,
-			   (long long)n->definitions->retrievers[retriever].max_age_ms);
+		buf_printf(&text, "%s%.*s (%lldms > %lldms)", between, STR_ARG(item->retriever),
+			   (long long)item->freshness_ms, (long long)n->definitions->retrievers[retriever].max_age_ms);
 		between = ", ";
 	}
 	for (size_t i = 0; i < e->missing_features_count; i++, between = ", ")
@@ -367,7 +387,8 @@ struct str recorder_freshness_error(const struct node *n, const struct record *r
 	struct str out = arena_dup(arena, buf_str(&text));
 	bool is_whole = !text.failed && out.p;
 	buf_finish(&text);
-	return is_whole ? out : STR("Freshness SLA breached"); /* refused without the names, for which there is no memory */
+	return is_whole ? out
+			: STR("Freshness SLA breached"); /* refused without the names, for which there is no memory */
 }
 
 struct evidence_entry *recorder_entry(const struct record *r, const struct record_extras *e)

@@ -7,12 +7,12 @@ struct recorder_request {
 	struct str args_json;            /* compact object */
 	struct str interaction_ref_json; /* p NULL = none */
 	bool is_cached;
-	uint64_t started_ns;             /* for assembly_latency_ms */
+	uint64_t started_ns; /* for assembly_latency_ms */
 };
 
 /* Fills r and e; their texts live in the arena, the material and the definitions. false: no memory. */
-bool recorder_fill(struct node_loop *nl, const struct material *m, const struct recorder_request *q, struct arena *arena,
-		   struct record *r, struct record_extras *e);
+bool recorder_fill(struct node_loop *nl, const struct material *m, const struct recorder_request *q,
+		   struct arena *arena, struct record *r, struct record_extras *e);
 /* Why a context with freshness_strict is refused; p NULL: nothing is too old or missing. In the arena, or static. */
 struct str recorder_freshness_error(const struct node *n, const struct record *r, const struct record_extras *e,
 				    struct arena *arena);

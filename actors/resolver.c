@@ -51,7 +51,8 @@ struct waiter {
 
 struct flight {
 	struct flight *next_by_key;
-	struct flight *next; /* QUEUED, LANDED: of the turn; FLYING: of its bucket in by_op, or of its query; APPENDED: of its batch */
+	struct flight *
+	    next; /* QUEUED, LANDED: of the turn; FLYING: of its bucket in by_op, or of its query; APPENDED: of its batch */
 	enum { QUEUED, FLYING, LANDED, APPENDED } state;
 	uint64_t op; /* of the ask that computes it; 0: it belongs to a query */
 	uint64_t deadline_ns;
@@ -63,13 +64,13 @@ struct flight {
 	struct value *value; /* what it gave; NULL: nothing, or it failed with reason */
 	char *reason;
 	enum feature_state failure; /* with a reason: FAILED, TIMEOUT or REFUSED */
-	struct reads *reads; /* what it was computed from; NULL = nothing */
-	bool is_under_way;   /* who joins now has not seen its beginning */
-	bool is_closed;      /* LANDED: nobody joins any more */
-	bool has_row;        /* also when its value could not be kept */
-	bool has_several;    /* more than one row: none of them is the value */
-	struct query *query; /* FLYING: the one that it belongs to, if any; weak */
-	struct batch *batch; /* LANDED: the one that it will belong to; weak */
+	struct reads *reads;        /* what it was computed from; NULL = nothing */
+	bool is_under_way;          /* who joins now has not seen its beginning */
+	bool is_closed;             /* LANDED: nobody joins any more */
+	bool has_row;               /* also when its value could not be kept */
+	bool has_several;           /* more than one row: none of them is the value */
+	struct query *query;        /* FLYING: the one that it belongs to, if any; weak */
+	struct batch *batch;        /* LANDED: the one that it will belong to; weak */
 	size_t id_n;
 	char id[];
 };
@@ -94,7 +95,7 @@ struct resolver {
 	uint32_t flights_count, appended_count;
 	struct flight *by_key[FLIGHT_BUCKETS], *by_op[FLIGHT_BUCKETS];
 	struct flight *queued, **queued_end; /* of this turn, in order of arrival */
-	struct flight *landed, **landed_end;     /* likewise */
+	struct flight *landed, **landed_end; /* likewise */
 	struct query *queries;
 	struct batch *batches, **batches_end; /* in the order of their appends */
 };
@@ -111,9 +112,9 @@ static bool is_refresh_due(const struct def_feature *f, struct str entity_id, in
 	return now_us - written_us >= refresh_us - jitter_us;
 }
 
-enum online_read resolver_copy_online(const struct node *n, uint32_t feature, const struct online_key *key, int64_t now_us,
-				      char *out, size_t cap, size_t *ret_n, struct online_meta *ret_meta,
-				      bool *ret_refresh_due)
+enum online_read resolver_copy_online(const struct node *n, uint32_t feature, const struct online_key *key,
+				      int64_t now_us, char *out, size_t cap, size_t *ret_n,
+				      struct online_meta *ret_meta, bool *ret_refresh_due)
 {
 	const struct def_feature *f = &n->definitions->features[feature];
 	*ret_refresh_due = false;
@@ -137,12 +138,18 @@ void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str 
 	struct online_cell cell;
 	const struct def_feature *f = &n->definitions->features[feature];
 	*ret = (struct feature_result){ .state = def_feature_is_computed(f) ? failure : FEATURE_MISSING };
-	if (!def_feature_is_computed_at_each_read(f) && online_get(n->stores->online, f->entity, entity_id, feature, now_us, &cell))
-		*ret = (struct feature_result){ .state = FEATURE_FOUND, .source = RECORD_CACHE, .value = cell.value,
+	if (!def_feature_is_computed_at_each_read(f) &&
+	    online_get(n->stores->online, f->entity, entity_id, feature, now_us, &cell))
+		*ret = (struct feature_result){ .state = FEATURE_FOUND,
+						.source = RECORD_CACHE,
+						.value = cell.value,
 						.as_of_us = cell.meta.event_time_us };
 	else if (n->defaults[feature])
-		*ret = (struct feature_result){ .state = FEATURE_FOUND, .source = RECORD_FALLBACK, .as_of_us = now_us,
-						.value = value_ref(n->defaults[feature]), .failure = failure_behind(ret->state) };
+		*ret = (struct feature_result){ .state = FEATURE_FOUND,
+						.source = RECORD_FALLBACK,
+						.as_of_us = now_us,
+						.value = value_ref(n->defaults[feature]),
+						.failure = failure_behind(ret->state) };
 }
 
 /* ---- flights ---- */
@@ -304,7 +311,8 @@ static struct flight *flight_join(struct resolver *s, uint32_t feature, struct s
 
 /* ---- answers ---- */
 
-static void result_found(struct feature_result *result, struct value *shared, enum record_source source, int64_t as_of_us)
+static void result_found(struct feature_result *result, struct value *shared, enum record_source source,
+			 int64_t as_of_us)
 {
 	result->state = FEATURE_FOUND;
 	result->value = shared;
@@ -353,7 +361,8 @@ static void waiter_answer(struct resolver *s, struct waiter *w, const struct fli
 	if (r && f->value) {
 		result_found(result, value_ref(f->value), RECORD_COMPUTE, f->started_us);
 	} else if (r) {
-		result_without_value(s, r, result, f->feature, f->reason ? f->failure : FEATURE_MISSING, str_from(f->reason));
+		result_without_value(s, r, result, f->feature, f->reason ? f->failure : FEATURE_MISSING,
+				     str_from(f->reason));
 		result->reads = reads_ref(f->reads);
 	}
 	if (--w->get->pending == 0)
@@ -387,7 +396,8 @@ static bool is_outdated(const struct resolver *s, const struct flight *f)
  * That happens once to a waiter. false: it is to be answered. */
 static bool waiter_moves(struct resolver *s, struct waiter *w, const struct flight *f)
 {
-	struct flight *to = w->get->r ? flight_join(s, f->feature, str_of(f->id, f->id_n), w->get->request->deadline_ns) : NULL;
+	struct flight *to = w->get->r ? flight_join(s, f->feature, str_of(f->id, f->id_n), w->get->request->deadline_ns)
+				      : NULL;
 	if (to == NULL)
 		return false;
 	w->is_late = false;
@@ -442,8 +452,11 @@ static void flight_measure(struct resolver *s, const struct flight *f)
 
 static struct values_cell cell_of(const struct flight *f)
 {
-	return (struct values_cell){ .feature = f->feature, .entity_id = str_of(f->id, f->id_n), .value = f->value,
-				     .event_time_us = f->started_us, .position = f->position };
+	return (struct values_cell){ .feature = f->feature,
+				     .entity_id = str_of(f->id, f->id_n),
+				     .value = f->value,
+				     .event_time_us = f->started_us,
+				     .position = f->position };
 }
 
 /* What the ledger did not take. */
@@ -483,8 +496,8 @@ static void query_ask(struct resolver *s, uint32_t feature, struct flight *fligh
 	const struct def_feature *f = &d->features[feature];
 	struct query *q = calloc(1, sizeof *q);
 	CHECK(q != NULL);
-	struct offline_feature *m =
-	    offline_feature_new(s->base.loop, f->sql, d->entities[f->entity].id, f->name, count);
+	struct offline_feature *m = offline_feature_new(s->base.loop, f->sql, d->entities[f->entity].id, f->name,
+							count);
 	*q = (struct query){ .next = s->queries, .feature = feature, .count = count, .flights = flights };
 	for (struct flight *at = flights; at; at = at->next) {
 		at->state = FLYING;
@@ -652,9 +665,11 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 	metrics_add(n->metrics.features[feature].miss, 1);
 	if (!def_feature_is_computed(d)) {
 		struct online_trace trace; /* it knows a value past its ttl until it is swept */
-		bool has_expired = online_trace(n->stores->online, s->entity, id, feature, loop_wall_us(s->base.loop), &trace) &&
+		bool has_expired = online_trace(n->stores->online, s->entity, id, feature, loop_wall_us(s->base.loop),
+						&trace) &&
 				   trace.is_expired;
-		result_without_value(s, r, result, feature, has_expired ? FEATURE_EXPIRED : FEATURE_MISSING, (struct str){ 0 });
+		result_without_value(s, r, result, feature, has_expired ? FEATURE_EXPIRED : FEATURE_MISSING,
+				     (struct str){ 0 });
 		return true;
 	}
 	struct flight *f = flight_join(s, feature, id, m->deadline_ns);
@@ -663,7 +678,8 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 		*get = calloc(1, sizeof **get);
 	if (w == NULL || *get == NULL) {
 		free(w);
-		result_without_value(s, r, result, feature, FEATURE_REFUSED, STR("too many computations are under way"));
+		result_without_value(s, r, result, feature, FEATURE_REFUSED,
+				     STR("too many computations are under way"));
 		return true;
 	}
 	*w = (struct waiter){ .next = f->waiters, .get = *get, .result = index, .is_late = f->is_under_way };
@@ -688,7 +704,8 @@ static uint32_t read_row(struct resolver *s, const struct feature_request *r, ui
 		features[stored++] = feature;
 	}
 	if (stored)
-		online_get_many(n->stores->online, s->entity, r->ids[id], features, stored, loop_wall_us(s->base.loop), found);
+		online_get_many(n->stores->online, s->entity, r->ids[id], features, stored, loop_wall_us(s->base.loop),
+				found);
 	for (uint32_t i = 0; i < stored; i++)
 		cells[at[i]] = found[i];
 	return count;
@@ -721,7 +738,8 @@ static void on_get(struct resolver *s, struct msg *m)
 	*get = (struct get){ .request = m, .r = r, .pending = pending };
 	uint64_t now_ns = loop_mono_ns(s->base.loop);
 	if (r->answer_by_ns)
-		get->timer = rt_timer_start(&s->base, r->answer_by_ns > now_ns ? (r->answer_by_ns - now_ns) / 1000000 : 0,
+		get->timer = rt_timer_start(&s->base,
+					    r->answer_by_ns > now_ns ? (r->answer_by_ns - now_ns) / 1000000 : 0,
 					    (uintptr_t)get);
 }
 
@@ -752,8 +770,10 @@ static uint64_t landed_append(struct resolver *s, struct flight *first, const st
 	for (const struct flight *f = first; f != end; f = f->next)
 		if (f->value)
 			cells[count++] = cell_of(f);
-	struct evidence_entry *e = values_entry_new(s->nl->node, &(struct values_write){ .entity = s->entity, .source = ENTRY_COMPUTED,
-										       .cells = cells, .count = count });
+	struct evidence_entry *e = values_entry_new(s->nl->node, &(struct values_write){ .entity = s->entity,
+											 .source = ENTRY_COMPUTED,
+											 .cells = cells,
+											 .count = count });
 	CHECK(e != NULL);
 	free(cells);
 	return rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(loop, e)->head,
@@ -830,7 +850,8 @@ static void batch_end(struct resolver *s, struct batch *batch, const struct msg 
 	bool is_recorded = false;
 	if (m->kind != EVIDENCE_APPENDED)
 		log_line(LOG_ERROR, "resolver", "computed values are missing in the history",
-			 LOG_CSTR("reason", m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status)));
+			 LOG_CSTR("reason",
+				  m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status)));
 	else if (m->status != RT_OK)
 		log_line(LOG_ERROR, "resolver", "computed values are missing in the history",
 			 LOG_CSTR("reason", ((const struct evidence_append *)m)->entry->reason));

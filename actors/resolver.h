@@ -10,9 +10,9 @@ extern const struct actor_class resolver_class; /* init argument: struct resolve
  * cores share: the fast path of reads. Anything but ONLINE_HIT: ask the resolver (the value is missing, expired or large, or the
  * feature is computed at each read). *ret_refresh_due: the value can be used, and the resolver should be sent RESOLVER_REFRESH.
  * Any thread. */
-enum online_read resolver_copy_online(const struct node *n, uint32_t feature, const struct online_key *key, int64_t now_us,
-				      char *out, size_t cap, size_t *ret_n, struct online_meta *ret_meta,
-				      bool *ret_refresh_due);
+enum online_read resolver_copy_online(const struct node *n, uint32_t feature, const struct online_key *key,
+				      int64_t now_us, char *out, size_t cap, size_t *ret_n,
+				      struct online_meta *ret_meta, bool *ret_refresh_due);
 /* Whether this loop may have answered with a value of the row that is not in the table yet: then the resolver is asked, lest
  * somebody sees an older one than before. The loop's thread. */
 static inline bool resolver_is_ahead(const struct node_loop *nl, const struct online_key *key)

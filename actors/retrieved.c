@@ -46,7 +46,8 @@ static yyjson_val *said(yyjson_val *v)
 static bool read_when(yyjson_val *row, yyjson_val *metadata, int64_t now_us, int64_t *ret_us)
 {
 	static const char *const row_names[] = { "indexed_at", "last_updated" };
-	static const char *const metadata_names[] = { "ingestion_timestamp", "indexed_at", "last_updated", "created_at" };
+	static const char *const metadata_names[] = { "ingestion_timestamp", "indexed_at", "last_updated",
+						      "created_at" };
 	yyjson_val *when = NULL;
 	for (size_t i = 0; when == NULL && i < ARRAY_LEN(row_names); i++)
 		when = said(yyjson_obj_get(row, row_names[i]));
@@ -78,8 +79,7 @@ static bool chunk_from_row(struct retrieved *r, yyjson_val *row, uint32_t positi
 		id = str_of(name, (size_t)snprintf(name, sizeof name, "chunk_%u", position));
 	c->chunk_id = arena_dup(a, id);
 
-	struct str document =
-	    first_text(object, metadata, NAMES("document_id"), NAMES("document_id", "source_id"));
+	struct str document = first_text(object, metadata, NAMES("document_id"), NAMES("document_id", "source_id"));
 	if (document.n == 0 && object)
 		document = text_or_number(a, yyjson_obj_get(object, "id"));
 	c->document_id = arena_dup(a, document.n ? document : STR("unknown"));
@@ -162,7 +162,8 @@ static bool rows_read(struct retrieved *r, yyjson_val *rows, uint32_t top_k, con
 			buf_append_char(&text, ',');
 		ok = chunk_from_row(r, row, (uint32_t)i, &r->chunks[i]);
 		if (!ok && r->chunks[i].content_hash.p)
-			*ret_why = "a chunk's time (indexed_at, last_updated) is neither an ISO 8601 time nor unix seconds";
+			*ret_why =
+			    "a chunk's time (indexed_at, last_updated) is neither an ISO 8601 time nor unix seconds";
 		if (ok)
 			chunk_write(&r->chunks[i], &text);
 	}

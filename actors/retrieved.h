@@ -9,7 +9,7 @@ struct reads;
 
 struct chunk {
 	struct str content, chunk_id, document_id, content_hash, source_url; /* source_url.p NULL = none */
-	struct str metadata_json; /* an object, or p NULL */
+	struct str metadata_json;                                            /* an object, or p NULL */
 	double score;
 	int64_t indexed_at_us;
 	/* What counting found, kept for others that ask the same: */
@@ -18,16 +18,17 @@ struct chunk {
 };
 
 struct retrieved {
-	atomic_uint refs; /* other loops may hold it, as part of what a value was made from; only this loop counts its chunks */
+	atomic_uint
+	    refs; /* other loops may hold it, as part of what a value was made from; only this loop counts its chunks */
 	struct arena arena;
 	uint32_t retriever;
-	struct str query;     /* args.query, or "" */
-	struct str args_json; /* names sorted: the cache key */
+	struct str query;       /* args.query, or "" */
+	struct str args_json;   /* names sorted: the cache key */
 	struct str chunks_json; /* the array as Lua sees it: content, chunk_id, document_id, score, metadata, ... */
 	struct chunk *chunks;
 	uint32_t chunks_count;
-	struct reads *reads;  /* shares; what the run read; NULL = nothing */
-	double latency_ms;    /* of the run that made it */
+	struct reads *reads; /* shares; what the run read; NULL = nothing */
+	double latency_ms;   /* of the run that made it */
 	int64_t made_at_us;
 };
 
@@ -46,14 +47,15 @@ size_t retrieved_bytes(const struct retrieved *r);
 enum { CLASS_RETRIEVER = 66 };
 enum retriever_msg {
 	RETRIEVER_GET = MSG_KIND(CLASS_RETRIEVER, 1), /* ask: struct retriever_get */
-	RETRIEVER_GOT = MSG_KIND(CLASS_RETRIEVER, 2), /* reply: struct retriever_got; status: RT_EDEADLINE, RT_EFULL, RT_EIO */
+	RETRIEVER_GOT = MSG_KIND(CLASS_RETRIEVER,
+				 2), /* reply: struct retriever_got; status: RT_EDEADLINE, RT_EFULL, RT_EIO */
 };
 struct retriever_get {
 	struct msg head; /* dispose frees args */
 	char *args_json; /* moves; NUL-terminated object */
 };
 struct retriever_got {
-	struct msg head; /* dispose lets go */
+	struct msg head;             /* dispose lets go */
 	struct retrieved *retrieved; /* shares; NULL on failure */
 	char *error;                 /* owned; NULL on success */
 };

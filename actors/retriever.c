@@ -32,8 +32,8 @@ struct query {
 	uint64_t started_ns;
 	int64_t started_us, expires_us;
 	struct retrieved *retrieved; /* shares; NULL while running */
-	struct waiter *waiters; /* asked before the run began: it serves them whatever changes meanwhile */
-	struct waiter *joined;  /* asked while it runs */
+	struct waiter *waiters;      /* asked before the run began: it serves them whatever changes meanwhile */
+	struct waiter *joined;       /* asked while it runs */
 	size_t key_n;
 	char key[];
 };
@@ -136,22 +136,24 @@ static void refuse_waiters(struct retriever *t, struct waiter *w)
 static void run_failed(struct retriever *t, struct query *q, int status, const char *error)
 {
 	struct waiter *waiters = q->waiters, *joined = q->joined;
-	log_line(LOG_ERROR, "retriever", "retriever failed", LOG_STR("retriever", definition(t)->name), LOG_CSTR("reason", error));
+	log_line(LOG_ERROR, "retriever", "retriever failed", LOG_STR("retriever", definition(t)->name),
+		 LOG_CSTR("reason", error));
 	query_forget(t, q);
 	answer_waiters(t, waiters, NULL, status, error);
 	answer_waiters(t, joined, NULL, status, error);
 }
 
 /* The chunks that a run gave. NULL: *ret_why. */
-static struct retrieved *chunks_of(struct retriever *t, const struct query *q, const struct computation_job *job, const char **ret_why)
+static struct retrieved *chunks_of(struct retriever *t, const struct query *q, const struct computation_job *job,
+				   const char **ret_why)
 {
 	struct loop *loop = t->base.loop;
 	double latency_ms = (double)(loop_mono_ns(loop) - q->started_ns) / 1e6;
 	bool ok;
 	struct reads *reads = computation_reads_of(job, t->nl->node->definitions, &ok);
 	*ret_why = "the function reads too many features or retrievers";
-	struct retrieved *r = ok ? retrieved_new(t->index, str_of(q->key, q->key_n), job->outcome.value_json, definition(t)->top_k,
-						 loop_wall_us(loop), latency_ms, ret_why)
+	struct retrieved *r = ok ? retrieved_new(t->index, str_of(q->key, q->key_n), job->outcome.value_json,
+						 definition(t)->top_k, loop_wall_us(loop), latency_ms, ret_why)
 				 : NULL;
 	if (r)
 		retrieved_set_reads(r, reads);

@@ -46,10 +46,14 @@ static bool load(const struct node *n, const struct def_table *t, const char *co
 	struct buf why = { 0 };
 	const struct offline_store *o = &n->stores->offline;
 	bool ok = o->load_table(o->store,
-				     &(struct offline_table){ .name = t->name.p, .file = t->file.p, .sql = t->sql.p,
-							      .columns = columns, .columns_count = t->columns_count,
-							      .id_columns = ids, .id_columns_count = n->definitions->entities_count },
-				     &rows, &is_new, &why);
+				&(struct offline_table){ .name = t->name.p,
+							 .file = t->file.p,
+							 .sql = t->sql.p,
+							 .columns = columns,
+							 .columns_count = t->columns_count,
+							 .id_columns = ids,
+							 .id_columns_count = n->definitions->entities_count },
+				&rows, &is_new, &why);
 	free(columns);
 	if (!ok)
 		buf_printf(ret_why, "%s%.*s:%u: %.*s", ret_why->n ? "\n" : "", STR_ARG(n->definitions->file), t->line,
@@ -57,7 +61,8 @@ static bool load(const struct node *n, const struct def_table *t, const char *co
 	buf_finish(&why);
 	*ret_any_new |= ok && is_new;
 	if (ok)
-		log_line(LOG_INFO, "tables", is_new ? "table loaded" : "table kept: its source has not changed", LOG_STR("table", t->name), LOG_INT("rows", (int64_t)rows),
+		log_line(LOG_INFO, "tables", is_new ? "table loaded" : "table kept: its source has not changed",
+			 LOG_STR("table", t->name), LOG_INT("rows", (int64_t)rows),
 			 LOG_INT("duration_ms", (int64_t)((clock_mono_ns() - started_ns) / 1000000)));
 	return ok;
 }

@@ -124,17 +124,23 @@ static bool encode(const struct publication *p, struct buf *body)
 	for (const struct cell *c = p->cells; c < p->cells + p->count; c++) {
 		const struct def_feature *f = &d->features[c->feature];
 		if (!c->is_left_out)
-			values[count++] = (struct entry_value){ .entity_id = id_of(c), .feature = f->name,
-								.value_json = c->value ? value_json(c->value) : (struct str){ 0 },
+			values[count++] = (struct entry_value){ .entity_id = id_of(c),
+								.feature = f->name,
+								.value_json = c->value ? value_json(c->value)
+										       : (struct str){ 0 },
 								.event_time_us = c->event_time_us,
 								.event_time_ns = c->event_time_ns,
-								.ttl_ms = c->value ? f->ttl_ms : 0, .version = f->made_by };
+								.ttl_ms = c->value ? f->ttl_ms : 0,
+								.version = f->made_by };
 	}
 	buf_clear(body);
-	entry_values_write(body, &(struct entry_values){ .entity = p->write.entity == DEF_NONE ? STR("")
-											       : d->entities[p->write.entity].name,
-							 .source = p->write.source, .event_lsn = p->write.event_lsn,
-							 .values = values, .count = count });
+	entry_values_write(body, &(struct entry_values){ .entity = p->write.entity == DEF_NONE
+								       ? STR("")
+								       : d->entities[p->write.entity].name,
+							 .source = p->write.source,
+							 .event_lsn = p->write.event_lsn,
+							 .values = values,
+							 .count = count });
 	free(values);
 	return true;
 }
@@ -153,7 +159,8 @@ static int64_t newest_time_us(const struct node *n, const struct values_write *w
 	struct online_trace trace;
 	int64_t time_us = w->cells[0].event_time_us;
 	for (size_t i = 0; i < w->count; i++)
-		if (online_trace(n->stores->online, w->entity, w->cells[i].entity_id, w->cells[i].feature, time_us, &trace) &&
+		if (online_trace(n->stores->online, w->entity, w->cells[i].entity_id, w->cells[i].feature, time_us,
+				 &trace) &&
 		    trace.event_time_us >= time_us)
 			time_us = trace.event_time_us + 1;
 	return time_us;
@@ -174,10 +181,14 @@ static struct publication *publication_new(const struct node *n, const struct va
 	char *text = (char *)(p->cells + w->count);
 	for (size_t i = 0; i < w->count; i++) {
 		const struct values_cell *from = &w->cells[i];
-		p->cells[i] = (struct cell){ .feature = from->feature, .id = text, .id_n = (uint32_t)from->entity_id.n,
+		p->cells[i] = (struct cell){ .feature = from->feature,
+					     .id = text,
+					     .id_n = (uint32_t)from->entity_id.n,
 					     .value = from->value ? value_ref(from->value) : NULL,
-					     .event_time_us = from->event_time_us, .event_time_ns = from->event_time_ns,
-					     .position = from->position, .result = ONLINE_STALE };
+					     .event_time_us = from->event_time_us,
+					     .event_time_ns = from->event_time_ns,
+					     .position = from->position,
+					     .result = ONLINE_STALE };
 		if (from->entity_id.n)
 			memcpy(text, from->entity_id.p, from->entity_id.n);
 		text += from->entity_id.n;
@@ -197,7 +208,8 @@ struct evidence_entry *values_entry_new(const struct node *n, const struct value
 	int64_t time_us = w->is_newest && w->count ? newest_time_us(n, w) : 0;
 	for (size_t i = 0; w->is_newest && i < p->count; i++)
 		p->cells[i].event_time_us = time_us;
-	struct evidence_entry *e = evidence_entry_new(w->source == ENTRY_TRIGGERED ? EVIDENCE_EVENT_APPLIED : EVIDENCE_VALUES);
+	struct evidence_entry *e = evidence_entry_new(w->source == ENTRY_TRIGGERED ? EVIDENCE_EVENT_APPLIED
+										   : EVIDENCE_VALUES);
 	e->hook = &p->hook;
 	if (encode(p, &e->body))
 		return e;
@@ -205,17 +217,20 @@ struct evidence_entry *values_entry_new(const struct node *n, const struct value
 	return NULL;
 }
 
-struct evidence_entry *values_delete_new(const struct node *n, uint32_t entity, struct str entity_id, int64_t event_time_us)
+struct evidence_entry *values_delete_new(const struct node *n, uint32_t entity, struct str entity_id,
+					 int64_t event_time_us)
 {
 	const struct values_cell row = { .entity_id = entity_id, .event_time_us = event_time_us };
-	struct publication *p = publication_new(n, &(struct values_write){ .entity = entity, .cells = &row, .count = 1 });
+	struct publication *p = publication_new(n,
+						&(struct values_write){ .entity = entity, .cells = &row, .count = 1 });
 	if (p == NULL)
 		return NULL;
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_DELETE);
 	p->is_delete = true;
 	e->hook = &p->hook;
 	entry_delete_write(&e->body, &(struct entry_delete){ .entity = n->definitions->entities[entity].name,
-							      .entity_id = entity_id, .event_time_us = event_time_us });
+							     .entity_id = entity_id,
+							     .event_time_us = event_time_us });
 	return e;
 }
 
@@ -336,9 +351,13 @@ static struct online_change change_of(const struct node *n, const struct values_
 				      uint64_t lsn, int64_t written_us)
 {
 	int64_t ttl_us = n->definitions->features[c->feature].ttl_ms * 1000;
-	return (struct online_change){ .feature = c->feature, .value = c->value,
-				       .meta = { .event_time_us = c->event_time_us, .event_time_ns = c->event_time_ns, .lsn = lsn,
-						 .written_us = written_us, .expires_us = ttl_us ? c->event_time_us + ttl_us : 0,
+	return (struct online_change){ .feature = c->feature,
+				       .value = c->value,
+				       .meta = { .event_time_us = c->event_time_us,
+						 .event_time_ns = c->event_time_ns,
+						 .lsn = lsn,
+						 .written_us = written_us,
+						 .expires_us = ttl_us ? c->event_time_us + ttl_us : 0,
 						 .flags = values_flags(source) } };
 }
 
@@ -364,9 +383,11 @@ static struct cell *publish_row(struct publication *p, struct cell *c, uint64_t 
 		if (!is_stored(p, c))
 			continue;
 		at[count] = c;
-		changes[count++] = change_of(p->node, &(struct values_cell){ .feature = c->feature, .value = c->value,
-									     .event_time_us = c->event_time_us,
-									     .event_time_ns = c->event_time_ns },
+		changes[count++] = change_of(p->node,
+					     &(struct values_cell){ .feature = c->feature,
+								    .value = c->value,
+								    .event_time_us = c->event_time_us,
+								    .event_time_ns = c->event_time_ns },
 					     p->write.source, lsn, written_us(p, c, now_us));
 	}
 	online_change_row(p->node->stores->online, p->write.entity, id, changes, count, now_us);
@@ -380,14 +401,15 @@ static void ended(struct evidence_hook *h, const struct evidence_entry *e, int s
 	struct publication *p = (struct publication *)h;
 	struct cell *c = p->cells, *end = c + p->count;
 	if (status == RT_OK && p->is_delete)
-		c->result = online_delete_row(p->node->stores->online, p->write.entity, id_of(c), c->event_time_us, e->lsn, now_us);
+		c->result = online_delete_row(p->node->stores->online, p->write.entity, id_of(c), c->event_time_us,
+					      e->lsn, now_us);
 	while (status == RT_OK && !p->is_delete && c < end)
 		c = publish_row(p, c, e->lsn, now_us);
 	atomic_store_explicit(&p->node->values->published, p->position, memory_order_release);
 }
 
-void values_publish(const struct node *n, uint32_t entity, const struct values_cell *cell, enum entry_value_source source,
-		    uint64_t lsn, int64_t written_us)
+void values_publish(const struct node *n, uint32_t entity, const struct values_cell *cell,
+		    enum entry_value_source source, uint64_t lsn, int64_t written_us)
 {
 	struct online_change change = change_of(n, cell, source, lsn, written_us);
 	online_change_row(n->stores->online, entity, cell->entity_id, &change, 1, written_us);

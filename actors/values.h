@@ -25,31 +25,33 @@ bool values_row_was_deleted(const struct node *n, uint32_t entity, struct str en
 
 struct values_cell {
 	uint32_t feature;
-	struct str entity_id;  /* borrows */
-	struct value *value;   /* borrows; NULL: from here on there is none */
+	struct str entity_id; /* borrows */
+	struct value *value;  /* borrows; NULL: from here on there is none */
 	int64_t event_time_us;
 	uint16_t event_time_ns;
-	uint64_t position;     /* ENTRY_COMPUTED: when its making began. After a later delete of its row it is left out */
+	uint64_t position; /* ENTRY_COMPUTED: when its making began. After a later delete of its row it is left out */
 };
 struct values_write {
 	uint32_t entity;
 	enum entry_value_source source;
 	uint64_t event_lsn; /* ENTRY_TRIGGERED: as the next */
-	uint64_t position;  /* when the event's reads began: one of its cells written since then refuses the entry, RT_ECONFLICT */
-	bool is_newest;     /* ENTRY_PUSHED: its event time, one for all cells, moves behind what is there */
+	uint64_t
+	    position; /* when the event's reads began: one of its cells written since then refuses the entry, RT_ECONFLICT */
+	bool is_newest; /* ENTRY_PUSHED: its event time, one for all cells, moves behind what is there */
 	const struct values_cell *cells;
 	size_t count;
 };
 /* Copies and refs what w borrows. NULL: no memory. */
 struct evidence_entry *values_entry_new(const struct node *n, const struct values_write *w);
-struct evidence_entry *values_delete_new(const struct node *n, uint32_t entity, struct str entity_id, int64_t event_time_us);
+struct evidence_entry *values_delete_new(const struct node *n, uint32_t entity, struct str entity_id,
+					 int64_t event_time_us);
 
 /* Of an entry that came back durable. */
 enum online_result values_result(const struct evidence_entry *e, size_t cell);
 int64_t values_event_time_us(const struct evidence_entry *e); /* of its first cell: ENTRY_PUSHED */
 
 /* For values that have no entry: one that is in the log already (its LSN), or that the ledger did not take (0). */
-void values_publish(const struct node *n, uint32_t entity, const struct values_cell *cell, enum entry_value_source source,
-		    uint64_t lsn, int64_t written_us);
+void values_publish(const struct node *n, uint32_t entity, const struct values_cell *cell,
+		    enum entry_value_source source, uint64_t lsn, int64_t written_us);
 /* The flags of the online table for what an entry's source is. */
 uint32_t values_flags(enum entry_value_source source);

@@ -3,7 +3,7 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 
-static bool delete(const struct node *n, uint32_t entity, const struct offline_value *v, int64_t now_us)
+static bool delete (const struct node *n, uint32_t entity, const struct offline_value *v, int64_t now_us)
 {
 	uint32_t feature = definitions_feature(n->definitions, v->feature);
 	if (v->feature.n == 0)
@@ -28,9 +28,10 @@ bool warm_start_value(const struct node *n, const struct offline_value *v, int64
 	if (entity == DEF_NONE)
 		return false;
 	if (v->deleted)
-		return delete(n, entity, v, now_us);
+		return delete (n, entity, v, now_us);
 	const struct def_feature *f = feature == DEF_NONE ? NULL : &n->definitions->features[feature];
-	if (f == NULL || f->entity != entity || !str_eq(v->version, f->made_by) || def_feature_is_computed_at_each_read(f))
+	if (f == NULL || f->entity != entity || !str_eq(v->version, f->made_by) ||
+	    def_feature_is_computed_at_each_read(f))
 		return false;
 	int64_t ttl = ttl_ms(f, v), expires_us = ttl ? v->event_time_us + ttl * 1000 : 0;
 	if (ttl && expires_us <= now_us)
@@ -38,12 +39,18 @@ bool warm_start_value(const struct node *n, const struct offline_value *v, int64
 	struct value *value = value_create(v->value_json);
 	if (value == NULL)
 		return false;
-	bool is_there =
-	    online_put(n->stores->online, &(struct online_write){ .kind = entity, .feature = feature, .id = v->entity_id, .value = value,
-							  .meta = { .event_time_us = v->event_time_us, .lsn = v->lsn,
-								    .written_us = v->written_us, .expires_us = expires_us,
-								    .flags = values_flags((enum entry_value_source)v->source),
-								    .event_time_ns = v->event_time_ns } }) == ONLINE_APPLIED;
+	bool is_there = online_put(n->stores->online,
+				   &(struct online_write){
+				       .kind = entity,
+				       .feature = feature,
+				       .id = v->entity_id,
+				       .value = value,
+				       .meta = { .event_time_us = v->event_time_us,
+						 .lsn = v->lsn,
+						 .written_us = v->written_us,
+						 .expires_us = expires_us,
+						 .flags = values_flags((enum entry_value_source)v->source),
+						 .event_time_ns = v->event_time_ns } }) == ONLINE_APPLIED;
 	value_unref(value);
 	return is_there;
 }
@@ -58,11 +65,18 @@ struct frame_reader {
 static void read_value(void *arg, const struct entry_values *head, const struct entry_value *v)
 {
 	struct frame_reader *r = arg;
-	struct offline_value value = { .entity = head->entity, .entity_id = v->entity_id, .feature = v->feature,
-				       .value_json = v->value_json, .event_time_us = v->event_time_us,
-				       .written_us = r->frame->written_us, .ttl_ms = v->ttl_ms, .lsn = r->frame->lsn,
-				       .version = v->version, .event_time_ns = v->event_time_ns,
-				       .source = (uint8_t)head->source, .deleted = v->value_json.p == NULL };
+	struct offline_value value = { .entity = head->entity,
+				       .entity_id = v->entity_id,
+				       .feature = v->feature,
+				       .value_json = v->value_json,
+				       .event_time_us = v->event_time_us,
+				       .written_us = r->frame->written_us,
+				       .ttl_ms = v->ttl_ms,
+				       .lsn = r->frame->lsn,
+				       .version = v->version,
+				       .event_time_ns = v->event_time_ns,
+				       .source = (uint8_t)head->source,
+				       .deleted = v->value_json.p == NULL };
 	r->values += warm_start_value(r->node, &value, r->now_us);
 }
 
@@ -77,9 +91,13 @@ uint32_t warm_start_frame(const struct node *n, const struct log_source_entry *f
 		return r.values;
 	case EVIDENCE_DELETE:
 		if (entry_delete_read(f->body, &d))
-			warm_start_value(n, &(struct offline_value){ .entity = d.entity, .entity_id = d.entity_id,
-								     .event_time_us = d.event_time_us, .lsn = f->lsn,
-								     .deleted = true }, now_us);
+			warm_start_value(n,
+					 &(struct offline_value){ .entity = d.entity,
+								  .entity_id = d.entity_id,
+								  .event_time_us = d.event_time_us,
+								  .lsn = f->lsn,
+								  .deleted = true },
+					 now_us);
 		return 0;
 	case EVIDENCE_RECORD:
 	case EVIDENCE_RECORD_IMPORTED:

@@ -59,12 +59,16 @@ static struct evidence_entry *entry_of(const struct node *n, uint16_t kind, cons
 	if (cells == NULL)
 		return NULL;
 	for (uint32_t i = 0; i < w->count; i++)
-		cells[i] = (struct values_cell){ .entity_id = w->entity_id, .feature = w->cells[i].feature,
-						 .value = w->cells[i].value, .event_time_us = w->event_time_us,
+		cells[i] = (struct values_cell){ .entity_id = w->entity_id,
+						 .feature = w->cells[i].feature,
+						 .value = w->cells[i].value,
+						 .event_time_us = w->event_time_us,
 						 .event_time_ns = w->event_time_ns };
-	struct evidence_entry *e = values_entry_new(n, &(struct values_write){ .entity = w->entity, .source = ENTRY_PUSHED,
-									     .is_newest = !w->is_timed, .cells = cells,
-									     .count = w->count });
+	struct evidence_entry *e = values_entry_new(n, &(struct values_write){ .entity = w->entity,
+									       .source = ENTRY_PUSHED,
+									       .is_newest = !w->is_timed,
+									       .cells = cells,
+									       .count = w->count });
 	free(cells);
 	return e;
 }
@@ -82,7 +86,8 @@ static void on_write(struct writer *s, struct msg *m)
 		return;
 	}
 	rt_msg_take(m);
-	uint64_t op = rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(s->base.loop, e)->head, m->deadline_ns, ACTOR_NONE);
+	uint64_t op = rt_ask(&s->base, s->nl->node->stores->evidence.append,
+			     &evidence_append_new(s->base.loop, e)->head, m->deadline_ns, ACTOR_NONE);
 	struct under_way **bucket = &s->by_op[hash_mix(op) % BUCKETS];
 	*u = (struct under_way){ .next = *bucket, .op = op, .request = m };
 	*bucket = u;
@@ -108,7 +113,8 @@ static void note_outcomes(struct writer *s, const struct msg *request, const str
 		return;
 	w->event_time_us = values_event_time_us(e);
 	for (uint32_t i = 0; i < w->count; i++)
-		w->cells[i].outcome = outcome_of(s->nl->node, w, &w->cells[i], values_result(e, i), loop_wall_us(s->base.loop));
+		w->cells[i].outcome = outcome_of(s->nl->node, w, &w->cells[i], values_result(e, i),
+						 loop_wall_us(s->base.loop));
 }
 
 static void in_appending(struct writer *s, struct under_way *u, const struct msg *m)

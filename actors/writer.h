@@ -4,9 +4,10 @@
 
 enum { CLASS_WRITER = 71 };
 enum writer_msg {
-	WRITER_PUT = MSG_KIND(CLASS_WRITER, 1),     /* ask: struct writer_write */
-	WRITER_DELETE = MSG_KIND(CLASS_WRITER, 2),  /* ask: struct writer_write without cells */
-	WRITER_WRITTEN = MSG_KIND(CLASS_WRITER, 3), /* reply: struct writer_write; status as EVIDENCE_APPENDED. RT_OK: durable, and
+	WRITER_PUT = MSG_KIND(CLASS_WRITER, 1),    /* ask: struct writer_write */
+	WRITER_DELETE = MSG_KIND(CLASS_WRITER, 2), /* ask: struct writer_write without cells */
+	WRITER_WRITTEN = MSG_KIND(CLASS_WRITER,
+				  3), /* reply: struct writer_write; status as EVIDENCE_APPENDED. RT_OK: durable, and
 						       visible on every loop as far as the outcomes say */
 };
 
@@ -18,8 +19,8 @@ enum write_outcome {
 
 struct write { /* heap */
 	uint32_t entity;
-	struct str entity_id;   /* in the same block */
-	bool is_timed;          /* the client said when. Else it is newer than what is there, and the writer says when */
+	struct str entity_id; /* in the same block */
+	bool is_timed;        /* the client said when. Else it is newer than what is there, and the writer says when */
 	int64_t event_time_us;
 	uint16_t event_time_ns; /* beyond the microsecond */
 	uint32_t count, cap;

@@ -10,8 +10,13 @@
 #include "runtime/loop.h"
 #include <stdlib.h>
 
-enum { BALL = MSG_KIND(CLASS_TEST, 1), ASK = MSG_KIND(CLASS_TEST, 2), ANSWER = MSG_KIND(CLASS_TEST, 3),
-       START = MSG_KIND(CLASS_TEST, 4), DONE = MSG_KIND(CLASS_TEST, 5) };
+enum {
+	BALL = MSG_KIND(CLASS_TEST, 1),
+	ASK = MSG_KIND(CLASS_TEST, 2),
+	ANSWER = MSG_KIND(CLASS_TEST, 3),
+	START = MSG_KIND(CLASS_TEST, 4),
+	DONE = MSG_KIND(CLASS_TEST, 5)
+};
 enum { PINGS = 4000000, JOINS = 400000, HOPS = 20000, PARTS = 4 };
 static const uint64_t ASK_NS = 100000000;
 
@@ -67,8 +72,11 @@ static int player_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class player_class = {
-	.name = "player", .size = sizeof(struct player), .mailbox_len_max = 64,
-	.init = player_init, .on_message = player_on_message,
+	.name = "player",
+	.size = sizeof(struct player),
+	.mailbox_len_max = 64,
+	.init = player_init,
+	.on_message = player_on_message,
 };
 
 /* The second player learns the first one's ref from its first ball. */
@@ -85,7 +93,10 @@ static void returner_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class returner_class = {
-	.name = "returner", .size = sizeof(struct actor), .mailbox_len_max = 64, .on_message = returner_on_message,
+	.name = "returner",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 64,
+	.on_message = returner_on_message,
 };
 
 static struct result ping_pong(void)
@@ -111,7 +122,10 @@ static void part_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class part_class = {
-	.name = "part", .size = sizeof(struct actor), .mailbox_len_max = 1024, .on_message = part_on_message,
+	.name = "part",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 1024,
+	.on_message = part_on_message,
 };
 
 struct join_bench {
@@ -150,8 +164,11 @@ static void request_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class request_class = {
-	.name = "request", .size = sizeof(struct request), .mailbox_len_max = 16,
-	.init = request_init, .on_message = request_on_message,
+	.name = "request",
+	.size = sizeof(struct request),
+	.mailbox_len_max = 16,
+	.init = request_init,
+	.on_message = request_on_message,
 };
 
 struct client {
@@ -203,8 +220,11 @@ static int client_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class client_class = {
-	.name = "client", .size = sizeof(struct client), .mailbox_len_max = 16,
-	.init = client_init, .on_message = client_on_message,
+	.name = "client",
+	.size = sizeof(struct client),
+	.mailbox_len_max = 16,
+	.init = client_init,
+	.on_message = client_on_message,
 };
 
 static void read_percentiles(struct result *result, uint32_t *latency_ns, uint32_t n)
@@ -283,8 +303,11 @@ static int asker_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class asker_class = {
-	.name = "asker", .size = sizeof(struct asker), .mailbox_len_max = 16,
-	.init = asker_init, .on_message = asker_on_message,
+	.name = "asker",
+	.size = sizeof(struct asker),
+	.mailbox_len_max = 16,
+	.init = asker_init,
+	.on_message = asker_on_message,
 };
 
 static struct result cross(enum loop_kind kind, uint32_t window)

@@ -30,13 +30,13 @@ struct conn {
 	uint32_t next_stream, last_stream; /* last_stream: ends with what is being skipped; 0 = none */
 	size_t skip;                       /* of a frame that has begun */
 	size_t kept_n;
-	uint8_t kept[KEPT];                /* a frame's beginning */
+	uint8_t kept[KEPT]; /* a frame's beginning */
 	nghttp2_hd_deflater *deflater;
 	uint8_t block[PATH_BYTES_MAX + 64]; /* the headers of the last request */
 	size_t block_n;
-	int64_t room;                      /* of the server's window for bodies */
-	uint32_t received;                 /* since our window was widened last */
-	uint64_t start_ns[STREAMS_MAX];    /* by stream, in turn */
+	int64_t room;                   /* of the server's window for bodies */
+	uint32_t received;              /* since our window was widened last */
+	uint64_t start_ns[STREAMS_MAX]; /* by stream, in turn */
 };
 
 static struct {
@@ -44,7 +44,7 @@ static struct {
 	uint64_t ids, requests, started, answered, good, random_state;
 	struct answer {
 		uint64_t start_ns, took_ns;
-	} *answers;
+	} * answers;
 	int connections, streams, port;
 	bool all;
 } load = { .ids = 100000, .requests = 320000, .random_state = 7, .connections = 32, .streams = 10 };
@@ -91,14 +91,17 @@ static void put(const void *bytes, size_t n)
 
 static void put_frame(int type, int flags, uint32_t stream, const void *payload, size_t n)
 {
-	const uint8_t head[9] = { (uint8_t)(n >> 16), (uint8_t)(n >> 8), (uint8_t)n, (uint8_t)type, (uint8_t)flags,
-				  (uint8_t)(stream >> 24), (uint8_t)(stream >> 16), (uint8_t)(stream >> 8), (uint8_t)stream };
+	const uint8_t head[9] = { (uint8_t)(n >> 16),      (uint8_t)(n >> 8),      (uint8_t)n,
+				  (uint8_t)type,           (uint8_t)flags,         (uint8_t)(stream >> 24),
+				  (uint8_t)(stream >> 16), (uint8_t)(stream >> 8), (uint8_t)stream };
 	put(head, sizeof head);
 	put(payload, n);
 }
 
-#define HEADER(name, text, bytes) \
-	{ (uint8_t *)(name), (uint8_t *)(text), sizeof(name) - 1, (bytes), NGHTTP2_NV_FLAG_NONE }
+#define HEADER(name, text, bytes)                                                                                      \
+	{                                                                                                              \
+		(uint8_t *)(name), (uint8_t *)(text), sizeof(name) - 1, (bytes), NGHTTP2_NV_FLAG_NONE                  \
+	}
 
 /* With nghttp2's compression, since a server's work depends on it. From the third on a connection's requests for one address are the
  * same bytes: all of it stands in the server's table. */
@@ -109,7 +112,8 @@ static void compress(struct conn *c)
 	char path[PATH_BYTES_MAX];
 	size_t n = (size_t)(load.ids ? snprintf(path, sizeof path, "%sid%llu", load.path, (unsigned long long)next_id())
 				     : snprintf(path, sizeof path, "%s", load.path));
-	const nghttp2_nv headers[] = { load.body ? (nghttp2_nv)HEADER(":method", "POST", 4) : (nghttp2_nv)HEADER(":method", "GET", 3),
+	const nghttp2_nv headers[] = { load.body ? (nghttp2_nv)HEADER(":method", "POST", 4)
+						 : (nghttp2_nv)HEADER(":method", "GET", 3),
 				       HEADER(":scheme", "http", 4), HEADER(":authority", "127.0.0.1", 9),
 				       HEADER(":path", path, n), HEADER("content-type", "application/json", 16) };
 	ssize_t got = nghttp2_hd_deflate_hd(c->deflater, c->block, sizeof c->block, headers, load.body ? 5 : 4);
@@ -249,7 +253,9 @@ static void receive(struct conn *c)
 static void open_conn(struct conn *c, int epoll)
 {
 	static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-	static const uint8_t window[6] = { 0, 4, 0x7f, 0xff, 0xff, 0xff }; /* INITIAL_WINDOW_SIZE, as large as it may be */
+	static const uint8_t window[6] = {
+		0, 4, 0x7f, 0xff, 0xff, 0xff
+	}; /* INITIAL_WINDOW_SIZE, as large as it may be */
 	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)load.port) };
 	to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	*c = (struct conn){ .fd = socket(AF_INET, SOCK_STREAM, 0), .next_stream = 1, .room = WINDOW_DEFAULT };
@@ -318,28 +324,48 @@ static void print(double seconds)
 	uint64_t n = load.answered;
 	const struct answer *a = load.answers;
 	qsort(load.answers, n, sizeof *load.answers, compare);
-	printf("%.0f requests/s, p50 %.3f p99 %.3f p99.9 %.3f ms\n", (double)n / seconds, (double)a[n / 2].took_ns / 1e6,
-	       (double)a[n * 99 / 100].took_ns / 1e6, (double)a[n * 999 / 1000].took_ns / 1e6);
+	printf("%.0f requests/s, p50 %.3f p99 %.3f p99.9 %.3f ms\n", (double)n / seconds,
+	       (double)a[n / 2].took_ns / 1e6, (double)a[n * 99 / 100].took_ns / 1e6,
+	       (double)a[n * 999 / 1000].took_ns / 1e6);
 }
 
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "ids", required_argument, NULL, 'i' },	 { "requests", required_argument, NULL, 'n' },
-		{ "connections", required_argument, NULL, 'c' }, { "streams", required_argument, NULL, 'm' },
-		{ "all", no_argument, NULL, 'a' },		 { "body", required_argument, NULL, 'b' },
-		{ "log", required_argument, NULL, 'l' },	 { 0 },
+		{ "ids", required_argument, NULL, 'i' },
+		{ "requests", required_argument, NULL, 'n' },
+		{ "connections", required_argument, NULL, 'c' },
+		{ "streams", required_argument, NULL, 'm' },
+		{ "all", no_argument, NULL, 'a' },
+		{ "body", required_argument, NULL, 'b' },
+		{ "log", required_argument, NULL, 'l' },
+		{ 0 },
 	};
 	for (int o; (o = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		switch (o) {
-		case 'i': load.ids = strtoull(optarg, NULL, 10); break;
-		case 'n': load.requests = strtoull(optarg, NULL, 10); break;
-		case 'c': load.connections = atoi(optarg); break;
-		case 'm': load.streams = atoi(optarg); break;
-		case 'a': load.all = true; break;
-		case 'b': load.body = optarg; break;
-		case 'l': load.log = optarg; break;
-		default: return 2;
+		case 'i':
+			load.ids = strtoull(optarg, NULL, 10);
+			break;
+		case 'n':
+			load.requests = strtoull(optarg, NULL, 10);
+			break;
+		case 'c':
+			load.connections = atoi(optarg);
+			break;
+		case 'm':
+			load.streams = atoi(optarg);
+			break;
+		case 'a':
+			load.all = true;
+			break;
+		case 'b':
+			load.body = optarg;
+			break;
+		case 'l':
+			load.log = optarg;
+			break;
+		default:
+			return 2;
 		}
 	}
 	if (argc - optind != 2) {
@@ -365,6 +391,7 @@ int main(int argc, char **argv)
 		write_log();
 	print(seconds);
 	if (load.good != load.requests)
-		fprintf(stderr, "%llu of %llu were 200\n", (unsigned long long)load.good, (unsigned long long)load.requests);
+		fprintf(stderr, "%llu of %llu were 200\n", (unsigned long long)load.good,
+			(unsigned long long)load.requests);
 	return load.good == load.requests ? 0 : 1;
 }

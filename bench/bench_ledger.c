@@ -25,8 +25,7 @@ static struct evidence_entry *make_entry(const struct writer *w)
 {
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_RECORD);
 	char id[41];
-	snprintf(id, sizeof id, "ctx_00000000-0000-7000-%04x-%012llx", w->number,
-		 (unsigned long long)w->sent);
+	snprintf(id, sizeof id, "ctx_00000000-0000-7000-%04x-%012llx", w->number, (unsigned long long)w->sent);
 	memcpy(e->context_id, id, 40);
 	buf_reserve(&e->body, load.bytes);
 	buf_append_lit(&e->body, "{\"previous_context_id\":");
@@ -110,8 +109,7 @@ int main(int argc, char **argv)
 	CHECK(l != NULL);
 	wait_for_reserve(dir);
 	struct loop *asking = loop_create(&(struct loop_config){ .name = "asking", .kind = LOOP_IO });
-	struct loop *committing = loop_create(&(struct loop_config){ .name = "committing",
-		.kind = LOOP_BLOCKING });
+	struct loop *committing = loop_create(&(struct loop_config){ .name = "committing", .kind = LOOP_BLOCKING });
 	committer = ledger_spawn_committer(l, committing);
 	sem_init(&done, 0, 0);
 	load.start_ns = clock_mono_ns();

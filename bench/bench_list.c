@@ -48,13 +48,15 @@ static void asker_on_message(struct actor *a, struct msg *m)
 		list->name = ask->name != NULL ? strdup(ask->name) : NULL;
 		rt_ask(a, ask->to, &list->head, clock_mono_ns() + 60000000000, ACTOR_NONE);
 	} else {
-		answered_rows = m->kind == EVIDENCE_ANSWER && m->status == RT_OK ? ((struct evidence_answer *)m)->rows : 0;
+		answered_rows = m->kind == EVIDENCE_ANSWER && m->status == RT_OK ? ((struct evidence_answer *)m)->rows
+										 : 0;
 		sem_post(&answered);
 	}
 }
 
 static const struct actor_class asker_class = {
-    .name = "asker", .size = sizeof(struct asker), .mailbox_len_max = 16, .on_message = asker_on_message};
+	.name = "asker", .size = sizeof(struct asker), .mailbox_len_max = 16, .on_message = asker_on_message
+};
 
 static double ask_store(struct actor_ref asker, struct actor_ref reader, const char *name)
 {
@@ -95,7 +97,8 @@ static double ask_bare(duckdb_connection c, const char *name)
 	snprintf(sql, sizeof sql,
 		 "SELECT context_id, created_at, context_function, token_count, freshness_status, version FROM "
 		 "offline.fabra.records %s%s%s ORDER BY created_at DESC, context_id DESC LIMIT %d",
-		 name != NULL ? "WHERE context_function = '" : "", name != NULL ? name : "", name != NULL ? "'" : "", LIMIT);
+		 name != NULL ? "WHERE context_function = '" : "", name != NULL ? name : "", name != NULL ? "'" : "",
+		 LIMIT);
 	uint64_t started_ns = clock_mono_ns();
 	CHECK(duckdb_query(c, sql, &result) == DuckDBSuccess);
 	CHECK(duckdb_row_count(&result) == LIMIT);
@@ -106,17 +109,18 @@ static double ask_bare(duckdb_connection c, const char *name)
 /* ---- the rows ---- */
 static void make_file(unsigned records)
 {
-	struct buf sql = {0}, why = {0};
-	struct offline_error error = {0};
-	struct offline *o = offline_open(&(struct offline_config){.path = path}, &why);
+	struct buf sql = { 0 }, why = { 0 };
+	struct offline_error error = { 0 };
+	struct offline *o = offline_open(&(struct offline_config){ .path = path }, &why);
 	CHECK(o != NULL);
-	buf_printf(&sql,
-		   "INSERT INTO fabra.records(context_id, lsn, created_at, environment, schema_version, context_function, "
-		   "token_count, record_hash, freshness_status, version, imported) SELECT 'ctx_' || gen_random_uuid(), i + 1, "
-		   "make_timestamp(1700000000000000 + i * 1000), 'development', '1.0.0', 'context_' || i %% 17, 100 + i * 7919 %% "
-		   "3000, 'sha256:' || sha256(CAST(i AS VARCHAR)), CASE WHEN i %% 9 = 0 THEN 'degraded' ELSE 'guaranteed' END, 'v1', "
-		   "false FROM range(%u) t(i)",
-		   records);
+	buf_printf(
+	    &sql,
+	    "INSERT INTO fabra.records(context_id, lsn, created_at, environment, schema_version, context_function, "
+	    "token_count, record_hash, freshness_status, version, imported) SELECT 'ctx_' || gen_random_uuid(), i + 1, "
+	    "make_timestamp(1700000000000000 + i * 1000), 'development', '1.0.0', 'context_' || i %% 17, 100 + i * 7919 %% "
+	    "3000, 'sha256:' || sha256(CAST(i AS VARCHAR)), CASE WHEN i %% 9 = 0 THEN 'degraded' ELSE 'guaranteed' END, 'v1', "
+	    "false FROM range(%u) t(i)",
+	    records);
 	buf_append_char(&sql, '\0');
 	struct offline_conn *c = offline_admin_enter(o, &error);
 	CHECK(c != NULL && offline_conn_run(c, sql.p, &error) && offline_conn_run(c, "CHECKPOINT", &error));
@@ -141,10 +145,12 @@ static double median(double *values, unsigned count)
 	return values[count / 2];
 }
 
-static void compare(struct actor_ref asker, struct actor_ref reader, duckdb_connection bare, const char *name, unsigned pairs)
+static void compare(struct actor_ref asker, struct actor_ref reader, duckdb_connection bare, const char *name,
+		    unsigned pairs)
 {
 	double ours[PAIRS_MAX], theirs[PAIRS_MAX], ratios[PAIRS_MAX];
-	for (int i = 0; i < 3; i++) { /* the statement is known to be slow from then on, and both have the file in memory */
+	for (int i = 0; i < 3;
+	     i++) { /* the statement is known to be slow from then on, and both have the file in memory */
 		ask_store(asker, reader, name);
 		ask_bare(bare, name);
 	}
@@ -156,12 +162,14 @@ static void compare(struct actor_ref asker, struct actor_ref reader, duckdb_conn
 	}
 	double ratio = median(ratios, pairs);
 	printf("newest %d%s%s: %.1f ms, bare DuckDB %.1f ms, median ratio of %u pairs %.2f (bound 2)\n", LIMIT,
-	       name != NULL ? " of " : "", name != NULL ? name : "", median(ours, pairs), median(theirs, pairs), pairs, ratio);
+	       name != NULL ? " of " : "", name != NULL ? name : "", median(ours, pairs), median(theirs, pairs), pairs,
+	       ratio);
 }
 
 int main(int argc, char **argv)
 {
-	unsigned records = argc > 1 ? (unsigned)atoi(argv[1]) : 1000000, pairs = argc > 2 ? (unsigned)atoi(argv[2]) : 15;
+	unsigned records = argc > 1 ? (unsigned)atoi(argv[1]) : 1000000,
+		 pairs = argc > 2 ? (unsigned)atoi(argv[2]) : 15;
 	if (records < 2000 || records > 50000000 || pairs < 1 || pairs > PAIRS_MAX) {
 		fprintf(stderr, "usage: bench_list [records 2000..50000000 [pairs 1..%d]]\n", PAIRS_MAX);
 		return 2;
@@ -172,12 +180,13 @@ int main(int argc, char **argv)
 	snprintf(copy, sizeof copy, "%s/copy.duckdb", dir);
 	make_file(records);
 
-	struct buf why = {0};
-	struct offline *o = offline_open(&(struct offline_config){.path = path}, &why);
+	struct buf why = { 0 };
+	struct offline *o = offline_open(&(struct offline_config){ .path = path }, &why);
 	struct loop *loops[LANES + 2];
 	CHECK(o != NULL && sem_init(&answered, 0, 0) == 0);
 	for (size_t i = 0; i < ARRAY_LEN(loops); i++)
-		loops[i] = loop_create(&(struct loop_config){.name = "bench", .kind = LOOP_BLOCKING, .actors_max = 64});
+		loops[i] = loop_create(
+		    &(struct loop_config){ .name = "bench", .kind = LOOP_BLOCKING, .actors_max = 64 });
 	struct actor_ref reader = offline_spawn_reader(o, loops[1], loops + 2, LANES);
 	struct actor_ref asker = rt_spawn(loops[0], &asker_class, NULL);
 	CHECK(!ref_is_none(reader) && !ref_is_none(asker));

@@ -63,7 +63,8 @@ static uint64_t run_copy(struct work *w)
 	uint64_t found = 0;
 	struct online_meta meta;
 	for (int i = 0; i < OPS; i++)
-		found += online_read_copy(w->t, (struct online_key[]){ online_key(KIND, pick(w)) }, FEATURE, 0, out, sizeof out, &n, &meta) == ONLINE_HIT;
+		found += online_read_copy(w->t, (struct online_key[]){ online_key(KIND, pick(w)) }, FEATURE, 0, out,
+					  sizeof out, &n, &meta) == ONLINE_HIT;
 	return found;
 }
 
@@ -151,8 +152,7 @@ static void measure_memory(const char *name, char (*ids)[ID_BYTES], unsigned n, 
 	fill(t, ids, n, features);
 	online_stats(t, &s);
 	printf("%-28s %8.1f bytes counted, %.1f by the allocator\n", name,
-	       (double)(s.bytes - empty.bytes) / n / features,
-	       (double)(mallinfo2().uordblks - heap) / n / features);
+	       (double)(s.bytes - empty.bytes) / n / features, (double)(mallinfo2().uordblks - heap) / n / features);
 	online_destroy(t);
 }
 
@@ -170,7 +170,8 @@ static void measure_eviction(void)
 		char out[64];
 		size_t n;
 		struct online_meta meta;
-		if (online_read_copy(t, (struct online_key[]){ online_key(KIND, id) }, FEATURE, 0, out, sizeof out, &n, &meta) == ONLINE_HIT) {
+		if (online_read_copy(t, (struct online_key[]){ online_key(KIND, id) }, FEATURE, 0, out, sizeof out, &n,
+				     &meta) == ONLINE_HIT) {
 			hits += i >= READS / 2;
 			continue;
 		}

@@ -34,14 +34,14 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 static void bench_open(struct bench *b)
 {
-	struct buf why = {0};
+	struct buf why = { 0 };
 	strcpy(b->dir, "/tmp/fabra-bench-XXXXXX");
 	CHECK(mkdtemp(b->dir) != NULL);
 	snprintf(b->db, sizeof b->db, "%s/fabra.duckdb", b->dir);
 	snprintf(b->ledger_dir, sizeof b->ledger_dir, "%s.ledger", b->db);
-	b->ledger = ledger_open(&(struct ledger_config){.dir = b->ledger_dir}, &why);
+	b->ledger = ledger_open(&(struct ledger_config){ .dir = b->ledger_dir }, &why);
 	CHECK(b->ledger != NULL);
-	b->offline = offline_open(&(struct offline_config){.path = b->db, .log = ledger_log_source(b->ledger)}, &why);
+	b->offline = offline_open(&(struct offline_config){ .path = b->db, .log = ledger_log_source(b->ledger) }, &why);
 	CHECK(b->offline != NULL);
 	b->content = malloc(CONTENT_BYTES);
 	CHECK(b->content != NULL);
@@ -62,18 +62,18 @@ static struct evidence_entry *make_record(const struct bench *b, unsigned i, int
 	char id[41];
 	snprintf(id, sizeof id, "ctx_018f3a2b-7def-7abc-8901-%012u", i);
 	struct record record = {
-	    .context_id = str_from(id),
-	    .created_at_us = now_us,
-	    .environment = STR("production"),
-	    .schema_version = STR("1.0.0"),
-	    .context_function = STR("chat_context"),
-	    .inputs_json = STR(
-		"{\"user_id\":\"u1\",\"query\":\"late flights\",\"interaction_ref\":{\"call_id\":\"c1\"}}"),
-	    .content = str_of(b->content, CONTENT_BYTES),
-	    .token_count = 1000,
-	    .assembly = {.max_tokens = 4000, .freshness_sla_ms = -1, .freshness_status = RECORD_GUARANTEED},
-	    .lineage = {.fabra_version = STR("2.3.2")},
-	    .integrity = {.content_hash = STR("sha256:"), .record_hash = STR(""), .signed_at_us = -1},
+		.context_id = str_from(id),
+		.created_at_us = now_us,
+		.environment = STR("production"),
+		.schema_version = STR("1.0.0"),
+		.context_function = STR("chat_context"),
+		.inputs_json = STR(
+		    "{\"user_id\":\"u1\",\"query\":\"late flights\",\"interaction_ref\":{\"call_id\":\"c1\"}}"),
+		.content = str_of(b->content, CONTENT_BYTES),
+		.token_count = 1000,
+		.assembly = { .max_tokens = 4000, .freshness_sla_ms = -1, .freshness_status = RECORD_GUARANTEED },
+		.lineage = { .fabra_version = STR("2.3.2") },
+		.integrity = { .content_hash = STR("sha256:"), .record_hash = STR(""), .signed_at_us = -1 },
 	};
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_RECORD);
 	CHECK(e != NULL && record_write_canonical(&record, &e->body, &e->previous_at));
@@ -88,14 +88,14 @@ static struct evidence_entry *make_values(unsigned i, int64_t now_us)
 	snprintf(user, sizeof user, "user_%u", i * 2654435761u % 100000);
 	struct str id = str_from(user);
 	struct entry_value values[] = {
-	    {id, STR("user_tier"), STR("\"premium\""), now_us, 86400000, 0, STR("code:0123456789abcdef")},
-	    {id, STR("open_tickets"), STR("3"), now_us, 30000, 0, STR("code:0123456789abcdef")},
-	    {id, STR("total_spent"), STR("1234.5"), now_us, 0, 0, STR("")},
+		{ id, STR("user_tier"), STR("\"premium\""), now_us, 86400000, 0, STR("code:0123456789abcdef") },
+		{ id, STR("open_tickets"), STR("3"), now_us, 30000, 0, STR("code:0123456789abcdef") },
+		{ id, STR("total_spent"), STR("1234.5"), now_us, 0, 0, STR("") },
 	};
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
 	CHECK(e != NULL);
 	entry_values_write(&e->body,
-			   &(struct entry_values){STR("User"), ENTRY_COMPUTED, 0, values, ARRAY_LEN(values)});
+			   &(struct entry_values){ STR("User"), ENTRY_COMPUTED, 0, values, ARRAY_LEN(values) });
 	return e;
 }
 
@@ -120,7 +120,7 @@ static void append(struct bench *b, unsigned first, unsigned count)
 /* ---- (a) ---- */
 static void bench_speed(void)
 {
-	struct bench b = {0};
+	struct bench b = { 0 };
 	bench_open(&b);
 	for (unsigned i = 0; i < REQUESTS; i += BATCH)
 		append(&b, i, BATCH);
@@ -149,15 +149,15 @@ static int by_value(const void *a, const void *b)
 
 static struct loop *start(const char *name, bool idle)
 {
-	struct loop *loop =
-	    loop_create(&(struct loop_config){.name = name, .kind = LOOP_BLOCKING, .is_background = idle});
+	struct loop *loop = loop_create(
+	    &(struct loop_config){ .name = name, .kind = LOOP_BLOCKING, .is_background = idle });
 	CHECK(loop != NULL);
 	return loop;
 }
 
 static void bench_load(unsigned rate, unsigned seconds)
 {
-	struct bench b = {0};
+	struct bench b = { 0 };
 	bench_open(&b);
 	struct loop *reader = start("reader", false), *projection = start("projection", true);
 	offline_spawn_reader(b.offline, reader, NULL, 0);
@@ -187,7 +187,7 @@ static void bench_load(unsigned rate, unsigned seconds)
 	       (long long)lag_ms[ticks * 99 / 100], (long long)lag_ms[ticks - 1], (long long)last_ms,
 	       usage.ru_maxrss / 1024);
 	free(lag_ms);
-	struct loop *loops[] = {reader, projection};
+	struct loop *loops[] = { reader, projection };
 	for (size_t i = 0; i < ARRAY_LEN(loops); i++) {
 		loop_stop(loops[i]);
 		loop_join(loops[i]);
@@ -207,16 +207,15 @@ static bool count_one(void *arg, const struct offline_value *v)
 
 static void bench_warm(unsigned rows)
 {
-	struct bench b = {0};
-	struct offline_error error = {0};
-	struct buf sql = {0}, why = {0};
+	struct bench b = { 0 };
+	struct offline_error error = { 0 };
+	struct buf sql = { 0 }, why = { 0 };
 	bench_open(&b);
-	buf_printf(
-	    &sql,
-	    "INSERT INTO fabra.feature_history SELECT 'User', 'user_' || ((i * 2654435761) %% %u), "
-	    "'feature_' || ((i // %u) %% 4), '{\"v\":' || i || '}', make_timestamp(1700000000000000 + i), "
-	    "make_timestamp(1700000000000000 + i), i, 0, 1, 'code:0123456789abcdef', 0 FROM range(%u) t(i)",
-	    KEYS / 4, KEYS / 4, rows);
+	buf_printf(&sql,
+		   "INSERT INTO fabra.feature_history SELECT 'User', 'user_' || ((i * 2654435761) %% %u), "
+		   "'feature_' || ((i // %u) %% 4), '{\"v\":' || i || '}', make_timestamp(1700000000000000 + i), "
+		   "make_timestamp(1700000000000000 + i), i, 0, 1, 'code:0123456789abcdef', 0 FROM range(%u) t(i)",
+		   KEYS / 4, KEYS / 4, rows);
 	buf_append_char(&sql, '\0');
 	struct offline_conn *c = offline_admin_enter(b.offline, &error);
 	CHECK(c != NULL && offline_conn_run(c, sql.p, &error) && offline_conn_run(c, "CHECKPOINT", &error));
@@ -225,8 +224,8 @@ static void bench_warm(unsigned rows)
 	CHECK(offline_warm(b.offline, &values, count_one, &why));
 	wall_ns = clock_mono_ns() - wall_ns;
 	cpu_ns = clock_thread_cpu_ns() - cpu_ns;
-	printf("(c) warm start: %llu values out of %u rows in %.2f s (%.2f s CPU)\n",
-	       (unsigned long long)values, rows, (double)wall_ns / 1e9, (double)cpu_ns / 1e9);
+	printf("(c) warm start: %llu values out of %u rows in %.2f s (%.2f s CPU)\n", (unsigned long long)values, rows,
+	       (double)wall_ns / 1e9, (double)cpu_ns / 1e9);
 	buf_finish(&sql);
 	buf_finish(&why);
 	bench_close(&b);

@@ -28,18 +28,23 @@ struct bench {
 
 static void fill_items(struct bench *b, int64_t now_us)
 {
-	static const char *const words[] = { "refund", "the", "customer", "order", "within", "thirty", "days",
-					     "unless", "shipping", "address", "caf\xc3\xa9", "\"quoted\"" };
+	static const char *const words[] = { "refund", "the",    "customer", "order",   "within",      "thirty",
+					     "days",   "unless", "shipping", "address", "caf\xc3\xa9", "\"quoted\"" };
 	for (int i = 0; i < ITEMS; i++) {
 		for (int w = 0; w < 68; w++)
 			buf_printf(&b->content, "%s ", words[(w * 7 + i * 3) % (w % 34 ? 10 : 12)]);
 		buf_append_char(&b->content, '\n');
 		snprintf(b->chunk_ids[i], sizeof b->chunk_ids[i], "doc-%d#%d", i, i);
 		b->items[i] = (struct record_item){
-			.retriever = STR("search_docs"), .chunk_id = str_from(b->chunk_ids[i]),
-			.document_id = STR("handbook-2025"), .content_hash = STR(SOURCE_HASH), .token_count = 100,
-			.priority = i, .similarity_score = (double)(0.93f - 0.017f * (float)i),
-			.as_of_us = now_us - 86400000000ll * i - 12345, .freshness_ms = 86400000ll * i,
+			.retriever = STR("search_docs"),
+			.chunk_id = str_from(b->chunk_ids[i]),
+			.document_id = STR("handbook-2025"),
+			.content_hash = STR(SOURCE_HASH),
+			.token_count = 100,
+			.priority = i,
+			.similarity_score = (double)(0.93f - 0.017f * (float)i),
+			.as_of_us = now_us - 86400000000ll * i - 12345,
+			.freshness_ms = 86400000ll * i,
 		};
 	}
 }
@@ -47,39 +52,55 @@ static void fill_items(struct bench *b, int64_t now_us)
 static void fill(struct bench *b)
 {
 	int64_t now_us = 1739558551221000;
-	static const struct str names[FEATURES] = { { "user_tier", 9 }, { "open_tickets", 12 },
-		{ "spent", 5 } };
+	static const struct str names[FEATURES] = { { "user_tier", 9 }, { "open_tickets", 12 }, { "spent", 5 } };
 	static const struct str values[FEATURES] = { { "\"premium\"", 9 }, { "3", 1 }, { "1520.25", 7 } };
 	static const struct str retrievers[] = { { "search_docs", 11 } };
 	fill_items(b, now_us);
 	for (int i = 0; i < FEATURES; i++) {
 		b->names[i] = names[i];
-		b->features[i] = (struct record_feature){ .name = names[i], .entity_id = STR("u1"),
-							  .value_json = values[i], .as_of_us = now_us - i,
+		b->features[i] = (struct record_feature){ .name = names[i],
+							  .entity_id = STR("u1"),
+							  .value_json = values[i],
+							  .as_of_us = now_us - i,
 							  .freshness_ms = i };
 	}
 	for (int i = 0; i < FLOATS; i++)
 		b->floats[i] = (double)(1.0f / (float)(i + 3));
 	b->record = (struct record){
-		.context_id = STR("ctx_018f3a2b-7def-7abc-8901-234567890abc"), .created_at_us = now_us,
-		.environment = STR("production"), .schema_version = STR("1.0.0"),
-		.context_function = STR("chat_context"), .content = buf_str(&b->content), .token_count = 1000,
+		.context_id = STR("ctx_018f3a2b-7def-7abc-8901-234567890abc"),
+		.created_at_us = now_us,
+		.environment = STR("production"),
+		.schema_version = STR("1.0.0"),
+		.context_function = STR("chat_context"),
+		.content = buf_str(&b->content),
+		.token_count = 1000,
 		.inputs_json = STR("{\"user_id\":\"u1\",\"query\":\"how do I get a refund?\"}"),
-		.features = b->features, .features_count = FEATURES, .items = b->items, .items_count = ITEMS,
-		.assembly = { .max_tokens = 4000, .tokens_used = 1000, .items_provided = 12,
-			.items_included = 10,
-			      .required_items_included = true, .freshness_sla_ms = 300000 },
-		.lineage = { .features_used = b->names, .features_used_count = FEATURES,
-			     .retrievers_used = retrievers, .retrievers_used_count = 1,
-			     .fabra_version = STR("2.3.2"), .assembly_latency_ms = 1.25,
+		.features = b->features,
+		.features_count = FEATURES,
+		.items = b->items,
+		.items_count = ITEMS,
+		.assembly = { .max_tokens = 4000,
+			      .tokens_used = 1000,
+			      .items_provided = 12,
+			      .items_included = 10,
+			      .required_items_included = true,
+			      .freshness_sla_ms = 300000 },
+		.lineage = { .features_used = b->names,
+			     .features_used_count = FEATURES,
+			     .retrievers_used = retrievers,
+			     .retrievers_used_count = 1,
+			     .fabra_version = STR("2.3.2"),
+			     .assembly_latency_ms = 1.25,
 			     .estimated_cost_usd = 0.0025 },
-		.integrity = { .content_hash = STR("sha256:" SOURCE_HASH), .record_hash = STR(""),
-			       .signed_at_us = -1 },
+		.integrity = { .content_hash = STR("sha256:" SOURCE_HASH), .record_hash = STR(""), .signed_at_us = -1 },
 	};
-	b->call = (struct record_call){ .retriever = retrievers[0], .query = STR("how do I get a refund?"),
-					.max_age_ms = -1, .items_count = ITEMS };
-	b->extras = (struct record_extras){ .version = STR("v1"), .calls = &b->call, .calls_count = 1,
-					    .evidence_mode = STR("required") };
+	b->call = (struct record_call){ .retriever = retrievers[0],
+					.query = STR("how do I get a refund?"),
+					.max_age_ms = -1,
+					.items_count = ITEMS };
+	b->extras = (struct record_extras){
+		.version = STR("v1"), .calls = &b->call, .calls_count = 1, .evidence_mode = STR("required")
+	};
 	b->signer = (struct record_signer){ .key_bytes = 32, .key_id = "default" };
 	CHECK(record_write_canonical(&b->record, &b->canonical, NULL));
 	record_stamp_make(buf_str(&b->canonical), &b->signer, now_us, &b->stamp);

@@ -15,31 +15,31 @@
 enum { CALLS = 20000, ROUNDS_MAX = 99 };
 
 static const char source[] =
-	"local fabra = require 'fabra'\n"
-	"local User = fabra.entity { name = 'User', id = 'user_id' }\n"
-	"fabra.feature { name = 'tier', entity = User, compute = function(id) return 'free' end }\n"
-	"fabra.retriever { name = 'docs', run = function(args) return {} end }\n"
-	"fabra.context { name = 'empty', build = function(args) return '' end }\n"
-	"fabra.context { name = 'one_item', build = function(args) return { fabra.item { content = 'x', priority = 1 } } end }\n"
-	"fabra.context { name = 'ten_items', build = function(args)\n"
-	"  local items = {}\n"
-	"  for i = 1, 10 do items[i] = fabra.item { content = 'some text', priority = i, source_id = 'abc' } end\n"
-	"  return items end }\n"
-	"fabra.context { name = 'one_ask', build = function(args)\n"
-	"  return fabra.await(fabra.feature_value('tier', args.user_id)) end }\n"
-	"fabra.context { name = 'two_asks', build = function(args)\n"
-	"  local tier = fabra.await(fabra.feature_value('tier', args.user_id))\n"
-	"  local docs = fabra.await(fabra.retrieve('docs', { query = args.query }))\n"
-	"  return tier end }\n"
-	"fabra.context { name = 'chat', build = function(args)\n"
-	"  local tier = fabra.await(fabra.feature_value('tier', args.user_id))\n"
-	"  local docs = fabra.await(fabra.retrieve('docs', { query = args.query }))\n"
-	"  local items = { fabra.item { content = 'Tier: ' .. tier, priority = 0, required = true } }\n"
-	"  for i, d in ipairs(docs) do\n"
-	"    items[#items + 1] = fabra.item { content = d.content, priority = i, source_id = d.chunk_id }\n"
-	"  end\n"
-	"  return items end }\n"
-	"fabra.context { name = 'instructions', build = function(args) local n = 0 for i = 1, 10000 do n = n + i end return '' end }\n";
+    "local fabra = require 'fabra'\n"
+    "local User = fabra.entity { name = 'User', id = 'user_id' }\n"
+    "fabra.feature { name = 'tier', entity = User, compute = function(id) return 'free' end }\n"
+    "fabra.retriever { name = 'docs', run = function(args) return {} end }\n"
+    "fabra.context { name = 'empty', build = function(args) return '' end }\n"
+    "fabra.context { name = 'one_item', build = function(args) return { fabra.item { content = 'x', priority = 1 } } end }\n"
+    "fabra.context { name = 'ten_items', build = function(args)\n"
+    "  local items = {}\n"
+    "  for i = 1, 10 do items[i] = fabra.item { content = 'some text', priority = i, source_id = 'abc' } end\n"
+    "  return items end }\n"
+    "fabra.context { name = 'one_ask', build = function(args)\n"
+    "  return fabra.await(fabra.feature_value('tier', args.user_id)) end }\n"
+    "fabra.context { name = 'two_asks', build = function(args)\n"
+    "  local tier = fabra.await(fabra.feature_value('tier', args.user_id))\n"
+    "  local docs = fabra.await(fabra.retrieve('docs', { query = args.query }))\n"
+    "  return tier end }\n"
+    "fabra.context { name = 'chat', build = function(args)\n"
+    "  local tier = fabra.await(fabra.feature_value('tier', args.user_id))\n"
+    "  local docs = fabra.await(fabra.retrieve('docs', { query = args.query }))\n"
+    "  local items = { fabra.item { content = 'Tier: ' .. tier, priority = 0, required = true } }\n"
+    "  for i, d in ipairs(docs) do\n"
+    "    items[#items + 1] = fabra.item { content = d.content, priority = i, source_id = d.chunk_id }\n"
+    "  end\n"
+    "  return items end }\n"
+    "fabra.context { name = 'instructions', build = function(args) local n = 0 for i = 1, 10000 do n = n + i end return '' end }\n";
 
 static struct buf docs; /* ten chunks of about 100 tokens, as JSON */
 
@@ -56,11 +56,10 @@ static const struct script_host host = { on_ask, on_cancel, on_log, on_now };
 static void call_once(struct script *s, enum script_function function, uint32_t index)
 {
 	struct script_outcome out;
-	struct str args = function == SCRIPT_COMPUTE
-				  ? STR("u1")
-				  : STR("{\"user_id\":\"u1\",\"query\":\"how do I reset it\"}");
-	struct script_call *call = script_begin(s, function, index, args, (struct str){ 0 },
-						(struct str){ 0 }, &host, NULL);
+	struct str args = function == SCRIPT_COMPUTE ? STR("u1")
+						     : STR("{\"user_id\":\"u1\",\"query\":\"how do I reset it\"}");
+	struct script_call *call = script_begin(s, function, index, args, (struct str){ 0 }, (struct str){ 0 }, &host,
+						NULL);
 	CHECK(call);
 	enum script_result result;
 	for (uint32_t ask = 1; (result = script_run(call, &out)) != SCRIPT_DONE; ask++) {
@@ -77,8 +76,7 @@ static int by_value(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static void measure(struct script *s, const char *what, enum script_function function, uint32_t index,
-		    int rounds)
+static void measure(struct script *s, const char *what, enum script_function function, uint32_t index, int rounds)
 {
 	double us[ROUNDS_MAX];
 	CHECK(index != DEF_NONE);
@@ -99,10 +97,8 @@ static void make_docs(void)
 		buf_printf(&docs, "%s{\"content\":\"", i ? "," : "");
 		for (int word = 0; word < 80; word++)
 			buf_printf(&docs, "word%d ", word);
-		buf_printf(
-			&docs,
-			"\",\"chunk_id\":\"c%d\",\"score\":0.5,\"metadata\":{\"title\":\"t\",\"page\":%d}}",
-			i, i);
+		buf_printf(&docs, "\",\"chunk_id\":\"c%d\",\"score\":0.5,\"metadata\":{\"title\":\"t\",\"page\":%d}}",
+			   i, i);
 	}
 	buf_append_char(&docs, ']');
 }
@@ -149,8 +145,8 @@ int main(int argc, char **argv)
 		measure(s, "compute returns a constant", SCRIPT_COMPUTE, 0, rounds);
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
 		if (only == NULL || strcmp(only, cases[i].context) == 0)
-			measure(s, cases[i].what, SCRIPT_BUILD,
-				definitions_context(d, str_from(cases[i].context)), rounds);
+			measure(s, cases[i].what, SCRIPT_BUILD, definitions_context(d, str_from(cases[i].context)),
+				rounds);
 	printf("%-40s %8zu KB\n", "memory of the state", script_memory_bytes(s) / 1024);
 	script_destroy(s);
 	definitions_free(d);

@@ -38,28 +38,40 @@ static const struct {
 	{ "sort", "local t = {} for i = 1, 200000 do t[i] = (i * 7919) % 200003 end table.sort(t) while true do end" },
 	{ "sort backwards", "local t = {} for i = 1, 500000 do t[i] = 500000 - i end table.sort(t) while true do end" },
 	{ "json.decode", "local s = ('['):rep(1000000) while true do pcall(fabra.json.decode, s) end" },
-	{ "json.decode wide", "local s = '[' .. ('1,'):rep(400000) .. '1]' while true do pcall(fabra.json.decode, s) end" },
+	{ "json.decode wide",
+	  "local s = '[' .. ('1,'):rep(400000) .. '1]' while true do pcall(fabra.json.decode, s) end" },
 	{ "json.encode", "local t = {} for i = 1, 300000 do t[i] = i end while true do fabra.json.encode(t) end" },
 	{ "gsub", "local s = ('a'):rep(1000000) while true do s:gsub('a', 'b') end" },
 	{ "find", "local s = ('a'):rep(1000000) while true do s:find('a*b') end" },
 	{ "metamethods", "local t = setmetatable({}, {}) getmetatable(t).__index = t return t.x" },
 	{ "tostring", "local t = {} for i = 1, 100000 do t[i] = i .. 'x' end while true do table.concat(t, ',') end" },
-	{ "unpack", "local t = {} for i = 1, 100000 do t[i] = i end while true do pcall(function() return select('#', table.unpack(t)) end) end" },
+	{ "unpack",
+	  "local t = {} for i = 1, 100000 do t[i] = i end while true do pcall(function() return select('#', table.unpack(t)) end) end" },
 	{ "load", "local s = 'return ' .. ('1+'):rep(200000) .. '1' while true do load(s) end" },
 	{ "varargs that grow", "local function f(...) return f(1, ...) end return f()" },
-	{ "chain of __index", "local t = {} for i = 1, 1900 do t = setmetatable({}, { __index = t }) end while true do local _ = t.x end" },
-	{ "error level", "local function f(n) if n > 150 then while true do pcall(error, 'x', 150) end end return f(n + 1) + 1 end f(1)" },
-	{ "error over 150 calls", "local function f(n) if n == 0 then error('x') end return 1 + f(n - 1) end while true do pcall(f, 150) end" },
-	{ "closing variables", "local function f(n) local c <close> = setmetatable({}, { __close = function() end }) if n > 0 then return 1 + f(n - 1) end error('x') end while true do pcall(f, 150) end" },
-	{ "weak keys", "local t, k = setmetatable({}, { __mode = 'k' }), {} while true do local n = {} t[k] = n k = n end" },
+	{ "chain of __index",
+	  "local t = {} for i = 1, 1900 do t = setmetatable({}, { __index = t }) end while true do local _ = t.x end" },
+	{ "error level",
+	  "local function f(n) if n > 150 then while true do pcall(error, 'x', 150) end end return f(n + 1) + 1 end f(1)" },
+	{ "error over 150 calls",
+	  "local function f(n) if n == 0 then error('x') end return 1 + f(n - 1) end while true do pcall(f, 150) end" },
+	{ "closing variables",
+	  "local function f(n) local c <close> = setmetatable({}, { __close = function() end }) if n > 0 then return 1 + f(n - 1) end error('x') end while true do pcall(f, 150) end" },
+	{ "weak keys",
+	  "local t, k = setmetatable({}, { __mode = 'k' }), {} while true do local n = {} t[k] = n k = n end" },
 	{ "format %q", "local s = ('\\0'):rep(900000) while true do ('%q'):format(s) end" },
-	{ "json.decode objects", "local s = '[' .. ('{\"a\":[1,2]},'):rep(80000) .. '1]' while true do fabra.json.decode(s) end" },
-	{ "json.encode map", "local all = {} for j = 1, 4 do local t = {} all[j] = t for i = 1, 30000 do t['k' .. i] = i end end while true do fabra.json.encode(all) end" },
-	{ "sort, objects", "local t, n = {} for i = 1, 20000 do t[i] = (i * 7919) % 20011 end table.sort(t, function(a, b) n = { n, a } return a < b end)" },
+	{ "json.decode objects",
+	  "local s = '[' .. ('{\"a\":[1,2]},'):rep(80000) .. '1]' while true do fabra.json.decode(s) end" },
+	{ "json.encode map",
+	  "local all = {} for j = 1, 4 do local t = {} all[j] = t for i = 1, 30000 do t['k' .. i] = i end end while true do fabra.json.encode(all) end" },
+	{ "sort, objects",
+	  "local t, n = {} for i = 1, 20000 do t[i] = (i * 7919) % 20011 end table.sort(t, function(a, b) n = { n, a } return a < b end)" },
 	{ "gsub, function", "local s = ('x'):rep(1000000) while true do s:gsub('x', function() return 'y' end) end" },
-	{ "next", "local t = {} for i = 1, 200000 do t[i] = i end for i = 1, 200000 do t[i] = nil end while true do next(t) end" },
+	{ "next",
+	  "local t = {} for i = 1, 200000 do t[i] = i end for i = 1, 200000 do t[i] = nil end while true do next(t) end" },
 	{ "number in a long text", "local s = (' '):rep(900000) .. '1' while true do local _ = s + 1 end" },
-	{ "utf8", "while true do utf8.char(table.unpack(setmetatable({}, { __index = function() return 65 end }), 1, 20000)) end" },
+	{ "utf8",
+	  "while true do utf8.char(table.unpack(setmetatable({}, { __index = function() return 65 end }), 1, 20000)) end" },
 	{ "string.pack", "while true do string.pack('c3000000', '') end" },
 	{ "load deep", "local s = 'return ' .. ('('):rep(190) .. '1' .. (')'):rep(190) while true do load(s) end" },
 };
@@ -74,10 +86,11 @@ static bool on_ask(void *host, struct script_call *call, const struct script_ask
 }
 static const struct script_host host = { on_ask, on_cancel, on_log, on_now };
 
-static enum script_result go(struct script *s, uint32_t feature, double *ret_slice_ms, double *ret_total_ms, unsigned *ret_slices,
-			     char error[static 200])
+static enum script_result go(struct script *s, uint32_t feature, double *ret_slice_ms, double *ret_total_ms,
+			     unsigned *ret_slices, char error[static 200])
 {
-	struct script_call *call = script_begin(s, SCRIPT_COMPUTE, feature, STR("u1"), (struct str){ 0 }, (struct str){ 0 }, &host, NULL);
+	struct script_call *call = script_begin(s, SCRIPT_COMPUTE, feature, STR("u1"), (struct str){ 0 },
+						(struct str){ 0 }, &host, NULL);
 	struct script_outcome out = { 0 };
 	enum script_result r = SCRIPT_FAILED;
 	*ret_slice_ms = *ret_total_ms = 0;
@@ -102,11 +115,12 @@ static void run(const char *name, const char *body)
 {
 	struct buf source = { 0 }, why = { 0 };
 	char folder[] = "/tmp/fabra-stall-XXXXXX", path[64], error[200], small_error[200];
-	buf_printf(&source,
-		   "local fabra = require 'fabra'\nlocal User = fabra.entity { name = 'User', id = 'user_id' }\n"
-		   "fabra.feature { name = 'x', entity = User, compute = function(id)\n%s\nend }\n"
-		   "fabra.feature { name = 'small', entity = User, compute = function(id) local t = {} for i = 1, 3000 do t[i] = ('x'):rep(50) .. i end return table.concat(t) end }\n",
-		   body);
+	buf_printf(
+	    &source,
+	    "local fabra = require 'fabra'\nlocal User = fabra.entity { name = 'User', id = 'user_id' }\n"
+	    "fabra.feature { name = 'x', entity = User, compute = function(id)\n%s\nend }\n"
+	    "fabra.feature { name = 'small', entity = User, compute = function(id) local t = {} for i = 1, 3000 do t[i] = ('x'):rep(50) .. i end return table.concat(t) end }\n",
+	    body);
 	CHECK(mkdtemp(folder) != NULL);
 	snprintf(path, sizeof path, "%s/s.lua", folder);
 	FILE *f = fopen(path, "w");
@@ -124,8 +138,9 @@ static void run(const char *name, const char *body)
 	enum script_result r = go(s, 0, &slice, &total, &slices, error);
 	enum script_result small = go(s, 1, &small_slice, &small_total, &small_slices, small_error);
 	const char *ended = r == SCRIPT_DONE ? "done" : strstr(error, "stopped") ? strstr(error, "stopped") + 9 : error;
-	printf("%-26s longest %7.2f ms, total %8.1f ms, %6u slices, %5.1f MiB kept; then %s, longest %5.2f ms; %.50s\n", name, slice, total,
-	       slices, (double)script_memory_bytes(s) / 1048576, small == SCRIPT_DONE ? "works" : "FAILS", small_slice, ended);
+	printf("%-26s longest %7.2f ms, total %8.1f ms, %6u slices, %5.1f MiB kept; then %s, longest %5.2f ms; %.50s\n",
+	       name, slice, total, slices, (double)script_memory_bytes(s) / 1048576,
+	       small == SCRIPT_DONE ? "works" : "FAILS", small_slice, ended);
 	if (small != SCRIPT_DONE)
 		printf("%28s%.150s\n", "", small_error);
 	script_destroy(s);

@@ -35,9 +35,10 @@ static void write_csv(unsigned rows)
 		x ^= x >> 7;
 		x ^= x << 17;
 		unsigned month = 1 + i % 12, day = 1 + i % 28;
-		fprintf(f, "%u,u%u,%u.%02u,%u,2024-%02u-%02u %02u:%02u:00,2024-%02u-%02u,%s,some text %u\n", i, (unsigned)(x % 50000),
-			(unsigned)(x >> 20) % 1000, (unsigned)(x >> 40) % 100, (unsigned)(x >> 30) % 20, month, day, i % 24, i % 60,
-			month, day, i % 3 ? "true" : "false", i % 977);
+		fprintf(f, "%u,u%u,%u.%02u,%u,2024-%02u-%02u %02u:%02u:00,2024-%02u-%02u,%s,some text %u\n", i,
+			(unsigned)(x % 50000), (unsigned)(x >> 20) % 1000, (unsigned)(x >> 40) % 100,
+			(unsigned)(x >> 30) % 20, month, day, i % 24, i % 60, month, day, i % 3 ? "true" : "false",
+			i % 977);
 	}
 	CHECK(fclose(f) == 0);
 }

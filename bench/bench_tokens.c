@@ -179,7 +179,8 @@ static const struct {
 	{ "digits", "7" },
 	{ "equals signs", "=" },
 	{ "combining marks", "\xcc\x81" },
-	{ "caseless, capital", "\xc2\xaa" "A" },
+	{ "caseless, capital", "\xc2\xaa"
+			       "A" },
 	{ "Chinese", "\xe4\xbd\xa0\xe5\xa5\xbd\xe4\xb8\x96\xe7\x95\x8c" },
 	{ "random letters", NULL },
 	/* Each pair of letters has a lower rank than the one before it: what a merge depends on lies far to the right. */
@@ -315,8 +316,7 @@ int main(int argc, char **argv)
 		return 1;
 	int status = 0;
 	if (strcmp(argv[1], "prose") == 0)
-		status = run_prose(encodings,
-				   argc > 2 ? argv[2] : FABRA_DEPS_DIR "/peers/moby-dick.txt",
+		status = run_prose(encodings, argc > 2 ? argv[2] : FABRA_DEPS_DIR "/peers/moby-dick.txt",
 				   argc > 3 ? argv[3] : FABRA_DEPS_DIR "/peers/node_modules/tiktoken");
 	for (int e = 0; e < 2; e++) {
 		if (strcmp(argv[1], "worst") == 0)

@@ -33,9 +33,9 @@ static inline struct commit_load commit_load_parse(int argc, char **argv)
 		else if (strcmp(argv[i], "--dir") == 0)
 			load.dir = argv[i + 1];
 	}
-	if (load.writers == 0 || load.writers > 1024 || load.bytes < 64 || load.bytes > 1 << 20 ||
-	    load.seconds <= 0) {
-		fprintf(stderr, "usage: %s [--writers 1..1024] [--bytes 64..1048576] [--seconds S] [--dir D]\n", argv[0]);
+	if (load.writers == 0 || load.writers > 1024 || load.bytes < 64 || load.bytes > 1 << 20 || load.seconds <= 0) {
+		fprintf(stderr, "usage: %s [--writers 1..1024] [--bytes 64..1048576] [--seconds S] [--dir D]\n",
+			argv[0]);
 		exit(2);
 	}
 	load.times_ns = malloc(sizeof *load.times_ns * TIMES_MAX);
@@ -61,10 +61,8 @@ static inline void commit_load_print(struct commit_load *load, const char *name)
 	if (n == 0)
 		abort();
 	qsort(load->times_ns, n, sizeof load->times_ns[0], commit_load_compare);
-	printf("%s writers %u bytes %u: %.0f rec/s, ack p50 %.3f p99 %.3f p99.9 %.3f ms\n", name,
-	       load->writers, load->bytes,
-	       (double)load->count * 1e9 / (double)(load->end_ns - load->start_ns),
-		       load->times_ns[n / 2] / 1e6,
-	       load->times_ns[n * 99 / 100] / 1e6, load->times_ns[n * 999 / 1000] / 1e6);
+	printf("%s writers %u bytes %u: %.0f rec/s, ack p50 %.3f p99 %.3f p99.9 %.3f ms\n", name, load->writers,
+	       load->bytes, (double)load->count * 1e9 / (double)(load->end_ns - load->start_ns),
+	       load->times_ns[n / 2] / 1e6, load->times_ns[n * 99 / 100] / 1e6, load->times_ns[n * 999 / 1000] / 1e6);
 	free(load->times_ns);
 }

@@ -38,8 +38,10 @@ void hooks_init(void)
 	own.close = (void (*)(h2o_socket_t *))interpose_own("h2o_socket_close");
 	own.parse_headers = (parse_headers *)interpose_own("h2o_hpack_parse_headers");
 	own.decode_data = (decode_data *)interpose_own("h2o_http2_decode_data_payload");
-	own.timeout_link = (void (*)(h2o_loop_t *, h2o_timeout_t *, h2o_timeout_entry_t *))interpose_own("h2o_timeout_link");
-	own.http2_accept = (void (*)(h2o_accept_ctx_t *, h2o_socket_t *, struct timeval))interpose_own("h2o_http2_accept");
+	own.timeout_link = (void (*)(h2o_loop_t *, h2o_timeout_t *, h2o_timeout_entry_t *))interpose_own(
+	    "h2o_timeout_link");
+	own.http2_accept = (void (*)(h2o_accept_ctx_t *, h2o_socket_t *, struct timeval))interpose_own(
+	    "h2o_http2_accept");
 	own.encode_goaway = (encode_goaway *)interpose_own("h2o_http2_encode_goaway_frame");
 }
 

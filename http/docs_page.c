@@ -5,31 +5,40 @@
 #include <yyjson.h>
 
 static const char head[] =
-	"<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Fabra</title>"
-	"<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><style>"
-	":root{color-scheme:light dark;--line:#8884;--soft:#8881}"
-	"body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}"
-	"h2{font-size:1rem;margin:2.2rem 0 .3rem;font-family:ui-monospace,monospace;overflow-wrap:anywhere}"
-	"h2 a{color:inherit;text-decoration:none}h2 b{display:inline-block;min-width:4.5rem}"
-	".GET{color:#1a7f37}.POST{color:#0969da}.PUT{color:#9a6700}.DELETE{color:#cf222e}"
-	"pre{background:var(--soft);padding:.7rem;border-radius:6px;overflow-x:auto;margin:.5rem 0}"
-	"table{border-collapse:collapse;font-size:.9rem}td,th{text-align:left;padding:.15rem 1rem .15rem 0;"
-	"border-bottom:1px solid var(--line);vertical-align:top}p{margin:.2rem 0}small{opacity:.7}</style></head><body>"
-	"<h1>Fabra</h1><p>JSON in and out, over HTTP/2 or HTTP/1.1. If a key is set, routes not marked <small>public</small> "
-	"want it as <code>X-API-Key</code>. Every reply carries <code>x-request-id</code>. A request may "
-	"lower its deadline with <code>x-request-timeout-ms</code>. The same in a form for programs: "
-	"<a href=\"/openapi.json\">/openapi.json</a>.</p><p>The commands below expect <code>FABRA_URL</code>, for example "
-	"<code>export FABRA_URL=http://127.0.0.1:8000</code>.</p>";
+    "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Fabra</title>"
+    "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><style>"
+    ":root{color-scheme:light dark;--line:#8884;--soft:#8881}"
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:56rem;margin:2rem auto;padding:0 1rem}"
+    "h2{font-size:1rem;margin:2.2rem 0 .3rem;font-family:ui-monospace,monospace;overflow-wrap:anywhere}"
+    "h2 a{color:inherit;text-decoration:none}h2 b{display:inline-block;min-width:4.5rem}"
+    ".GET{color:#1a7f37}.POST{color:#0969da}.PUT{color:#9a6700}.DELETE{color:#cf222e}"
+    "pre{background:var(--soft);padding:.7rem;border-radius:6px;overflow-x:auto;margin:.5rem 0}"
+    "table{border-collapse:collapse;font-size:.9rem}td,th{text-align:left;padding:.15rem 1rem .15rem 0;"
+    "border-bottom:1px solid var(--line);vertical-align:top}p{margin:.2rem 0}small{opacity:.7}</style></head><body>"
+    "<h1>Fabra</h1><p>JSON in and out, over HTTP/2 or HTTP/1.1. If a key is set, routes not marked <small>public</small> "
+    "want it as <code>X-API-Key</code>. Every reply carries <code>x-request-id</code>. A request may "
+    "lower its deadline with <code>x-request-timeout-ms</code>. The same in a form for programs: "
+    "<a href=\"/openapi.json\">/openapi.json</a>.</p><p>The commands below expect <code>FABRA_URL</code>, for example "
+    "<code>export FABRA_URL=http://127.0.0.1:8000</code>.</p>";
 
 static void escape(struct buf *out, struct str text)
 {
 	for (size_t i = 0; i < text.n; i++)
 		switch (text.p[i]) {
-		case '<': buf_append_lit(out, "&lt;"); break;
-		case '>': buf_append_lit(out, "&gt;"); break;
-		case '&': buf_append_lit(out, "&amp;"); break;
-		case '"': buf_append_lit(out, "&quot;"); break;
-		default: buf_append_char(out, text.p[i]);
+		case '<':
+			buf_append_lit(out, "&lt;");
+			break;
+		case '>':
+			buf_append_lit(out, "&gt;");
+			break;
+		case '&':
+			buf_append_lit(out, "&amp;");
+			break;
+		case '"':
+			buf_append_lit(out, "&quot;");
+			break;
+		default:
+			buf_append_char(out, text.p[i]);
 		}
 }
 
@@ -53,7 +62,8 @@ static void write_type(struct buf *out, yyjson_val *schema)
 	}
 }
 
-static void write_row(struct buf *out, yyjson_val *name, yyjson_val *in, bool is_required, yyjson_val *schema, yyjson_val *description)
+static void write_row(struct buf *out, yyjson_val *name, yyjson_val *in, bool is_required, yyjson_val *schema,
+		      yyjson_val *description)
 {
 	yyjson_val *otherwise = yyjson_obj_get(schema, "default");
 	buf_append_lit(out, "<tr><td><code>");
@@ -105,8 +115,9 @@ static void write_parameters(struct buf *out, yyjson_val *operation)
 		return;
 	buf_append_lit(out, "<table>");
 	yyjson_arr_foreach(parameters, i, n, p)
-		write_row(out, yyjson_obj_get(p, "name"), yyjson_obj_get(p, "in"), yyjson_get_bool(yyjson_obj_get(p, "required")),
-			  yyjson_obj_get(p, "schema"), yyjson_obj_get(p, "description"));
+		write_row(out, yyjson_obj_get(p, "name"), yyjson_obj_get(p, "in"),
+			  yyjson_get_bool(yyjson_obj_get(p, "required")), yyjson_obj_get(p, "schema"),
+			  yyjson_obj_get(p, "description"));
 	write_members(out, schema);
 	write_members(out, yyjson_ptr_get(schema, "/properties/values")); /* of a push: its features */
 	buf_append_lit(out, "</table>");
@@ -182,7 +193,8 @@ static void write_command(struct buf *out, const char *path, const char *method,
 	buf_append_lit(out, "&quot;</pre>");
 }
 
-static void write_operation(struct buf *out, const char *path, const char *lower_method, yyjson_val *operation, bool has_key)
+static void write_operation(struct buf *out, const char *path, const char *lower_method, yyjson_val *operation,
+			    bool has_key)
 {
 	char method[8] = "";
 	for (size_t i = 0; lower_method[i] != '\0' && i < sizeof method - 1; i++)
@@ -211,7 +223,8 @@ void docs_page_make(struct http_server *s)
 	buf_append(&s->docs, head, sizeof head - 1);
 	yyjson_obj_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "paths"), i, n, path, item)
 		yyjson_obj_foreach(item, k, methods, method, operation)
-			write_operation(&s->docs, yyjson_get_str(path), yyjson_get_str(method), operation, s->api_key.n > 0);
+			write_operation(&s->docs, yyjson_get_str(path), yyjson_get_str(method), operation,
+					s->api_key.n > 0);
 	buf_append_lit(&s->docs, "</body></html>\n");
 	yyjson_doc_free(doc);
 }

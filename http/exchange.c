@@ -23,7 +23,8 @@
 enum {
 	EXCHANGES_KEPT = 256,
 	EXCHANGE_MAILBOX = 256,
-	JSON_VALUES_MAX = 1 << 17, /* of a body: what a loop may be held up by it is a matter of their number (docs/adr/0022) */
+	JSON_VALUES_MAX =
+	    1 << 17, /* of a body: what a loop may be held up by it is a matter of their number (docs/adr/0022) */
 };
 #define OP_DEADLINE UINT64_MAX /* of rt_timer_start; routes use other numbers */
 
@@ -518,8 +519,8 @@ static bool query_is_known(struct exchange *x)
 		json_write_string(&loc, name);
 		buf_append(&loc, "]", sizeof "]");
 		json_write_string(&input, value);
-		exchange_invalid(x, "extra_forbidden", !loc.failed ? loc.p : "[\"query\"]", "Extra inputs are not permitted",
-				 buf_str(&input), NULL);
+		exchange_invalid(x, "extra_forbidden", !loc.failed ? loc.p : "[\"query\"]",
+				 "Extra inputs are not permitted", buf_str(&input), NULL);
 		buf_finish(&loc);
 		buf_finish(&input);
 	}
@@ -636,8 +637,8 @@ static void run_gathered(struct exchange *x)
 	x->is_gathered = false;
 	x->front->in_flight--;
 	conn->in_flight--;
-	if (x->req == NULL) { /* its client has gone */
-		x->route = NULL;  /* on_end belongs to an on_request */
+	if (x->req == NULL) {    /* its client has gone */
+		x->route = NULL; /* on_end belongs to an on_request */
 		exchange_release(x);
 	} else {
 		x->guard->x = NULL;

@@ -26,7 +26,7 @@ enum route_flags {
 
 enum {
 	EXCHANGE_SCRATCH = 48,
-	EXCHANGE_DETAIL_BYTES = 512, /* of exchange_error; what is longer is cut */
+	EXCHANGE_DETAIL_BYTES = 512,         /* of exchange_error; what is longer is cut */
 	EXCHANGE_INPUT_BYTES_MAX = 16 << 10, /* of exchange_invalid; a larger input is null */
 };
 
@@ -36,8 +36,9 @@ struct route {
 	unsigned flags;
 	void (*on_request)(struct exchange *x);
 	void (*on_message)(struct exchange *x, struct msg *m); /* borrows m; NULL when the route never asks */
-	void (*on_end)(struct exchange *x); /* NULL ok; runs after every on_request: releases what exchange_data points to */
-	const char *summary; /* for /openapi.json and /docs */
+	void (*on_end)(
+	    struct exchange *x); /* NULL ok; runs after every on_request: releases what exchange_data points to */
+	const char *summary;     /* for /openapi.json and /docs */
 	/* The operation's parameters, requestBody and responses as JSON, with ' for ". A response of null is the common error of
 	 * that status; those that every such route answers (openapi.c) need not be named. Query parameters that it does
 	 * not name are refused (422), unless the route is public. NULL = minimal, and any query is let through. */
@@ -68,9 +69,9 @@ struct actor *exchange_actor(struct exchange *x);
 struct loop *exchange_loop(struct exchange *x);
 uint64_t exchange_deadline_ns(const struct exchange *x); /* 5 s or what x-request-timeout-ms lowered it to */
 struct arena *exchange_arena(struct exchange *x);
-void **exchange_data(struct exchange *x);                 /* the route's own state */
-void *exchange_scratch(struct exchange *x);               /* EXCHANGE_SCRATCH bytes from on_gather to on_request */
-void *exchange_app(struct exchange *x);                   /* http_config.app */
+void **exchange_data(struct exchange *x);   /* the route's own state */
+void *exchange_scratch(struct exchange *x); /* EXCHANGE_SCRATCH bytes from on_gather to on_request */
+void *exchange_app(struct exchange *x);     /* http_config.app */
 
 /* ---- the reply: the body is copied; 8 KiB and more are compressed when the client accepts gzip ---- */
 /* Before the reply; at most 8. name: a lower-case literal, borrowed; value is copied. */
@@ -94,28 +95,28 @@ void exchange_fail(struct exchange *x, int rt_error, const char *what);
 
 /* ---- the server ---- */
 struct http_config {
-	const char *host;   /* numeric or a name, resolved at start */
-	uint16_t port;      /* 0 = any free one */
+	const char *host;                         /* numeric or a name, resolved at start */
+	uint16_t port;                            /* 0 = any free one */
 	const char *tls_cert_file, *tls_key_file; /* both or none */
-	const char *api_key;        /* NULL or "" = open */
-	uint64_t body_bytes_max;    /* 0 = 1 MiB */
-	uint64_t buffered_bytes_max;/* of all bodies in flight; 0 = 256 MiB */
-	uint32_t connections_max;   /* 0 = 10,000 */
-	uint32_t in_flight_per_connection_max; /* 0 = 64 */
-	uint32_t in_flight_max;     /* per loop; 0 = 4096 */
-	uint32_t request_timeout_ms;/* 0 = 5,000 */
-	uint32_t shutdown_grace_ms; /* 0 = 10,000 */
-	uint32_t handshake_timeout_ms; /* of TLS; 0 = 10,000 */
-	uint32_t read_timeout_ms;   /* a request's head and body, and a second for each 64 KiB; 0 = 30,000 */
+	const char *api_key;                      /* NULL or "" = open */
+	uint64_t body_bytes_max;                  /* 0 = 1 MiB */
+	uint64_t buffered_bytes_max;              /* of all bodies in flight; 0 = 256 MiB */
+	uint32_t connections_max;                 /* 0 = 10,000 */
+	uint32_t in_flight_per_connection_max;    /* 0 = 64 */
+	uint32_t in_flight_max;                   /* per loop; 0 = 4096 */
+	uint32_t request_timeout_ms;              /* 0 = 5,000 */
+	uint32_t shutdown_grace_ms;               /* 0 = 10,000 */
+	uint32_t handshake_timeout_ms;            /* of TLS; 0 = 10,000 */
+	uint32_t read_timeout_ms; /* a request's head and body, and a second for each 64 KiB; 0 = 30,000 */
 	/* A reply may take twice this and a second for each reply_rate_min bytes that the client takes; 0 = 15,000. Four times this
 	 * without a byte is too long in any case. */
 	uint32_t stall_timeout_ms;
-	uint32_t reply_rate_min;    /* 0 = 1,024 */
-	uint32_t idle_timeout_ms;   /* between requests; 0 = 60,000 */
-	uint32_t control_frames_max;/* HTTP/2 frames that carry nothing, at once or in 10 s; 0 = 1,000 */
-	const struct route *routes; /* borrows; the server adds /health, /metrics, /openapi.json, /docs */
+	uint32_t reply_rate_min;     /* 0 = 1,024 */
+	uint32_t idle_timeout_ms;    /* between requests; 0 = 60,000 */
+	uint32_t control_frames_max; /* HTTP/2 frames that carry nothing, at once or in 10 s; 0 = 1,000 */
+	const struct route *routes;  /* borrows; the server adds /health, /metrics, /openapi.json, /docs */
 	size_t routes_count;
-	void *app;                  /* borrows */
+	void *app; /* borrows */
 	/* NULL ok. Called once, while the server is made: adds to the OpenAPI document what only the application knows. */
 	void (*document)(void *app, struct yyjson_mut_doc *doc);
 	bool access_log;

@@ -41,8 +41,9 @@ void observe_init(struct http_server *s)
 					     "Connections ended for their conduct.", "kind", NULL);
 	for (unsigned kind = FRAME_FINE + 1; kind < CUT_KINDS; kind++)
 		c->cut_connections[kind] = metrics_series(cut_family, (const char *[]){ observe_cut_name(kind) });
-	c->connections = metrics_series(
-		metrics_family(METRIC_GAUGE, "fabra_http_connections", "Open connections.", "", NULL), NULL);
+	c->connections = metrics_series(metrics_family(METRIC_GAUGE, "fabra_http_connections", "Open connections.", "",
+						       NULL),
+					NULL);
 }
 
 const char *observe_cut_name(unsigned kind)
@@ -50,13 +51,20 @@ const char *observe_cut_name(unsigned kind)
 	if (kind < FRAME_VERDICTS)
 		return frame_verdict_name((enum frame_verdict)kind);
 	switch ((enum cut_kind)kind) {
-	case CUT_BYTES: return "bodies";
-	case CUT_PROTOCOL: return "protocol";
-	case CUT_HANDSHAKE: return "handshake";
-	case CUT_SLOW_REQUEST: return "slow_request";
-	case CUT_SLOW_READER: return "slow_reader";
-	case CUT_EVICTED: return "evicted";
-	case CUT_KINDS: break;
+	case CUT_BYTES:
+		return "bodies";
+	case CUT_PROTOCOL:
+		return "protocol";
+	case CUT_HANDSHAKE:
+		return "handshake";
+	case CUT_SLOW_REQUEST:
+		return "slow_request";
+	case CUT_SLOW_READER:
+		return "slow_reader";
+	case CUT_EVICTED:
+		return "evicted";
+	case CUT_KINDS:
+		break;
 	}
 	return "none";
 }
@@ -76,8 +84,8 @@ struct route_metrics *observe_routes_create(const struct http_server *s)
 	struct route_metrics *all = calloc(s->routes_len + 1, sizeof *all);
 	CHECK(all != NULL);
 	for (size_t i = 0; i <= s->routes_len; i++) {
-		all[i].latency = metrics_series(s->latency_family, (const char *[]){ label_method(s, i),
-										     label_endpoint(s, i) });
+		all[i].latency = metrics_series(s->latency_family,
+						(const char *[]){ label_method(s, i), label_endpoint(s, i) });
 		buf_append_lit(&all[i].log_text, "\",\"route\":");
 		json_write_string(&all[i].log_text, str_from(label_endpoint(s, i)));
 		buf_append_lit(&all[i].log_text, ",\"status\":");
@@ -100,8 +108,8 @@ static metric_id count_series(struct http_front *f, size_t route, int status)
 		char text[12];
 		snprintf(text, sizeof text, "%d", status);
 		*id = metrics_series(f->server->count_family,
-				     (const char *[]){ label_method(f->server, route),
-						       label_endpoint(f->server, route), text });
+				     (const char *[]){ label_method(f->server, route), label_endpoint(f->server, route),
+						       text });
 	}
 	return *id;
 }

@@ -23,25 +23,44 @@ struct slices {
 static const char *reason_of(int status)
 {
 	switch (status) {
-	case 200: return "OK";
-	case 201: return "Created";
-	case 202: return "Accepted";
-	case 204: return "No Content";
-	case 307: return "Temporary Redirect";
-	case 400: return "Bad Request";
-	case 403: return "Forbidden";
-	case 404: return "Not Found";
-	case 405: return "Method Not Allowed";
-	case 409: return "Conflict";
-	case 413: return "Content Too Large";
-	case 422: return "Unprocessable Content";
-	case 429: return "Too Many Requests";
-	case 431: return "Request Header Fields Too Large";
-	case 500: return "Internal Server Error";
-	case 501: return "Not Implemented";
-	case 503: return "Service Unavailable";
-	case 504: return "Gateway Timeout";
-	default: return "Status";
+	case 200:
+		return "OK";
+	case 201:
+		return "Created";
+	case 202:
+		return "Accepted";
+	case 204:
+		return "No Content";
+	case 307:
+		return "Temporary Redirect";
+	case 400:
+		return "Bad Request";
+	case 403:
+		return "Forbidden";
+	case 404:
+		return "Not Found";
+	case 405:
+		return "Method Not Allowed";
+	case 409:
+		return "Conflict";
+	case 413:
+		return "Content Too Large";
+	case 422:
+		return "Unprocessable Content";
+	case 429:
+		return "Too Many Requests";
+	case 431:
+		return "Request Header Fields Too Large";
+	case 500:
+		return "Internal Server Error";
+	case 501:
+		return "Not Implemented";
+	case 503:
+		return "Service Unavailable";
+	case 504:
+		return "Gateway Timeout";
+	default:
+		return "Status";
 	}
 }
 
@@ -77,8 +96,9 @@ static void send_and_reset(h2o_req_t *req, struct str body, bool is_head)
 static void header_put(h2o_req_t *req, const h2o_iovec_t *name, struct str value)
 {
 	h2o_vector_reserve(&req->pool, &req->res.headers, req->res.headers.size + 1);
-	req->res.headers.entries[req->res.headers.size++] =
-		(h2o_header_t){ (h2o_iovec_t *)name, NULL, { (char *)value.p, value.n } };
+	req->res.headers.entries[req->res.headers.size++] = (h2o_header_t){ (h2o_iovec_t *)name,
+									    NULL,
+									    { (char *)value.p, value.n } };
 }
 
 static void headers_put(struct exchange *x, h2o_req_t *req, const char *content_type)
@@ -212,17 +232,24 @@ void exchange_reply_invalid(struct exchange *x)
 static int status_of(int rt_error)
 {
 	switch (rt_error) {
-	case RT_EINVAL: return 400;
-	case RT_ENOTFOUND: return 404;
-	case RT_EEXIST: return 409;
-	case RT_ETOOBIG: return 413;
-	case RT_EDEADLINE: return 504;
+	case RT_EINVAL:
+		return 400;
+	case RT_ENOTFOUND:
+		return 404;
+	case RT_EEXIST:
+		return 409;
+	case RT_ETOOBIG:
+		return 413;
+	case RT_EDEADLINE:
+		return 504;
 	case RT_EDEAD:
 	case RT_EFULL:
 	case RT_ECANCELLED:
 	case RT_EREADONLY:
-	case RT_ESHUTDOWN: return 503;
-	default: return 500;
+	case RT_ESHUTDOWN:
+		return 503;
+	default:
+		return 500;
 	}
 }
 

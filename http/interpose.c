@@ -136,7 +136,9 @@ ssize_t h2o_http2_decode_frame(struct h2o_frame *frame, const uint8_t *src, size
 	ssize_t n = own.decode_frame(frame, src, len, settings, err_desc);
 	if (n < 0)
 		return n;
-	struct frame seen = { .length = frame->length, .type = frame->type, .flags = frame->flags, .payload = frame->payload };
+	struct frame seen = {
+		.length = frame->length, .type = frame->type, .flags = frame->flags, .payload = frame->payload
+	};
 	int error = hooks_on_frame(&seen, err_desc);
 	if (error != 0)
 		return error;

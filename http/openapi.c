@@ -6,28 +6,31 @@
 
 /* Errors that several routes answer, by status. 500 has two forms: of the program, and of a store that is damaged. */
 static const char components[] =
-	"{'schemas':{"
-	"'Error':{'type':'object','required':['detail'],'properties':{'detail':{'type':'string'}}},"
-	"'Mistake':{'type':'object','required':['type','loc','msg','input'],'properties':{'type':{'type':'string'},'loc':"
-	"{'type':'array','items':{'type':['string','integer']}},'msg':{'type':'string'},'input':{},'ctx':{'type':'object'}}},"
-	"'Mistakes':{'type':'object','required':['detail'],'properties':{'detail':{'oneOf':[{'type':'string'},{'type':'array',"
-	"'minItems':1,'items':{'$ref':'#/components/schemas/Mistake'}}]}}}},"
+    "{'schemas':{"
+    "'Error':{'type':'object','required':['detail'],'properties':{'detail':{'type':'string'}}},"
+    "'Mistake':{'type':'object','required':['type','loc','msg','input'],'properties':{'type':{'type':'string'},'loc':"
+    "{'type':'array','items':{'type':['string','integer']}},'msg':{'type':'string'},'input':{},'ctx':{'type':'object'}}},"
+    "'Mistakes':{'type':'object','required':['detail'],'properties':{'detail':{'oneOf':[{'type':'string'},{'type':'array',"
+    "'minItems':1,'items':{'$ref':'#/components/schemas/Mistake'}}]}}}},"
 #define ERROR(status, text, schema)                                                                                    \
-	"'" #status "':{'description':'" text "','content':{'application/json':{'schema':{'$ref':'#/components/schemas/" schema "'}}}}"
-	"'responses':{"
-	ERROR(400, "The request is malformed, or asks for what cannot be", "Error") ","
-	ERROR(403, "The API key is missing or wrong", "Error") ","
-	ERROR(404, "There is no such thing", "Error") ","
-	ERROR(409, "It contradicts what is there, or what is under way", "Error") ","
-	ERROR(413, "The body, or what would be made of it, is too large", "Error") ","
-	ERROR(422, "All that is wrong with the request", "Mistakes") ","
-	ERROR(431, "The path and the headers are too large", "Error") ","
-	"'500':{'description':'The program or a store failed','content':{'application/json':{'schema':{'$ref':"
-	"'#/components/schemas/Error'}},'text/plain':{'schema':{'type':'string'}}}},"
-	"'503':{'description':'A limit is reached, or the server is shutting down','headers':{'Retry-After':{'description':"
-	"'seconds','schema':{'type':'integer'}}},'content':{'application/json':{'schema':{'$ref':"
-	"'#/components/schemas/Error'}}}},"
-	ERROR(504, "The deadline of the request has passed", "Error") "}}";
+	"'" #status "':{'description':'" text                                                                          \
+	"','content':{'application/json':{'schema':{'$ref':'#/components/schemas/" schema "'}}}}"
+    "'responses':{" ERROR(400, "The request is malformed, or asks for what cannot be", "Error") "," ERROR(403, "The API key is missing or wrong", "Error") "," ERROR(
+	404, "There is no such thing",
+	"Error") "," ERROR(409, "It contradicts what is there, or what is under way",
+			   "Error") "," ERROR(413, "The body, or what would be made of it, is too large",
+					      "Error") "," ERROR(422, "All that is wrong with the request",
+								 "Mistakes") "," ERROR(431,
+										       "The path and the headers are too large",
+										       "Error") ","
+												"'500':{'description':'The program or a store failed','content':{'application/json':{'schema':{'$ref':"
+												"'#/components/schemas/Error'}},'text/plain':{'schema':{'type':'string'}}}},"
+												"'503':{'description':'A limit is reached, or the server is shutting down','headers':{'Retry-After':{'description':"
+												"'seconds','schema':{'type':'integer'}}},'content':{'application/json':{'schema':{'$ref':"
+												"'#/components/schemas/Error'}}}}," ERROR(
+												    504,
+												    "The deadline of the request has passed",
+												    "Error") "}}";
 #undef ERROR
 
 /* ---- parts ---- */
@@ -58,7 +61,8 @@ static bool has_parameter(yyjson_mut_val *list, struct str name)
 {
 	size_t i, n;
 	yyjson_mut_val *p;
-	yyjson_mut_arr_foreach(list, i, n, p) {
+	yyjson_mut_arr_foreach(list, i, n, p)
+	{
 		yyjson_mut_val *given = yyjson_mut_obj_get(p, "name");
 		if (yyjson_mut_equals_strn(given, name.p, name.n) &&
 		    yyjson_mut_equals_str(yyjson_mut_obj_get(p, "in"), "path"))
@@ -123,7 +127,8 @@ static void put_error(yyjson_mut_doc *doc, yyjson_mut_val *responses, const char
 }
 
 /* What the server answers for every route, and what a route says with null. */
-static void add_responses(const struct http_server *s, yyjson_mut_doc *doc, yyjson_mut_val *operation, const struct route *r)
+static void add_responses(const struct http_server *s, yyjson_mut_doc *doc, yyjson_mut_val *operation,
+			  const struct route *r)
 {
 	yyjson_mut_val *responses = object_under(doc, operation, "responses");
 	bool may_wait = r->on_message != NULL, is_limited = !(r->flags & ROUTE_SYSTEM);
@@ -132,9 +137,16 @@ static void add_responses(const struct http_server *s, yyjson_mut_doc *doc, yyjs
 	const struct {
 		const char *status;
 		bool is_answered;
-	} all[] = { { "400", true }, { "403", s->api_key.n > 0 && !(r->flags & ROUTE_PUBLIC) }, { "404", false },
-		    { "409", false }, { "413", true }, { "422", true }, { "431", true }, { "500", may_wait },
-		    { "503", may_wait || is_limited }, { "504", may_wait } };
+	} all[] = { { "400", true },
+		    { "403", s->api_key.n > 0 && !(r->flags & ROUTE_PUBLIC) },
+		    { "404", false },
+		    { "409", false },
+		    { "413", true },
+		    { "422", true },
+		    { "431", true },
+		    { "500", may_wait },
+		    { "503", may_wait || is_limited },
+		    { "504", may_wait } };
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		if (all[i].is_answered || yyjson_mut_is_null(yyjson_mut_obj_get(responses, all[i].status)))
 			put_error(doc, responses, all[i].status);
@@ -188,7 +200,8 @@ static void add_security(yyjson_mut_doc *doc, yyjson_mut_val *operation)
 	yyjson_mut_obj_add_val(doc, operation, "security", security);
 }
 
-static bool add_route(struct http_server *s, yyjson_mut_doc *doc, yyjson_mut_val *paths, size_t route, struct buf *ret_why)
+static bool add_route(struct http_server *s, yyjson_mut_doc *doc, yyjson_mut_val *paths, size_t route,
+		      struct buf *ret_why)
 {
 	const struct route *r = &s->routes[route];
 	char method[8] = "";
@@ -215,10 +228,11 @@ static void add_frame(const struct http_server *s, yyjson_mut_doc *doc, yyjson_m
 	yyjson_mut_val *info = object_under(doc, root, "info");
 	yyjson_mut_obj_add_str(doc, info, "title", "Fabra Feature Store API");
 	yyjson_mut_obj_add_str(doc, info, "version", "1");
-	yyjson_mut_obj_add_str(doc, info, "description",
-			       "Features and contexts, each context with a durable, verifiable record. Errors are "
-			       "{\"detail\": text}; a request of the wrong shape is 422 with a list of what is wrong. Before "
-			       "a route is found, a request may be answered 307 (slashes at the end), 404, 405, 413, 417 or 431.");
+	yyjson_mut_obj_add_str(
+	    doc, info, "description",
+	    "Features and contexts, each context with a durable, verifiable record. Errors are "
+	    "{\"detail\": text}; a request of the wrong shape is 422 with a list of what is wrong. Before "
+	    "a route is found, a request may be answered 307 (slashes at the end), 404, 405, 413, 417 or 431.");
 	yyjson_doc *shared = parse_quoted(components, NULL);
 	CHECK(shared != NULL);
 	yyjson_mut_obj_add_val(doc, root, "components", yyjson_val_mut_copy(doc, yyjson_doc_get_root(shared)));

@@ -7,8 +7,8 @@ enum method { M_GET, M_HEAD, M_POST, M_PUT, M_DELETE, M_PATCH, M_OPTIONS, METHOD
 enum { NODE_ROOT = 0, NODE_NONE = UINT32_MAX, ROUTE_NONE = UINT16_MAX };
 
 static const struct str method_names[METHODS_MAX] = {
-	[M_GET] = { "GET", 3 },       [M_HEAD] = { "HEAD", 4 },   [M_POST] = { "POST", 4 },
-	[M_PUT] = { "PUT", 3 },       [M_DELETE] = { "DELETE", 6 }, [M_PATCH] = { "PATCH", 5 },
+	[M_GET] = { "GET", 3 },         [M_HEAD] = { "HEAD", 4 },     [M_POST] = { "POST", 4 },
+	[M_PUT] = { "PUT", 3 },         [M_DELETE] = { "DELETE", 6 }, [M_PATCH] = { "PATCH", 5 },
 	[M_OPTIONS] = { "OPTIONS", 7 },
 };
 
@@ -26,7 +26,7 @@ struct edge {
 struct router {
 	struct node *nodes; /* owned */
 	uint32_t nodes_len, nodes_cap;
-	struct edge *edges; /* owned; open addressing, at most half full */
+	struct edge *edges;            /* owned; open addressing, at most half full */
 	uint32_t edges_len, edges_cap; /* the capacity is a power of two */
 };
 

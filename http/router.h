@@ -21,8 +21,8 @@ enum router_result {
 
 struct router_match {
 	enum router_result result;
-	unsigned route;          /* the number given to router_add */
-	unsigned methods;        /* bit per method; router_allow_text writes it */
+	unsigned route;   /* the number given to router_add */
+	unsigned methods; /* bit per method; router_allow_text writes it */
 	unsigned params_count;
 	size_t path_bytes;
 	struct str params[ROUTER_PARAMS_MAX]; /* percent-decoded; borrow the path or the arena */

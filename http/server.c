@@ -162,8 +162,10 @@ static void h2o_make(struct http_server *s)
 	/* A byte too many shows that a body is too large. More of it is not kept (conn_hooks.c). */
 	s->h2o.max_request_entity_size = s->config.body_bytes_max + 1;
 	s->h2o.handshake_timeout = (uint64_t)s->config.handshake_timeout_ms + H2O_TIMEOUT_SLACK_MS;
-	s->h2o.http1.req_timeout = (uint64_t)s->config.idle_timeout_ms + s->config.read_timeout_ms + H2O_TIMEOUT_SLACK_MS +
-				   (uint64_t)s->h2o.max_request_entity_size / 64; /* the watch allows a second for 64 KiB */
+	s->h2o.http1.req_timeout = (uint64_t)s->config.idle_timeout_ms + s->config.read_timeout_ms +
+				   H2O_TIMEOUT_SLACK_MS +
+				   (uint64_t)s->h2o.max_request_entity_size /
+				       64;                     /* the watch allows a second for 64 KiB */
 	s->h2o.http2.idle_timeout = s->config.idle_timeout_ms; /* h2o's own: only it can send GOAWAY */
 	h2o_hostconf_t *host = h2o_config_register_host(&s->h2o, h2o_iovec_init(H2O_STRLIT("default")), 65535);
 	h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);

@@ -113,8 +113,8 @@ static void log_cut(struct http_conn *c, unsigned kind)
 		return;
 	f->cut_logged_ns = now_ns;
 	log_line(LOG_WARNING, "http.server", "a connection was cut; more of a second are only counted",
-		 LOG_CSTR("kind", observe_cut_name(kind)), LOG_INT("requests", c->requests), LOG_INT("frames", c->frames),
-		 LOG_INT("held_bytes", (int64_t)c->held_bytes));
+		 LOG_CSTR("kind", observe_cut_name(kind)), LOG_INT("requests", c->requests),
+		 LOG_INT("frames", c->frames), LOG_INT("held_bytes", (int64_t)c->held_bytes));
 }
 
 void conn_count_cut(struct http_conn *c, unsigned kind)

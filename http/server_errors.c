@@ -11,21 +11,24 @@ struct page {
 static struct str page_body(struct http_front *f, h2o_req_t *req)
 {
 	switch (req->res.status) {
-	case 400: return STR("{\"detail\":\"the request is not valid HTTP\"}");
-	case 404: return STR("{\"detail\":\"Not Found\"}");
+	case 400:
+		return STR("{\"detail\":\"the request is not valid HTTP\"}");
+	case 404:
+		return STR("{\"detail\":\"Not Found\"}");
 	case 413: {
 		enum { BYTES_MAX = 80 };
 		char *text = h2o_mem_alloc_pool(&req->pool, BYTES_MAX);
 		return str_of(text, text_printf(text, BYTES_MAX, "{\"detail\":\"the body is larger than %llu bytes\"}",
 						(unsigned long long)f->server->config.body_bytes_max));
 	}
-	case 417: return STR("{\"detail\":\"the expectation cannot be met\"}");
-	default: return STR("{\"detail\":\"the request could not be handled\"}");
+	case 417:
+		return STR("{\"detail\":\"the expectation cannot be met\"}");
+	default:
+		return STR("{\"detail\":\"the request could not be handled\"}");
 	}
 }
 
-static void send_page(h2o_ostream_t *stream, h2o_req_t *req, h2o_iovec_t *bufs, size_t bufs_len,
-		      h2o_send_state_t state)
+static void send_page(h2o_ostream_t *stream, h2o_req_t *req, h2o_iovec_t *bufs, size_t bufs_len, h2o_send_state_t state)
 {
 	struct page *page = (struct page *)stream;
 	(void)bufs;

@@ -26,7 +26,8 @@ enum {
 	REQUEST_ID_MAX = 128,
 	REQUEST_ID_OWN = 16, /* hexadecimal digits of one that we make */
 	REPLY_HEADERS_MAX = 8,
-	DISCARD_FACTOR = 16, /* times the largest body: so much of a larger one is read and thrown away before the 413 */
+	DISCARD_FACTOR =
+	    16, /* times the largest body: so much of a larger one is read and thrown away before the 413 */
 	STATUS_SLOTS = 24,
 	VICTIMS_MAX = 64, /* found in one pass over the connections */
 	ROUTE_LOG_MAX = 400,
@@ -89,8 +90,8 @@ struct http_conn {
 	struct frame_budget budget;
 	struct conn_body *bodies; /* owned; HTTP/2, those that come in several frames; NULL: there was none yet */
 	h2o_timeout_entry_t *idle_timer; /* HTTP/2: in h2o's connection, while that is there; NULL: not seen yet */
-	bool lingers;             /* HTTP/1: it has an answer and may still be sending; closed when it has read that */
-	uint64_t discarded;       /* bytes, while it lingers */
+	bool lingers;       /* HTTP/1: it has an answer and may still be sending; closed when it has read that */
+	uint64_t discarded; /* bytes, while it lingers */
 
 	/* What the watch sees of its requests at each look. */
 	bool is_http1;
@@ -99,14 +100,14 @@ struct http_conn {
 	uint32_t leaving;     /* HTTP/2: streams whose reply has begun */
 
 	/* What conn_conduct.c makes of it. */
-	uint32_t requests;                 /* exchanges begun */
-	uint64_t useful_ns;                /* it was accepted, asked something, or took a part of a reply */
+	uint32_t requests;  /* exchanges begun */
+	uint64_t useful_ns; /* it was accepted, asked something, or took a part of a reply */
 	struct conn_wait request, fragment;
 	struct conn_reply reply;
-	bool is_busy;                      /* something is arriving or leaving */
+	bool is_busy; /* something is arriving or leaving */
 	bool was_looked_at;
-	int64_t moved;                     /* bytes both ways, at the last look */
-	uint64_t rate;                     /* of them per second, smoothed */
+	int64_t moved; /* bytes both ways, at the last look */
+	uint64_t rate; /* of them per second, smoothed */
 };
 
 /* Where a route's numbers and lines go; a series is registered when it is first needed. */
@@ -124,24 +125,24 @@ struct http_front {
 	struct actor_ref ref; /* of actor */
 	h2o_context_t h2o;
 	h2o_accept_ctx_t accept_ctx;
-	struct http_conn *conns;          /* owned */
-	struct exchange *waiting;         /* exchanges with a guard: deferred, not replied */
-	struct exchange *free;            /* owned; at most EXCHANGES_KEPT */
+	struct http_conn *conns;  /* owned */
+	struct exchange *waiting; /* exchanges with a guard: deferred, not replied */
+	struct exchange *free;    /* owned; at most EXCHANGES_KEPT */
 	uint32_t free_len;
 	struct exchange *gathered[GATHER_MAX]; /* answered together at the end of the turn, or when there are enough */
 	unsigned gathered_len;
-	struct exchange_actor *spare;     /* spawned ahead: a request that turns out to need an actor has one */
+	struct exchange_actor *spare; /* spawned ahead: a request that turns out to need an actor has one */
 	uint32_t in_flight;
 	struct http_conn *victims[VICTIMS_MAX]; /* best last; of the present look */
 	unsigned victims_len;
 	uint64_t cut_logged_ns, looked_ns;
 	uint64_t id_next;
-	struct route_metrics *metrics;    /* one per route, and one for requests without a route */
+	struct route_metrics *metrics; /* one per route, and one for requests without a route */
 	uv_timer_t watch;
-	uint64_t drain_by_ns;             /* 0 = not draining */
-	bool drain_is_forced;             /* the grace is over */
-	bool is_stopping;                 /* the loop wants its actors to end */
-	uint64_t held_bytes;              /* request and reply bodies in h2o's hands, at the last watch */
+	uint64_t drain_by_ns; /* 0 = not draining */
+	bool drain_is_forced; /* the grace is over */
+	bool is_stopping;     /* the loop wants its actors to end */
+	uint64_t held_bytes;  /* request and reply bodies in h2o's hands, at the last watch */
 	bool is_drained;
 	alignas(64) _Atomic uint32_t connections; /* raised by the acceptor before it hands one over */
 	_Atomic uint32_t evictable;               /* of them, about: lowered by the acceptor, counted at each look */
@@ -150,7 +151,7 @@ struct http_front {
 struct http_counters {
 	metric_id replies_dropped, clients_gone, refused_connections, refused_overload;
 	metric_id cut_connections[CUT_KINDS]; /* by frame_verdict and cut_kind */
-	metric_id connections; /* gauge */
+	metric_id connections;                /* gauge */
 };
 
 struct http_server {
@@ -159,24 +160,24 @@ struct http_server {
 	char api_key_name[13];     /* "key_" and 8 hex digits of its SHA-256, for the log */
 	struct route *routes;      /* owned: the system's and the caller's */
 	size_t routes_len;
-	struct router *router;     /* owned */
+	struct router *router; /* owned */
 	h2o_globalconf_t h2o;
 	SSL_CTX *tls;              /* owned; NULL = plain text */
 	struct http_front *fronts; /* owned */
 	unsigned fronts_len;
 	uint32_t latency_family, count_family;
 	struct http_counters counters;
-	struct buf openapi, docs;  /* made once */
-	char **query_names;        /* owned, by route: each name with its NUL, then a NUL; NULL = any are let through */
+	struct buf openapi, docs; /* made once */
+	char **query_names;       /* owned, by route: each name with its NUL, then a NUL; NULL = any are let through */
 
 	int listen_fd, reserve_fd;
 	uint16_t port;
-	uv_poll_t listen_poll;     /* on the loop of fronts[0] */
+	uv_poll_t listen_poll; /* on the loop of fronts[0] */
 	bool is_listening, listen_paused;
 	unsigned accept_turn;
 
 	atomic_bool draining;
-	atomic_uint undrained;     /* fronts that still have connections */
+	atomic_uint undrained; /* fronts that still have connections */
 	_Atomic uint64_t held_bytes;
 	void (*drained)(void *arg);
 	void *drained_arg;
@@ -198,11 +199,11 @@ struct exchange {
 	const struct route *route;    /* NULL: no route */
 	struct exchange *prev, *next; /* in front->waiting; next also in front->free */
 	struct str method, path, query, body;
-	struct str api_key;           /* as sent; p NULL = none */
-	struct str timeout;           /* x-request-timeout-ms */
+	struct str api_key; /* as sent; p NULL = none */
+	struct str timeout; /* x-request-timeout-ms */
 	struct arena arena;
-	struct yyjson_doc *json;      /* owned */
-	struct buf invalid;           /* the 422 so far: {"detail":[{...},{...} */
+	struct yyjson_doc *json; /* owned */
+	struct buf invalid;      /* the 422 so far: {"detail":[{...},{...} */
 	void *data;
 	uint64_t started_ns, deadline_ns;
 	unsigned reply_headers_len, params_len;
@@ -222,7 +223,7 @@ int exchange_on_request(h2o_handler_t *handler, h2o_req_t *req);
 void exchange_run_gathered(void *front);
 void exchange_end_waiting(struct http_front *f, int status, const char *detail); /* all of them */
 void exchange_client_gone(struct exchange *x);
-void exchange_detach(struct exchange *x); /* from h2o's request, which someone else will end */
+void exchange_detach(struct exchange *x);                 /* from h2o's request, which someone else will end */
 struct http_conn *exchange_conn_of(const h2o_req_t *req); /* NULL while the connection is upgraded to HTTP/2 */
 void exchange_pool_finish(struct http_front *f);
 /* Hexadecimal digits, REQUEST_ID_OWN of them. */
@@ -255,8 +256,8 @@ void conn_cut(struct http_conn *c);            /* h2o sees the end of the stream
 void conn_cut_for(struct http_conn *c, unsigned kind);
 void conn_count_cut(struct http_conn *c, unsigned kind); /* h2o ends it itself; its slot is free at once */
 void conn_on_close(void *conn);                          /* h2o's, and how a socket of ours is known */
-void conn_release(struct http_conn *c);        /* frees it once nothing refers to it */
-void conn_abandoned(struct http_conn *c);      /* counts a client's change of mind; too many are an attack */
+void conn_release(struct http_conn *c);                  /* frees it once nothing refers to it */
+void conn_abandoned(struct http_conn *c);                /* counts a client's change of mind; too many are an attack */
 void conn_refused(struct http_server *s, const char *why);
 
 /* ---- conn_hooks.c ---- */
@@ -266,16 +267,16 @@ int hooks_on_frame(const struct frame *frame, const char **ret_why);
 void hooks_close_at_once(h2o_socket_t *sock); /* h2o has let go of it */
 
 void hooks_put_off_idle(struct http_conn *c); /* HTTP/2: its time of being idle has not begun */
-void hooks_forget(struct http_conn *c); /* frees what is kept of it */
+void hooks_forget(struct http_conn *c);       /* frees what is kept of it */
 
 /* ---- conn_conduct.c ---- */
-void conduct_begin_look(struct http_front *f);                  /* before h2o's requests are walked over */
+void conduct_begin_look(struct http_front *f); /* before h2o's requests are walked over */
 void conduct_on_http1(struct http_conn *c, const h2o_req_t *req);
 struct h2o_stream;
 void conduct_on_http2(struct http_conn *c, const struct h2o_stream *stream);
-void conduct_end_look(struct http_front *f);                    /* cuts */
-bool conduct_evict(struct http_front *f);                       /* false: all are being served */
-void conduct_forget(struct http_conn *c);                       /* it is closed */
+void conduct_end_look(struct http_front *f); /* cuts */
+bool conduct_evict(struct http_front *f);    /* false: all are being served */
+void conduct_forget(struct http_conn *c);    /* it is closed */
 
 /* ---- server_errors.c ---- */
 void library_errors_register(h2o_pathconf_t *path); /* gives h2o's own error pages our shape */

@@ -25,18 +25,34 @@ static void docs(struct exchange *x)
 }
 
 const struct route system_routes[] = {
-	{ .method = "GET", .path = "/health", .flags = ROUTE_PUBLIC | ROUTE_SYSTEM, .on_request = health,
+	{ .method = "GET",
+	  .path = "/health",
+	  .flags = ROUTE_PUBLIC | ROUTE_SYSTEM,
+	  .on_request = health,
 	  .summary = "Is the process alive? Answers without looking at any store.",
-	  .openapi = "{'responses':{'200':{'description':'Success','content':{'application/json':{'schema':{'type':'object',"
-		     "'required':['status'],'properties':{'status':{'const':'ok'}}}}}}}}" },
-	{ .method = "GET", .path = "/metrics", .flags = ROUTE_PUBLIC | ROUTE_SYSTEM, .on_request = metrics,
+	  .openapi =
+	      "{'responses':{'200':{'description':'Success','content':{'application/json':{'schema':{'type':'object',"
+	      "'required':['status'],'properties':{'status':{'const':'ok'}}}}}}}}" },
+	{ .method = "GET",
+	  .path = "/metrics",
+	  .flags = ROUTE_PUBLIC | ROUTE_SYSTEM,
+	  .on_request = metrics,
 	  .summary = "Prometheus metrics of the whole process.",
-	  .openapi = "{'responses':{'200':{'description':'Success','content':{'text/plain':{'schema':{'type':'string'}}}}}}" },
-	{ .method = "GET", .path = "/openapi.json", .flags = ROUTE_PUBLIC | ROUTE_SYSTEM, .on_request = openapi,
+	  .openapi =
+	      "{'responses':{'200':{'description':'Success','content':{'text/plain':{'schema':{'type':'string'}}}}}}" },
+	{ .method = "GET",
+	  .path = "/openapi.json",
+	  .flags = ROUTE_PUBLIC | ROUTE_SYSTEM,
+	  .on_request = openapi,
 	  .summary = "This interface as an OpenAPI 3.1 document.",
-	  .openapi = "{'responses':{'200':{'description':'Success','content':{'application/json':{'schema':{'type':'object'}}}}}}" },
-	{ .method = "GET", .path = "/docs", .flags = ROUTE_PUBLIC | ROUTE_SYSTEM, .on_request = docs,
+	  .openapi =
+	      "{'responses':{'200':{'description':'Success','content':{'application/json':{'schema':{'type':'object'}}}}}}" },
+	{ .method = "GET",
+	  .path = "/docs",
+	  .flags = ROUTE_PUBLIC | ROUTE_SYSTEM,
+	  .on_request = docs,
 	  .summary = "This interface as a page to read.",
-	  .openapi = "{'responses':{'200':{'description':'Success','content':{'text/html':{'schema':{'type':'string'}}}}}}" },
+	  .openapi =
+	      "{'responses':{'200':{'description':'Success','content':{'text/html':{'schema':{'type':'string'}}}}}}" },
 };
 const size_t system_routes_len = ARRAY_LEN(system_routes);

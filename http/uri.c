@@ -4,8 +4,7 @@
 
 struct str uri_decode(struct arena *arena, struct str text, bool plus)
 {
-	if (text.n == 0 ||
-	    (memchr(text.p, '%', text.n) == NULL && !(plus && memchr(text.p, '+', text.n) != NULL)))
+	if (text.n == 0 || (memchr(text.p, '%', text.n) == NULL && !(plus && memchr(text.p, '+', text.n) != NULL)))
 		return text;
 	char *out = arena_alloc(arena, text.n);
 	if (out == NULL)

@@ -16,7 +16,7 @@ static struct actor *actor_memory_new(struct loop *loop, size_t actor_bytes)
 	size_t bytes = sizeof(struct actor_private) + actor_bytes;
 	size_t class = (bytes + POOL_ALIGN - 1) / POOL_ALIGN;
 	struct actor_private *p = class < ACTOR_CLASSES ? pool_get(&loop->actor_pools[class])
-							 : pool_block_new(class * POOL_ALIGN);
+							: pool_block_new(class * POOL_ALIGN);
 	memset(p, 0, bytes);
 	p->actor = (struct actor *)(p + 1);
 	p->actor->private = p;

@@ -21,11 +21,11 @@ struct actor_class {
 	size_t size;              /* of the whole struct; its first member is `struct actor base` */
 	uint32_t mailbox_len_max; /* bound on waiting requests; a full mailbox refuses the sender with RT_EFULL.
 	                             Replies and runtime messages always fit: the asker's own asks bound them */
-	int (*init)(struct actor *a, void *arg);           /* NULL ok; non-zero: the spawn fails, and finish releases
+	int (*init)(struct actor *a, void *arg);            /* NULL ok; non-zero: the spawn fails, and finish releases
 	                                                      what init had got. arg: borrows */
 	void (*on_message)(struct actor *a, struct msg *m); /* borrows m; see rt_msg_take */
-	void (*on_turn_end)(struct actor *a);              /* NULL ok; once per turn in which on_message ran */
-	void (*finish)(struct actor *a);                   /* NULL ok; releases what the struct owns */
+	void (*on_turn_end)(struct actor *a);               /* NULL ok; once per turn in which on_message ran */
+	void (*finish)(struct actor *a);                    /* NULL ok; releases what the struct owns */
 };
 
 struct actor {
@@ -66,8 +66,7 @@ void rt_msg_take(struct msg *m);
 /* Sends m and opens an ask: exactly one message with the returned op comes back: the reply, RT_DEADLINE,
  * RT_DOWN or RT_CANCELLED (a refusal arrives as RT_DOWN, in the next turn, so there is one path for
  * failures). deadline_ns must not be 0. cancel may be ACTOR_NONE. Never 0. */
-uint64_t rt_ask(struct actor *a, struct actor_ref to, struct msg *m, uint64_t deadline_ns,
-		struct actor_ref cancel);
+uint64_t rt_ask(struct actor *a, struct actor_ref to, struct msg *m, uint64_t deadline_ns, struct actor_ref cancel);
 /* Spawns an actor for one request on this loop and asks it. A request that the new actor never sees (too late, its cancel token
  * gone, no room) ends it, as nothing else would; one that it has seen it ends by itself. */
 uint64_t rt_spawn_ask(struct actor *a, const struct actor_class *class, void *arg, struct msg *m, uint64_t deadline_ns,

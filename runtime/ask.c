@@ -172,12 +172,12 @@ static uint64_t ask_refuse(struct loop *loop, struct actor *a, struct msg *m)
 	return op;
 }
 
-uint64_t rt_ask(struct actor *a, struct actor_ref to, struct msg *m, uint64_t deadline_ns,
-		struct actor_ref cancel)
+uint64_t rt_ask(struct actor *a, struct actor_ref to, struct msg *m, uint64_t deadline_ns, struct actor_ref cancel)
 {
 	struct loop *loop = a->loop;
 	DCHECK(loop_current() == loop || loop_current() == NULL);
-	CHECK(deadline_ns != 0 && !(m->flags & MSG_ASK)); /* a request that is still to be answered cannot be asked again */
+	CHECK(deadline_ns != 0 &&
+	      !(m->flags & MSG_ASK)); /* a request that is still to be answered cannot be asked again */
 	m->flags &= MSG_URGENT;
 	if (loop->current == m)
 		loop->current = NULL;
@@ -237,7 +237,8 @@ void rt_ask_cancel(struct actor *a, uint64_t op)
 	}
 	for (struct msg *m = a->private->urgent.head; m != NULL; m = m->next)
 		if (m->op == op && m->kind == RT_DOWN)
-			m->op = (uint64_t)INDEX_REFUSED - 1; /* an index beyond any table: the ending is dropped as late */
+			m->op = (uint64_t)INDEX_REFUSED -
+				1; /* an index beyond any table: the ending is dropped as late */
 }
 
 void rt_reply(struct actor *a, struct msg *request, struct msg *reply)

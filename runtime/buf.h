@@ -8,15 +8,15 @@
 struct buf {
 	char *p; /* owned; NULL while empty */
 	size_t n, cap;
-	size_t max;  /* bytes; 0 means BUF_MAX_DEFAULT */
+	size_t max; /* bytes; 0 means BUF_MAX_DEFAULT */
 	bool failed;
 };
 
 #define BUF_MAX_DEFAULT (64u << 20)
 
 /* `struct buf b = {0}` is a valid empty buffer. */
-void buf_finish(struct buf *b);                 /* frees; the buffer is empty and usable again */
-bool buf_grow(struct buf *b, size_t extra);     /* what buf_reserve does when there is no room yet */
+void buf_finish(struct buf *b);             /* frees; the buffer is empty and usable again */
+bool buf_grow(struct buf *b, size_t extra); /* what buf_reserve does when there is no room yet */
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* snprintf that never cuts a UTF-8 character in two. Returns the bytes in out, without the NUL. cap: at least 1. */
 size_t text_printf(char *out, size_t cap, const char *format, ...) __attribute__((format(printf, 3, 4)));

@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define CHECK(cond)                                                                                                \
-	do {                                                                                                       \
-		if (__builtin_expect(!(cond), 0)) {                                                                \
-			fprintf(stderr, "%s:%d: %s: CHECK failed: %s\n", __FILE__, __LINE__, __func__, #cond);     \
-			abort();                                                                                   \
-		}                                                                                                  \
+#define CHECK(cond)                                                                                                    \
+	do {                                                                                                           \
+		if (__builtin_expect(!(cond), 0)) {                                                                    \
+			fprintf(stderr, "%s:%d: %s: CHECK failed: %s\n", __FILE__, __LINE__, __func__, #cond);         \
+			abort();                                                                                       \
+		}                                                                                                      \
 	} while (0)
 
 #ifdef NDEBUG
@@ -20,11 +20,11 @@
 #define DCHECK(cond) CHECK(cond)
 #endif
 
-#define UNREACHABLE()                                                                                              \
-	do {                                                                                                       \
-		fprintf(stderr, "%s:%d: %s: reached the unreachable\n", __FILE__, __LINE__, __func__);             \
-		abort();                                                                                           \
+#define UNREACHABLE()                                                                                                  \
+	do {                                                                                                           \
+		fprintf(stderr, "%s:%d: %s: reached the unreachable\n", __FILE__, __LINE__, __func__);                 \
+		abort();                                                                                               \
 	} while (0)
 
-#define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
-#define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr) - offsetof(type, member)))
+#define ARRAY_LEN(a)                    (sizeof(a) / sizeof((a)[0]))
+#define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))

@@ -56,7 +56,7 @@ static uint64_t unit_size(struct str name, const struct unit *units)
 
 bool config_parse_duration(struct str text, int64_t *ret_ms)
 {
-	static const struct unit units[] = { { "ms", 1 },      { "s", 1000 },	   { "m", 60000 },
+	static const struct unit units[] = { { "ms", 1 },      { "s", 1000 },     { "m", 60000 },
 					     { "h", 3600000 }, { "d", 86400000 }, { 0 } };
 	struct str s = trim(text);
 	uint64_t whole, fraction = 0, scale = 1, ms;

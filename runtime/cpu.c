@@ -12,8 +12,10 @@
 
 enum {
 	YIELD_NS = 200000,
-	FOREGROUND_SLICE_NS = 300000,  /* shorter than the default of 0.7 to 2.8 ms, longer than the CPU time of a commit */
-	BACKGROUND_SLICE_NS = 3000000, /* longer than the default, but not by much: a thread that yields loses the rest of one */
+	FOREGROUND_SLICE_NS =
+	    300000, /* shorter than the default of 0.7 to 2.8 ms, longer than the CPU time of a commit */
+	BACKGROUND_SLICE_NS =
+	    3000000, /* longer than the default, but not by much: a thread that yields loses the rest of one */
 };
 
 static _Atomic(int) loop_cpus[LOOPS_MAX]; /* the CPU's number + 1; 0: no loop */
@@ -25,7 +27,8 @@ static void note(unsigned loop_id, int cpu)
 	if (atomic_load_explicit(mine, memory_order_relaxed) == cpu)
 		return;
 	atomic_store_explicit(mine, cpu, memory_order_relaxed);
-	atomic_fetch_add_explicit(&moves, 1, memory_order_release); /* release: a reader of the count also sees the CPU */
+	atomic_fetch_add_explicit(&moves, 1,
+				  memory_order_release); /* release: a reader of the count also sees the CPU */
 }
 
 void cpu_note_loop(unsigned loop_id)

@@ -9,9 +9,9 @@
 struct hash128 {
 	uint64_t lo, hi;
 };
-uint64_t hash64(struct str s);                /* keyed by the process key */
+uint64_t hash64(struct str s); /* keyed by the process key */
 struct hash128 hash128(struct str s);
-void hash_key_set(uint64_t k0, uint64_t k1);  /* before any use; default: getrandom once */
+void hash_key_set(uint64_t k0, uint64_t k1); /* before any use; default: getrandom once */
 
 /* For well-spread integers only (ids we made): Murmur3's 64-bit finaliser. */
 static inline uint64_t hash_mix(uint64_t x)

@@ -86,7 +86,6 @@ int outbox_put(struct loop *loop, struct msg *m)
 	return RT_OK;
 }
 
-
 bool loop_post(struct actor_ref to, struct msg *m)
 {
 	struct loop *target = loop_by_id(ref_loop(to));

@@ -147,8 +147,8 @@ static void write_entry(struct log_entry *entry)
 
 void log_write(enum log_level level, const char *logger, const char *message, const struct log_field *fields)
 {
-	write_entry(&(struct log_entry){ .level = level, .logger = logger, .message = message, .fields = fields,
-					 .wall_us = clock_wall_us() });
+	write_entry(&(struct log_entry){
+	    .level = level, .logger = logger, .message = message, .fields = fields, .wall_us = clock_wall_us() });
 }
 
 void log_write_members(int64_t wall_us, struct str members)

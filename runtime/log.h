@@ -28,11 +28,11 @@ struct log_field {
 #define LOG_BOOL(k, v)  ((struct log_field){ .name = (k), .type = LOG_T_BOOL, .b = (v) })
 #define LOG_RAW(k, v)   ((struct log_field){ .name = (k), .type = LOG_T_RAW, .s = (v) })
 
-#define log_line(level, logger, message, ...)                                                                      \
-	do {                                                                                                       \
-		if ((level) >= log_level_min())                                                                    \
-			log_write((level), (logger), (message),                                                    \
-				  (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(, ) { 0 } });                 \
+#define log_line(level, logger, message, ...)                                                                          \
+	do {                                                                                                           \
+		if ((level) >= log_level_min())                                                                        \
+			log_write((level), (logger), (message),                                                        \
+				  (const struct log_field[]){ __VA_ARGS__ __VA_OPT__(, ){ 0 } });                      \
 	} while (0)
 
 /* Any thread. Threads without a ring of their own share one behind a lock. */
@@ -43,6 +43,6 @@ void log_write_members(int64_t wall_us, struct str members);
 enum log_level log_level_min(void);
 
 int log_start(int fd, enum log_level min); /* starts the writer thread; before it, lines go out at once */
-void log_attach(void);                      /* gives the calling thread a ring of its own (loops do) */
-void log_stop(void);                        /* writes out all rings, ends the thread */
+void log_attach(void);                     /* gives the calling thread a ring of its own (loops do) */
+void log_stop(void);                       /* writes out all rings, ends the thread */
 uint64_t log_dropped(void);

@@ -8,7 +8,7 @@
 enum { LOG_LINE_MAX = 16384, LOG_TEXT_MAX = 4096 };
 
 struct log_entry {
-	struct str members;             /* borrows; written already, in place of the four fields below; p NULL: not */
+	struct str members; /* borrows; written already, in place of the four fields below; p NULL: not */
 	enum log_level level;
 	const char *logger, *message;   /* borrows */
 	const struct log_field *fields; /* borrows */

@@ -13,20 +13,20 @@ struct loop;
 enum loop_kind { LOOP_IO, LOOP_BLOCKING, LOOP_SIM };
 
 struct loop_config {
-	const char *name;        /* thread name, log and metrics label; borrows a static string */
+	const char *name; /* thread name, log and metrics label; borrows a static string */
 	enum loop_kind kind;
-	uint32_t actors_max;     /* 0 = 65536 */
-	uint32_t asks_max;       /* 0 = 65536 */
-	uint32_t inbox_max;      /* messages from other loops that may wait; more are refused; 0 = 65536 */
-	bool is_background;      /* work that must not move the serving p99: nice 19, and off the I/O loops' CPUs */
-	uint32_t grace_ms;       /* loop_stop: how long actors may take to end before they are ended; 0 = 2000 */
+	uint32_t actors_max; /* 0 = 65536 */
+	uint32_t asks_max;   /* 0 = 65536 */
+	uint32_t inbox_max;  /* messages from other loops that may wait; more are refused; 0 = 65536 */
+	bool is_background;  /* work that must not move the serving p99: nice 19, and off the I/O loops' CPUs */
+	uint32_t grace_ms;   /* loop_stop: how long actors may take to end before they are ended; 0 = 2000 */
 };
 
 /* The process's loops have numbers 1..LOOPS_MAX; 0 is nobody's. */
 enum { LOOPS_MAX = 64 };
 struct loop *loop_create(const struct loop_config *config); /* NULL: no memory or LOOPS_MAX reached */
-int loop_start(struct loop *loop);  /* runs it on a new thread */
-void loop_run(struct loop *loop);   /* runs it on this thread until loop_stop */
+int loop_start(struct loop *loop);                          /* runs it on a new thread */
+void loop_run(struct loop *loop);                           /* runs it on this thread until loop_stop */
 /* RT_STOP to every actor; the loop ends once all are gone, and ends the rest itself after grace_ms. What
  * must be drained first (open requests) is drained by its owner before this. Any thread, signal handlers
  * too. */
@@ -36,10 +36,10 @@ void loop_join(struct loop *loop);
  * build, stops. */
 void loop_destroy(struct loop *loop);
 
-uv_loop_t *loop_uv(struct loop *loop);     /* LOOP_IO only */
+uv_loop_t *loop_uv(struct loop *loop); /* LOOP_IO only */
 unsigned loop_id(const struct loop *loop);
 struct loop *loop_by_id(unsigned id);
-struct loop *loop_current(void);           /* of this thread; NULL elsewhere */
+struct loop *loop_current(void); /* of this thread; NULL elsewhere */
 const char *loop_name(const struct loop *loop);
 bool loop_failed(const struct loop *loop); /* a supervised actor failed too often; stays true. Any thread */
 
@@ -52,7 +52,7 @@ uint64_t loop_random(struct loop *loop);        /* 64 bits, seeded per loop (by 
 /* Sends from a thread that is no loop (signal handling, tests). Moves m, which came from loop_msg_new;
  * false: refused and disposed. Any thread. */
 bool loop_post(struct actor_ref to, struct msg *m);
-void *loop_msg_new(uint16_t kind);         /* any thread */
+void *loop_msg_new(uint16_t kind); /* any thread */
 
 /* Runs once per turn after the actors, for code that is no actor (h2o flush hooks, metrics). LOOP_IO. */
 void loop_on_turn_end(struct loop *loop, void (*fn)(void *), void *arg);

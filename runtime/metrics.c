@@ -38,16 +38,16 @@ struct slab {
 };
 
 static const double default_buckets[] = { .00005, .0001, .00025, .0005, .001, .0025, .005, .01, .025,
-					  .05,	  .1,	 .25,	 .5,	1,    2.5,   5,	   10,	0 };
+					  .05,    .1,    .25,    .5,    1,    2.5,   5,    10,  0 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* families, series, index and the taking of slabs */
 static struct family families[FAMILIES_MAX];
 static uint32_t families_len;
 static struct series series[METRICS_CELLS_MAX]; /* in order of registration */
 static uint32_t series_len;
-static uint32_t series_index[INDEX_LEN]; /* open addressing; 1 + place in series */
-static uint32_t cells_len = 1;           /* cell 0 is unused */
-static uint64_t refused;                 /* registrations that found no room */
+static uint32_t series_index[INDEX_LEN];        /* open addressing; 1 + place in series */
+static uint32_t cells_len = 1;                  /* cell 0 is unused */
+static uint64_t refused;                        /* registrations that found no room */
 static uint16_t cell_family[METRICS_CELLS_MAX]; /* of a series' first cell */
 static atomic_uint_fast64_t gauges[METRICS_CELLS_MAX];
 

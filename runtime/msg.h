@@ -41,16 +41,16 @@ enum msg_flags {
 };
 
 struct msg {
-	struct msg *next;                 /* the runtime's */
-	void (*dispose)(struct msg *);    /* releases what the payload owns; NULL when it owns nothing */
+	struct msg *next;              /* the runtime's */
+	void (*dispose)(struct msg *); /* releases what the payload owns; NULL when it owns nothing */
 	struct actor_ref to, from;
-	struct actor_ref cancel;          /* the actor whose life this work serves (an exchange): once it is gone, the
+	struct actor_ref cancel; /* the actor whose life this work serves (an exchange): once it is gone, the
 	                                     message is dropped and a pending ask ends in RT_CANCELLED. none = never */
-	uint64_t deadline_ns;             /* absolute, clock_mono_ns; 0 = none. Checked when the message is dequeued */
-	uint64_t op;                      /* names the ask a reply answers; 0 = not an ask */
-	uint16_t kind;                    /* MSG_KIND(class, n) */
-	uint8_t flags;                    /* enum msg_flags */
-	int32_t status;                   /* of a reply: 0 or a negative errno-like RT_E* */
+	uint64_t deadline_ns;    /* absolute, clock_mono_ns; 0 = none. Checked when the message is dequeued */
+	uint64_t op;             /* names the ask a reply answers; 0 = not an ask */
+	uint16_t kind;           /* MSG_KIND(class, n) */
+	uint8_t flags;           /* enum msg_flags */
+	int32_t status;          /* of a reply: 0 or a negative errno-like RT_E* */
 };
 
 _Static_assert(sizeof(struct msg) == 64, "the header is one cache line");
@@ -67,12 +67,12 @@ enum {
 
 /* The runtime's own kinds. All are URGENT. */
 enum rt_msg {
-	RT_DEADLINE = MSG_KIND(CLASS_RT, 1),  /* the ask `op` of yours had no answer by its deadline */
-	RT_DOWN = MSG_KIND(CLASS_RT, 2),      /* the ask `op` of yours: the callee is gone, or refused (status says) */
-	RT_CANCELLED = MSG_KIND(CLASS_RT, 3), /* the ask `op` of yours: its cancel token died */
-	RT_TIMER = MSG_KIND(CLASS_RT, 4),     /* rt_timer_start(op) is due */
-	RT_STOP = MSG_KIND(CLASS_RT, 5),      /* please finish: shutdown, or your supervisor's wish */
-	RT_CHILD_DOWN = MSG_KIND(CLASS_RT, 6),/* to a supervisor: struct rt_child_down */
+	RT_DEADLINE = MSG_KIND(CLASS_RT, 1),   /* the ask `op` of yours had no answer by its deadline */
+	RT_DOWN = MSG_KIND(CLASS_RT, 2),       /* the ask `op` of yours: the callee is gone, or refused (status says) */
+	RT_CANCELLED = MSG_KIND(CLASS_RT, 3),  /* the ask `op` of yours: its cancel token died */
+	RT_TIMER = MSG_KIND(CLASS_RT, 4),      /* rt_timer_start(op) is due */
+	RT_STOP = MSG_KIND(CLASS_RT, 5),       /* please finish: shutdown, or your supervisor's wish */
+	RT_CHILD_DOWN = MSG_KIND(CLASS_RT, 6), /* to a supervisor: struct rt_child_down */
 };
 
 /* Why something did not happen. Negative, errno-like, one meaning each. */
@@ -82,7 +82,7 @@ enum rt_error {
 	RT_EFULL = -2,     /* mailbox, pool or table is full: refuse at the edge */
 	RT_EDEADLINE = -3, /* too late */
 	RT_ECANCELLED = -4,
-	RT_EIO = -5,       /* a store failed; the text says how */
+	RT_EIO = -5, /* a store failed; the text says how */
 	RT_EINVAL = -6,
 	RT_ENOTFOUND = -7,
 	RT_EEXIST = -8,

@@ -10,8 +10,8 @@
 enum { POOL_ALIGN = 64 };
 
 struct pool {
-	void *free;           /* owned chain through the first word of each block */
-	size_t block_bytes;   /* multiple of POOL_ALIGN */
+	void *free;         /* owned chain through the first word of each block */
+	size_t block_bytes; /* multiple of POOL_ALIGN */
 	uint32_t free_len, free_max;
 };
 
@@ -21,8 +21,8 @@ static inline void pool_init(struct pool *p, size_t block_bytes, uint32_t free_m
 	*p = (struct pool){ .block_bytes = units * POOL_ALIGN, .free_max = free_max };
 }
 
-void pool_finish(struct pool *p);           /* frees the free list; blocks in use stay valid */
-void *pool_block_new(size_t block_bytes);   /* never NULL: without memory for one block the process stops. Any thread */
+void pool_finish(struct pool *p);         /* frees the free list; blocks in use stay valid */
+void *pool_block_new(size_t block_bytes); /* never NULL: without memory for one block the process stops. Any thread */
 
 /* Not zeroed. */
 static inline void *pool_get(struct pool *p)

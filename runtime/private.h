@@ -14,12 +14,12 @@
 #include <string.h>
 
 enum {
-	ACTOR_BATCH_MAX = 64,       /* messages of one actor before the next one runs */
+	ACTOR_BATCH_MAX = 64, /* messages of one actor before the next one runs */
 	TURN_MESSAGES_MAX = 256,
 	TURN_NS_MAX = 300 * 1000,
 	TURN_STALL_NS = 5 * 1000 * 1000,
-	URGENT_RUN_MAX = 8,         /* actors taken from the urgent queue while a normal one waits */
-	ACTOR_CLASSES = 33,         /* actor memory in steps of 64 bytes up to 2 KiB; larger ones come from malloc */
+	URGENT_RUN_MAX = 8, /* actors taken from the urgent queue while a normal one waits */
+	ACTOR_CLASSES = 33, /* actor memory in steps of 64 bytes up to 2 KiB; larger ones come from malloc */
 	PENDING_CHUNK = 256,
 	SLOT_NONE = 0xffffff,
 	TICK_NS = 1000 * 1000,
@@ -29,13 +29,13 @@ enum {
  * is delivered, so that of a reply, a deadline, a down and a cancel, all perhaps in the mailbox, the first
  * wins and the others are late. */
 struct pending {
-	struct wheel_node timer;     /* first: the wheel hands this back */
-	struct hlist own_link;       /* in the asker's `own` */
-	struct hlist token_link;     /* in the local cancel token's `guarded` */
-	struct actor *owner;         /* NULL: free */
-	uint64_t user_op;            /* of a timer */
+	struct wheel_node timer; /* first: the wheel hands this back */
+	struct hlist own_link;   /* in the asker's `own` */
+	struct hlist token_link; /* in the local cancel token's `guarded` */
+	struct actor *owner;     /* NULL: free */
+	uint64_t user_op;        /* of a timer */
 	uint32_t generation, index;
-	bool is_timer, ending_sent;  /* the runtime sends one ending at most */
+	bool is_timer, ending_sent; /* the runtime sends one ending at most */
 };
 
 struct timer_msg {
@@ -51,17 +51,17 @@ struct mailbox {
 
 struct actor_private {
 	struct mailbox urgent, normal;
-	uint32_t requests_len;          /* waiting messages that count against mailbox_len_max */
+	uint32_t requests_len; /* waiting messages that count against mailbox_len_max */
 	uint32_t slot;
 	bool stopping, has_failed, is_named;
-	bool serves_one;                /* rt_spawn_ask: when its request is dropped it ends */
+	bool serves_one; /* rt_spawn_ask: when its request is dropped it ends */
 	uint32_t name;
 	struct dlist urgent_run, normal_run; /* in the loop's run queues */
-	struct dlist ran;               /* on_turn_end is due */
+	struct dlist ran;                    /* on_turn_end is due */
 	struct dlist dying;
-	struct hlist *own;              /* struct pending: asks and timers of this actor */
-	struct hlist *guarded;          /* struct pending of this loop whose cancel token is this actor */
-	struct actor_ref parent;        /* who ran when this one was spawned; learns of a failure */
+	struct hlist *own;       /* struct pending: asks and timers of this actor */
+	struct hlist *guarded;   /* struct pending of this loop whose cancel token is this actor */
+	struct actor_ref parent; /* who ran when this one was spawned; learns of a failure */
 	struct actor *actor;
 	char reason[40];
 };
@@ -69,7 +69,7 @@ struct actor_private {
 struct slot {
 	_Atomic uint32_t generation; /* of the present or next life; read by any thread */
 	uint32_t next_free;
-	struct actor *actor;         /* NULL: free */
+	struct actor *actor; /* NULL: free */
 };
 
 struct outbox {
@@ -80,9 +80,9 @@ struct outbox {
 struct supervised {
 	const struct actor_class *class; /* NULL: no such name */
 	void *arg;
-	_Atomic uint64_t ref_bits;       /* written by the loop, read by any thread */
+	_Atomic uint64_t ref_bits; /* written by the loop, read by any thread */
 	uint32_t restarts_max, window_ms;
-	uint32_t restarts;               /* in the present window */
+	uint32_t restarts; /* in the present window */
 	uint64_t window_start_ns;
 };
 
@@ -112,26 +112,26 @@ struct loop {
 
 	/* Written by the loop's thread. */
 	alignas(64) uint64_t mono_ns;
-	bool is_running;               /* inside loop_run */
-	bool clock_is_stale;           /* the loop may have slept since mono_ns was read */
-	bool has_sent_itself;          /* the running actor, in this batch */
+	bool is_running;      /* inside loop_run */
+	bool clock_is_stale;  /* the loop may have slept since mono_ns was read */
+	bool has_sent_itself; /* the running actor, in this batch */
 	struct actor *running;
-	struct msg *current;           /* what on_message is looking at; NULL once freed or moved */
+	struct msg *current;                    /* what on_message is looking at; NULL once freed or moved */
 	uint32_t clock_countdown, clock_stride; /* messages until the clock is read again, and between two reads */
 	uint32_t turn_messages;
 	struct dlist urgent_queue, normal_queue, ran, dying;
 	uint32_t urgent_streak;
 	struct pool messages;
 	struct pool actor_pools[ACTOR_CLASSES];
-	struct pending **pending_chunks; /* owned, with the chunks */
+	struct pending **pending_chunks;          /* owned, with the chunks */
 	uint32_t pending_chunks_len, pending_max; /* pending_max = asks_max + timers_max */
 	uint32_t timers, timers_max;
-	uint64_t refused_ops;            /* asks that found the table full, for their ops */
-	struct hlist *pending_free;      /* through own_link */
+	uint64_t refused_ops;       /* asks that found the table full, for their ops */
+	struct hlist *pending_free; /* through own_link */
 	struct wheel wheel;
-	uint64_t origin_ns;              /* tick 0 */
-	uint32_t slots_used, slot_free;  /* high-water mark; head of the free chain, SLOT_NONE when empty */
-	uint64_t outbox_mask;            /* bit id-1 */
+	uint64_t origin_ns;             /* tick 0 */
+	uint32_t slots_used, slot_free; /* high-water mark; head of the free chain, SLOT_NONE when empty */
+	uint64_t outbox_mask;           /* bit id-1 */
 	struct outbox outboxes[LOOPS_MAX];
 	int64_t wall_offset_us;
 	uint64_t wall_read_ns;
@@ -144,7 +144,7 @@ struct loop {
 	const struct actor_class *last_class, *slowest_class; /* of this turn; for the stall report */
 	uint64_t slowest_ns, stall_logged_ns;
 	struct loop_stats stats;
-	struct sim_port *sim;            /* weak; LOOP_SIM only */
+	struct sim_port *sim; /* weak; LOOP_SIM only */
 
 	/* The thread and its libuv handles. */
 	pthread_t thread;
@@ -155,25 +155,25 @@ struct loop {
 	uv_check_t uv_check;
 	uv_idle_t uv_idle;
 	uv_timer_t uv_timer;
-	uint64_t uv_timer_by_ns;         /* what uv_timer is set to; UINT64_MAX = not set */
+	uint64_t uv_timer_by_ns; /* what uv_timer is set to; UINT64_MAX = not set */
 };
 
 /* Hidden: the compiler may then inline and call them directly in position-independent code. */
 #pragma GCC visibility push(hidden)
 
 /* ---- loop.c ---- */
-bool loop_turn(struct loop *loop);            /* true: work remains */
+bool loop_turn(struct loop *loop); /* true: work remains */
 bool loop_has_work(const struct loop *loop);
-bool loop_is_over(struct loop *loop);         /* stopping, and the actors are gone, perhaps by force */
-void loop_end(struct loop *loop);             /* last flush; no message is accepted from here on */
+bool loop_is_over(struct loop *loop); /* stopping, and the actors are gone, perhaps by force */
+void loop_end(struct loop *loop);     /* last flush; no message is accepted from here on */
 void loop_refresh_clock(struct loop *loop);
 void loop_set_current(struct loop *loop);
 uint64_t loop_tick_now(const struct loop *loop);
 uint64_t loop_tick_of(const struct loop *loop, uint64_t ns); /* the first tick that is not before ns */
 /* When the loop must run although nobody wakes it; UINT64_MAX = never. */
 uint64_t loop_due_ns(const struct loop *loop);
-bool loop_try_sleep(struct loop *loop);       /* sets sleeping; false: something came, do not sleep */
-void loop_wake_read(struct loop *loop);       /* clears the eventfd */
+bool loop_try_sleep(struct loop *loop); /* sets sleeping; false: something came, do not sleep */
+void loop_wake_read(struct loop *loop); /* clears the eventfd */
 
 /* ---- inbox.c ---- */
 void outbox_flush(struct loop *loop);
@@ -199,7 +199,7 @@ void actors_run(struct loop *loop);
 void actors_end_turn(struct loop *loop);
 void actors_read_clock(struct loop *loop);
 void actors_reap(struct loop *loop);
-void actors_stop_all(struct loop *loop);  /* RT_STOP to each */
+void actors_stop_all(struct loop *loop); /* RT_STOP to each */
 void actors_force_end(struct loop *loop);
 
 /* ---- ask.c ---- */

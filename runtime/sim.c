@@ -5,10 +5,10 @@ enum { SIM_LOOPS_MAX = 16, START_MONO_NS = 1000000000 };
 static const int64_t START_WALL_US = 1767225600000000; /* 2026-01-01T00:00:00Z */
 
 struct sim_port {
-	struct sim *sim;                     /* weak: the simulation outlives its loops */
-	struct loop *loop;                   /* owned */
+	struct sim *sim;   /* weak: the simulation outlives its loops */
+	struct loop *loop; /* owned */
 	unsigned index;
-	uint64_t arrival_ns[SIM_LOOPS_MAX];  /* of each sender's last batch: they keep their order */
+	uint64_t arrival_ns[SIM_LOOPS_MAX]; /* of each sender's last batch: they keep their order */
 	bool has_ended;
 };
 
@@ -237,9 +237,11 @@ struct sim *sim_create(const struct sim_config *config)
 	dlist_init(&sim->parcels);
 	for (unsigned i = 0; i < sim->loops; i++) {
 		struct sim_port *port = &sim->ports[i];
-		struct loop *loop = loop_create(&(struct loop_config){
-		    .name = "sim", .kind = LOOP_SIM, .actors_max = config->actors_max,
-		    .asks_max = config->asks_max, .inbox_max = config->inbox_max });
+		struct loop *loop = loop_create(&(struct loop_config){ .name = "sim",
+								       .kind = LOOP_SIM,
+								       .actors_max = config->actors_max,
+								       .asks_max = config->asks_max,
+								       .inbox_max = config->inbox_max });
 		CHECK(loop != NULL);
 		*port = (struct sim_port){ .sim = sim, .loop = loop, .index = i };
 		loop->sim = port;

@@ -23,10 +23,10 @@ struct sim;
 
 struct sim_config {
 	uint64_t seed;
-	unsigned loops;                               /* 1..16 */
-	uint32_t actors_max, asks_max, inbox_max;     /* of each loop; 0 = as in struct loop_config */
-	uint32_t delay_max_us;                        /* of a batch between loops; 0 = 2000 */
-	bool faults_off;                              /* sim_fault is then always false */
+	unsigned loops;                           /* 1..16 */
+	uint32_t actors_max, asks_max, inbox_max; /* of each loop; 0 = as in struct loop_config */
+	uint32_t delay_max_us;                    /* of a batch between loops; 0 = 2000 */
+	bool faults_off;                          /* sim_fault is then always false */
 };
 
 enum sim_end {
@@ -47,12 +47,12 @@ void sim_stop(struct sim *sim);
 bool sim_is_balanced(struct sim *sim, struct buf *why);
 
 uint64_t sim_now_ns(const struct sim *sim);
-uint64_t sim_trace(const struct sim *sim); /* a hash over every delivered message: when, where, what */
+uint64_t sim_trace(const struct sim *sim);    /* a hash over every delivered message: when, where, what */
 uint64_t sim_messages(const struct sim *sim); /* delivered so far */
 
 /* Chance for the scenario itself, from the seed. */
 uint64_t sim_random(struct sim *sim);
-uint64_t sim_pick(struct sim *sim, uint64_t n);            /* 0..n-1; n > 0 */
+uint64_t sim_pick(struct sim *sim, uint64_t n); /* 0..n-1; n > 0 */
 bool sim_chance(struct sim *sim, unsigned permille);
 
 /* For fakes: should the fault named `point` happen now? Always false on a loop that is not simulated, so

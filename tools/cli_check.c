@@ -114,7 +114,10 @@ static int check(const char *file, bool unsafe_lua, bool as_json)
 		fflush(stdout);
 		fprintf(stderr, "%s: no mistake found\n", file);
 		if (d->features_count + d->contexts_count == 0)
-			fprintf(stderr, "%s: it declares no feature and no context: its tables can be asked by SQL, and that is all\n", file);
+			fprintf(
+			    stderr,
+			    "%s: it declares no feature and no context: its tables can be asked by SQL, and that is all\n",
+			    file);
 	}
 	if (d)
 		definitions_free(d);

@@ -37,7 +37,8 @@ int cli_client_option(struct cli_client *c, int option, const char *value)
 	case CLI_TIMEOUT:
 		if (config_parse_duration(str_from(value), &c->timeout_ms) && c->timeout_ms > 0)
 			return 1;
-		fprintf(stderr, "fabra %s: --timeout must be a duration like 30s or 500ms, not '%s'\n", c->command, value);
+		fprintf(stderr, "fabra %s: --timeout must be a duration like 30s or 500ms, not '%s'\n", c->command,
+			value);
 		return -1;
 	default:
 		return 0;
@@ -70,8 +71,8 @@ bool cli_is_ok(const struct http_client *c, const struct http_answer *answer, co
 	if (answer->status == 200)
 		return true;
 	if (answer->status == 0)
-		fprintf(stderr, "Connection failed: %s: %.*s\n%s%s", c->url, STR_ARG(buf_str(&answer->body)), answer->cure,
-			answer->cure[0] ? "\n" : "");
+		fprintf(stderr, "Connection failed: %s: %.*s\n%s%s", c->url, STR_ARG(buf_str(&answer->body)),
+			answer->cure, answer->cure[0] ? "\n" : "");
 	else if (answer->status == 404 && not_found)
 		fprintf(stderr, "Not Found: %s\n", not_found);
 	else if (answer->status == 403)

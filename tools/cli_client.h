@@ -9,8 +9,11 @@
 enum { CLI_URL = 512, CLI_HOST, CLI_PORT, CLI_TIMEOUT, CLI_CACERT, CLI_INSECURE };
 #define CLI_CLIENT_OPTIONS                                                                                             \
 	{ "url", required_argument, NULL, CLI_URL }, { "host", required_argument, NULL, CLI_HOST },                    \
-	{ "port", required_argument, NULL, CLI_PORT }, { "timeout", required_argument, NULL, CLI_TIMEOUT },            \
-	{ "cacert", required_argument, NULL, CLI_CACERT }, { "insecure", no_argument, NULL, CLI_INSECURE }
+	    { "port", required_argument, NULL, CLI_PORT }, { "timeout", required_argument, NULL, CLI_TIMEOUT },        \
+	    { "cacert", required_argument, NULL, CLI_CACERT },                                                         \
+	{                                                                                                              \
+		"insecure", no_argument, NULL, CLI_INSECURE                                                            \
+	}
 #define CLI_CLIENT_HELP                                                                                                \
 	"where:\n"                                                                                                     \
 	"  --url URL             the server, http:// or https:// (or set FABRA_URL; default http://127.0.0.1:8000)\n"  \

@@ -87,7 +87,9 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 			a->input = optarg;
 			if (strchr(optarg, '=') > optarg)
 				break;
-			fprintf(stderr, "fabra context: --input must be NAME=VALUE, for instance user_id=u1, not '%s'\n", optarg);
+			fprintf(stderr,
+				"fabra context: --input must be NAME=VALUE, for instance user_id=u1, not '%s'\n",
+				optarg);
 			return EXIT_USAGE;
 		case OPT_JSON:
 			a->json = true;
@@ -217,8 +219,8 @@ static void print_features(yyjson_val *features)
 	yyjson_arr_foreach(features, i, n, f) {
 		char *value = yyjson_val_write(yyjson_obj_get(f, "value"), 0, NULL);
 		indent_of(i == 0 ? "features" : "");
-		printf("%.*s(%.*s) = %s, %.*s, ", STR_ARG(member(f, "name")), STR_ARG(member(f, "entity_id")), value ? value : "?",
-		       STR_ARG(member(f, "source")));
+		printf("%.*s(%.*s) = %s, %.*s, ", STR_ARG(member(f, "name")), STR_ARG(member(f, "entity_id")),
+		       value ? value : "?", STR_ARG(member(f, "source")));
 		print_age(yyjson_obj_get(f, "freshness_ms"));
 		printf(", as of %.*s\n", STR_ARG(member(f, "as_of")));
 		free(value);
@@ -292,7 +294,8 @@ static const char *text_of(yyjson_val *row, const char *key)
 
 static void print_table(yyjson_val *rows)
 {
-	printf("%-40s  %-27s  %7s  %-10s  %-24s  %s\n", "CONTEXT ID", "CREATED (UTC)", "TOKENS", "FRESHNESS", "NAME", "INPUTS");
+	printf("%-40s  %-27s  %7s  %-10s  %-24s  %s\n", "CONTEXT ID", "CREATED (UTC)", "TOKENS", "FRESHNESS", "NAME",
+	       "INPUTS");
 	size_t i, max;
 	yyjson_val *row;
 	yyjson_arr_foreach(rows, i, max, row) {
@@ -406,9 +409,12 @@ static int verify_record(struct str json, const char *id)
 	bool ok = is_asked_record(json, &v, id);
 	ok = report_signature(&v, &signer) && v.content_hash_ok && v.record_hash_ok && ok;
 	fputs(ok ? "Integrity verified\n" : "Integrity check failed\n", stderr);
-	printf("{\"id\":\"%s\",\"valid\":%s,\"content_hash_valid\":%s,\"record_hash_valid\":%s,\"signature\":\"%s\"}\n", id,
-	       ok ? "true" : "false", v.content_hash_ok ? "true" : "false", v.record_hash_ok ? "true" : "false",
-	       !v.has_signature ? "none" : !v.signature_checked ? "unchecked" : v.signature_ok ? "valid" : "invalid");
+	printf("{\"id\":\"%s\",\"valid\":%s,\"content_hash_valid\":%s,\"record_hash_valid\":%s,\"signature\":\"%s\"}\n",
+	       id, ok ? "true" : "false", v.content_hash_ok ? "true" : "false", v.record_hash_ok ? "true" : "false",
+	       !v.has_signature       ? "none"
+	       : !v.signature_checked ? "unchecked"
+	       : v.signature_ok       ? "valid"
+				      : "invalid");
 	return ok ? EXIT_OK : EXIT_ERROR;
 }
 

@@ -36,10 +36,9 @@ struct arguments {
 /* 0, EXIT_USAGE, or -1: help was printed. */
 static int read_arguments(int argc, char **argv, const char *command, const char *help, struct arguments *a)
 {
-	static const struct option options[] = { CLI_CLIENT_OPTIONS,
-						 { "json", no_argument, NULL, 'j' },
-						 { "help", no_argument, NULL, 'h' },
-						 { 0 } };
+	static const struct option options[] = {
+		CLI_CLIENT_OPTIONS, { "json", no_argument, NULL, 'j' }, { "help", no_argument, NULL, 'h' }, { 0 }
+	};
 	*a = (struct arguments){ .client = { .command = command } };
 	optind = 1;
 	for (int c; (c = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
@@ -221,7 +220,9 @@ int sql_main(int argc, char **argv)
 	if (status)
 		return status < 0 ? EXIT_OK : status;
 	if (a.count == 0) {
-		fputs("fabra sql: which statement? For instance: fabra sql \"SELECT count(*) AS n FROM fabra.records\"\n", stderr);
+		fputs(
+		    "fabra sql: which statement? For instance: fabra sql \"SELECT count(*) AS n FROM fabra.records\"\n",
+		    stderr);
 		return EXIT_USAGE;
 	}
 	cli_client_open(&a.client, &c);

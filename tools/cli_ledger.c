@@ -110,7 +110,8 @@ int ledger_main(int argc, char **argv)
 	struct paths paths;
 	struct buf why = { 0 };
 	if (!paths_find(&paths, &why) || paths.in_memory) {
-		fprintf(stderr, "fabra ledger: %s\n", paths.in_memory ? "FABRA_DUCKDB_PATH is :memory:, which keeps no ledger" : "no state folder");
+		fprintf(stderr, "fabra ledger: %s\n",
+			paths.in_memory ? "FABRA_DUCKDB_PATH is :memory:, which keeps no ledger" : "no state folder");
 		buf_finish(&why);
 		return EXIT_ERROR;
 	}

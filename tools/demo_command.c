@@ -31,7 +31,8 @@ static void print_cut(struct str text)
 
 static int failed(const struct http_answer *answer)
 {
-	fprintf(stderr, "fabra demo: the request failed (HTTP %ld): %.*s\n", answer->status, STR_ARG(buf_str(&answer->body)));
+	fprintf(stderr, "fabra demo: the request failed (HTTP %ld): %.*s\n", answer->status,
+		STR_ARG(buf_str(&answer->body)));
 	return EXIT_ERROR;
 }
 
@@ -59,7 +60,8 @@ static void print_next(const struct http_client *c, struct str id)
 	       "  fabra context show %.*s\n"
 	       "  fabra context verify %.*s\n"
 	       "  fabra context list\n"
-	       "  fabra ledger verify\n", c->url, STR_ARG(id), STR_ARG(id));
+	       "  fabra ledger verify\n",
+	       c->url, STR_ARG(id), STR_ARG(id));
 }
 
 static int show_context(const struct http_client *c)

@@ -3,11 +3,11 @@
 #include "runtime/buf.h"
 
 struct http_client {
-	char url[1024];         /* base, without a slash at the end */
-	const char *api_key;    /* borrows; NULL = none */
+	char url[1024];      /* base, without a slash at the end */
+	const char *api_key; /* borrows; NULL = none */
 	long timeout_ms;
-	bool insecure;          /* accept any certificate */
-	const char *ca_file;    /* borrows; NULL = the system's */
+	bool insecure;       /* accept any certificate */
+	const char *ca_file; /* borrows; NULL = the system's */
 };
 
 struct http_answer {

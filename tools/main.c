@@ -29,7 +29,8 @@ enum { COMMANDS = sizeof commands / sizeof commands[0] };
 static void print_help(FILE *out)
 {
 	fputs("fabra: serves ML features and LLM contexts, and leaves a verifiable record of what the model saw\n\n"
-	      "usage: fabra COMMAND [arguments]\n\n", out);
+	      "usage: fabra COMMAND [arguments]\n\n",
+	      out);
 	for (int i = 0; i < COMMANDS; i++)
 		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
 	fputs("\nfirst steps:\n"
@@ -37,7 +38,8 @@ static void print_help(FILE *out)
 	      "  fabra serve store.lua               your own definitions\n"
 	      "  fabra context list                  what it has assembled\n"
 	      "  fabra context verify ctx_...        is that record what the model saw?\n\n"
-	      "`fabra COMMAND --help` explains a command.\n", out);
+	      "`fabra COMMAND --help` explains a command.\n",
+	      out);
 }
 
 static const struct command *find(const char *name)

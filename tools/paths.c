@@ -52,7 +52,8 @@ static bool make_folder(const char *path, struct buf *ret_why)
 	}
 	if (mkdir(part, 0700) == 0 || errno == EEXIST)
 		return true;
-	buf_printf(ret_why, "cannot make the folder %s: %s; set FABRA_HOME to one that can be written", path, strerror(errno));
+	buf_printf(ret_why, "cannot make the folder %s: %s; set FABRA_HOME to one that can be written", path,
+		   strerror(errno));
 	return false;
 }
 

@@ -64,9 +64,11 @@ static bool check_connections(struct serve_options *o, rlim_t most)
 		o->connections_max = (uint32_t)most;
 		return true;
 	}
-	fprintf(stderr, "fabra serve: start: FABRA_CONNECTIONS_MAX=%u is more than the %llu for which file descriptors are left; lower "
-		"it, or raise the limit (ulimit -n, or LimitNOFILE of the service) by %llu\n",
-		o->connections_max, (unsigned long long)most, (unsigned long long)(o->connections_max - most));
+	fprintf(
+	    stderr,
+	    "fabra serve: start: FABRA_CONNECTIONS_MAX=%u is more than the %llu for which file descriptors are left; lower "
+	    "it, or raise the limit (ulimit -n, or LimitNOFILE of the service) by %llu\n",
+	    o->connections_max, (unsigned long long)most, (unsigned long long)(o->connections_max - most));
 	return false;
 }
 
@@ -85,7 +87,8 @@ static bool check_descriptors(struct serve_options *o)
 	}
 	if (limit.rlim_cur >= least || limit.rlim_cur == RLIM_INFINITY)
 		return check_connections(o, limit.rlim_cur - own);
-	fprintf(stderr, "fabra serve: start: %llu file descriptors are allowed and %llu are needed at least; raise the limit "
+	fprintf(stderr,
+		"fabra serve: start: %llu file descriptors are allowed and %llu are needed at least; raise the limit "
 		"(ulimit -n 4096, or LimitNOFILE of the service)\n",
 		(unsigned long long)limit.rlim_cur, (unsigned long long)least);
 	return false;
@@ -165,7 +168,8 @@ static bool fill_node(struct server *s)
 		return say(&why, "pricing");
 	n->pricing = s->pricing;
 	return (tokens_open(&n->encodings[TOKENS_O200K], TOKENS_O200K, NULL, &why) == 0 &&
-		tokens_open(&n->encodings[TOKENS_CL100K], TOKENS_CL100K, NULL, &why) == 0) || say(&why, "tokenizer");
+		tokens_open(&n->encodings[TOKENS_CL100K], TOKENS_CL100K, NULL, &why) == 0) ||
+	       say(&why, "tokenizer");
 }
 
 /* ---- loops and actors ---- */
@@ -213,10 +217,8 @@ static bool spawn_actors(struct server *s)
 	for (unsigned i = 0; i < s->options.loops; i++)
 		if (!create_node_loop(s, i))
 			return false;
-	struct actor_ref materializer =
-	    rt_supervise(background, NAME_MATERIALIZER, &materializer_class, n, 10, 60000);
-	struct actor_ref table_loader =
-	    rt_supervise(background, NAME_TABLE_LOADER, &table_loader_class, n, 10, 60000);
+	struct actor_ref materializer = rt_supervise(background, NAME_MATERIALIZER, &materializer_class, n, 10, 60000);
+	struct actor_ref table_loader = rt_supervise(background, NAME_TABLE_LOADER, &table_loader_class, n, 10, 60000);
 	struct buf why = { 0 };
 	if (ref_is_none(table_loader) || ref_is_none(materializer)) {
 		buf_append_lit(&why, "cannot start the actors of the definitions: out of memory");
@@ -229,22 +231,27 @@ static bool start_http(struct server *s)
 {
 	struct buf why = { 0 };
 	const struct serve_options *o = &s->options;
-	s->http = http_server_create(&(struct http_config){ .host = o->host, .port = o->port, .tls_cert_file = o->tls_cert,
-							     .tls_key_file = o->tls_key, .api_key = o->api_key,
-							     .body_bytes_max = o->body_bytes,
-							     .connections_max = o->connections_max,
-							     .in_flight_max = o->in_flight_max,
-							     .handshake_timeout_ms = o->handshake_timeout_ms,
-							     .read_timeout_ms = o->read_timeout_ms,
-							     .stall_timeout_ms = o->stall_timeout_ms,
-							     .idle_timeout_ms = o->idle_timeout_ms,
-							     .reply_rate_min = o->reply_rate_min,
-							     .control_frames_max = o->control_frames_max,
-							     .request_timeout_ms = o->request_timeout_ms,
-							     .shutdown_grace_ms = o->shutdown_grace_ms,
-							     .routes = api_routes, .routes_count = api_routes_count,
-							     .app = &s->node, .document = api_document,
-							     .access_log = o->access_log },
+	s->http = http_server_create(&(struct http_config){ .host = o->host,
+							    .port = o->port,
+							    .tls_cert_file = o->tls_cert,
+							    .tls_key_file = o->tls_key,
+							    .api_key = o->api_key,
+							    .body_bytes_max = o->body_bytes,
+							    .connections_max = o->connections_max,
+							    .in_flight_max = o->in_flight_max,
+							    .handshake_timeout_ms = o->handshake_timeout_ms,
+							    .read_timeout_ms = o->read_timeout_ms,
+							    .stall_timeout_ms = o->stall_timeout_ms,
+							    .idle_timeout_ms = o->idle_timeout_ms,
+							    .reply_rate_min = o->reply_rate_min,
+							    .control_frames_max = o->control_frames_max,
+							    .request_timeout_ms = o->request_timeout_ms,
+							    .shutdown_grace_ms = o->shutdown_grace_ms,
+							    .routes = api_routes,
+							    .routes_count = api_routes_count,
+							    .app = &s->node,
+							    .document = api_document,
+							    .access_log = o->access_log },
 				     s->io, o->loops, &why);
 	return s->http || say(&why, "listen");
 }
@@ -258,7 +265,8 @@ static bool start_loops(struct server *s)
 		status = loop_start(s->io[i]);
 	struct buf why = { 0 };
 	if (status != 0) {
-		buf_printf(&why, "cannot start a thread: %s; raise the limit of threads or lower --loops", strerror(-status));
+		buf_printf(&why, "cannot start a thread: %s; raise the limit of threads or lower --loops",
+			   strerror(-status));
 		return say(&why, "start");
 	}
 	return true;
@@ -328,8 +336,10 @@ static bool start(struct server *s)
 		return false;
 	}
 	if (s->definitions->features_count + s->definitions->contexts_count == 0)
-		fprintf(stderr, "fabra serve: %s declares no feature and no context: its tables can be asked by SQL, and that is all\n",
-			s->options.file);
+		fprintf(
+		    stderr,
+		    "fabra serve: %s declares no feature and no context: its tables can be asked by SQL, and that is all\n",
+		    s->options.file);
 	return check_descriptors(&s->options) && fill_node(s) && open_stores(s) && load_tables(s) && take_over(s) &&
 	       create_loops(s) && spawn_actors(s) && start_http(s) && start_loops(s);
 }

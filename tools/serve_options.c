@@ -39,11 +39,16 @@ enum { OPT_TLS_CERT = 256, OPT_TLS_KEY, OPT_API_KEY, OPT_UNSAFE_LUA, OPT_RELOAD 
 static int read_arguments(int argc, char **argv, struct serve_options *o)
 {
 	static const struct option options[] = {
-		{ "host", required_argument, NULL, 'H' },	 { "port", required_argument, NULL, 'p' },
-		{ "loops", required_argument, NULL, 'l' },	 { "tls-cert", required_argument, NULL, OPT_TLS_CERT },
-		{ "tls-key", required_argument, NULL, OPT_TLS_KEY }, { "api-key", required_argument, NULL, OPT_API_KEY },
-		{ "unsafe-lua", no_argument, NULL, OPT_UNSAFE_LUA }, { "reload", no_argument, NULL, OPT_RELOAD },
-		{ "verbose", no_argument, NULL, 'v' },		 { "help", no_argument, NULL, 'h' },
+		{ "host", required_argument, NULL, 'H' },
+		{ "port", required_argument, NULL, 'p' },
+		{ "loops", required_argument, NULL, 'l' },
+		{ "tls-cert", required_argument, NULL, OPT_TLS_CERT },
+		{ "tls-key", required_argument, NULL, OPT_TLS_KEY },
+		{ "api-key", required_argument, NULL, OPT_API_KEY },
+		{ "unsafe-lua", no_argument, NULL, OPT_UNSAFE_LUA },
+		{ "reload", no_argument, NULL, OPT_RELOAD },
+		{ "verbose", no_argument, NULL, 'v' },
+		{ "help", no_argument, NULL, 'h' },
 		{ 0 },
 	};
 	long number;
@@ -90,8 +95,9 @@ static int read_arguments(int argc, char **argv, struct serve_options *o)
 		}
 	}
 	if (optind != argc - 1) {
-		fprintf(stderr, optind >= argc ? "fabra serve: which definitions file? For instance: fabra serve store.lua\n"
-					       : "fabra serve: one definitions file, please\n");
+		fprintf(stderr, optind >= argc
+				    ? "fabra serve: which definitions file? For instance: fabra serve store.lua\n"
+				    : "fabra serve: one definitions file, please\n");
 		return 2;
 	}
 	o->file = argv[optind];

@@ -20,13 +20,41 @@ extern char **environ;
 enum { EVENT_OVERHEAD = 2048 };
 
 static const char *const settings[] = { /* of any command */
-	"ACCESS_LOG", "API_KEY", "BODY_BYTES", "CONNECTIONS_MAX", "CONTEXT_RETENTION_DAYS", "CONTROL_FRAMES_MAX",
-	"CUSTOM_PRICING_FILE", "DATA_DIR",
-	"DUCKDB_MEMORY", "DUCKDB_PATH", "ENV", "EVENT_RETENTION_DAYS", "EVIDENCE_MODE", "EVIDENCE_TIMEOUT",
-	"FEATURE_RETENTION_DAYS", "HANDSHAKE_TIMEOUT", "HISTORY_RETENTION_DAYS", "HOME", "IDEMPOTENCY_KEYS_MAX", "IDLE_TIMEOUT",
-	"IN_FLIGHT_MAX", "LEDGER_SEGMENT_BYTES", "ONLINE_BYTES", "READ_TIMEOUT", "RECORD_INCLUDE_CONTENT", "REPLY_RATE_MIN",
-	"REQUEST_TIMEOUT", "SHUTDOWN_GRACE", "SIGNATURE_MODE", "SIGNING_KEY", "SIGNING_KEY_ID", "STALL_TIMEOUT", "URL",
-	NULL };
+					"ACCESS_LOG",
+					"API_KEY",
+					"BODY_BYTES",
+					"CONNECTIONS_MAX",
+					"CONTEXT_RETENTION_DAYS",
+					"CONTROL_FRAMES_MAX",
+					"CUSTOM_PRICING_FILE",
+					"DATA_DIR",
+					"DUCKDB_MEMORY",
+					"DUCKDB_PATH",
+					"ENV",
+					"EVENT_RETENTION_DAYS",
+					"EVIDENCE_MODE",
+					"EVIDENCE_TIMEOUT",
+					"FEATURE_RETENTION_DAYS",
+					"HANDSHAKE_TIMEOUT",
+					"HISTORY_RETENTION_DAYS",
+					"HOME",
+					"IDEMPOTENCY_KEYS_MAX",
+					"IDLE_TIMEOUT",
+					"IN_FLIGHT_MAX",
+					"LEDGER_SEGMENT_BYTES",
+					"ONLINE_BYTES",
+					"READ_TIMEOUT",
+					"RECORD_INCLUDE_CONTENT",
+					"REPLY_RATE_MIN",
+					"REQUEST_TIMEOUT",
+					"SHUTDOWN_GRACE",
+					"SIGNATURE_MODE",
+					"SIGNING_KEY",
+					"SIGNING_KEY_ID",
+					"STALL_TIMEOUT",
+					"URL",
+					NULL
+};
 /* Of Fabra's Python program, which this version cannot obey. Where its server would keep or look for something elsewhere than
  * this one, the start is refused: values that nobody else sees would look like a success. */
 static const struct only_in_fabra {
@@ -34,8 +62,9 @@ static const struct only_in_fabra {
 	bool is_refused;
 	const char *what;
 } only_in_fabra[] = {
-	{ "FABRA_REDIS_URL", true, "this version has no store on Redis yet, and values that are kept here are in no other process; "
-				   "unset it for the online table in memory" },
+	{ "FABRA_REDIS_URL", true,
+	  "this version has no store on Redis yet, and values that are kept here are in no other process; "
+	  "unset it for the online table in memory" },
 	{ "REDIS_URL", false, "there is no store on Redis yet; values are in the memory of this process" },
 	{ "FABRA_POSTGRES_URL", false, "there is no store on Postgres yet; the offline store is a DuckDB file" },
 	{ "FABRA_PG_POOL_SIZE", false, "there is no store on Postgres yet" },
@@ -73,7 +102,8 @@ static uint32_t duration(const char *name, int64_t fallback_ms, struct buf *erro
 	int64_t ms = config_duration_ms(name, fallback_ms, errors);
 	if (ms >= 1 && ms <= DAY_MS)
 		return (uint32_t)ms;
-	buf_printf(errors, "%s is %s; give a duration such as 5s\n", name, ms < 1 ? "shorter than 1ms" : "longer than a day");
+	buf_printf(errors, "%s is %s; give a duration such as 5s\n", name,
+		   ms < 1 ? "shorter than 1ms" : "longer than a day");
 	return (uint32_t)fallback_ms;
 }
 
@@ -128,8 +158,11 @@ static void read_waits(struct serve_options *o, struct buf *errors)
 	uint32_t half_ms = o->request_timeout_ms > 1 ? o->request_timeout_ms / 2 : 1;
 	o->evidence_timeout_ms = duration("FABRA_EVIDENCE_TIMEOUT", half_ms < 2000 ? half_ms : 2000, errors);
 	if (config_str("FABRA_EVIDENCE_TIMEOUT", NULL) && o->evidence_timeout_ms >= o->request_timeout_ms)
-		buf_printf(errors, "FABRA_EVIDENCE_TIMEOUT (%u ms) must be shorter than FABRA_REQUEST_TIMEOUT (%u ms): an answer would "
-				   "wait for its record until its request is over\n", o->evidence_timeout_ms, o->request_timeout_ms);
+		buf_printf(
+		    errors,
+		    "FABRA_EVIDENCE_TIMEOUT (%u ms) must be shorter than FABRA_REQUEST_TIMEOUT (%u ms): an answer would "
+		    "wait for its record until its request is over\n",
+		    o->evidence_timeout_ms, o->request_timeout_ms);
 }
 
 /* What a client may take its time for. */
@@ -149,8 +182,8 @@ static void read_numbers(struct serve_options *o, struct buf *errors)
 	o->connections_max = (uint32_t)config_int("FABRA_CONNECTIONS_MAX", 10000, 1, 1000000, errors);
 	/* Each has an actor, and others work for it: a loop has 65,536. */
 	o->in_flight_max = (uint32_t)config_int("FABRA_IN_FLIGHT_MAX", 4096, 1, 16384, errors);
-	o->idempotency_keys_max =
-		(uint32_t)config_int("FABRA_IDEMPOTENCY_KEYS_MAX", IDEMPOTENCY_KEYS_DEFAULT, 1, 100000000, errors);
+	o->idempotency_keys_max = (uint32_t)config_int("FABRA_IDEMPOTENCY_KEYS_MAX", IDEMPOTENCY_KEYS_DEFAULT, 1,
+						       100000000, errors);
 	o->record_keep_ms = config_int("FABRA_CONTEXT_RETENTION_DAYS", 0, 0, 36500, errors) * day_ms;
 	o->value_keep_ms = config_int("FABRA_FEATURE_RETENTION_DAYS", 0, 0, 36500, errors) * day_ms;
 	o->history_keep_ms = config_int("FABRA_HISTORY_RETENTION_DAYS", 90, 0, 36500, errors) * day_ms;
@@ -180,14 +213,16 @@ static void check_name(struct str name, bool is_empty, struct buf *errors)
 {
 	enum { TYPED_WRONG = 2, LONG_NAME = 7 };
 	struct str rest = str_skip(name, sizeof "FABRA_" - 1);
-	if (check_only_in_fabra(name, is_empty, errors) || !str_starts(name, STR("FABRA_")) || definitions_near_known(settings, rest))
+	if (check_only_in_fabra(name, is_empty, errors) || !str_starts(name, STR("FABRA_")) ||
+	    definitions_near_known(settings, rest))
 		return;
 	const char *near = definitions_near(settings, rest);
 	unsigned distance = near ? definitions_distance(str_from(near), rest) : NEAR_FAR;
 	if (distance <= (rest.n >= LONG_NAME ? TYPED_WRONG : TYPED_WRONG - 1))
 		buf_printf(errors, "%.*s is no setting; did you mean FABRA_%s?\n", STR_ARG(name), near);
 	else
-		fprintf(stderr, "fabra serve: %.*s is no setting and has no effect (docs/configuration.md lists them)\n",
+		fprintf(stderr,
+			"fabra serve: %.*s is no setting and has no effect (docs/configuration.md lists them)\n",
 			STR_ARG(name));
 }
 
@@ -207,10 +242,12 @@ static bool read_environment(struct serve_options *o, struct buf *errors)
 	o->environment = str_from(text);
 	unsigned distance = definitions_distance(STR("production"), o->environment);
 	if (distance == 0)
-		buf_append_lit(errors, "FABRA_ENV=production runs on Redis and Postgres, which this version does not have yet; "
-				       "unset it for the embedded stores (FABRA_EVIDENCE_MODE=required works there)\n");
+		buf_append_lit(errors,
+			       "FABRA_ENV=production runs on Redis and Postgres, which this version does not have yet; "
+			       "unset it for the embedded stores (FABRA_EVIDENCE_MODE=required works there)\n");
 	else if (distance <= TYPED_WRONG)
-		buf_printf(errors, "FABRA_ENV is '%s'; did you mean production? Any other name is one of development\n", text);
+		buf_printf(errors, "FABRA_ENV is '%s'; did you mean production? Any other name is one of development\n",
+			   text);
 	return distance == 0;
 }
 

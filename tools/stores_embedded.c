@@ -37,7 +37,8 @@ static void health(const struct stores *s, struct stores_health *ret)
 	offline_health_read(e->offline, &offline);
 	ret->is_ready = ledger.writable && ledger.damage[0] == '\0' && !offline.paused &&
 			offline.lag_entries <= LAG_MAX;
-	buf_printf(out, "\"ledger\":{\"writable\":%s,\"durable_lsn\":%llu,\"lost_entries\":%llu,\"doubtful_events\":%llu",
+	buf_printf(out,
+		   "\"ledger\":{\"writable\":%s,\"durable_lsn\":%llu,\"lost_entries\":%llu,\"doubtful_events\":%llu",
 		   ledger.writable ? "true" : "false", (unsigned long long)ledger.durable_lsn,
 		   (unsigned long long)ledger.lost_entries, (unsigned long long)ledger.doubtful_events);
 	write_text(out, "reason", ledger.writable ? "" : ledger.reason);

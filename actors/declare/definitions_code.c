@@ -163,8 +163,9 @@ static uint64_t hash_value(struct walk *w, int index)
 		return hash_pair(type, hash_str(text));
 	case LUA_TNUMBER: {
 		char number[64];
-		int n = lua_isinteger(L, index) ? snprintf(number, sizeof number, "%lld", (long long)lua_tointeger(L, index))
-						: snprintf(number, sizeof number, "%a", lua_tonumber(L, index));
+		int n = lua_isinteger(L, index)
+			    ? snprintf(number, sizeof number, "%lld", (long long)lua_tointeger(L, index))
+			    : snprintf(number, sizeof number, "%a", lua_tonumber(L, index));
 		return hash_pair(type, hash_str(str_of(number, (size_t)n)));
 	}
 	case LUA_TBOOLEAN:

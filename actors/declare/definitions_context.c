@@ -42,8 +42,7 @@ static bool add_param(struct template_reader *t, struct str name)
 		return true;
 	}
 	if (!definitions_field_is_name(name))
-		return wrong(t, "braces hold a parameter or feature:name (double them to write a brace), not",
-			     name);
+		return wrong(t, "braces hold a parameter or feature:name (double them to write a brace), not", name);
 	definitions_field_error(t->r, t->key,
 				"parameter '%.*s' is not declared: add it to params = { %.*s = \"string\" }",
 				STR_ARG(name), STR_ARG(name));
@@ -67,11 +66,10 @@ static bool add_feature(struct template_reader *t, struct str name)
 	uint32_t entity = d->features[index].entity;
 	if (t->entity != DEF_NONE && entity != DEF_NONE && t->entity != entity) {
 		definitions_field_error(
-			t->r, t->key,
-			"feature '%.*s' belongs to entity '%.*s', the features before it to '%.*s': one text has one "
-			"entity_id, so make two items",
-			STR_ARG(name), STR_ARG(d->entities[entity].name),
-			STR_ARG(d->entities[t->entity].name));
+		    t->r, t->key,
+		    "feature '%.*s' belongs to entity '%.*s', the features before it to '%.*s': one text has one "
+		    "entity_id, so make two items",
+		    STR_ARG(name), STR_ARG(d->entities[entity].name), STR_ARG(d->entities[t->entity].name));
 		return false;
 	}
 	t->entity = entity;
@@ -97,15 +95,14 @@ static bool cut(struct template_reader *t, struct str text)
 			buf_append_char(&t->literal, c);
 			i++;
 		} else if (c == '}') {
-			definitions_field_error(t->r, t->key, "a single } at byte %zu (write }} for a brace)",
-						i + 1);
+			definitions_field_error(t->r, t->key, "a single } at byte %zu (write }} for a brace)", i + 1);
 			return false;
 		} else {
 			size_t n = strcspn(text.p + i + 1, "{}");
 			if (i + 1 + n >= text.n || text.p[i + 1 + n] != '}') {
-				definitions_field_error(
-					t->r, t->key,
-					"the { at byte %zu is not closed (write {{ for a brace)", i + 1);
+				definitions_field_error(t->r, t->key,
+							"the { at byte %zu is not closed (write {{ for a brace)",
+							i + 1);
 				return false;
 			}
 			if (!add_braces(t, str_of(text.p + i + 1, n)))
@@ -150,8 +147,7 @@ static bool read_template_field(struct declare_reader *r, const char *key, const
 
 static const char *const type_names[] = { "string", "integer", "number", "boolean", "any" };
 
-static bool param_type(const struct declare_reader *r, const char *key, const char *text,
-		       enum def_param_type *ret)
+static bool param_type(const struct declare_reader *r, const char *key, const char *text, enum def_param_type *ret)
 {
 	for (size_t i = 0; text && i < ARRAY_LEN(type_names); i++) {
 		if (strcmp(text, type_names[i]) == 0) {
@@ -159,9 +155,9 @@ static bool param_type(const struct declare_reader *r, const char *key, const ch
 			return true;
 		}
 	}
-	definitions_field_error(
-		r, key, "a type is needed: \"string\", \"integer\", \"number\", \"boolean\" or \"any\"%s%s%s",
-		text ? ", not '" : "", text ? text : "", text ? "'" : "");
+	definitions_field_error(r, key,
+				"a type is needed: \"string\", \"integer\", \"number\", \"boolean\" or \"any\"%s%s%s",
+				text ? ", not '" : "", text ? text : "", text ? "'" : "");
 	return false;
 }
 
@@ -192,8 +188,7 @@ static void read_param(struct declare_reader *parent, struct def_param *p)
 	p->required = true;
 	if (!lua_istable(parent->L, -1)) {
 		param_type(parent, p->name.p,
-			   lua_type(parent->L, -1) == LUA_TSTRING ? lua_tostring(parent->L, -1) : NULL,
-			   &p->type);
+			   lua_type(parent->L, -1) == LUA_TSTRING ? lua_tostring(parent->L, -1) : NULL, &p->type);
 		return;
 	}
 	struct declare_reader r = *parent;
@@ -239,10 +234,9 @@ static void read_params(struct declare_reader *r, struct def_context *c)
 			if (lua_type(L, params + 1) == LUA_TSTRING)
 				name.p = lua_tolstring(L, params + 1, &name.n);
 			if (!definitions_field_is_name(name) || c->params_count == PARAMS_MAX) {
-				definitions_field_error(
-					r, "params",
-					"up to %d named entries are needed: { user_id = \"string\" }",
-					PARAMS_MAX);
+				definitions_field_error(r, "params",
+							"up to %d named entries are needed: { user_id = \"string\" }",
+							PARAMS_MAX);
 				break;
 			}
 			struct def_param *p = &c->params[c->params_count++];
@@ -289,12 +283,12 @@ static void read_args(struct declare_reader *r, const struct def_context *c, str
 	if (type == LUA_TTABLE) {
 		struct declare_reader inner = *r;
 		inner.table = args;
-		text_printf(inner.prefix, sizeof inner.prefix, "%.*sargs.", STR_ARG(str_first(str_from(r->prefix), 40)));
+		text_printf(inner.prefix, sizeof inner.prefix, "%.*sargs.",
+			    STR_ARG(str_first(str_from(r->prefix), 40)));
 		item->args = definitions_field_alloc(r, ARGS_MAX * sizeof *item->args);
 		for (lua_pushnil(L); lua_next(L, args); lua_settop(L, args + 1)) {
 			if (lua_type(L, args + 1) != LUA_TSTRING || item->args_count == ARGS_MAX) {
-				definitions_field_error(r, "args", "up to %d named entries are needed",
-							ARGS_MAX);
+				definitions_field_error(r, "args", "up to %d named entries are needed", ARGS_MAX);
 				break;
 			}
 			struct def_arg *arg = &item->args[item->args_count++];
@@ -341,13 +335,11 @@ static void read_text_item(struct declare_reader *r, const struct def_context *c
 {
 	uint32_t entity = DEF_NONE;
 	read_template_field(r, "text", c, true, &item->text, &entity);
-	if (entity != DEF_NONE && item->entity_id.count == 0 &&
-	    definitions_field_push(r, "entity_id") == LUA_TNIL) {
+	if (entity != DEF_NONE && item->entity_id.count == 0 && definitions_field_push(r, "entity_id") == LUA_TNIL) {
 		struct str name = r->declare->d->entities[entity].id;
-		definitions_field_error(
-			r, "entity_id",
-			"missing: the text has features of '%.*s'; add entity_id = \"{%.*s}\"",
-			STR_ARG(r->declare->d->entities[entity].name), STR_ARG(name));
+		definitions_field_error(r, "entity_id",
+					"missing: the text has features of '%.*s'; add entity_id = \"{%.*s}\"",
+					STR_ARG(r->declare->d->entities[entity].name), STR_ARG(name));
 	}
 	if (entity == DEF_NONE && item->text.count > 0)
 		refuse_entity_id(r, item, "the text has no {feature:name}");
@@ -369,15 +361,17 @@ static void read_on_missing(struct declare_reader *r, struct def_item *item)
 			return;
 		}
 	}
-	definitions_field_error(r, "on_missing",
-				"\"drop\" (leave the item out), \"empty\" (keep it, with nothing in the place) or \"fail\" (refuse "
-				"the request) is needed, not '%s'", text.p);
+	definitions_field_error(
+	    r, "on_missing",
+	    "\"drop\" (leave the item out), \"empty\" (keep it, with nothing in the place) or \"fail\" (refuse "
+	    "the request) is needed, not '%s'",
+	    text.p);
 }
 
 static void read_item(struct declare_reader *r, const struct def_context *c, struct def_item *item)
 {
-	static const char *const keys[] = { "text",     "retriever", "args",      "entity_id",
-					    "priority", "required",  "source_id", "on_missing", NULL };
+	static const char *const keys[] = { "text",     "retriever", "args",       "entity_id", "priority",
+					    "required", "source_id", "on_missing", NULL };
 	definitions_field_check_keys(r, keys);
 	bool has_text = definitions_field_push(r, "text") != LUA_TNIL;
 	bool has_retriever = definitions_field_push(r, "retriever") != LUA_TNIL;
@@ -388,10 +382,9 @@ static void read_item(struct declare_reader *r, const struct def_context *c, str
 	definitions_field_text(r, "source_id", &item->source_id);
 	read_template_field(r, "entity_id", c, false, &item->entity_id, NULL);
 	if (has_text == has_retriever) {
-		definitions_field_error(
-			r, "text",
-			has_text ? "an item has either text or retriever; remove one"
-				 : "missing: an item has text = \"...\" or retriever = \"name\"");
+		definitions_field_error(r, "text",
+					has_text ? "an item has either text or retriever; remove one"
+						 : "missing: an item has text = \"...\" or retriever = \"name\"");
 	} else if (has_text) {
 		read_text_item(r, c, item);
 	} else {
@@ -411,8 +404,7 @@ static void read_items(struct declare_reader *r, struct def_context *c)
 		for (lua_pushnil(L); lua_next(L, items); lua_pop(L, 1))
 			fields++;
 	if (count == 0 || count > ITEMS_MAX || fields != count) {
-		definitions_field_error(r, "items",
-					"a list of 1 to %d items is needed: { { text = \"...\" }, ... }",
+		definitions_field_error(r, "items", "a list of 1 to %d items is needed: { { text = \"...\" }, ... }",
 					ITEMS_MAX);
 		count = 0;
 	}
@@ -425,8 +417,7 @@ static void read_items(struct declare_reader *r, struct def_context *c)
 		if (lua_rawgeti(L, items, (lua_Integer)i) == LUA_TTABLE)
 			read_item(&inner, c, &c->items[c->items_count++]);
 		else
-			definitions_field_error(r, "items",
-						"entry %u is a %s; write { text = \"...\", priority = 0 }",
+			definitions_field_error(r, "items", "entry %u is a %s; write { text = \"...\", priority = 0 }",
 						(unsigned)i, luaL_typename(L, -1));
 	}
 	lua_settop(L, items - 1);
@@ -441,11 +432,10 @@ static void read_on_budget(struct declare_reader *r, struct def_context *c)
 		definitions_field_error(r, "on_budget", "there is no budget without max_tokens");
 	c->budget_fail = str_eq(text, STR("fail"));
 	if (!c->budget_fail && !str_eq(text, STR("keep")))
-		definitions_field_error(
-			r, "on_budget",
-			"\"fail\" (refuse) or \"keep\" (the default: keep what is required) is "
-			"needed, not '%s'",
-			text.p);
+		definitions_field_error(r, "on_budget",
+					"\"fail\" (refuse) or \"keep\" (the default: keep what is required) is "
+					"needed, not '%s'",
+					text.p);
 }
 
 /* How old a value is served by its own declaration; 0: that depends on who writes it. */
@@ -467,10 +457,11 @@ static void check_strict(struct declare_reader *r, const struct def_context *c)
 			const struct def_feature *f = &d->features[text->pieces[p].index];
 			if (served_age_ms(f) <= c->freshness_sla_ms)
 				continue;
-			definitions_field_error(r, "freshness_sla",
-						"with freshness_strict it must not be shorter than the %s of feature '%.*s', which is "
-						"served until it is that old",
-						f->refresh_ms ? "refresh" : "ttl", STR_ARG(f->name));
+			definitions_field_error(
+			    r, "freshness_sla",
+			    "with freshness_strict it must not be shorter than the %s of feature '%.*s', which is "
+			    "served until it is that old",
+			    f->refresh_ms ? "refresh" : "ttl", STR_ARG(f->name));
 			return;
 		}
 	}
@@ -499,10 +490,9 @@ void definitions_context_read(struct declare_reader *r, uint32_t index)
 	bool has_build = definitions_field_push(r, "build") != LUA_TNIL;
 	lua_pop(r->L, 2);
 	if (has_items == has_build)
-		definitions_field_error(
-			r, "build",
-			has_build ? "a context has either build or items; remove one"
-				  : "missing: build = function(args) ... end, or items = { ... }");
+		definitions_field_error(r, "build",
+					has_build ? "a context has either build or items; remove one"
+						  : "missing: build = function(args) ... end, or items = { ... }");
 	c->has_build = definitions_field_function(r, "build", SCRIPT_BUILD, index);
 	if (has_items)
 		read_items(r, c);

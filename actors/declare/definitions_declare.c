@@ -31,8 +31,7 @@ void definitions_declare_write_errors(struct declare *declare, struct buf *out)
 {
 	qsort(declare->errors, declare->errors_count, sizeof declare->errors[0], compare_errors);
 	for (uint32_t i = 0; i < declare->errors_count; i++)
-		buf_printf(out, "%s%.*s:%d: %s", i ? "\n" : "", STR_ARG(declare->d->file),
-			   declare->errors[i].line,
+		buf_printf(out, "%s%.*s:%d: %s", i ? "\n" : "", STR_ARG(declare->d->file), declare->errors[i].line,
 			   declare->errors[i].text ? declare->errors[i].text : "out of memory");
 	if (declare->errors_left_out)
 		buf_printf(out, "\n%.*s: and %u more", STR_ARG(declare->d->file), declare->errors_left_out);
@@ -60,11 +59,10 @@ static struct declare *loading(lua_State *L, const char *what)
 {
 	struct declare *declare = script_of(L)->declare;
 	if (declare == NULL)
-		luaL_error(
-			L,
-			"fabra.%s declares: it works only while the file is loaded, not inside a function that "
-			"answers a request",
-			what);
+		luaL_error(L,
+			   "fabra.%s declares: it works only while the file is loaded, not inside a function that "
+			   "answers a request",
+			   what);
 	return declare;
 }
 
@@ -84,7 +82,9 @@ static void note(lua_State *L, struct declare *declare, enum declare_kind kind)
 	lua_pushvalue(L, 1);
 	lua_rawseti(L, -2, (lua_Integer)declare->count + 1);
 	lua_pop(L, 1);
-	declare->list[declare->count] = (struct declaration){ .kind = kind, .line = current_line(L), .position = declare->count + 1 };
+	declare->list[declare->count] = (struct declaration){ .kind = kind,
+							      .line = current_line(L),
+							      .position = declare->count + 1 };
 	declare->count++;
 }
 
@@ -106,8 +106,7 @@ static int declare_any(lua_State *L)
 	struct declare *declare = loading(L, kind_names[kind]);
 	struct str name = { 0 };
 	if (lua_gettop(L) != 1 || !lua_istable(L, 1)) {
-		definitions_declare_error(declare, current_line(L),
-					  "%s: one table is needed: fabra.%s { name = ... }",
+		definitions_declare_error(declare, current_line(L), "%s: one table is needed: fabra.%s { name = ... }",
 					  kind_names[kind], kind_names[kind]);
 		return push_handle(L, (int)kind, name);
 	}
@@ -122,9 +121,9 @@ static int declare_index(lua_State *L)
 {
 	struct declare *declare = loading(L, "index");
 	definitions_declare_error(
-		declare, current_line(L),
-		"index: fabra.index is not available yet: documents cannot be indexed by this version "
-		"(use a retriever with run = function(args) ... end)");
+	    declare, current_line(L),
+	    "index: fabra.index is not available yet: documents cannot be indexed by this version "
+	    "(use a retriever with run = function(args) ... end)");
 	return push_handle(L, DECLARE_KINDS, (struct str){ 0 });
 }
 

@@ -115,8 +115,8 @@ bool definitions_field_is_name(struct str s)
 		return false;
 	for (size_t i = 0; i < s.n; i++) {
 		char c = s.p[i];
-		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-		      c == '_' || c == '.' || c == '-'))
+		if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' ||
+		      c == '.' || c == '-'))
 			return false;
 	}
 	return true;
@@ -132,8 +132,7 @@ bool definitions_field_identifier(const struct declare_reader *r, const char *ke
 		return false;
 	}
 	if (!definitions_field_is_name(text)) {
-		definitions_field_error(r, key,
-					"'%.*s' is not a name: a letter or _, then letters, digits, _ . -",
+		definitions_field_error(r, key, "'%.*s' is not a name: a letter or _, then letters, digits, _ . -",
 					STR_ARG(text));
 		return false;
 	}
@@ -183,14 +182,12 @@ static bool parse_duration(struct str text, int64_t *ret_ms)
 
 bool definitions_field_duration(const struct declare_reader *r, const char *key, int64_t *ret_ms)
 {
-	static const char needed[] =
-		"a duration is a string such as \"500ms\", \"30s\", \"5m\", \"1.5h\" or \"1d\"";
+	static const char needed[] = "a duration is a string such as \"500ms\", \"30s\", \"5m\", \"1.5h\" or \"1d\"";
 	if (definitions_field_push(r, key) == LUA_TNIL) {
 		lua_pop(r->L, 1);
 		return false;
 	}
-	bool good = lua_type(r->L, -1) == LUA_TSTRING &&
-		    parse_duration(str_from(lua_tostring(r->L, -1)), ret_ms);
+	bool good = lua_type(r->L, -1) == LUA_TSTRING && parse_duration(str_from(lua_tostring(r->L, -1)), ret_ms);
 	if (!good && lua_type(r->L, -1) == LUA_TSTRING)
 		definitions_field_error(r, key, "'%s' is not a duration: %s", lua_tostring(r->L, -1), needed);
 	else if (!good)
@@ -208,8 +205,7 @@ bool definitions_field_bool(const struct declare_reader *r, const char *key, boo
 	return true;
 }
 
-bool definitions_field_integer(const struct declare_reader *r, const char *key, int64_t min, int64_t max,
-			       int64_t *ret)
+bool definitions_field_integer(const struct declare_reader *r, const char *key, int64_t min, int64_t max, int64_t *ret)
 {
 	if (!is_type(r, key, LUA_TNUMBER, "an integer"))
 		return false;
@@ -217,8 +213,8 @@ bool definitions_field_integer(const struct declare_reader *r, const char *key, 
 	int64_t value = lua_tointegerx(r->L, -1, &is_integer);
 	bool good = is_integer && value >= min && value <= max;
 	if (!good)
-		definitions_field_error(r, key, "an integer from %lld to %lld is needed, got %s",
-					(long long)min, (long long)max, luaL_tolstring(r->L, -1, NULL));
+		definitions_field_error(r, key, "an integer from %lld to %lld is needed, got %s", (long long)min,
+					(long long)max, luaL_tolstring(r->L, -1, NULL));
 	lua_pop(r->L, good ? 1 : 2);
 	if (good)
 		*ret = value;
@@ -242,8 +238,8 @@ bool definitions_field_json(const struct declare_reader *r, const char *key, str
 	return good;
 }
 
-bool definitions_field_function(const struct declare_reader *r, const char *key,
-				enum script_function function, uint32_t index)
+bool definitions_field_function(const struct declare_reader *r, const char *key, enum script_function function,
+				uint32_t index)
 {
 	lua_State *L = r->L;
 	if (!is_type(r, key, LUA_TFUNCTION, "a function"))

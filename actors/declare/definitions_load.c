@@ -86,8 +86,8 @@ static bool is_python(const struct definitions *d)
 		return true;
 	struct str rest = d->source;
 	while (rest.n) {
-		if (str_starts(rest, STR("import ")) || str_starts(rest, STR("from ")) || str_starts(rest, STR("def ")) ||
-		    str_starts(rest, STR("@")))
+		if (str_starts(rest, STR("import ")) || str_starts(rest, STR("from ")) ||
+		    str_starts(rest, STR("def ")) || str_starts(rest, STR("@")))
 			return true;
 		const char *end = memchr(rest.p, '\n', rest.n);
 		rest = str_skip(rest, end ? (size_t)(end - rest.p) + 1 : rest.n);
@@ -98,17 +98,23 @@ static bool is_python(const struct definitions *d)
 static void refuse_python(const struct definitions *d, struct buf *ret_why)
 {
 	buf_clear(ret_why);
-	buf_printf(ret_why, "%s: this is Python, and definitions are written in Lua here. Say the same in a file store.lua: what is "
-		   "@entity, @feature, @retriever or @context there is fabra.entity { ... }, fabra.feature { ... } and so on "
-		   "(docs/definitions.md, \"From Python\", has both side by side)", d->file.p);
+	buf_printf(
+	    ret_why,
+	    "%s: this is Python, and definitions are written in Lua here. Say the same in a file store.lua: what is "
+	    "@entity, @feature, @retriever or @context there is fabra.entity { ... }, fabra.feature { ... } and so on "
+	    "(docs/definitions.md, \"From Python\", has both side by side)",
+	    d->file.p);
 }
 
 static bool declares_something(const struct definitions *d, struct buf *ret_why)
 {
 	if (d->features_count || d->contexts_count || d->retrievers_count || d->tables_count)
 		return true;
-	buf_printf(ret_why, "%s: declares nothing to serve: no call of fabra.feature, fabra.context, fabra.retriever or fabra.table "
-		   "(docs/definitions.md begins with a whole file)", d->file.p);
+	buf_printf(
+	    ret_why,
+	    "%s: declares nothing to serve: no call of fabra.feature, fabra.context, fabra.retriever or fabra.table "
+	    "(docs/definitions.md begins with a whole file)",
+	    d->file.p);
 	return false;
 }
 

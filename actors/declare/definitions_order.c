@@ -66,7 +66,8 @@ static int compare_word(struct str a, struct str b)
 
 static int compare_names(const void *a, const void *b)
 {
-	return compare_word((*(const struct declaration *const *)a)->name, (*(const struct declaration *const *)b)->name);
+	return compare_word((*(const struct declaration *const *)a)->name,
+			    (*(const struct declaration *const *)b)->name);
 }
 
 /* ---- tables behind those that they name ---- */
@@ -117,7 +118,8 @@ static bool add_edges(struct tables *t, uint32_t user)
 static int compare_edges(const void *a, const void *b)
 {
 	const struct edge *x = a, *y = b;
-	return x->used != y->used ? (x->used > y->used) - (x->used < y->used) : (x->user > y->user) - (x->user < y->user);
+	return x->used != y->used ? (x->used > y->used) - (x->used < y->used)
+				  : (x->user > y->user) - (x->user < y->user);
 }
 
 static size_t first_edge(const struct tables *t, uint32_t used)

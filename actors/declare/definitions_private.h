@@ -12,7 +12,7 @@ enum { DECLARE_MAX = 10000, DECLARE_ERRORS_MAX = 20, DECLARE_NAME_BYTES_MAX = 25
 struct declaration {
 	enum declare_kind kind;
 	int line;
-	uint32_t position; /* of its table in SLOT_DECLARED, from 1 */
+	uint32_t position;    /* of its table in SLOT_DECLARED, from 1 */
 	struct str name, sql; /* as written, lent by that table; p NULL = no text */
 };
 
@@ -47,31 +47,28 @@ struct declare_reader {
 /* Adds entity, feature, table, retriever and context to the table on top: for script_state_create. */
 void definitions_declare_open(lua_State *L);
 void definitions_declare_error(struct declare *declare, int line, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+    __attribute__((format(printf, 3, 4)));
 void definitions_declare_write_errors(struct declare *declare, struct buf *out);
 void definitions_declare_finish(struct declare *declare);
 
 /* definitions_field.c: each reads one field of reader->table; false: absent or wrong (then an error is
  * recorded). */
 void definitions_field_error(const struct declare_reader *r, const char *key, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
-int definitions_field_push(const struct declare_reader *r,
-			   const char *key); /* the raw value; returns its type */
+    __attribute__((format(printf, 3, 4)));
+int definitions_field_push(const struct declare_reader *r, const char *key); /* the raw value; returns its type */
 void definitions_field_check_keys(const struct declare_reader *r, const char *const *keys);
 bool definitions_field_name(struct declare_reader *r, struct str *ret); /* also sets r->name */
 bool definitions_field_text(const struct declare_reader *r, const char *key, struct str *ret);
 bool definitions_field_identifier(const struct declare_reader *r, const char *key, struct str *ret);
 bool definitions_field_duration(const struct declare_reader *r, const char *key, int64_t *ret_ms);
 bool definitions_field_bool(const struct declare_reader *r, const char *key, bool *ret);
-bool definitions_field_integer(const struct declare_reader *r, const char *key, int64_t min, int64_t max,
-			       int64_t *ret);
+bool definitions_field_integer(const struct declare_reader *r, const char *key, int64_t min, int64_t max, int64_t *ret);
 bool definitions_field_json(const struct declare_reader *r, const char *key, struct str *ret);
-bool definitions_field_function(const struct declare_reader *r, const char *key,
-				enum script_function function, uint32_t index);
+bool definitions_field_function(const struct declare_reader *r, const char *key, enum script_function function,
+				uint32_t index);
 bool definitions_field_is_name(struct str s);
-struct str definitions_field_keep(const struct declare_reader *r,
-				  struct str s);                             /* a copy in the arena; raises */
-void *definitions_field_alloc(const struct declare_reader *r, size_t bytes); /* zeroed; raises */
+struct str definitions_field_keep(const struct declare_reader *r, struct str s); /* a copy in the arena; raises */
+void *definitions_field_alloc(const struct declare_reader *r, size_t bytes);     /* zeroed; raises */
 
 /* definitions_order.c: sorts declare->list by kind, line and name, tables behind those that their SQL names. The order in which
  * the file ran is not looked at: a `pairs` loop declares in another one in each Lua state, but a function has the same index

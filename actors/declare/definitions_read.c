@@ -20,8 +20,7 @@ void definitions_read_name(struct declare_reader *r, enum declare_kind kind, uin
 {
 	uint32_t taken;
 	if (definitions_field_name(r, ret) && !definitions_add_name(r->declare->d, kind, index, &taken))
-		definitions_field_error(r, "name", "already declared in line %d",
-					line_of(r->declare, kind, taken));
+		definitions_field_error(r, "name", "already declared in line %d", line_of(r->declare, kind, taken));
 }
 
 static void read_entity(struct declare_reader *r, uint32_t index)
@@ -31,8 +30,7 @@ static void read_entity(struct declare_reader *r, uint32_t index)
 	definitions_read_name(r, DECLARE_ENTITY, index, &e->name);
 	definitions_field_check_keys(r, keys);
 	if (definitions_field_push(r, "id") == LUA_TNIL)
-		definitions_field_error(
-			r, "id", "missing: the column that holds the entity's id, such as \"user_id\"");
+		definitions_field_error(r, "id", "missing: the column that holds the entity's id, such as \"user_id\"");
 	lua_pop(r->L, 1);
 	definitions_field_identifier(r, "id", &e->id);
 	definitions_field_text(r, "description", &e->description);
@@ -51,10 +49,9 @@ static uint32_t read_entity_of(struct declare_reader *r)
 	if (type == LUA_TNIL)
 		definitions_field_error(r, "entity", "missing: what fabra.entity returned, or its name");
 	else if (name.p == NULL)
-		definitions_field_error(
-			r, "entity",
-			"an entity is needed (what fabra.entity returned, or its name), got a %s",
-			handle ? "declaration of another kind" : lua_typename(r->L, type));
+		definitions_field_error(r, "entity",
+					"an entity is needed (what fabra.entity returned, or its name), got a %s",
+					handle ? "declaration of another kind" : lua_typename(r->L, type));
 	if (name.n > 0) {
 		index = definitions_find(r->declare->d, DECLARE_ENTITY, name);
 		struct buf near = { 0 };
@@ -99,8 +96,9 @@ static void read_dtype(struct declare_reader *r, struct def_feature *f)
 		definitions_field_error(r, "dtype", "sql gives its columns their types; write CAST in it");
 	else if (f->dtype == DTYPE_ANY)
 		definitions_field_error(
-			r, "dtype", "\"string\", \"integer\", \"number\", \"boolean\", \"array\" or \"object\" is needed, not '%s'",
-			text.p);
+		    r, "dtype",
+		    "\"string\", \"integer\", \"number\", \"boolean\", \"array\" or \"object\" is needed, not '%s'",
+		    text.p);
 	else if (f->default_json.p && !def_dtype_fits(f->dtype, f->default_json))
 		definitions_field_error(r, "default", "%s is not of dtype %s", f->default_json.p, text.p);
 }
@@ -111,19 +109,21 @@ static void check_refresh(struct declare_reader *r, const struct def_feature *f)
 	if (f->refresh_ms == 0)
 		return;
 	if (!f->has_compute && f->sql.p == NULL)
-		definitions_field_error(r, "refresh",
-					"a pushed feature (without compute and sql) cannot be refreshed");
+		definitions_field_error(r, "refresh", "a pushed feature (without compute and sql) cannot be refreshed");
 	else if (f->trigger.p)
 		definitions_field_error(r, "refresh", "events renew a triggered feature; remove refresh");
 	else if (f->has_compute && f->ttl_ms == 0)
 		definitions_field_error(
-			r, "refresh",
-			"a feature without ttl is computed at each read; add a ttl that is longer than refresh, or remove it");
+		    r, "refresh",
+		    "a feature without ttl is computed at each read; add a ttl that is longer than refresh, or remove it");
 	else if (f->sql.p && !f->materialize)
-		definitions_field_error(r, "refresh", "sql without materialize = true is run when it is asked for; remove refresh, or add it");
+		definitions_field_error(
+		    r, "refresh",
+		    "sql without materialize = true is run when it is asked for; remove refresh, or add it");
 	else if (f->ttl_ms && f->ttl_ms < f->refresh_ms)
 		definitions_field_error(
-			r, "refresh", "longer than ttl, so that there would be no value between the two; make refresh the shorter one");
+		    r, "refresh",
+		    "longer than ttl, so that there would be no value between the two; make refresh the shorter one");
 }
 
 /* An event carries one entity id, and what it gives is written in one frame of one entity. */
@@ -137,8 +137,9 @@ static void check_trigger(struct declare_reader *r, const struct def_feature *f)
 		definitions_field_error(r, "trigger",
 					"'%.*s' already triggers feature '%.*s' of entity '%.*s', so it cannot trigger "
 					"'%.*s' of entity '%.*s'; give each entity an event type of its own",
-					STR_ARG(f->trigger), STR_ARG(other->name), STR_ARG(d->entities[other->entity].name),
-					STR_ARG(f->name), STR_ARG(d->entities[f->entity].name));
+					STR_ARG(f->trigger), STR_ARG(other->name),
+					STR_ARG(d->entities[other->entity].name), STR_ARG(f->name),
+					STR_ARG(d->entities[f->entity].name));
 		return;
 	}
 }
@@ -150,9 +151,8 @@ static void check_feature(struct declare_reader *r, const struct def_feature *f)
 	if (f->materialize && f->sql.p == NULL)
 		definitions_field_error(r, "materialize", "only a feature with sql can be materialised");
 	if (f->trigger.p && !f->has_compute)
-		definitions_field_error(
-			r, "trigger",
-			"a triggered feature needs compute = function(id, event, previous) ... end");
+		definitions_field_error(r, "trigger",
+					"a triggered feature needs compute = function(id, event, previous) ... end");
 	if (f->trigger.p)
 		check_trigger(r, f);
 	check_refresh(r, f);
@@ -220,10 +220,10 @@ static void read_file(struct declare_reader *r, struct def_table *t)
 	if (!table_file_reads(file.p, &is_text))
 		definitions_field_error(r, "file", "'%s' does not end in %s", file.p, table_file_endings);
 	else if (!is_text && t->columns_count > 0)
-		definitions_field_error(r, "columns", "a Parquet file has its own types; convert them in the sql of another table");
+		definitions_field_error(r, "columns",
+					"a Parquet file has its own types; convert them in the sql of another table");
 	else if (access(t->file.p, R_OK) != 0)
-		definitions_field_error(r, "file",
-					"'%s' cannot be read (paths are relative to the definitions file)",
+		definitions_field_error(r, "file", "'%s' cannot be read (paths are relative to the definitions file)",
 					file.p);
 }
 
@@ -240,7 +240,8 @@ static void read_columns(struct declare_reader *r, struct def_table *t)
 	int type = definitions_field_push(r, "columns");
 	uint32_t count = 0;
 	if (type != LUA_TTABLE && type != LUA_TNIL)
-		definitions_field_error(r, "columns", "a table { column = \"TYPE\" } is needed, got a %s", lua_typename(L, type));
+		definitions_field_error(r, "columns", "a table { column = \"TYPE\" } is needed, got a %s",
+					lua_typename(L, type));
 	for (lua_pushnil(L); type == LUA_TTABLE && lua_next(L, -2); lua_pop(L, 1))
 		count++;
 	if (count > COLUMNS_MAX) {
@@ -252,11 +253,13 @@ static void read_columns(struct declare_reader *r, struct def_table *t)
 		lua_pushnil(L);
 	while (count > 0 && lua_next(L, -2)) {
 		if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING && lua_rawlen(L, -1) > 0)
-			t->columns[t->columns_count++] =
-			    (struct def_column){ definitions_field_keep(r, str_from(lua_tostring(L, -2))),
-						 definitions_field_keep(r, str_from(lua_tostring(L, -1))) };
+			t->columns[t->columns_count++] = (struct def_column){
+				definitions_field_keep(r, str_from(lua_tostring(L, -2))),
+				definitions_field_keep(r, str_from(lua_tostring(L, -1)))
+			};
 		else
-			definitions_field_error(r, "columns", "write column = \"TYPE\", for example amount = \"DECIMAL(18,2)\"");
+			definitions_field_error(r, "columns",
+						"write column = \"TYPE\", for example amount = \"DECIMAL(18,2)\"");
 		lua_pop(L, 1);
 	}
 	lua_pop(L, 1);
@@ -274,10 +277,9 @@ static void read_table(struct declare_reader *r, uint32_t index)
 	bool has_sql = definitions_field_push(r, "sql") != LUA_TNIL;
 	lua_pop(r->L, 2);
 	if (has_file == has_sql)
-		definitions_field_error(
-			r, "file",
-			has_file ? "a table has either file or sql; remove one"
-				 : "missing: file = \"data.parquet\" (or sql = \"SELECT ...\")");
+		definitions_field_error(r, "file",
+					has_file ? "a table has either file or sql; remove one"
+						 : "missing: file = \"data.parquet\" (or sql = \"SELECT ...\")");
 	read_columns(r, t);
 	read_file(r, t);
 	definitions_field_text(r, "sql", &t->sql);
@@ -287,8 +289,7 @@ static void read_table(struct declare_reader *r, uint32_t index)
 
 static void read_retriever(struct declare_reader *r, uint32_t index)
 {
-	static const char *const keys[] = { "name",      "index",  "run",     "top_k",
-					    "cache_ttl", "filter", "max_age", NULL };
+	static const char *const keys[] = { "name", "index", "run", "top_k", "cache_ttl", "filter", "max_age", NULL };
 	enum { TOP_K_DEFAULT = 5, TOP_K_MAX = 1000 };
 	struct def_retriever *t = &r->declare->d->retrievers[index];
 	int64_t top_k = TOP_K_DEFAULT;
@@ -298,19 +299,18 @@ static void read_retriever(struct declare_reader *r, uint32_t index)
 	bool has_run = definitions_field_push(r, "run") != LUA_TNIL;
 	lua_pop(r->L, 2);
 	if (has_index)
-		definitions_field_error(
-			r, "index",
-			"document indexes are not available yet (use run = function(args) ... end)");
+		definitions_field_error(r, "index",
+					"document indexes are not available yet (use run = function(args) ... end)");
 	else if (!has_run)
-		definitions_field_error(r, "run",
-					"missing: run = function(args) return { { content = ... } } end");
+		definitions_field_error(r, "run", "missing: run = function(args) return { { content = ... } } end");
 	t->has_run = definitions_field_function(r, "run", SCRIPT_RETRIEVE, index);
 	definitions_field_integer(r, "top_k", 1, TOP_K_MAX, &top_k);
 	t->top_k = (uint32_t)top_k;
 	definitions_field_duration(r, "cache_ttl", &t->cache_ttl_ms);
 	definitions_field_duration(r, "max_age", &t->max_age_ms);
 	if (definitions_field_push(r, "filter") != LUA_TNIL)
-		definitions_field_error(r, "filter", "a filter is of a document index, and those are not available yet; filter in run");
+		definitions_field_error(
+		    r, "filter", "a filter is of a document index, and those are not available yet; filter in run");
 	lua_pop(r->L, 1);
 }
 

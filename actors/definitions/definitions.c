@@ -113,9 +113,11 @@ uint32_t definitions_context(const struct definitions *d, struct str name)
 
 const char *def_dtype_name(enum def_dtype type)
 {
-	static const char *const names[] = { [DTYPE_ANY] = NULL,	 [DTYPE_STRING] = "string",   [DTYPE_INTEGER] = "integer",
-					     [DTYPE_NUMBER] = "number", [DTYPE_BOOLEAN] = "boolean", [DTYPE_ARRAY] = "array",
-					     [DTYPE_OBJECT] = "object" };
+	static const char *const names[] = {
+		[DTYPE_ANY] = NULL,        [DTYPE_STRING] = "string",   [DTYPE_INTEGER] = "integer",
+		[DTYPE_NUMBER] = "number", [DTYPE_BOOLEAN] = "boolean", [DTYPE_ARRAY] = "array",
+		[DTYPE_OBJECT] = "object"
+	};
 	return names[type];
 }
 
@@ -129,7 +131,8 @@ bool def_dtype_fits(enum def_dtype type, struct str json)
 	case DTYPE_STRING:
 		return c == '"';
 	case DTYPE_INTEGER:
-		return is_number && !memchr(json.p, '.', json.n) && !memchr(json.p, 'e', json.n) && !memchr(json.p, 'E', json.n);
+		return is_number && !memchr(json.p, '.', json.n) && !memchr(json.p, 'e', json.n) &&
+		       !memchr(json.p, 'E', json.n);
 	case DTYPE_NUMBER:
 		return is_number;
 	case DTYPE_BOOLEAN:

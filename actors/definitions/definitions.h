@@ -9,14 +9,7 @@
 enum { DEF_NONE = UINT32_MAX };
 enum { ENTITY_ID_BYTES_MAX = 256 };
 
-enum declare_kind {
-	DECLARE_ENTITY,
-	DECLARE_FEATURE,
-	DECLARE_TABLE,
-	DECLARE_RETRIEVER,
-	DECLARE_CONTEXT,
-	DECLARE_KINDS
-};
+enum declare_kind { DECLARE_ENTITY, DECLARE_FEATURE, DECLARE_TABLE, DECLARE_RETRIEVER, DECLARE_CONTEXT, DECLARE_KINDS };
 
 struct def_entity {
 	struct str name, id, description;
@@ -31,12 +24,12 @@ struct def_feature {
 	uint32_t entity;
 	struct str description, version, tags_json;
 	enum def_dtype dtype;
-	struct str made_by;    /* what its values carry: its version, else a hash of its code; empty when pushed */
+	struct str made_by; /* what its values carry: its version, else a hash of its code; empty when pushed */
 	bool has_compute;
-	struct str sql;        /* p NULL = none */
-	struct str trigger;    /* event type; p NULL = none */
-	int64_t refresh_ms;    /* 0 = none */
-	int64_t ttl_ms;        /* 0 = none: see def_feature_is_computed_at_each_read */
+	struct str sql;     /* p NULL = none */
+	struct str trigger; /* event type; p NULL = none */
+	int64_t refresh_ms; /* 0 = none */
+	int64_t ttl_ms;     /* 0 = none: see def_feature_is_computed_at_each_read */
 	bool materialize;
 	struct str default_json; /* p NULL = no default; JSON null is a default */
 };
@@ -57,14 +50,14 @@ struct def_column {
 };
 
 struct def_table {
-	struct str name, file, sql;  /* file: absolute */
-	uint32_t line;               /* of its declaration */
-	struct def_column *columns;  /* declared types of a text file's columns, by name */
+	struct str name, file, sql; /* file: absolute */
+	uint32_t line;              /* of its declaration */
+	struct def_column *columns; /* declared types of a text file's columns, by name */
 	uint32_t columns_count;
 };
 
 struct def_retriever {
-	struct str name, index;  /* index: p NULL = own code */
+	struct str name, index; /* index: p NULL = own code */
 	bool has_run;
 	uint32_t top_k;
 	int64_t cache_ttl_ms, max_age_ms; /* 0 = none */
@@ -73,8 +66,8 @@ struct def_retriever {
 /* A piece of a declarative text: literal, parameter or feature. */
 struct def_piece {
 	enum { PIECE_TEXT, PIECE_PARAM, PIECE_FEATURE } type;
-	struct str text;   /* PIECE_TEXT */
-	uint32_t index;    /* of the context's parameter, or the feature */
+	struct str text; /* PIECE_TEXT */
+	uint32_t index;  /* of the context's parameter, or the feature */
 };
 struct def_template {
 	struct def_piece *pieces;
@@ -93,35 +86,35 @@ struct def_arg {
 	struct def_template text; /* count > 0: a template of strings */
 };
 struct def_item {
-	struct def_template text;      /* count > 0, or */
-	uint32_t retriever;            /* DEF_NONE when it is a text */
+	struct def_template text; /* count > 0, or */
+	uint32_t retriever;       /* DEF_NONE when it is a text */
 	struct def_arg *args;
 	uint32_t args_count;
 	struct def_template entity_id; /* of the features in text */
 	int64_t priority;
 	bool required;
 	enum def_on_missing { ON_MISSING_DROP, ON_MISSING_EMPTY, ON_MISSING_FAIL } on_missing;
-	struct str source_id;          /* p NULL = derived */
+	struct str source_id; /* p NULL = derived */
 };
 
 struct def_context {
 	struct str name, description, version, model;
-	int64_t max_tokens;        /* 0 = none */
-	bool budget_fail;          /* on_budget = "fail" */
+	int64_t max_tokens;                                       /* 0 = none */
+	bool budget_fail;                                         /* on_budget = "fail" */
 	int64_t freshness_sla_ms, max_staleness_ms, cache_ttl_ms; /* 0 = none */
 	bool freshness_strict;
-	bool has_build;            /* else items */
+	bool has_build; /* else items */
 	struct def_param *params;
 	uint32_t params_count;
-	bool params_declared;      /* false: any argument goes to build */
+	bool params_declared; /* false: any argument goes to build */
 	struct def_item *items;
 	uint32_t items_count;
 };
 
 struct definitions {
-	struct arena arena; /* owns all texts and arrays */
-	struct str file;    /* as given, for messages */
-	struct str source;  /* the file's text: each loop's state is built from this, not from the disk again */
+	struct arena arena;    /* owns all texts and arrays */
+	struct str file;       /* as given, for messages */
+	struct str source;     /* the file's text: each loop's state is built from this, not from the disk again */
 	char code_version[72]; /* "sha256:<hex>" of source */
 	struct def_entity *entities;
 	struct def_feature *features;
@@ -155,6 +148,7 @@ const char *entity_id_error(struct str id);
 bool definitions_make_lookup(struct definitions *d); /* after the counts are known; false: no memory */
 /* false when the name is taken; *ret_index is then by whom. */
 bool definitions_add_name(struct definitions *d, enum declare_kind kind, uint32_t index, uint32_t *ret_index);
-uint32_t definitions_find(const struct definitions *d, enum declare_kind kind, struct str name); /* DEF_NONE when unknown */
+uint32_t definitions_find(const struct definitions *d, enum declare_kind kind,
+			  struct str name); /* DEF_NONE when unknown */
 struct str definitions_name(const struct definitions *d, enum declare_kind kind, uint32_t index);
 uint32_t definitions_count(const struct definitions *d, enum declare_kind kind);

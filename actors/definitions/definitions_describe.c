@@ -58,8 +58,11 @@ static void write_feature(const struct definitions *d, const struct def_feature 
 
 static const char *param_type(enum def_param_type type)
 {
-	static const char *const names[] = { [PARAM_STRING] = "string", [PARAM_INTEGER] = "integer", [PARAM_NUMBER] = "number",
-					     [PARAM_BOOLEAN] = "boolean", [PARAM_ANY] = "any" };
+	static const char *const names[] = { [PARAM_STRING] = "string",
+					     [PARAM_INTEGER] = "integer",
+					     [PARAM_NUMBER] = "number",
+					     [PARAM_BOOLEAN] = "boolean",
+					     [PARAM_ANY] = "any" };
 	return names[type];
 }
 

@@ -99,9 +99,9 @@ static bool keep(struct script_call *call, struct str *text, struct str from)
 	return from.p == NULL || text->p != NULL;
 }
 
-struct script_call *script_begin(struct script *s, enum script_function function, uint32_t index,
-				 struct str args, struct str event_json, struct str previous_json,
-				 const struct script_host *host, void *host_arg)
+struct script_call *script_begin(struct script *s, enum script_function function, uint32_t index, struct str args,
+				 struct str event_json, struct str previous_json, const struct script_host *host,
+				 void *host_arg)
 {
 	struct script_call *call = s->pool_count > 0 ? s->pool[--s->pool_count] : call_new(s);
 	if (call == NULL)

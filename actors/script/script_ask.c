@@ -15,10 +15,9 @@ static struct script_call *running_call(lua_State *L, const char *what)
 {
 	struct script_call *call = script_of(L)->running;
 	if (call == NULL)
-		luaL_error(
-			L,
-			"fabra.%s works only inside a compute, run or build function, not while the file is loaded",
-			what);
+		luaL_error(L,
+			   "fabra.%s works only inside a compute, run or build function, not while the file is loaded",
+			   what);
 	return call;
 }
 
@@ -56,9 +55,9 @@ static struct str check_name(lua_State *L, int arg)
 /* Raises "unknown feature 'x' (did you mean 'y'?)". */
 static int unknown_name(lua_State *L, enum declare_kind kind, struct str name)
 {
-	static const char *const names[DECLARE_KINDS] = { [DECLARE_ENTITY] = "entity",
-							  [DECLARE_FEATURE] = "feature",
-							  [DECLARE_RETRIEVER] = "retriever" };
+	static const char *const names[DECLARE_KINDS] = {
+		[DECLARE_ENTITY] = "entity", [DECLARE_FEATURE] = "feature", [DECLARE_RETRIEVER] = "retriever"
+	};
 	struct buf *near = &script_of(L)->text;
 	buf_clear(near);
 	definitions_suggest_of_kind(script_of(L)->d, kind, name, near);
@@ -216,9 +215,8 @@ static int wait_for(lua_State *L, enum wait_mode mode)
 		return luaL_error(L, "%s", failed->text.p);
 	if (open) {
 		if (!lua_isyieldable(L))
-			return luaL_error(
-				L, "an ask cannot be awaited inside a sort comparison, a gsub function or a "
-				   "metamethod; await it before");
+			return luaL_error(L, "an ask cannot be awaited inside a sort comparison, a gsub function or a "
+					     "metamethod; await it before");
 		call->waiting = true;
 		return lua_yieldk(L, 0, mode, wait_again);
 	}

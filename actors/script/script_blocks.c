@@ -12,11 +12,11 @@
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/lsan_interface.h>
 #else
-#define __lsan_register_root_region(p, n) ((void)(p), (void)(n))
+#define __lsan_register_root_region(p, n)   ((void)(p), (void)(n))
 #define __lsan_unregister_root_region(p, n) ((void)(p), (void)(n))
 /* blocks look freed to AddressSanitizer while they are in a free list */
-#define ASAN_POISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
-#define ASAN_UNPOISON_MEMORY_REGION(p, n) ((void)(p), (void)(n))
+#define ASAN_POISON_MEMORY_REGION(p, n)     ((void)(p), (void)(n))
+#define ASAN_UNPOISON_MEMORY_REGION(p, n)   ((void)(p), (void)(n))
 #endif
 
 enum { SMALL_MAX = 256, GRAIN = 16, CLASSES = SMALL_MAX / GRAIN, SLAB_BYTES = 32 << 10, SPARE_MAX = 16 };
@@ -28,7 +28,7 @@ struct free_block {
 struct slab {
 	struct slab *next, *previous; /* of the class's slabs with room; of the spare ones only next */
 	struct free_block *free;
-	uint32_t used;     /* blocks handed out */
+	uint32_t used;         /* blocks handed out */
 	uint32_t untouched_at; /* offset of the first byte that was never handed out */
 	uint32_t class;
 	bool is_listed;
@@ -40,7 +40,7 @@ struct script_blocks {
 	size_t spare_count;
 	char *mapping, *first; /* first: the mapping from the first multiple of SLAB_BYTES on */
 	size_t mapping_bytes;
-	uint32_t slabs_max, untouched; /* slabs from this index on have never been used */
+	uint32_t slabs_max, untouched;          /* slabs from this index on have never been used */
 	uint32_t *given_back, given_back_count; /* indexes of those without memory */
 };
 
@@ -52,7 +52,8 @@ struct script_blocks *script_blocks_create(size_t bytes_max)
 	b->slabs_max = (uint32_t)(bytes_max / SLAB_BYTES) + CLASSES;
 	b->given_back = calloc(b->slabs_max, sizeof *b->given_back);
 	b->mapping_bytes = ((size_t)b->slabs_max + 1) * SLAB_BYTES;
-	b->mapping = mmap(NULL, b->mapping_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	b->mapping = mmap(NULL, b->mapping_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			  -1, 0);
 	if (b->mapping == MAP_FAILED)
 		b->mapping = NULL;
 	if (b->mapping == NULL || b->given_back == NULL) {
@@ -60,7 +61,7 @@ struct script_blocks *script_blocks_create(size_t bytes_max)
 		return NULL;
 	}
 	b->first = (char *)(((uintptr_t)b->mapping + SLAB_BYTES - 1) & ~(uintptr_t)(SLAB_BYTES - 1));
-	madvise(b->mapping, b->mapping_bytes, MADV_NOHUGEPAGE); /* or a state of 100 KB would have 2 MB */
+	madvise(b->mapping, b->mapping_bytes, MADV_NOHUGEPAGE);    /* or a state of 100 KB would have 2 MB */
 	__lsan_register_root_region(b->mapping, b->mapping_bytes); /* larger blocks are known from here only */
 	return b;
 }
@@ -133,7 +134,8 @@ static struct slab *slab_new(struct script_blocks *b, size_t class)
 	} else {
 		return NULL;
 	}
-	*s = (struct slab){ .class = (uint32_t)class, .untouched_at = (sizeof *s + GRAIN - 1) & ~(uint32_t)(GRAIN - 1) };
+	*s = (struct slab){ .class = (uint32_t) class,
+			    .untouched_at = (sizeof *s + GRAIN - 1) & ~(uint32_t)(GRAIN - 1) };
 	ASAN_POISON_MEMORY_REGION((char *)s + s->untouched_at, SLAB_BYTES - s->untouched_at);
 	list(b, s);
 	return s;

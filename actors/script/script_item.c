@@ -7,19 +7,15 @@
 
 enum { ITEMS_MAX = 10000 };
 
-static const char *const item_keys[] = {
-	"content", "priority", "required", "source_id", "last_updated", NULL
-};
+static const char *const item_keys[] = { "content", "priority", "required", "source_id", "last_updated", NULL };
 
 static _Noreturn void unknown_item_key(lua_State *L, struct str key)
 {
 	const char *near = definitions_near(item_keys, key);
 	if (near)
 		luaL_error(L, "fabra.item: unknown key '%s' (did you mean '%s'?)", key.p, near);
-	luaL_error(
-		L,
-		"fabra.item: unknown key '%s' (known: content, priority, required, source_id, last_updated)",
-		key.p);
+	luaL_error(L, "fabra.item: unknown key '%s' (known: content, priority, required, source_id, last_updated)",
+		   key.p);
 	UNREACHABLE();
 }
 
@@ -41,9 +37,8 @@ static int64_t item_priority(lua_State *L)
 	int is_integer = 0;
 	int64_t priority = lua_type(L, -1) == LUA_TNUMBER ? lua_tointegerx(L, -1, &is_integer) : 0;
 	if (!is_integer || priority < INT32_MIN || priority > INT32_MAX)
-		luaL_error(
-			L,
-			"fabra.item: priority: an integer from %d to %d is needed (lower is more important)", INT32_MIN, INT32_MAX);
+		luaL_error(L, "fabra.item: priority: an integer from %d to %d is needed (lower is more important)",
+			   INT32_MIN, INT32_MAX);
 	return priority;
 }
 
@@ -69,8 +64,7 @@ static void read_item_field(lua_State *L, struct str key, struct script_item *it
 		item->priority = item_priority(L);
 	} else if (str_eq(key, STR("required"))) {
 		if (!lua_isboolean(L, -1))
-			luaL_error(L, "fabra.item: required: true or false is needed, got %s",
-				   luaL_typename(L, -1));
+			luaL_error(L, "fabra.item: required: true or false is needed, got %s", luaL_typename(L, -1));
 		item->required = lua_toboolean(L, -1);
 	} else if (str_eq(key, STR("source_id"))) {
 		item->source_id = item_text(L, "source_id");
@@ -89,9 +83,7 @@ static struct script_item read_item(lua_State *L, int index)
 	while (lua_next(L, index)) {
 		struct str key;
 		if (lua_type(L, -2) != LUA_TSTRING)
-			luaL_error(
-				L,
-				"fabra.item: fields have names; did you mean fabra.item { content = ... }?");
+			luaL_error(L, "fabra.item: fields have names; did you mean fabra.item { content = ... }?");
 		key.p = lua_tolstring(L, -2, &key.n);
 		read_item_field(L, key, &item);
 		lua_pop(L, 1);
@@ -171,8 +163,7 @@ static void take_item_list(lua_State *L, struct script_call *call)
 		lua_rawgeti(L, list, (lua_Integer)i);
 		if (!is_item(L, lua_gettop(L)))
 			luaL_error(L, BUILD_RULE "entry %I is a %s", (LUAI_UACINT)i,
-				   lua_istable(L, -1) ? "table that fabra.item did not make"
-						      : luaL_typename(L, -1));
+				   lua_istable(L, -1) ? "table that fabra.item did not make" : luaL_typename(L, -1));
 		keep_item(L, call, lua_gettop(L));
 		lua_pop(L, 1);
 	}
@@ -199,8 +190,7 @@ static void take_build(lua_State *L, struct script_call *call)
 	} else if (lua_istable(L, top)) {
 		take_item_list(L, call);
 	} else {
-		luaL_error(L, BUILD_RULE "it returned %s",
-			   lua_isnil(L, top) ? "nothing" : luaL_typename(L, top));
+		luaL_error(L, BUILD_RULE "it returned %s", lua_isnil(L, top) ? "nothing" : luaL_typename(L, top));
 	}
 }
 

@@ -136,8 +136,8 @@ void script_json_push(lua_State *L, struct str text, int nil_depth)
 	s->doc = NULL;
 	script_charge(L, text.n / 8);
 	yyjson_read_err error;
-	s->doc = yyjson_read_opts((char *)(uintptr_t)text.p, text.n, YYJSON_READ_BIGNUM_AS_RAW,
-				  doc_alloc(s, text.n), &error);
+	s->doc = yyjson_read_opts((char *)(uintptr_t)text.p, text.n, YYJSON_READ_BIGNUM_AS_RAW, doc_alloc(s, text.n),
+				  &error);
 	if (s->doc == NULL)
 		luaL_error(L, "not JSON: %s at byte %d", error.msg, (int)error.pos);
 	push_value(L, yyjson_doc_get_root(s->doc), nil_depth, 0);
@@ -316,8 +316,7 @@ static bool write_table(struct writer *w, int index)
 	}
 	size_t named_count = w->s->keys_count - first;
 	if (list_count > 0 && named_count > 0)
-		return fail(
-			w, "a table with both list entries and named fields is neither a list nor an object");
+		return fail(w, "a table with both list entries and named fields is neither a list nor an object");
 	if (kind == KIND_ARRAY && named_count > 0)
 		return fail(w, "fabra.array has named fields");
 	if (kind == KIND_OBJECT && list_count > 0)
@@ -325,11 +324,10 @@ static bool write_table(struct writer *w, int index)
 	if (named_count > 0 || kind == KIND_OBJECT)
 		return write_object(w, index, first);
 	if (list_max > list_count) {
-		lua_pushfstring(
-			L,
-			"a list with holes: %I entries, the last at %I (use fabra.null for an empty place, "
-			"or texts as keys for an object)",
-			(LUAI_UACINT)list_count, (LUAI_UACINT)list_max);
+		lua_pushfstring(L,
+				"a list with holes: %I entries, the last at %I (use fabra.null for an empty place, "
+				"or texts as keys for an object)",
+				(LUAI_UACINT)list_count, (LUAI_UACINT)list_max);
 		return fail(w, lua_tostring(L, -1));
 	}
 	return write_list(w, index, list_count);
@@ -354,8 +352,8 @@ static bool write_value(struct writer *w, int index)
 		}
 		if (!isfinite(lua_tonumber(L, index)))
 			return fail(w, isnan(lua_tonumber(L, index))
-					       ? "the number is NaN, which JSON does not have"
-					       : "the number is infinite, which JSON does not have");
+					   ? "the number is NaN, which JSON does not have"
+					   : "the number is infinite, which JSON does not have");
 		json_write_float(&w->s->text, lua_tonumber(L, index));
 		return true;
 	case LUA_TSTRING:
@@ -459,9 +457,7 @@ static void open_mark(lua_State *L, int slot, const char *name)
 
 void script_json_open(lua_State *L)
 {
-	static const luaL_Reg functions[] = { { "encode", json_encode },
-					      { "decode", json_decode },
-					      { NULL, NULL } };
+	static const luaL_Reg functions[] = { { "encode", json_encode }, { "decode", json_decode }, { NULL, NULL } };
 	open_null(L);
 	open_mark(L, SLOT_ARRAY_META, "array");
 	open_mark(L, SLOT_OBJECT_META, "object");

@@ -16,11 +16,10 @@ static int refuse_write(lua_State *L)
 	lua_settop(L, 2);
 	const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : luaL_typename(L, 2);
 	if (table == NULL)
-		return luaL_error(
-			L,
-			"assignment to global '%s': globals are read-only once the file has loaded, because "
-			"each loop has a Lua state of its own (use a local, or keep the value in a feature)",
-			key);
+		return luaL_error(L,
+				  "assignment to global '%s': globals are read-only once the file has loaded, because "
+				  "each loop has a Lua state of its own (use a local, or keep the value in a feature)",
+				  key);
 	return luaL_error(L, "'%s.%s' cannot be set: library tables are read-only", table, key);
 }
 
@@ -80,8 +79,7 @@ static int safe_setmetatable(lua_State *L)
 	if (lua_istable(L, 2)) {
 		lua_pushliteral(L, "__gc");
 		if (lua_rawget(L, 2) != LUA_TNIL)
-			return luaL_error(
-				L, "setmetatable: finalizers (__gc) are not available in a definitions file");
+			return luaL_error(L, "setmetatable: finalizers (__gc) are not available in a definitions file");
 		lua_pop(L, 1);
 	}
 	lua_setmetatable(L, 1);
@@ -129,10 +127,9 @@ static int safe_require(lua_State *L)
 {
 	const char *name = luaL_checkstring(L, 1);
 	if (strcmp(name, "fabra") != 0)
-		return luaL_error(
-			L,
-			"require '%s': only \"fabra\" can be required; a definitions file loads no modules",
-			name);
+		return luaL_error(L,
+				  "require '%s': only \"fabra\" can be required; a definitions file loads no modules",
+				  name);
 	lua_rawgeti(L, LUA_REGISTRYINDEX, SLOT_FABRA);
 	return 1;
 }
@@ -234,16 +231,13 @@ static void open_library(lua_State *L, const char *name, lua_CFunction open, voi
 
 static void open_base(lua_State *L)
 {
-	static const char *const names[] = { "assert",   "error",  "getmetatable", "ipairs",
-					     "next",     "pairs",  "pcall",        "rawequal",
-					     "rawget",   "rawlen", "select",       "tonumber",
-					     "tostring", "type",   "_VERSION",     NULL };
-	static const luaL_Reg own[] = {
-		{ "rawset", safe_rawset },     { "setmetatable", safe_setmetatable },
-		{ "load", safe_load },         { "collectgarbage", safe_collectgarbage },
-		{ "require", safe_require },   { "xpcall", safe_xpcall },
-		{ "print", script_ask_print }, { NULL, NULL }
-	};
+	static const char *const names[] = { "assert",   "error",    "getmetatable", "ipairs", "next",   "pairs",
+					     "pcall",    "rawequal", "rawget",       "rawlen", "select", "tonumber",
+					     "tostring", "type",     "_VERSION",     NULL };
+	static const luaL_Reg own[] = { { "rawset", safe_rawset },     { "setmetatable", safe_setmetatable },
+					{ "load", safe_load },         { "collectgarbage", safe_collectgarbage },
+					{ "require", safe_require },   { "xpcall", safe_xpcall },
+					{ "print", script_ask_print }, { NULL, NULL } };
 	luaL_requiref(L, LUA_GNAME, luaopen_base, 0);
 	copy_fields(L, names);
 	luaL_setfuncs(L, own, 0);

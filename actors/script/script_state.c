@@ -9,16 +9,16 @@ enum {
 	STEP_BIG = 10, /* when big strings or tables exist, one instruction can cost a millisecond */
 	BIG_BYTES = 64 << 10,
 	BIG_STATE_BYTES = 8 << 20,
-	BYTES_PER_UNIT = 16, /* of a big allocation: filling it costs about that much */
+	BYTES_PER_UNIT = 16,  /* of a big allocation: filling it costs about that much */
 	UNITS_PER_OBJECT = 4, /* to make, mark and free one */
 	COLLECT_BYTES_PER_UNIT = 256,
-	COLLECT_NS = 500000, /* of one slice of a collection */
-	COLLECT_STEPS = 100, /* the same without a clock */
+	COLLECT_NS = 500000,    /* of one slice of a collection */
+	COLLECT_STEPS = 100,    /* the same without a clock */
 	COLLECT_STEP_LOG2 = 10, /* bytes between two looks at the clock; a step of Lua's own is */
 	LUA_STEP_LOG2 = 13,     /* its default */
 	SLOW_NS = 20000,       /* STEP instructions that take this long are charged by the clock; ten times the usual */
 	VERY_SLOW_NS = 200000, /* after such a step every instruction is looked at */
-	NS_PER_UNIT = 100, /* ten times what an instruction costs, so that a slow machine changes nothing */
+	NS_PER_UNIT = 100,     /* ten times what an instruction costs, so that a slow machine changes nothing */
 	HOST_RESERVE_BYTES = 1 << 20,
 	LOAD_INSTRUCTIONS_FACTOR = 5,
 };
@@ -104,7 +104,8 @@ static void on_count(lua_State *L, lua_Debug *ar)
 	if (s->refused_bytes)
 		mark_stopped(L, m, STOP_MEMORY);
 	lua_Debug deep;
-	if (lua_getstack(L, SCRIPT_CALLS_MAX, &deep)) /* Lua itself would go on to 200,000, and copy and mark a stack of 16 MB */
+	if (lua_getstack(L, SCRIPT_CALLS_MAX,
+			 &deep)) /* Lua itself would go on to 200,000, and copy and mark a stack of 16 MB */
 		mark_stopped(L, m, STOP_DEPTH);
 	if (is_used_up(m))
 		mark_stopped(L, m, STOP_INSTRUCTIONS);
@@ -281,8 +282,8 @@ static int open_state(lua_State *L)
 	return 0;
 }
 
-struct script *script_state_create(const struct script_limits *limits, bool unsafe_lua, void (*open_declare)(lua_State *L),
-				   struct buf *ret_why)
+struct script *script_state_create(const struct script_limits *limits, bool unsafe_lua,
+				   void (*open_declare)(lua_State *L), struct buf *ret_why)
 {
 	struct script *s = calloc(1, sizeof *s);
 	if (s == NULL) {
@@ -362,16 +363,17 @@ void script_stop_text(const struct script *s, const struct script_meter *m, stru
 {
 	if (m->stop == STOP_MEMORY)
 		buf_printf(
-			out,
-			"stopped: the Lua state needs more than %zu bytes of memory, or one string or table more than %zu",
-			s->limits.memory_bytes_max, s->limits.memory_bytes_max / 16);
+		    out,
+		    "stopped: the Lua state needs more than %zu bytes of memory, or one string or table more than %zu",
+		    s->limits.memory_bytes_max, s->limits.memory_bytes_max / 16);
 	else if (m->stop == STOP_DEPTH)
-		buf_printf(out, "stopped: functions call each other more than %d deep (endless recursion?)", SCRIPT_CALLS_MAX);
+		buf_printf(out, "stopped: functions call each other more than %d deep (endless recursion?)",
+			   SCRIPT_CALLS_MAX);
 	else if (m->used <= m->max)
 		buf_printf(
-			out,
-			"stopped: one call of a string, table or metamethod function takes more than %llu instructions",
-			(unsigned long long)m->unsliced_max);
+		    out,
+		    "stopped: one call of a string, table or metamethod function takes more than %llu instructions",
+		    (unsigned long long)m->unsliced_max);
 	else
 		buf_printf(out, "stopped: it takes more than %llu instructions (an endless loop?)",
 			   (unsigned long long)m->max);

@@ -29,11 +29,11 @@ enum { SCRIPT_ASKS_MAX = 256, SCRIPT_DEPTH_MAX = 64, SCRIPT_POOL_MAX = 64 };
 enum { SCRIPT_CALLS_MAX = 2000 }; /* of functions within functions */
 
 struct script {
-	lua_State *L;                /* the main thread; runs only the file itself */
-	const struct definitions *d; /* shares; NULL until the file is loaded */
-	struct declare *declare;     /* borrows; not NULL while the file runs; nothing to the state itself */
+	lua_State *L;                       /* the main thread; runs only the file itself */
+	const struct definitions *d;        /* shares; NULL until the file is loaded */
+	struct declare *declare;            /* borrows; not NULL while the file runs; nothing to the state itself */
 	void (*open_declare)(lua_State *L); /* adds to the fabra module what a file declares with */
-	struct script_limits limits; /* no zeroes */
+	struct script_limits limits;        /* no zeroes */
 	bool unsafe_lua;
 
 	struct script_meter *meter; /* of what runs now; NULL: the host's own work, not limited */
@@ -52,8 +52,8 @@ struct script {
 	yyjson_alc doc_alloc; /* hands out doc_room, which is kept from text to text */
 	char *doc_room;
 	size_t doc_room_bytes;
-	yyjson_doc *doc; /* being turned into Lua values; kept here because an error may jump over its free */
-	struct buf text; /* being written, for the same reason */
+	yyjson_doc *doc;  /* being turned into Lua values; kept here because an error may jump over its free */
+	struct buf text;  /* being written, for the same reason */
 	struct str *keys; /* of the objects being written, innermost last */
 	size_t keys_count, keys_cap;
 	const void *null_value; /* identity of fabra.null */
@@ -62,18 +62,16 @@ struct script {
 
 	struct script_blocks *blocks; /* script_blocks.c: where small objects come from */
 
-	struct script_call
-		*pool[SCRIPT_POOL_MAX]; /* finished calls with a coroutine that can be used again */
+	struct script_call *pool[SCRIPT_POOL_MAX]; /* finished calls with a coroutine that can be used again */
 	unsigned pool_count;
 };
 
 /* Tables of the state, in its registry. */
 enum script_slot {
-	SLOT_FUNCTIONS = LUA_RIDX_LAST +
-			 2, /* after luaL_ref's own; [function kind + 1][index + 1] = function */
-	SLOT_FABRA,         /* the module */
-	SLOT_BUILTINS,      /* what _G falls back on */
-	SLOT_DECLARED,      /* the tables given to fabra.entity{} ..., in order */
+	SLOT_FUNCTIONS = LUA_RIDX_LAST + 2, /* after luaL_ref's own; [function kind + 1][index + 1] = function */
+	SLOT_FABRA,                         /* the module */
+	SLOT_BUILTINS,                      /* what _G falls back on */
+	SLOT_DECLARED,                      /* the tables given to fabra.entity{} ..., in order */
 	SLOT_ARRAY_META,
 	SLOT_OBJECT_META,
 	SLOT_ITEM_META,
@@ -98,8 +96,8 @@ static inline struct script *script_of(lua_State *L)
 
 /* script_state.c */
 /* open_declare: adds functions to the fabra module, which is on top of the stack; NULL = none. */
-struct script *script_state_create(const struct script_limits *limits, bool unsafe_lua, void (*open_declare)(lua_State *L),
-				   struct buf *ret_why);
+struct script *script_state_create(const struct script_limits *limits, bool unsafe_lua,
+				   void (*open_declare)(lua_State *L), struct buf *ret_why);
 void script_state_destroy(struct script *s);
 void script_meter_start(struct script *s, struct script_meter *m, lua_State *thread);
 void script_meter_end(struct script *s);

@@ -52,8 +52,7 @@ static const char *match_at(lua_State *L, struct script_pattern *m, const char *
 }
 
 /* The text of capture i (the whole match when there are none), or its position pushed: then p is NULL. */
-static struct str get_capture(lua_State *L, const struct script_pattern *m, int i, const char *start,
-			      const char *end)
+static struct str get_capture(lua_State *L, const struct script_pattern *m, int i, const char *start, const char *end)
 {
 	if (i >= m->captures_count) {
 		if (i != 0)
@@ -70,8 +69,7 @@ static struct str get_capture(lua_State *L, const struct script_pattern *m, int 
 	return str_of(c->start, (size_t)c->n);
 }
 
-static void push_capture(lua_State *L, const struct script_pattern *m, int i, const char *start,
-			 const char *end)
+static void push_capture(lua_State *L, const struct script_pattern *m, int i, const char *start, const char *end)
 {
 	struct str s = get_capture(L, m, i, start, end);
 	if (s.p)
@@ -91,8 +89,7 @@ static int push_captures(lua_State *L, const struct script_pattern *m, const cha
 static int find_plain(lua_State *L, struct str text, struct str wanted, size_t start)
 {
 	script_charge(L, (text.n - start + wanted.n) / 8);
-	const char *at = wanted.n == 0 ? text.p + start
-				       : memmem(text.p + start, text.n - start, wanted.p, wanted.n);
+	const char *at = wanted.n == 0 ? text.p + start : memmem(text.p + start, text.n - start, wanted.p, wanted.n);
 	if (at == NULL) {
 		luaL_pushfail(L);
 		return 1;
@@ -209,8 +206,8 @@ static void add_replacement(lua_State *L, const struct script_pattern *m, luaL_B
 }
 
 /* Adds what stands for a match; true when that is not the match itself. */
-static bool add_match(lua_State *L, const struct script_pattern *m, luaL_Buffer *out, int type,
-		      const char *start, const char *end)
+static bool add_match(lua_State *L, const struct script_pattern *m, luaL_Buffer *out, int type, const char *start,
+		      const char *end)
 {
 	if (type == LUA_TFUNCTION) {
 		enum { UNITS_PER_CALL = 8 };
@@ -243,9 +240,8 @@ static int string_gsub(lua_State *L)
 	struct str text = check_text(L, 1), pattern = check_text(L, 2);
 	int type = lua_type(L, 3);
 	lua_Integer max = luaL_optinteger(L, 4, (lua_Integer)text.n + 1), count = 0;
-	luaL_argexpected(
-		L, type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TFUNCTION || type == LUA_TTABLE,
-		3, "string/function/table");
+	luaL_argexpected(L, type == LUA_TNUMBER || type == LUA_TSTRING || type == LUA_TFUNCTION || type == LUA_TTABLE,
+			 3, "string/function/table");
 	bool anchored = pattern.n > 0 && *pattern.p == '^', changed = false;
 	struct script_pattern m = prepare(L, text, str_skip(pattern, anchored));
 	const char *at = text.p, *last_end = NULL;
@@ -290,8 +286,7 @@ static int string_rep(lua_State *L)
 		lua_pushliteral(L, "");
 		return 1;
 	}
-	if ((uint64_t)times > script_of(L)->limits.memory_bytes_max / (text.n + between.n) &&
-	    script_of(L)->meter)
+	if ((uint64_t)times > script_of(L)->limits.memory_bytes_max / (text.n + between.n) && script_of(L)->meter)
 		script_stop(L, STOP_MEMORY);
 	size_t whole = (size_t)times * (text.n + between.n) - between.n;
 	script_charge(L, whole / 8 + (uint64_t)times / 4);

@@ -39,8 +39,7 @@ static int table_insert(lua_State *L)
 	lua_Integer last = luaL_len(L, 1), place = (lua_Integer)((lua_Unsigned)last + 1);
 	if (count == 3) {
 		place = luaL_checkinteger(L, 2);
-		luaL_argcheck(L, (lua_Unsigned)place - 1u < (lua_Unsigned)last + 1u, 2,
-			      "position out of bounds");
+		luaL_argcheck(L, (lua_Unsigned)place - 1u < (lua_Unsigned)last + 1u, 2, "position out of bounds");
 		shift_up(L, place, last);
 	} else if (count != 2) {
 		return luaL_error(L, "wrong number of arguments to 'insert'");
@@ -69,8 +68,7 @@ static int table_remove(lua_State *L)
 
 static int table_move(lua_State *L)
 {
-	lua_Integer from = luaL_checkinteger(L, 2), last = luaL_checkinteger(L, 3),
-		    to = luaL_checkinteger(L, 4);
+	lua_Integer from = luaL_checkinteger(L, 2), last = luaL_checkinteger(L, 3), to = luaL_checkinteger(L, 4);
 	int target = lua_isnoneornil(L, 5) ? 1 : 5;
 	check_table(L, 1);
 	check_table(L, target);
@@ -78,8 +76,7 @@ static int table_move(lua_State *L)
 		luaL_argcheck(L, from > 0 || last < LUA_MAXINTEGER + from, 3, "too many elements to move");
 		lua_Integer n = last - from + 1;
 		luaL_argcheck(L, to <= LUA_MAXINTEGER - n + 1, 4, "destination wrap around");
-		bool upwards = to > last || to <= from ||
-			       (target != 1 && !lua_compare(L, 1, target, LUA_OPEQ));
+		bool upwards = to > last || to <= from || (target != 1 && !lua_compare(L, 1, target, LUA_OPEQ));
 		for (lua_Integer i = 0; i < n; i++) {
 			lua_Integer at = upwards ? i : n - 1 - i;
 			charge_loop(L, i);
@@ -171,8 +168,7 @@ static bool comes_before(lua_State *L, uint32_t a, uint32_t b)
 	return before;
 }
 
-static void merge(lua_State *L, const uint32_t *from, uint32_t *to, uint32_t left, uint32_t middle,
-		  uint32_t end)
+static void merge(lua_State *L, const uint32_t *from, uint32_t *to, uint32_t left, uint32_t middle, uint32_t end)
 {
 	uint32_t a = left, b = middle;
 	for (uint32_t i = left; i < end; i++) {

@@ -100,8 +100,9 @@ static size_t merge_short(const struct tokens *t, const struct tokens_lookup *l)
 	if (known->a == l->a && known->b == l->b && known->n == l->n && known->encoding == t->encoding)
 		return known->count;
 	size_t count = tokens_bpe_merge(&t->table, l->p, l->n, NULL);
-	*known = (struct memo){ .a = l->a, .b = l->b, .n = (uint8_t)l->n, .encoding = (uint8_t)t->encoding,
-				.count = (uint8_t)count };
+	*known = (struct memo){
+		.a = l->a, .b = l->b, .n = (uint8_t)l->n, .encoding = (uint8_t)t->encoding, .count = (uint8_t)count
+	};
 	return count;
 }
 

@@ -69,12 +69,12 @@ bool tokens_joined(const struct tokens *t, const struct tokens_item *items, size
 #define TOKENS_SLICE_BYTES 4096u
 
 struct tokens_job {
-	const struct tokens *t;       /* borrows */
-	const uint8_t *at, *end;      /* the text not yet counted; borrows */
+	const struct tokens *t;  /* borrows */
+	const uint8_t *at, *end; /* the text not yet counted; borrows */
 	size_t count;
 	enum { TOKENS_JOB_PIECES, TOKENS_JOB_SPLIT, TOKENS_JOB_MERGE } state;
-	struct tokens_split split;    /* SPLIT: a long piece whose end is being looked for */
-	struct tokens_bpe bpe;        /* MERGE: a long piece that is being merged */
+	struct tokens_split split; /* SPLIT: a long piece whose end is being looked for */
+	struct tokens_bpe bpe;     /* MERGE: a long piece that is being merged */
 };
 
 /* The text must stay until the job is done or dropped; a job holds nothing that needs to be freed. */

@@ -13,9 +13,9 @@ struct row {
 	uint32_t n;
 };
 
-#define BLOCK       16u
-#define NO_KEY      ((uint64_t)TOKENS_NO_RANK << 32) /* no pair: this or above */
-#define BLOCKS(n)   (((n) + 2 + BLOCK - 1) / BLOCK)
+#define BLOCK        16u
+#define NO_KEY       ((uint64_t)TOKENS_NO_RANK << 32) /* no pair: this or above */
+#define BLOCKS(n)    (((n) + 2 + BLOCK - 1) / BLOCK)
 #define ROW_WORDS(n) (BLOCKS(n) * (BLOCK + 1) + 3 * ((n) + 2) / 2 + 1)
 
 static inline uint64_t key_of(uint32_t rank, uint32_t at)
@@ -40,7 +40,8 @@ static inline void refresh(struct row *row, uint32_t block)
 }
 
 /* `room`: ROW_WORDS(n). */
-static inline void row_start(struct row *row, uint64_t *room, const struct tokens_table *t, const uint8_t *p, uint32_t n)
+static inline void row_start(struct row *row, uint64_t *room, const struct tokens_table *t, const uint8_t *p,
+			     uint32_t n)
 {
 	uint32_t blocks = BLOCKS(n);
 	row->n = n;
@@ -74,12 +75,14 @@ static inline uint32_t row_merge(struct row *row, const struct tokens_table *t)
 			least = lesser(least, row->least[block]);
 		if (least >= NO_KEY)
 			return tokens;
-		uint32_t at = (uint32_t)least, joined = row->next[at], after = row->next[joined], before = row->prev[at];
+		uint32_t at = (uint32_t)least, joined = row->next[at], after = row->next[joined],
+			 before = row->prev[at];
 		row->id[at] = (uint32_t)(least >> 32);
 		row->next[at] = after;
 		row->prev[after] = at;
 		row->key[joined] = NO_KEY;
-		row->key[at] = after <= row->n ? key_of(tokens_table_merge(t, row->id[at], row->id[after]), at) : NO_KEY;
+		row->key[at] = after <= row->n ? key_of(tokens_table_merge(t, row->id[at], row->id[after]), at)
+					       : NO_KEY;
 		if (before > 0)
 			row->key[before] = key_of(tokens_table_merge(t, row->id[before], row->id[at]), before);
 		refresh(row, at / BLOCK);
@@ -173,7 +176,8 @@ size_t tokens_bpe_merge(const struct tokens_table *t, const uint8_t *p, size_t n
 	return count;
 }
 
-void tokens_bpe_begin(struct tokens_bpe *b, const struct tokens_table *t, const uint8_t *p, size_t n, size_t window_bytes)
+void tokens_bpe_begin(struct tokens_bpe *b, const struct tokens_table *t, const uint8_t *p, size_t n,
+		      size_t window_bytes)
 {
 	CHECK(n >= 1 && window_bytes >= 4);
 	*b = (struct tokens_bpe){ .table = t, .start = p, .end = p + n, .at = p, .window_bytes = window_bytes };

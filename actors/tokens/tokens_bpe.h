@@ -20,7 +20,7 @@
 
 /* Rows grow by this; NULL counts only. */
 struct tokens_ids {
-	uint32_t *p; /* borrows; room for max */
+	uint32_t *p;   /* borrows; room for max */
 	size_t n, max; /* n may exceed max: what did not fit is counted only */
 };
 
@@ -30,12 +30,13 @@ struct tokens_bpe {
 	const uint8_t *at;                /* first byte that has no final token yet */
 	size_t last_bytes;                /* length of the final token before `at`; 0 at the start of the piece */
 	size_t window_bytes;
-	size_t count;                     /* final tokens */
+	size_t count; /* final tokens */
 };
 
 /* The number of tokens of p[0..n), 1 <= n <= TOKENS_WINDOW_BYTES, by merges alone (no look at the whole piece). */
 size_t tokens_bpe_merge(const struct tokens_table *t, const uint8_t *p, size_t n, struct tokens_ids *ids);
 
 /* A longer piece: begin, then step until true; `count` is then its tokens. One step costs one window. */
-void tokens_bpe_begin(struct tokens_bpe *b, const struct tokens_table *t, const uint8_t *p, size_t n, size_t window_bytes);
+void tokens_bpe_begin(struct tokens_bpe *b, const struct tokens_table *t, const uint8_t *p, size_t n,
+		      size_t window_bytes);
 bool tokens_bpe_step(struct tokens_bpe *b, struct tokens_ids *ids);

@@ -3,9 +3,9 @@
 #include <pthread.h>
 #include <string.h>
 
-#define LETTERS   (TOKENS_UPPER | TOKENS_LOWER | TOKENS_LETTER)
-#define CASELESS  (TOKENS_LETTER | TOKENS_MARK)
-#define WHITE     (TOKENS_SPACE | TOKENS_NEWLINE)
+#define LETTERS  (TOKENS_UPPER | TOKENS_LOWER | TOKENS_LETTER)
+#define CASELESS (TOKENS_LETTER | TOKENS_MARK)
+#define WHITE    (TOKENS_SPACE | TOKENS_NEWLINE)
 
 /* By code point. Unassigned stretches are never written, so their pages take no memory. */
 static uint8_t classes[0x110000];
@@ -304,8 +304,8 @@ static inline bool step(struct tokens_split *s, enum tokens_rules rules, const u
 				s->phase = TOKENS_PHASE_TAIL;
 			break;
 		case TOKENS_PHASE_TAIL:
-			while (s->at < stop && (*s->at == '\r' || *s->at == '\n' ||
-						(*s->at == '/' && rules == TOKENS_RULES_CASED)))
+			while (s->at < stop &&
+			       (*s->at == '\r' || *s->at == '\n' || (*s->at == '/' && rules == TOKENS_RULES_CASED)))
 				s->at++;
 			if (s->at < stop || s->at >= end)
 				s->phase = TOKENS_PHASE_DONE;

@@ -25,8 +25,8 @@ enum tokens_phase {
 struct tokens_split {
 	const uint8_t *start; /* of the piece; borrows the text */
 	const uint8_t *at;    /* scanned so far; the end of the piece once DONE */
-	const uint8_t *mark;  /* the end if the phase ends badly: behind the last caseless letter or line end; or NULL */
-	const uint8_t *last;  /* SPACES: start of the last character */
+	const uint8_t *mark; /* the end if the phase ends badly: behind the last caseless letter or line end; or NULL */
+	const uint8_t *last; /* SPACES: start of the last character */
 	enum tokens_phase phase;
 };
 

@@ -23,16 +23,16 @@
 #include <emmintrin.h>
 #endif
 
-#define TOKENS_KEY_MAX    12u                   /* bytes that fit in a slot */
-#define TOKENS_TOKEN_MAX  255u                  /* bytes of the longest token that the format can hold */
-#define TOKENS_RANK_BITS  18
-#define TOKENS_NO_RANK    UINT32_MAX
-#define TOKENS_FILTER_BITS 15                   /* log2 of the filter's words */
-#define TOKENS_FILE_MAGIC "FABRANK2"
+#define TOKENS_KEY_MAX     12u  /* bytes that fit in a slot */
+#define TOKENS_TOKEN_MAX   255u /* bytes of the longest token that the format can hold */
+#define TOKENS_RANK_BITS   18
+#define TOKENS_NO_RANK     UINT32_MAX
+#define TOKENS_FILTER_BITS 15 /* log2 of the filter's words */
+#define TOKENS_FILE_MAGIC  "FABRANK2"
 
 struct tokens_slot {
-	uint64_t a; /* bytes 0..7, or the hash of a long token */
-	uint32_t b; /* bytes 8..11, or where a long token's bytes begin */
+	uint64_t a;    /* bytes 0..7, or the hash of a long token */
+	uint32_t b;    /* bytes 8..11, or where a long token's bytes begin */
 	uint32_t meta; /* length << TOKENS_RANK_BITS | rank; 0: the slot is free */
 };
 
@@ -138,8 +138,8 @@ struct tokens_lookup {
 };
 
 /* n >= 1; `end` is the end of the readable text. */
-static inline void tokens_lookup_begin(struct tokens_lookup *l, const struct tokens_table *t, const uint8_t *p, size_t n,
-				       const uint8_t *end)
+static inline void tokens_lookup_begin(struct tokens_lookup *l, const struct tokens_table *t, const uint8_t *p,
+				       size_t n, const uint8_t *end)
 {
 	l->p = p;
 	l->n = n;

@@ -3,7 +3,7 @@
 #include "runtime/actor.h"
 
 enum greeter_msg {
-	GREETER_GREET = MSG_KIND(CLASS_TEST, 1), /* an ask; struct greeter_greet */
+	GREETER_GREET = MSG_KIND(CLASS_TEST, 1),   /* an ask; struct greeter_greet */
 	GREETER_GREETED = MSG_KIND(CLASS_TEST, 2), /* its reply; struct greeter_greeted */
 };
 

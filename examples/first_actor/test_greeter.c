@@ -41,8 +41,11 @@ static void fake_finish(struct actor *a)
 }
 
 static const struct actor_class fake_class = {
-	.name = "fake_names", .size = sizeof(struct fake_names), .mailbox_len_max = 8,
-	.on_message = fake_on_message, .finish = fake_finish,
+	.name = "fake_names",
+	.size = sizeof(struct fake_names),
+	.mailbox_len_max = 8,
+	.on_message = fake_on_message,
+	.finish = fake_finish,
 };
 
 /* ---- a guest: asks once and remembers the answer ---- */
@@ -74,8 +77,11 @@ static int guest_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class guest_class = {
-	.name = "guest", .size = sizeof(struct guest), .mailbox_len_max = 8,
-	.init = guest_init, .on_message = guest_on_message,
+	.name = "guest",
+	.size = sizeof(struct guest),
+	.mailbox_len_max = 8,
+	.init = guest_init,
+	.on_message = guest_on_message,
 };
 
 /* ---- the test ---- */

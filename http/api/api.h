@@ -6,7 +6,13 @@
 extern const struct route api_routes[];
 extern const size_t api_routes_count;
 
-enum { API_NAME_BYTES_MAX = 256, API_KEY_BYTES_MAX = 255, API_BATCH_IDS_MAX = 1000, API_FEATURES_MAX = 200, API_LIST_MAX = 1000 };
+enum {
+	API_NAME_BYTES_MAX = 256,
+	API_KEY_BYTES_MAX = 255,
+	API_BATCH_IDS_MAX = 1000,
+	API_FEATURES_MAX = 200,
+	API_LIST_MAX = 1000
+};
 
 /* http_config.document: names and arguments of the definitions. */
 void api_document(void *app, struct yyjson_mut_doc *doc);
@@ -21,8 +27,9 @@ static const int64_t API_FUTURE_US_MAX = 5 * 60 * 1000000ll;
 
 /* Checks note what is wrong, in FastAPI's words, and return false or NULL; they reply nothing. A route makes all of them and
  * then asks exchange_is_valid. A body of NULL was noted before: its members are not missed. */
-yyjson_val *api_body_model(struct exchange *x, const char *const *members); /* an object; members: all it may have, then NULL */
-yyjson_val *api_body_object(struct exchange *x);                            /* any object */
+yyjson_val *api_body_model(struct exchange *x,
+			   const char *const *members); /* an object; members: all it may have, then NULL */
+yyjson_val *api_body_object(struct exchange *x);        /* any object */
 /* loc: JSON. input: NULL is null. */
 void api_note(struct exchange *x, const char *type, struct str loc_json, const char *msg, yyjson_val *input);
 void api_note_member(struct exchange *x, struct str name, const char *type, const char *msg, yyjson_val *input);

@@ -19,7 +19,8 @@ void api_note(struct exchange *x, const char *type, struct str loc_json, const c
 		buf_append_lit(&text, "null");
 	buf_append_str(&loc, loc_json);
 	buf_append_char(&loc, '\0');
-	exchange_invalid(x, type, loc.failed ? "[\"body\"]" : loc.p, msg, text.failed ? STR("null") : buf_str(&text), NULL);
+	exchange_invalid(x, type, loc.failed ? "[\"body\"]" : loc.p, msg, text.failed ? STR("null") : buf_str(&text),
+			 NULL);
 	buf_finish(&loc);
 	buf_finish(&text);
 }
@@ -144,7 +145,8 @@ bool api_id(struct exchange *x, struct str id, const char *loc_json)
 		exchange_invalid(x, "string_too_long", loc_json, "String should have at most 256 bytes", STR("null"),
 				 "{\"max_length\":256}");
 	else
-		exchange_invalid(x, "value_error", loc_json, "Value error, must be UTF-8 text without NUL", STR("null"), NULL);
+		exchange_invalid(x, "value_error", loc_json, "Value error, must be UTF-8 text without NUL", STR("null"),
+				 NULL);
 	return false;
 }
 
@@ -196,8 +198,8 @@ bool api_query_int(struct exchange *x, const char *name, int32_t min, int32_t ma
 		memcpy(digits, text.p, text.n);
 	long v = strtol(digits, &end, 10);
 	if (end == digits || (size_t)(end - digits) != text.n) {
-		note_query(x, name, "int_parsing", "Input should be a valid integer, unable to parse string as an integer", text,
-			   NULL);
+		note_query(x, name, "int_parsing",
+			   "Input should be a valid integer, unable to parse string as an integer", text, NULL);
 		return false;
 	}
 	if (v >= min && v <= max) {
@@ -205,7 +207,8 @@ bool api_query_int(struct exchange *x, const char *name, int32_t min, int32_t ma
 		return true;
 	}
 	bool is_low = v < min;
-	snprintf(msg, sizeof msg, "Input should be %s than or equal to %d", is_low ? "greater" : "less", is_low ? min : max);
+	snprintf(msg, sizeof msg, "Input should be %s than or equal to %d", is_low ? "greater" : "less",
+		 is_low ? min : max);
 	snprintf(ctx, sizeof ctx, "{\"%s\":%d}", is_low ? "ge" : "le", is_low ? min : max);
 	note_query(x, name, is_low ? "greater_than_equal" : "less_than_equal", msg, text, ctx);
 	return false;

@@ -20,7 +20,8 @@ void api_context_post(struct exchange *x)
 	}
 	struct buf text = { 0 };
 	json_write_value(&text, args);
-	struct assembly_job *job = text.failed ? NULL : assembly_job_new(context, buf_str(&text), exchange_request_id(x));
+	struct assembly_job *job = text.failed ? NULL
+					       : assembly_job_new(context, buf_str(&text), exchange_request_id(x));
 	buf_finish(&text);
 	if (job == NULL) {
 		exchange_fail(x, RT_EFULL, "out of memory");

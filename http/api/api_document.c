@@ -63,9 +63,8 @@ static yyjson_mut_val *parameter(yyjson_mut_val *operation, const char *name)
 {
 	size_t i, n;
 	yyjson_mut_val *p;
-	yyjson_mut_arr_foreach(yyjson_mut_obj_get(operation, "parameters"), i, n, p)
-		if (yyjson_mut_equals_str(yyjson_mut_obj_get(p, "name"), name))
-			return p;
+	yyjson_mut_arr_foreach(yyjson_mut_obj_get(operation, "parameters"), i, n,
+			       p) if (yyjson_mut_equals_str(yyjson_mut_obj_get(p, "name"), name)) return p;
 	return NULL;
 }
 
@@ -73,11 +72,11 @@ static void parameter_remove(yyjson_mut_val *operation, const char *name)
 {
 	size_t i, n;
 	yyjson_mut_val *p, *list = yyjson_mut_obj_get(operation, "parameters");
-	yyjson_mut_arr_foreach(list, i, n, p)
-		if (yyjson_mut_equals_str(yyjson_mut_obj_get(p, "name"), name)) {
-			yyjson_mut_arr_remove(list, i);
-			return;
-		}
+	yyjson_mut_arr_foreach(list, i, n, p) if (yyjson_mut_equals_str(yyjson_mut_obj_get(p, "name"), name))
+	{
+		yyjson_mut_arr_remove(list, i);
+		return;
+	}
 }
 
 static void parameter_names(const struct writer *w, yyjson_mut_val *operation, const char *name, yyjson_mut_val *names,
@@ -117,7 +116,8 @@ static yyjson_mut_val *path_of(const struct writer *w, const char *template, con
 	return operation;
 }
 
-static void summary(const struct writer *w, yyjson_mut_val *operation, const char *what, struct str name, struct str description)
+static void summary(const struct writer *w, yyjson_mut_val *operation, const char *what, struct str name,
+		    struct str description)
 {
 	struct buf out = { 0 };
 	buf_printf(&out, "%s %.*s", what, STR_ARG(name));
@@ -182,8 +182,10 @@ static void add_pushes(const struct writer *w, const char *template, yyjson_mut_
 		if (yyjson_mut_obj_size(properties) == 0)
 			continue;
 		struct str name = w->d->entities[e].name;
-		yyjson_mut_val *operation = path_of(w, template, "put", item, "entity", name), *example = yyjson_mut_obj(w->doc);
-		yyjson_mut_val *schema = yyjson_mut_ptr_get(yyjson_mut_ptr_get(operation, BODY_SCHEMA), "/properties/values");
+		yyjson_mut_val *operation = path_of(w, template, "put", item, "entity", name),
+			       *example = yyjson_mut_obj(w->doc);
+		yyjson_mut_val *schema = yyjson_mut_ptr_get(yyjson_mut_ptr_get(operation, BODY_SCHEMA),
+							    "/properties/values");
 		summary(w, operation, "Push values of", name, w->d->entities[e].description);
 		parameter_example(w, operation, "entity_id", "1");
 		put(w, schema, "properties", properties);
@@ -211,7 +213,8 @@ static void add_events(const struct writer *w, const char *template, yyjson_mut_
 		struct buf updates = { 0 };
 		for (uint32_t k = i; k < w->d->features_count; k++)
 			if (w->d->features[k].trigger.p && str_eq(w->d->features[k].trigger, type))
-				buf_printf(&updates, "%s%.*s", updates.n > 0 ? ", " : "updates ", STR_ARG(w->d->features[k].name));
+				buf_printf(&updates, "%s%.*s", updates.n > 0 ? ", " : "updates ",
+					   STR_ARG(w->d->features[k].name));
 		yyjson_mut_val *operation = path_of(w, template, "post", item, "event_type", type);
 		summary(w, operation, "Event", type, buf_str(&updates));
 		put(w, yyjson_mut_ptr_get(operation, BODY), "example", yyjson_mut_obj(w->doc));
@@ -248,8 +251,11 @@ static yyjson_mut_val *argument_example(const struct writer *w, const struct def
 
 static yyjson_mut_val *argument_schema(const struct writer *w, const struct def_param *p)
 {
-	static const char *const types[] = { [PARAM_STRING] = "string", [PARAM_INTEGER] = "integer", [PARAM_NUMBER] = "number",
-					     [PARAM_BOOLEAN] = "boolean", [PARAM_ANY] = NULL };
+	static const char *const types[] = { [PARAM_STRING] = "string",
+					     [PARAM_INTEGER] = "integer",
+					     [PARAM_NUMBER] = "number",
+					     [PARAM_BOOLEAN] = "boolean",
+					     [PARAM_ANY] = NULL };
 	yyjson_mut_val *schema = yyjson_mut_obj(w->doc);
 	if (types[p->type] != NULL)
 		yyjson_mut_obj_add_str(w->doc, schema, "type", types[p->type]);
@@ -303,7 +309,8 @@ static void show_features(const struct writer *w, yyjson_mut_val *operation, con
 {
 	const struct def_feature *f = feature_to_show(w);
 	yyjson_mut_val *properties = yyjson_mut_ptr_get(yyjson_mut_ptr_get(operation, BODY_SCHEMA), "/properties");
-	yyjson_mut_val *example = yyjson_mut_obj(w->doc), *names = yyjson_mut_arr(w->doc), *ids = yyjson_mut_arr(w->doc);
+	yyjson_mut_val *example = yyjson_mut_obj(w->doc), *names = yyjson_mut_arr(w->doc),
+		       *ids = yyjson_mut_arr(w->doc);
 	put(w, properties, entity_member, one_of(w, entity_names(w)));
 	put(w, yyjson_mut_obj_get(properties, "features"), "items", one_of(w, feature_names(w)));
 	yyjson_mut_arr_append(names, text(w, f->name));
@@ -320,7 +327,8 @@ static bool refine(const struct writer *w, const char *path, yyjson_mut_val *ite
 	bool has_features = w->d->features_count > 0;
 	if (strcmp(path, "/v1/features/{name}") == 0) {
 		if (has_features)
-			parameter_names(w, yyjson_mut_obj_get(item, "get"), "name", feature_names(w), feature_to_show(w)->name);
+			parameter_names(w, yyjson_mut_obj_get(item, "get"), "name", feature_names(w),
+					feature_to_show(w)->name);
 		return has_features;
 	}
 	if (strcmp(path, "/v1/features") == 0) {
@@ -353,7 +361,8 @@ void api_document(void *app, struct yyjson_mut_doc *doc)
 	struct writer w = { .d = ((const struct node *)app)->definitions, .doc = doc, .paths = yyjson_mut_obj(doc) };
 	yyjson_mut_val *root = yyjson_mut_doc_get_root(doc), *key, *item;
 	size_t i, n;
-	yyjson_mut_obj_foreach(yyjson_mut_obj_get(root, "paths"), i, n, key, item) {
+	yyjson_mut_obj_foreach(yyjson_mut_obj_get(root, "paths"), i, n, key, item)
+	{
 		const char *path = yyjson_mut_get_str(key);
 		size_t k = 0;
 		while (k < ARRAY_LEN(by_name) && strcmp(path, by_name[k].template) != 0)

@@ -145,12 +145,13 @@ void api_feature_get_message(struct exchange *x, struct msg *m)
 		return;
 	case FEATURE_FAILED: /* as in Fabra: nothing can answer. The log has the reason */
 	case FEATURE_TIMEOUT:
-		exchange_error(x, 404, "Feature '%.*s' not found for entity '%.*s': it could not be computed", STR_ARG(name),
-			       STR_ARG(r->ids[0]));
+		exchange_error(x, 404, "Feature '%.*s' not found for entity '%.*s': it could not be computed",
+			       STR_ARG(name), STR_ARG(r->ids[0]));
 		return;
 	case FEATURE_REFUSED:
-		exchange_error(x, 503, "Feature '%.*s' was not computed for entity '%.*s': too many are being computed. Try again",
-			       STR_ARG(name), STR_ARG(r->ids[0]));
+		exchange_error(
+		    x, 503, "Feature '%.*s' was not computed for entity '%.*s': too many are being computed. Try again",
+		    STR_ARG(name), STR_ARG(r->ids[0]));
 		return;
 	case FEATURE_MISSING:
 	case FEATURE_EXPIRED:
@@ -166,8 +167,8 @@ void api_feature_get_message(struct exchange *x, struct msg *m)
 struct asked {
 	uint32_t features[API_FEATURES_MAX], features_count; /* those of the entity, each once */
 	struct asked_name {
-		struct str name; /* borrows the request's JSON */
-		uint32_t at;     /* in features; DEF_NONE: the entity has no such feature */
+		struct str name;   /* borrows the request's JSON */
+		uint32_t at;       /* in features; DEF_NONE: the entity has no such feature */
 	} names[API_FEATURES_MAX]; /* in order, each once */
 	uint32_t names_count;
 	bool detail; /* ?detail=true */
@@ -207,7 +208,8 @@ static bool take_names(struct exchange *x, uint32_t entity, yyjson_val *names, s
 	return false;
 }
 
-static void write_detail(struct buf *out, const char *status, struct str value_json, int64_t freshness_ms, struct str source)
+static void write_detail(struct buf *out, const char *status, struct str value_json, int64_t freshness_ms,
+			 struct str source)
 {
 	buf_append_lit(out, "{\"value\":");
 	buf_append_str(out, value_json.p ? value_json : STR("null"));
@@ -334,7 +336,7 @@ struct batch {
 	uint32_t under_way;                /* ids in it */
 	struct str seen_ids[API_BATCH_IDS_MAX];
 	uint32_t seen_count;
-	uint16_t seen[2 * 1024];           /* open addressing over seen_ids: position + 1; twice as many as ids */
+	uint16_t seen[2 * 1024]; /* open addressing over seen_ids: position + 1; twice as many as ids */
 	struct buf out;
 };
 
@@ -344,7 +346,8 @@ static void batch_ask(struct exchange *x, struct batch *b)
 	uint32_t cells = a->features_count ? a->features_count : 1;
 	uint32_t ids = CELLS_PER_ASK / cells ? CELLS_PER_ASK / cells : 1;
 	b->under_way = b->ids_count - b->at < ids ? b->ids_count - b->at : ids;
-	struct feature_request *r = feature_request_new(b->entity, b->ids + b->at, b->under_way, a->features, a->features_count);
+	struct feature_request *r = feature_request_new(b->entity, b->ids + b->at, b->under_way, a->features,
+							a->features_count);
 	if (r == NULL)
 		exchange_fail(x, RT_EFULL, "out of memory");
 	else

@@ -9,7 +9,8 @@
 static void ask_writer(struct exchange *x, uint16_t kind, struct write *w)
 {
 	struct actor *a = exchange_actor(x);
-	rt_ask(a, rt_named(a->loop, NAME_WRITER), &writer_write_new(a->loop, kind, w)->head, exchange_deadline_ns(x), ACTOR_NONE);
+	rt_ask(a, rt_named(a->loop, NAME_WRITER), &writer_write_new(a->loop, kind, w)->head, exchange_deadline_ns(x),
+	       ACTOR_NONE);
 }
 
 static void fail_write(struct exchange *x, const struct msg *m)
@@ -30,9 +31,11 @@ static void read_timestamp(struct exchange *x, yyjson_val *body, struct write *w
 	if (!w->is_timed)
 		return;
 	if (!yyjson_is_str(v) || !time_parse_ns(json_str(v), &w->event_time_us, &w->event_time_ns))
-		api_note_member(x, STR("timestamp"), "datetime_parsing", "Input should be a valid datetime in ISO 8601", v);
+		api_note_member(x, STR("timestamp"), "datetime_parsing", "Input should be a valid datetime in ISO 8601",
+				v);
 	else if (w->event_time_us > now_us + API_FUTURE_US_MAX)
-		api_note_member(x, STR("timestamp"), "value_error", "Value error, more than 5 minutes in the future", v);
+		api_note_member(x, STR("timestamp"), "value_error", "Value error, more than 5 minutes in the future",
+				v);
 }
 
 static void note_value(struct exchange *x, struct str name, const char *msg)
@@ -69,7 +72,8 @@ static void check_dtype(struct exchange *x, uint32_t feature, struct str name, y
 	char msg[96];
 	json_write_value(&text, value);
 	if (!text.failed && !def_dtype_fits(dtype, buf_str(&text))) {
-		snprintf(msg, sizeof msg, "Value error, the feature is declared with dtype '%s'", def_dtype_name(dtype));
+		snprintf(msg, sizeof msg, "Value error, the feature is declared with dtype '%s'",
+			 def_dtype_name(dtype));
 		note_value(x, name, msg);
 	}
 	buf_finish(&text);
@@ -90,7 +94,8 @@ static bool take_value(struct exchange *x, struct write *w, uint32_t feature, yy
 	w->cells[w->count++] = (struct write_cell){ .feature = feature, .value = v };
 	if (online_fits(api_node(x)->stores->online, v))
 		return true;
-	exchange_error(x, 413, "the value of '%.*s' is larger than the online table keeps: an eighth of FABRA_ONLINE_BYTES",
+	exchange_error(x, 413,
+		       "the value of '%.*s' is larger than the online table keeps: an eighth of FABRA_ONLINE_BYTES",
 		       STR_ARG(name));
 	return false;
 }
@@ -105,7 +110,8 @@ static yyjson_val *read_values(struct exchange *x, yyjson_val *body)
 		return NULL;
 	}
 	if (!yyjson_is_obj(values) || yyjson_obj_size(values) == 0) {
-		api_note_member(x, STR("values"), "dict_type", "Input should be a valid dictionary with at least one value", values);
+		api_note_member(x, STR("values"), "dict_type",
+				"Input should be a valid dictionary with at least one value", values);
 		return NULL;
 	}
 	if (yyjson_obj_size(values) > API_FEATURES_MAX) {
@@ -189,7 +195,9 @@ void api_values_put_message(struct exchange *x, struct msg *m)
 	const struct write *w = ((struct writer_write *)m)->write;
 	for (uint32_t i = 0; i < w->count; i++) {
 		if (w->cells[i].outcome == WRITE_NO_ROOM) {
-			exchange_error(x, 503, "the values are recorded, but the online table has no room for them; raise FABRA_ONLINE_BYTES");
+			exchange_error(
+			    x, 503,
+			    "the values are recorded, but the online table has no room for them; raise FABRA_ONLINE_BYTES");
 			return;
 		}
 	}
@@ -238,7 +246,8 @@ void api_cache_delete_message(struct exchange *x, struct msg *m)
 	}
 	const struct write *w = ((struct writer_write *)m)->write;
 	struct buf out = { 0 }, key = { 0 };
-	buf_printf(&key, "%.*s:%.*s", STR_ARG(api_node(x)->definitions->entities[w->entity].name), STR_ARG(w->entity_id));
+	buf_printf(&key, "%.*s:%.*s", STR_ARG(api_node(x)->definitions->entities[w->entity].name),
+		   STR_ARG(w->entity_id));
 	buf_append_lit(&out, "{\"status\":\"invalidated\",\"key\":");
 	json_write_string(&out, buf_str(&key));
 	buf_append_char(&out, '}');
@@ -270,8 +279,8 @@ static bool read_idempotency(struct exchange *x, struct str id, struct idempoten
 	if (key.p == NULL)
 		return true;
 	if (key.n == 0 || key.n > API_KEY_BYTES_MAX || memchr(key.p, '\0', key.n) || !json_utf8_valid(key)) {
-		exchange_invalid(x, "value_error", "[\"header\",\"idempotency-key\"]", "Value error, must be 1 to 255 bytes of text",
-				 STR("null"), NULL);
+		exchange_invalid(x, "value_error", "[\"header\",\"idempotency-key\"]",
+				 "Value error, must be 1 to 255 bytes of text", STR("null"), NULL);
 		return false;
 	}
 	exchange_query(x, "event_time", &event_time);
@@ -326,7 +335,8 @@ void api_ingest_post(struct exchange *x)
 	struct actor *a = exchange_actor(x);
 	struct node_loop *owner = node_owner_of(api_node(x), id);
 	rt_ask(a, rt_named(owner->loop, NAME_INGESTOR),
-	       &ingest_event_new(loop, INGEST_EVENT, event_entry(loop, &e, payload))->head, exchange_deadline_ns(x), ACTOR_NONE);
+	       &ingest_event_new(loop, INGEST_EVENT, event_entry(loop, &e, payload))->head, exchange_deadline_ns(x),
+	       ACTOR_NONE);
 }
 
 void api_ingest_message(struct exchange *x, struct msg *m)
@@ -342,7 +352,8 @@ void api_ingest_message(struct exchange *x, struct msg *m)
 		return;
 	}
 	if (is_repeat && m->status == RT_EFULL) {
-		exchange_error(x, 503, "no more Idempotency-Keys can be kept: FABRA_IDEMPOTENCY_KEYS_MAX were used in 24 hours");
+		exchange_error(
+		    x, 503, "no more Idempotency-Keys can be kept: FABRA_IDEMPOTENCY_KEYS_MAX were used in 24 hours");
 		return;
 	}
 	if (m->kind != INGEST_ACCEPTED || m->status != RT_OK) {

@@ -192,8 +192,7 @@ static struct cursor read_values_head(struct str payload, struct entry_values *r
 }
 
 bool entry_values_read(struct str payload, struct entry_values *ret_head, void *arg,
-		       void (*each)(void *arg, const struct entry_values *head,
-				    const struct entry_value *value))
+		       void (*each)(void *arg, const struct entry_values *head, const struct entry_value *value))
 {
 	struct entry_values head;
 	struct cursor values = read_values_head(payload, &head);

@@ -30,8 +30,7 @@ void entry_values_write(struct buf *out, const struct entry_values *v);
 /* Checks all of the payload, then calls each (may be NULL) with every value; texts borrow the payload.
  * ret_head may be NULL; its `values` stays NULL. false: malformed, nothing was called. */
 bool entry_values_read(struct str payload, struct entry_values *ret_head, void *arg,
-		       void (*each)(void *arg, const struct entry_values *head,
-				    const struct entry_value *value));
+		       void (*each)(void *arg, const struct entry_values *head, const struct entry_value *value));
 /* Only the head's event_lsn, for code that counts events off. false: malformed head. */
 bool entry_values_event_lsn(struct str payload, uint64_t *ret_event_lsn);
 

@@ -109,7 +109,8 @@ static void expire(struct idempotency *t, int64_t now_us)
 	}
 }
 
-static struct known *add(struct idempotency *t, struct known **link, const struct idempotency_id *id, int64_t received_us)
+static struct known *add(struct idempotency *t, struct known **link, const struct idempotency_id *id,
+			 int64_t received_us)
 {
 	struct known *k = calloc(1, sizeof *k);
 	if (k == NULL)

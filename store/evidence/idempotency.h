@@ -22,11 +22,11 @@ struct idempotency_first { /* what the first reply is made of */
 	int64_t received_us;
 };
 enum idempotency_result {
-	IDEMPOTENCY_NEW,       /* under way from now on: idempotency_done or idempotency_abandon must follow */
-	IDEMPOTENCY_DONE,      /* *ret_first */
+	IDEMPOTENCY_NEW,  /* under way from now on: idempotency_done or idempotency_abandon must follow */
+	IDEMPOTENCY_DONE, /* *ret_first */
 	IDEMPOTENCY_UNDER_WAY,
-	IDEMPOTENCY_OTHER,     /* the key was used for another request */
-	IDEMPOTENCY_FULL,      /* as many keys of the last 24 hours as are kept */
+	IDEMPOTENCY_OTHER, /* the key was used for another request */
+	IDEMPOTENCY_FULL,  /* as many keys of the last 24 hours as are kept */
 };
 
 /* keys_max: 0 = the default; about 130 bytes each when used. NULL: no memory. */

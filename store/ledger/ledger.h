@@ -11,23 +11,24 @@ enum { LEDGER_BATCH_BYTES_DEFAULT = 8 << 20 };
 size_t ledger_entry_bytes_max(size_t segment_bytes);
 
 struct ledger_config {
-	const char *dir;              /* borrowed during open */
-	size_t segment_bytes;         /* 0 = 64 MiB */
-	size_t batch_bytes_max;       /* 0 = LEDGER_BATCH_BYTES_DEFAULT */
-	const struct record_signer *signer; /* shares; may be NULL */
+	const char *dir;                                      /* borrowed during open */
+	size_t segment_bytes;                                 /* 0 = 64 MiB */
+	size_t batch_bytes_max;                               /* 0 = LEDGER_BATCH_BYTES_DEFAULT */
+	const struct record_signer *signer;                   /* shares; may be NULL */
 	int64_t record_keep_ms, value_keep_ms, event_keep_ms; /* retention; 0 = for ever */
-	bool temporary;               /* :memory: mode: removed at close */
+	bool temporary;                                       /* :memory: mode: removed at close */
 };
 
 struct ledger_health {
 	bool writable;
-	char reason[160];        /* why not, for /ready */
-	uint64_t durable_lsn;    /* everything up to here is on disk */
+	char reason[160];     /* why not, for /ready */
+	uint64_t durable_lsn; /* everything up to here is on disk */
 	uint64_t bytes, segments, batches, entries, sync_failures, corrupt_frames;
-	uint64_t lost_entries;   /* were durable and are in no segment that can be read; retention does not count */
-	uint64_t doubtful_events; /* without a mark that can be read, before entries that are lost: applied or not, nobody knows */
-	uint64_t damaged_reads;  /* by id or hash, since the start, that met bytes which are not what was written */
-	char damage[256];        /* both in words, with the cure, for /ready; "" = none is known */
+	uint64_t lost_entries; /* were durable and are in no segment that can be read; retention does not count */
+	uint64_t
+	    doubtful_events; /* without a mark that can be read, before entries that are lost: applied or not, nobody knows */
+	uint64_t damaged_reads; /* by id or hash, since the start, that met bytes which are not what was written */
+	char damage[256];       /* both in words, with the cure, for /ready; "" = none is known */
 };
 
 /* Opens or creates, locks the directory, recovers. Blocking; start-up only. NULL: *ret_why (owned by out)
@@ -39,7 +40,7 @@ struct actor_ref ledger_spawn_committer(struct ledger *l, struct loop *loop);
 /* Readers answer EVIDENCE_FIND with one pread; on any blocking loop but the committer's. */
 struct actor_ref ledger_spawn_reader(struct ledger *l, struct loop *loop);
 void ledger_health_read(struct ledger *l, struct ledger_health *ret); /* any thread */
-void ledger_publish(struct ledger *l); /* its health as metrics; one thread */
+void ledger_publish(struct ledger *l);                                /* its health as metrics; one thread */
 uint64_t ledger_durable_lsn(const struct ledger *l);                  /* any thread; one atomic load */
 /* For those who read it in order beside the server's own writing: the projection, the start. Valid until the close. */
 const struct log_source *ledger_log_source(const struct ledger *l);
@@ -48,8 +49,7 @@ const struct log_source *ledger_log_source(const struct ledger *l);
 struct ledger_scan;
 /* From the first frame with lsn >= from_lsn. NULL: no ledger there. l: the open ledger, or NULL to read dir
  * from outside. */
-struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn,
-				     struct buf *ret_why);
+struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn, struct buf *ret_why);
 enum log_source_result ledger_scan_next(struct ledger_scan *s, struct log_source_entry *ret);
 void ledger_scan_close(struct ledger_scan *s);
 
@@ -61,8 +61,7 @@ struct ledger_report {
 	uint64_t first_lsn, last_lsn, bytes;
 	char last_context_id[41];
 };
-int64_t ledger_verify(const char *dir, const struct record_signer *signer, struct ledger_report *ret,
-		      struct buf *out);
+int64_t ledger_verify(const char *dir, const struct record_signer *signer, struct ledger_report *ret, struct buf *out);
 /* Accepts that entries which verify calls damaged or missing are lost: from then on they are no problem, like
  * those that retention removed. Their bytes stay where they are; files that cannot be used are renamed to
  * `<name>.damaged`. Not beside a server. What was done is appended to out as JSON lines. Returns how many

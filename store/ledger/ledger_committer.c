@@ -22,7 +22,7 @@ struct committer {
 		struct evidence_entry *admitted[WAITING_MAX]; /* without gaps, as their statuses */
 		int statuses[WAITING_MAX];
 		size_t count;
-	} *waiting; /* owned */
+	} * waiting; /* owned */
 };
 
 static void answer(struct committer *c, struct evidence_append *m, int status)

@@ -27,8 +27,9 @@ uint32_t ledger_crc32c_portable(uint32_t crc, const void *data, size_t n)
 	crc = ~crc;
 	for (; n >= 8; n -= 8, p += 8) {
 		uint64_t v = get_u64(p) ^ crc;
-		crc = table[7][v & 0xff] ^ table[6][v >> 8 & 0xff] ^ table[5][v >> 16 & 0xff] ^ table[4][v >> 24 & 0xff] ^
-		      table[3][v >> 32 & 0xff] ^ table[2][v >> 40 & 0xff] ^ table[1][v >> 48 & 0xff] ^ table[0][v >> 56];
+		crc = table[7][v & 0xff] ^ table[6][v >> 8 & 0xff] ^ table[5][v >> 16 & 0xff] ^
+		      table[4][v >> 24 & 0xff] ^ table[3][v >> 32 & 0xff] ^ table[2][v >> 40 & 0xff] ^
+		      table[1][v >> 48 & 0xff] ^ table[0][v >> 56];
 	}
 	for (; n > 0; n--, p++)
 		crc = crc >> 8 ^ table[0][(crc ^ *p) & 0xff];

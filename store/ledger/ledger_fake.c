@@ -13,14 +13,14 @@ struct ledger_fake {
 		struct evidence_entry *entry; /* owned */
 		int64_t written_us;
 		bool was_answered;
-	} *entries; /* owned */
+	} * entries; /* owned */
 	size_t count, cap;
 	struct record_chain chain;
 	struct log_source source;
 	uint64_t applied_lsn; /* as its reader said */
 };
 
-struct requests { /* taken */
+struct requests {       /* taken */
 	struct msg **p; /* owned */
 	size_t count, cap;
 };
@@ -41,7 +41,8 @@ static struct str id_of(const struct evidence_entry *e)
 
 static struct record_draft draft_of(const struct evidence_entry *e)
 {
-	return (struct record_draft){ .context_id = id_of(e), .text = buf_str(&e->body), .previous_at = e->previous_at };
+	return (
+	    struct record_draft){ .context_id = id_of(e), .text = buf_str(&e->body), .previous_at = e->previous_at };
 }
 
 /* A copy of e as it is on disk; a record also becomes the next of the chain. Moves nothing. */
@@ -155,7 +156,8 @@ void ledger_fake_pending_events(const struct ledger_fake *l, void *arg,
 	for (size_t i = 0; i < l->count; i++) {
 		uint64_t lsn;
 		if (l->entries[i].entry->kind == EVIDENCE_EVENT_APPLIED) {
-			CHECK(entry_values_event_lsn(buf_str(&l->entries[i].entry->body), &lsn) && lsn >= 1 && lsn <= i);
+			CHECK(entry_values_event_lsn(buf_str(&l->entries[i].entry->body), &lsn) && lsn >= 1 &&
+			      lsn <= i);
 			is_applied[lsn - 1] = true;
 		}
 	}
@@ -182,9 +184,15 @@ static struct str entry_context_id(const struct evidence_entry *e)
 static struct log_source_entry as_read(const struct durable *d, const uint8_t *chain)
 {
 	const struct evidence_entry *e = d->entry;
-	return (struct log_source_entry){ .kind = e->kind, .lsn = e->lsn, .written_us = d->written_us, .body = buf_str(&e->body),
-					  .extras = buf_str(&e->extras), .context_id = entry_context_id(e), .chain = chain,
-					  .stamp = e->stamp, .path = "(memory)" };
+	return (struct log_source_entry){ .kind = e->kind,
+					  .lsn = e->lsn,
+					  .written_us = d->written_us,
+					  .body = buf_str(&e->body),
+					  .extras = buf_str(&e->extras),
+					  .context_id = entry_context_id(e),
+					  .chain = chain,
+					  .stamp = e->stamp,
+					  .path = "(memory)" };
 }
 
 /* Not the ledger's hash, but like it one of everything up to here. */
@@ -278,9 +286,13 @@ static void source_id_text(const void *log, char ret[static LOG_SOURCE_ID_TEXT])
 
 static void make_source(struct ledger_fake *l)
 {
-	l->source = (struct log_source){ .log = l, .open = source_open, .durable_lsn = source_durable_lsn,
-					 .applied = source_applied, .lsn_at = source_lsn_at,
-					 .pending_events = source_pending_events, .id_text = source_id_text };
+	l->source = (struct log_source){ .log = l,
+					 .open = source_open,
+					 .durable_lsn = source_durable_lsn,
+					 .applied = source_applied,
+					 .lsn_at = source_lsn_at,
+					 .pending_events = source_pending_events,
+					 .id_text = source_id_text };
 }
 
 const struct log_source *ledger_fake_log_source(const struct ledger_fake *l)
@@ -307,7 +319,8 @@ static int check_import(const struct ledger_fake *l, struct evidence_entry *e)
 		return RT_OK;
 	e->lsn = there->lsn;
 	e->already_there = memcmp(there->stamp.record_hash, e->stamp.record_hash, RECORD_HASH_TEXT) == 0;
-	snprintf(e->reason, sizeof e->reason, "%s", e->already_there ? "" : "a record with this id and another hash is there already");
+	snprintf(e->reason, sizeof e->reason, "%s",
+		 e->already_there ? "" : "a record with this id and another hash is there already");
 	return RT_EEXIST;
 }
 
@@ -361,8 +374,9 @@ static void commit_one(struct fake *f, struct msg *m)
 {
 	const struct ledger_fake_config none = { 0 };
 	struct evidence_entry *e = ((struct evidence_append *)m)->entry;
-	const struct ledger_fake_config *config =
-	    e->kind == EVIDENCE_VALUES && f->l->config.values_are_safe ? &none : &f->l->config;
+	const struct ledger_fake_config *config = e->kind == EVIDENCE_VALUES && f->l->config.values_are_safe
+						      ? &none
+						      : &f->l->config;
 	if (e->hook && !e->hook->admit(e->hook, e, loop_wall_us(f->base.loop))) {
 		reply(f, m, RT_ECONFLICT);
 		return;
@@ -461,8 +475,12 @@ static void fake_finish(struct actor *a)
 }
 
 static const struct actor_class fake_class = {
-	.name = "ledger_fake", .size = sizeof(struct fake), .mailbox_len_max = 16384,
-	.init = fake_init, .on_message = fake_on_message, .finish = fake_finish,
+	.name = "ledger_fake",
+	.size = sizeof(struct fake),
+	.mailbox_len_max = 16384,
+	.init = fake_init,
+	.on_message = fake_on_message,
+	.finish = fake_finish,
 };
 
 struct actor_ref ledger_fake_spawn(struct ledger_fake *l, struct loop *loop)
@@ -508,8 +526,11 @@ static void reader_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class reader_class = {
-	.name = "ledger_fake_reader", .size = sizeof(struct fake_reader), .mailbox_len_max = 4096,
-	.init = reader_init, .on_message = reader_on_message,
+	.name = "ledger_fake_reader",
+	.size = sizeof(struct fake_reader),
+	.mailbox_len_max = 4096,
+	.init = reader_init,
+	.on_message = reader_on_message,
 };
 
 struct actor_ref ledger_fake_spawn_reader(struct ledger_fake *l, struct loop *loop)

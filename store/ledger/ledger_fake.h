@@ -12,7 +12,7 @@
 struct ledger_fake_config {
 	uint32_t delay_ms_max; /* a batch takes 0..this, by the loop's chance */
 	unsigned refuse_permille, lose_answer_permille, lose_entry_permille, full_permille;
-	bool values_are_safe; /* EVIDENCE_VALUES meet no fault */
+	bool values_are_safe;               /* EVIDENCE_VALUES meet no fault */
 	const struct record_signer *signer; /* shares; may be NULL */
 };
 struct ledger_fake;

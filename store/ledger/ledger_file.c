@@ -107,8 +107,7 @@ int ledger_file_seal(struct ledger *l, const struct ledger_segment *s, struct le
 	return error;
 }
 
-struct ledger_segment *ledger_file_load_sealed(struct ledger *l, const struct ledger_segment_file *f,
-					       int *ret_error)
+struct ledger_segment *ledger_file_load_sealed(struct ledger *l, const struct ledger_segment_file *f, int *ret_error)
 {
 	char name[LEDGER_SEGMENT_NAME];
 	struct ledger_segment *s = ledger_segment_create(&f->head);
@@ -141,7 +140,7 @@ int ledger_file_retire(struct ledger *l, const struct ledger_segment *s)
 	/* A sealed segment that kept its size ends in the last block of a full one. */
 	uint64_t file_bytes = s->foot.index_at + ledger_index_disk_bytes(s->foot.index_entries) + LEDGER_BLOCK;
 	bool is_wanted = file_bytes == l->config.segment_bytes &&
-		atomic_load(&l->helper.reserve) == LEDGER_RESERVE_NONE;
+			 atomic_load(&l->helper.reserve) == LEDGER_RESERVE_NONE;
 	error = is_wanted ? io->rename(io, l->dir_fd, name, LEDGER_RESERVE_NAME) : io->unlink(io, l->dir_fd, name);
 	if (error == 0)
 		error = io->sync_dir(io, l->dir_fd);

@@ -23,7 +23,7 @@ static uint64_t name_key(const struct evidence_name *name)
 }
 
 static struct evidence_record *make_record(const struct ledger_payload *p, const struct ledger_frame_head *head,
-					 bool want_view)
+					   bool want_view)
 {
 	struct evidence_record *r = calloc(1, sizeof *r);
 	if (r == NULL)
@@ -79,8 +79,7 @@ static int read_record(struct ledger *l, int fd, const struct ledger_segment *s,
 		status = damage(l, s);
 	else if ((size_t)got != n || !ledger_frame_head_read(frame, s->head.epoch, &head) ||
 		 ledger_frame_bytes(head.payload_bytes) != n || !ledger_frame_crc_is_good(frame, &head) ||
-		 !ledger_payload_read(str_of((const char *)frame + LEDGER_FRAME_HEAD, head.payload_bytes),
-				      &p))
+		 !ledger_payload_read(str_of((const char *)frame + LEDGER_FRAME_HEAD, head.payload_bytes), &p))
 		status = damage(l, s);
 	else if (!evidence_name_matches(name, p.id, p.hash))
 		status = RT_ENOTFOUND;
@@ -109,8 +108,7 @@ static int find_places(struct ledger *l, const struct ledger_segment *s, int *fd
 	return s->is_sealed ? ledger_fences_find(&s->fences, l->io, *fd, &s->foot, key, ret_places) : hits;
 }
 
-static int find_in(struct ledger *l, const struct ledger_segment *s, const struct evidence_name *name,
-		   uint64_t key,
+static int find_in(struct ledger *l, const struct ledger_segment *s, const struct evidence_name *name, uint64_t key,
 		   bool want_view, struct evidence_record **ret)
 {
 	uint64_t places[LEDGER_HITS_MAX];
@@ -126,8 +124,7 @@ static int find_in(struct ledger *l, const struct ledger_segment *s, const struc
 	return status;
 }
 
-int ledger_find_record(struct ledger *l, const struct evidence_name *name, bool want_view,
-		       struct evidence_record **ret,
+int ledger_find_record(struct ledger *l, const struct evidence_name *name, bool want_view, struct evidence_record **ret,
 		       char reason[static 160])
 {
 	*ret = NULL;
@@ -143,14 +140,17 @@ int ledger_find_record(struct ledger *l, const struct evidence_name *name, bool 
 				     found" true */
 		status = found;
 		if (found == RT_EIO)
-			snprintf(reason, 160, "a part of the ledger cannot be read (segment %llu): run `fabra ledger verify`",
+			snprintf(reason, 160,
+				 "a part of the ledger cannot be read (segment %llu): run `fabra ledger verify`",
 				 (unsigned long long)set->segments[i]->head.seq);
 	}
 	ledger_set_unref(set);
 	if (status == RT_ENOTFOUND && l->lost.count > 0) {
 		status = RT_EIO;
-		snprintf(reason, 160, "entries of the ledger are missing (the first is %llu), and this record may be one of them: "
-			 "run `fabra ledger verify`", (unsigned long long)l->lost.items[0].first);
+		snprintf(reason, 160,
+			 "entries of the ledger are missing (the first is %llu), and this record may be one of them: "
+			 "run `fabra ledger verify`",
+			 (unsigned long long)l->lost.items[0].first);
 	}
 	return status;
 }

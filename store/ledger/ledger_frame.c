@@ -13,8 +13,7 @@ static const EVP_MD *sha256_method(void)
 	if (method == NULL) {
 		EVP_MD *fetched = EVP_MD_fetch(NULL, "SHA256", NULL);
 		CHECK(fetched != NULL);
-		if (__atomic_compare_exchange_n(&kept, &method, fetched, false, __ATOMIC_ACQ_REL,
-						__ATOMIC_ACQUIRE))
+		if (__atomic_compare_exchange_n(&kept, &method, fetched, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
 			method = fetched;
 		else
 			EVP_MD_free(fetched);
@@ -114,8 +113,8 @@ void ledger_payload_write_fixed(uint8_t *p, const struct ledger_payload *r)
 	put_u64(p + 8, (uint64_t)r->stamp.signed_at_us);
 	memcpy(p + 16, r->hash, 32);
 	if (r->stamp.has_signature)
-		CHECK(record_digest_parse(str_of(r->stamp.signature, sizeof r->stamp.signature),
-					  STR("hmac-sha256:"), p + 48));
+		CHECK(record_digest_parse(str_of(r->stamp.signature, sizeof r->stamp.signature), STR("hmac-sha256:"),
+					  p + 48));
 	memcpy(p + 80, r->id.p, r->id.n);
 	memcpy(p + 120, r->stamp.signing_key_id, key_id_n);
 }

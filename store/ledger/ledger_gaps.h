@@ -19,7 +19,8 @@ void ledger_ranges_finish(struct ledger_ranges *r);
 bool ledger_ranges_add(struct ledger_ranges *r, uint64_t first, uint64_t last); /* false: no memory */
 /* The first part of first..last that is in no range. false: there is none. */
 bool ledger_ranges_outside(const struct ledger_ranges *r, uint64_t first, uint64_t last, struct ledger_range *ret);
-bool ledger_ranges_touch(const struct ledger_ranges *r, uint64_t first, uint64_t last); /* any of first..last is in one */
+bool ledger_ranges_touch(const struct ledger_ranges *r, uint64_t first,
+			 uint64_t last);                     /* any of first..last is in one */
 uint64_t ledger_ranges_total(const struct ledger_ranges *r); /* LSNs in all of them */
 
 /* 0 (also without such a file: no ranges), -EBADMSG (damaged, or another ledger's) or another negative errno.

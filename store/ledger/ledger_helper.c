@@ -61,8 +61,7 @@ void ledger_helper_wake(struct ledger *l)
 /* ---- work ---- */
 static void log_failure(const char *what, uint64_t seq, int error)
 {
-	log_line(LOG_WARNING, "ledger", what, LOG_INT("segment", (int64_t)seq),
-		 LOG_CSTR("error", strerror(-error)));
+	log_line(LOG_WARNING, "ledger", what, LOG_INT("segment", (int64_t)seq), LOG_CSTR("error", strerror(-error)));
 }
 
 static void run(struct ledger *l, struct ledger_job *job)
@@ -73,14 +72,15 @@ static void run(struct ledger *l, struct ledger_job *job)
 	case LEDGER_JOB_SEAL:
 		error = ledger_file_seal(l, s, &job->sealed);
 		if (error != 0)
-			log_failure("a full segment could not be sealed; its index stays in memory until the next start",
-				    s->head.seq, error);
+			log_failure(
+			    "a full segment could not be sealed; its index stays in memory until the next start",
+			    s->head.seq, error);
 		break;
 	case LEDGER_JOB_RETIRE:
 		error = ledger_file_retire(l, s);
 		if (error != 0)
-			log_failure("a segment past its retention could not be removed; the next start tries again", s->head.seq,
-				    error);
+			log_failure("a segment past its retention could not be removed; the next start tries again",
+				    s->head.seq, error);
 		break;
 	}
 	push(&l->helper.done, job);
@@ -98,10 +98,10 @@ static void run_all(struct ledger *l)
 /* What the helper thread knows of the log's pace. */
 struct pace {
 	bool had_reserve;
-	uint64_t taken_ns;       /* when the reserve was last taken */
+	uint64_t taken_ns; /* when the reserve was last taken */
 	unsigned preallocated_wanted;
 	uint64_t batches_seen, quiet_since_ns;
-	uint64_t retry_ns;       /* no room for a reserve: not before */
+	uint64_t retry_ns; /* no room for a reserve: not before */
 };
 
 /* A reserve taken soon after the last one means a burst: files are preallocated for the next. */
@@ -133,7 +133,8 @@ static void make_reserve(struct ledger *l, struct pace *p)
 	struct ledger_helper *h = &l->helper;
 	int error = ledger_reserve_make_piece(l);
 	if (error != 0 && error != atomic_load(&h->reserve_error))
-		log_line(LOG_WARNING, "ledger", "no room for the next segment yet: free disk space before this one is full",
+		log_line(LOG_WARNING, "ledger",
+			 "no room for the next segment yet: free disk space before this one is full",
 			 LOG_CSTR("error", strerror(-error)));
 	atomic_store(&h->reserve_error, error);
 	if (error != 0)

@@ -58,14 +58,13 @@ void ledger_index_add(struct ledger_index *x, uint64_t key, uint64_t place)
 	x->count++;
 }
 
-size_t ledger_index_find(const struct ledger_index *x, uint64_t key,
-			 uint64_t ret_places[static LEDGER_HITS_MAX])
+size_t ledger_index_find(const struct ledger_index *x, uint64_t key, uint64_t ret_places[static LEDGER_HITS_MAX])
 {
 	size_t hits = 0;
 	if (x->count == 0)
 		return 0;
-	for (size_t i = key & (x->cap - 1); x->slots[i].place != 0 &&
-	     hits < LEDGER_HITS_MAX; i = (i + 1) & (x->cap - 1)) {
+	for (size_t i = key & (x->cap - 1); x->slots[i].place != 0 && hits < LEDGER_HITS_MAX;
+	     i = (i + 1) & (x->cap - 1)) {
 		if (x->slots[i].key == key)
 			ret_places[hits++] = x->slots[i].place;
 	}
@@ -174,7 +173,7 @@ void ledger_fences_finish(struct ledger_fences *f)
 
 int ledger_fences_find(const struct ledger_fences *f, const struct ledger_io *io, int fd,
 		       const struct ledger_segment_foot *foot, uint64_t key,
-			       uint64_t ret_places[static LEDGER_HITS_MAX])
+		       uint64_t ret_places[static LEDGER_HITS_MAX])
 {
 	uint8_t block[LEDGER_INDEX_ENTRY * LEDGER_INDEX_FANOUT];
 	size_t low = 0, high = f->count; /* the last fence below the key: equal keys may start in the block
@@ -189,8 +188,7 @@ int ledger_fences_find(const struct ledger_fences *f, const struct ledger_io *io
 	size_t hits = 0;
 	for (size_t b = low > 0 ? low - 1 : 0; b < f->count && f->blocks[b].key <= key; b++) {
 		size_t n = block_bytes(foot->index_entries, b);
-		ssize_t got = ledger_io_read_all(io, fd, block, n,
-						 foot->index_at + (uint64_t)b * sizeof block);
+		ssize_t got = ledger_io_read_all(io, fd, block, n, foot->index_at + (uint64_t)b * sizeof block);
 		if (got < 0)
 			return (int)got;
 		if ((size_t)got != n || ledger_crc32c(0, block, n) != f->blocks[b].crc)

@@ -42,8 +42,7 @@ void ledger_index_add(struct ledger_index *x, uint64_t key, uint64_t place); /* 
 
 enum { LEDGER_HITS_MAX = 16 };
 /* Places with this key, LEDGER_HITS_MAX at most. Returns how many. */
-size_t ledger_index_find(const struct ledger_index *x, uint64_t key,
-			 uint64_t ret_places[static LEDGER_HITS_MAX]);
+size_t ledger_index_find(const struct ledger_index *x, uint64_t key, uint64_t ret_places[static LEDGER_HITS_MAX]);
 
 /* ---- sealed ---- */
 enum { LEDGER_INDEX_ENTRY = 16, LEDGER_INDEX_FANOUT = 256 };
@@ -67,7 +66,7 @@ void ledger_fences_finish(struct ledger_fences *f);
 /* As ledger_index_find, in the file. Returns the count or a negative errno; -EBADMSG: a damaged block. */
 int ledger_fences_find(const struct ledger_fences *f, const struct ledger_io *io, int fd,
 		       const struct ledger_segment_foot *foot, uint64_t key,
-			       uint64_t ret_places[static LEDGER_HITS_MAX]);
+		       uint64_t ret_places[static LEDGER_HITS_MAX]);
 
 uint64_t ledger_key_of_hash(const uint8_t hash[static 32]);
 /* The id as text; "ctx_" in front and the case of letters do not matter. */

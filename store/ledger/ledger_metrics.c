@@ -16,7 +16,8 @@ void ledger_publish(struct ledger *l)
 	metrics_set(plain(METRIC_GAUGE, "fabra_ledger_bytes", "Bytes in the ledger's segments."), (double)now.bytes);
 	metrics_set(plain(METRIC_GAUGE, "fabra_ledger_lost_entries", "Entries that were durable and are missing."),
 		    (double)now.lost_entries);
-	metrics_set(plain(METRIC_GAUGE, "fabra_ledger_doubtful_events", "Events of which nobody knows whether they were applied."),
+	metrics_set(plain(METRIC_GAUGE, "fabra_ledger_doubtful_events",
+			  "Events of which nobody knows whether they were applied."),
 		    (double)now.doubtful_events);
 	metrics_add(plain(METRIC_COUNTER, "fabra_ledger_damaged_reads", "Reads that met damage."),
 		    now.damaged_reads - l->published_damaged_reads);

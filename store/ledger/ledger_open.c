@@ -51,12 +51,13 @@ static bool make_dir(struct ledger *l, const struct ledger_config *config, struc
 	if (error == 0 && l->dir_fd < 0)
 		error = -errno;
 	/* Records hold what users asked: nobody else may read them, whatever an older umask allowed. */
-	if (error == 0 && (fstat(l->dir_fd, &st) != 0 ||
-			   ((st.st_mode & 077) != 0 && fchmod(l->dir_fd, 0700) != 0)))
+	if (error == 0 && (fstat(l->dir_fd, &st) != 0 || ((st.st_mode & 077) != 0 && fchmod(l->dir_fd, 0700) != 0)))
 		error = -errno;
 	if (error != 0)
-		buf_printf(ret_why, "cannot use the ledger directory %s: %s; make it writable or choose another FABRA_DUCKDB_PATH",
-			   l->config.dir, strerror(-error));
+		buf_printf(
+		    ret_why,
+		    "cannot use the ledger directory %s: %s; make it writable or choose another FABRA_DUCKDB_PATH",
+		    l->config.dir, strerror(-error));
 	return error == 0;
 }
 
@@ -75,8 +76,10 @@ static bool take_lock(struct ledger *l, struct buf *ret_why)
 		pid[0] = '\0';
 	pid[strcspn(pid, "\n")] = '\0';
 	if (error == EWOULDBLOCK)
-		buf_printf(ret_why, "the ledger %s is in use by process %s: stop that server, or choose another FABRA_DUCKDB_PATH",
-			   l->config.dir, pid[0] ? pid : "(unknown)");
+		buf_printf(
+		    ret_why,
+		    "the ledger %s is in use by process %s: stop that server, or choose another FABRA_DUCKDB_PATH",
+		    l->config.dir, pid[0] ? pid : "(unknown)");
 	else
 		buf_printf(ret_why, "cannot lock the ledger %s: %s", l->config.dir, strerror(error));
 	return false;
@@ -84,8 +87,7 @@ static bool take_lock(struct ledger *l, struct buf *ret_why)
 
 /* ---- what is there ---- */
 static bool choose_id(struct ledger *l, const struct ledger_catalog *c, const struct ledger_durable *hint,
-		      bool has_hint,
-		      struct buf *ret_why)
+		      bool has_hint, struct buf *ret_why)
 {
 	bool has_id = has_hint;
 	if (has_hint)
@@ -95,10 +97,12 @@ static bool choose_id(struct ledger *l, const struct ledger_catalog *c, const st
 		if (!f->has_head)
 			continue;
 		if (has_id && memcmp(l->id, f->head.ledger_id, sizeof l->id) != 0) {
-			buf_printf(ret_why, "segment %016llx in %s belongs to another ledger than %s: put the right one back, or move "
-				   "the wrong one away",
-				   (unsigned long long)f->seq, l->config.dir,
-				   has_hint ? "the file `durable` there" : "the segments before it");
+			buf_printf(
+			    ret_why,
+			    "segment %016llx in %s belongs to another ledger than %s: put the right one back, or move "
+			    "the wrong one away",
+			    (unsigned long long)f->seq, l->config.dir,
+			    has_hint ? "the file `durable` there" : "the segments before it");
 			return false;
 		}
 		memcpy(l->id, f->head.ledger_id, sizeof l->id);
@@ -121,8 +125,8 @@ static void drop_empty(struct ledger *l, uint64_t seq)
 	l->io->sync_dir(l->io, l->dir_fd);
 }
 
-static struct ledger_segment *load(struct ledger *l, const struct ledger_catalog *c, size_t i,
-				   uint64_t hint_lsn, int *ret_error)
+static struct ledger_segment *load(struct ledger *l, const struct ledger_catalog *c, size_t i, uint64_t hint_lsn,
+				   int *ret_error)
 {
 	struct ledger_segment *s = NULL, *sealed = NULL;
 	const struct ledger_segment_file *f = &c->files[i];
@@ -162,8 +166,7 @@ static bool adopt(struct ledger *l, struct ledger_segment *s, uint64_t *events_f
 	return true;
 }
 
-static bool load_all(struct ledger *l, const struct ledger_catalog *c, uint64_t hint_lsn,
-		     uint64_t *events_from,
+static bool load_all(struct ledger *l, const struct ledger_catalog *c, uint64_t hint_lsn, uint64_t *events_from,
 		     struct buf *ret_why)
 {
 	for (size_t i = 0; i < c->count; i++) {
@@ -206,7 +209,8 @@ static bool settle_losses(struct ledger *l)
 		while (ok && ledger_ranges_outside(&l->gaps, hole.first, hole.last, &part)) {
 			ok = ledger_ranges_add(&unexpected, part.first, part.last);
 			hole.first = part.last + 1;
-			log_line(LOG_ERROR, "ledger", "entries that were durable are missing: restore their segments from a backup, "
+			log_line(LOG_ERROR, "ledger",
+				 "entries that were durable are missing: restore their segments from a backup, "
 				 "or accept the loss with `fabra ledger accept`",
 				 LOG_INT("from_lsn", (int64_t)part.first), LOG_INT("to_lsn", (int64_t)part.last));
 		}
@@ -225,7 +229,7 @@ static bool open_durable(struct ledger *l, struct buf *ret_why)
 	ledger_durable_write(&d, bytes);
 	l->durable_fd = l->io->open(l->io, l->dir_fd, "durable", O_RDWR | O_CREAT);
 	int error = l->durable_fd < 0 ? l->durable_fd
-		: ledger_io_write_all(l->io, l->durable_fd, bytes, sizeof bytes, 0);
+				      : ledger_io_write_all(l->io, l->durable_fd, bytes, sizeof bytes, 0);
 	if (error != 0)
 		buf_printf(ret_why, "cannot write to the ledger %s: %s", l->config.dir, strerror(-error));
 	return error == 0;
@@ -241,15 +245,18 @@ static void begin_gaps(struct ledger *l, const struct ledger_catalog *c)
 		log_line(LOG_WARNING, "ledger", "`gaps`, the list of what retention removed, cannot be made",
 			 LOG_CSTR("error", strerror(-made)));
 	else if (made == 1 && last > 0)
-		log_line(LOG_WARNING, "ledger", "an earlier version kept no list of what retention removed: what is older than the oldest "
-			 "segment is taken for that", LOG_INT("to_lsn", (int64_t)last));
+		log_line(LOG_WARNING, "ledger",
+			 "an earlier version kept no list of what retention removed: what is older than the oldest "
+			 "segment is taken for that",
+			 LOG_INT("to_lsn", (int64_t)last));
 }
 
 static void read_gaps(struct ledger *l)
 {
 	int error = ledger_gaps_read(l->io, l->dir_fd, l->id, &l->gaps);
 	if (error != 0)
-		log_line(LOG_ERROR, "ledger", "`gaps`, the list of what retention removed, cannot be read: what it says counts as missing",
+		log_line(LOG_ERROR, "ledger",
+			 "`gaps`, the list of what retention removed, cannot be read: what it says counts as missing",
 			 LOG_CSTR("error", error == -EBADMSG ? "it is damaged" : strerror(-error)));
 }
 
@@ -360,8 +367,7 @@ void ledger_close(struct ledger *l)
 	free(l);
 }
 
-struct ledger *ledger_open_on(const struct ledger_config *config, const struct ledger_io *io,
-			      struct buf *ret_why)
+struct ledger *ledger_open_on(const struct ledger_config *config, const struct ledger_io *io, struct buf *ret_why)
 {
 	struct ledger *l = create(config, io);
 	if (l == NULL) {
@@ -395,19 +401,22 @@ struct ledger *ledger_open(const struct ledger_config *config, struct buf *ret_w
 static void describe_damage(const struct ledger *l, struct ledger_health *ret)
 {
 	if (l->lost.count > 0)
-		snprintf(ret->damage, sizeof ret->damage,
-			 "%llu entries that were durable are missing, the first is %llu: restore the ledger's folder from a backup, or "
-			 "accept the loss with `fabra ledger accept`; `fabra ledger verify` lists them",
-			 (unsigned long long)ret->lost_entries, (unsigned long long)l->lost.items[0].first);
+		snprintf(
+		    ret->damage, sizeof ret->damage,
+		    "%llu entries that were durable are missing, the first is %llu: restore the ledger's folder from a backup, or "
+		    "accept the loss with `fabra ledger accept`; `fabra ledger verify` lists them",
+		    (unsigned long long)ret->lost_entries, (unsigned long long)l->lost.items[0].first);
 	else if (ret->doubtful_events > 0)
-		snprintf(ret->damage, sizeof ret->damage,
-			 "%llu events wait: entries behind them are damaged, so that nobody knows whether they were applied. `fabra ledger "
-			 "verify` says where: restore that from a backup, or accept the loss with `fabra ledger accept`",
-			 (unsigned long long)ret->doubtful_events);
+		snprintf(
+		    ret->damage, sizeof ret->damage,
+		    "%llu events wait: entries behind them are damaged, so that nobody knows whether they were applied. `fabra ledger "
+		    "verify` says where: restore that from a backup, or accept the loss with `fabra ledger accept`",
+		    (unsigned long long)ret->doubtful_events);
 	else if (ret->damaged_reads > 0)
-		snprintf(ret->damage, sizeof ret->damage,
-			 "%llu reads met damage since the start: run `fabra ledger verify`, and restore the segments that it names",
-			 (unsigned long long)ret->damaged_reads);
+		snprintf(
+		    ret->damage, sizeof ret->damage,
+		    "%llu reads met damage since the start: run `fabra ledger verify`, and restore the segments that it names",
+		    (unsigned long long)ret->damaged_reads);
 }
 
 void ledger_health_read(struct ledger *l, struct ledger_health *ret)
@@ -428,8 +437,9 @@ void ledger_health_read(struct ledger *l, struct ledger_health *ret)
 	ret->segments = set->count;
 	for (size_t i = 0; i < set->count; i++) {
 		const struct ledger_segment *s = set->segments[i];
-		ret->bytes += s->is_sealed ? s->foot.index_at + ledger_index_disk_bytes(s->foot.index_entries) + LEDGER_BLOCK
-					   : s->head.segment_bytes;
+		ret->bytes += s->is_sealed
+				  ? s->foot.index_at + ledger_index_disk_bytes(s->foot.index_entries) + LEDGER_BLOCK
+				  : s->head.segment_bytes;
 	}
 	ledger_set_unref(set);
 	pthread_mutex_lock(&l->lock);

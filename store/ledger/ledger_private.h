@@ -16,11 +16,11 @@
 /* A segment in memory. head and, once closed, foot never change. */
 struct ledger_segment {
 	atomic_uint refs;
-	bool is_sealed;               /* its index is in the file */
+	bool is_sealed; /* its index is in the file */
 	struct ledger_segment_head head;
 	struct ledger_segment_foot foot; /* of the open one: kept up by the committer */
-	struct ledger_index index;    /* not sealed. Of the open one: under ledger.lock */
-	struct ledger_fences fences;  /* sealed */
+	struct ledger_index index;       /* not sealed. Of the open one: under ledger.lock */
+	struct ledger_fences fences;     /* sealed */
 };
 struct ledger_segment *ledger_segment_create(const struct ledger_segment_head *head); /* NULL: no memory */
 void ledger_segment_unref(struct ledger_segment *s);
@@ -54,7 +54,7 @@ struct ledger_helper {
 	/* The file `reserve`: the helper goes from NONE to READY, the committer from READY over TAKEN to
 	 * NONE. While it is TAKEN the helper keeps its hands off the name. */
 	_Atomic(enum ledger_reserve) reserve;
-	atomic_int reserve_error;  /* of the last try to make one */
+	atomic_int reserve_error; /* of the last try to make one */
 	/* The helper thread's own. */
 	unsigned preallocated; /* the files reserve.1, reserve.2 ... */
 	int zeros_fd;          /* reserve.new, as far as it is made; -1: none is being made */
@@ -76,8 +76,7 @@ int ledger_file_seal(struct ledger *l, const struct ledger_segment *s, struct le
 int ledger_file_activate(struct ledger *l, const struct ledger_segment_head *head, bool is_reserve);
 /* Removes a sealed segment, or makes it the reserve; `gaps` says so first. */
 int ledger_file_retire(struct ledger *l, const struct ledger_segment *s);
-struct ledger_segment *ledger_file_load_sealed(struct ledger *l, const struct ledger_segment_file *f,
-					       int *ret_error);
+struct ledger_segment *ledger_file_load_sealed(struct ledger *l, const struct ledger_segment_file *f, int *ret_error);
 
 /* ---- the reserve; the helper only ---- */
 enum { LEDGER_PREALLOCATED_MAX = 4 };
@@ -88,7 +87,8 @@ void ledger_reserve_adopt(struct ledger *l);
  * of the files behind it. 0 or a negative errno, and then nothing is left of it. */
 int ledger_reserve_make_piece(struct ledger *l);
 void ledger_reserve_drop_unfinished(struct ledger *l);
-bool ledger_reserve_use_preallocated(struct ledger *l); /* as the reserve, which is NONE; false: there was no usable one */
+bool ledger_reserve_use_preallocated(
+    struct ledger *l); /* as the reserve, which is NONE; false: there was no usable one */
 bool ledger_reserve_has_room_to_preallocate(const struct ledger *l);
 
 /* ---- writer ---- */
@@ -96,24 +96,24 @@ struct ledger_member { /* a frame of the batch being built */
 	size_t entry;
 	uint64_t place, id_key, hash_key; /* keys: records only */
 };
-struct ledger_events { /* without their mark; ledger_events.c */
-	uint64_t *places;  /* owned; first..end are in use */
+struct ledger_events {    /* without their mark; ledger_events.c */
+	uint64_t *places; /* owned; first..end are in use */
 	size_t first, end, cap;
 	size_t waiting;
 };
 struct ledger_writer {
-	int fd;                        /* of the open segment; -1 = none yet, or none possible */
-	struct ledger_segment *open;   /* shares */
-	struct ledger_tip tip;         /* durable */
-	struct ledger_tip next;        /* with the batch being built */
-	uint64_t last_seq, last_end;   /* of the segment before the next one */
-	uint64_t newest_seq;           /* highest number ever used */
+	int fd;                      /* of the open segment; -1 = none yet, or none possible */
+	struct ledger_segment *open; /* shares */
+	struct ledger_tip tip;       /* durable */
+	struct ledger_tip next;      /* with the batch being built */
+	uint64_t last_seq, last_end; /* of the segment before the next one */
+	uint64_t newest_seq;         /* highest number ever used */
 	EVP_MD_CTX *hasher;
 	struct buf batch;
 	struct ledger_member *members; /* owned */
 	size_t members_count, members_cap;
 	struct ledger_events events;
-	int64_t retired_us;            /* when retention was last looked at */
+	int64_t retired_us; /* when retention was last looked at */
 };
 /* Writes entries in order, syncs, and says for each how it went: 0 or RT_E*. Blocks. now_us: wall clock. */
 void ledger_write(struct ledger *l, struct evidence_entry *const *entries, int *ret_statuses, size_t count,
@@ -137,8 +137,7 @@ void ledger_source_init(struct ledger *l);
 
 /* ---- reading ---- */
 /* 0, RT_ENOTFOUND or RT_EIO (reason says what). Any thread. */
-int ledger_find_record(struct ledger *l, const struct evidence_name *name, bool want_view,
-		       struct evidence_record **ret,
+int ledger_find_record(struct ledger *l, const struct evidence_name *name, bool want_view, struct evidence_record **ret,
 		       char reason[static 160]);
 int ledger_read_durable(const struct ledger_io *io, int dir_fd, struct ledger_durable *ret);
 
@@ -171,5 +170,4 @@ struct ledger {
 	struct ledger_ranges gaps; /* as the start found them; the start's own */
 };
 /* ledger_open with another file system beneath. */
-struct ledger *ledger_open_on(const struct ledger_config *config, const struct ledger_io *io,
-			      struct buf *ret_why);
+struct ledger *ledger_open_on(const struct ledger_config *config, const struct ledger_io *io, struct buf *ret_why);

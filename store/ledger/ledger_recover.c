@@ -20,8 +20,8 @@ struct recovery {
 	struct ledger_segment *s;
 	struct ledger_walk walk;
 	uint64_t expected;
-	uint64_t known_lsn;  /* known to have been durable */
-	bool is_last;        /* no segment behind says where this one ends */
+	uint64_t known_lsn; /* known to have been durable */
+	bool is_last;       /* no segment behind says where this one ends */
 	int error;
 };
 
@@ -30,9 +30,10 @@ static void report_damage(struct recovery *r)
 	char name[LEDGER_SEGMENT_NAME];
 	ledger_segment_name(r->s->head.seq, name);
 	r->s->foot.corrupt_frames++;
-	log_line(LOG_ERROR, "ledger", "damaged: a frame that was durable cannot be read; it is skipped, run `fabra ledger verify`",
+	log_line(LOG_ERROR, "ledger",
+		 "damaged: a frame that was durable cannot be read; it is skipped, run `fabra ledger verify`",
 		 LOG_CSTR("segment", name), LOG_INT("offset", (int64_t)r->walk.at),
-			 LOG_INT("lsn", (int64_t)r->expected));
+		 LOG_INT("lsn", (int64_t)r->expected));
 }
 
 static void report_torn(struct recovery *r, uint64_t bytes)
@@ -41,8 +42,7 @@ static void report_torn(struct recovery *r, uint64_t bytes)
 	ledger_segment_name(r->s->head.seq, name);
 	r->s->foot.torn_bytes = bytes;
 	log_line(LOG_WARNING, "ledger", "cut off the torn tail of a batch that was never acknowledged",
-		 LOG_CSTR("segment", name), LOG_INT("offset", (int64_t)r->walk.at),
-			 LOG_INT("bytes", (int64_t)bytes));
+		 LOG_CSTR("segment", name), LOG_INT("offset", (int64_t)r->walk.at), LOG_INT("bytes", (int64_t)bytes));
 }
 
 static bool take_frame(struct recovery *r, const struct ledger_frame_head *head, const uint8_t *frame)
@@ -141,12 +141,10 @@ static void walk_segment(struct recovery *r)
 }
 
 struct ledger_segment *ledger_recover_segment(struct ledger *l, const struct ledger_catalog *c, size_t i,
-					      uint64_t hint_lsn,
-					      int *ret_error)
+					      uint64_t hint_lsn, int *ret_error)
 {
 	const struct ledger_segment_file *f = &c->files[i];
-	struct recovery r = { .l = l, .is_last = true, .known_lsn = hint_lsn,
-		.expected = f->head.before.lsn + 1 };
+	struct recovery r = { .l = l, .is_last = true, .known_lsn = hint_lsn, .expected = f->head.before.lsn + 1 };
 	const struct ledger_tip *after = ledger_catalog_tip(c, i);
 	char name[LEDGER_SEGMENT_NAME];
 	if (after != NULL) {
@@ -199,9 +197,11 @@ static void say_doubtful(struct ledger *l)
 		l->doubtful_events++;
 	}
 	if (first)
-		log_line(LOG_ERROR, "ledger", "events were accepted and nobody knows whether they were applied, because entries behind them are "
-			 "lost: they wait until those are restored or their loss is accepted (`fabra ledger accept`; then they are applied)",
-			 LOG_INT("events", (int64_t)l->doubtful_events), LOG_INT("first_lsn", (int64_t)first));
+		log_line(
+		    LOG_ERROR, "ledger",
+		    "events were accepted and nobody knows whether they were applied, because entries behind them are "
+		    "lost: they wait until those are restored or their loss is accepted (`fabra ledger accept`; then they are applied)",
+		    LOG_INT("events", (int64_t)l->doubtful_events), LOG_INT("first_lsn", (int64_t)first));
 }
 
 bool ledger_recover_events(struct ledger *l, uint64_t from_lsn, struct buf *ret_why)
@@ -213,8 +213,7 @@ bool ledger_recover_events(struct ledger *l, uint64_t from_lsn, struct buf *ret_
 	while (ok && (result = ledger_scan_next(scan, &frame)) != LOG_SOURCE_END) {
 		if (result == LOG_SOURCE_CORRUPT && frame.lost_to > l->doubt_to)
 			l->doubt_to = frame.lost_to;
-		ok = result != LOG_SOURCE_ERROR &&
-			(result == LOG_SOURCE_CORRUPT || note(&l->writer, &frame));
+		ok = result != LOG_SOURCE_ERROR && (result == LOG_SOURCE_CORRUPT || note(&l->writer, &frame));
 		if (!ok)
 			buf_append_lit(ret_why, "the events of the ledger cannot be read");
 	}

@@ -7,8 +7,7 @@
  * `durable` file says. NULL: *ret_error. The result's foot tells what was found; corrupt_frames and torn_bytes
  * are set, and what is missing in it is added to l->lost. */
 struct ledger_segment *ledger_recover_segment(struct ledger *l, const struct ledger_catalog *c, size_t i,
-					      uint64_t hint_lsn,
-					      int *ret_error);
+					      uint64_t hint_lsn, int *ret_error);
 /* Fills writer.events from the frames at from_lsn and later. */
 bool ledger_recover_events(struct ledger *l, uint64_t from_lsn, struct buf *ret_why);
 

@@ -73,7 +73,9 @@ static int begin(struct ledger *l)
  * it is this thread that waits for memory (docs/adr/0006). */
 static int write_zeros(struct ledger *l)
 {
-	enum { PIECE = 128 << 10 }; /* what the disk writes at once delays the committer's sync: 1 MiB doubles
+	enum {
+		PIECE = 128 << 10
+	}; /* what the disk writes at once delays the committer's sync: 1 MiB doubles
 				       its p99 */
 	static char zeros[PIECE];
 	struct ledger_helper *h = &l->helper;
@@ -181,7 +183,8 @@ void ledger_reserve_adopt(struct ledger *l)
 		char name[PREALLOCATED_NAME], place[PREALLOCATED_NAME];
 		preallocated_name(number, name);
 		preallocated_name(h->preallocated + 1, place);
-		if (adopt(l, name) && (number == h->preallocated + 1 || l->io->rename(l->io, l->dir_fd, name, place) == 0))
+		if (adopt(l, name) &&
+		    (number == h->preallocated + 1 || l->io->rename(l->io, l->dir_fd, name, place) == 0))
 			h->preallocated++;
 	}
 }

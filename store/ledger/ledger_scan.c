@@ -17,16 +17,16 @@ struct ledger_scan {
 	const struct ledger_io *io;
 	int dir_fd;
 	struct ledger_catalog catalog;
-	size_t current;        /* index into the catalog */
-	int fd;                /* of the current segment; -1 = none */
+	size_t current; /* index into the catalog */
+	int fd;         /* of the current segment; -1 = none */
 	struct ledger_walk walk;
-	uint64_t expected;     /* LSN of the next frame */
+	uint64_t expected; /* LSN of the next frame */
 	uint64_t from_lsn;
 	uint8_t ledger_id[16];
 	uint64_t durable_lsn, newest_seq;
-	uint64_t newest_end;   /* where the durable part of newest_seq ends; UINT64_MAX: not known */
-	uint64_t listed_seq;   /* newest_seq when the directory was last read */
-	const uint8_t *frame;  /* the last one given, in walk's window */
+	uint64_t newest_end;  /* where the durable part of newest_seq ends; UINT64_MAX: not known */
+	uint64_t listed_seq;  /* newest_seq when the directory was last read */
+	const uint8_t *frame; /* the last one given, in walk's window */
 	struct ledger_frame_head frame_head;
 	struct log_source_entry hole; /* lsn..lost_to are not where the scan came by; empty: all is told. What `gaps`
 				     knows of is passed over in silence */
@@ -150,8 +150,7 @@ static int enter(struct ledger_scan *s, size_t i)
 	if (s->fd < 0)
 		return s->fd;
 	s->current = i;
-	ledger_walk_init(&s->walk, s->io, s->fd, f->head.epoch, LEDGER_BLOCK,
-			 ledger_catalog_end(&s->catalog, i));
+	ledger_walk_init(&s->walk, s->io, s->fd, f->head.epoch, LEDGER_BLOCK, ledger_catalog_end(&s->catalog, i));
 	bound_walk(s);
 	pass_over(s, f->head.before.lsn, "(no segment)", 0);
 	return 0;
@@ -223,8 +222,7 @@ static void fill_frame(struct ledger_scan *s, const struct ledger_frame_head *he
 static bool is_retired(struct ledger_scan *s)
 {
 	struct ledger_segment_file f;
-	return ledger_segment_look(s->io, s->dir_fd, s->catalog.files[s->current].seq, &f) != 0 ||
-		!f.has_head ||
+	return ledger_segment_look(s->io, s->dir_fd, s->catalog.files[s->current].seq, &f) != 0 || !f.has_head ||
 	       f.head.epoch != s->walk.epoch;
 }
 
@@ -378,8 +376,7 @@ struct log_scan *ledger_scan_base(struct ledger_scan *s)
 	return &s->base;
 }
 
-struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn,
-				     struct buf *ret_why)
+struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t from_lsn, struct buf *ret_why)
 {
 	struct ledger_scan *s = calloc(1, sizeof *s);
 	if (s == NULL) {
@@ -404,8 +401,7 @@ struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t
 			prove_bound(s); /* after a power failure the hint may know less than the files */
 		return s;
 	}
-	buf_printf(ret_why, "there is no ledger to read at %s: %s", l != NULL ? l->config.dir : dir,
-		   strerror(-error));
+	buf_printf(ret_why, "there is no ledger to read at %s: %s", l != NULL ? l->config.dir : dir, strerror(-error));
 	ledger_scan_close(s);
 	return NULL;
 }

@@ -158,8 +158,7 @@ static int look(const struct ledger_io *io, int fd, struct ledger_segment_file *
 		return 0; /* a disk's bad block, or no file at all: damage of this segment, the others can be read */
 	if (got < 0)
 		return (int)got;
-	f->has_head = got == LEDGER_BLOCK && ledger_segment_head_read(block, &f->head) &&
-		f->head.seq == f->seq &&
+	f->has_head = got == LEDGER_BLOCK && ledger_segment_head_read(block, &f->head) && f->head.seq == f->seq &&
 		      f->head.segment_bytes >= f->file_bytes && f->head.segment_bytes >= LEDGER_SEGMENT_MIN;
 	if (!f->has_head || f->file_bytes < 2 * LEDGER_BLOCK)
 		return 0;
@@ -168,11 +167,9 @@ static int look(const struct ledger_io *io, int fd, struct ledger_segment_file *
 		return 0;
 	if (got < 0)
 		return (int)got;
-	f->has_foot = got == LEDGER_BLOCK && ledger_segment_foot_read(block, &f->foot) &&
-		f->foot.seq == f->seq &&
+	f->has_foot = got == LEDGER_BLOCK && ledger_segment_foot_read(block, &f->foot) && f->foot.seq == f->seq &&
 		      f->foot.epoch == f->head.epoch && f->foot.data_end >= LEDGER_BLOCK &&
-		      f->foot.data_end <= f->foot.index_at &&
-			      f->foot.index_at <= f->file_bytes - LEDGER_BLOCK;
+		      f->foot.data_end <= f->foot.index_at && f->foot.index_at <= f->file_bytes - LEDGER_BLOCK;
 	return 0;
 }
 
@@ -280,8 +277,7 @@ uint64_t ledger_catalog_end(const struct ledger_catalog *c, size_t i)
 		return f->foot.data_end;
 	for (size_t k = i + 1; k < c->count; k++) {
 		const struct ledger_segment_head *next = &c->files[k].head;
-		if (c->files[k].has_head && next->previous_seq == f->seq &&
-		    next->previous_end <= f->file_bytes)
+		if (c->files[k].has_head && next->previous_seq == f->seq && next->previous_end <= f->file_bytes)
 			return next->previous_end;
 	}
 	return f->file_bytes;

@@ -19,7 +19,7 @@ enum { LEDGER_SEGMENT_MIN = 64 << 10 };
 
 /* The end of the log so far: what the next frame follows. */
 struct ledger_tip {
-	uint64_t lsn;     /* of the last frame; 0 = none yet */
+	uint64_t lsn; /* of the last frame; 0 = none yet */
 	uint8_t chain[LOG_SOURCE_CHAIN];
 	struct record_chain records;
 };
@@ -35,8 +35,13 @@ struct ledger_segment_head {
 };
 
 /* Retention looks at the newest entry of each class. */
-enum ledger_class { LEDGER_CLASS_RECORD, LEDGER_CLASS_VALUE, LEDGER_CLASS_EVENT, LEDGER_CLASS_DOCUMENT,
-	LEDGER_CLASSES };
+enum ledger_class {
+	LEDGER_CLASS_RECORD,
+	LEDGER_CLASS_VALUE,
+	LEDGER_CLASS_EVENT,
+	LEDGER_CLASS_DOCUMENT,
+	LEDGER_CLASSES
+};
 enum ledger_class ledger_class_of(enum evidence_kind kind);
 
 struct ledger_segment_foot {
@@ -61,7 +66,7 @@ bool ledger_segment_foot_read(const uint8_t block[static LEDGER_BLOCK], struct l
 
 /* One segment as a directory listing finds it. */
 struct ledger_segment_file {
-	uint64_t seq;        /* from the name */
+	uint64_t seq; /* from the name */
 	uint64_t file_bytes;
 	bool has_head, has_foot;
 	struct ledger_segment_head head;
@@ -69,16 +74,14 @@ struct ledger_segment_file {
 };
 /* 0, -ENOENT (gone) or another negative errno. A damaged or unreadable header is no error: has_head is
  * false. */
-int ledger_segment_look(const struct ledger_io *io, int dir_fd, uint64_t seq,
-			struct ledger_segment_file *ret);
+int ledger_segment_look(const struct ledger_io *io, int dir_fd, uint64_t seq, struct ledger_segment_file *ret);
 
 struct ledger_catalog {
 	struct ledger_segment_file *files; /* owned, by seq */
 	size_t count;
 };
 /* Segments with seq >= from_seq. 0 or a negative errno. */
-int ledger_catalog_load(const struct ledger_io *io, int dir_fd, uint64_t from_seq,
-			struct ledger_catalog *ret);
+int ledger_catalog_load(const struct ledger_io *io, int dir_fd, uint64_t from_seq, struct ledger_catalog *ret);
 void ledger_catalog_finish(struct ledger_catalog *c);
 /* Where the frames of files[i] end at the latest: its own footer, the successor's header, or the file's
  * end. */

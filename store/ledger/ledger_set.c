@@ -10,8 +10,7 @@ struct ledger_segment *ledger_segment_create(const struct ledger_segment_head *h
 		return NULL;
 	atomic_init(&s->refs, 1);
 	s->head = *head;
-	s->foot = (struct ledger_segment_foot){ .seq = head->seq, .epoch = head->epoch,
-		.data_end = LEDGER_BLOCK };
+	s->foot = (struct ledger_segment_foot){ .seq = head->seq, .epoch = head->epoch, .data_end = LEDGER_BLOCK };
 	s->foot.after = head->before;
 	return s;
 }

@@ -20,14 +20,14 @@ struct verify {
 	struct buf *out;
 	EVP_MD_CTX *hasher;
 	struct arena arena;
-	struct ledger_tip tip;  /* as the frames so far say */
-	uint64_t other_keys;    /* records signed with a key that is not at hand */
-	bool is_chained;        /* tip.chain is the chain of the frame just before */
-	bool is_linked;         /* tip.records ends with the record just before */
+	struct ledger_tip tip; /* as the frames so far say */
+	uint64_t other_keys;   /* records signed with a key that is not at hand */
+	bool is_chained;       /* tip.chain is the chain of the frame just before */
+	bool is_linked;        /* tip.records ends with the record just before */
 	bool has_segment;
 	struct ledger_segment_file file; /* being read */
 	struct ledger_fences fences;
-	int fd;                 /* of a sealed segment, for its index; -1 = none */
+	int fd; /* of a sealed segment, for its index; -1 = none */
 };
 
 static void problem(struct verify *v, const char *what, struct str segment, uint64_t offset, uint64_t lsn,
@@ -40,8 +40,7 @@ static void problem(struct verify *v, const char *what, struct str segment, uint
 	buf_append_lit(v->out, "}\n");
 }
 
-static void frame_problem(struct verify *v, const struct log_source_entry *f, const char *what,
-			  const char *detail)
+static void frame_problem(struct verify *v, const struct log_source_entry *f, const char *what, const char *detail)
 {
 	problem(v, what, str_from(f->path), f->offset, f->lsn, detail);
 }
@@ -58,7 +57,8 @@ static void leave_segment(struct verify *v)
 	char name[LEDGER_SEGMENT_NAME];
 	const struct ledger_segment_foot *foot = &v->file.foot;
 	ledger_segment_name(v->file.seq, name);
-	if (v->is_chained && v->tip.lsn == foot->after.lsn && memcmp(foot->after.chain, v->tip.chain, LOG_SOURCE_CHAIN) != 0)
+	if (v->is_chained && v->tip.lsn == foot->after.lsn &&
+	    memcmp(foot->after.chain, v->tip.chain, LOG_SOURCE_CHAIN) != 0)
 		problem(v, "footer", str_from(name), v->file.file_bytes - LEDGER_BLOCK, foot->after.lsn,
 			"the footer does not name the hash of the segment's last frame");
 	if (foot->torn_bytes > 0) {
@@ -79,7 +79,8 @@ static void enter_segment(struct verify *v, const struct ledger_segment_file *f)
 	char name[LEDGER_SEGMENT_NAME];
 	ledger_segment_name(f->seq, name);
 	bool follows = v->has_segment && f->head.previous_seq == v->file.seq;
-	if (follows && v->is_chained && v->is_linked && f->head.before.lsn == v->tip.lsn && !same_tip(&f->head.before, &v->tip))
+	if (follows && v->is_chained && v->is_linked && f->head.before.lsn == v->tip.lsn &&
+	    !same_tip(&f->head.before, &v->tip))
 		problem(v, "header", str_from(name), 0, f->head.before.lsn,
 			"what the header says of the log before it is not what stands there");
 	/* Where a segment is missing between (retention), the header vouches for what was there. */
@@ -94,8 +95,7 @@ static void enter_segment(struct verify *v, const struct ledger_segment_file *f)
 	v->fd = openat(ledger_scan_dir(v->scan), name, O_RDONLY | O_CLOEXEC);
 	int error = v->fd < 0 ? -errno : ledger_fences_load(&ledger_io_real, v->fd, &f->foot, &v->fences);
 	if (error == -EBADMSG)
-		problem(v, "index", str_from(name), f->foot.index_at, 0,
-			"the index of the segment is damaged");
+		problem(v, "index", str_from(name), f->foot.index_at, 0, "the index of the segment is damaged");
 	if (error != 0 && v->fd >= 0) {
 		close(v->fd);
 		v->fd = -1;
@@ -162,8 +162,7 @@ static void check_own(struct verify *v, const struct log_source_entry *f, const 
 		if (v->is_linked && !record_chain_continues(&v->tip.records, previous))
 			frame_problem(v, f, "record_chain", "the record does not name the record before it");
 		if (record_verify(f->body, false, NULL, &verdict, &why) && !verdict.content_hash_ok)
-			frame_problem(v, f, "content_hash",
-				      "the record's content does not have its content hash");
+			frame_problem(v, f, "content_hash", "the record's content does not have its content hash");
 	}
 	check_signature(v, f);
 	record_chain_follow(&v->tip.records, p->id, p->hash);
@@ -178,8 +177,7 @@ static void check_imported(struct verify *v, const struct log_source_entry *f)
 	struct record_verdict verdict;
 	if (!record_verify(f->body, false, NULL, &verdict, &why))
 		frame_problem(v, f, "record", why);
-	else if (!verdict.record_hash_ok || memcmp(verdict.record_hash, f->stamp.record_hash,
-						   RECORD_HASH_TEXT) != 0)
+	else if (!verdict.record_hash_ok || memcmp(verdict.record_hash, f->stamp.record_hash, RECORD_HASH_TEXT) != 0)
 		frame_problem(v, f, "record_hash", "the imported record does not have its hash");
 }
 
@@ -229,7 +227,8 @@ static void check_frame(struct verify *v, const struct log_source_entry *f)
 	}
 	count(v, f);
 	if (f->lsn != v->tip.lsn + 1)
-		v->is_chained = v->is_linked = false; /* entries between are missing: said, or accounted for in `gaps` */
+		v->is_chained = v->is_linked =
+		    false; /* entries between are missing: said, or accounted for in `gaps` */
 	ledger_frame_chain(raw.frame, v->hasher, v->tip.chain, chain);
 	if (v->is_chained && memcmp(chain, raw.head.chain, LOG_SOURCE_CHAIN) != 0)
 		frame_problem(v, f, "frame_chain", "the frame does not follow from the frame before it");
@@ -271,7 +270,8 @@ static void list_gaps(struct verify *v)
 	struct ledger_ranges gaps;
 	int error = ledger_gaps_read(&ledger_io_real, ledger_scan_dir(v->scan), ledger_scan_id(v->scan), &gaps);
 	if (error != 0)
-		problem(v, "gaps", STR("gaps"), 0, 0, "the list of what was removed cannot be read; what it said counts as missing");
+		problem(v, "gaps", STR("gaps"), 0, 0,
+			"the list of what was removed cannot be read; what it said counts as missing");
 	for (size_t i = 0; i < gaps.count; i++)
 		buf_printf(v->out, "{\"note\":\"removed\",\"from_lsn\":%llu,\"to_lsn\":%llu}\n",
 			   (unsigned long long)gaps.items[i].first, (unsigned long long)gaps.items[i].last);
@@ -302,8 +302,8 @@ static void look_for_torn_tail(struct verify *v)
 	char name[LEDGER_SEGMENT_NAME];
 	ledger_segment_name(raw.file->seq, name);
 	v->report->torn_tails++;
-	buf_printf(v->out, "{\"note\":\"unacknowledged_tail\",\"segment\":\"%s\",\"offset\":%llu,\"bytes\":%llu}\n", name,
-		   (unsigned long long)raw.walk->at, (unsigned long long)bytes);
+	buf_printf(v->out, "{\"note\":\"unacknowledged_tail\",\"segment\":\"%s\",\"offset\":%llu,\"bytes\":%llu}\n",
+		   name, (unsigned long long)raw.walk->at, (unsigned long long)bytes);
 }
 
 static void report_loss(struct verify *v, const struct log_source_entry *f)
@@ -313,8 +313,9 @@ static void report_loss(struct verify *v, const struct log_source_entry *f)
 	if (f->lost_to == f->lsn)
 		snprintf(detail, sizeof detail, "an entry that was durable cannot be read");
 	else
-		snprintf(detail, sizeof detail, "entries %llu to %llu, which were durable, %s", (unsigned long long)f->lsn,
-			 (unsigned long long)f->lost_to, is_in_segment ? "cannot be read" : "are in no segment");
+		snprintf(detail, sizeof detail, "entries %llu to %llu, which were durable, %s",
+			 (unsigned long long)f->lsn, (unsigned long long)f->lost_to,
+			 is_in_segment ? "cannot be read" : "are in no segment");
 	frame_problem(v, f, is_in_segment ? "frame_damaged" : "missing", detail);
 }
 
@@ -332,7 +333,8 @@ static bool check_all(struct verify *v)
 			v->is_chained = v->is_linked = false;
 			break;
 		case LOG_SOURCE_ERROR:
-			buf_append_lit(v->out, "{\"problem\":\"io\",\"detail\":\"the ledger's files cannot be read\"}\n");
+			buf_append_lit(v->out,
+				       "{\"problem\":\"io\",\"detail\":\"the ledger's files cannot be read\"}\n");
 			return false;
 		case LOG_SOURCE_END:
 			UNREACHABLE();
@@ -341,13 +343,15 @@ static bool check_all(struct verify *v)
 	leave_segment(v);
 	look_for_torn_tail(v);
 	if (v->other_keys > 0)
-		buf_printf(v->out, "{\"note\":\"signatures_unchecked\",\"records\":%llu,\"detail\":\"they name another signing key "
-			   "id than FABRA_SIGNING_KEY_ID\"}\n", (unsigned long long)v->other_keys);
+		buf_printf(
+		    v->out,
+		    "{\"note\":\"signatures_unchecked\",\"records\":%llu,\"detail\":\"they name another signing key "
+		    "id than FABRA_SIGNING_KEY_ID\"}\n",
+		    (unsigned long long)v->other_keys);
 	return true;
 }
 
-int64_t ledger_verify(const char *dir, const struct record_signer *signer, struct ledger_report *ret,
-		      struct buf *out)
+int64_t ledger_verify(const char *dir, const struct record_signer *signer, struct ledger_report *ret, struct buf *out)
 {
 	struct verify v = { .signer = signer, .report = ret, .out = out, .fd = -1 };
 	struct ledger_catalog catalog;

@@ -49,8 +49,7 @@ static bool holds(const struct ledger_walk *w, uint64_t at, uint64_t n)
 }
 
 /* Judges the bytes at `at`, from the window where it holds them. NULL: not a good frame, or *ret_error. */
-static const uint8_t *frame_at(struct ledger_walk *w, uint64_t at, struct ledger_frame_head *ret_head,
-			       int *ret_error)
+static const uint8_t *frame_at(struct ledger_walk *w, uint64_t at, struct ledger_frame_head *ret_head, int *ret_error)
 {
 	*ret_error = 0;
 	if (at + LEDGER_FRAME_HEAD > w->end)
@@ -92,8 +91,7 @@ static bool names_epoch(struct ledger_walk *w, uint64_t at, int *ret_error)
 	return get_u64(w->window + (at - w->window_at) + 24) == w->epoch;
 }
 
-enum ledger_walk_result ledger_walk_resync(struct ledger_walk *w, uint64_t min_lsn,
-					   struct ledger_frame_head *ret_head,
+enum ledger_walk_result ledger_walk_resync(struct ledger_walk *w, uint64_t min_lsn, struct ledger_frame_head *ret_head,
 					   int *ret_error)
 {
 	w->window_bytes = 0;
@@ -112,8 +110,7 @@ enum ledger_walk_result ledger_walk_resync(struct ledger_walk *w, uint64_t min_l
 	return LEDGER_WALK_BAD;
 }
 
-enum ledger_walk_result ledger_walk_look_behind(struct ledger_walk *w, uint64_t *ret_durable_lsn,
-						uint64_t *ret_bytes,
+enum ledger_walk_result ledger_walk_look_behind(struct ledger_walk *w, uint64_t *ret_durable_lsn, uint64_t *ret_bytes,
 						int *ret_error)
 {
 	struct ledger_frame_head head;

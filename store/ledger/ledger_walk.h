@@ -5,7 +5,7 @@
 
 struct ledger_walk {
 	const struct ledger_io *io;
-	int fd;          /* borrows */
+	int fd; /* borrows */
 	uint64_t epoch;
 	uint64_t at;     /* where the next frame is expected */
 	uint64_t end;    /* no frame reaches beyond */
@@ -28,11 +28,9 @@ enum ledger_walk_result ledger_walk_next(struct ledger_walk *w, struct ledger_fr
 					 const uint8_t **ret_frame, int *ret_error);
 /* Behind a bad place: moves `at` to the next good frame with lsn >= min_lsn. LEDGER_WALK_BAD: there is none,
  * at is unchanged. What it finds is read again by ledger_walk_next. */
-enum ledger_walk_result ledger_walk_resync(struct ledger_walk *w, uint64_t min_lsn,
-					   struct ledger_frame_head *ret_head,
+enum ledger_walk_result ledger_walk_resync(struct ledger_walk *w, uint64_t min_lsn, struct ledger_frame_head *ret_head,
 					   int *ret_error);
 /* Looks at everything behind `at` and moves nothing: the highest durable LSN that a good frame there names (0
  * = none), and how far bytes of this epoch reach (0 = nothing is there). */
-enum ledger_walk_result ledger_walk_look_behind(struct ledger_walk *w, uint64_t *ret_durable_lsn,
-						uint64_t *ret_bytes,
+enum ledger_walk_result ledger_walk_look_behind(struct ledger_walk *w, uint64_t *ret_durable_lsn, uint64_t *ret_bytes,
 						int *ret_error);

@@ -117,7 +117,8 @@ bool ledger_reopen(struct ledger *l, int64_t now_us)
 static struct record_draft draft_of(const struct evidence_entry *e)
 {
 	return (struct record_draft){ .context_id = str_of(e->context_id, strnlen(e->context_id, sizeof e->context_id)),
-				      .text = buf_str(&e->body), .previous_at = e->previous_at };
+				      .text = buf_str(&e->body),
+				      .previous_at = e->previous_at };
 }
 
 static size_t payload_bytes(const struct ledger_writer *w, const struct evidence_entry *e)
@@ -147,8 +148,7 @@ static bool is_record(enum evidence_kind kind)
 
 /* Fills in the payload; returns how much of it the chain hashes. */
 static size_t write_record(struct ledger *l, struct evidence_entry *e, uint8_t *payload, size_t payload_n,
-			   int64_t now_us,
-			   struct ledger_member *m)
+			   int64_t now_us, struct ledger_member *m)
 {
 	struct ledger_writer *w = &l->writer;
 	size_t body_at = LEDGER_RECORD_FIXED + e->extras.n;
@@ -157,8 +157,7 @@ static size_t write_record(struct ledger *l, struct evidence_entry *e, uint8_t *
 	if (e->extras.n > 0)
 		memcpy(payload + LEDGER_RECORD_FIXED, e->extras.p, e->extras.n);
 	if (e->kind == EVIDENCE_RECORD) {
-		snprintf(e->previous_context_id, sizeof e->previous_context_id, "%s",
-			 w->next.records.last_context_id);
+		snprintf(e->previous_context_id, sizeof e->previous_context_id, "%s", w->next.records.last_context_id);
 		record_chain_add(&w->next.records, &draft, l->config.signer, now_us, payload + body_at, &e->stamp);
 		memcpy(p.hash, w->next.records.last_hash, sizeof p.hash);
 		p.stamp = e->stamp; /* how an imported one is signed stands in its own bytes */
@@ -177,8 +176,7 @@ static size_t write_record(struct ledger *l, struct evidence_entry *e, uint8_t *
 static void encode(struct ledger *l, struct evidence_entry *e, size_t entry, int64_t now_us)
 {
 	struct ledger_writer *w = &l->writer;
-	size_t payload_n = payload_bytes(w, e), frame_n = (size_t)ledger_frame_bytes(payload_n),
-		covered = payload_n;
+	size_t payload_n = payload_bytes(w, e), frame_n = (size_t)ledger_frame_bytes(payload_n), covered = payload_n;
 	uint8_t *frame = (uint8_t *)w->batch.p + w->batch.n;
 	struct ledger_member *m = &w->members[w->members_count++];
 	*m = (struct ledger_member){ .entry = entry };
@@ -262,7 +260,7 @@ static int check_import(struct ledger *l, struct evidence_entry *const *entries,
 	e->lsn = found->lsn;
 	evidence_record_free(found);
 	return e->already_there ? ALREADY_THERE
-		: refuse(e, RT_EEXIST, "a record with this id and another hash is there already");
+				: refuse(e, RT_EEXIST, "a record with this id and another hash is there already");
 }
 
 static bool fits(const struct ledger *l, size_t frame_n)
@@ -286,13 +284,11 @@ static bool make_room(struct ledger_writer *w, size_t frame_n)
 		w->members_cap = cap;
 	}
 	w->batch.failed = false;
-	return buf_reserve(&w->batch, frame_n + LEDGER_BLOCK) &&
-		ledger_events_reserve(w, w->members_count + 1);
+	return buf_reserve(&w->batch, frame_n + LEDGER_BLOCK) && ledger_events_reserve(w, w->members_count + 1);
 }
 
 /* Takes entries from `first` on until one does not fit; returns the index of that one. */
-static size_t gather(struct ledger *l, struct evidence_entry *const *entries, int *statuses, size_t first,
-		     size_t count,
+static size_t gather(struct ledger *l, struct evidence_entry *const *entries, int *statuses, size_t first, size_t count,
 		     int64_t now_us)
 {
 	struct ledger_writer *w = &l->writer;
@@ -302,8 +298,8 @@ static size_t gather(struct ledger *l, struct evidence_entry *const *entries, in
 	size_t i = first;
 	for (; i < count; i++) {
 		struct evidence_entry *e = entries[i];
-		size_t frame_n = (size_t)ledger_frame_bytes(e->kind == EVIDENCE_RECORD && e->body.n < 4 ? 0
-												      : payload_bytes(w, e));
+		size_t frame_n = (size_t)ledger_frame_bytes(
+		    e->kind == EVIDENCE_RECORD && e->body.n < 4 ? 0 : payload_bytes(w, e));
 		statuses[i] = check_entry(l, e, frame_n);
 		if (statuses[i] == 0 && e->kind == EVIDENCE_RECORD_IMPORTED)
 			statuses[i] = check_import(l, entries, e);
@@ -393,10 +389,8 @@ static void fail_batch(struct ledger *l, struct evidence_entry *const *entries, 
 	char reason[sizeof entries[0]->reason];
 	snprintf(reason, sizeof reason, "the ledger could not be written to disk (%s): nothing was recorded",
 		 strerror(-error));
-	log_line(LOG_ERROR, "ledger", "a batch failed; its segment is closed",
-		 LOG_CSTR("error", strerror(-error)),
-		 LOG_INT("segment", (int64_t)w->open->head.seq),
-			 LOG_INT("entries", (int64_t)w->members_count));
+	log_line(LOG_ERROR, "ledger", "a batch failed; its segment is closed", LOG_CSTR("error", strerror(-error)),
+		 LOG_INT("segment", (int64_t)w->open->head.seq), LOG_INT("entries", (int64_t)w->members_count));
 	for (size_t i = 0; i < w->members_count; i++) {
 		struct evidence_entry *e = entries[w->members[i].entry];
 		statuses[w->members[i].entry] = refuse(e, status_of(error), reason);
@@ -441,8 +435,7 @@ static void commit(struct ledger *l, struct evidence_entry *const *entries, int 
 }
 
 static void refuse_all(struct ledger *l, struct evidence_entry *const *entries, int *statuses, size_t first,
-		       size_t count,
-		       int status)
+		       size_t count, int status)
 {
 	pthread_mutex_lock(&l->lock);
 	for (size_t i = first; i < count; i++)
@@ -460,8 +453,7 @@ void ledger_write(struct ledger *l, struct evidence_entry *const *entries, int *
 		if (atomic_load(&l->is_writable) && w->open == NULL && (error = open_segment(l, now_us)) != 0)
 			become_readonly(l, error);
 		if (!atomic_load(&l->is_writable)) {
-			refuse_all(l, entries, ret_statuses, i, count,
-				   error ? status_of(error) : RT_EREADONLY);
+			refuse_all(l, entries, ret_statuses, i, count, error ? status_of(error) : RT_EREADONLY);
 			return;
 		}
 		size_t end = gather(l, entries, ret_statuses, i, count, now_us);
@@ -483,7 +475,8 @@ static bool is_past(const struct ledger *l, const struct ledger_segment *s, int6
 	};
 	uint64_t last_lsn = s->foot.after.lsn;
 	/* What is damaged in it may be of any kind and age: then it stays, as evidence and for a repair. */
-	if (!s->is_sealed || s->foot.corrupt_frames > 0 || last_lsn > atomic_load(&l->projected_lsn) || last_lsn >= ledger_events_from(l))
+	if (!s->is_sealed || s->foot.corrupt_frames > 0 || last_lsn > atomic_load(&l->projected_lsn) ||
+	    last_lsn >= ledger_events_from(l))
 		return false;
 	for (size_t c = 0; c < LEDGER_CLASSES; c++) {
 		int64_t newest_us = s->foot.newest_us[c];
@@ -533,8 +526,7 @@ void ledger_writer_finish(struct ledger *l)
 		if (s->foot.frames == 0)
 			l->io->unlink(l->io, l->dir_fd, name);
 		else if (ledger_file_seal(l, s, &sealed) != 0)
-			log_line(LOG_WARNING, "ledger",
-				 "the last segment could not be sealed; the next start does it");
+			log_line(LOG_WARNING, "ledger", "the last segment could not be sealed; the next start does it");
 		ledger_segment_unref(sealed);
 		ledger_segment_unref(s);
 	}

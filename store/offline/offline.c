@@ -16,40 +16,40 @@ static const uint64_t REOPEN_AFTER_NS = 1000000000;
 #define CATALOG "offline"
 
 static const char *const schema_sql[] = {
-    "CREATE SCHEMA IF NOT EXISTS fabra",
-    "CREATE TABLE IF NOT EXISTS fabra.records(context_id VARCHAR NOT NULL, lsn UBIGINT NOT NULL, "
-    "created_at TIMESTAMP NOT NULL, environment VARCHAR, schema_version VARCHAR, context_function VARCHAR, "
-    "token_count BIGINT, record_hash VARCHAR, freshness_status VARCHAR, version VARCHAR, imported BOOLEAN "
-    "NOT NULL, "
-    "mode VARCHAR, call_id VARCHAR, session_id VARCHAR, turn_id VARCHAR, turn_index BIGINT, jurisdiction "
-    "VARCHAR, "
-    "consent_state VARCHAR, inputs JSON)",
-    "ALTER TABLE fabra.records ADD COLUMN IF NOT EXISTS inputs JSON", /* absent in files of version 0.1 */
-    "CREATE TABLE IF NOT EXISTS fabra.feature_history(entity VARCHAR NOT NULL, entity_id VARCHAR NOT NULL, "
-    "feature VARCHAR NOT NULL, value VARCHAR NOT NULL, event_time TIMESTAMP NOT NULL, written_at TIMESTAMP "
-    "NOT NULL, "
-    "lsn UBIGINT NOT NULL, ttl_ms BIGINT NOT NULL, source UTINYINT NOT NULL, version VARCHAR, event_time_ns "
-    "USMALLINT)",
-    "CREATE TABLE IF NOT EXISTS fabra.deletes(entity VARCHAR NOT NULL, entity_id VARCHAR NOT NULL, "
-    "event_time TIMESTAMP NOT NULL, written_at TIMESTAMP NOT NULL, lsn UBIGINT NOT NULL, feature VARCHAR)",
-    "CREATE TABLE IF NOT EXISTS fabra.events(lsn UBIGINT NOT NULL, event_id VARCHAR NOT NULL, event_type "
-    "VARCHAR NOT NULL, "
-    "entity_id VARCHAR NOT NULL, event_time TIMESTAMP NOT NULL, written_at TIMESTAMP NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS fabra.events_applied(event_lsn UBIGINT NOT NULL, lsn UBIGINT NOT NULL, "
-    "written_at TIMESTAMP NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS fabra.tables(name VARCHAR NOT NULL, file VARCHAR, file_bytes BIGINT, "
-    "file_mtime_ns BIGINT, "
-    "sql VARCHAR, row_count UBIGINT NOT NULL, loads BIGINT NOT NULL, recipe VARCHAR)",
-    "ALTER TABLE fabra.tables ADD COLUMN IF NOT EXISTS recipe VARCHAR", /* absent in files of version 0.1 */
-    /* Files of earlier versions lack these; they come last, where an appender expects them. */
-    "ALTER TABLE fabra.feature_history ADD COLUMN IF NOT EXISTS version VARCHAR",
-    "ALTER TABLE fabra.feature_history ADD COLUMN IF NOT EXISTS event_time_ns USMALLINT",
-    "ALTER TABLE fabra.deletes ADD COLUMN IF NOT EXISTS feature VARCHAR",
-    "CREATE TABLE IF NOT EXISTS fabra.projection_state(applied_lsn UBIGINT NOT NULL)",
-    "ALTER TABLE fabra.projection_state ADD COLUMN IF NOT EXISTS ledger_id VARCHAR", /* older files lack it */
-    "ALTER TABLE fabra.projection_state ADD COLUMN IF NOT EXISTS applied_chain VARCHAR",
-    "ALTER TABLE fabra.projection_state ADD COLUMN IF NOT EXISTS missing_entries UBIGINT DEFAULT 0",
-    "INSERT INTO fabra.projection_state(applied_lsn) SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM fabra.projection_state)",
+	"CREATE SCHEMA IF NOT EXISTS fabra",
+	"CREATE TABLE IF NOT EXISTS fabra.records(context_id VARCHAR NOT NULL, lsn UBIGINT NOT NULL, "
+	"created_at TIMESTAMP NOT NULL, environment VARCHAR, schema_version VARCHAR, context_function VARCHAR, "
+	"token_count BIGINT, record_hash VARCHAR, freshness_status VARCHAR, version VARCHAR, imported BOOLEAN "
+	"NOT NULL, "
+	"mode VARCHAR, call_id VARCHAR, session_id VARCHAR, turn_id VARCHAR, turn_index BIGINT, jurisdiction "
+	"VARCHAR, "
+	"consent_state VARCHAR, inputs JSON)",
+	"ALTER TABLE fabra.records ADD COLUMN IF NOT EXISTS inputs JSON", /* absent in files of version 0.1 */
+	"CREATE TABLE IF NOT EXISTS fabra.feature_history(entity VARCHAR NOT NULL, entity_id VARCHAR NOT NULL, "
+	"feature VARCHAR NOT NULL, value VARCHAR NOT NULL, event_time TIMESTAMP NOT NULL, written_at TIMESTAMP "
+	"NOT NULL, "
+	"lsn UBIGINT NOT NULL, ttl_ms BIGINT NOT NULL, source UTINYINT NOT NULL, version VARCHAR, event_time_ns "
+	"USMALLINT)",
+	"CREATE TABLE IF NOT EXISTS fabra.deletes(entity VARCHAR NOT NULL, entity_id VARCHAR NOT NULL, "
+	"event_time TIMESTAMP NOT NULL, written_at TIMESTAMP NOT NULL, lsn UBIGINT NOT NULL, feature VARCHAR)",
+	"CREATE TABLE IF NOT EXISTS fabra.events(lsn UBIGINT NOT NULL, event_id VARCHAR NOT NULL, event_type "
+	"VARCHAR NOT NULL, "
+	"entity_id VARCHAR NOT NULL, event_time TIMESTAMP NOT NULL, written_at TIMESTAMP NOT NULL)",
+	"CREATE TABLE IF NOT EXISTS fabra.events_applied(event_lsn UBIGINT NOT NULL, lsn UBIGINT NOT NULL, "
+	"written_at TIMESTAMP NOT NULL)",
+	"CREATE TABLE IF NOT EXISTS fabra.tables(name VARCHAR NOT NULL, file VARCHAR, file_bytes BIGINT, "
+	"file_mtime_ns BIGINT, "
+	"sql VARCHAR, row_count UBIGINT NOT NULL, loads BIGINT NOT NULL, recipe VARCHAR)",
+	"ALTER TABLE fabra.tables ADD COLUMN IF NOT EXISTS recipe VARCHAR", /* absent in files of version 0.1 */
+	/* Files of earlier versions lack these; they come last, where an appender expects them. */
+	"ALTER TABLE fabra.feature_history ADD COLUMN IF NOT EXISTS version VARCHAR",
+	"ALTER TABLE fabra.feature_history ADD COLUMN IF NOT EXISTS event_time_ns USMALLINT",
+	"ALTER TABLE fabra.deletes ADD COLUMN IF NOT EXISTS feature VARCHAR",
+	"CREATE TABLE IF NOT EXISTS fabra.projection_state(applied_lsn UBIGINT NOT NULL)",
+	"ALTER TABLE fabra.projection_state ADD COLUMN IF NOT EXISTS ledger_id VARCHAR", /* older files lack it */
+	"ALTER TABLE fabra.projection_state ADD COLUMN IF NOT EXISTS applied_chain VARCHAR",
+	"ALTER TABLE fabra.projection_state ADD COLUMN IF NOT EXISTS missing_entries UBIGINT DEFAULT 0",
+	"INSERT INTO fabra.projection_state(applied_lsn) SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM fabra.projection_state)",
 };
 
 /* ---- the database ---- */
@@ -58,13 +58,13 @@ static duckdb_config make_config(const struct offline *o)
 	char memory[32];
 	snprintf(memory, sizeof memory, "%zuMB", o->memory_limit_bytes / 1000000);
 	const char *options[][2] = {
-	    {"threads", "1"}, /* the loop that asks does the work: nothing else may move the serving p99 */
-	    {"memory_limit", memory},
-	    {"autoinstall_known_extensions", "false"},
-	    {"autoload_known_extensions", "false"},
-	    {"allow_community_extensions", "false"},
-	    {"allow_persistent_secrets", "false"},
-	    {"checkpoint_threshold", "1TB"}, /* the projection checkpoints when it is quiet, never a commit */
+		{ "threads", "1" }, /* the loop that asks does the work: nothing else may move the serving p99 */
+		{ "memory_limit", memory },
+		{ "autoinstall_known_extensions", "false" },
+		{ "autoload_known_extensions", "false" },
+		{ "allow_community_extensions", "false" },
+		{ "allow_persistent_secrets", "false" },
+		{ "checkpoint_threshold", "1TB" }, /* the projection checkpoints when it is quiet, never a commit */
 	};
 	duckdb_config config;
 	CHECK(duckdb_create_config(&config) == DuckDBSuccess);
@@ -96,7 +96,7 @@ void offline_append_quoted(struct buf *out, struct str text, char quote)
 
 static bool attach(struct offline *o, duckdb_connection connection, struct offline_error *error)
 {
-	struct buf sql = {0};
+	struct buf sql = { 0 };
 	buf_append_lit(&sql, "ATTACH ");
 	offline_append_quoted(&sql, str_from(o->path), '\'');
 	buf_append_lit(&sql, " AS " CATALOG);
@@ -151,7 +151,7 @@ static bool connect_one(struct offline *o, struct offline_conn *c)
 /* Alone behind the gate. */
 static bool reopen(struct offline *o)
 {
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	for (struct dlist *at = o->conns.next; at != &o->conns; at = at->next)
 		offline_conn_drop(CONTAINER_OF(at, struct offline_conn, link));
 	if (o->db != NULL)
@@ -279,10 +279,9 @@ static void register_metrics(void)
 
 static bool has_table(struct offline_conn *c, const char *name, bool *ret_has, struct offline_error *error)
 {
-	struct buf sql = {0};
+	struct buf sql = { 0 };
 	buf_printf(&sql,
-		   "SELECT 1 FROM duckdb_tables() WHERE database_name = '" CATALOG
-		   "' AND schema_name = 'main' "
+		   "SELECT 1 FROM duckdb_tables() WHERE database_name = '" CATALOG "' AND schema_name = 'main' "
 		   "AND table_name = '%s'",
 		   name);
 	bool ok = offline_conn_select(c, buf_str(&sql), NULL, UINT64_MAX, error);
@@ -305,8 +304,7 @@ static bool adopt(struct offline *o, struct offline_error *error)
 	struct offline_conn *c = offline_admin_enter(o, error);
 	if (c == NULL)
 		return false;
-	bool ok = has_table(c, "context_log", &has_log, error) &&
-		  has_table(c, "context_records", &has_records, error);
+	bool ok = has_table(c, "context_log", &has_log, error) && has_table(c, "context_records", &has_records, error);
 	offline_admin_leave(o);
 	atomic_store(&o->has_context_log, has_log);
 	atomic_store(&o->has_context_records, has_records);
@@ -336,13 +334,14 @@ static void init_locks(struct offline *o)
 /* Files of earlier versions were readable by all; new ones take the process's umask. */
 static void restrict_files(const struct offline *o)
 {
-	static const char *const ends[] = {"", ".wal"};
+	static const char *const ends[] = { "", ".wal" };
 	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
 		char path[4200];
 		struct stat st;
 		snprintf(path, sizeof path, "%s%s", o->path, ends[i]);
 		if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && (st.st_mode & 077) != 0 && chmod(path, 0600) != 0)
-			log_line(LOG_WARNING, "offline", "the file can be read by others, and that could not be changed",
+			log_line(LOG_WARNING, "offline",
+				 "the file can be read by others, and that could not be changed",
 				 LOG_CSTR("error", strerror(errno)));
 	}
 }
@@ -369,29 +368,30 @@ static bool explain_newer(const struct offline *o, const struct offline_error *e
 	const char *own = duckdb_library_version();
 	if (strstr(error->text, "version number") == NULL || !read_writer(o, writer) || strcmp(writer, own) == 0)
 		return false;
-	buf_printf(ret_why,
-		   "%s was written by DuckDB %s, and this server reads files of DuckDB %s. Nothing was changed. To convert it, with "
-		   "a Python that has that DuckDB (fabra-ai brings it, or: pip install duckdb==%s), while no program uses the file:\n\n"
-		   "python3 - '%s' <<'END'\n"
-		   "import duckdb, os, sys\n"
-		   "path = sys.argv[1]\n"
-		   "c = duckdb.connect()\n"
-		   "c.execute(f\"ATTACH '{path}' AS old\")\n"
-		   "c.execute(\"CHECKPOINT old\")\n"
-		   "c.execute(f\"ATTACH '{path}.converted' AS new (STORAGE_VERSION 'v1.4.0')\")\n"
-		   "c.execute(\"COPY FROM DATABASE old TO new\")\n"
-		   "c.close()\n"
-		   "os.rename(path, path + '.original')\n"
-		   "os.rename(path + '.converted', path)\n"
-		   "END\n\n"
-		   "Then start the server again; fabra-ai reads the converted file too. The original is kept as %s.original",
-		   o->path, writer, own, writer + 1, o->path, o->path);
+	buf_printf(
+	    ret_why,
+	    "%s was written by DuckDB %s, and this server reads files of DuckDB %s. Nothing was changed. To convert it, with "
+	    "a Python that has that DuckDB (fabra-ai brings it, or: pip install duckdb==%s), while no program uses the file:\n\n"
+	    "python3 - '%s' <<'END'\n"
+	    "import duckdb, os, sys\n"
+	    "path = sys.argv[1]\n"
+	    "c = duckdb.connect()\n"
+	    "c.execute(f\"ATTACH '{path}' AS old\")\n"
+	    "c.execute(\"CHECKPOINT old\")\n"
+	    "c.execute(f\"ATTACH '{path}.converted' AS new (STORAGE_VERSION 'v1.4.0')\")\n"
+	    "c.execute(\"COPY FROM DATABASE old TO new\")\n"
+	    "c.close()\n"
+	    "os.rename(path, path + '.original')\n"
+	    "os.rename(path + '.converted', path)\n"
+	    "END\n\n"
+	    "Then start the server again; fabra-ai reads the converted file too. The original is kept as %s.original",
+	    o->path, writer, own, writer + 1, o->path, o->path);
 	return true;
 }
 
 static bool open_parts(struct offline *o, struct buf *ret_why)
 {
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	o->watch = offline_watch_create(slow_query, o);
 	if (o->watch == NULL) {
 		buf_append_lit(ret_why, "cannot start a thread for the offline store's deadlines");
@@ -455,12 +455,14 @@ uint64_t offline_applied_lsn(const struct offline *o)
 }
 
 /* ---- what is called at the start ---- */
-static bool store_load_table(void *store, const struct offline_table *table, uint64_t *ret_rows, bool *ret_is_new, struct buf *ret_why)
+static bool store_load_table(void *store, const struct offline_table *table, uint64_t *ret_rows, bool *ret_is_new,
+			     struct buf *ret_why)
 {
 	return offline_load_table(store, table, ret_rows, ret_is_new, ret_why);
 }
 
-static bool store_check_feature(void *store, struct str sql, struct str key_column, struct str value_column, struct buf *ret_why)
+static bool store_check_feature(void *store, struct str sql, struct str key_column, struct str value_column,
+				struct buf *ret_why)
 {
 	return offline_check_rows(store, sql, key_column, value_column, ret_why);
 }

@@ -9,7 +9,7 @@
 /* The makers of messages take the loop of whoever asks; NULL: on any thread, for loop_post. */
 enum { CLASS_OFFLINE = 33 };
 enum offline_msg {
-	OFFLINE_QUERY = MSG_KIND(CLASS_OFFLINE, 1),    /* ask: struct offline_query */
+	OFFLINE_QUERY = MSG_KIND(CLASS_OFFLINE, 1), /* ask: struct offline_query */
 	/* Its reply: struct offline_result with status 0, RT_EINVAL (the SQL; the text
 	 * says what), RT_EDEADLINE, RT_ETOOBIG, RT_EIO, RT_EFULL (too many wait for the projection, or for
 	 * a lane). */
@@ -35,7 +35,7 @@ struct offline_query {
 	char *sql;         /* moves, NUL-terminated */
 	char *params;      /* moves; JSON array or NULL */
 	uint32_t rows_max; /* 0 = 10,000; more rows: RT_ETOOBIG */
-	bool tables_only; /* from a client: no files, no settings (RT_EINVAL) */
+	bool tables_only;  /* from a client: no files, no settings (RT_EINVAL) */
 };
 /* Copies. */
 struct offline_query *offline_query_new(struct loop *loop, struct str sql, struct str params_json);
@@ -55,9 +55,9 @@ struct offline_rows *offline_rows_next(struct loop *loop, uint64_t cursor);
  * has no row, or one, or at most two rows of several: then its value is not decided, and the asker says so. One batch,
  * all of it; RT_ETOOBIG: ask for fewer ids. */
 struct offline_narrowed {
-	struct arena texts;      /* all that follows is in it */
+	struct arena texts; /* all that follows is in it */
 	struct str sql, key_column, value_column;
-	struct str *ids;         /* each once */
+	struct str *ids; /* each once */
 	uint32_t ids_count, ids_cap;
 };
 struct offline_feature {
@@ -103,10 +103,10 @@ struct offline_value {
 	struct str entity, entity_id, feature, value_json;
 	int64_t event_time_us, written_us, ttl_ms;
 	uint64_t lsn;
-	struct str version;     /* see struct entry_value, as are the next two */
+	struct str version; /* see struct entry_value, as are the next two */
 	uint16_t event_time_ns;
-	uint8_t source;         /* enum entry_value_source; 0 = a tombstone */
-	bool deleted;           /* feature empty: all of the entity */
+	uint8_t source; /* enum entry_value_source; 0 = a tombstone */
+	bool deleted;   /* feature empty: all of the entity */
 };
 
 /* Who answers, and what is done at the start and when a table's file has changed: these calls block, any thread. */
@@ -119,7 +119,8 @@ struct offline_store {
 	bool (*load_table)(void *store, const struct offline_table *table, uint64_t *ret_rows, bool *ret_is_new,
 			   struct buf *ret_why);
 	/* Whether the SQL of a feature can run and gives both columns. It does not run. After the tables. false: *ret_why. */
-	bool (*check_feature)(void *store, struct str sql, struct str key_column, struct str value_column, struct buf *ret_why);
+	bool (*check_feature)(void *store, struct str sql, struct str key_column, struct str value_column,
+			      struct buf *ret_why);
 	/* First the tombstones of each (entity, id) and (entity, id, feature), then the newest live value of each (entity, id,
 	 * feature, version), newest event time first. What is behind *ret_applied_lsn the caller takes from the log. each
 	 * returns false to stop. false: *ret_why. */

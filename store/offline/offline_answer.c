@@ -30,9 +30,8 @@ uint64_t offline_question_hash(const struct msg *m)
 	if (m->kind != EVIDENCE_LIST)
 		return hash_mix(m->kind);
 	const struct evidence_list *c = (const struct evidence_list *)m;
-	const bool filters[] = {c->start_us != INT64_MIN, c->end_us != INT64_MAX,      c->name != NULL,
-				c->with_inputs,           c->freshness_status != NULL, c->id_prefix != NULL,
-				c->input != NULL};
+	const bool filters[] = { c->start_us != INT64_MIN,    c->end_us != INT64_MAX, c->name != NULL, c->with_inputs,
+				 c->freshness_status != NULL, c->id_prefix != NULL,   c->input != NULL };
 	uint64_t bits = 0;
 	for (size_t i = 0; i < ARRAY_LEN(filters); i++)
 		bits |= (uint64_t)filters[i] << i;
@@ -84,8 +83,8 @@ void offline_answer_fail(struct actor *a, struct msg *m, const struct offline_er
 }
 
 /* Runs one statement; params_json may be NULL. */
-static bool run_select(struct offline_conn *c, struct str sql, struct str params_json, uint64_t deadline_ns, uint32_t rows_max,
-		       struct buf *ret_json, uint32_t *ret_rows, struct offline_error *error)
+static bool run_select(struct offline_conn *c, struct str sql, struct str params_json, uint64_t deadline_ns,
+		       uint32_t rows_max, struct buf *ret_json, uint32_t *ret_rows, struct offline_error *error)
 {
 	struct json_error json_error;
 	yyjson_doc *params = NULL;
@@ -106,10 +105,10 @@ static bool run_select(struct offline_conn *c, struct str sql, struct str params
 	return ok;
 }
 
-static bool read_query(struct offline_conn *c, const struct offline_query *q, uint64_t deadline_ns, struct offline_result *result,
-			 struct offline_error *error)
+static bool read_query(struct offline_conn *c, const struct offline_query *q, uint64_t deadline_ns,
+		       struct offline_result *result, struct offline_error *error)
 {
-	struct str params = q->params != NULL ? str_from(q->params) : (struct str){0};
+	struct str params = q->params != NULL ? str_from(q->params) : (struct str){ 0 };
 	uint32_t rows_max = q->rows_max != 0 ? q->rows_max : ROWS_MAX_DEFAULT;
 	if (q->sql == NULL) {
 		offline_error_text(error, RT_EFULL, "out of memory");
@@ -120,20 +119,21 @@ static bool read_query(struct offline_conn *c, const struct offline_query *q, ui
 	return run_select(c, str_from(q->sql), params, deadline_ns, rows_max, &result->json, &result->rows, error);
 }
 
-static bool read_list(struct offline_conn *c, const struct evidence_list *ask, uint64_t deadline_ns, struct evidence_answer *answer,
-		      struct offline_error *error)
+static bool read_list(struct offline_conn *c, const struct evidence_list *ask, uint64_t deadline_ns,
+		      struct evidence_answer *answer, struct offline_error *error)
 {
-	struct buf sql = {0}, params = {0};
+	struct buf sql = { 0 }, params = { 0 };
 	offline_list_sql(ask, atomic_load(&c->offline->has_context_log), &sql, &params);
-	bool ok = run_select(c, buf_str(&sql), buf_str(&params), deadline_ns, ROWS_MAX_DEFAULT, &answer->json, &answer->rows, error);
+	bool ok = run_select(c, buf_str(&sql), buf_str(&params), deadline_ns, ROWS_MAX_DEFAULT, &answer->json,
+			     &answer->rows, error);
 	answer->missing_entries = atomic_load(&c->offline->projection.missing_entries);
 	buf_finish(&sql);
 	buf_finish(&params);
 	return ok;
 }
 
-static bool read_legacy(struct offline_conn *c, const struct evidence_legacy *ask, uint64_t deadline_ns, struct evidence_answer *answer,
-			struct offline_error *error)
+static bool read_legacy(struct offline_conn *c, const struct evidence_legacy *ask, uint64_t deadline_ns,
+			struct evidence_answer *answer, struct offline_error *error)
 {
 	answer->rows = offline_legacy_read(c, str_from(ask->ref), ask->view, deadline_ns, &answer->json, error);
 	return answer->rows;
@@ -148,7 +148,7 @@ static bool is_stopped(const struct actor *a, const struct msg *m, int status, u
 static bool answer_feature(struct actor *a, struct offline_conn *c, struct offline_feature *m, uint64_t deadline_ns)
 {
 	struct offline_batch *batch = offline_batch_new(a->loop);
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	if (offline_conn_enter(c, &error)) {
 		offline_feature_read(c, m->what, deadline_ns, batch);
 		offline_conn_leave(c);
@@ -166,7 +166,7 @@ static bool answer_feature(struct actor *a, struct offline_conn *c, struct offli
 static bool answer_evidence(struct actor *a, struct offline_conn *c, struct msg *m, uint64_t deadline_ns)
 {
 	struct evidence_answer *answer = evidence_answer_new(a->loop);
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	bool ok = offline_conn_enter(c, &error);
 	if (ok) {
 		ok = m->kind == EVIDENCE_LIST
@@ -187,7 +187,7 @@ static bool answer_evidence(struct actor *a, struct offline_conn *c, struct msg 
 static bool answer_query(struct actor *a, struct offline_conn *c, struct offline_query *q, uint64_t deadline_ns)
 {
 	struct offline_result *result = offline_result_new(a->loop);
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	bool ok = offline_conn_enter(c, &error);
 	if (ok) {
 		ok = read_query(c, q, deadline_ns, result, &error);

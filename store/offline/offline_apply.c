@@ -6,17 +6,17 @@
 #include "store/text/timefmt.h"
 
 static const char *const table_names[OFFLINE_TABLES] = {
-    [OFFLINE_TABLE_RECORDS] = "records",
-    [OFFLINE_TABLE_HISTORY] = "feature_history",
-    [OFFLINE_TABLE_DELETES] = "deletes",
-    [OFFLINE_TABLE_EVENTS] = "events",
-    [OFFLINE_TABLE_EVENTS_APPLIED] = "events_applied",
+	[OFFLINE_TABLE_RECORDS] = "records",
+	[OFFLINE_TABLE_HISTORY] = "feature_history",
+	[OFFLINE_TABLE_DELETES] = "deletes",
+	[OFFLINE_TABLE_EVENTS] = "events",
+	[OFFLINE_TABLE_EVENTS_APPLIED] = "events_applied",
 };
 
 /* ---- appenders ---- */
 void offline_apply_init(struct offline_apply *a, struct offline_conn *conn)
 {
-	*a = (struct offline_apply){.conn = conn, .json = yyjson_alc_dyn_new()};
+	*a = (struct offline_apply){ .conn = conn, .json = yyjson_alc_dyn_new() };
 	CHECK(a->json != NULL);
 }
 
@@ -40,20 +40,17 @@ void offline_apply_drop(struct offline_apply *a)
 static void take_error(struct offline_apply *a, duckdb_appender appender, struct offline_error *error)
 {
 	duckdb_error_data data = duckdb_appender_error_data(appender);
-	offline_error_set(a->conn->offline, error, duckdb_error_data_error_type(data),
-			  duckdb_error_data_message(data));
-	if (error->status ==
-	    RT_EINVAL) /* an entry that DuckDB does not take is the store's trouble, not a caller's */
+	offline_error_set(a->conn->offline, error, duckdb_error_data_error_type(data), duckdb_error_data_message(data));
+	if (error->status == RT_EINVAL) /* an entry that DuckDB does not take is the store's trouble, not a caller's */
 		error->status = RT_EIO;
 	duckdb_destroy_error_data(&data);
 }
 
-static duckdb_appender appender_of(struct offline_apply *a, enum offline_table_id table,
-				   struct offline_error *error)
+static duckdb_appender appender_of(struct offline_apply *a, enum offline_table_id table, struct offline_error *error)
 {
 	duckdb_appender *appender = &a->appenders[table];
-	if (*appender == NULL && duckdb_appender_create_ext(a->conn->handle, "offline", "fabra",
-							    table_names[table], appender) != DuckDBSuccess) {
+	if (*appender == NULL && duckdb_appender_create_ext(a->conn->handle, "offline", "fabra", table_names[table],
+							    appender) != DuckDBSuccess) {
 		take_error(a, *appender, error);
 		duckdb_appender_destroy(appender);
 		*appender = NULL;
@@ -86,11 +83,10 @@ static void append_text(duckdb_appender appender, struct str s)
 
 static void append_time(duckdb_appender appender, int64_t us)
 {
-	duckdb_append_timestamp(appender, (duckdb_timestamp){us});
+	duckdb_append_timestamp(appender, (duckdb_timestamp){ us });
 }
 
-static enum offline_applied end_row(struct offline_apply *a, duckdb_appender appender,
-				    struct offline_error *error)
+static enum offline_applied end_row(struct offline_apply *a, duckdb_appender appender, struct offline_error *error)
 {
 	a->rows++;
 	if (duckdb_appender_end_row(appender) == DuckDBSuccess)
@@ -190,7 +186,7 @@ static enum offline_applied apply_record(struct offline_apply *a, const struct l
 {
 	yyjson_doc *extras = frame->kind == EVIDENCE_RECORD ? parse(a, frame->extras) : NULL, *record = NULL;
 	yyjson_val *beside = yyjson_doc_get_root(extras);
-	struct row_source source = {.members = yyjson_obj_get(beside, "row"), .version = text_of(beside, "version")};
+	struct row_source source = { .members = yyjson_obj_get(beside, "row"), .version = text_of(beside, "version") };
 	if (source.members != NULL) {
 		source.interaction_ref = yyjson_obj_get(beside, "interaction_ref");
 	} else {
@@ -199,8 +195,8 @@ static enum offline_applied apply_record(struct offline_apply *a, const struct l
 		source.interaction_ref = yyjson_obj_get(yyjson_obj_get(source.members, "inputs"), "interaction_ref");
 	}
 	source.record_hash = hash_of(frame, source.members);
-	enum offline_applied applied =
-	    source.members != NULL ? append_record(a, frame, &source, error) : OFFLINE_MALFORMED;
+	enum offline_applied applied = source.members != NULL ? append_record(a, frame, &source, error)
+							      : OFFLINE_MALFORMED;
 	yyjson_doc_free(extras);
 	yyjson_doc_free(record);
 	return applied;
@@ -223,8 +219,7 @@ static void check_value(void *arg, const struct entry_values *head, const struct
 }
 
 static enum offline_applied append_delete(struct offline_apply *a, const struct log_source_entry *frame,
-					  const struct entry_delete *d, struct str feature,
-					  struct offline_error *error)
+					  const struct entry_delete *d, struct str feature, struct offline_error *error)
 {
 	duckdb_appender appender = appender_of(a, OFFLINE_TABLE_DELETES, error);
 	if (appender == NULL)
@@ -244,7 +239,7 @@ static void append_value(void *arg, const struct entry_values *head, const struc
 	if (w->applied != OFFLINE_APPLIED)
 		return;
 	if (v->value_json.p == NULL) {
-		struct entry_delete d = {head->entity, v->entity_id, v->event_time_us};
+		struct entry_delete d = { head->entity, v->entity_id, v->event_time_us };
 		w->applied = append_delete(w->apply, w->frame, &d, v->feature, w->error);
 		return;
 	}
@@ -262,7 +257,7 @@ static void append_value(void *arg, const struct entry_values *head, const struc
 	duckdb_append_uint64(appender, w->frame->lsn);
 	duckdb_append_int64(appender, v->ttl_ms);
 	duckdb_append_uint8(appender, (uint8_t)head->source);
-	append_text(appender, v->version.n ? v->version : (struct str){0});
+	append_text(appender, v->version.n ? v->version : (struct str){ 0 });
 	duckdb_append_uint16(appender, v->event_time_ns);
 	w->applied = end_row(w->apply, appender, w->error);
 }
@@ -272,10 +267,9 @@ static enum offline_applied apply_values(struct offline_apply *a, const struct l
 {
 	struct entry_values head;
 	bool is_text = true;
-	if (!entry_values_read(frame->body, &head, &is_text, check_value) || !is_text ||
-	    !json_utf8_valid(head.entity))
+	if (!entry_values_read(frame->body, &head, &is_text, check_value) || !is_text || !json_utf8_valid(head.entity))
 		return OFFLINE_MALFORMED;
-	struct values_writer w = {a, frame, error, OFFLINE_APPLIED};
+	struct values_writer w = { a, frame, error, OFFLINE_APPLIED };
 	entry_values_read(frame->body, &head, &w, append_value);
 	if (w.applied != OFFLINE_APPLIED || frame->kind != EVIDENCE_EVENT_APPLIED)
 		return w.applied;
@@ -292,18 +286,17 @@ static enum offline_applied apply_delete(struct offline_apply *a, const struct l
 					 struct offline_error *error)
 {
 	struct entry_delete d;
-	if (!entry_delete_read(frame->body, &d) || !json_utf8_valid(d.entity) ||
-	    !json_utf8_valid(d.entity_id))
+	if (!entry_delete_read(frame->body, &d) || !json_utf8_valid(d.entity) || !json_utf8_valid(d.entity_id))
 		return OFFLINE_MALFORMED;
-	return append_delete(a, frame, &d, (struct str){0}, error);
+	return append_delete(a, frame, &d, (struct str){ 0 }, error);
 }
 
 static enum offline_applied apply_event(struct offline_apply *a, const struct log_source_entry *frame,
 					struct offline_error *error)
 {
 	struct entry_event e;
-	if (!entry_event_read(frame->body, &e) || !json_utf8_valid(e.event_id) ||
-	    !json_utf8_valid(e.event_type) || !json_utf8_valid(e.entity_id))
+	if (!entry_event_read(frame->body, &e) || !json_utf8_valid(e.event_id) || !json_utf8_valid(e.event_type) ||
+	    !json_utf8_valid(e.entity_id))
 		return OFFLINE_MALFORMED;
 	duckdb_appender appender = appender_of(a, OFFLINE_TABLE_EVENTS, error);
 	if (appender == NULL)

@@ -28,8 +28,7 @@ enum offline_applied {
 };
 
 void offline_apply_init(struct offline_apply *a, struct offline_conn *conn);
-void offline_apply_finish(
-    struct offline_apply *a); /* nothing may be appended and not flushed; zeroed is ok */
+void offline_apply_finish(struct offline_apply *a); /* nothing may be appended and not flushed; zeroed is ok */
 enum offline_applied offline_apply_frame(struct offline_apply *a, const struct log_source_entry *frame,
 					 struct offline_error *error);
 /* Hands all rows to the transaction. Appenders live for one transaction: they hold on to the connection. */

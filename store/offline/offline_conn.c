@@ -41,8 +41,7 @@ static void copy_line(char *out, size_t out_bytes, const char *text)
 	out[str_whole(str_of(out, n)).n] = '\0';
 }
 
-void offline_error_set(struct offline *o, struct offline_error *error, duckdb_error_type type,
-		       const char *text)
+void offline_error_set(struct offline *o, struct offline_error *error, duckdb_error_type type, const char *text)
 {
 	switch ((int)type) { /* int: most of DuckDB's many kinds mean the statement is wrong */
 	case DUCKDB_ERROR_INTERRUPT:
@@ -75,7 +74,7 @@ static void statement_drop(struct offline_statement *s)
 		return;
 	duckdb_destroy_prepare(&s->handle);
 	free(s->sql);
-	*s = (struct offline_statement){0};
+	*s = (struct offline_statement){ 0 };
 }
 
 void offline_conn_drop(struct offline_conn *c)
@@ -138,8 +137,7 @@ bool offline_conn_run(struct offline_conn *c, const char *sql, struct offline_er
 	duckdb_result result;
 	bool ok = duckdb_query(c->handle, sql, &result) == DuckDBSuccess;
 	if (!ok)
-		offline_error_set(c->offline, error, duckdb_result_error_type(&result),
-				  duckdb_result_error(&result));
+		offline_error_set(c->offline, error, duckdb_result_error_type(&result), duckdb_result_error(&result));
 	duckdb_destroy_result(&result);
 	return ok;
 }
@@ -170,8 +168,7 @@ static void prepare_failed(struct offline *o, struct offline_error *error, const
 	offline_error_set(o, error, is_fatal ? DUCKDB_ERROR_FATAL : DUCKDB_ERROR_SYNTAX, text);
 }
 
-duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct str sql,
-					       struct offline_error *error)
+duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct str sql, struct offline_error *error)
 {
 	struct offline_statement *s = statement_place(c, sql);
 	if (s->sql == NULL) {
@@ -182,7 +179,7 @@ duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct st
 		else if (strlen(text) != sql.n)
 			offline_error_text(error, RT_EINVAL, "the SQL has a NUL byte");
 		else if (duckdb_prepare(c->handle, text, &handle) == DuckDBSuccess)
-			*s = (struct offline_statement){.sql = text, .sql_bytes = sql.n, .handle = handle};
+			*s = (struct offline_statement){ .sql = text, .sql_bytes = sql.n, .handle = handle };
 		else
 			prepare_failed(c->offline, error, duckdb_prepare_error(handle));
 		if (s->sql == NULL) {
@@ -201,25 +198,23 @@ duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct st
 void offline_conn_forget(struct offline_conn *c, struct str sql)
 {
 	for (size_t i = 0; i < OFFLINE_STATEMENTS_MAX; i++)
-		if (c->statements[i].sql != NULL && str_eq(sql, str_of(c->statements[i].sql, c->statements[i].sql_bytes)))
+		if (c->statements[i].sql != NULL &&
+		    str_eq(sql, str_of(c->statements[i].sql, c->statements[i].sql_bytes)))
 			c->statements[i].used = 0;
 }
 
-bool offline_conn_execute(struct offline_conn *c, duckdb_prepared_statement statement,
-			  struct offline_error *error)
+bool offline_conn_execute(struct offline_conn *c, duckdb_prepared_statement statement, struct offline_error *error)
 {
 	duckdb_result result;
 	bool ok = duckdb_execute_prepared(statement, &result) == DuckDBSuccess;
 	if (!ok)
-		offline_error_set(c->offline, error, duckdb_result_error_type(&result),
-				  duckdb_result_error(&result));
+		offline_error_set(c->offline, error, duckdb_result_error_type(&result), duckdb_result_error(&result));
 	duckdb_destroy_result(&result);
 	return ok;
 }
 
 /* ---- parameters ---- */
-static bool bind_one(duckdb_prepared_statement statement, idx_t at, yyjson_val *v,
-		     struct offline_error *error)
+static bool bind_one(duckdb_prepared_statement statement, idx_t at, yyjson_val *v, struct offline_error *error)
 {
 	duckdb_state state = DuckDBError;
 	switch (yyjson_get_type(v)) {
@@ -260,14 +255,13 @@ static bool bind_all(duckdb_prepared_statement statement, yyjson_val *params, st
 	idx_t wanted = duckdb_nparams(statement), given = yyjson_arr_size(params);
 	if (wanted != given) {
 		offline_error_text(error, RT_EINVAL,
-				   "the statement has %" PRIu64 " parameters, but %" PRIu64 " were given",
-				   wanted, given);
+				   "the statement has %" PRIu64 " parameters, but %" PRIu64 " were given", wanted,
+				   given);
 		return false;
 	}
 	size_t i, n;
 	yyjson_val *v;
-	yyjson_arr_foreach(params, i, n, v)
-	{
+	yyjson_arr_foreach(params, i, n, v) {
 		if (!bind_one(statement, i + 1, v, error))
 			return false;
 	}
@@ -339,8 +333,7 @@ bool offline_conn_select(struct offline_conn *c, struct str sql, yyjson_val *par
 	atomic_fetch_add(&c->offline->open_results, 1);
 	if (duckdb_execute_prepared_streaming(statement, &c->result) == DuckDBSuccess)
 		return true;
-	offline_error_set(c->offline, error, duckdb_result_error_type(&c->result),
-			  duckdb_result_error(&c->result));
+	offline_error_set(c->offline, error, duckdb_result_error_type(&c->result), duckdb_result_error(&c->result));
 	offline_conn_end(c);
 	return false;
 }

@@ -39,7 +39,7 @@ struct offline_conn {
 	uint64_t uses, resets; /* resets: how often the database was opened again under this connection */
 	duckdb_result result;
 	bool has_result, is_armed;
-	bool is_at_end; /* the result has no more rows: DuckDB has ended its query */
+	bool is_at_end;         /* the result has no more rows: DuckDB has ended its query */
 	duckdb_data_chunk kept; /* of the result: rows for the next ask of a cursor; NULL = none */
 	struct offline_watched watched;
 };
@@ -68,19 +68,16 @@ void offline_conn_resume(struct offline_conn *c, uint64_t deadline_ns);
 void offline_conn_end(struct offline_conn *c); /* releases the result; nothing open is ok */
 
 /* A kept statement with its bindings cleared, for code that binds by itself. NULL: *error. */
-duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct str sql,
-					       struct offline_error *error);
+duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct str sql, struct offline_error *error);
 /* The same for a statement that may only read. */
 duckdb_prepared_statement offline_conn_prepare_select(struct offline_conn *c, struct str sql,
 						      struct offline_error *error);
 /* Runs it to the end and drops the result. */
-bool offline_conn_execute(struct offline_conn *c, duckdb_prepared_statement statement,
-			  struct offline_error *error);
+bool offline_conn_execute(struct offline_conn *c, duckdb_prepared_statement statement, struct offline_error *error);
 
 /* Makes one line without absolute paths of what DuckDB said, and its status; a fatal one marks the database
  * broken. */
-void offline_error_set(struct offline *o, struct offline_error *error, duckdb_error_type type,
-		       const char *text);
+void offline_error_set(struct offline *o, struct offline_error *error, duckdb_error_type type, const char *text);
 void offline_error_text(struct offline_error *error, int status, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -7,14 +7,13 @@ enum { LIST_MAX = 10000 };
 /* The JSON path of an object's member, as a JSON string. The caller has refused quotes and backslashes in the name. */
 static void write_member_path(struct buf *params, const char *name)
 {
-	struct buf path = {0};
+	struct buf path = { 0 };
 	buf_printf(&path, "$.\"%s\"", name);
 	json_write_string(params, buf_str(&path));
 	buf_finish(&path);
 }
 
-void offline_list_sql(const struct evidence_list *ask, bool has_log, struct buf *sql,
-			  struct buf *params)
+void offline_list_sql(const struct evidence_list *ask, bool has_log, struct buf *sql, struct buf *params)
 {
 	/* Fabra's defaults for what a stored meta lacks; an imported record is listed once. */
 	static const char from_log[] =
@@ -24,9 +23,8 @@ void offline_list_sql(const struct evidence_list *ask, bool has_log, struct buf 
 	    "coalesce(json_extract_string(l.meta, '$.freshness_status'), 'unknown'), l.version, CAST(NULL AS JSON) "
 	    "FROM main.context_log l ANTI JOIN fabra.records r ON l.context_id = r.context_id";
 	buf_append_str(sql, ask->with_inputs ? STR("SELECT *") : STR("SELECT * EXCLUDE (inputs)"));
-	buf_append_lit(sql,
-		       " FROM (SELECT context_id, created_at AS timestamp, context_function AS name, "
-		       "token_count AS token_usage, freshness_status, version, inputs FROM fabra.records");
+	buf_append_lit(sql, " FROM (SELECT context_id, created_at AS timestamp, context_function AS name, "
+			    "token_count AS token_usage, freshness_status, version, inputs FROM fabra.records");
 	if (has_log)
 		buf_append_str(sql, str_from(from_log));
 	buf_append_lit(sql, ") WHERE true");

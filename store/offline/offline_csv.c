@@ -26,12 +26,14 @@ static bool first_line(const char *path, struct buf *ret, struct offline_error *
 	gzclose(f);
 	if (status != Z_OK && status != Z_BUF_ERROR)
 		offline_error_text(error, RT_EIO, "the file cannot be read, or is no gzip file");
-	else if (ret->n >= 2 && ((ret->p[0] == '\xff' && ret->p[1] == '\xfe') || (ret->p[0] == '\xfe' && ret->p[1] == '\xff')))
+	else if (ret->n >= 2 &&
+		 ((ret->p[0] == '\xff' && ret->p[1] == '\xfe') || (ret->p[0] == '\xfe' && ret->p[1] == '\xff')))
 		offline_error_text(error, RT_EINVAL, "the file is UTF-16; convert it to UTF-8");
 	else if (ret->n == 0)
 		offline_error_text(error, RT_EINVAL, "line 1 is empty; it must name the columns");
 	else if (ret->n >= HEADER_BYTES_MAX || ret->failed)
-		offline_error_text(error, RT_EINVAL, "line 1 is too long to name columns, or a quote in it is not closed");
+		offline_error_text(error, RT_EINVAL,
+				   "line 1 is too long to name columns, or a quote in it is not closed");
 	else if (!json_utf8_valid(buf_str(ret)))
 		offline_error_text(error, RT_EINVAL, "line 1 is not UTF-8; convert the file");
 	else
@@ -97,15 +99,17 @@ static bool are_names(const struct csv_header *h, struct offline_error *error)
 {
 	for (size_t i = 0; i < h->count; i++) {
 		if (h->names[i][0] == '\0' || is_number(h->names[i])) {
-			offline_error_text(error, RT_EINVAL,
-					   "line 1 must name the columns, but its cell %zu is %s%.*s%s; put a line of names above it",
-					   i + 1, h->names[i][0] ? "'" : "", SHOWN(h->names[i][0] ? h->names[i] : "empty"),
-					   h->names[i][0] ? "'" : "");
+			offline_error_text(
+			    error, RT_EINVAL,
+			    "line 1 must name the columns, but its cell %zu is %s%.*s%s; put a line of names above it",
+			    i + 1, h->names[i][0] ? "'" : "", SHOWN(h->names[i][0] ? h->names[i] : "empty"),
+			    h->names[i][0] ? "'" : "");
 			return false;
 		}
 		for (size_t k = 0; k < i; k++) {
 			if (strcasecmp(h->names[i], h->names[k]) == 0) {
-				offline_error_text(error, RT_EINVAL, "line 1 names the columns %zu and %zu both '%.*s'; rename one",
+				offline_error_text(error, RT_EINVAL,
+						   "line 1 names the columns %zu and %zu both '%.*s'; rename one",
 						   k + 1, i + 1, SHOWN(h->names[i]));
 				return false;
 			}
@@ -129,7 +133,8 @@ bool csv_header_read(const char *path, bool is_tsv, struct csv_header *ret, stru
 	ret->names = calloc(CSV_COLUMNS_MAX, sizeof *ret->names);
 	bool ok = ret->names != NULL;
 	while (ok && line.p && ret->count < CSV_COLUMNS_MAX) {
-		if (line.n == 0 && ret->count > 0) { /* a delimiter ends line 1: DuckDB skips the empty cells behind it */
+		if (line.n == 0 &&
+		    ret->count > 0) { /* a delimiter ends line 1: DuckDB skips the empty cells behind it */
 			line.p = NULL;
 			break;
 		}

@@ -7,7 +7,7 @@ static void cursor_close(struct offline_cursor *c)
 {
 	offline_conn_close(c->conn);
 	arena_finish(&c->types);
-	*c = (struct offline_cursor){0};
+	*c = (struct offline_cursor){ 0 };
 }
 
 bool offline_find_column(const struct offline_columns *columns, struct str name, uint32_t *ret,
@@ -30,17 +30,17 @@ bool offline_value_read(const struct offline_columns *columns, uint32_t column, 
 	if (offline_cell_write(columns, column, values, row, text, error))
 		return true;
 	if (text->failed)
-		offline_error_text(error, RT_ETOOBIG, "the value of '%.*s' is larger than %d MiB", STR_ARG(str_first(key, 64)),
-				   OFFLINE_VALUE_BYTES_MAX >> 20);
+		offline_error_text(error, RT_ETOOBIG, "the value of '%.*s' is larger than %d MiB",
+				   STR_ARG(str_first(key, 64)), OFFLINE_VALUE_BYTES_MAX >> 20);
 	return false;
 }
 
 /* Of keys with several rows the first one is named. Those that name nobody (NaN) are no mistake. */
 static bool read_several(struct offline_conn *c, const struct offline_rows *ask, struct offline_error *error)
 {
-	struct arena types = {0};
+	struct arena types = { 0 };
 	struct offline_columns columns;
-	struct buf key = {0};
+	struct buf key = { 0 };
 	bool ok = offline_columns_read(&c->result, &types, &columns, error);
 	for (duckdb_data_chunk chunk; ok && (chunk = offline_conn_fetch(c, error)) != NULL;) {
 		duckdb_vector keys = duckdb_data_chunk_get_vector(chunk, 0);
@@ -67,7 +67,7 @@ static bool read_several(struct offline_conn *c, const struct offline_rows *ask,
 static bool check_keys(struct offline_conn *c, const struct offline_rows *ask, uint64_t deadline_ns,
 		       struct offline_error *error)
 {
-	struct buf sql = {0};
+	struct buf sql = { 0 };
 	buf_append_lit(&sql, "SELECT ");
 	offline_append_quoted(&sql, str_from(ask->key_column), '"');
 	buf_append_lit(&sql, " AS key FROM (");
@@ -89,8 +89,7 @@ static struct offline_cursor *cursor_open(struct offline_cursors *s, const struc
 		if (s->cursors[i].id == 0)
 			c = &s->cursors[i];
 	if (c == NULL) {
-		offline_error_text(error, RT_EFULL, "%d materialisations are running already",
-				   OFFLINE_CURSORS_MAX);
+		offline_error_text(error, RT_EFULL, "%d materialisations are running already", OFFLINE_CURSORS_MAX);
 		return NULL;
 	}
 	c->id = ++s->last_id;
@@ -122,8 +121,8 @@ static struct offline_cursor *cursor_find(struct offline_cursors *s, uint64_t id
 }
 
 /* One row's texts into the batch. A row without a key belongs to no entity and is left out. */
-static bool row_read(struct offline_cursor *c, duckdb_vector keys, duckdb_vector values, uint64_t row,
-		     struct buf *text, struct offline_batch *ret, struct offline_error *error)
+static bool row_read(struct offline_cursor *c, duckdb_vector keys, duckdb_vector values, uint64_t row, struct buf *text,
+		     struct offline_batch *ret, struct offline_error *error)
 {
 	bool is_null;
 	buf_clear(text);
@@ -205,9 +204,9 @@ static bool cursor_read(struct offline_cursor *c, uint64_t deadline_ns, struct o
 void offline_cursors_read(struct offline_cursors *s, const struct offline_rows *ask, uint64_t now_ns,
 			  uint64_t deadline_ns, struct offline_batch *ret)
 {
-	struct offline_error error = {0};
-	struct offline_cursor *c =
-	    ask->cursor == 0 ? cursor_open(s, ask, deadline_ns, &error) : cursor_find(s, ask->cursor, &error);
+	struct offline_error error = { 0 };
+	struct offline_cursor *c = ask->cursor == 0 ? cursor_open(s, ask, deadline_ns, &error)
+						    : cursor_find(s, ask->cursor, &error);
 	bool ok = c != NULL && cursor_read(c, deadline_ns, ret, &error);
 	if (ok) {
 		c->used_ns = now_ns;
@@ -260,16 +259,17 @@ const char *offline_statement_key_type(duckdb_prepared_statement statement, stru
 	const char *text = offline_key_type(type, room, room_bytes);
 	duckdb_destroy_logical_type(&type);
 	if (text == NULL)
-		offline_error_text(error, RT_EINVAL,
-				   "the values of column \"%.*s\" have a type that cannot name an entity; cast it to VARCHAR",
-				   STR_ARG(name));
+		offline_error_text(
+		    error, RT_EINVAL,
+		    "the values of column \"%.*s\" have a type that cannot name an entity; cast it to VARCHAR",
+		    STR_ARG(name));
 	return text;
 }
 
 bool offline_check_rows(struct offline *o, struct str sql, struct str key_column, struct str value_column,
 			struct buf *ret_why)
 {
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	struct offline_conn *c = offline_admin_enter(o, &error);
 	idx_t value;
 	char room[32];

@@ -9,9 +9,9 @@
 #include "store/offline/offline.h"
 
 struct offline_config {
-	const char *path;          /* FABRA_DUCKDB_PATH or ":memory:" */
-	size_t memory_limit_bytes; /* 0 = 512 MiB */
-	int64_t history_keep_ms;   /* values that were superseded, deletes and events longer ago go; 0 = never */
+	const char *path;             /* FABRA_DUCKDB_PATH or ":memory:" */
+	size_t memory_limit_bytes;    /* 0 = 512 MiB */
+	int64_t history_keep_ms;      /* values that were superseded, deletes and events longer ago go; 0 = never */
 	const struct log_source *log; /* what is projected; borrows; NULL: nothing */
 };
 
@@ -26,7 +26,8 @@ bool offline_load_table(struct offline *o, const struct offline_table *table, ui
 bool offline_check_rows(struct offline *o, struct str sql, struct str key_column, struct str value_column,
 			struct buf *ret_why);
 /* lanes: blocking loops, at most 16, on which statements that take long are run; without any the reader runs all itself. */
-struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop, struct loop *const *lanes, uint32_t lanes_count);
+struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop, struct loop *const *lanes,
+				      uint32_t lanes_count);
 struct actor_ref offline_spawn_projection(struct offline *o, struct loop *loop);
 /* Of the open ledger; 0 while the file belongs to another one. Any thread. */
 uint64_t offline_applied_lsn(const struct offline *o);
@@ -41,12 +42,12 @@ struct offline_health {
 			    few seconds */
 	char error[384]; /* why, for people; no paths. "" while all is well */
 	uint64_t applied_lsn, lag_entries;
-	int64_t lag_ms; /* age of the oldest durable entry that is not applied; 0 = none */
+	int64_t lag_ms;           /* age of the oldest durable entry that is not applied; 0 = none */
 	uint64_t missing_entries; /* that were damaged or gone in the ledger before they could be applied */
 	uint64_t entries, transactions, corrupt_frames, reopened; /* since the start */
 };
 void offline_health_read(struct offline *o, struct offline_health *ret); /* any thread */
-void offline_publish(struct offline *o); /* the same as metrics; any thread */
+void offline_publish(struct offline *o);                                 /* the same as metrics; any thread */
 
 /* struct offline_store.newest_values, without the applied LSN. */
 bool offline_warm(struct offline *o, void *arg, bool (*each)(void *arg, const struct offline_value *v),

@@ -44,8 +44,8 @@ static struct offline_fake_answer find_answer(const struct fake *f, const struct
 		if (question.p != NULL && strstr(question.p, f->config.answers[i].contains) != NULL)
 			return f->config.answers[i];
 	if (m->kind == EVIDENCE_LEGACY)
-		return (struct offline_fake_answer){"", "Record not found", RT_ENOTFOUND};
-	return (struct offline_fake_answer){"", "[]", RT_OK};
+		return (struct offline_fake_answer){ "", "Record not found", RT_ENOTFOUND };
+	return (struct offline_fake_answer){ "", "[]", RT_OK };
 }
 
 /* ---- batches ---- */
@@ -54,7 +54,7 @@ static void cursor_close(struct fake_cursor *c)
 	yyjson_doc_free(c->rows);
 	free(c->key);
 	free(c->value);
-	*c = (struct fake_cursor){0};
+	*c = (struct fake_cursor){ 0 };
 }
 
 static struct fake_cursor *cursor_at(struct fake *f, uint64_t id)
@@ -71,10 +71,10 @@ static struct fake_cursor *cursor_open(struct fake *f, struct offline_rows *ask,
 	if (c == NULL)
 		return NULL;
 	struct json_error error;
-	*c = (struct fake_cursor){.id = ++f->last_cursor,
-				  .rows = json_parse(str_from(json), NULL, &error),
-				  .key = ask->key_column,
-				  .value = ask->value_column};
+	*c = (struct fake_cursor){ .id = ++f->last_cursor,
+				   .rows = json_parse(str_from(json), NULL, &error),
+				   .key = ask->key_column,
+				   .value = ask->value_column };
 	ask->key_column = ask->value_column = NULL;
 	CHECK(c->rows != NULL); /* the script's own fault */
 	return c;
@@ -82,7 +82,7 @@ static struct fake_cursor *cursor_open(struct fake *f, struct offline_rows *ask,
 
 static void write_row(struct offline_batch *batch, yyjson_val *key, yyjson_val *value)
 {
-	struct buf text = {0};
+	struct buf text = { 0 };
 	struct offline_row *row = &batch->rows[batch->count++];
 	if (!yyjson_is_str(key))
 		json_write_value(&text, key);
@@ -112,7 +112,7 @@ static void read_batch(struct fake *f, struct fake_cursor *c, struct offline_bat
 
 static bool is_key(yyjson_val *v, struct str id)
 {
-	struct buf text = {0};
+	struct buf text = { 0 };
 	if (!yyjson_is_str(v))
 		json_write_value(&text, v);
 	bool is = str_eq(yyjson_is_str(v) ? json_str(v) : buf_str(&text), id);
@@ -127,14 +127,16 @@ static bool keys_are_fine(const struct fake_cursor *c, struct offline_error *err
 	size_t i, n, k, m;
 	yyjson_arr_foreach(rows, i, n, row) {
 		yyjson_val *key = yyjson_obj_get(row, c->key);
-		struct buf text = {0};
+		struct buf text = { 0 };
 		if (!yyjson_is_str(key))
 			json_write_value(&text, key);
 		struct str id = yyjson_is_str(key) ? json_str(key) : buf_str(&text);
 		size_t count = 0;
-		yyjson_arr_foreach(rows, k, m, other) count += is_key(yyjson_obj_get(other, c->key), id);
+		yyjson_arr_foreach(rows, k, m, other)
+			count += is_key(yyjson_obj_get(other, c->key), id);
 		if (count > 1)
-			offline_error_text(error, RT_EINVAL, OFFLINE_SEVERAL_ROWS, STR_ARG(str_from(c->key)), STR_ARG(id));
+			offline_error_text(error, RT_EINVAL, OFFLINE_SEVERAL_ROWS, STR_ARG(str_from(c->key)),
+					   STR_ARG(id));
 		buf_finish(&text);
 		if (count > 1)
 			return false;
@@ -147,19 +149,20 @@ static void answer_feature(struct fake *f, struct offline_feature *ask)
 {
 	const struct offline_narrowed *what = ask->what;
 	struct offline_batch *batch = offline_batch_new(f->base.loop);
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	struct json_error json_error;
 	struct offline_fake_answer answer = find_answer(f, &ask->head);
 	batch->last = true;
 	if (f->config.ids_max && what->ids_count > f->config.ids_max)
-		answer = (struct offline_fake_answer){"", "too much at once", RT_ETOOBIG};
+		answer = (struct offline_fake_answer){ "", "too much at once", RT_ETOOBIG };
 	if (answer.status != RT_OK) {
 		offline_error_text(&error, answer.status, "%s", answer.json);
 		offline_batch_fail(batch, &error);
 		rt_reply(&f->base, &ask->head, &batch->head);
 		return;
 	}
-	yyjson_doc *doc = json_parse(str_from(answer.json), &(struct json_limits){.bytes_max = 16 << 20}, &json_error);
+	yyjson_doc *doc = json_parse(str_from(answer.json), &(struct json_limits){ .bytes_max = 16 << 20 },
+				     &json_error);
 	CHECK(doc != NULL); /* the script's own fault */
 	batch->rows = arena_alloc(batch->texts, (2ul * what->ids_count + 1) * sizeof *batch->rows);
 	CHECK(batch->rows != NULL);
@@ -167,7 +170,8 @@ static void answer_feature(struct fake *f, struct offline_feature *ask)
 		yyjson_val *row;
 		size_t k, n, found = 0;
 		yyjson_arr_foreach(yyjson_doc_get_root(doc), k, n, row)
-			if (is_key(yyjson_obj_getn(row, what->key_column.p, what->key_column.n), what->ids[i]) && found++ < 2)
+			if (is_key(yyjson_obj_getn(row, what->key_column.p, what->key_column.n), what->ids[i]) &&
+			    found++ < 2)
 				write_row(batch, yyjson_obj_getn(row, what->key_column.p, what->key_column.n),
 					  yyjson_obj_getn(row, what->value_column.p, what->value_column.n));
 	}
@@ -178,7 +182,7 @@ static void answer_feature(struct fake *f, struct offline_feature *ask)
 static void answer_rows(struct fake *f, struct offline_rows *ask)
 {
 	struct offline_batch *batch = offline_batch_new(f->base.loop);
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	struct fake_cursor *c = NULL;
 	if (ask->cursor != 0) {
 		c = cursor_at(f, ask->cursor);
@@ -255,7 +259,7 @@ static void answer(struct fake *f, struct msg *m)
 	if (f->config.questions != NULL)
 		++*f->config.questions;
 	if (sim_fault(f->base.loop, "offline.error", f->config.error_permille))
-		fail(f, m, &(struct offline_error){RT_EIO, "the offline store is broken by the simulation"});
+		fail(f, m, &(struct offline_error){ RT_EIO, "the offline store is broken by the simulation" });
 	else if (m->kind == OFFLINE_ROWS)
 		answer_rows(f, (struct offline_rows *)m);
 	else if (m->kind == OFFLINE_FEATURE)
@@ -285,8 +289,7 @@ static void on_question(struct fake *f, struct msg *m)
 {
 	uint64_t now_ns = loop_mono_ns(f->base.loop);
 	uint64_t delay_ms = loop_random(f->base.loop) % (f->config.delay_ms_max + 1ull);
-	bool is_lost =
-	    m->deadline_ns > now_ns && sim_fault(f->base.loop, "offline.lost", f->config.lost_permille);
+	bool is_lost = m->deadline_ns > now_ns && sim_fault(f->base.loop, "offline.lost", f->config.lost_permille);
 	if (is_lost)
 		delay_ms = (m->deadline_ns - now_ns) / 1000000 + 100;
 	if (delay_ms == 0 || !keep(f, m, delay_ms, is_lost))
@@ -342,12 +345,12 @@ static void fake_finish(struct actor *a)
 }
 
 static const struct actor_class fake_class = {
-    .name = "offline_fake",
-    .size = sizeof(struct fake),
-    .mailbox_len_max = 1024,
-    .init = fake_init,
-    .on_message = fake_on_message,
-    .finish = fake_finish,
+	.name = "offline_fake",
+	.size = sizeof(struct fake),
+	.mailbox_len_max = 1024,
+	.init = fake_init,
+	.on_message = fake_on_message,
+	.finish = fake_finish,
 };
 
 struct actor_ref offline_fake_spawn(struct loop *loop, const struct offline_fake_config *config)

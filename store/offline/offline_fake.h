@@ -10,8 +10,7 @@
 
 struct offline_fake_answer {
 	const char *contains;
-	const char
-	    *json; /* status 0: an array of objects (EVIDENCE_LEGACY: one object); else a line of text */
+	const char *json; /* status 0: an array of objects (EVIDENCE_LEGACY: one object); else a line of text */
 	int status;
 };
 struct offline_fake_config {
@@ -23,5 +22,4 @@ struct offline_fake_config {
 	uint32_t delay_ms_max; /* each answer takes 0..this, by the loop's chance */
 	unsigned error_permille, lost_permille;
 };
-struct actor_ref offline_fake_spawn(struct loop *loop,
-				    const struct offline_fake_config *config); /* copies config */
+struct actor_ref offline_fake_spawn(struct loop *loop, const struct offline_fake_config *config); /* copies config */

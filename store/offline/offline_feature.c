@@ -87,15 +87,15 @@ static bool row_read(struct wanted *w, const struct offline_columns *columns, du
 
 static bool rows_read(struct offline_conn *c, struct wanted *w, struct offline_batch *ret, struct offline_error *error)
 {
-	struct arena types = {0};
+	struct arena types = { 0 };
 	struct offline_columns columns;
-	struct buf text = {0};
+	struct buf text = { 0 };
 	bool ok = offline_columns_read(&c->result, &types, &columns, error);
 	for (duckdb_data_chunk chunk; ok && (chunk = offline_conn_fetch(c, error)) != NULL;) {
 		idx_t rows = duckdb_data_chunk_get_size(chunk);
 		for (idx_t row = 0; ok && row < rows; row++)
-			ok = row_read(w, &columns, duckdb_data_chunk_get_vector(chunk, 0), duckdb_data_chunk_get_vector(chunk, 1),
-				      row, &text, ret, error);
+			ok = row_read(w, &columns, duckdb_data_chunk_get_vector(chunk, 0),
+				      duckdb_data_chunk_get_vector(chunk, 1), row, &text, ret, error);
 		duckdb_destroy_data_chunk(&chunk);
 	}
 	buf_finish(&text);
@@ -108,14 +108,15 @@ static bool read_all(struct offline_conn *c, const struct offline_narrowed *ask,
 {
 	char room[32];
 	duckdb_prepared_statement statement = offline_conn_prepare_select(c, ask->sql, error);
-	const char *type = statement == NULL ? NULL
-					     : offline_statement_key_type(statement, ask->key_column, room, sizeof room, error);
+	const char *type = statement == NULL
+			       ? NULL
+			       : offline_statement_key_type(statement, ask->key_column, room, sizeof room, error);
 	if (type == NULL)
 		return false;
-	struct wanted w = {.ask = ask};
+	struct wanted w = { .ask = ask };
 	for (uint32_t i = 0; i < ask->ids_count; i++)
 		*wanted_find(&w, ask->ids[i]) = (uint16_t)(i + 1);
-	struct buf sql = {0}, params = {0};
+	struct buf sql = { 0 }, params = { 0 };
 	struct json_error json_error;
 	statement_write(ask, type, &sql);
 	buf_append_char(&params, '[');
@@ -139,7 +140,7 @@ static bool read_all(struct offline_conn *c, const struct offline_narrowed *ask,
 void offline_feature_read(struct offline_conn *c, const struct offline_narrowed *ask, uint64_t deadline_ns,
 			  struct offline_batch *ret)
 {
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	ret->last = true;
 	if (!read_all(c, ask, deadline_ns, ret, &error))
 		offline_batch_fail(ret, &error);

@@ -11,15 +11,15 @@ enum { PRUNE_SECONDS_MAX = 60 };
 /* ?: the horizon, in microseconds. In this order: what a tombstone hides goes before the newest is looked for, which
  * must be one that is served, and before the tombstone. A value that lay ahead of its delete may be newer than the horizon. */
 static const char *const prune_sql[] = {
-    "DELETE FROM fabra.feature_history AS h USING fabra.deletes AS d WHERE d.event_time < make_timestamp(?) AND d.event_time < "
-    "make_timestamp(?) AND h.entity = d.entity AND h.entity_id = d.entity_id AND (d.feature IS NULL OR d.feature = h.feature) "
-    "AND (h.lsn < d.lsn OR h.event_time < d.event_time)",
-    "DELETE FROM fabra.feature_history WHERE event_time < make_timestamp(?) AND rowid NOT IN (SELECT max_by(rowid, (event_time, "
-    "coalesce(event_time_ns, 0), lsn)) FROM fabra.feature_history WHERE event_time < make_timestamp(?) GROUP BY entity, entity_id, "
-    "feature, version)",
-    "DELETE FROM fabra.deletes WHERE event_time < make_timestamp(?) AND written_at < make_timestamp(?)",
-    "DELETE FROM fabra.events WHERE written_at < make_timestamp(?) AND event_time < make_timestamp(?)",
-    "DELETE FROM fabra.events_applied WHERE written_at < make_timestamp(?) AND written_at < make_timestamp(?)",
+	"DELETE FROM fabra.feature_history AS h USING fabra.deletes AS d WHERE d.event_time < make_timestamp(?) AND d.event_time < "
+	"make_timestamp(?) AND h.entity = d.entity AND h.entity_id = d.entity_id AND (d.feature IS NULL OR d.feature = h.feature) "
+	"AND (h.lsn < d.lsn OR h.event_time < d.event_time)",
+	"DELETE FROM fabra.feature_history WHERE event_time < make_timestamp(?) AND rowid NOT IN (SELECT max_by(rowid, (event_time, "
+	"coalesce(event_time_ns, 0), lsn)) FROM fabra.feature_history WHERE event_time < make_timestamp(?) GROUP BY entity, entity_id, "
+	"feature, version)",
+	"DELETE FROM fabra.deletes WHERE event_time < make_timestamp(?) AND written_at < make_timestamp(?)",
+	"DELETE FROM fabra.events WHERE written_at < make_timestamp(?) AND event_time < make_timestamp(?)",
+	"DELETE FROM fabra.events_applied WHERE written_at < make_timestamp(?) AND written_at < make_timestamp(?)",
 };
 
 static bool run(struct offline_conn *c, const char *sql, int64_t horizon_us, uint64_t deadline_ns, uint64_t *ret_rows,
@@ -56,7 +56,7 @@ static bool prune(struct offline_conn *c, int64_t horizon_us, uint64_t *ret_rows
 
 bool offline_prune(struct offline *o, int64_t now_us)
 {
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	uint64_t rows = 0;
 	if (o->history_keep_ms == 0 || atomic_load(&o->projection.is_mismatched))
 		return true;
@@ -68,7 +68,8 @@ bool offline_prune(struct offline *o, int64_t now_us)
 	}
 	offline_conn_close(c);
 	if (!ok)
-		log_line(LOG_WARNING, "offline", "the history past its retention could not be removed; it is tried again",
+		log_line(LOG_WARNING, "offline",
+			 "the history past its retention could not be removed; it is tried again",
 			 LOG_CSTR("reason", error.text));
 	else if (rows > 0)
 		log_line(LOG_INFO, "offline", "history past its retention was removed", LOG_INT("rows", (int64_t)rows));

@@ -29,8 +29,8 @@ static bool type_read(duckdb_logical_type type, struct arena *arena, int depth, 
 		      struct offline_error *error);
 
 /* Takes the text and the type, which DuckDB allocated for us, over. */
-static bool child_read(char *name, duckdb_logical_type type, struct arena *arena, int depth,
-		       struct offline_column *ret, struct offline_error *error)
+static bool child_read(char *name, duckdb_logical_type type, struct arena *arena, int depth, struct offline_column *ret,
+		       struct offline_error *error)
 {
 	ret->name = arena_dup(arena, str_from(name));
 	bool ok = type_read(type, arena, depth, ret, error);
@@ -71,8 +71,8 @@ static uint32_t children_of(duckdb_logical_type type, duckdb_type id)
 	}
 }
 
-static bool children_read(duckdb_logical_type type, struct arena *arena, int depth,
-			  struct offline_column *ret, struct offline_error *error)
+static bool children_read(duckdb_logical_type type, struct arena *arena, int depth, struct offline_column *ret,
+			  struct offline_error *error)
 {
 	for (uint32_t i = 0; i < ret->children_count; i++) {
 		char *name = NULL;
@@ -148,13 +148,12 @@ bool offline_columns_read(duckdb_result *result, struct arena *arena, struct off
 		for (idx_t j = 0; j < i; j++) {
 			if (!str_eq(columns[i].name, columns[j].name))
 				continue;
-			offline_error_text(error, RT_EINVAL,
-					   "two columns are called \"%.*s\"; name them apart with AS",
+			offline_error_text(error, RT_EINVAL, "two columns are called \"%.*s\"; name them apart with AS",
 					   STR_ARG(columns[i].name));
 			return false;
 		}
 	}
-	*ret = (struct offline_columns){columns, (uint32_t)count};
+	*ret = (struct offline_columns){ columns, (uint32_t)count };
 	return true;
 }
 
@@ -179,8 +178,7 @@ struct cell_writer {
 	bool failed;
 };
 
-static void cell_write(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector,
-		       uint64_t row);
+static void cell_write(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector, uint64_t row);
 
 __attribute__((format(printf, 2, 3))) static void refuse(struct cell_writer *w, const char *format, ...)
 {
@@ -291,8 +289,8 @@ static void append_decimal(struct buf *out, __int128 unscaled, uint8_t scale)
  * more are text. Both the digits and the power of ten are then exact doubles, so that one division rounds once. */
 static void write_decimal(struct cell_writer *w, __int128 unscaled, uint8_t scale)
 {
-	static const double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-					1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+	static const double powers[] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+					 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
 	const __int128 exact = 1000000000000000;
 	if (scale == 0) {
 		write_integer(w, unscaled);
@@ -405,8 +403,7 @@ static void write_date(struct cell_writer *w, int32_t days)
 static void write_clock(struct cell_writer *w, int64_t us)
 {
 	int64_t seconds = us / 1000000;
-	buf_printf(w->out, "%02d:%02d:%02d", (int)(seconds / 3600), (int)(seconds / 60 % 60),
-		   (int)(seconds % 60));
+	buf_printf(w->out, "%02d:%02d:%02d", (int)(seconds / 3600), (int)(seconds / 60 % 60), (int)(seconds % 60));
 	if (us % 1000000 != 0)
 		buf_printf(w->out, ".%06d", (int)(us % 1000000));
 }
@@ -476,8 +473,7 @@ static void write_blob(struct cell_writer *w, struct str bytes)
 static void write_bits(struct cell_writer *w, struct str bytes)
 {
 	buf_append_char(w->out, '"');
-	for (size_t bit = bytes.n > 0 ? (unsigned char)bytes.p[0] : 0; bytes.n > 1 && bit < (bytes.n - 1) * 8;
-	     bit++)
+	for (size_t bit = bytes.n > 0 ? (unsigned char)bytes.p[0] : 0; bytes.n > 1 && bit < (bytes.n - 1) * 8; bit++)
 		buf_append_char(w->out, (unsigned char)bytes.p[1 + bit / 8] >> (7 - bit % 8) & 1 ? '1' : '0');
 	buf_append_char(w->out, '"');
 }
@@ -492,8 +488,8 @@ static void write_uuid(struct cell_writer *w, duckdb_hugeint v)
 }
 
 /* ---- nested ---- */
-static void write_elements(struct cell_writer *w, const struct offline_column *t, duckdb_vector child,
-			   uint64_t from, uint64_t count)
+static void write_elements(struct cell_writer *w, const struct offline_column *t, duckdb_vector child, uint64_t from,
+			   uint64_t count)
 {
 	buf_append_char(w->out, '[');
 	for (uint64_t i = 0; i < count && !w->failed && !w->out->failed; i++) {
@@ -504,8 +500,7 @@ static void write_elements(struct cell_writer *w, const struct offline_column *t
 	buf_append_char(w->out, ']');
 }
 
-static void write_struct(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector,
-			 uint64_t row)
+static void write_struct(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector, uint64_t row)
 {
 	buf_append_char(w->out, '{');
 	for (uint32_t i = 0; i < t->children_count && !w->failed; i++) {
@@ -519,10 +514,9 @@ static void write_struct(struct cell_writer *w, const struct offline_column *t, 
 }
 
 /* A key that is not text becomes the text of its JSON. */
-static void write_key(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector,
-		      uint64_t row)
+static void write_key(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector, uint64_t row)
 {
-	struct buf key = {0};
+	struct buf key = { 0 };
 	struct cell_writer inner = *w;
 	inner.out = &key;
 	cell_write(&inner, t, vector, row);
@@ -535,8 +529,7 @@ static void write_key(struct cell_writer *w, const struct offline_column *t, duc
 	buf_finish(&key);
 }
 
-static void write_map(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector,
-		      duckdb_list_entry e)
+static void write_map(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector, duckdb_list_entry e)
 {
 	duckdb_vector entries = duckdb_list_vector_get_child(vector);
 	duckdb_vector keys = duckdb_struct_vector_get_child(entries, 0);
@@ -553,8 +546,7 @@ static void write_map(struct cell_writer *w, const struct offline_column *t, duc
 }
 
 /* Stored as a struct whose first member tells which of the others counts. */
-static void write_union(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector,
-			uint64_t row)
+static void write_union(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector, uint64_t row)
 {
 	const uint8_t *tags = duckdb_vector_get_data(duckdb_struct_vector_get_child(vector, 0));
 	uint32_t tag = tags[row];
@@ -567,8 +559,7 @@ static void write_union(struct cell_writer *w, const struct offline_column *t, d
 static bool is_null(const struct offline_column *t, duckdb_vector vector, uint64_t row)
 {
 	uint64_t *validity = duckdb_vector_get_validity(vector);
-	return t->type == DUCKDB_TYPE_SQLNULL ||
-	       (validity != NULL && !duckdb_validity_row_is_valid(validity, row));
+	return t->type == DUCKDB_TYPE_SQLNULL || (validity != NULL && !duckdb_validity_row_is_valid(validity, row));
 }
 
 /* false: of another type. */
@@ -582,8 +573,7 @@ static bool time_written(struct cell_writer *w, const struct offline_column *t, 
 		write_time(w, ((duckdb_time *)data)[row].micros, 0);
 		return true;
 	case DUCKDB_TYPE_TIME_NS:
-		write_time(w, ((duckdb_time_ns *)data)[row].nanos / 1000,
-			   ((duckdb_time_ns *)data)[row].nanos % 1000);
+		write_time(w, ((duckdb_time_ns *)data)[row].nanos / 1000, ((duckdb_time_ns *)data)[row].nanos % 1000);
 		return true;
 	case DUCKDB_TYPE_TIME_TZ:
 		write_time_tz(w, ((duckdb_time_tz *)data)[row]);
@@ -612,8 +602,7 @@ static bool time_written(struct cell_writer *w, const struct offline_column *t, 
 }
 
 /* false: of another type. */
-static bool nested_written(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector,
-			   uint64_t row)
+static bool nested_written(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector, uint64_t row)
 {
 	void *data = duckdb_vector_get_data(vector);
 	switch ((int)t->type) {
@@ -639,8 +628,7 @@ static bool nested_written(struct cell_writer *w, const struct offline_column *t
 	}
 }
 
-static void cell_write(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector,
-		       uint64_t row)
+static void cell_write(struct cell_writer *w, const struct offline_column *t, duckdb_vector vector, uint64_t row)
 {
 	if (is_null(t, vector, row)) {
 		buf_append_lit(w->out, "null");
@@ -700,17 +688,17 @@ static bool too_big(const struct buf *out, struct offline_error *error)
 	if (!out->failed)
 		return false;
 	size_t max = out->max ? out->max : BUF_MAX_DEFAULT;
-	offline_error_text(error, RT_ETOOBIG,
-			   "the rows are larger than %zu MiB; select fewer rows or columns", max >> 20);
+	offline_error_text(error, RT_ETOOBIG, "the rows are larger than %zu MiB; select fewer rows or columns",
+			   max >> 20);
 	return true;
 }
 
-bool offline_cell_write(const struct offline_columns *columns, uint32_t column, duckdb_vector vector,
-			uint64_t row, struct buf *out, struct offline_error *error)
+bool offline_cell_write(const struct offline_columns *columns, uint32_t column, duckdb_vector vector, uint64_t row,
+			struct buf *out, struct offline_error *error)
 {
 	DCHECK(column < columns->count);
 	const struct offline_column *t = &columns->columns[column];
-	struct cell_writer w = {.out = out, .error = error, .column = t->name};
+	struct cell_writer w = { .out = out, .error = error, .column = t->name };
 	cell_write(&w, t, vector, row);
 	return !w.failed && !too_big(out, error);
 }
@@ -772,8 +760,8 @@ const char *offline_key_type(duckdb_logical_type type, char *room, size_t room_b
 	}
 }
 
-bool offline_key_write(const struct offline_columns *columns, uint32_t column, duckdb_vector vector,
-		       uint64_t row, struct buf *out, bool *ret_is_null, struct offline_error *error)
+bool offline_key_write(const struct offline_columns *columns, uint32_t column, duckdb_vector vector, uint64_t row,
+		       struct buf *out, bool *ret_is_null, struct offline_error *error)
 {
 	DCHECK(column < columns->count);
 	const struct offline_column *t = &columns->columns[column];
@@ -812,8 +800,7 @@ static bool chunk_write(const struct offline_columns *columns, duckdb_data_chunk
 				buf_append_char(out, ',');
 			json_write_string(out, columns->columns[i].name);
 			buf_append_char(out, ':');
-			if (!offline_cell_write(columns, i, duckdb_data_chunk_get_vector(chunk, i), row, out,
-						error))
+			if (!offline_cell_write(columns, i, duckdb_data_chunk_get_vector(chunk, i), row, out, error))
 				return false;
 		}
 		buf_append_char(out, '}');
@@ -824,7 +811,7 @@ static bool chunk_write(const struct offline_columns *columns, duckdb_data_chunk
 bool offline_rows_write(struct offline_conn *c, uint32_t rows_max, struct buf *out, uint32_t *ret_rows,
 			struct offline_error *error)
 {
-	struct arena arena = {0};
+	struct arena arena = { 0 };
 	struct offline_columns columns;
 	uint32_t rows = 0;
 	bool ok = offline_columns_read(&c->result, &arena, &columns, error);
@@ -837,8 +824,7 @@ bool offline_rows_write(struct offline_conn *c, uint32_t rows_max, struct buf *o
 		}
 		idx_t more = duckdb_data_chunk_get_size(chunk);
 		if (more > rows_max - rows) {
-			offline_error_text(error, RT_ETOOBIG, "more than %u rows; add a LIMIT or aggregate",
-					   rows_max);
+			offline_error_text(error, RT_ETOOBIG, "more than %u rows; add a LIMIT or aggregate", rows_max);
 			ok = false;
 		} else {
 			ok = chunk_write(&columns, chunk, out, rows, error);

@@ -19,15 +19,15 @@ bool offline_columns_read(duckdb_result *result, struct arena *arena, struct off
 int offline_columns_find(const struct offline_columns *columns, struct str name);
 
 /* One cell as JSON. false: *error, which names the column. */
-bool offline_cell_write(const struct offline_columns *columns, uint32_t column, duckdb_vector vector,
-			uint64_t row, struct buf *out, struct offline_error *error);
+bool offline_cell_write(const struct offline_columns *columns, uint32_t column, duckdb_vector vector, uint64_t row,
+			struct buf *out, struct offline_error *error);
 /* How SQL calls the type of a column that names entities (in room, or a literal); NULL: values of this type name
  * none, because their texts are no names. */
 const char *offline_key_type(duckdb_logical_type type, char *room, size_t room_bytes);
 /* One cell as the text that names an entity: strings are their own bytes, a DECIMAL has all its digits, other values
  * are the text of their JSON. NULL, NaN and infinities name nobody. */
-bool offline_key_write(const struct offline_columns *columns, uint32_t column, duckdb_vector vector,
-		       uint64_t row, struct buf *out, bool *ret_is_null, struct offline_error *error);
+bool offline_key_write(const struct offline_columns *columns, uint32_t column, duckdb_vector vector, uint64_t row,
+		       struct buf *out, bool *ret_is_null, struct offline_error *error);
 /* Fetches all rows of the open query as an array of objects. false: *error. */
 bool offline_rows_write(struct offline_conn *c, uint32_t rows_max, struct buf *out, uint32_t *ret_rows,
 			struct offline_error *error);

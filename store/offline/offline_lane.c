@@ -68,12 +68,12 @@ static void lane_finish(struct actor *a)
 }
 
 static const struct actor_class lane_class = {
-    .name = "offline_lane",
-    .size = sizeof(struct lane),
-    .mailbox_len_max = 16,
-    .init = lane_init,
-    .on_message = lane_on_message,
-    .finish = lane_finish,
+	.name = "offline_lane",
+	.size = sizeof(struct lane),
+	.mailbox_len_max = 16,
+	.init = lane_init,
+	.on_message = lane_on_message,
+	.finish = lane_finish,
 };
 
 struct actor_ref offline_spawn_lane(struct offline *o, struct loop *loop)
@@ -110,14 +110,14 @@ void offline_lanes_note_slow(struct offline_lanes *l, const struct msg *m)
 	for (size_t i = 1; i < OFFLINE_SLOW_MAX; i++)
 		if (l->slow[i].used < oldest->used)
 			oldest = &l->slow[i];
-	*oldest = (struct offline_slow){.hash = hash_of(m), .used = ++l->uses};
+	*oldest = (struct offline_slow){ .hash = hash_of(m), .used = ++l->uses };
 }
 
 static void learn(struct offline_lanes *l, const struct lane_done *done)
 {
 	struct offline_slow *s = slow_find(l, done->hash);
 	if (s != NULL && done->was_quick)
-		*s = (struct offline_slow){0};
+		*s = (struct offline_slow){ 0 };
 	else if (s != NULL)
 		s->is_long = true;
 }
@@ -162,7 +162,8 @@ static bool is_wanted(struct offline_lanes *l, struct msg *m)
 	if (m->deadline_ns == 0 || m->deadline_ns > clock_mono_ns())
 		return true;
 	offline_answer_fail(l->reader, m,
-			    &(struct offline_error){RT_EDEADLINE, "other slow statements took until the deadline; ask again later"});
+			    &(struct offline_error){
+				RT_EDEADLINE, "other slow statements took until the deadline; ask again later" });
 	return false;
 }
 
@@ -198,7 +199,8 @@ void offline_lanes_take(struct offline_lanes *l, struct msg *m)
 	} else {
 		metrics_add(offline_metrics.refused, 1);
 		offline_answer_fail(l->reader, m,
-				    &(struct offline_error){RT_EFULL, "too many slow statements wait already; ask again later"});
+				    &(struct offline_error){
+					RT_EFULL, "too many slow statements wait already; ask again later" });
 	}
 }
 

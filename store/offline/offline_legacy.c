@@ -13,7 +13,7 @@ static struct str text_at(duckdb_data_chunk chunk, idx_t column)
 	duckdb_vector vector = duckdb_data_chunk_get_vector(chunk, column);
 	uint64_t *validity = duckdb_vector_get_validity(vector);
 	if (validity != NULL && !duckdb_validity_row_is_valid(validity, 0))
-		return (struct str){0};
+		return (struct str){ 0 };
 	duckdb_string_t *s = duckdb_vector_get_data(vector);
 	return str_of(duckdb_string_t_data(s), duckdb_string_t_length(*s));
 }
@@ -38,11 +38,11 @@ static const struct {
 	const char *name;
 	enum field_form form;
 } fields[] = {
-    {"context_id", FIELD_TEXT},       {"created_at", FIELD_TIME},    {"environment", FIELD_TEXT},
-    {"schema_version", FIELD_TEXT},   {"inputs", FIELD_OBJECT},      {"context_function", FIELD_TEXT},
-    {"content", FIELD_TEXT},          {"token_count", FIELD_NUMBER}, {"features", FIELD_ARRAY},
-    {"retrieved_items", FIELD_ARRAY}, {"assembly", FIELD_OBJECT},    {"lineage", FIELD_OBJECT},
-    {"integrity", FIELD_OBJECT},
+	{ "context_id", FIELD_TEXT },       { "created_at", FIELD_TIME },    { "environment", FIELD_TEXT },
+	{ "schema_version", FIELD_TEXT },   { "inputs", FIELD_OBJECT },      { "context_function", FIELD_TEXT },
+	{ "content", FIELD_TEXT },          { "token_count", FIELD_NUMBER }, { "features", FIELD_ARRAY },
+	{ "retrieved_items", FIELD_ARRAY }, { "assembly", FIELD_OBJECT },    { "lineage", FIELD_OBJECT },
+	{ "integrity", FIELD_OBJECT },
 };
 
 static const char record_sql[] =
@@ -187,7 +187,7 @@ static bool write_sql(const struct offline *o, enum evidence_legacy_view view, b
 
 static yyjson_doc *write_params(struct str ref, bool is_hash)
 {
-	struct buf text = {0}, id = {0};
+	struct buf text = { 0 }, id = { 0 };
 	struct json_error ignored;
 	buf_append_char(&text, '[');
 	json_write_string(&text, ref);
@@ -204,14 +204,14 @@ static yyjson_doc *write_params(struct str ref, bool is_hash)
 	return doc;
 }
 
-bool offline_legacy_read(struct offline_conn *c, struct str ref, enum evidence_legacy_view view,
-			 uint64_t deadline_ns, struct buf *ret_json, struct offline_error *error)
+bool offline_legacy_read(struct offline_conn *c, struct str ref, enum evidence_legacy_view view, uint64_t deadline_ns,
+			 struct buf *ret_json, struct offline_error *error)
 {
 	bool is_hash = str_starts(ref, STR("sha256:"));
 	yyjson_doc *params = write_params(ref, is_hash);
 	duckdb_data_chunk chunk = NULL;
-	struct buf sql = {0};
-	*error = (struct offline_error){0};
+	struct buf sql = { 0 };
+	*error = (struct offline_error){ 0 };
 	if (write_sql(c->offline, view, is_hash, &sql) && params != NULL &&
 	    offline_conn_select(c, buf_str(&sql), yyjson_doc_get_root(params), deadline_ns, error))
 		chunk = offline_conn_fetch(c, error);

@@ -57,8 +57,7 @@ static void rows_dispose(struct msg *m)
 	free(r->value_column);
 }
 
-struct offline_rows *offline_rows_new(struct loop *loop, struct str sql, struct str key_column,
-				      struct str value_column)
+struct offline_rows *offline_rows_new(struct loop *loop, struct str sql, struct str key_column, struct str value_column)
 {
 	struct offline_rows *r = msg_new(loop, OFFLINE_ROWS);
 	r->head.dispose = rows_dispose;

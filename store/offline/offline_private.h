@@ -62,15 +62,15 @@ void offline_batch_fail(struct offline_batch *b, const struct offline_error *err
 /* ---- offline_tables_only.c ---- */
 /* false: the statement is no SELECT, or reads files, settings or secrets (RT_EINVAL), or could not be looked at (any other
  * status); *error says which. */
-bool offline_reads_tables_only(struct offline_conn *c, struct str sql, uint64_t deadline_ns, struct offline_error *error);
+bool offline_reads_tables_only(struct offline_conn *c, struct str sql, uint64_t deadline_ns,
+			       struct offline_error *error);
 
 /* ---- offline_contexts.c ---- */
 /* The SQL and its parameters (a JSON array) for a list of contexts; with those of Fabra's Python program if
  * has_log. */
-void offline_list_sql(const struct evidence_list *ask, bool has_log, struct buf *sql,
-			  struct buf *params);
+void offline_list_sql(const struct evidence_list *ask, bool has_log, struct buf *sql, struct buf *params);
 
 /* ---- offline_legacy.c ---- */
 /* What only Fabra's Python program knew, as JSON. RT_ENOTFOUND: nothing. */
-bool offline_legacy_read(struct offline_conn *c, struct str ref, enum evidence_legacy_view view,
-			 uint64_t deadline_ns, struct buf *ret_json, struct offline_error *error);
+bool offline_legacy_read(struct offline_conn *c, struct str ref, enum evidence_legacy_view view, uint64_t deadline_ns,
+			 struct buf *ret_json, struct offline_error *error);

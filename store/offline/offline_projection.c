@@ -43,26 +43,24 @@ int64_t offline_projection_lag_ms(struct offline *o)
 {
 	if (o->log == NULL || offline_durable_lsn(o) <= offline_applied_lsn(o))
 		return 0;
-	int64_t lag_us =
-	    clock_wall_us() - atomic_load_explicit(&o->projection.applied_us, memory_order_relaxed);
+	int64_t lag_us = clock_wall_us() - atomic_load_explicit(&o->projection.applied_us, memory_order_relaxed);
 	return lag_us > 0 ? lag_us / 1000 : 0;
 }
 
 void offline_health_read(struct offline *o, struct offline_health *ret)
 {
 	struct offline_projection *p = &o->projection;
-	uint64_t applied = offline_applied_lsn(o),
-		 durable = offline_durable_lsn(o);
+	uint64_t applied = offline_applied_lsn(o), durable = offline_durable_lsn(o);
 	*ret = (struct offline_health){
-	    .paused = atomic_load(&p->is_paused),
-	    .applied_lsn = applied,
-	    .lag_entries = durable > applied ? durable - applied : 0,
-	    .lag_ms = offline_projection_lag_ms(o),
-	    .entries = atomic_load(&p->entries),
-	    .transactions = atomic_load(&p->transactions),
-	    .corrupt_frames = atomic_load(&p->corrupt_frames),
-	    .missing_entries = atomic_load(&p->missing_entries),
-	    .reopened = atomic_load(&o->reopened),
+		.paused = atomic_load(&p->is_paused),
+		.applied_lsn = applied,
+		.lag_entries = durable > applied ? durable - applied : 0,
+		.lag_ms = offline_projection_lag_ms(o),
+		.entries = atomic_load(&p->entries),
+		.transactions = atomic_load(&p->transactions),
+		.corrupt_frames = atomic_load(&p->corrupt_frames),
+		.missing_entries = atomic_load(&p->missing_entries),
+		.reopened = atomic_load(&o->reopened),
 	};
 	pthread_mutex_lock(&p->error_lock);
 	memcpy(ret->error, p->error, sizeof ret->error);
@@ -136,7 +134,7 @@ static bool read_state(struct offline *o, struct position *ret, struct offline_e
 {
 	struct offline_conn *c = o->projection.conn;
 	duckdb_data_chunk chunk = NULL;
-	*ret = (struct position){0};
+	*ret = (struct position){ 0 };
 	if (offline_conn_select(c,
 				STR("SELECT applied_lsn, missing_entries, coalesce(ledger_id, ''), "
 				    "coalesce(applied_chain, '') FROM fabra.projection_state"),
@@ -179,7 +177,7 @@ static void write_chain(const uint8_t chain[static LOG_SOURCE_CHAIN], char ret[s
 static bool open_scan(struct offline *o, uint64_t from_lsn, struct offline_error *error)
 {
 	struct offline_projection *p = &o->projection;
-	struct buf why = {0};
+	struct buf why = { 0 };
 	p->scan = o->log->open(o->log->log, from_lsn, &why);
 	if (p->scan == NULL)
 		offline_error_text(error, RT_EIO, "the ledger cannot be read: %.*s", STR_ARG(buf_str(&why)));
@@ -205,11 +203,11 @@ static bool find_position(struct offline *o, struct offline_error *error)
 
 struct batch {
 	uint64_t entries, missing, last_lsn, end_ns;
-	int64_t last_us; /* when the last entry was written */
+	int64_t last_us;                 /* when the last entry was written */
 	uint8_t chain[LOG_SOURCE_CHAIN]; /* of last_lsn */
-	bool has_chain;              /* false: last_lsn is damaged, or in a gap */
-	bool is_open;    /* the transaction */
-	bool is_at_end;  /* of the ledger */
+	bool has_chain;                  /* false: last_lsn is damaged, or in a gap */
+	bool is_open;                    /* the transaction */
+	bool is_at_end;                  /* of the ledger */
 };
 
 static void note_damage(struct offline_projection *p, const struct log_source_entry *frame, const char *what)
@@ -325,8 +323,8 @@ static bool commit(struct offline *o, const struct batch *b, struct offline_erro
 	return s != NULL && duckdb_bind_uint64(s, 1, b->last_lsn) == DuckDBSuccess &&
 	       duckdb_bind_uint64(s, 2, b->missing) == DuckDBSuccess &&
 	       duckdb_bind_varchar_length(s, 3, p->ledger_id, LOG_SOURCE_ID_TEXT) == DuckDBSuccess &&
-	       duckdb_bind_varchar(s, 4, chain) == DuckDBSuccess &&
-	       offline_conn_execute(p->conn, s, error) && offline_conn_run(p->conn, "COMMIT", error);
+	       duckdb_bind_varchar(s, 4, chain) == DuckDBSuccess && offline_conn_execute(p->conn, s, error) &&
+	       offline_conn_run(p->conn, "COMMIT", error);
 }
 
 static void roll_back(struct offline *o, const struct batch *b)
@@ -369,18 +367,17 @@ static void note_failure(struct offline_projection *p, const struct offline_erro
 	p->retry_at_ns = clock_mono_ns() + p->retry_after_ms * MS;
 	set_error(p, error->text);
 	if (!atomic_exchange(&p->is_paused, true))
-		log_line(LOG_ERROR, "offline",
-			 "the projection is paused; the ledger keeps everything until it goes on",
+		log_line(LOG_ERROR, "offline", "the projection is paused; the ledger keeps everything until it goes on",
 			 LOG_CSTR("reason", error->text));
 }
 
 static enum offline_step step_locked(struct offline *o)
 {
 	struct offline_projection *p = &o->projection;
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	int64_t began_us = clock_wall_us();
 	uint64_t began_ns = clock_mono_ns();
-	struct batch b = {.end_ns = began_ns + STEP_NS_MAX};
+	struct batch b = { .end_ns = began_ns + STEP_NS_MAX };
 	if (p->retry_after_ms != 0 && began_ns < p->retry_at_ns)
 		return OFFLINE_STEP_PAUSED;
 	if (!offline_conn_enter(p->conn, &error)) {
@@ -388,8 +385,7 @@ static enum offline_step step_locked(struct offline *o)
 		note_failure(p, &error);
 		return OFFLINE_STEP_PAUSED;
 	}
-	bool ok =
-	    find_position(o, &error) && take_frames(o, &b, &error) && (!b.is_open || commit(o, &b, &error));
+	bool ok = find_position(o, &error) && take_frames(o, &b, &error) && (!b.is_open || commit(o, &b, &error));
 	if (!ok)
 		roll_back(o, &b);
 	offline_conn_leave(p->conn);
@@ -420,7 +416,7 @@ enum offline_step offline_projection_step(struct offline *o)
 /* ---- checkpoints ---- */
 static off_t wal_bytes(const struct offline *o)
 {
-	struct buf path = {0};
+	struct buf path = { 0 };
 	struct stat st;
 	buf_printf(&path, "%s.wal", o->path);
 	buf_append_char(&path, '\0');
@@ -490,19 +486,23 @@ static bool check_ledger(struct offline *o, const struct position *at, struct of
 {
 	struct offline_projection *p = &o->projection;
 	uint64_t durable = offline_durable_lsn(o);
-	static const char cure[] = "stop the server, then put the folder of its ledger (<FABRA_DUCKDB_PATH>.ledger) back, or move "
-				   "the DuckDB file away: it is built again from the ledger that is there";
+	static const char cure[] =
+	    "stop the server, then put the folder of its ledger (<FABRA_DUCKDB_PATH>.ledger) back, or move "
+	    "the DuckDB file away: it is built again from the ledger that is there";
 	bool is_other = at->ledger_id[0] != '\0' && memcmp(at->ledger_id, p->ledger_id, LOG_SOURCE_ID_TEXT) != 0;
 	if (is_other)
-		offline_error_text(error, RT_EIO, "the DuckDB file belongs to another ledger than the one beside it%s; %s",
+		offline_error_text(error, RT_EIO,
+				   "the DuckDB file belongs to another ledger than the one beside it%s; %s",
 				   durable == 0 ? ", which is new and empty" : "", cure);
 	else if (at->applied_lsn > durable)
 		offline_error_text(error, RT_EIO,
-				   "the DuckDB file knows entries up to %" PRIu64 ", but its ledger ends at %" PRIu64 "; %s",
+				   "the DuckDB file knows entries up to %" PRIu64 ", but its ledger ends at %" PRIu64
+				   "; %s",
 				   at->applied_lsn, durable, cure);
 	else if (!has_last_applied(o, at, error))
 		offline_error_text(error, RT_EIO,
-				   "the DuckDB file knows another entry %" PRIu64 " than its ledger has, which was put back from "
+				   "the DuckDB file knows another entry %" PRIu64
+				   " than its ledger has, which was put back from "
 				   "an older copy; %s",
 				   at->applied_lsn, cure);
 	else
@@ -514,7 +514,7 @@ static bool check_ledger(struct offline *o, const struct position *at, struct of
 bool offline_projection_init(struct offline *o, struct buf *ret_why)
 {
 	struct offline_projection *p = &o->projection;
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	atomic_store(&p->applied_us, clock_wall_us());
 	struct position at;
 	p->conn = offline_conn_open(o, &error);
@@ -591,11 +591,11 @@ static int projector_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class projector_class = {
-    .name = "offline_projection",
-    .size = sizeof(struct projector),
-    .mailbox_len_max = 16,
-    .init = projector_init,
-    .on_message = projector_on_message,
+	.name = "offline_projection",
+	.size = sizeof(struct projector),
+	.mailbox_len_max = 16,
+	.init = projector_init,
+	.on_message = projector_on_message,
 };
 
 struct actor_ref offline_spawn_projection(struct offline *o, struct loop *loop)

@@ -31,7 +31,8 @@ struct offline_projection {
 
 	_Atomic uint64_t applied_lsn, entries, transactions, corrupt_frames, missing_entries;
 	_Atomic int64_t applied_us; /* everything written before is applied */
-	_Atomic bool is_mismatched; /* set by the start: the file's rows are not of the open ledger, and nothing is applied */
+	_Atomic bool
+	    is_mismatched; /* set by the start: the file's rows are not of the open ledger, and nothing is applied */
 	_Atomic bool is_paused;
 	pthread_mutex_t error_lock;
 	char error[384]; /* under error_lock */

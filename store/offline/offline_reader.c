@@ -39,7 +39,8 @@ struct reader {
 static void answer_rows(struct reader *r, struct offline_rows *ask)
 {
 	struct offline_batch *batch = offline_batch_new(r->base.loop);
-	offline_cursors_read(&r->cursors, ask, loop_mono_ns(r->base.loop), offline_question_deadline(&r->base, &ask->head), batch);
+	offline_cursors_read(&r->cursors, ask, loop_mono_ns(r->base.loop),
+			     offline_question_deadline(&r->base, &ask->head), batch);
 	rt_reply(&r->base, &ask->head, &batch->head);
 }
 
@@ -89,12 +90,12 @@ static void wait_for(struct reader *r, struct msg *m, uint64_t lsn)
 	if (r->waiting_len == WAITING_MAX) {
 		metrics_add(offline_metrics.refused, 1);
 		offline_answer_fail(&r->base, m,
-				    &(struct offline_error){RT_EFULL,
-							    "too many questions wait for the projection; ask again later"});
+				    &(struct offline_error){
+					RT_EFULL, "too many questions wait for the projection; ask again later" });
 		return;
 	}
 	rt_msg_take(m);
-	r->waiting[r->waiting_len++] = (struct waiting){m, lsn};
+	r->waiting[r->waiting_len++] = (struct waiting){ m, lsn };
 	go_on(r);
 }
 
@@ -110,13 +111,13 @@ static void answer_waiting(struct reader *r, enum offline_step step)
 		} else if (w.lsn <= applied) {
 			answer(r, w.ask);
 		} else if (step == OFFLINE_STEP_PAUSED) {
-			struct offline_error error = {.status = RT_EIO};
+			struct offline_error error = { .status = RT_EIO };
 			offline_projection_error(r->offline, &error);
 			offline_answer_fail(&r->base, w.ask, &error);
 		} else if (w.ask->deadline_ns != 0 && w.ask->deadline_ns <= loop_mono_ns(r->base.loop)) {
 			offline_answer_fail(&r->base, w.ask,
-					    &(struct offline_error){RT_EDEADLINE,
-								    "the projection is behind the ledger; ask again later"});
+					    &(struct offline_error){
+						RT_EDEADLINE, "the projection is behind the ledger; ask again later" });
 		} else {
 			r->waiting[kept++] = w;
 		}
@@ -217,17 +218,18 @@ static void reader_finish(struct actor *a)
 }
 
 static const struct actor_class reader_class = {
-    .name = "offline_reader",
-    .size = sizeof(struct reader),
-    .mailbox_len_max = 1024,
-    .init = reader_init,
-    .on_message = reader_on_message,
-    .finish = reader_finish,
+	.name = "offline_reader",
+	.size = sizeof(struct reader),
+	.mailbox_len_max = 1024,
+	.init = reader_init,
+	.on_message = reader_on_message,
+	.finish = reader_finish,
 };
 
-struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop, struct loop *const *lanes, uint32_t lanes_count)
+struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop, struct loop *const *lanes,
+				      uint32_t lanes_count)
 {
-	struct reader_config config = {.offline = o, .lanes_count = lanes_count};
+	struct reader_config config = { .offline = o, .lanes_count = lanes_count };
 	CHECK(lanes_count <= OFFLINE_LANES_MAX);
 	for (uint32_t i = 0; i < lanes_count; i++) {
 		config.lanes[i] = offline_spawn_lane(o, lanes[i]);

@@ -37,7 +37,7 @@ static void write_recipe(const struct offline_table *t, struct buf *out)
 
 static bool source_read(const struct offline_table *table, struct source *ret, struct offline_error *error)
 {
-	*ret = (struct source){.table = table};
+	*ret = (struct source){ .table = table };
 	if (table->file == NULL) {
 		if (table->sql != NULL)
 			return true;
@@ -51,8 +51,9 @@ static bool source_read(const struct offline_table *table, struct source *ret, s
 		return false;
 	}
 	if (!ret->is_text && table->columns_count > 0) {
-		offline_error_text(error, RT_EINVAL,
-				   "columns: a Parquet file has its own types; convert them in the sql of another table");
+		offline_error_text(
+		    error, RT_EINVAL,
+		    "columns: a Parquet file has its own types; convert them in the sql of another table");
 		return false;
 	}
 	if (ret->is_text)
@@ -83,8 +84,7 @@ static bool two_numbers(struct offline_conn *c, duckdb_prepared_statement s, int
 	duckdb_result result;
 	bool ok = duckdb_execute_prepared(s, &result) == DuckDBSuccess;
 	if (!ok)
-		offline_error_set(c->offline, error, duckdb_result_error_type(&result),
-				  duckdb_result_error(&result));
+		offline_error_set(c->offline, error, duckdb_result_error_type(&result), duckdb_result_error(&result));
 	duckdb_data_chunk chunk = ok ? duckdb_fetch_chunk(result) : NULL;
 	if (chunk != NULL && duckdb_data_chunk_get_size(chunk) > 0)
 		for (idx_t i = 0; i < 2; i++)
@@ -113,17 +113,15 @@ static bool bind_source(duckdb_prepared_statement s, const struct source *from)
 {
 	bool is_file = from->base != NULL;
 	return bind_text(s, 1, from->table->name) && bind_text(s, 2, from->table->file) &&
-	       (is_file ? duckdb_bind_int64(s, 3, from->file_bytes) : duckdb_bind_null(s, 3)) ==
-		   DuckDBSuccess &&
-	       (is_file ? duckdb_bind_int64(s, 4, from->file_mtime_ns) : duckdb_bind_null(s, 4)) ==
-		   DuckDBSuccess &&
+	       (is_file ? duckdb_bind_int64(s, 3, from->file_bytes) : duckdb_bind_null(s, 3)) == DuckDBSuccess &&
+	       (is_file ? duckdb_bind_int64(s, 4, from->file_mtime_ns) : duckdb_bind_null(s, 4)) == DuckDBSuccess &&
 	       bind_text(s, 5, is_file ? NULL : from->table->sql) && bind_text(s, 6, from->recipe.p);
 }
 
-static bool state_read(struct offline_conn *c, const struct source *from, enum table_state *ret,
-		       uint64_t *ret_rows, struct offline_error *error)
+static bool state_read(struct offline_conn *c, const struct source *from, enum table_state *ret, uint64_t *ret_rows,
+		       struct offline_error *error)
 {
-	int64_t answer[2] = {TABLE_MISSING, 0};
+	int64_t answer[2] = { TABLE_MISSING, 0 };
 	duckdb_prepared_statement s = offline_conn_prepare(c, str_from(state_sql), error);
 	if (s == NULL)
 		return false;
@@ -142,8 +140,8 @@ static bool state_read(struct offline_conn *c, const struct source *from, enum t
 /* DuckDB has microseconds for these; it says nothing itself. */
 static void warn_of_nanoseconds(struct offline_conn *c, const struct offline_table *table)
 {
-	struct buf sql = {0};
-	struct offline_error error = {0};
+	struct buf sql = { 0 };
+	struct offline_error error = { 0 };
 	buf_append_lit(&sql, "SELECT name FROM parquet_schema(");
 	offline_text_path(&sql, table->file);
 	buf_append_lit(&sql, ") WHERE type = 'INT96' OR logical_type LIKE 'TimeType%NANOS=NanoSeconds%'");
@@ -153,7 +151,8 @@ static void warn_of_nanoseconds(struct offline_conn *c, const struct offline_tab
 		for (idx_t row = 0; row < duckdb_data_chunk_get_size(chunk); row++)
 			log_line(LOG_WARNING, "tables", "nanoseconds of this column are cut off",
 				 LOG_CSTR("table", table->name),
-				 LOG_STR("column", str_of(duckdb_string_t_data(&names[row]), duckdb_string_t_length(names[row]))));
+				 LOG_STR("column", str_of(duckdb_string_t_data(&names[row]),
+							  duckdb_string_t_length(names[row]))));
 		duckdb_destroy_data_chunk(&chunk);
 	}
 	offline_conn_end(c);
@@ -162,7 +161,7 @@ static void warn_of_nanoseconds(struct offline_conn *c, const struct offline_tab
 
 static bool create(struct offline_conn *c, const struct source *from, struct offline_error *error)
 {
-	struct buf sql = {0};
+	struct buf sql = { 0 };
 	buf_append_lit(&sql, "CREATE OR REPLACE TABLE main.");
 	offline_append_quoted(&sql, str_from(from->table->name), '"');
 	buf_append_lit(&sql, " AS ");
@@ -189,8 +188,8 @@ static bool create(struct offline_conn *c, const struct source *from, struct off
 
 static bool count(struct offline_conn *c, const char *name, uint64_t *ret_rows, struct offline_error *error)
 {
-	struct buf sql = {0};
-	int64_t rows[2] = {0, 0};
+	struct buf sql = { 0 };
+	int64_t rows[2] = { 0, 0 };
 	buf_append_lit(&sql, "SELECT count(*), 0::BIGINT FROM main.");
 	offline_append_quoted(&sql, str_from(name), '"');
 	duckdb_prepared_statement s = offline_conn_prepare(c, buf_str(&sql), error);
@@ -200,8 +199,7 @@ static bool count(struct offline_conn *c, const char *name, uint64_t *ret_rows, 
 	return ok;
 }
 
-static bool remember(struct offline_conn *c, const struct source *from, uint64_t rows,
-		     struct offline_error *error)
+static bool remember(struct offline_conn *c, const struct source *from, uint64_t rows, struct offline_error *error)
 {
 	duckdb_prepared_statement s = offline_conn_prepare(
 	    c,
@@ -218,8 +216,7 @@ static bool remember(struct offline_conn *c, const struct source *from, uint64_t
 	return s != NULL && bind_text(s, 1, from->table->name) && offline_conn_execute(c, s, error);
 }
 
-static bool load(struct offline_conn *c, const struct source *from, uint64_t *ret_rows,
-		 struct offline_error *error)
+static bool load(struct offline_conn *c, const struct source *from, uint64_t *ret_rows, struct offline_error *error)
 {
 	struct offline_error ignored;
 	if (!offline_conn_run(c, "BEGIN TRANSACTION", error))
@@ -236,22 +233,20 @@ static bool is_reserved(const char *name)
 	return strcasecmp(name, "context_log") == 0 || strcasecmp(name, "context_records") == 0;
 }
 
-static bool load_if_changed(struct offline_conn *c, const struct source *from, uint64_t *ret_rows,
-			    bool *ret_is_new, struct offline_error *error)
+static bool load_if_changed(struct offline_conn *c, const struct source *from, uint64_t *ret_rows, bool *ret_is_new,
+			    struct offline_error *error)
 {
 	enum table_state state;
 	if (is_reserved(from->table->name)) {
-		offline_error_text(error, RT_EINVAL,
-				   "the name is reserved for the records of Fabra's Python program");
+		offline_error_text(error, RT_EINVAL, "the name is reserved for the records of Fabra's Python program");
 		return false;
 	}
 	if (!state_read(c, from, &state, ret_rows, error))
 		return false;
 	if (state == TABLE_FOREIGN) {
-		offline_error_text(
-		    error, RT_EEXIST,
-		    "the file of the offline store has a table of this name that fabra.table did not "
-		    "make; choose another name");
+		offline_error_text(error, RT_EEXIST,
+				   "the file of the offline store has a table of this name that fabra.table did not "
+				   "make; choose another name");
 		return false;
 	}
 	*ret_is_new = state != TABLE_KEPT;
@@ -261,7 +256,7 @@ static bool load_if_changed(struct offline_conn *c, const struct source *from, u
 bool offline_load_table(struct offline *o, const struct offline_table *table, uint64_t *ret_rows, bool *ret_is_new,
 			struct buf *ret_why)
 {
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	struct source from;
 	uint64_t rows = 0;
 	bool ok = source_read(table, &from, &error);

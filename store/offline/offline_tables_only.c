@@ -10,14 +10,17 @@
 enum { TREE_BYTES_MAX = 16 << 20, TREE_DEPTH_MAX = 1000 };
 
 /* Table functions that make rows of their arguments or of the catalog. */
-static const char *const harmless[] = { "range", "generate_series", "unnest", "json_each", "json_tree", "repeat", "repeat_row",
-					"duckdb_tables", "duckdb_columns", "duckdb_views" };
+static const char *const harmless[] = {
+	"range",  "generate_series", "unnest",        "json_each",      "json_tree",
+	"repeat", "repeat_row",      "duckdb_tables", "duckdb_columns", "duckdb_views"
+};
 
 /* Of the functions that give one value nearly all work on their arguments alone. These are the others: they read settings, the
  * environment, files (a plan opens those that its statement names) or how the database is stored; or they change something,
  * which a SELECT is not to do. A test goes through all that DuckDB has, so that those of another version are looked at too. */
-static const char *const refused[] = { "current_setting", "getenv", "json_serialize_plan", "get_block_size",
-				       "nextval", "setseed", "write_log" };
+static const char *const refused[] = { "current_setting", "getenv",  "json_serialize_plan",
+				       "get_block_size",  "nextval", "setseed",
+				       "write_log" };
 
 /* What SHOW TABLES and SHOW ALL TABLES are to the parser; they say what duckdb_tables and duckdb_columns say. */
 static const char *const shown[] = { "\"tables\"", "__show_tables_expanded" };
@@ -95,7 +98,8 @@ struct names {
 	yyjson_mut_val *tables, *with; /* [catalog, schema, name] each; names */
 };
 
-static bool are_tables(struct offline_conn *c, const struct names *names, uint64_t deadline_ns, struct offline_error *error)
+static bool are_tables(struct offline_conn *c, const struct names *names, uint64_t deadline_ns,
+		       struct offline_error *error)
 {
 	struct buf unknown = { 0 };
 	size_t n;
@@ -107,7 +111,8 @@ static bool are_tables(struct offline_conn *c, const struct names *names, uint64
 	if (text == NULL)
 		offline_error_text(error, RT_EFULL, "out of memory");
 	else if (ok && (unknown.n > 0 || unknown.failed))
-		offline_error_text(error, RT_EINVAL, "%.*s is none of the tables here; files and DuckDB's own views cannot be read",
+		offline_error_text(error, RT_EINVAL,
+				   "%.*s is none of the tables here; files and DuckDB's own views cannot be read",
 				   STR_ARG(str_first(buf_str(&unknown), 100)));
 	ok = ok && unknown.n == 0 && !unknown.failed;
 	buf_finish(&unknown);
@@ -116,13 +121,15 @@ static bool are_tables(struct offline_conn *c, const struct names *names, uint64
 
 static bool add_text(struct names *names, yyjson_mut_val *list, yyjson_val *text)
 {
-	return yyjson_mut_arr_add_strn(names->doc, list, yyjson_is_str(text) ? yyjson_get_str(text) : "", yyjson_get_len(text));
+	return yyjson_mut_arr_add_strn(names->doc, list, yyjson_is_str(text) ? yyjson_get_str(text) : "",
+				       yyjson_get_len(text));
 }
 
 static bool add_table(struct names *names, yyjson_val *v)
 {
 	yyjson_mut_val *table = yyjson_mut_arr_add_arr(names->doc, names->tables);
-	return add_text(names, table, yyjson_obj_get(v, "catalog_name")) && add_text(names, table, yyjson_obj_get(v, "schema_name")) &&
+	return add_text(names, table, yyjson_obj_get(v, "catalog_name")) &&
+	       add_text(names, table, yyjson_obj_get(v, "schema_name")) &&
 	       add_text(names, table, yyjson_obj_get(v, "table_name"));
 }
 
@@ -184,7 +191,8 @@ static bool walk(yyjson_val *v, int depth, struct names *names, struct offline_e
 	return true;
 }
 
-static bool reads_tables_only(struct offline_conn *c, yyjson_val *tree, uint64_t deadline_ns, struct offline_error *error)
+static bool reads_tables_only(struct offline_conn *c, yyjson_val *tree, uint64_t deadline_ns,
+			      struct offline_error *error)
 {
 	struct names names = { .doc = yyjson_mut_doc_new(NULL) };
 	yyjson_mut_val *root = yyjson_mut_obj(names.doc);
@@ -196,7 +204,8 @@ static bool reads_tables_only(struct offline_conn *c, yyjson_val *tree, uint64_t
 	return ok;
 }
 
-bool offline_reads_tables_only(struct offline_conn *c, struct str sql, uint64_t deadline_ns, struct offline_error *error)
+bool offline_reads_tables_only(struct offline_conn *c, struct str sql, uint64_t deadline_ns,
+			       struct offline_error *error)
 {
 	struct buf tree = { .max = TREE_BYTES_MAX };
 	bool ok = ask(c, STR("SELECT json_serialize_sql(CAST($1 AS VARCHAR))"), sql, deadline_ns, &tree, error);

@@ -52,7 +52,8 @@ static void csv_error(struct offline_error *error, const char *text)
 		{ "Invalid unicode", "it is not UTF-8; convert the file" },
 		{ "Maximum line size", "it is longer than 2 MB; is a quote not closed?" },
 	};
-	unsigned long long line = strtoull(strstr(text, "CSV Error on Line: ") + strlen("CSV Error on Line: "), NULL, 10);
+	unsigned long long line = strtoull(strstr(text, "CSV Error on Line: ") + strlen("CSV Error on Line: "), NULL,
+					   10);
 	const char *counts = strstr(text, "Expected Number of Columns: ");
 	const char *found = counts ? strstr(counts, "Found: ") : NULL;
 	if (found) {
@@ -149,7 +150,7 @@ void offline_text_path(struct buf *out, const char *path)
 }
 
 #define NUMBER_FORM "-?((0|[1-9][0-9]*)([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?"
-#define TIME_FORM "[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,%d})?)?)?"
+#define TIME_FORM   "[0-9]{4}-[0-9]{2}-[0-9]{2}([T ][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,%d})?)?)?"
 
 /* Whether the cell v, a text, is the type's without loss. A text that a number's own spelling gives back has lost nothing;
  * a float of at most 15 significant digits has not either (IEEE 754 binary64). */
@@ -163,18 +164,20 @@ static void append_fits(struct buf *out, enum type type, const char *v)
 		buf_printf(out, "CAST(TRY_CAST(%s AS BIGINT) AS VARCHAR) = %s", v, v);
 		return;
 	case DOUBLE:
-		buf_printf(out,
-			   "isfinite(TRY_CAST(%s AS DOUBLE)) AND regexp_full_match(%s, '" NUMBER_FORM "') AND "
-			   "(length(%s) <= 15 OR CAST(TRY_CAST(%s AS DOUBLE) AS VARCHAR) = %s OR "
-			   "length(trim(replace(replace(split_part(lower(%s), 'e', 1), '-', ''), '.', ''), '0')) <= 15) AND "
-			   "(TRY_CAST(%s AS DOUBLE) <> 0 OR NOT regexp_matches(split_part(lower(%s), 'e', 1), '[1-9]'))",
-			   v, v, v, v, v, v, v, v);
+		buf_printf(
+		    out,
+		    "isfinite(TRY_CAST(%s AS DOUBLE)) AND regexp_full_match(%s, '" NUMBER_FORM "') AND "
+		    "(length(%s) <= 15 OR CAST(TRY_CAST(%s AS DOUBLE) AS VARCHAR) = %s OR "
+		    "length(trim(replace(replace(split_part(lower(%s), 'e', 1), '-', ''), '.', ''), '0')) <= 15) AND "
+		    "(TRY_CAST(%s AS DOUBLE) <> 0 OR NOT regexp_matches(split_part(lower(%s), 'e', 1), '[1-9]'))",
+		    v, v, v, v, v, v, v, v);
 		return;
 	case DATE:
 		buf_printf(out, "CAST(TRY_CAST(%s AS DATE) AS VARCHAR) = %s AND length(%s) = 10", v, v, v);
 		return;
 	case TIMESTAMP:
-		buf_printf(out, "TRY_CAST(%s AS TIMESTAMP) IS NOT NULL AND regexp_full_match(%s, '" TIME_FORM "')", v, v, 6);
+		buf_printf(out, "TRY_CAST(%s AS TIMESTAMP) IS NOT NULL AND regexp_full_match(%s, '" TIME_FORM "')", v,
+			   v, 6);
 		return;
 	case TEXT:
 		buf_append_lit(out, "true");
@@ -208,7 +211,8 @@ static void append_fits_declared(struct buf *out, const char *type, const char *
 		if (strcmp(type, integers[i]) == 0)
 			buf_printf(out, " AND regexp_full_match(%s, '[+-]?[0-9]+')", v);
 	if (is_decimal(type))
-		buf_printf(out, " AND regexp_full_match(%s, '[+-]?[0-9]*[.]?[0-9]{0,%d}0*')", v, atoi(strchr(type, ',') + 1));
+		buf_printf(out, " AND regexp_full_match(%s, '[+-]?[0-9]*[.]?[0-9]{0,%d}0*')", v,
+			   atoi(strchr(type, ',') + 1));
 	if (strcmp(type, "DATE") == 0)
 		buf_printf(out, " AND regexp_full_match(%s, '[0-9]+-[0-9]+-[0-9]+')", v);
 	if (strcmp(type, "TIMESTAMP") == 0 || strcmp(type, "TIMESTAMP_S") == 0 || strcmp(type, "TIMESTAMP_MS") == 0 ||
@@ -250,10 +254,12 @@ static void make_reader(struct text_file *f)
 	offline_text_path(out, f->table->file);
 	buf_append_lit(out, ", hive_partitioning = false, auto_detect = false");
 	if (f->is_json) {
-		buf_printf(out, ", records = true, format = '%s'", is_lines(f->table->file) ? "newline_delimited" : "auto");
+		buf_printf(out, ", records = true, format = '%s'",
+			   is_lines(f->table->file) ? "newline_delimited" : "auto");
 	} else {
 		char delimiter[2] = { f->delimiter, '\0' };
-		buf_append_lit(out, ", header = true, quote = '\"', escape = '\"', allow_quoted_nulls = false, delim = ");
+		buf_append_lit(out,
+			       ", header = true, quote = '\"', escape = '\"', allow_quoted_nulls = false, delim = ");
 		offline_append_quoted(out, str_from(delimiter), '\'');
 	}
 	buf_append_lit(out, ", columns = {");
@@ -341,7 +347,8 @@ static bool json_columns(struct text_file *f, struct offline_error *error)
 	bool ok = one_text(f->conn, buf_str(&sql), &text, error);
 	buf_finish(&sql);
 	struct json_error ignored;
-	yyjson_doc *doc = ok ? json_parse(buf_str(&text), &(struct json_limits){ .depth_max = 256, .bytes_max = 64u << 20 }, &ignored)
+	yyjson_doc *doc = ok ? json_parse(buf_str(&text),
+					  &(struct json_limits){ .depth_max = 256, .bytes_max = 64u << 20 }, &ignored)
 			     : NULL;
 	yyjson_val *root = yyjson_doc_get_root(doc);
 	if (ok && (!yyjson_is_obj(root) || yyjson_obj_size(root) == 0 || yyjson_obj_size(root) > CSV_COLUMNS_MAX)) {
@@ -372,7 +379,8 @@ static struct column *find_column(struct text_file *f, const char *name)
 }
 
 /* A type as DuckDB spells it: "int" is INTEGER. */
-static bool declared_type(struct text_file *f, const struct offline_column *declared, char **ret, struct offline_error *error)
+static bool declared_type(struct text_file *f, const struct offline_column *declared, char **ret,
+			  struct offline_error *error)
 {
 	struct buf sql = { 0 }, text = { 0 };
 	buf_printf(&sql, "SELECT typeof(CAST(NULL AS %s))", declared->type);
@@ -382,8 +390,9 @@ static bool declared_type(struct text_file *f, const struct offline_column *decl
 	buf_finish(&text);
 	buf_finish(&sql);
 	if (!ok)
-		offline_error_text(error, RT_EINVAL, "columns: %.*s = \"%.*s\" is no type; write for example BIGINT, "
-						     "DECIMAL(18,2), TIMESTAMP or VARCHAR",
+		offline_error_text(error, RT_EINVAL,
+				   "columns: %.*s = \"%.*s\" is no type; write for example BIGINT, "
+				   "DECIMAL(18,2), TIMESTAMP or VARCHAR",
 				   SHOWN(declared->name), SHOWN(declared->type));
 	return ok;
 }
@@ -401,7 +410,8 @@ static bool declare_columns(struct text_file *f, struct offline_error *error)
 	for (size_t i = 0; i < f->table->columns_count; i++) {
 		struct column *c = find_column(f, f->table->columns[i].name);
 		if (c == NULL) {
-			offline_error_text(error, RT_EINVAL, "columns: the file has no column '%.*s'; its first is '%.*s'",
+			offline_error_text(error, RT_EINVAL,
+					   "columns: the file has no column '%.*s'; its first is '%.*s'",
 					   SHOWN(f->table->columns[i].name), SHOWN(f->columns[0].name));
 			return false;
 		}
@@ -462,7 +472,7 @@ static bool pass_add(struct pass *p, const struct column *col, enum type type, u
 static bool refute(struct text_file *f, bool is_sample, const bool *wanted, struct offline_error *error)
 {
 	struct pass p = { .file = f, .is_sample = is_sample, .error = error };
-	uint64_t (*misfits)[TEXT] = calloc(f->count, sizeof *misfits);
+	uint64_t(*misfits)[TEXT] = calloc(f->count, sizeof *misfits);
 	CHECK(misfits != NULL);
 	bool ok = true;
 	for (size_t i = 0; ok && i < f->count; i++)
@@ -498,7 +508,8 @@ static bool find_misfit(struct text_file *f, const struct column *col, enum type
 	struct offline_error ignored;
 	offline_append_quoted(&name, str_from(col->name), '"');
 	buf_append_char(&name, '\0');
-	buf_append_lit(&sql, "SELECT fabra_record || ' ' || fabra_value FROM (SELECT row_number() OVER () AS fabra_record, ");
+	buf_append_lit(&sql,
+		       "SELECT fabra_record || ' ' || fabra_value FROM (SELECT row_number() OVER () AS fabra_record, ");
 	buf_printf(&sql, "%s AS fabra_value, (", name.p);
 	if (col->declared)
 		append_fits_declared(&sql, col->declared, name.p);
@@ -506,7 +517,8 @@ static bool find_misfit(struct text_file *f, const struct column *col, enum type
 		append_fits(&sql, type, name.p);
 	buf_append_lit(&sql, ") IS NOT TRUE AS fabra_misfit FROM ");
 	buf_append_str(&sql, buf_str(&f->reader));
-	buf_printf(&sql, ") WHERE fabra_value IS NOT NULL AND fabra_misfit%s LIMIT 1", col->declared ? " AND fabra_value <> ''" : "");
+	buf_printf(&sql, ") WHERE fabra_value IS NOT NULL AND fabra_misfit%s LIMIT 1",
+		   col->declared ? " AND fabra_value <> ''" : "");
 	bool ok = one_text(f->conn, buf_str(&sql), &text, &ignored) && text.n > 0;
 	if (ok) {
 		*ret = (struct misfit){ .record = strtoull(text.p, NULL, 10) };
@@ -517,7 +529,8 @@ static bool find_misfit(struct text_file *f, const struct column *col, enum type
 		snprintf(ret->value, sizeof ret->value, "%.*s%s", STR_ARG(shown), shown.n < value.n ? "..." : "");
 		if (!f->is_json)
 			ret->line = csv_line_of(f->table->file,
-						(struct csv_form){ .quote = '"', .has_header = true, .has_one_column = f->count == 1 },
+						(struct csv_form){
+						    .quote = '"', .has_header = true, .has_one_column = f->count == 1 },
 						ret->record);
 		else if (is_lines(f->table->file))
 			ret->line = csv_line_of(f->table->file, (struct csv_form){ 0 }, ret->record);
@@ -535,10 +548,11 @@ static void misfit_error(struct text_file *f, const struct column *col, struct o
 		offline_error_text(error, RT_EINVAL, "column '%.*s' has a value that is no %.*s", SHOWN(col->name),
 				   SHOWN(col->declared));
 	else
-		offline_error_text(error, RT_EINVAL, "%s %llu, column '%.*s': '%s' is no %.*s without loss; mend the cell, or "
-						     "declare the column as VARCHAR",
-				   m.line ? "line" : "record", (unsigned long long)(m.line ? m.line : m.record), SHOWN(col->name), m.value,
-				   SHOWN(col->declared));
+		offline_error_text(error, RT_EINVAL,
+				   "%s %llu, column '%.*s': '%s' is no %.*s without loss; mend the cell, or "
+				   "declare the column as VARCHAR",
+				   m.line ? "line" : "record", (unsigned long long)(m.line ? m.line : m.record),
+				   SHOWN(col->name), m.value, SHOWN(col->declared));
 }
 
 /* A column that looks typed in its first rows and is not: whoever expects numbers should hear of it. */
@@ -546,8 +560,9 @@ static void say_refuted(struct text_file *f, const struct column *col)
 {
 	struct misfit m;
 	if (find_misfit(f, col, col->first, &m))
-		log_line(LOG_WARNING, "offline", "a column is text because of one cell or more", LOG_CSTR("table", f->table->name),
-			 LOG_CSTR("column", col->name), LOG_CSTR("not", type_names[col->first]), LOG_CSTR("value", m.value),
+		log_line(LOG_WARNING, "offline", "a column is text because of one cell or more",
+			 LOG_CSTR("table", f->table->name), LOG_CSTR("column", col->name),
+			 LOG_CSTR("not", type_names[col->first]), LOG_CSTR("value", m.value),
 			 LOG_INT(m.line ? "line" : "record", (int64_t)(m.line ? m.line : m.record)));
 }
 
@@ -626,7 +641,10 @@ static void append_select(const struct text_file *f, struct buf *out)
 bool offline_text_select(struct offline_conn *c, const struct offline_table *table, struct buf *ret_sql,
 			 struct offline_error *error)
 {
-	struct text_file f = { .conn = c, .table = table, .is_json = has_ending(table->file, ".json") || is_lines(table->file) || has_ending(table->file, ".json.gz") };
+	struct text_file f = { .conn = c,
+			       .table = table,
+			       .is_json = has_ending(table->file, ".json") || is_lines(table->file) ||
+					  has_ending(table->file, ".json.gz") };
 	bool ok = f.is_json ? json_columns(&f, error) : csv_columns(&f, error);
 	ok = ok && declare_columns(&f, error);
 	if (ok)

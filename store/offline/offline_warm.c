@@ -7,12 +7,12 @@
 #include "store/offline/offline_private.h"
 
 /* The rule by which values apply: (event time with its nanoseconds, LSN). An LSN has less than 56 bits. */
-#define NEWNESS(t)                                                                                           \
-	"(CAST(epoch_us(" t ".event_time) AS HUGEINT) * 1000 + coalesce(" t                                  \
+#define NEWNESS(t)                                                                                                     \
+	"(CAST(epoch_us(" t ".event_time) AS HUGEINT) * 1000 + coalesce(" t                                            \
 	".event_time_ns, 0)) * 72057594037927936 + " t ".lsn"
 /* A tombstone hides what was written before it, and what was true before it: whichever of several is the
  * latest in each respect. */
-#define GONE "max(event_time) AS event_time, max(lsn) AS lsn FROM fabra.deletes WHERE feature IS"
+#define GONE     "max(event_time) AS event_time, max(lsn) AS lsn FROM fabra.deletes WHERE feature IS"
 #define ALIVE(t) "(" t ".lsn IS NULL OR (h.lsn > " t ".lsn AND h.event_time >= " t ".event_time))"
 
 static const char deletes_sql[] =
@@ -23,15 +23,17 @@ static const char deletes_sql[] =
 static const char values_sql[] =
     "WITH gone_rows AS (SELECT entity, entity_id, " GONE " NULL GROUP BY entity, entity_id), "
     "gone_cells AS (SELECT entity, entity_id, feature, " GONE " NOT NULL GROUP BY entity, entity_id, feature), "
-    "newest AS (SELECT arg_max(h.rowid, " NEWNESS("h") ") AS at FROM fabra.feature_history h "
-    "LEFT JOIN gone_rows r ON h.entity = r.entity AND h.entity_id = r.entity_id "
-    "LEFT JOIN gone_cells c ON h.entity = c.entity AND h.entity_id = c.entity_id AND h.feature = c.feature "
-    "WHERE " ALIVE("r") " AND " ALIVE("c") " GROUP BY h.entity, h.entity_id, h.feature, h.version) "
-    "SELECT h.entity, h.entity_id, h.feature, h.value, epoch_us(h.event_time), epoch_us(h.written_at), h.ttl_ms, "
-    "h.lsn, coalesce(h.version, ''), coalesce(h.event_time_ns, 0)::USMALLINT, h.source "
-    "FROM fabra.feature_history h JOIN newest n ON h.rowid = n.at "
-    "WHERE h.ttl_ms = 0 OR h.ttl_ms > (? - epoch_us(h.event_time)) // 1000 "
-    "ORDER BY h.event_time DESC, h.event_time_ns DESC, h.lsn DESC";
+    "newest AS (SELECT arg_max(h.rowid, " NEWNESS(
+	"h") ") AS at FROM fabra.feature_history h "
+	     "LEFT JOIN gone_rows r ON h.entity = r.entity AND h.entity_id = r.entity_id "
+	     "LEFT JOIN gone_cells c ON h.entity = c.entity AND h.entity_id = c.entity_id AND h.feature = c.feature "
+	     "WHERE " ALIVE("r") " AND " ALIVE(
+		 "c") " GROUP BY h.entity, h.entity_id, h.feature, h.version) "
+		      "SELECT h.entity, h.entity_id, h.feature, h.value, epoch_us(h.event_time), epoch_us(h.written_at), h.ttl_ms, "
+		      "h.lsn, coalesce(h.version, ''), coalesce(h.event_time_ns, 0)::USMALLINT, h.source "
+		      "FROM fabra.feature_history h JOIN newest n ON h.rowid = n.at "
+		      "WHERE h.ttl_ms = 0 OR h.ttl_ms > (? - epoch_us(h.event_time)) // 1000 "
+		      "ORDER BY h.event_time DESC, h.event_time_ns DESC, h.lsn DESC";
 
 struct warm {
 	void *arg;
@@ -51,8 +53,7 @@ static void chunk_read(struct warm *w, duckdb_data_chunk chunk)
 	duckdb_vector column[11];
 	for (idx_t i = 0; i < ARRAY_LEN(column); i++)
 		column[i] = duckdb_data_chunk_get_vector(chunk, i);
-	const int64_t *event_us = duckdb_vector_get_data(column[4]),
-		      *written_us = duckdb_vector_get_data(column[5]);
+	const int64_t *event_us = duckdb_vector_get_data(column[4]), *written_us = duckdb_vector_get_data(column[5]);
 	const int64_t *ttl_ms = duckdb_vector_get_data(column[6]);
 	const uint64_t *lsn = duckdb_vector_get_data(column[7]);
 	const uint16_t *event_ns = duckdb_vector_get_data(column[9]);
@@ -60,18 +61,18 @@ static void chunk_read(struct warm *w, duckdb_data_chunk chunk)
 	idx_t rows = duckdb_data_chunk_get_size(chunk);
 	for (idx_t row = 0; row < rows && !w->is_enough; row++) {
 		struct offline_value v = {
-		    .entity = text_at(column[0], row),
-		    .entity_id = text_at(column[1], row),
-		    .feature = text_at(column[2], row),
-		    .value_json = text_at(column[3], row),
-		    .event_time_us = event_us[row],
-		    .written_us = written_us[row],
-		    .ttl_ms = ttl_ms[row],
-		    .lsn = lsn[row],
-		    .version = text_at(column[8], row),
-		    .event_time_ns = event_ns[row],
-		    .source = source[row],
-		    .deleted = w->deleted,
+			.entity = text_at(column[0], row),
+			.entity_id = text_at(column[1], row),
+			.feature = text_at(column[2], row),
+			.value_json = text_at(column[3], row),
+			.event_time_us = event_us[row],
+			.written_us = written_us[row],
+			.ttl_ms = ttl_ms[row],
+			.lsn = lsn[row],
+			.version = text_at(column[8], row),
+			.event_time_ns = event_ns[row],
+			.source = source[row],
+			.deleted = w->deleted,
 		};
 		w->is_enough = !w->each(w->arg, &v);
 	}
@@ -97,14 +98,14 @@ static bool read_all(struct offline_conn *c, struct warm *w, struct str sql, yyj
 bool offline_warm(struct offline *o, void *arg, bool (*each)(void *arg, const struct offline_value *v),
 		  struct buf *ret_why)
 {
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	if (atomic_load(&o->projection.is_mismatched))
 		return true; /* another ledger's values */
 	struct offline_conn *c = offline_admin_enter(o, &error);
 	bool ok = c != NULL;
 	if (ok) {
-		struct warm w = {.arg = arg, .each = each, .deleted = true};
-		struct buf now = {0};
+		struct warm w = { .arg = arg, .each = each, .deleted = true };
+		struct buf now = { 0 };
 		struct json_error ignored;
 		buf_printf(&now, "[%lld]", (long long)clock_wall_us());
 		yyjson_doc *params = json_parse(buf_str(&now), NULL, &ignored);

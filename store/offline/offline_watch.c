@@ -49,8 +49,8 @@ static void *watch_main(void *arg)
 			continue;
 		}
 		uint64_t next_ns = look(w, clock_mono_ns());
-		struct timespec next = {.tv_sec = (time_t)(next_ns / 1000000000),
-					.tv_nsec = (long)(next_ns % 1000000000)};
+		struct timespec next = { .tv_sec = (time_t)(next_ns / 1000000000),
+					 .tv_nsec = (long)(next_ns % 1000000000) };
 		pthread_cond_timedwait(&w->wake, &w->lock, &next);
 	}
 	pthread_mutex_unlock(&w->lock);
@@ -103,8 +103,9 @@ void offline_watch_destroy(struct offline_watch *w)
 void offline_watch_arm(struct offline_watch *w, struct offline_watched *q, duckdb_connection connection,
 		       uint64_t deadline_ns)
 {
-	*q = (struct offline_watched){
-	    .connection = connection, .deadline_ns = deadline_ns, .armed_ns = clock_mono_ns()};
+	*q = (struct offline_watched){ .connection = connection,
+				       .deadline_ns = deadline_ns,
+				       .armed_ns = clock_mono_ns() };
 	pthread_mutex_lock(&w->lock);
 	dlist_append(&w->armed, &q->link);
 	/* Awake, it looks within a tick anyway: many short queries cost no wake-up each. */

@@ -266,8 +266,8 @@ bool online_fits(const struct online *t, const struct value *v)
 	return row_value_bytes(v) <= t->bytes_max / 8;
 }
 
-bool online_holds(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us, int64_t event_time_us,
-		  struct str json)
+bool online_holds(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us,
+		  int64_t event_time_us, struct str json)
 {
 	struct place p = place_of(t, kind, id);
 	pthread_mutex_lock(&p.stripe->lock);
@@ -277,8 +277,8 @@ bool online_holds(struct online *t, uint32_t kind, struct str id, uint32_t featu
 	return holds;
 }
 
-enum online_read online_read_copy(struct online *t, const struct online_key *key, uint32_t feature, int64_t now_us, char *out,
-				  size_t cap, size_t *ret_n, struct online_meta *ret_meta)
+enum online_read online_read_copy(struct online *t, const struct online_key *key, uint32_t feature, int64_t now_us,
+				  char *out, size_t cap, size_t *ret_n, struct online_meta *ret_meta)
 {
 	struct place p = place_at(t, key);
 	enum online_read result = ONLINE_MISS;
@@ -303,8 +303,8 @@ enum online_read online_read_copy(struct online *t, const struct online_key *key
  * and the step taken again, for the row may have changed. */
 struct change {
 	struct place at;
-	struct cell *cells;    /* of `count` features, each owned until it is in its row; or one of ROW_TOMBSTONE */
-	struct cell *dead;     /* `count`: what they displaced, to be freed after the lock; zeros are fine */
+	struct cell *cells; /* of `count` features, each owned until it is in its row; or one of ROW_TOMBSTONE */
+	struct cell *dead;  /* `count`: what they displaced, to be freed after the lock; zeros are fine */
 	enum online_result *results; /* `count` */
 	size_t count;
 	struct row *spare;     /* owned; room for the row to grow into */
@@ -475,7 +475,8 @@ static void apply(struct online *t, struct change *ch, int64_t now_us)
 		online_trim_tombstones(t);
 }
 
-static struct cell tombstone_at(const struct online *t, uint32_t feature, const struct online_meta *when, int64_t now_us)
+static struct cell tombstone_at(const struct online *t, uint32_t feature, const struct online_meta *when,
+				int64_t now_us)
 {
 	struct online_meta meta = *when;
 	meta.written_us = now_us;
@@ -484,7 +485,8 @@ static struct cell tombstone_at(const struct online *t, uint32_t feature, const 
 }
 
 /* At most ONLINE_TOGETHER_MAX. */
-static void change_some(struct online *t, const struct place *at, struct online_change *changes, size_t n, int64_t now_us)
+static void change_some(struct online *t, const struct place *at, struct online_change *changes, size_t n,
+			int64_t now_us)
 {
 	struct cell cells[ONLINE_TOGETHER_MAX], dead[ONLINE_TOGETHER_MAX];
 	enum online_result results[ONLINE_TOGETHER_MAX];
@@ -510,7 +512,8 @@ static void change_some(struct online *t, const struct place *at, struct online_
 		changes[from[i]].result = results[i];
 }
 
-void online_change_row(struct online *t, uint32_t kind, struct str id, struct online_change *changes, size_t n, int64_t now_us)
+void online_change_row(struct online *t, uint32_t kind, struct str id, struct online_change *changes, size_t n,
+		       int64_t now_us)
 {
 	struct place at = place_of(t, kind, id);
 	for (size_t i = 0, some; i < n; i += some) {
@@ -543,7 +546,9 @@ enum online_result online_delete_row(struct online *t, uint32_t kind, struct str
 	if (id.n > ONLINE_ID_MAX)
 		return result;
 	struct cell deleted = tombstone_at(t, ROW_TOMBSTONE, &when, now_us), dead = { .form = CELL_TOMBSTONE };
-	struct change ch = { .at = place_of(t, kind, id), .cells = &deleted, .dead = &dead, .results = &result, .count = 1 };
+	struct change ch = {
+		.at = place_of(t, kind, id), .cells = &deleted, .dead = &dead, .results = &result, .count = 1
+	};
 	apply(t, &ch, now_us);
 	return result;
 }
@@ -567,8 +572,8 @@ static bool note_older(struct row *r, uint32_t kind, uint32_t feature, int64_t b
 }
 
 /* The cursor is a stripe and a bucket in it. A split moves rows to a bucket further on, so that none is missed. */
-enum online_walk online_each_older(struct online *t, uint32_t kind, uint32_t feature, int64_t before_us, uint64_t *cursor,
-		       size_t budget, void *arg, void (*each)(void *arg, struct str id))
+enum online_walk online_each_older(struct online *t, uint32_t kind, uint32_t feature, int64_t before_us,
+				   uint64_t *cursor, size_t budget, void *arg, void (*each)(void *arg, struct str id))
 {
 	uint64_t stripe = *cursor >> 32;
 	uint32_t bucket = (uint32_t)*cursor;

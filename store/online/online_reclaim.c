@@ -91,8 +91,7 @@ static bool reclaim_cells(struct row *r, enum reclaim what, int64_t now_us, stru
 static size_t reclaim_chunk(struct online *t, enum reclaim what, int64_t now_us)
 {
 	atomic_size_t *turn = what == RECLAIM_EXPIRED ? &t->sweep_stripe : &t->evict_stripe;
-	struct stripe *s =
-	    &t->stripes[atomic_fetch_add_explicit(turn, 1, memory_order_relaxed) & (t->stripes_len - 1)];
+	struct stripe *s = &t->stripes[atomic_fetch_add_explicit(turn, 1, memory_order_relaxed) & (t->stripes_len - 1)];
 	struct dead d = { .rows = NULL };
 	bool room = true;
 	pthread_mutex_lock(&s->lock);

@@ -61,7 +61,8 @@ static inline struct str cell_json(const struct cell *c)
 
 static inline struct online_meta cell_meta(const struct cell *c)
 {
-	return (struct online_meta){ c->event_time_us, c->lsn, c->written_us, c->expires_us, c->flags, c->event_time_ns };
+	return (
+	    struct online_meta){ c->event_time_us, c->lsn, c->written_us, c->expires_us, c->flags, c->event_time_ns };
 }
 
 /* Does a cell hold the value by reference? A short one is copied, unless something was made known of what it came from. */
@@ -88,8 +89,7 @@ unsigned row_cap_for(unsigned cells_len);
 
 static inline bool row_is(const struct row *r, uint64_t hash, uint32_t kind, struct str id)
 {
-	return r->hash == hash && r->kind == kind && r->id_len == id.n &&
-	       (id.n == 0 || memcmp(r->id, id.p, id.n) == 0);
+	return r->hash == hash && r->kind == kind && r->id_len == id.n && (id.n == 0 || memcmp(r->id, id.p, id.n) == 0);
 }
 
 struct cell *row_find(struct row *r, uint32_t feature); /* NULL: none */

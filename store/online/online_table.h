@@ -15,8 +15,8 @@ enum { CHUNK = 16, STRIPE_BUCKETS_MIN = 16 };
 
 struct stripe {
 	_Alignas(64) pthread_mutex_t lock;
-	struct row **buckets; /* borrows a part of the table's */
-	uint32_t len, mask;   /* buckets in use; the smallest 2^n - 1 not below len */
+	struct row **buckets;        /* borrows a part of the table's */
+	uint32_t len, mask;          /* buckets in use; the smallest 2^n - 1 not below len */
 	uint32_t evict_at, sweep_at; /* hands */
 	uint64_t hits, misses, rows, cells;
 	uint64_t puts, stale, deletes, evicted_cells, expired_cells;

@@ -26,8 +26,8 @@ struct record_feature {
 
 struct record_item { /* one retrieved chunk */
 	struct str retriever, chunk_id, document_id, content_hash;
-	struct str content;       /* p NULL = null */
-	struct str source_url;    /* p NULL = null */
+	struct str content;    /* p NULL = null */
+	struct str source_url; /* p NULL = null */
 	int64_t token_count, priority;
 	double similarity_score;
 	int64_t as_of_us, freshness_ms;
@@ -74,16 +74,16 @@ struct record {
 		double assembly_latency_ms, estimated_cost_usd;
 	} lineage;
 	struct {
-		struct str content_hash;        /* sha256:<hex> */
-		struct str record_hash;         /* "" until stamped */
-		struct str previous_context_id; /* p NULL = null */
+		struct str content_hash;              /* sha256:<hex> */
+		struct str record_hash;               /* "" until stamped */
+		struct str previous_context_id;       /* p NULL = null */
 		struct str signing_key_id, signature; /* p NULL = null */
-		int64_t signed_at_us;           /* -1 = null */
+		int64_t signed_at_us;                 /* -1 = null */
 	} integrity;
 };
 
 /* What the reply's meta and lineage hold beyond the record: stored beside it, outside the hash. */
-struct record_call { /* one retriever call */
+struct record_call {                             /* one retriever call */
 	struct str retriever, query, index_name; /* p NULL = null */
 	double latency_ms;
 	int64_t max_age_ms;             /* older chunks are stale and violate freshness; -1 = no bound */
@@ -97,22 +97,22 @@ struct record_missing_retriever {
 	struct str retriever, reason;
 };
 struct record_extras {
-	struct str version;                    /* of the context, "v1" */
-	const struct str *source_ids;          /* of all items, dropped ones too */
+	struct str version;           /* of the context, "v1" */
+	const struct str *source_ids; /* of all items, dropped ones too */
 	size_t source_ids_count;
 	const struct str *stale_sources;
 	size_t stale_sources_count;
 	const struct record_call *calls;
 	size_t calls_count;
-	struct str interaction_ref_json;       /* p NULL = none */
-	struct str evidence_mode;              /* "required" | "best_effort" */
+	struct str interaction_ref_json; /* p NULL = none */
+	struct str evidence_mode;        /* "required" | "best_effort" */
 	const struct record_missing *missing_features;
 	size_t missing_features_count;
 	const struct record_missing *default_features;
 	size_t default_features_count;
 	const struct record_missing_retriever *missing_retrievers;
 	size_t missing_retrievers_count;
-	bool is_cached_response;               /* in the live reply's meta, and /explain */
+	bool is_cached_response; /* in the live reply's meta, and /explain */
 	bool budget_exceeded;
 };
 
@@ -133,10 +133,10 @@ bool record_write_canonical(const struct record *r, struct buf *out, size_t *ret
 /* What the committer adds, in log order. */
 struct record_stamp {
 	char record_hash[RECORD_HASH_TEXT];
-	char signature[12 + 64];     /* "hmac-sha256:" and hex; unset when has_signature is false */
+	char signature[12 + 64]; /* "hmac-sha256:" and hex; unset when has_signature is false */
 	bool has_signature;
 	int64_t signed_at_us;
-	char signing_key_id[64];     /* NUL-terminated */
+	char signing_key_id[64]; /* NUL-terminated */
 };
 /* Key from FABRA_SIGNING_KEY (base64:, hex: or raw), id from FABRA_SIGNING_KEY_ID, mode from
  * FABRA_SIGNATURE_MODE. */
@@ -164,13 +164,13 @@ bool record_write_json(const struct record *r, const struct record_stamp *stamp,
 
 struct record_verdict {
 	bool content_hash_ok, record_hash_ok;
-	bool has_signature, signature_checked, signature_ok; /* checked: a key was at hand */
+	bool has_signature, signature_checked, signature_ok;                /* checked: a key was at hand */
 	char content_hash[RECORD_HASH_TEXT], record_hash[RECORD_HASH_TEXT]; /* as computed */
 };
 /* Content emptied by privacy mode counts as ok only against the hash of "". signer NULL: signature not
  * checked. */
-bool record_verify(struct str record_json, bool strict, const struct record_signer *signer,
-		   struct record_verdict *ret, const char **ret_why);
+bool record_verify(struct str record_json, bool strict, const struct record_signer *signer, struct record_verdict *ret,
+		   const char **ret_why);
 
 /* ---- the context view ---- */
 /* Compact JSON, for the ledger. With the members of row_of that the offline store has columns for, so that the projection need

@@ -50,7 +50,8 @@ void record_put_missing(struct buf *out, const struct record_extras *e)
 	put_missing(out, STR(",\"default_features\":["), e->default_features, e->default_features_count);
 	buf_append_lit(out, ",\"missing_retrievers\":[");
 	for (size_t i = 0; i < e->missing_retrievers_count; i++) {
-		record_put_text_or_null(out, i ? STR(",{\"retriever\":") : STR("{\"retriever\":"), e->missing_retrievers[i].retriever);
+		record_put_text_or_null(out, i ? STR(",{\"retriever\":") : STR("{\"retriever\":"),
+					e->missing_retrievers[i].retriever);
 		record_put_text_or_null(out, STR(",\"reason\":"), e->missing_retrievers[i].reason);
 		buf_append_char(out, '}');
 	}
@@ -84,20 +85,22 @@ void record_extras_write(const struct record *row_of, const struct record_extras
 	buf_append_char(out, '}');
 }
 
-#define CALL(key, kind_, member) \
-	{ .name = key, .kind = kind_, .required = true, .at = offsetof(struct record_call, member) }
+#define CALL(key, kind_, member)                                                                                       \
+	{                                                                                                              \
+		.name = key, .kind = kind_, .required = true, .at = offsetof(struct record_call, member)               \
+	}
 static const struct shape_member call_members[] = {
-	CALL("retriever", SHAPE_TEXT_OR_NULL, retriever),
-	CALL("query", SHAPE_TEXT_OR_NULL, query),
-	CALL("index_name", SHAPE_TEXT_OR_NULL, index_name),
-	CALL("latency_ms", SHAPE_FLOAT, latency_ms),
-	CALL("max_age_ms", SHAPE_INT_OR_NULL, max_age_ms),
-	CALL("first_item", SHAPE_COUNT, first_item),
+	CALL("retriever", SHAPE_TEXT_OR_NULL, retriever),   CALL("query", SHAPE_TEXT_OR_NULL, query),
+	CALL("index_name", SHAPE_TEXT_OR_NULL, index_name), CALL("latency_ms", SHAPE_FLOAT, latency_ms),
+	CALL("max_age_ms", SHAPE_INT_OR_NULL, max_age_ms),  CALL("first_item", SHAPE_COUNT, first_item),
 	CALL("items_count", SHAPE_COUNT, items_count),
 };
 static const struct shape call_shape = SHAPE(call_members, struct record_call, NULL);
 
-#define MISSING(key, kind_, member, type, ...) { .name = key, .kind = kind_, .at = offsetof(struct type, member), __VA_ARGS__ }
+#define MISSING(key, kind_, member, type, ...)                                                                         \
+	{                                                                                                              \
+		.name = key, .kind = kind_, .at = offsetof(struct type, member), __VA_ARGS__                           \
+	}
 static const struct shape_member missing_members[] = {
 	MISSING("feature", SHAPE_TEXT_OR_NULL, feature, record_missing, .required = true),
 	MISSING("entity_id", SHAPE_TEXT_OR_NULL, entity_id, record_missing, .required = true),
@@ -108,25 +111,26 @@ static const struct shape_member missing_retriever_members[] = {
 	MISSING("retriever", SHAPE_TEXT_OR_NULL, retriever, record_missing_retriever, .required = true),
 	MISSING("reason", SHAPE_TEXT_OR_NULL, reason, record_missing_retriever, .required = true),
 };
-static const struct shape missing_retriever_shape = SHAPE(missing_retriever_members, struct record_missing_retriever, NULL);
+static const struct shape missing_retriever_shape = SHAPE(missing_retriever_members, struct record_missing_retriever,
+							  NULL);
 
-#define EXTRA(key, kind_, member, ...) \
-	{ .name = key, .kind = kind_, .at = offsetof(struct record_extras, member), __VA_ARGS__ }
+#define EXTRA(key, kind_, member, ...)                                                                                 \
+	{                                                                                                              \
+		.name = key, .kind = kind_, .at = offsetof(struct record_extras, member), __VA_ARGS__                  \
+	}
 static const struct shape_member extras_members[] = {
 	EXTRA("version", SHAPE_TEXT_OR_NULL, version, .required = true),
-	EXTRA("source_ids", SHAPE_TEXTS, source_ids,
-	      .aside = offsetof(struct record_extras, source_ids_count)),
+	EXTRA("source_ids", SHAPE_TEXTS, source_ids, .aside = offsetof(struct record_extras, source_ids_count)),
 	EXTRA("stale_sources", SHAPE_TEXTS, stale_sources,
 	      .aside = offsetof(struct record_extras, stale_sources_count)),
-	EXTRA("calls", SHAPE_PARTS, calls, .aside = offsetof(struct record_extras, calls_count),
-	      .part = &call_shape),
+	EXTRA("calls", SHAPE_PARTS, calls, .aside = offsetof(struct record_extras, calls_count), .part = &call_shape),
 	EXTRA("interaction_ref", SHAPE_JSON_OBJECT, interaction_ref_json),
 	EXTRA("evidence_mode", SHAPE_TEXT_OR_NULL, evidence_mode, .required = true),
 	EXTRA("budget_exceeded", SHAPE_BOOL, budget_exceeded, .required = true),
-	EXTRA("missing_features", SHAPE_PARTS, missing_features, .aside = offsetof(struct record_extras, missing_features_count),
-	      .part = &missing_shape),
-	EXTRA("default_features", SHAPE_PARTS, default_features, .aside = offsetof(struct record_extras, default_features_count),
-	      .part = &missing_shape),
+	EXTRA("missing_features", SHAPE_PARTS, missing_features,
+	      .aside = offsetof(struct record_extras, missing_features_count), .part = &missing_shape),
+	EXTRA("default_features", SHAPE_PARTS, default_features,
+	      .aside = offsetof(struct record_extras, default_features_count), .part = &missing_shape),
 	EXTRA("missing_retrievers", SHAPE_PARTS, missing_retrievers,
 	      .aside = offsetof(struct record_extras, missing_retrievers_count), .part = &missing_retriever_shape),
 	EXTRA("cached", SHAPE_BOOL, is_cached_response),

@@ -12,28 +12,28 @@
 #define MUST_PARTS  " must be an array of objects"
 #define MUST_OBJECT " must be an object"
 
-#define MEMBER(path, key, kind_, type, member, must, ...) \
-	{ .name = key, .kind = kind_, .at = offsetof(type, member), .why = path key must, __VA_ARGS__ }
+#define MEMBER(path, key, kind_, type, member, must, ...)                                                              \
+	{                                                                                                              \
+		.name = key, .kind = kind_, .at = offsetof(type, member), .why = path key must, __VA_ARGS__            \
+	}
 
 static const char *const source_names[] = { "cache", "compute", "fallback", NULL };
 static const char *const freshness_names[] = { "guaranteed", "degraded", "unknown", NULL };
 static const char *const reason_names[] = { "budget_exceeded", "priority_cutoff", NULL };
 
-#define FEATURE(key, kind, member, must, ...) \
+#define FEATURE(key, kind, member, must, ...)                                                                          \
 	MEMBER("features[].", key, kind, struct record_feature, member, must, .required = true, __VA_ARGS__)
 static const struct shape_member feature_members[] = {
 	FEATURE("name", SHAPE_TEXT, name, MUST_TEXT),
 	FEATURE("entity_id", SHAPE_TEXT, entity_id, MUST_TEXT),
 	FEATURE("value", SHAPE_JSON, value_json, " must be there"),
 	FEATURE("source", SHAPE_ENUM, source, " must be cache, compute or fallback", .names = source_names),
-	FEATURE("as_of", SHAPE_TIME, as_of_us, MUST_TIME,
-		.aside = offsetof(struct record_feature, as_of_zone_min)),
+	FEATURE("as_of", SHAPE_TIME, as_of_us, MUST_TIME, .aside = offsetof(struct record_feature, as_of_zone_min)),
 	FEATURE("freshness_ms", SHAPE_INT, freshness_ms, MUST_INT),
 };
-static const struct shape feature_shape = SHAPE(feature_members, struct record_feature,
-						"features[]: unknown field");
+static const struct shape feature_shape = SHAPE(feature_members, struct record_feature, "features[]: unknown field");
 
-#define ITEM(key, kind, member, must, ...) \
+#define ITEM(key, kind, member, must, ...)                                                                             \
 	MEMBER("retrieved_items[].", key, kind, struct record_item, member, must, __VA_ARGS__)
 static const struct shape_member item_members[] = {
 	ITEM("retriever", SHAPE_TEXT, retriever, MUST_TEXT, .required = true),
@@ -50,11 +50,10 @@ static const struct shape_member item_members[] = {
 	ITEM("freshness_ms", SHAPE_INT, freshness_ms, MUST_INT),
 	ITEM("is_stale", SHAPE_BOOL, is_stale, MUST_BOOL),
 };
-static const struct shape item_shape = SHAPE(item_members, struct record_item,
-					     "retrieved_items[]: unknown field");
+static const struct shape item_shape = SHAPE(item_members, struct record_item, "retrieved_items[]: unknown field");
 
-#define DROPPED(key, kind, member, must, ...) \
-	MEMBER("assembly.dropped_items[].", key, kind, struct record_dropped, member, must, .required = true, \
+#define DROPPED(key, kind, member, must, ...)                                                                          \
+	MEMBER("assembly.dropped_items[].", key, kind, struct record_dropped, member, must, .required = true,          \
 	       __VA_ARGS__)
 static const struct shape_member dropped_members[] = {
 	DROPPED("source_id", SHAPE_TEXT, source_id, MUST_TEXT),
@@ -66,7 +65,7 @@ static const struct shape_member dropped_members[] = {
 static const struct shape dropped_shape = SHAPE(dropped_members, struct record_dropped,
 						"assembly.dropped_items[]: unknown field");
 
-#define ASSEMBLY(key, kind, member, must, ...) \
+#define ASSEMBLY(key, kind, member, must, ...)                                                                         \
 	MEMBER("assembly.", key, kind, struct record, assembly.member, must, __VA_ARGS__)
 static const struct shape_member assembly_members[] = {
 	ASSEMBLY("max_tokens", SHAPE_INT_OR_NULL, max_tokens, MUST_INT0),
@@ -84,9 +83,9 @@ static const struct shape_member assembly_members[] = {
 };
 static const struct shape assembly_shape = SHAPE(assembly_members, struct record, "assembly: unknown field");
 
-#define LINEAGE(key, kind, member, must, ...) \
+#define LINEAGE(key, kind, member, must, ...)                                                                          \
 	MEMBER("lineage.", key, kind, struct record, lineage.member, must, __VA_ARGS__)
-#define LINEAGE_TEXTS(key) \
+#define LINEAGE_TEXTS(key)                                                                                             \
 	LINEAGE(#key, SHAPE_TEXTS, key, MUST_TEXTS, .aside = offsetof(struct record, lineage.key##_count))
 static const struct shape_member lineage_members[] = {
 	LINEAGE_TEXTS(features_used),
@@ -99,7 +98,7 @@ static const struct shape_member lineage_members[] = {
 };
 static const struct shape lineage_shape = SHAPE(lineage_members, struct record, "lineage: unknown field");
 
-#define INTEGRITY(key, kind, member, must, ...) \
+#define INTEGRITY(key, kind, member, must, ...)                                                                        \
 	MEMBER("integrity.", key, kind, struct record, integrity.member, must, __VA_ARGS__)
 static const struct shape_member integrity_members[] = {
 	INTEGRITY("record_hash", SHAPE_TEXT, record_hash, MUST_TEXT, .required = true),
@@ -109,8 +108,7 @@ static const struct shape_member integrity_members[] = {
 	INTEGRITY("signing_key_id", SHAPE_TEXT_OR_NULL, signing_key_id, MUST_TEXT " or null"),
 	INTEGRITY("signature", SHAPE_TEXT_OR_NULL, signature, MUST_TEXT " or null"),
 };
-static const struct shape integrity_shape = SHAPE(integrity_members, struct record,
-						  "integrity: unknown field");
+static const struct shape integrity_shape = SHAPE(integrity_members, struct record, "integrity: unknown field");
 
 #define TOP(key, kind, member, must, ...) MEMBER("", key, kind, struct record, member, must, __VA_ARGS__)
 static const struct shape_member record_members[] = {
@@ -137,7 +135,9 @@ static const struct record record_initial = {
 	.environment = { "development", 11 },
 	.schema_version = { "1.0.0", 5 },
 	.inputs_json = { "{}", 2 },
-	.assembly = { .max_tokens = -1, .required_items_included = true, .freshness_sla_ms = -1,
+	.assembly = { .max_tokens = -1,
+		      .required_items_included = true,
+		      .freshness_sla_ms = -1,
 		      .freshness_status = RECORD_UNKNOWN },
 	.integrity = { .signed_at_us = -1 },
 };

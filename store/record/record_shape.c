@@ -112,8 +112,7 @@ static bool float_from(yyjson_val *v, double *ret)
 
 static bool bool_from(yyjson_val *v, bool *ret)
 {
-	static const char *const words[] = { "true",  "t", "yes", "y", "on",  "1",
-					     "false", "f", "no",  "n", "off", "0" };
+	static const char *const words[] = { "true", "t", "yes", "y", "on", "1", "false", "f", "no", "n", "off", "0" };
 	if (yyjson_is_bool(v)) {
 		*ret = yyjson_get_bool(v);
 		return true;

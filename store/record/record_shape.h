@@ -19,9 +19,9 @@ enum shape_kind {
 	SHAPE_EITHER,       /* bool: the second of two names */
 	SHAPE_JSON,         /* struct str, compact JSON text */
 	SHAPE_JSON_OBJECT,
-	SHAPE_TEXTS,        /* const struct str *; aside: size_t count */
-	SHAPE_PARTS,        /* const pointer to structs of `part`, zeroed first; aside: size_t count */
-	SHAPE_INLINE,       /* one level down in the JSON only: offsets of `part` are the outer ones */
+	SHAPE_TEXTS,  /* const struct str *; aside: size_t count */
+	SHAPE_PARTS,  /* const pointer to structs of `part`, zeroed first; aside: size_t count */
+	SHAPE_INLINE, /* one level down in the JSON only: offsets of `part` are the outer ones */
 };
 
 struct shape;
@@ -29,10 +29,10 @@ struct shape_member {
 	const char *name;
 	enum shape_kind kind;
 	bool required;
-	size_t at, aside;          /* offsets */
+	size_t at, aside; /* offsets */
 	const struct shape *part;
-	const char *const *names;  /* NULL-terminated */
-	const char *why;           /* static: what it must be */
+	const char *const *names; /* NULL-terminated */
+	const char *why;          /* static: what it must be */
 };
 struct shape {
 	const struct shape_member *members; /* at most 64 */
@@ -40,8 +40,10 @@ struct shape {
 	size_t size;         /* of the struct */
 	const char *unknown; /* static: said of a member that is not in the table */
 };
-#define SHAPE(members_, type, unknown_) \
-	{ .members = (members_), .count = ARRAY_LEN(members_), .size = sizeof(type), .unknown = (unknown_) }
+#define SHAPE(members_, type, unknown_)                                                                                \
+	{                                                                                                              \
+		.members = (members_), .count = ARRAY_LEN(members_), .size = sizeof(type), .unknown = (unknown_)       \
+	}
 
 /* Fills *ret, which has its initial values already. Texts and arrays go to the arena. strict: a member that
  * the table does not know is an error. false: *ret_why (static) says why. */

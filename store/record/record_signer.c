@@ -76,8 +76,8 @@ bool record_signer_load(struct record_signer *ret, struct buf *errors)
 	if (s.mode != SIGNATURE_OFF && key.n)
 		ok = load_key(&s, key, errors) && ok;
 	if (s.mode == SIGNATURE_REQUIRED && key.n == 0) {
-		buf_append_lit(errors, "FABRA_SIGNATURE_MODE: required, but FABRA_SIGNING_KEY is not set; "
-				       KEY_CURE ", or make the mode optional\n");
+		buf_append_lit(errors, "FABRA_SIGNATURE_MODE: required, but FABRA_SIGNING_KEY is not set; " KEY_CURE
+				       ", or make the mode optional\n");
 		ok = false;
 	}
 	*ret = s;

@@ -4,23 +4,20 @@
 /* Arrays of empty strings are what grows most from text to structs: 3 bytes to 32. */
 enum { ARENA_PER_BYTE = 16, ARENA_LEAST = 1 << 16 };
 
-static void check_signature(const struct record *r, const struct record_signer *signer,
-			    struct record_verdict *ret)
+static void check_signature(const struct record *r, const struct record_signer *signer, struct record_verdict *ret)
 {
 	char signature[76];
 	struct str claimed = r->integrity.signature;
 	ret->has_signature = claimed.n > 0;
 	if (!ret->has_signature || signer == NULL || signer->key_bytes == 0)
 		return;
-	record_signature(signer->key, signer->key_bytes, str_of(ret->record_hash, RECORD_HASH_TEXT),
-			 signature);
+	record_signature(signer->key, signer->key_bytes, str_of(ret->record_hash, RECORD_HASH_TEXT), signature);
 	ret->signature_checked = true;
-	ret->signature_ok = claimed.n == sizeof signature &&
-		CRYPTO_memcmp(claimed.p, signature, claimed.n) == 0;
+	ret->signature_ok = claimed.n == sizeof signature && CRYPTO_memcmp(claimed.p, signature, claimed.n) == 0;
 }
 
-bool record_verify(struct str record_json, bool strict, const struct record_signer *signer,
-		   struct record_verdict *ret, const char **ret_why)
+bool record_verify(struct str record_json, bool strict, const struct record_signer *signer, struct record_verdict *ret,
+		   const char **ret_why)
 {
 	struct arena arena = { .max = ARENA_LEAST + ARENA_PER_BYTE * record_json.n };
 	struct buf canonical = { 0 };

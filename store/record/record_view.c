@@ -77,18 +77,17 @@ static void put_assembly(struct buf *out, const struct record *r)
 	record_put_int_or_null(out, STR(",\"freshness_sla_ms\":"), r->assembly.freshness_sla_ms);
 	put_text(out, STR(",\"freshness_status\":"), record_freshness_name(r->assembly.freshness_status));
 	record_put_texts(out, STR(",\"freshness_violations\":["), r->assembly.freshness_violations,
-		  r->assembly.freshness_violations_count);
+			 r->assembly.freshness_violations_count);
 	buf_append_char(out, '}');
 }
 
 static void put_lineage(struct buf *out, const struct record *r)
 {
 	record_put_texts(out, STR(",\"lineage\":{\"features_used\":["), r->lineage.features_used,
-		  r->lineage.features_used_count);
+			 r->lineage.features_used_count);
 	record_put_texts(out, STR(",\"retrievers_used\":["), r->lineage.retrievers_used,
-		  r->lineage.retrievers_used_count);
-	record_put_texts(out, STR(",\"indexes_used\":["), r->lineage.indexes_used,
-			 r->lineage.indexes_used_count);
+			 r->lineage.retrievers_used_count);
+	record_put_texts(out, STR(",\"indexes_used\":["), r->lineage.indexes_used, r->lineage.indexes_used_count);
 	record_put_text_or_null(out, STR(",\"code_version\":"), r->lineage.code_version);
 	put_text(out, STR(",\"fabra_version\":"), r->lineage.fabra_version);
 	put_float(out, STR(",\"assembly_latency_ms\":"), r->lineage.assembly_latency_ms);

@@ -122,8 +122,7 @@ static void put_lineage(struct buf *out, const struct record *r)
 	put_text(out, STR(",\"fabra_version\":"), r->lineage.fabra_version);
 	put_texts(out, STR(",\"features_used\":["), r->lineage.features_used, r->lineage.features_used_count);
 	put_texts(out, STR(",\"indexes_used\":["), r->lineage.indexes_used, r->lineage.indexes_used_count);
-	put_texts(out, STR(",\"retrievers_used\":["), r->lineage.retrievers_used,
-		  r->lineage.retrievers_used_count);
+	put_texts(out, STR(",\"retrievers_used\":["), r->lineage.retrievers_used, r->lineage.retrievers_used_count);
 	buf_append_char(out, '}');
 }
 

@@ -14,16 +14,16 @@
 enum { JSON_DEPTH_MAX = 1024 }; /* no limit may be larger: writers recurse once per level */
 
 struct json_limits {
-	uint32_t depth_max;  /* containers within containers; 0 = 64, at most JSON_DEPTH_MAX */
-	size_t bytes_max;    /* 0 = 1 MiB */
+	uint32_t depth_max; /* containers within containers; 0 = 64, at most JSON_DEPTH_MAX */
+	size_t bytes_max;   /* 0 = 1 MiB */
 };
 
 /* For a text that this program wrote from one that was within its limits: it may be longer, 1e9 becomes 1000000000.0. */
 #define JSON_OWN (&(struct json_limits){ .depth_max = 128, .bytes_max = BUF_MAX_DEFAULT })
 
 struct json_error {
-	size_t at;         /* byte offset into the text */
-	const char *what;  /* static; Python's words where Fabra's clients see them ("Expecting value") */
+	size_t at;        /* byte offset into the text */
+	const char *what; /* static; Python's words where Fabra's clients see them ("Expecting value") */
 };
 
 /* NULL on failure. The document copies what it needs; free with yyjson_doc_free. limits NULL = defaults.

@@ -6,7 +6,7 @@
 struct scan {
 	struct str text;
 	size_t at;
-	struct json_error error; /* what is NULL while all is well */
+	struct json_error error;                           /* what is NULL while all is well */
 	unsigned long long is_object[JSON_DEPTH_MAX / 64]; /* one bit per open container */
 	size_t depth;
 };

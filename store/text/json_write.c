@@ -8,8 +8,7 @@ enum { FEW_KEYS = 32 };
 /* ---- strings ---- */
 
 /* How many bytes from p on can be copied as they are. The canonical form keeps printable ASCII only. */
-static inline __attribute__((always_inline))
-size_t safe_run(const unsigned char *p, size_t n, bool ascii_only)
+static inline __attribute__((always_inline)) size_t safe_run(const unsigned char *p, size_t n, bool ascii_only)
 {
 	size_t i = 0;
 	for (; i + 16 <= n; i += 16) {
@@ -39,8 +38,7 @@ static void escape_unit(struct buf *out, unsigned unit)
 static void escape_ascii(struct buf *out, unsigned char c)
 {
 	static const char short_form[0x80] = {
-		['"'] = '"',  ['\\'] = '\\', ['\n'] = 'n', ['\r'] = 'r',
-		['\t'] = 't', ['\f'] = 'f',  ['\b'] = 'b',
+		['"'] = '"', ['\\'] = '\\', ['\n'] = 'n', ['\r'] = 'r', ['\t'] = 't', ['\f'] = 'f', ['\b'] = 'b',
 	};
 	if (short_form[c])
 		buf_append(out, (char[]){ '\\', short_form[c] }, 2);
@@ -57,8 +55,7 @@ static size_t escape_sequence(struct buf *out, const unsigned char *p, size_t le
 	} else if (n == 3) {
 		escape_unit(out, (p[0] & 0x0fu) << 12 | (p[1] & 0x3fu) << 6 | (p[2] & 0x3fu));
 	} else if (n == 4) {
-		unsigned point = (p[0] & 0x07u) << 18 | (p[1] & 0x3fu) << 12 | (p[2] & 0x3fu) << 6 |
-				 (p[3] & 0x3fu);
+		unsigned point = (p[0] & 0x07u) << 18 | (p[1] & 0x3fu) << 12 | (p[2] & 0x3fu) << 6 | (p[3] & 0x3fu);
 		escape_unit(out, 0xd800 + ((point - 0x10000) >> 10));
 		escape_unit(out, 0xdc00 + ((point - 0x10000) & 0x3ff));
 	}

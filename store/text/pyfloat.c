@@ -11,7 +11,7 @@
 enum {
 	POWER_MIN = -292, /* 10^p for every p that a double can ask for */
 	POWER_MAX = 324,
-	LIMBS = 19,       /* 1216 bits: 2^1215 / 5^292 has 538 significant bits, 5^324 has 753 */
+	LIMBS = 19, /* 1216 bits: 2^1215 / 5^292 has 538 significant bits, 5^324 has 753 */
 };
 
 /* 10^p = g * 2^e with 2^127 <= g < 2^128, rounded up where it is not exact. */

@@ -6,8 +6,8 @@ const char table_file_endings[] = ".parquet, .csv, .tsv, .json, .jsonl or .ndjso
 
 bool table_file_reads(const char *file, bool *ret_is_text)
 {
-	static const char *const endings[] = { ".parquet",  ".csv",    ".tsv",     ".json",     ".jsonl",    ".ndjson",
-					       ".csv.gz", ".tsv.gz", ".json.gz", ".jsonl.gz", ".ndjson.gz" };
+	static const char *const endings[] = { ".parquet", ".csv",    ".tsv",     ".json",     ".jsonl",    ".ndjson",
+					       ".csv.gz",  ".tsv.gz", ".json.gz", ".jsonl.gz", ".ndjson.gz" };
 	size_t n = strlen(file);
 	for (size_t i = 0; i < ARRAY_LEN(endings); i++) {
 		size_t e = strlen(endings[i]);

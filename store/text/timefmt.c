@@ -141,8 +141,8 @@ static bool take_date(struct str *s, int64_t *ret_days)
 {
 	static const signed char month_days[] = { 31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31 };
 	int year, month, day;
-	if (!take_number(s, 4, &year) || !take_char(s, "-") || !take_number(s, 2, &month) ||
-	    !take_char(s, "-") || !take_number(s, 2, &day))
+	if (!take_number(s, 4, &year) || !take_char(s, "-") || !take_number(s, 2, &month) || !take_char(s, "-") ||
+	    !take_number(s, 2, &day))
 		return false;
 	if (year < 1 || month < 1 || month > 12 || day < 1)
 		return false;
@@ -214,8 +214,7 @@ bool time_parse_zoned(struct str text, int64_t *ret_us, int16_t *ret_zone_min)
 	int16_t zone_min = TIME_NAIVE;
 	if (!take_date(&text, &days))
 		return false;
-	if (text.n &&
-	    !(take_char(&text, "Tt _") && take_clock(&text, &clock_us) && take_zone(&text, &zone_min)))
+	if (text.n && !(take_char(&text, "Tt _") && take_clock(&text, &clock_us) && take_zone(&text, &zone_min)))
 		return false;
 	if (text.n)
 		return false;

@@ -19,8 +19,7 @@ static uint64_t variant_bits(uint64_t random)
 	return (random & 0x3fffffffffffffffull) | 0x8000000000000000ull;
 }
 
-void uuid7_text(struct uuid7 *g, int64_t now_us, uint64_t random_a, uint64_t random_b,
-		char ret[static UUID_TEXT])
+void uuid7_text(struct uuid7 *g, int64_t now_us, uint64_t random_a, uint64_t random_b, char ret[static UUID_TEXT])
 {
 	uint64_t now_ms = now_us > 0 ? (uint64_t)now_us / 1000 : 0;
 	if (now_ms > g->last_ms) {

@@ -12,7 +12,6 @@ struct uuid7 { /* one per loop; not shared; zeroed is ready */
 	uint16_t counter; /* 12 bits: RFC 9562 section 6.2, method 1 */
 };
 /* Lowercase. Later calls on one generator give greater ids, also when the clock stands still or goes back. */
-void uuid7_text(struct uuid7 *g, int64_t now_us, uint64_t random_a, uint64_t random_b,
-		char ret[static UUID_TEXT]);
+void uuid7_text(struct uuid7 *g, int64_t now_us, uint64_t random_a, uint64_t random_b, char ret[static UUID_TEXT]);
 void uuid4_text(uint64_t random_a, uint64_t random_b, char ret[static UUID_TEXT]);
 bool uuid_is_text(struct str s); /* 8-4-4-4-12 hex digits, either case */

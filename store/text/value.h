@@ -13,7 +13,7 @@ struct value_basis {
 
 struct value {
 	atomic_uint refs;
-	uint32_t len; /* bytes of json, without the NUL behind it */
+	uint32_t len;              /* bytes of json, without the NUL behind it */
 	struct value_basis *basis; /* shares; NULL: nothing but itself */
 	char json[];
 };

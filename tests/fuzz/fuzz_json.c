@@ -12,8 +12,7 @@ static void check_accepted(struct str text, yyjson_doc *doc)
 	struct buf first = { 0 }, second = { 0 };
 	CHECK(!json_diagnose(text, &error));
 	for (int canonical = 0; canonical < 2; canonical++) {
-		void (*write)(struct buf *,
-			      yyjson_val *) = canonical ? json_canonical_value : json_write_value;
+		void (*write)(struct buf *, yyjson_val *) = canonical ? json_canonical_value : json_write_value;
 		buf_clear(&first);
 		buf_clear(&second);
 		write(&first, yyjson_doc_get_root(doc));

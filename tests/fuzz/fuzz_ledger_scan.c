@@ -40,8 +40,9 @@ static uint64_t put_frames(const uint8_t *data, size_t size)
 		size_t n = get_u16(data + 1);
 		if (n > size - 3)
 			n = size - 3;
-		struct ledger_frame_head head = { .payload_bytes = (uint32_t)n, .covered_bytes = (uint32_t)n,
-			.epoch = EPOCH };
+		struct ledger_frame_head head = { .payload_bytes = (uint32_t)n,
+						  .covered_bytes = (uint32_t)n,
+						  .epoch = EPOCH };
 		head.kind = (uint16_t)(EVIDENCE_RECORD + data[0] % EVIDENCE_DOCUMENT_DELETE);
 		head.lsn = ++lsn;
 		head.durable_lsn = lsn - 1;
@@ -131,7 +132,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	write_file(dir, "durable", hint, sizeof hint);
 	scan_all(NULL, dir);
 	CHECK(ledger_verify(dir, NULL, &report, &out) >= 0);
-	recover(dir); /* and removes what it leaves */
+	recover(dir);                 /* and removes what it leaves */
 	if (access(dir, F_OK) == 0) { /* it refused the folder as another ledger's */
 		snprintf(command, sizeof command, "rm -r %s", dir);
 		CHECK(system(command) == 0);

@@ -7,25 +7,25 @@
 
 /* Gives everything a call returns as one text. */
 static const char harness[] =
-	"local s, p, r, n = ...\n"
-	"local function show(...)\n"
-	"  local t = { ... }\n"
-	"  for i = 1, select('#', ...) do t[i] = math.type(t[i]) == 'integer' and 'i' .. t[i] or type(t[i]) .. tostring(t[i]) end\n"
-	"  return table.concat(t, '|')\n"
-	"end\n"
-	"local function try(f, ...) return show(pcall(f, ...)) end\n"
-	"local out = {}\n"
-	"local function add(name, f, ...) out[#out + 1] = name .. ':' .. try(f, ...) end\n"
-	"add('find', string.find, s, p) add('find', string.find, s, p, n) add('plain', string.find, s, p, n, true)\n"
-	"add('match', string.match, s, p) add('match', string.match, s, p, n)\n"
-	"add('gsub', string.gsub, s, p, r) add('gsub', string.gsub, s, p, r, n)\n"
-	"add('gsub', string.gsub, s, p, function(a, b) return b or a end)\n"
-	"add('gsub', string.gsub, s, p, function(a) return a == r end)\n"
-	"add('gsub', string.gsub, s, p, { [r] = 'x', a = 1, b = false })\n"
-	"add('gmatch', function() local t = {} for a, b in string.gmatch(s, p, n) do t[#t + 1] = show(a, b)\n"
-	"  if #t > 50 then break end end return table.concat(t, ',') end)\n"
-	"add('rep', function() return string.rep(s, n % 20, r) end)\n"
-	"return table.concat(out, '\\n')\n";
+    "local s, p, r, n = ...\n"
+    "local function show(...)\n"
+    "  local t = { ... }\n"
+    "  for i = 1, select('#', ...) do t[i] = math.type(t[i]) == 'integer' and 'i' .. t[i] or type(t[i]) .. tostring(t[i]) end\n"
+    "  return table.concat(t, '|')\n"
+    "end\n"
+    "local function try(f, ...) return show(pcall(f, ...)) end\n"
+    "local out = {}\n"
+    "local function add(name, f, ...) out[#out + 1] = name .. ':' .. try(f, ...) end\n"
+    "add('find', string.find, s, p) add('find', string.find, s, p, n) add('plain', string.find, s, p, n, true)\n"
+    "add('match', string.match, s, p) add('match', string.match, s, p, n)\n"
+    "add('gsub', string.gsub, s, p, r) add('gsub', string.gsub, s, p, r, n)\n"
+    "add('gsub', string.gsub, s, p, function(a, b) return b or a end)\n"
+    "add('gsub', string.gsub, s, p, function(a) return a == r end)\n"
+    "add('gsub', string.gsub, s, p, { [r] = 'x', a = 1, b = false })\n"
+    "add('gmatch', function() local t = {} for a, b in string.gmatch(s, p, n) do t[#t + 1] = show(a, b)\n"
+    "  if #t > 50 then break end end return table.concat(t, ',') end)\n"
+    "add('rep', function() return string.rep(s, n % 20, r) end)\n"
+    "return table.concat(out, '\\n')\n";
 
 static struct script *ours;
 static lua_State *theirs;

@@ -4,9 +4,15 @@
 #include "http/uri.h"
 #include "runtime/check.h"
 
-static const char *const templates[] = { "/", "/health", "/v1/features/{name}", "/v1/features/batch",
-					 "/v1/context/{id}", "/v1/context/{id}/lineage", "/v1/context/diff/{a}/{b}",
-					 "/v1/{x}/diff/{y}", "/{a}/{b}/{c}/{d}/{e}" };
+static const char *const templates[] = { "/",
+					 "/health",
+					 "/v1/features/{name}",
+					 "/v1/features/batch",
+					 "/v1/context/{id}",
+					 "/v1/context/{id}/lineage",
+					 "/v1/context/diff/{a}/{b}",
+					 "/v1/{x}/diff/{y}",
+					 "/{a}/{b}/{c}/{d}/{e}" };
 
 static struct router *router_of_templates(void)
 {

@@ -22,7 +22,7 @@ static inline bool oracle_text_was_durable(const struct ledger_fake *l, uint64_t
 		const struct evidence_entry *e = ledger_fake_at(l, i);
 		if (e->kind != EVIDENCE_RECORD)
 			continue;
-		struct arena arena = {0};
+		struct arena arena = { 0 };
 		const struct record *r = oracle_record(e, &arena);
 		bool same = str_eq(r->context_function, name) && str_eq(r->content, content);
 		arena_finish(&arena);
@@ -45,8 +45,7 @@ struct oracle_values {
 	uint64_t lsn; /* being read */
 };
 
-static inline void oracle_collect_value(void *arg, const struct entry_values *head,
-					const struct entry_value *v)
+static inline void oracle_collect_value(void *arg, const struct entry_values *head, const struct entry_value *v)
 {
 	struct oracle_values *values = arg;
 	if (head->source != ENTRY_COMPUTED)
@@ -56,14 +55,13 @@ static inline void oracle_collect_value(void *arg, const struct entry_values *he
 		values->p = realloc(values->p, values->cap * sizeof *values->p);
 		CHECK(values->p != NULL);
 	}
-	values->p[values->count++] =
-	    (struct oracle_value){v->entity_id, v->feature, v->event_time_us, values->lsn};
+	values->p[values->count++] = (struct oracle_value){ v->entity_id, v->feature, v->event_time_us, values->lsn };
 }
 
 /* Returns how many uses of computed values were checked. */
 static inline unsigned oracle_check_uses(const struct oracle_values *values, const struct evidence_entry *e)
 {
-	struct arena arena = {0};
+	struct arena arena = { 0 };
 	unsigned checked = 0;
 	const struct record *r = oracle_record(e, &arena);
 	for (size_t f = 0; f < r->features_count; f++) {
@@ -89,7 +87,7 @@ static inline unsigned oracle_check_uses(const struct oracle_values *values, con
  * uses that were checked. */
 static inline unsigned oracle_check_log(const struct ledger_fake *l, bool values_are_safe)
 {
-	struct oracle_values values = {0};
+	struct oracle_values values = { 0 };
 	char last_id[41] = "";
 	unsigned uses = 0;
 	for (size_t i = 0; i < ledger_fake_count(l); i++) {
@@ -119,8 +117,8 @@ struct oracle_event {
 };
 
 /* The durable events of an entity in log order. */
-static inline size_t oracle_events(const struct ledger_fake *l, struct str entity_id,
-				   struct oracle_event *ret, size_t max)
+static inline size_t oracle_events(const struct ledger_fake *l, struct str entity_id, struct oracle_event *ret,
+				   size_t max)
 {
 	size_t count = 0;
 	for (size_t i = 0; i < ledger_fake_count(l); i++) {
@@ -133,9 +131,9 @@ static inline size_t oracle_events(const struct ledger_fake *l, struct str entit
 			continue;
 		yyjson_doc *payload = yyjson_read(event.payload_json.p, event.payload_json.n, 0);
 		yyjson_val *root = yyjson_doc_get_root(payload);
-		ret[count++] = (struct oracle_event){yyjson_get_sint(yyjson_obj_get(root, "n")),
-						     yyjson_get_bool(yyjson_obj_get(root, "bad")),
-						     ledger_fake_was_answered(l, i)};
+		ret[count++] = (struct oracle_event){ yyjson_get_sint(yyjson_obj_get(root, "n")),
+						      yyjson_get_bool(yyjson_obj_get(root, "bad")),
+						      ledger_fake_was_answered(l, i) };
 		yyjson_doc_free(payload);
 	}
 	return count;
@@ -152,8 +150,7 @@ static inline void oracle_check_list(const struct oracle_event *events, size_t c
 		good++;
 		size_t at, max, found = 0, place = 0;
 		yyjson_val *n;
-		yyjson_arr_foreach(list, at, max, n)
-		{
+		yyjson_arr_foreach(list, at, max, n) {
 			if (yyjson_get_sint(n) == events[i].n) {
 				found++;
 				place = at + 1;

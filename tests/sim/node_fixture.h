@@ -40,7 +40,7 @@ static inline void node_fixture_fail(const struct buf *why)
 static inline struct definitions *node_fixture_definitions(const char *source)
 {
 	char folder[] = "/tmp/fabra-node-XXXXXX", path[64];
-	struct buf why = {0};
+	struct buf why = { 0 };
 	CHECK(mkdtemp(folder) != NULL);
 	snprintf(path, sizeof path, "%s/store.lua", folder);
 	FILE *file = fopen(path, "wb");
@@ -55,9 +55,9 @@ static inline struct definitions *node_fixture_definitions(const char *source)
 
 static inline void node_fixture_share(struct node_fixture_shared *s, const char *source)
 {
-	struct buf why = {0};
-	*s = (struct node_fixture_shared){.definitions = node_fixture_definitions(source),
-					  .pricing = pricing_create(NULL, &why)};
+	struct buf why = { 0 };
+	*s = (struct node_fixture_shared){ .definitions = node_fixture_definitions(source),
+					   .pricing = pricing_create(NULL, &why) };
 	CHECK(s->pricing && node_metrics_init(&s->metrics, s->definitions, true));
 	for (int i = 0; i < 2; i++)
 		if (tokens_open(&s->encodings[i], (enum tokens_encoding)i, NULL, &why) != 0)
@@ -74,30 +74,30 @@ static inline void node_fixture_unshare(struct node_fixture_shared *s)
 }
 
 /* Everything but the actors of the loops, which the test spawns: node_loop_spawn, or its own choice. */
-static inline void node_fixture_start(struct node_fixture *f, const struct node_fixture_shared *shared,
-				      uint64_t seed, unsigned io_loops, struct ledger_fake *ledger,
+static inline void node_fixture_start(struct node_fixture *f, const struct node_fixture_shared *shared, uint64_t seed,
+				      unsigned io_loops, struct ledger_fake *ledger,
 				      const struct offline_fake_config *offline)
 {
-	struct buf why = {0};
+	struct buf why = { 0 };
 	struct node *n = &f->node;
 	hash_key_set(1, 2);
 	CHECK(io_loops <= ARRAY_LEN(f->loops));
-	*f = (struct node_fixture){.shared = shared, .ledger = ledger};
-	f->sim = sim_create(&(struct sim_config){.seed = seed, .loops = io_loops + 1});
+	*f = (struct node_fixture){ .shared = shared, .ledger = ledger };
+	f->sim = sim_create(&(struct sim_config){ .seed = seed, .loops = io_loops + 1 });
 	f->store_loop = sim_loop(f->sim, io_loops);
-	*n = (struct node){.definitions = shared->definitions,
-			   .pricing = shared->pricing,
-			   .metrics = shared->metrics,
-			   .encodings = {shared->encodings[0], shared->encodings[1]},
-			   .environment = STR("test"),
-			   .fabra_version = STR("2.3.2"),
-			   .evidence_required = true,
-			   .include_content = true,
-			   .evidence_timeout_ms = 500,
-			   .loops_count = io_loops};
+	*n = (struct node){ .definitions = shared->definitions,
+			    .pricing = shared->pricing,
+			    .metrics = shared->metrics,
+			    .encodings = { shared->encodings[0], shared->encodings[1] },
+			    .environment = STR("test"),
+			    .fabra_version = STR("2.3.2"),
+			    .evidence_required = true,
+			    .include_content = true,
+			    .evidence_timeout_ms = 500,
+			    .loops_count = io_loops };
 	n->stores = &f->stores;
 	n->values = values_create();
-	f->stores.online = online_create(&(struct online_config){.bytes_max = 1 << 20, .stripes = 4});
+	f->stores.online = online_create(&(struct online_config){ .bytes_max = 1 << 20, .stripes = 4 });
 	f->stores.idempotency = idempotency_create(16);
 	f->stores.evidence.append = ledger_fake_spawn(ledger, f->store_loop);
 	f->stores.offline.requests = f->stores.offline.background = offline_fake_spawn(f->store_loop, offline);
@@ -109,11 +109,12 @@ static inline void node_fixture_start(struct node_fixture *f, const struct node_
 			n->defaults[i] = value_create(n->definitions->features[i].default_json);
 	for (unsigned i = 0; i < io_loops; i++) {
 		struct node_loop *nl = &f->loops[i];
-		*nl = (struct node_loop){.node = n,
-					 .loop = sim_loop(f->sim, i),
-					 .index = i,
-					 .script = script_create(n->definitions, &(struct script_limits){.no_clock = true}, &why),
-					 .tokens = token_cache_create(1024)};
+		*nl = (struct node_loop){ .node = n,
+					  .loop = sim_loop(f->sim, i),
+					  .index = i,
+					  .script = script_create(n->definitions,
+								  &(struct script_limits){ .no_clock = true }, &why),
+					  .tokens = token_cache_create(1024) };
 		CHECK(nl->script && nl->tokens);
 		n->loops[i] = nl;
 		n->by_loop_id[loop_id(nl->loop)] = nl;
@@ -122,7 +123,7 @@ static inline void node_fixture_start(struct node_fixture *f, const struct node_
 
 static inline void node_fixture_spawn_all(struct node_fixture *f)
 {
-	struct buf why = {0};
+	struct buf why = { 0 };
 	for (unsigned i = 0; i < f->node.loops_count; i++)
 		CHECK(node_loop_spawn(&f->loops[i], &why));
 }

@@ -119,10 +119,10 @@ static uint64_t deadline_ns(const struct client *c)
 
 static void ask_context(struct client *c)
 {
-	static const char *const queries[] = {"cats", "dogs", "bad"};
+	static const char *const queries[] = { "cats", "dogs", "bad" };
 	char args[128];
-	int n = snprintf(args, sizeof args, "{\"user\":\"u%u\",\"query\":\"%s\",\"call_id\":\"c%u\"%s}",
-			 c->v->user, queries[c->v->query], (unsigned)(c->v - world.visits),
+	int n = snprintf(args, sizeof args, "{\"user\":\"u%u\",\"query\":\"%s\",\"call_id\":\"c%u\"%s}", c->v->user,
+			 queries[c->v->query], (unsigned)(c->v - world.visits),
 			 c->v->context == PLAIN && c->v->user == 4 && c->v->query == 2 ? ",\"more\":1" : "");
 	c->city_floor_us = world.city_us[c->v->user]; /* acknowledged, whether here or on the other loop */
 	struct assembly_job *job = assembly_job_new(c->v->context, str_of(args, (size_t)n), (struct str){ 0 });
@@ -134,16 +134,16 @@ static void ask_features(struct client *c)
 {
 	const struct definitions *d = c->nl->node->definitions;
 	char name[8];
-	struct str ids[2] = {user_name(c->v, name), STR("u0")};
+	struct str ids[2] = { user_name(c->v, name), STR("u0") };
 	uint32_t features[5], count = 0;
-	static const char *const names[] = {"tier", "clock", "rows", "tickets", "city"};
+	static const char *const names[] = { "tier", "clock", "rows", "tickets", "city" };
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		if (loop_random(c->base.loop) % 2)
 			features[count++] = definitions_feature(d, str_from(names[i]));
 	struct feature_request *r = feature_request_new(0, ids, 1 + c->v->query % 2, features, count);
 	CHECK(r != NULL);
-	c->op = rt_ask(&c->base, node_resolver(c->nl, 0),
-		       &resolver_get_new(c->base.loop, RESOLVER_GET, r)->head, deadline_ns(c), c->base.self);
+	c->op = rt_ask(&c->base, node_resolver(c->nl, 0), &resolver_get_new(c->base.loop, RESOLVER_GET, r)->head,
+		       deadline_ns(c), c->base.self);
 }
 
 static void ask_push(struct client *c)
@@ -154,17 +154,17 @@ static void ask_push(struct client *c)
 	struct str value = str_of(json, (size_t)snprintf(json, sizeof json, "%lld", (long long)now_us));
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
 	entry_values_write(&e->body,
-			   &(struct entry_values){.entity = STR("User"),
-						  .source = ENTRY_PUSHED,
-						  .count = 1,
-						  .values = &(struct entry_value){.entity_id = id,
-										  .feature = STR("city"),
-										  .value_json = value,
-										  .event_time_us = now_us}});
-	c->push = (struct online_write){.kind = 0,
-					.feature = definitions_feature(c->nl->node->definitions, STR("city")),
-					.value = value_create(value),
-					.meta = {.event_time_us = now_us, .written_us = now_us}};
+			   &(struct entry_values){ .entity = STR("User"),
+						   .source = ENTRY_PUSHED,
+						   .count = 1,
+						   .values = &(struct entry_value){ .entity_id = id,
+										    .feature = STR("city"),
+										    .value_json = value,
+										    .event_time_us = now_us } });
+	c->push = (struct online_write){ .kind = 0,
+					 .feature = definitions_feature(c->nl->node->definitions, STR("city")),
+					 .value = value_create(value),
+					 .meta = { .event_time_us = now_us, .written_us = now_us } };
 	c->op = rt_ask(&c->base, c->nl->node->stores->evidence.append, &evidence_append_new(c->base.loop, e)->head,
 		       deadline_ns(c), ACTOR_NONE);
 }
@@ -179,11 +179,11 @@ static void ask_event(struct client *c)
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
 	/* Times are out of order now and then, as those of several senders are. */
 	int64_t when_us = loop_wall_us(c->base.loop) - (int64_t)(loop_random(c->base.loop) % 3) * 1000000;
-	entry_event_write(&e->body, &(struct entry_event){.event_id = str_from(event_id),
-							  .event_type = STR("purchase"),
-							  .entity_id = id,
-							  .payload_json = str_from(payload),
-							  .event_time_us = when_us});
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = str_from(event_id),
+							   .event_type = STR("purchase"),
+							   .entity_id = id,
+							   .payload_json = str_from(payload),
+							   .event_time_us = when_us });
 	struct node_loop *owner = node_owner_of(c->nl->node, id);
 	c->op = rt_ask(&c->base, rt_named(owner->loop, NAME_INGESTOR),
 		       &ingest_event_new(c->base.loop, INGEST_EVENT, e)->head, deadline_ns(c), ACTOR_NONE);
@@ -215,7 +215,7 @@ static void check_persisted(const struct assembly_job *job)
 	const struct evidence_entry *e = ledger_fake_record(world.ledger, job->record.context_id);
 	CHECK(e != NULL);
 	CHECK(memcmp(e->stamp.record_hash, job->stamp.record_hash, RECORD_HASH_TEXT) == 0);
-	struct arena arena = {0};
+	struct arena arena = { 0 };
 	const struct record *r = oracle_record(e, &arena);
 	CHECK(str_eq(r->content, assembly_content(job)));
 	CHECK(r->token_count == job->record.token_count && r->features_count == job->record.features_count);
@@ -225,8 +225,8 @@ static void check_persisted(const struct assembly_job *job)
 	CHECK(memcmp(hash, e->stamp.record_hash, sizeof hash) == 0);
 	if (job->extras.is_cached_response) {
 		world.totals->cached++;
-		CHECK(oracle_text_was_durable(world.ledger, e->lsn, job->record.context_function,
-					      assembly_content(job)));
+		CHECK(
+		    oracle_text_was_durable(world.ledger, e->lsn, job->record.context_function, assembly_content(job)));
 	}
 }
 
@@ -257,10 +257,10 @@ static void check_context(const struct client *c, const struct assembly_job *job
 		check_persisted(job);
 	check_city(c, job);
 	const struct def_context *d = &n->definitions->contexts[job->context];
-	CHECK(d->max_tokens == 0 || job->record.token_count <= d->max_tokens ||
-	      job->material->budget_exceeded);
-	CHECK(!d->freshness_strict || (job->record.assembly.freshness_violations_count == 0 &&
-				       job->extras.missing_features_count == 0 && job->extras.missing_retrievers_count == 0));
+	CHECK(d->max_tokens == 0 || job->record.token_count <= d->max_tokens || job->material->budget_exceeded);
+	CHECK(!d->freshness_strict ||
+	      (job->record.assembly.freshness_violations_count == 0 && job->extras.missing_features_count == 0 &&
+	       job->extras.missing_retrievers_count == 0));
 	/* What is missing is said wherever it could be looked for. */
 	CHECK((job->extras.missing_features_count == 0 && job->extras.missing_retrievers_count == 0) ||
 	      job->record.assembly.freshness_status == RECORD_DEGRADED);
@@ -299,7 +299,8 @@ static void check_features(const struct feature_request *r)
 		const struct feature_result *result = &r->results[i];
 		CHECK(result->state != FEATURE_PENDING);
 		CHECK((result->state == FEATURE_FOUND) == (result->value != NULL));
-		bool has_failed = result->state == FEATURE_FAILED || result->state == FEATURE_TIMEOUT || result->state == FEATURE_REFUSED;
+		bool has_failed = result->state == FEATURE_FAILED || result->state == FEATURE_TIMEOUT ||
+				  result->state == FEATURE_REFUSED;
 		CHECK(has_failed == (result->reason.p != NULL));
 	}
 }
@@ -384,12 +385,12 @@ static void client_finish(struct actor *a)
 }
 
 static const struct actor_class client_class = {
-    .name = "client",
-    .size = sizeof(struct client),
-    .mailbox_len_max = 8,
-    .init = client_init,
-    .on_message = client_on_message,
-    .finish = client_finish,
+	.name = "client",
+	.size = sizeof(struct client),
+	.mailbox_len_max = 8,
+	.init = client_init,
+	.on_message = client_on_message,
+	.finish = client_finish,
 };
 
 /* ---- actors that fail now and then ---- */
@@ -431,13 +432,12 @@ static void spawn_weak(struct node_loop *nl)
 	weak_retriever.on_message = retriever_or_fail;
 	weak_cache.on_message = cache_or_fail;
 	for (uint32_t i = 0; i < d->entities_count; i++) {
-		nl->resolver_args[i] = (struct resolver_args){nl, i};
+		nl->resolver_args[i] = (struct resolver_args){ nl, i };
 		rt_supervise(nl->loop, NAME_RESOLVER + i, &weak_resolver, &nl->resolver_args[i], 1000, 1000);
 	}
 	for (uint32_t i = 0; i < d->retrievers_count; i++) {
-		nl->retriever_args[i] = (struct retriever_args){nl, i};
-		rt_supervise(nl->loop, NAME_RETRIEVER + i, &weak_retriever, &nl->retriever_args[i], 1000,
-			     1000);
+		nl->retriever_args[i] = (struct retriever_args){ nl, i };
+		rt_supervise(nl->loop, NAME_RETRIEVER + i, &weak_retriever, &nl->retriever_args[i], 1000, 1000);
 	}
 	rt_supervise(nl->loop, NAME_CONTEXT_CACHE, &weak_cache, nl, 1000, 1000);
 	rt_supervise(nl->loop, NAME_INGESTOR, &ingestor_class, nl, 0, 1);
@@ -460,11 +460,11 @@ static int sleeper_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class sleeper_class = {
-    .name = "sleeper",
-    .size = sizeof(struct actor),
-    .mailbox_len_max = 1,
-    .init = sleeper_init,
-    .on_message = sleeper_on_message,
+	.name = "sleeper",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 1,
+	.init = sleeper_init,
+	.on_message = sleeper_on_message,
 };
 
 static void warm_value(void *arg, const struct entry_values *head, const struct entry_value *v)
@@ -478,9 +478,9 @@ static void warm_value(void *arg, const struct entry_values *head, const struct 
 		       .feature = definitions_feature(d, v->feature),
 		       .id = v->entity_id,
 		       .value = value,
-		       .meta = {.event_time_us = v->event_time_us,
-				.lsn = e->lsn,
-				.expires_us = v->ttl_ms ? v->event_time_us + v->ttl_ms * 1000 : 0}});
+		       .meta = { .event_time_us = v->event_time_us,
+				 .lsn = e->lsn,
+				 .expires_us = v->ttl_ms ? v->event_time_us + v->ttl_ms * 1000 : 0 } });
 	value_unref(value);
 }
 
@@ -502,14 +502,14 @@ static void life_begin(const struct node_fixture_shared *shared, uint64_t seed, 
 #define TICKETS "[" T("u0") "," T("u1") "," T("u2") "," T("u3") "," T("u4") "," T("u5") "]"
 #define T(id)   "{\"user_id\":\"" id "\",\"tickets\":3}"
 	static const struct offline_fake_answer answers[] = {
-	    {"SELECT user_id, tickets", TICKETS, RT_OK},
-	    {"SELECT some", "[{\"n\":1},{\"n\":2}]", RT_OK},
+		{ "SELECT user_id, tickets", TICKETS, RT_OK },
+		{ "SELECT some", "[{\"n\":1},{\"n\":2}]", RT_OK },
 	};
-	struct offline_fake_config offline = {.answers = answers,
-					      .answers_count = ARRAY_LEN(answers),
-					      .delay_ms_max = 8,
-					      .error_permille = world.calm ? 0 : 30,
-					      .lost_permille = world.calm ? 0 : 15};
+	struct offline_fake_config offline = { .answers = answers,
+					       .answers_count = ARRAY_LEN(answers),
+					       .delay_ms_max = 8,
+					       .error_permille = world.calm ? 0 : 30,
+					       .lost_permille = world.calm ? 0 : 15 };
 	node_fixture_start(&world.f, shared, seed, 2, world.ledger, &offline);
 	rt_spawn(sim_loop(world.f.sim, 0), &sleeper_class, &world.clock_ns);
 	CHECK(sim_run(world.f.sim, 3600 * 1000) == SIM_QUIET);
@@ -526,7 +526,7 @@ static void life_begin(const struct node_fixture_shared *shared, uint64_t seed, 
 
 static void life_end(void)
 {
-	struct buf why = {0};
+	struct buf why = { 0 };
 	world.totals->messages += sim_messages(world.f.sim);
 	world.clock_ns = sim_now_ns(world.f.sim);
 	if (!node_fixture_stop(&world.f, &why))
@@ -540,18 +540,17 @@ static void invite(unsigned n)
 	for (unsigned i = 0; i < n; i++) {
 		unsigned dice = (unsigned)sim_pick(sim, 100);
 		struct visit *v = &world.visits[i];
-		*v = (struct visit){.loop = (unsigned)sim_pick(sim, 2),
-				    .user = (unsigned)sim_pick(sim, USERS),
-				    .ask = dice < 55   ? ASK_CONTEXT
-					   : dice < 70 ? ASK_FEATURES
-					   : dice < 80 ? ASK_PUSH
-						       : ASK_EVENT,
-				    .context = (unsigned)sim_pick(sim, CONTEXTS),
-				    .query = (unsigned)sim_pick(sim, 3),
-				    .start_ms = (uint32_t)sim_pick(sim, 1500)};
+		*v = (struct visit){ .loop = (unsigned)sim_pick(sim, 2),
+				     .user = (unsigned)sim_pick(sim, USERS),
+				     .ask = dice < 55   ? ASK_CONTEXT
+					    : dice < 70 ? ASK_FEATURES
+					    : dice < 80 ? ASK_PUSH
+							: ASK_EVENT,
+				     .context = (unsigned)sim_pick(sim, CONTEXTS),
+				     .query = (unsigned)sim_pick(sim, 3),
+				     .start_ms = (uint32_t)sim_pick(sim, 1500) };
 		bool hurried = !world.calm && sim_chance(sim, 150);
-		v->deadline_ms =
-		    hurried ? 1 + (uint32_t)sim_pick(sim, 40) : 2000 + (uint32_t)sim_pick(sim, 1000);
+		v->deadline_ms = hurried ? 1 + (uint32_t)sim_pick(sim, 40) : 2000 + (uint32_t)sim_pick(sim, 1000);
 		if (!world.calm && sim_chance(sim, 120))
 			v->leave_ms = 1 + (uint32_t)sim_pick(sim, 30);
 		if (v->ask == ASK_EVENT)
@@ -566,8 +565,7 @@ static void life(const struct node_fixture_shared *shared, uint64_t seed, unsign
 	invite(40 + (unsigned)sim_pick(world.f.sim, CLIENTS_MAX - 40));
 	/* Mostly to the end of all deadlines, sometimes to any moment: then the process is gone. */
 	bool whole = world.calm || sim_chance(world.f.sim, 700);
-	sim_run(world.f.sim,
-		whole ? 5000 + sim_pick(world.f.sim, 2) * 60000 : 10 + sim_pick(world.f.sim, 1600));
+	sim_run(world.f.sim, whole ? 5000 + sim_pick(world.f.sim, 2) * 60000 : 10 + sim_pick(world.f.sim, 1600));
 	for (unsigned i = 0; whole && i < world.visits_count; i++)
 		CHECK(world.visits[i].end == ANSWERED || world.visits[i].end == LEFT);
 }
@@ -577,15 +575,15 @@ static void check_events(void)
 	const struct definitions *d = world.f.node.definitions;
 	for (unsigned user = 0; user < USERS; user++) {
 		char name[8];
-		struct str id = user_name(&(struct visit){.user = user}, name);
+		struct str id = user_name(&(struct visit){ .user = user }, name);
 		struct oracle_event events[EVENTS_MAX];
 		size_t count = oracle_events(world.ledger, id, events, EVENTS_MAX);
 		struct online_cell list, total;
 		int64_t now_us = loop_wall_us(world.f.loops[0].loop);
 		online_get(world.f.node.stores->online, 0, id, definitions_feature(d, STR("events")), now_us, &list);
 		online_get(world.f.node.stores->online, 0, id, definitions_feature(d, STR("count")), now_us, &total);
-		yyjson_doc *doc =
-		    list.value ? yyjson_read(list.value->json, list.value->len, 0) : yyjson_read("[]", 2, 0);
+		yyjson_doc *doc = list.value ? yyjson_read(list.value->json, list.value->len, 0)
+					     : yyjson_read("[]", 2, 0);
 		oracle_check_list(events, count, yyjson_doc_get_root(doc));
 		CHECK((total.value ? strtoull(total.value->json, NULL, 10) : 0) == count);
 		yyjson_doc_free(doc);
@@ -607,11 +605,11 @@ static void check_events(void)
 
 static uint64_t run_seed(const struct node_fixture_shared *shared, uint64_t seed, struct totals *totals)
 {
-	struct ledger_fake_config calm = {.delay_ms_max = 4}, rough = calm;
+	struct ledger_fake_config calm = { .delay_ms_max = 4 }, rough = calm;
 	rough.values_are_safe = seed % 2;
 	rough.refuse_permille = 30;
 	rough.lose_answer_permille = rough.lose_entry_permille = 15;
-	world = (struct world){.calm = seed % 4 == 0, .totals = totals};
+	world = (struct world){ .calm = seed % 4 == 0, .totals = totals };
 	world.ledger = ledger_fake_create(world.calm ? &calm : &rough);
 	uint64_t trace = 0;
 	for (unsigned number = 0; number < 1 + seed % 3; number++) {
@@ -636,19 +634,18 @@ int main(int argc, char **argv)
 {
 	struct sim_seeds seeds = sim_main_begin(argc, argv);
 	struct node_fixture_shared shared;
-	struct totals totals = {0};
+	struct totals totals = { 0 };
 	node_fixture_share(&shared, definitions);
 	SIM_MAIN_RUN(seeds, run_seed(&shared, sim_main.present, &totals))
 	node_fixture_unshare(&shared);
 	printf(
 	    "%llu seeds: %llu messages; contexts: %u ok (%u cached, %u not durable), %u bad arguments, %u over budget, "
 	    "%u failed, %u without evidence, %u busy, %u late; %u left, %u without answer; %u events, %u uses, %u failures\n",
-	    (unsigned long long)(seeds.end - seeds.first), (unsigned long long)totals.messages, totals.outcomes[ASSEMBLY_OK],
-	    totals.cached, totals.unpersisted, totals.outcomes[ASSEMBLY_BAD_ARGUMENTS],
+	    (unsigned long long)(seeds.end - seeds.first), (unsigned long long)totals.messages,
+	    totals.outcomes[ASSEMBLY_OK], totals.cached, totals.unpersisted, totals.outcomes[ASSEMBLY_BAD_ARGUMENTS],
 	    totals.outcomes[ASSEMBLY_OVER_BUDGET], totals.outcomes[ASSEMBLY_FAILED],
-	    totals.outcomes[ASSEMBLY_NO_EVIDENCE], totals.outcomes[ASSEMBLY_BUSY],
-	    totals.outcomes[ASSEMBLY_LATE], totals.left, totals.no_answer, totals.events, totals.uses,
-	    totals.failures);
+	    totals.outcomes[ASSEMBLY_NO_EVIDENCE], totals.outcomes[ASSEMBLY_BUSY], totals.outcomes[ASSEMBLY_LATE],
+	    totals.left, totals.no_answer, totals.events, totals.uses, totals.failures);
 	sim_main_end();
 	return 0;
 }

@@ -181,8 +181,7 @@ static void check_log(void)
 		CHECK(memcmp(hash, e->stamp.record_hash, sizeof hash) == 0);
 		if (e->kind != EVIDENCE_RECORD)
 			continue;
-		size_t n = (size_t)snprintf(expected, sizeof expected, "\"previous_context_id\":%s",
-					    previous);
+		size_t n = (size_t)snprintf(expected, sizeof expected, "\"previous_context_id\":%s", previous);
 		CHECK(e->body.n > n && memcmp(e->body.p + e->body.n - n, expected, n) == 0);
 		snprintf(previous, sizeof previous, "\"%.40s\"}", e->context_id);
 	}
@@ -232,8 +231,8 @@ int main(int argc, char **argv)
 	for (sim_main.present = seeds.first; sim_main.present < seeds.end; sim_main.present++) {
 		uint64_t seed = sim_main.present;
 		uint64_t trace = run_seed(seed);
-		unsigned counts[7] = { world.ok, world.failed, world.down, world.late, world.read_back,
-			world.existed, world.endings };
+		unsigned counts[7] = { world.ok,        world.failed,  world.down,   world.late,
+				       world.read_back, world.existed, world.endings };
 		for (size_t i = 0; i < 7; i++)
 			totals[i] += counts[i];
 		if (seed % 16 == 0)
@@ -241,7 +240,9 @@ int main(int argc, char **argv)
 	}
 	sim_main_end();
 	printf("%llu seeds: %u acknowledged, %u failed, %u down, %u late, %u read back, %u refused imports\n",
-	       (unsigned long long)(seeds.end - seeds.first), totals[0], totals[1], totals[2], totals[3], totals[4], totals[5]);
-	CHECK(seeds.end - seeds.first < 100 || (totals[0] && totals[1] && totals[2] && totals[3] && totals[4] && totals[5]));
+	       (unsigned long long)(seeds.end - seeds.first), totals[0], totals[1], totals[2], totals[3], totals[4],
+	       totals[5]);
+	CHECK(seeds.end - seeds.first < 100 ||
+	      (totals[0] && totals[1] && totals[2] && totals[3] && totals[4] && totals[5]));
 	return 0;
 }

@@ -45,11 +45,11 @@ static inline struct sim_seeds sim_main_begin(int argc, char **argv)
 }
 
 /* Runs each seed; every sixteenth twice, because the same seed must give the same run. */
-#define SIM_MAIN_RUN(seeds, run)                                                                                                 \
-	for (sim_main.present = (seeds).first; sim_main.present < (seeds).end; sim_main.present++) {                             \
-		uint64_t trace_ = (run);                                                                                         \
-		if (sim_main.present % 16 == 0)                                                                                  \
-			CHECK((run) == trace_);                                                                                  \
+#define SIM_MAIN_RUN(seeds, run)                                                                                       \
+	for (sim_main.present = (seeds).first; sim_main.present < (seeds).end; sim_main.present++) {                   \
+		uint64_t trace_ = (run);                                                                               \
+		if (sim_main.present % 16 == 0)                                                                        \
+			CHECK((run) == trace_);                                                                        \
 	}
 
 static inline void sim_main_end(void)

@@ -12,8 +12,11 @@
 #include "tests/sim/node_fixture.h"
 #include "tests/sim/sim_main.h"
 
-#define CONTEXT(name, items) "fabra.context { name = '" name "', cache_ttl = '1h', params = { u = 'string' }, items = { " items " } }\n"
-#define CODE(name, body)     "fabra.context { name = '" name "', cache_ttl = '1h', params = { u = 'string' }, build = function(args)\n" body " end }\n"
+#define CONTEXT(name, items)                                                                                           \
+	"fabra.context { name = '" name "', cache_ttl = '1h', params = { u = 'string' }, items = { " items " } }\n"
+#define CODE(name, body)                                                                                               \
+	"fabra.context { name = '" name                                                                                \
+	"', cache_ttl = '1h', params = { u = 'string' }, build = function(args)\n" body " end }\n"
 
 /* Each context writes "a=<a>;b=<b>;c=<c>;n=<n>;" with nothing for what is not there. */
 static const char definitions[] =
@@ -34,25 +37,29 @@ static const char definitions[] =
     "    local set = fabra.await(fabra.features('User', args.u, names)) return { text(function(k) return set[k] end) } end }\n"
     "fabra.retriever { name = 'outer', cache_ttl = '1h', run = function(args)\n"
     "    return { fabra.await(fabra.retrieve('chunks', { u = args.u }))[1].content } end }\n"
-    "fabra.retriever { name = 'computed', cache_ttl = '1h', run = function(args) return { one('over', args.u) } end }\n"
-    CONTEXT("items", "{ text = 'a={feature:a};b={feature:b};c={feature:c};n={feature:n};', entity_id = '{u}', on_missing = 'empty' }")
-    CONTEXT("nested", "{ text = '{feature:all_of}', entity_id = '{u}' }")
-    CONTEXT("deeper", "{ text = '{feature:over}', entity_id = '{u}' }")
-    CONTEXT("retrieved", "{ retriever = 'chunks', args = { u = '{u}' } }")
-    CONTEXT("twice", "{ retriever = 'outer', args = { u = '{u}' } }")
-    CONTEXT("chunks_of_features", "{ retriever = 'computed', args = { u = '{u}' } }")
-    CODE("values", "return text(function(k) return one(k, args.u) end)")
-    CODE("set", "local set = fabra.await(fabra.features('User', args.u, names)) return text(function(k) return set[k] end)")
-    CODE("asks", "return fabra.await(fabra.retrieve('outer', { u = args.u }))[1].content")
-    CODE("mixed", "local set = fabra.await(fabra.features('User', args.u, { 'copy_a', 'b', 'c', 'n' })) set.a = set.copy_a\n"
-		  "return text(function(k) return set[k] end)");
+    "fabra.retriever { name = 'computed', cache_ttl = '1h', run = function(args) return { one('over', args.u) } end }\n" CONTEXT(
+	"items",
+	"{ text = 'a={feature:a};b={feature:b};c={feature:c};n={feature:n};', entity_id = '{u}', on_missing = 'empty' }")
+	CONTEXT("nested", "{ text = '{feature:all_of}', entity_id = '{u}' }") CONTEXT(
+	    "deeper",
+	    "{ text = '{feature:over}', entity_id = '{u}' }") CONTEXT("retrieved",
+								      "{ retriever = 'chunks', args = { u = '{u}' } }")
+	    CONTEXT("twice", "{ retriever = 'outer', args = { u = '{u}' } }") CONTEXT(
+		"chunks_of_features", "{ retriever = 'computed', args = { u = '{u}' } }")
+		CODE("values", "return text(function(k) return one(k, args.u) end)") CODE(
+		    "set",
+		    "local set = fabra.await(fabra.features('User', args.u, names)) return text(function(k) return set[k] end)")
+		    CODE("asks", "return fabra.await(fabra.retrieve('outer', { u = args.u }))[1].content") CODE(
+			"mixed",
+			"local set = fabra.await(fabra.features('User', args.u, { 'copy_a', 'b', 'c', 'n' })) set.a = set.copy_a\n"
+			"return text(function(k) return set[k] end)");
 
 enum { USERS = 3, FEATURES = 4, CONTEXTS = 10, STEPS = 120 };
 enum { A, B, C, N };
-static const char *const names[FEATURES] = {"a", "b", "c", "n"};
-static const int64_t ttl_us[FEATURES] = {0, 0, 700000, 0};
+static const char *const names[FEATURES] = { "a", "b", "c", "n" };
+static const int64_t ttl_us[FEATURES] = { 0, 0, 700000, 0 };
 
-struct truth { /* of one cell */
+struct truth {         /* of one cell */
 	int64_t value; /* 0: none */
 	int64_t event_time_us;
 };
@@ -72,7 +79,7 @@ static int64_t now_us(void)
 
 static struct str user_name(unsigned user)
 {
-	static const struct str users[USERS] = {{"u0", 2}, {"u1", 2}, {"u2", 2}};
+	static const struct str users[USERS] = { { "u0", 2 }, { "u1", 2 }, { "u2", 2 } };
 	return users[user];
 }
 
@@ -86,7 +93,7 @@ static bool is_there(unsigned user, unsigned feature)
 
 struct ask {
 	unsigned loop;
-	struct assembly_job *job;   /* or */
+	struct assembly_job *job; /* or */
 	struct evidence_entry *event;
 	bool is_done, is_cached, names_missing;
 	char text[200];
@@ -107,7 +114,8 @@ static void assembled(struct ask *ask, const struct assembly_job *job)
 	memcpy(ask->text, text.p, text.n);
 	ask->is_cached = job->extras.is_cached_response;
 	for (size_t i = 0; i < job->extras.missing_features_count; i++)
-		CHECK(job->extras.missing_features[i].reason.p[0] == 'a' || job->extras.missing_features[i].reason.p[0] == 'e');
+		CHECK(job->extras.missing_features[i].reason.p[0] == 'a' ||
+		      job->extras.missing_features[i].reason.p[0] == 'e');
 	ask->names_missing = job->extras.missing_features_count > 0;
 	CHECK(ask->names_missing == (job->record.assembly.freshness_status == RECORD_DEGRADED));
 }
@@ -148,8 +156,11 @@ static int asker_init(struct actor *a, void *arg)
 	return 0;
 }
 
-static const struct actor_class asker_class = {
-    .name = "asker", .size = sizeof(struct asker), .mailbox_len_max = 8, .init = asker_init, .on_message = asker_on_message};
+static const struct actor_class asker_class = { .name = "asker",
+						.size = sizeof(struct asker),
+						.mailbox_len_max = 8,
+						.init = asker_init,
+						.on_message = asker_on_message };
 
 static void ask_and_wait(struct ask *ask)
 {
@@ -171,23 +182,25 @@ static void step_push(unsigned user)
 	int n = snprintf(json, sizeof json, "%lld", (long long)++world.next_value);
 	struct value *v = value_create(str_of(json, (size_t)n));
 	bool applied = online_put(world.f.node.stores->online,
-				  &(struct online_write){.kind = 0,
-							 .id = user_name(user),
-							 .feature = feature,
-							 .value = v,
-							 .meta = {.event_time_us = event_time_us,
-								  .lsn = ledger_fake_count(world.ledger),
-								  .written_us = now_us(),
-								  .expires_us = ttl_us[feature] ? event_time_us + ttl_us[feature] : 0}}) ==
-		       ONLINE_APPLIED;
+				  &(struct online_write){ .kind = 0,
+							  .id = user_name(user),
+							  .feature = feature,
+							  .value = v,
+							  .meta = { .event_time_us = event_time_us,
+								    .lsn = ledger_fake_count(world.ledger),
+								    .written_us = now_us(),
+								    .expires_us = ttl_us[feature]
+										      ? event_time_us + ttl_us[feature]
+										      : 0 } }) == ONLINE_APPLIED;
 	value_unref(v);
 	if (applied)
-		*t = (struct truth){world.next_value, event_time_us};
+		*t = (struct truth){ world.next_value, event_time_us };
 }
 
 static void step_delete(unsigned user)
 {
-	online_delete_row(world.f.node.stores->online, 0, user_name(user), now_us(), ledger_fake_count(world.ledger), now_us());
+	online_delete_row(world.f.node.stores->online, 0, user_name(user), now_us(), ledger_fake_count(world.ledger),
+			  now_us());
 	for (unsigned f = 0; f < FEATURES; f++)
 		world.truth[user][f].value = 0;
 	sim_run(world.f.sim, 1); /* what comes next is newer */
@@ -197,13 +210,14 @@ static void step_event(unsigned user)
 {
 	char id[24];
 	int n = snprintf(id, sizeof id, "e%lld", (long long)++world.next_value);
-	struct ask ask = {.loop = (unsigned)sim_pick(world.f.sim, 2), .event = evidence_entry_new(EVIDENCE_EVENT)};
+	struct ask ask = { .loop = (unsigned)sim_pick(world.f.sim, 2), .event = evidence_entry_new(EVIDENCE_EVENT) };
 	bool resets = sim_pick(world.f.sim, 4) == 0;
-	entry_event_write(&ask.event->body, &(struct entry_event){.event_id = str_of(id, (size_t)n),
-								   .event_type = STR("tick"),
-								   .entity_id = user_name(user),
-								   .payload_json = resets ? STR("{\"reset\":true}") : STR("{}"),
-								   .event_time_us = now_us()});
+	entry_event_write(&ask.event->body,
+			  &(struct entry_event){ .event_id = str_of(id, (size_t)n),
+						 .event_type = STR("tick"),
+						 .entity_id = user_name(user),
+						 .payload_json = resets ? STR("{\"reset\":true}") : STR("{}"),
+						 .event_time_us = now_us() });
 	ask_and_wait(&ask);
 	sim_run(world.f.sim, 200); /* accepted; now applied */
 	world.truth[user][N].value = resets ? 0 : world.truth[user][N].value + 1;
@@ -213,7 +227,8 @@ static void expect(unsigned user, char *out, size_t cap)
 {
 	size_t n = 0;
 	for (unsigned f = 0; f < FEATURES; f++)
-		n += (size_t)(is_there(user, f) ? snprintf(out + n, cap - n, "%s=%lld;", names[f], (long long)world.truth[user][f].value)
+		n += (size_t)(is_there(user, f) ? snprintf(out + n, cap - n, "%s=%lld;", names[f],
+							   (long long)world.truth[user][f].value)
 						: snprintf(out + n, cap - n, "%s=;", names[f]));
 }
 
@@ -221,7 +236,7 @@ static void question(struct ask *ask, unsigned context, unsigned user)
 {
 	char args[32];
 	int n = snprintf(args, sizeof args, "{\"u\":\"u%u\"}", user);
-	*ask = (struct ask){.loop = ask->loop, .job = assembly_job_new(context, str_of(args, (size_t)n), STR(""))};
+	*ask = (struct ask){ .loop = ask->loop, .job = assembly_job_new(context, str_of(args, (size_t)n), STR("")) };
 	CHECK(ask->job != NULL);
 	ask_and_wait(ask);
 	world.answers++;
@@ -232,13 +247,13 @@ static void step_ask(unsigned user)
 {
 	unsigned context = (unsigned)sim_pick(world.f.sim, CONTEXTS);
 	char before[200], after[200];
-	struct ask ask = {.loop = (unsigned)sim_pick(world.f.sim, 2)};
+	struct ask ask = { .loop = (unsigned)sim_pick(world.f.sim, 2) };
 	expect(user, before, sizeof before);
 	question(&ask, context, user);
 	expect(user, after, sizeof after); /* time has gone on: the short ttl may have passed under way */
 	if (strcmp(ask.text, before) != 0 && strcmp(ask.text, after) != 0)
-		fprintf(stderr, "context %u of user %u on loop %u says '%s' (%s), not '%s'\n", context, user, ask.loop, ask.text,
-			ask.is_cached ? "cached" : "gathered", before);
+		fprintf(stderr, "context %u of user %u on loop %u says '%s' (%s), not '%s'\n", context, user, ask.loop,
+			ask.text, ask.is_cached ? "cached" : "gathered", before);
 	CHECK(strcmp(ask.text, before) == 0 || strcmp(ask.text, after) == 0);
 	if (strcmp(before, after) == 0)
 		CHECK(ask.names_missing == (strstr(before, "=;") != NULL));
@@ -252,11 +267,12 @@ static void step_ask(unsigned user)
 
 static uint64_t run_seed(const struct node_fixture_shared *shared, uint64_t seed)
 {
-	static const struct offline_fake_config offline = {.delay_ms_max = 1};
-	struct buf why = {0};
+	static const struct offline_fake_config offline = { .delay_ms_max = 1 };
+	struct buf why = { 0 };
 	unsigned answers = world.answers, cached = world.cached;
-	world = (struct world){.ledger = ledger_fake_create(&(struct ledger_fake_config){.delay_ms_max = 4}),
-			       .answers = answers, .cached = cached};
+	world = (struct world){ .ledger = ledger_fake_create(&(struct ledger_fake_config){ .delay_ms_max = 4 }),
+				.answers = answers,
+				.cached = cached };
 	node_fixture_start(&world.f, shared, seed, 2, world.ledger, &offline);
 	node_fixture_spawn_all(&world.f);
 	sim_run(world.f.sim, 1);
@@ -290,7 +306,8 @@ int main(int argc, char **argv)
 		CHECK(definitions_feature(shared.definitions, str_from(names[f])) == f);
 	SIM_MAIN_RUN(seeds, run_seed(&shared, sim_main.present))
 	node_fixture_unshare(&shared);
-	printf("%llu seeds: %u answers, %u of them cached\n", (unsigned long long)(seeds.end - seeds.first), world.answers, world.cached);
+	printf("%llu seeds: %u answers, %u of them cached\n", (unsigned long long)(seeds.end - seeds.first),
+	       world.answers, world.cached);
 	sim_main_end();
 	return 0;
 }

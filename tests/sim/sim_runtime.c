@@ -33,9 +33,9 @@ struct world {
 	unsigned people_len;
 	struct ask_record asks[ASKS_MAX];
 	unsigned asks_len;
-	long payloads;                       /* live */
+	long payloads; /* live */
 	unsigned handled, endings[5], deaths, timers_fired;
-	uint64_t stop_ns;                    /* no new asks from here on */
+	uint64_t stop_ns; /* no new asks from here on */
 };
 static struct world world;
 
@@ -73,10 +73,10 @@ static struct work *work_new(struct loop *loop, uint16_t kind, struct actor_ref 
 /* ---- the actor: does what the seed says ---- */
 struct person {
 	struct actor base;
-	struct actor_ref me;          /* a copy: must stay equal to base.self */
-	struct msg *kept[KEPT_MAX];   /* taken requests, answered later */
+	struct actor_ref me;        /* a copy: must stay equal to base.self */
+	struct msg *kept[KEPT_MAX]; /* taken requests, answered later */
 	unsigned kept_len;
-	unsigned open[OPEN_MAX];      /* indexes of own open asks */
+	unsigned open[OPEN_MAX]; /* indexes of own open asks */
 	unsigned open_len;
 	uint64_t timer, timer_due_ns; /* one timer */
 	uint64_t timer_op;
@@ -148,8 +148,7 @@ static void person_ending(struct person *p, struct msg *m)
 			UNREACHABLE();
 		}
 	}
-	fprintf(stderr, "an ending of an ask that is not open: kind %x op %llx\n", m->kind,
-		(unsigned long long)m->op);
+	fprintf(stderr, "an ending of an ask that is not open: kind %x op %llx\n", m->kind, (unsigned long long)m->op);
 	abort();
 }
 
@@ -276,8 +275,12 @@ static void person_finish(struct actor *a)
 }
 
 static const struct actor_class person_class = {
-	.name = "person", .size = sizeof(struct person), .mailbox_len_max = 5,
-	.init = person_init, .on_message = person_on_message, .finish = person_finish,
+	.name = "person",
+	.size = sizeof(struct person),
+	.mailbox_len_max = 5,
+	.init = person_init,
+	.on_message = person_on_message,
+	.finish = person_finish,
 };
 
 /* ---- the keeper: replaces who died, so that slots are used again and again ---- */
@@ -311,8 +314,11 @@ static int keeper_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class keeper_class = {
-	.name = "keeper", .size = sizeof(struct keeper), .mailbox_len_max = 4,
-	.init = keeper_init, .on_message = keeper_on_message,
+	.name = "keeper",
+	.size = sizeof(struct keeper),
+	.mailbox_len_max = 4,
+	.init = keeper_init,
+	.on_message = keeper_on_message,
 };
 
 /* ---- one seed ---- */
@@ -329,10 +335,11 @@ static void build(uint64_t seed)
 	world = (struct world){ 0 };
 	/* The first draws set the size of the world, so that small bounds and full tables are common. */
 	world.loops = 1 + (unsigned)(seed % LOOPS_AT_MOST);
-	world.sim = sim_create(&(struct sim_config){
-	    .seed = seed, .loops = world.loops,
-	    .asks_max = seed % 3 == 0 ? 12 : 0, .inbox_max = seed % 5 == 0 ? 6 : 0,
-	    .actors_max = seed % 7 == 0 ? 14 : 0 });
+	world.sim = sim_create(&(struct sim_config){ .seed = seed,
+						     .loops = world.loops,
+						     .asks_max = seed % 3 == 0 ? 12 : 0,
+						     .inbox_max = seed % 5 == 0 ? 6 : 0,
+						     .actors_max = seed % 7 == 0 ? 14 : 0 });
 	world.stop_ns = sim_now_ns(world.sim) + 300000000;
 	for (unsigned i = 0; i < world.loops; i++) {
 		struct loop *loop = sim_loop(world.sim, i);
@@ -391,8 +398,9 @@ int main(int argc, char **argv)
 	printf("%llu seeds: %llu messages, %u requests handled; "
 	       "endings: %u replies, %u deadlines, %u down, %u cancelled; "
 	       "%u deaths, %u timers\n",
-	       (unsigned long long)(seeds.end - seeds.first), (unsigned long long)totals.messages, totals.handled, totals.endings[0],
-	       totals.endings[1], totals.endings[2], totals.endings[3], totals.deaths, totals.timers);
+	       (unsigned long long)(seeds.end - seeds.first), (unsigned long long)totals.messages, totals.handled,
+	       totals.endings[0], totals.endings[1], totals.endings[2], totals.endings[3], totals.deaths,
+	       totals.timers);
 	sim_main_end();
 	return 0;
 }

@@ -19,7 +19,8 @@ enum { CLIENT_WAIT_MS = 10000, H2_STREAMS_MAX = 256 };
 static inline int client_connect(uint16_t port)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(port),
+	struct sockaddr_in to = { .sin_family = AF_INET,
+				  .sin_port = htons(port),
 				  .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) != 0) {
 		close(fd);
@@ -151,7 +152,7 @@ static inline void h1_close(struct h1_client *c)
 
 /* One request on a connection of its own. headers: lines, each ended by CR LF. */
 static inline struct h1_answer h1_once(uint16_t port, const char *method, const char *target, const char *headers,
-				struct str body)
+				       struct str body)
 {
 	struct h1_client c = h1_open(port);
 	struct buf out = { 0 };
@@ -210,7 +211,7 @@ static inline ssize_t h2_on_send(nghttp2_session *session, const uint8_t *data, 
 }
 
 static inline int h2_on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
-			const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
+			       const uint8_t *value, size_t value_n, uint8_t flags, void *arg)
 {
 	struct h2_stream *s = h2_find(arg, frame->hd.stream_id);
 	struct str key = { (const char *)name, name_n };
@@ -227,7 +228,8 @@ static inline int h2_on_header(nghttp2_session *session, const nghttp2_frame *fr
 	return 0;
 }
 
-static inline int h2_on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t n, void *arg)
+static inline int h2_on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t n,
+			     void *arg)
 {
 	struct h2_stream *s = h2_find(arg, id);
 	(void)session;
@@ -293,7 +295,7 @@ static inline void h2_close(struct h2_client *c)
 }
 
 static inline ssize_t h2_read_upload(nghttp2_session *session, int32_t id, uint8_t *out, size_t n, uint32_t *flags,
-			      nghttp2_data_source *source, void *arg)
+				     nghttp2_data_source *source, void *arg)
 {
 	struct h2_stream *s = source->ptr;
 	(void)session;
@@ -317,7 +319,7 @@ static inline nghttp2_nv h2_nv(const char *name, const char *value)
 /* body p NULL: none. name NULL: no further header. hold: the body never ends. The request is sent by h2_run.
  */
 static inline struct h2_stream *h2_submit(struct h2_client *c, const char *method, const char *target, const char *name,
-				   const char *value, struct str body, bool hold)
+					  const char *value, struct str body, bool hold)
 {
 	CHECK(c->streams_len < H2_STREAMS_MAX);
 	struct h2_stream *s = &c->streams[c->streams_len++];

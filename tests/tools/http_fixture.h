@@ -30,12 +30,12 @@ static inline unsigned fds_open(void)
 }
 
 /* Waits for a condition that another thread brings about; false after 10 s. */
-#define EVENTUALLY(condition)                                                                                      \
-	({                                                                                                         \
-		uint64_t by_ns_ = clock_mono_ns() + CLIENT_WAIT_MS * 1000000ull;                                   \
-		while (!(condition) && clock_mono_ns() < by_ns_)                                                   \
-			poll(NULL, 0, 2);                                                                          \
-		(condition);                                                                                       \
+#define EVENTUALLY(condition)                                                                                          \
+	({                                                                                                             \
+		uint64_t by_ns_ = clock_mono_ns() + CLIENT_WAIT_MS * 1000000ull;                                       \
+		while (!(condition) && clock_mono_ns() < by_ns_)                                                       \
+			poll(NULL, 0, 2);                                                                              \
+		(condition);                                                                                           \
 	})
 
 static inline struct http_fixture *fixture_start(struct http_config config, unsigned loops_len)

@@ -66,8 +66,9 @@ int main(int argc, char **argv)
 	static struct test_app app;
 	struct loop *loops[16];
 	unsigned n = 1;
-	struct http_config config = { .host = "127.0.0.1", .app = &app, .routes = test_routes,
-				      .routes_count = ARRAY_LEN(test_routes) };
+	struct http_config config = {
+		.host = "127.0.0.1", .app = &app, .routes = test_routes, .routes_count = ARRAY_LEN(test_routes)
+	};
 	struct buf why = { 0 };
 	sigset_t term;
 	int got;

@@ -60,12 +60,12 @@ static inline void probe_finish(struct actor *a)
 }
 
 static const struct actor_class probe_class = {
-    .name = "probe",
-    .size = sizeof(struct probe),
-    .mailbox_len_max = 16,
-    .init = probe_init,
-    .on_message = probe_on_message,
-    .finish = probe_finish,
+	.name = "probe",
+	.size = sizeof(struct probe),
+	.mailbox_len_max = 16,
+	.init = probe_init,
+	.on_message = probe_on_message,
+	.finish = probe_finish,
 };
 
 /* An actor that only lives: a client as a cancel token. */
@@ -75,10 +75,10 @@ static inline void token_on_message(struct actor *a, struct msg *m)
 	rt_stop(a);
 }
 static const struct actor_class token_class = {
-    .name = "token",
-    .size = sizeof(struct actor),
-    .mailbox_len_max = 4,
-    .on_message = token_on_message,
+	.name = "token",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 4,
+	.on_message = token_on_message,
 };
 
 /* A life of the process on the ledger that is there; the online table is empty. */
@@ -92,7 +92,7 @@ static inline void life_begin(uint64_t seed)
 
 static inline void life_end(void)
 {
-	struct buf why = {0};
+	struct buf why = { 0 };
 	if (!node_fixture_stop(&fixture, &why))
 		fail_msg("%.*s", STR_ARG(buf_str(&why)));
 }
@@ -100,8 +100,8 @@ static inline void life_end(void)
 static inline int fixture_setup(void **state)
 {
 	(void)state;
-	ledger_config = (struct ledger_fake_config){.delay_ms_max = 1};
-	offline_config = (struct offline_fake_config){.delay_ms_max = 5};
+	ledger_config = (struct ledger_fake_config){ .delay_ms_max = 1 };
+	offline_config = (struct offline_fake_config){ .delay_ms_max = 5 };
 	ledger = ledger_fake_create(&ledger_config);
 	life_begin(1);
 	return 0;
@@ -208,11 +208,11 @@ static inline void push(const char *name, const char *id, const char *json, int6
 	uint32_t f = feature(name);
 	struct value *v = value_create(str_from(json));
 	online_put(fixture.node.stores->online,
-		   &(struct online_write){.kind = shared.definitions->features[f].entity,
-					  .id = str_from(id),
-					  .feature = f,
-					  .value = v,
-					  .meta = {.event_time_us = event_time_us, .lsn = 1}});
+		   &(struct online_write){ .kind = shared.definitions->features[f].entity,
+					   .id = str_from(id),
+					   .feature = f,
+					   .value = v,
+					   .meta = { .event_time_us = event_time_us, .lsn = 1 } });
 	value_unref(v);
 }
 
@@ -233,7 +233,7 @@ static inline void count_value(void *arg, const struct entry_values *head, const
 /* How often a value of the feature was written: for a computed one, how often it was computed. */
 static inline size_t written(const char *name)
 {
-	struct value_count c = {name, 0};
+	struct value_count c = { name, 0 };
 	for (size_t i = 0; i < ledger_fake_count(ledger); i++) {
 		const struct evidence_entry *e = ledger_fake_at(ledger, i);
 		if (e->kind == EVIDENCE_VALUES || e->kind == EVIDENCE_EVENT_APPLIED)

@@ -24,8 +24,15 @@ static inline void make_reserve(struct ledger *l)
 }
 
 /* ---- a file system with faults ---- */
-enum fault_point { FAULT_PWRITE, FAULT_FDATASYNC, FAULT_ALLOCATE, FAULT_RENAME, FAULT_SYNC_DIR,
-	FAULT_OPEN_NEW, FAULT_POINTS };
+enum fault_point {
+	FAULT_PWRITE,
+	FAULT_FDATASYNC,
+	FAULT_ALLOCATE,
+	FAULT_RENAME,
+	FAULT_SYNC_DIR,
+	FAULT_OPEN_NEW,
+	FAULT_POINTS
+};
 static struct fault_io {
 	struct ledger_io io;
 	atomic_int countdown[FAULT_POINTS]; /* n: the n-th call from now fails, and so do those after it until
@@ -225,8 +232,7 @@ static inline struct evidence_entry *make_record(unsigned n, size_t content_byte
 		.content = str_of(content, content_bytes),
 		.assembly = { .max_tokens = -1, .freshness_sla_ms = -1, .freshness_status = RECORD_UNKNOWN },
 		.lineage = { .fabra_version = STR("0.1.0") },
-		.integrity = { .content_hash = str_of(content_hash, sizeof content_hash),
-			.signed_at_us = -1 },
+		.integrity = { .content_hash = str_of(content_hash, sizeof content_hash), .signed_at_us = -1 },
 	};
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_RECORD);
 	memcpy(e->context_id, id, 40);
@@ -241,23 +247,26 @@ static inline struct evidence_entry *make_event(unsigned n)
 	char id[24];
 	snprintf(id, sizeof id, "event-%u", n);
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
-	entry_event_write(&e->body, &(struct entry_event){ .event_id = str_from(id), .event_type = STR("order"),
-							    .entity_id = STR("u1"), .payload_json = STR("{}"),
-							    .event_time_us = NOW_US });
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = str_from(id),
+							   .event_type = STR("order"),
+							   .entity_id = STR("u1"),
+							   .payload_json = STR("{}"),
+							   .event_time_us = NOW_US });
 	return e;
 }
 
 static inline struct evidence_entry *make_applied(uint64_t event_lsn)
 {
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT_APPLIED);
-	entry_values_write(&e->body, &(struct entry_values){ STR("user"), ENTRY_TRIGGERED, event_lsn, NULL,
-		0 });
+	entry_values_write(&e->body, &(struct entry_values){ STR("user"), ENTRY_TRIGGERED, event_lsn, NULL, 0 });
 	return e;
 }
 
 static inline struct evidence_entry *make_value(const char *text)
 {
-	struct entry_value v = { .entity_id = STR("u1"), .feature = STR("tier"), .value_json = str_from(text), .event_time_us = NOW_US };
+	struct entry_value v = {
+		.entity_id = STR("u1"), .feature = STR("tier"), .value_json = str_from(text), .event_time_us = NOW_US
+	};
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
 	entry_values_write(&e->body, &(struct entry_values){ STR("user"), ENTRY_PUSHED, 0, &v, 1 });
 	return e;

@@ -41,7 +41,7 @@ static inline int remove_one(const char *path, const struct stat *st, int type, 
 
 static inline void rig_make_folder(struct rig *r)
 {
-	*r = (struct rig){0};
+	*r = (struct rig){ 0 };
 	strcpy(r->dir, "/tmp/fabra-offline-XXXXXX");
 	assert_non_null(mkdtemp(r->dir));
 	snprintf(r->db_path, sizeof r->db_path, "%s/fabra.duckdb", r->dir);
@@ -56,12 +56,12 @@ static inline void rig_remove_folder(struct rig *r)
 /* ---- the stores ---- */
 static inline void rig_open(struct rig *r)
 {
-	struct buf why = {0};
-	r->ledger =
-	    ledger_open(&(struct ledger_config){.dir = r->ledger_dir, .segment_bytes = 4 << 20}, &why);
+	struct buf why = { 0 };
+	r->ledger = ledger_open(&(struct ledger_config){ .dir = r->ledger_dir, .segment_bytes = 4 << 20 }, &why);
 	if (r->ledger == NULL)
 		fail_msg("ledger: %.*s", STR_ARG(buf_str(&why)));
-	r->offline = offline_open(&(struct offline_config){.path = r->db_path, .log = ledger_log_source(r->ledger)}, &why);
+	r->offline = offline_open(&(struct offline_config){ .path = r->db_path, .log = ledger_log_source(r->ledger) },
+				  &why);
 	if (r->offline == NULL)
 		fail_msg("offline: %.*s", STR_ARG(buf_str(&why)));
 	buf_finish(&why);
@@ -110,8 +110,8 @@ struct asker {
 
 static inline void order_finish(struct order *o, struct msg *m)
 {
-	struct answer a = {.kind = m->kind, .status = m->status};
-	struct buf text = {0};
+	struct answer a = { .kind = m->kind, .status = m->status };
+	struct buf text = { 0 };
 	if (m->kind == OFFLINE_RESULT) {
 		const struct offline_result *r = (const struct offline_result *)m;
 		buf_append_str(&text, buf_str(&r->json));
@@ -127,8 +127,7 @@ static inline void order_finish(struct order *o, struct msg *m)
 		a.last = b->last;
 		buf_append_str(&text, b->error);
 		for (uint32_t i = 0; i < b->count; i++)
-			buf_printf(&text, "%.*s=%.*s;", STR_ARG(b->rows[i].key),
-				   STR_ARG(b->rows[i].value_json));
+			buf_printf(&text, "%.*s=%.*s;", STR_ARG(b->rows[i].key), STR_ARG(b->rows[i].value_json));
 	}
 	buf_append_char(&text, '\0');
 	a.text = text.p;
@@ -170,10 +169,10 @@ static inline void asker_on_message(struct actor *a, struct msg *m)
 static inline const struct actor_class *asker_class(void)
 {
 	static const struct actor_class class = {
-	    .name = "asker",
-	    .size = sizeof(struct asker),
-	    .mailbox_len_max = 256,
-	    .on_message = asker_on_message,
+		.name = "asker",
+		.size = sizeof(struct asker),
+		.mailbox_len_max = 256,
+		.on_message = asker_on_message,
 	};
 	return &class;
 }
@@ -181,7 +180,7 @@ static inline const struct actor_class *asker_class(void)
 static inline struct loop *start_loop(const char *name, bool idle)
 {
 	struct loop *loop = loop_create(&(struct loop_config){
-	    .name = name, .kind = LOOP_BLOCKING, .is_background = idle, .actors_max = 64, .asks_max = 1024});
+	    .name = name, .kind = LOOP_BLOCKING, .is_background = idle, .actors_max = 64, .asks_max = 1024 });
 	assert_non_null(loop);
 	return loop;
 }
@@ -210,8 +209,8 @@ static inline void rig_start(struct rig *r, bool with_projection, bool idle)
 /* No loop is destroyed while another one may still send to it. */
 static inline void rig_stop(struct rig *r)
 {
-	struct loop **loops[] = {&r->asker_loop,    &r->projection_loop, &r->reader_loop,  &r->lane_loops[0],
-				 &r->lane_loops[1], &r->lane_loops[2],   &r->lane_loops[3]};
+	struct loop **loops[] = { &r->asker_loop,    &r->projection_loop, &r->reader_loop,  &r->lane_loops[0],
+				  &r->lane_loops[1], &r->lane_loops[2],   &r->lane_loops[3] };
 	for (size_t i = 0; i < ARRAY_LEN(loops); i++) {
 		if (*loops[i] == NULL)
 			continue;
@@ -225,11 +224,11 @@ static inline void rig_stop(struct rig *r)
 	}
 }
 
-static inline struct order *rig_ask(struct rig *r, struct msg *(*make)(struct loop *, const void *),
-				    const void *arg, uint64_t timeout_ms)
+static inline struct order *rig_ask(struct rig *r, struct msg *(*make)(struct loop *, const void *), const void *arg,
+				    uint64_t timeout_ms)
 {
 	struct order *o = calloc(1, sizeof *o);
-	*o = (struct order){.make = make, .arg = arg, .to = r->reader, .timeout_ms = timeout_ms};
+	*o = (struct order){ .make = make, .arg = arg, .to = r->reader, .timeout_ms = timeout_ms };
 	pthread_mutex_init(&o->lock, NULL);
 	pthread_cond_init(&o->done, NULL);
 	struct order_msg *m = loop_msg_new(ASK_FOR);
@@ -266,7 +265,7 @@ static inline struct msg *make_query(struct loop *loop, const void *arg)
 /* Asks and compares; the projection is waited for. */
 static inline void assert_query(struct rig *r, const char *sql, const char *wanted)
 {
-	struct query q = {.sql = sql};
+	struct query q = { .sql = sql };
 	struct answer a = rig_wait(rig_ask(r, make_query, &q, 20000));
 	assert_string_equal(a.text, wanted);
 	free(a.text);
@@ -281,7 +280,7 @@ static inline void rig_append(struct rig *r, struct evidence_entry *e, int64_t n
 	evidence_entry_free(e);
 }
 
-#define INTERACTION_REF \
+#define INTERACTION_REF                                                                                                \
 	"{\"mode\":\"voice\",\"call_id\":\"c1\",\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3}"
 
 static inline void id_of(unsigned i, char id[static 41])
@@ -296,17 +295,17 @@ static inline void rig_append_record_and_row(struct rig *r, unsigned i, const ch
 	char id[41];
 	id_of(i, id);
 	struct record record = {
-	    .context_id = str_from(id),
-	    .created_at_us = T0_US + i * INT64_C(1000000),
-	    .environment = STR("development"),
-	    .schema_version = STR("1.0.0"),
-	    .context_function = str_from(name),
-	    .inputs_json = STR("{\"user_id\":\"u1\",\"interaction_ref\":" INTERACTION_REF "}"),
-	    .content = STR("some text"),
-	    .token_count = 40 + i,
-	    .assembly = {.max_tokens = -1, .freshness_sla_ms = -1, .freshness_status = freshness},
-	    .lineage = {.fabra_version = STR("2.3.2")},
-	    .integrity = {.record_hash = STR(""), .signed_at_us = -1},
+		.context_id = str_from(id),
+		.created_at_us = T0_US + i * INT64_C(1000000),
+		.environment = STR("development"),
+		.schema_version = STR("1.0.0"),
+		.context_function = str_from(name),
+		.inputs_json = STR("{\"user_id\":\"u1\",\"interaction_ref\":" INTERACTION_REF "}"),
+		.content = STR("some text"),
+		.token_count = 40 + i,
+		.assembly = { .max_tokens = -1, .freshness_sla_ms = -1, .freshness_status = freshness },
+		.lineage = { .fabra_version = STR("2.3.2") },
+		.integrity = { .record_hash = STR(""), .signed_at_us = -1 },
 	};
 	char content_hash[RECORD_HASH_TEXT];
 	record_hash_text(record.content, content_hash);
@@ -314,28 +313,25 @@ static inline void rig_append_record_and_row(struct rig *r, unsigned i, const ch
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_RECORD);
 	assert_true(record_write_canonical(&record, &e->body, &e->previous_at));
 	record_extras_write(with_row ? &record : NULL,
-			    &(struct record_extras){.version = STR("v7"),
-						    .interaction_ref_json = STR(INTERACTION_REF),
-						    .evidence_mode = STR("required")},
+			    &(struct record_extras){ .version = STR("v7"),
+						     .interaction_ref_json = STR(INTERACTION_REF),
+						     .evidence_mode = STR("required") },
 			    &e->extras);
 	memcpy(e->context_id, id, 40);
 	rig_append(r, e, record.created_at_us);
 }
 
-static inline void rig_append_record(struct rig *r, unsigned i, const char *name,
-				     enum record_freshness freshness)
+static inline void rig_append_record(struct rig *r, unsigned i, const char *name, enum record_freshness freshness)
 {
 	rig_append_record_and_row(r, i, name, freshness, true);
 }
 
-static inline void rig_append_values(struct rig *r, const char *entity, const struct entry_value *values,
-				     size_t count)
+static inline void rig_append_values(struct rig *r, const char *entity, const struct entry_value *values, size_t count)
 {
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
-	entry_values_write(&e->body, &(struct entry_values){.entity = str_from(entity),
-							    .source = ENTRY_PUSHED,
-							    .values = values,
-							    .count = count});
+	entry_values_write(&e->body,
+			   &(struct entry_values){
+			       .entity = str_from(entity), .source = ENTRY_PUSHED, .values = values, .count = count });
 	assert_false(e->body.failed);
 	rig_append(r, e, values[0].event_time_us + 5);
 }
@@ -344,19 +340,18 @@ static inline void rig_append_value(struct rig *r, const char *id, const char *f
 				    int64_t event_us, int64_t ttl_ms)
 {
 	rig_append_values(r, "User",
-			  &(struct entry_value){.entity_id = str_from(id),
-						.feature = str_from(feature),
-						.value_json = str_from(json),
-						.event_time_us = event_us,
-						.ttl_ms = ttl_ms},
+			  &(struct entry_value){ .entity_id = str_from(id),
+						 .feature = str_from(feature),
+						 .value_json = str_from(json),
+						 .event_time_us = event_us,
+						 .ttl_ms = ttl_ms },
 			  1);
 }
 
 static inline void rig_append_delete(struct rig *r, const char *id, int64_t event_us)
 {
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_DELETE);
-	entry_delete_write(&e->body, &(struct entry_delete){.entity = STR("User"),
-							    .entity_id = str_from(id),
-							    .event_time_us = event_us});
+	entry_delete_write(&e->body, &(struct entry_delete){
+					 .entity = STR("User"), .entity_id = str_from(id), .event_time_us = event_us });
 	rig_append(r, e, event_us + 5);
 }

@@ -24,8 +24,8 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 
 static void open_store(void)
 {
-	struct buf why = {0};
-	store = offline_open(&(struct offline_config){.path = db_path}, &why);
+	struct buf why = { 0 };
+	store = offline_open(&(struct offline_config){ .path = db_path }, &why);
 	if (store == NULL)
 		fail_msg("%.*s", STR_ARG(buf_str(&why)));
 	buf_finish(&why);
@@ -69,9 +69,9 @@ static void write_file(const char *base, const char *text)
 static const char *query(const char *sql)
 {
 	static char text[4096];
-	struct buf out = {0};
+	struct buf out = { 0 };
 	uint32_t rows;
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	struct offline_conn *c = offline_admin_enter(store, &error);
 	assert_non_null(c);
 	if (!offline_conn_select(c, str_from(sql), NULL, UINT64_MAX, &error) ||

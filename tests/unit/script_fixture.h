@@ -13,8 +13,7 @@
 
 #include <cmocka.h>
 
-#define FIXTURE_HEAD                                                                                         \
-	"local fabra = require 'fabra'\nlocal User = fabra.entity { name = 'User', id = 'user_id' }\n"
+#define FIXTURE_HEAD "local fabra = require 'fabra'\nlocal User = fabra.entity { name = 'User', id = 'user_id' }\n"
 
 struct fixture {
 	struct definitions *d;
@@ -33,7 +32,7 @@ struct fixture {
 	int64_t now_us;
 	unsigned slices;       /* of the last run */
 	uint64_t slice_ns_max; /* processor time */
-	uint64_t *slices_ns;   /* borrowed, may be NULL: the least time of each slice over all runs; 0 before the first */
+	uint64_t *slices_ns; /* borrowed, may be NULL: the least time of each slice over all runs; 0 before the first */
 	unsigned slices_ns_count;
 };
 
@@ -134,8 +133,7 @@ static inline void fixture_stop(struct fixture *f)
 }
 
 /* Runs until done, failed or waiting. */
-static inline enum script_result fixture_go(struct fixture *f, struct script_call *call,
-					    struct script_outcome *ret)
+static inline enum script_result fixture_go(struct fixture *f, struct script_call *call, struct script_outcome *ret)
 {
 	enum script_result result;
 	f->slices = 0;
@@ -152,12 +150,11 @@ static inline enum script_result fixture_go(struct fixture *f, struct script_cal
 	return result;
 }
 
-static inline struct script_call *fixture_begin(struct fixture *f, enum script_function function,
-						const char *args)
+static inline struct script_call *fixture_begin(struct fixture *f, enum script_function function, const char *args)
 {
 	fixture_forget_asks(f);
-	struct script_call *call = script_begin(f->s, function, 0, str_from(args), (struct str){ 0 },
-						(struct str){ 0 }, &fixture_host, f);
+	struct script_call *call = script_begin(f->s, function, 0, str_from(args), (struct str){ 0 }, (struct str){ 0 },
+						&fixture_host, f);
 	assert_non_null(call);
 	return call;
 }
@@ -184,11 +181,10 @@ static inline const char *fixture_compute(struct fixture *f, const char *id)
 static inline void fixture_start_body(struct fixture *f, const char *body, const struct script_limits *limits)
 {
 	struct buf source = { 0 };
-	buf_printf(
-		&source,
-		FIXTURE_HEAD
-		"fabra.feature { name = 'x', entity = User, compute = function(id, event, previous)\n%s\nend }\n",
-		body);
+	buf_printf(&source,
+		   FIXTURE_HEAD
+		   "fabra.feature { name = 'x', entity = User, compute = function(id, event, previous)\n%s\nend }\n",
+		   body);
 	buf_append_char(&source, '\0');
 	fixture_start(f, source.p, limits);
 	buf_finish(&source);
@@ -204,9 +200,9 @@ static inline const char *fixture_eval(const char *body)
 	return text;
 }
 
-#define assert_has(text, part)                                                                               \
-	do {                                                                                                 \
-		const char *has_text = (text);                                                               \
-		if (strstr(has_text, (part)) == NULL)                                                        \
-			fail_msg("'%s' does not contain '%s'", has_text, (part));                            \
+#define assert_has(text, part)                                                                                         \
+	do {                                                                                                           \
+		const char *has_text = (text);                                                                         \
+		if (strstr(has_text, (part)) == NULL)                                                                  \
+			fail_msg("'%s' does not contain '%s'", has_text, (part));                                      \
 	} while (0)

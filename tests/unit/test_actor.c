@@ -96,8 +96,12 @@ static void echo_finish(struct actor *a)
 }
 
 static const struct actor_class echo_class = {
-	.name = "echo", .size = sizeof(struct echo), .mailbox_len_max = 4,
-	.on_message = echo_on_message, .on_turn_end = echo_on_turn_end, .finish = echo_finish,
+	.name = "echo",
+	.size = sizeof(struct echo),
+	.mailbox_len_max = 4,
+	.on_message = echo_on_message,
+	.on_turn_end = echo_on_turn_end,
+	.finish = echo_finish,
 };
 
 /* ---- a caller that writes down what came back ---- */
@@ -148,8 +152,11 @@ static int caller_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class caller_class = {
-	.name = "caller", .size = sizeof(struct caller), .mailbox_len_max = 64,
-	.init = caller_init, .on_message = caller_on_message,
+	.name = "caller",
+	.size = sizeof(struct caller),
+	.mailbox_len_max = 64,
+	.init = caller_init,
+	.on_message = caller_on_message,
 };
 
 static void ping_dispose(struct msg *m)
@@ -223,7 +230,10 @@ static void test_down(void **state)
 		enum echo_mode mode;
 		int status;
 	} cases[] = {
-		{ ECHO_STOP, RT_EDEAD }, { ECHO_FAIL, RT_EDEAD }, { ECHO_IGNORE, RT_EINVAL }, { ECHO_REFUSE, RT_EREADONLY },
+		{ ECHO_STOP, RT_EDEAD },
+		{ ECHO_FAIL, RT_EDEAD },
+		{ ECHO_IGNORE, RT_EINVAL },
+		{ ECHO_REFUSE, RT_EREADONLY },
 	};
 	for (unsigned callee = 0; callee < 2; callee++) {
 		for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -433,14 +443,16 @@ static void test_spawn_ask(void **state)
 	rt_stop(&token->base); /* on its way */
 	sim_run(sim, 10);
 	assert_int_equal(c->kind, RT_CANCELLED);
-	rt_spawn_ask(&c->base, &echo_class, NULL, ping_new(loop, ECHO_REPLY, NULL), UINT64_MAX, gone); /* before it is sent */
+	rt_spawn_ask(&c->base, &echo_class, NULL, ping_new(loop, ECHO_REPLY, NULL), UINT64_MAX,
+		     gone); /* before it is sent */
 	sim_run(sim, 10);
 	assert_int_equal(c->kind, RT_CANCELLED);
 	assert_int_equal(echo_handled, 0);
 	assert_int_equal(stats(0).actors, actors - 1);
 
 	for (int i = 0; i < 3; i++) /* the third finds no room in the table of asks */
-		rt_spawn_ask(&c->base, &echo_class, NULL, ping_new(loop, i ? ECHO_KEEP : ECHO_REPLY, NULL), UINT64_MAX, ACTOR_NONE);
+		rt_spawn_ask(&c->base, &echo_class, NULL, ping_new(loop, i ? ECHO_KEEP : ECHO_REPLY, NULL), UINT64_MAX,
+			     ACTOR_NONE);
 	sim_run(sim, 10);
 	assert_int_equal(echo_handled, 2);
 	assert_int_equal(c->endings, 5);
@@ -520,7 +532,10 @@ static void forwarder_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class forwarder_class = {
-	.name = "forwarder", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = forwarder_on_message,
+	.name = "forwarder",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 4,
+	.on_message = forwarder_on_message,
 };
 
 /* A request that is handed on is answered by whoever has it in the end, or by its death there. */
@@ -585,8 +600,11 @@ static void parent_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class parent_class = {
-	.name = "parent", .size = sizeof(struct parent), .mailbox_len_max = 4,
-	.init = caller_init, .on_message = parent_on_message,
+	.name = "parent",
+	.size = sizeof(struct parent),
+	.mailbox_len_max = 4,
+	.init = caller_init,
+	.on_message = parent_on_message,
 };
 
 static void test_child_down(void **state)
@@ -621,8 +639,11 @@ static int refuse_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class refusing_class = {
-	.name = "refusing", .size = sizeof(struct echo), .mailbox_len_max = 1,
-	.init = refuse_init, .on_message = echo_on_message,
+	.name = "refusing",
+	.size = sizeof(struct echo),
+	.mailbox_len_max = 1,
+	.init = refuse_init,
+	.on_message = echo_on_message,
 };
 
 static void test_spawn_failures(void **state)

@@ -1,14 +1,14 @@
 /* The /v1 routes as a client sees them, in one program: what is checked before anything is asked, and every pair of limits
  * that meet, at, below and above. The node is a real one; its ledger is the fake, which an I/O loop may hold. */
-#define TEST_DEFINITIONS                                                                                              \
-	"local fabra = require 'fabra'\n"                                                                             \
-	"local User = fabra.entity { name = 'User', id = 'user_id' }\n"                                               \
-	"fabra.feature { name = 'whole', entity = User, dtype = 'integer' }\n"                                       \
-	"fabra.feature { name = 'city', entity = User }\n"                                                            \
-	"fabra.feature { name = 'brief', entity = User, ttl = '1s' }\n"                                               \
-	"fabra.feature { name = 'length', entity = User, compute = function(id) return #id end }\n"                   \
-	"fabra.feature { name = 'n', entity = User, trigger = 'tick', compute = function(id, e, p) return (p or 0) + 1 end }\n" \
-	"fabra.feature { name = 'k', entity = User, trigger = 'no-event', compute = function() return 1 end }\n"          \
+#define TEST_DEFINITIONS                                                                                                                      \
+	"local fabra = require 'fabra'\n"                                                                                                     \
+	"local User = fabra.entity { name = 'User', id = 'user_id' }\n"                                                                       \
+	"fabra.feature { name = 'whole', entity = User, dtype = 'integer' }\n"                                                                \
+	"fabra.feature { name = 'city', entity = User }\n"                                                                                    \
+	"fabra.feature { name = 'brief', entity = User, ttl = '1s' }\n"                                                                       \
+	"fabra.feature { name = 'length', entity = User, compute = function(id) return #id end }\n"                                           \
+	"fabra.feature { name = 'n', entity = User, trigger = 'tick', compute = function(id, e, p) return (p or 0) + 1 end }\n"               \
+	"fabra.feature { name = 'k', entity = User, trigger = 'no-event', compute = function() return 1 end }\n"                              \
 	"fabra.context { name = 'con-text.x', params = { n = { type = 'integer', required = false } }, items = { { text = 'n is {n}' } } }\n" \
 	"for i = 1, 201 do fabra.feature { name = 'f' .. i, entity = User, default = i } end\n"
 
@@ -44,9 +44,14 @@ static void start(void)
 	signal(SIGPIPE, SIG_IGN);
 	ledger = ledger_fake_create(&(struct ledger_fake_config){ .delay_ms_max = 0 });
 	loop = loop_create(&(struct loop_config){ .name = "io", .kind = LOOP_IO });
-	node = (struct node){ .definitions = shared.definitions, .pricing = shared.pricing, .metrics = shared.metrics,
-			      .encodings = { shared.encodings[0], shared.encodings[1] }, .environment = STR("test"),
-			      .fabra_version = STR("2.3.2"), .include_content = true, .evidence_timeout_ms = 500,
+	node = (struct node){ .definitions = shared.definitions,
+			      .pricing = shared.pricing,
+			      .metrics = shared.metrics,
+			      .encodings = { shared.encodings[0], shared.encodings[1] },
+			      .environment = STR("test"),
+			      .fabra_version = STR("2.3.2"),
+			      .include_content = true,
+			      .evidence_timeout_ms = 500,
 			      .loops_count = 1 };
 	stores = (struct stores){ 0 };
 	node.stores = &stores;
@@ -58,15 +63,21 @@ static void start(void)
 		if (node.definitions->features[i].default_json.p)
 			node.defaults[i] = value_create(node.definitions->features[i].default_json);
 	stores.evidence.append = ledger_fake_spawn(ledger, loop);
-	stores.offline.requests = stores.offline.background = offline_fake_spawn(loop, &(struct offline_fake_config){ 0 });
+	stores.offline.requests = stores.offline.background = offline_fake_spawn(loop,
+										 &(struct offline_fake_config){ 0 });
 	stores.evidence.list = stores.evidence.legacy = stores.offline.requests;
-	node_loop = (struct node_loop){ .node = &node, .loop = loop, .script = script_create(node.definitions, NULL, &why),
+	node_loop = (struct node_loop){ .node = &node,
+					.loop = loop,
+					.script = script_create(node.definitions, NULL, &why),
 					.tokens = token_cache_create(1024) };
 	node.loops[0] = node.by_loop_id[loop_id(loop)] = &node_loop;
 	CHECK(node_loop.script && node_loop_spawn(&node_loop, &why));
-	server = http_server_create(&(struct http_config){ .routes = api_routes, .routes_count = api_routes_count, .app = &node,
-							    .document = api_document,
-							    .body_bytes_max = BODY_MAX }, &loop, 1, &why);
+	server = http_server_create(&(struct http_config){ .routes = api_routes,
+							   .routes_count = api_routes_count,
+							   .app = &node,
+							   .document = api_document,
+							   .body_bytes_max = BODY_MAX },
+				    &loop, 1, &why);
 	CHECK(server != NULL && loop_start(loop) == 0);
 	port = http_server_port(server);
 }
@@ -137,9 +148,11 @@ static void test_all_mistakes(void **state)
 	(void)state;
 	ask("POST", "/v1/features", "{}", 422);
 	says_mistakes("[\"body\",\"entity_name\"][\"body\",\"entity_id\"][\"body\",\"features\"]");
-	ask("POST", "/v1/features/batch?x&detail=2", "{\"name\":\"a\\u0000\",\"ids\":[1],\"features\":{},\"more\":1}", 422);
-	says_mistakes("[\"query\",\"x\"][\"query\",\"detail\"][\"body\",\"more\"][\"body\",\"name\"][\"body\",\"ids\",0]"
-		      "[\"body\",\"features\"]");
+	ask("POST", "/v1/features/batch?x&detail=2", "{\"name\":\"a\\u0000\",\"ids\":[1],\"features\":{},\"more\":1}",
+	    422);
+	says_mistakes(
+	    "[\"query\",\"x\"][\"query\",\"detail\"][\"body\",\"more\"][\"body\",\"name\"][\"body\",\"ids\",0]"
+	    "[\"body\",\"features\"]");
 	ask("PUT", "/v1/features/User/a%00", "{\"timestamp\":1,\"values\":{}}", 422);
 	says_mistakes("[\"path\",\"entity_id\"][\"body\",\"values\"][\"body\",\"timestamp\"]");
 	ask("PUT", "/v1/features/User/a", "{\"timestamp\":\"x\",\"values\":{\"length\":1,\"city\":2}}", 422);
@@ -257,9 +270,14 @@ static void test_document(void **state)
 	(void)state;
 	ask("GET", "/openapi.json", NULL, 200);
 	yyjson_doc *doc = yyjson_read(answer.body.p, answer.body.n, 0);
-	static const char *const absent[] = { "/v1/ingest/{event_type}", "/v1/ingest/no-event", "/v1/context/{name}", "/v1/records",
-					      "/v1/context/{id}/replay", "/v1/context/{id}/visualize",
-					      "/v1/context/diff/{base}/{comparison}", "/v1/record/diff/{base}/{comparison}",
+	static const char *const absent[] = { "/v1/ingest/{event_type}",
+					      "/v1/ingest/no-event",
+					      "/v1/context/{name}",
+					      "/v1/records",
+					      "/v1/context/{id}/replay",
+					      "/v1/context/{id}/visualize",
+					      "/v1/context/diff/{base}/{comparison}",
+					      "/v1/record/diff/{base}/{comparison}",
 					      "/v1/features/{entity}/{entity_id}" };
 	for (size_t i = 0; i < ARRAY_LEN(absent); i++)
 		assert_null(at(doc, absent[i], ""));
@@ -386,8 +404,9 @@ static void test_batches(void **state)
 	static const struct {
 		unsigned ids, features;
 		int status;
-	} cases[] = { { 0, 0, 200 }, { 1, 0, 200 }, { 1, 1, 200 }, { 999, 1, 200 }, { 1000, 1, 200 }, { 1001, 1, 422 },
-		      { 1, 199, 200 }, { 1, 200, 200 }, { 1, 201, 422 }, { 1000, 200, 200 }, { 1001, 201, 422 } };
+	} cases[] = { { 0, 0, 200 },    { 1, 0, 200 },      { 1, 1, 200 },     { 999, 1, 200 },
+		      { 1000, 1, 200 }, { 1001, 1, 422 },   { 1, 199, 200 },   { 1, 200, 200 },
+		      { 1, 201, 422 },  { 1000, 200, 200 }, { 1001, 201, 422 } };
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		batch(cases[i].ids, cases[i].features, cases[i].status);
 		if (cases[i].status != 200)
@@ -399,7 +418,9 @@ static void test_batches(void **state)
 		yyjson_obj_foreach(all, at, n, id, values) {
 			assert_int_equal(yyjson_obj_size(values), cases[i].features);
 			if (cases[i].features)
-				assert_string_equal(yyjson_get_str(yyjson_obj_get(yyjson_obj_get(values, "f1"), "status")), "default");
+				assert_string_equal(yyjson_get_str(
+							yyjson_obj_get(yyjson_obj_get(values, "f1"), "status")),
+						    "default");
 		}
 		yyjson_doc_free(doc);
 	}
@@ -424,8 +445,17 @@ static void test_limit(void **state)
 	static const struct {
 		const char *limit;
 		int status;
-	} cases[] = { { "0", 200 }, { "999", 200 }, { "1000", 200 }, { "1001", 422 }, { "-1", 422 }, { "+5", 200 },
-		      { "", 422 }, { "5x", 422 }, { "5%00", 422 }, { "999999999999999", 422 }, { "9999999999999999", 422 } };
+	} cases[] = { { "0", 200 },
+		      { "999", 200 },
+		      { "1000", 200 },
+		      { "1001", 422 },
+		      { "-1", 422 },
+		      { "+5", 200 },
+		      { "", 422 },
+		      { "5x", 422 },
+		      { "5%00", 422 },
+		      { "999999999999999", 422 },
+		      { "9999999999999999", 422 } };
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		char target[64];
 		snprintf(target, sizeof target, "/v1/contexts?limit=%s", cases[i].limit);
@@ -440,11 +470,20 @@ static void test_filters(void **state)
 	static const struct {
 		const char *query;
 		int status;
-	} cases[] = { { "name=a&id_prefix=ctx_&freshness_status=degraded&input=a=b", 200 }, { "name=&input=", 200 },
-		      { "name=a%00b", 400 }, { "name=%00", 400 }, { "id_prefix=ctx_%00", 400 },
-		      { "freshness_status=guaranteed%00", 400 }, { "freshness_status=stale", 400 }, { "input=a=b%00", 400 },
-		      { "input=a%00=b", 400 }, { "input=a", 400 }, { "input==b", 400 }, { "input=a%22=b", 400 },
-		      { "input=a%5C=b", 400 }, { "input=a==%22%5C", 200 } };
+	} cases[] = { { "name=a&id_prefix=ctx_&freshness_status=degraded&input=a=b", 200 },
+		      { "name=&input=", 200 },
+		      { "name=a%00b", 400 },
+		      { "name=%00", 400 },
+		      { "id_prefix=ctx_%00", 400 },
+		      { "freshness_status=guaranteed%00", 400 },
+		      { "freshness_status=stale", 400 },
+		      { "input=a=b%00", 400 },
+		      { "input=a%00=b", 400 },
+		      { "input=a", 400 },
+		      { "input==b", 400 },
+		      { "input=a%22=b", 400 },
+		      { "input=a%5C=b", 400 },
+		      { "input=a==%22%5C", 200 } };
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		char target[160];
 		snprintf(target, sizeof target, "/v1/contexts?%s", cases[i].query);
@@ -458,11 +497,17 @@ static void test_times(void **state)
 	static const struct {
 		const char *text;
 		int64_t us; /* 0: none */
-	} cases[] = { { "2026-01-31 12:00", 1769860800000000 },       { "2026-01-31T12:00:00Z", 1769860800000000 },
-		      { "2026-01-31", 1769817600000000 },             { "2026-01-31 12:00:00", 1769860800000000 },
-		      { "2026-01-31T14:00+02:00", 1769860800000000 }, { "2026-01-31T14:00 02:00", 1769860800000000 },
-		      { "2026-01-31 14:00:00.5 02:00", 1769860800500000 }, { "2026-01-31T12", 0 }, { " 12:00", 0 },
-		      { "", 0 }, { "2026-01-31  2:00", 0 } };
+	} cases[] = { { "2026-01-31 12:00", 1769860800000000 },
+		      { "2026-01-31T12:00:00Z", 1769860800000000 },
+		      { "2026-01-31", 1769817600000000 },
+		      { "2026-01-31 12:00:00", 1769860800000000 },
+		      { "2026-01-31T14:00+02:00", 1769860800000000 },
+		      { "2026-01-31T14:00 02:00", 1769860800000000 },
+		      { "2026-01-31 14:00:00.5 02:00", 1769860800500000 },
+		      { "2026-01-31T12", 0 },
+		      { " 12:00", 0 },
+		      { "", 0 },
+		      { "2026-01-31  2:00", 0 } };
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		int64_t us = 0;
 		assert_true(api_time(str_from(cases[i].text), &us) == (cases[i].us != 0));
@@ -482,12 +527,13 @@ static void test_clocks(void **state)
 	ask_with("", "PUT", "/v1/features/User/ahead", buf_str(&body), 200);
 	ask("GET", "/v1/features/city?entity_id=ahead", NULL, 200);
 	says("\"freshness_ms\":0,");
-	ask("POST", "/v1/features?detail=true", "{\"entity_name\":\"User\",\"entity_id\":\"ahead\",\"features\":[\"city\"]}", 200);
+	ask("POST", "/v1/features?detail=true",
+	    "{\"entity_name\":\"User\",\"entity_id\":\"ahead\",\"features\":[\"city\"]}", 200);
 	says("\"freshness_ms\":0,");
 	ask("PUT", "/v1/features/User/ahead", "{\"values\":{\"city\":2,\"brief\":3}}", 200);
 	says("\"written\":[\"city\",\"brief\"],\"stale\":[]");
-	online_delete_row(stores.online, 0, STR("ahead"), clock_wall_us() + API_FUTURE_US_MAX, ledger_fake_count(ledger),
-			  clock_wall_us());
+	online_delete_row(stores.online, 0, STR("ahead"), clock_wall_us() + API_FUTURE_US_MAX,
+			  ledger_fake_count(ledger), clock_wall_us());
 	ask("PUT", "/v1/features/User/ahead", "{\"values\":{\"city\":4}}", 200);
 	says("\"stale\":[]");
 	ask("GET", "/v1/features/city?entity_id=ahead", NULL, 200);
@@ -537,11 +583,21 @@ static void test_keys(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_mistakes), cmocka_unit_test(test_too_many_mistakes),
-		cmocka_unit_test(test_document), cmocka_unit_test(test_nothing_is_done), cmocka_unit_test(test_unknown_query), cmocka_unit_test(test_filters),
-		cmocka_unit_test(test_value_and_table), cmocka_unit_test(test_body), cmocka_unit_test(test_batches),
-		cmocka_unit_test(test_values_of_a_body), cmocka_unit_test(test_id_bytes), cmocka_unit_test(test_limit), cmocka_unit_test(test_times),
-		cmocka_unit_test(test_clocks), cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_all_mistakes),
+		cmocka_unit_test(test_too_many_mistakes),
+		cmocka_unit_test(test_document),
+		cmocka_unit_test(test_nothing_is_done),
+		cmocka_unit_test(test_unknown_query),
+		cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_value_and_table),
+		cmocka_unit_test(test_body),
+		cmocka_unit_test(test_batches),
+		cmocka_unit_test(test_values_of_a_body),
+		cmocka_unit_test(test_id_bytes),
+		cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_times),
+		cmocka_unit_test(test_clocks),
+		cmocka_unit_test(test_keys),
 	};
 	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	CHECK(nowhere >= 0 && log_start(nowhere, LOG_ERROR) == 0);

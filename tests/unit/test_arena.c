@@ -89,11 +89,8 @@ static void test_dup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_blocks),
-		cmocka_unit_test(test_large),
-		cmocka_unit_test(test_bound),
-		cmocka_unit_test(test_array),
-		cmocka_unit_test(test_dup),
+		cmocka_unit_test(test_blocks), cmocka_unit_test(test_large), cmocka_unit_test(test_bound),
+		cmocka_unit_test(test_array),  cmocka_unit_test(test_dup),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

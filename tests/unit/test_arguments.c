@@ -7,7 +7,7 @@ static struct definitions *definitions;
 static void check(const char *context, const char *args_json, const char *expected)
 {
 	struct json_error error;
-	struct buf why = {0};
+	struct buf why = { 0 };
 	yyjson_doc *args = json_parse(str_from(args_json), NULL, &error);
 	uint32_t index = definitions_context(definitions, str_from(context));
 	assert_true(args && index != DEF_NONE);
@@ -24,8 +24,7 @@ static void test_required_and_unknown(void **state)
 	check("declared", "{\"user_id\":\"u\",\"query\":\"q\"}", NULL);
 	check("declared", "{\"query\":\"q\"}", "missing required argument 'user_id'");
 	check("declared", "{}", "missing required argument 'query'; missing required argument 'user_id'"); /* by name */
-	check("declared", "{\"user_id\":\"u\",\"query\":\"q\",\"extra\":1}",
-	      "got an unexpected argument 'extra'");
+	check("declared", "{\"user_id\":\"u\",\"query\":\"q\",\"extra\":1}", "got an unexpected argument 'extra'");
 	check("free", "{\"anything\":[1,{}]}", NULL);
 	check("none", "{\"a\":1}", "got an unexpected argument 'a'");
 	check("none", "{}", NULL);
@@ -34,11 +33,10 @@ static void test_required_and_unknown(void **state)
 static void test_names_of_the_call(void **state)
 {
 	(void)state;
-	check(
-	    "none",
-	    "{\"call_id\":\"c\",\"session_id\":1,\"turn_id\":null,\"turn_index\":3,\"interaction_ref\":{},"
-	    "\"interaction_mode\":\"x\",\"mode\":\"y\",\"jurisdiction\":\"EU\",\"consent_state\":\"given\"}",
-	    NULL);
+	check("none",
+	      "{\"call_id\":\"c\",\"session_id\":1,\"turn_id\":null,\"turn_index\":3,\"interaction_ref\":{},"
+	      "\"interaction_mode\":\"x\",\"mode\":\"y\",\"jurisdiction\":\"EU\",\"consent_state\":\"given\"}",
+	      NULL);
 }
 
 static void test_types(void **state)
@@ -48,18 +46,18 @@ static void test_types(void **state)
 	static const struct {
 		const char *member, *expected;
 	} cases[] = {
-	    {"\"i\":3", NULL},
-	    {"\"i\":3.0", "argument 'i' must be an integer"},
-	    {"\"i\":true", "argument 'i' must be an integer"},
-	    {"\"i\":9223372036854775807", NULL},
-	    {"\"n\":3", NULL},
-	    {"\"n\":-2.5e3", NULL},
-	    {"\"n\":\"3\"", "argument 'n' must be a number"},
-	    {"\"b\":false", NULL},
-	    {"\"b\":0", "argument 'b' must be a boolean"},
-	    {"\"any\":[null]", NULL},
-	    {"\"any\":null", NULL},
-	    {"\"i\":null", NULL}, /* optional: as if absent */
+		{ "\"i\":3", NULL },
+		{ "\"i\":3.0", "argument 'i' must be an integer" },
+		{ "\"i\":true", "argument 'i' must be an integer" },
+		{ "\"i\":9223372036854775807", NULL },
+		{ "\"n\":3", NULL },
+		{ "\"n\":-2.5e3", NULL },
+		{ "\"n\":\"3\"", "argument 'n' must be a number" },
+		{ "\"b\":false", NULL },
+		{ "\"b\":0", "argument 'b' must be a boolean" },
+		{ "\"any\":[null]", NULL },
+		{ "\"any\":null", NULL },
+		{ "\"i\":null", NULL }, /* optional: as if absent */
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		char args[128];
@@ -78,7 +76,7 @@ static void test_a_long_list_ends(void **state)
 {
 	(void)state;
 	struct json_error error;
-	struct buf args = {0}, why = {0};
+	struct buf args = { 0 }, why = { 0 };
 	buf_append_char(&args, '{');
 	for (int i = 0; i < 20000; i++)
 		buf_printf(&args, "%s\"k%d\":%d", i ? "," : "", i, i);
@@ -96,11 +94,10 @@ static void test_a_long_list_ends(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_required_and_unknown),
-					   cmocka_unit_test(test_a_long_list_ends),
-					   cmocka_unit_test(test_names_of_the_call),
-					   cmocka_unit_test(test_types)};
-	struct fixture f = {0};
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_required_and_unknown),
+					    cmocka_unit_test(test_a_long_list_ends),
+					    cmocka_unit_test(test_names_of_the_call), cmocka_unit_test(test_types) };
+	struct fixture f = { 0 };
 	fixture_start(
 	    &f,
 	    FIXTURE_HEAD

@@ -35,13 +35,12 @@ static const char definitions[] =
 
 #define ARGS "{\"user\":\"u1\",\"q\":\"cats\"}"
 
-static uint64_t ask_until(const char *context, const char *args_json, uint64_t deadline_ns,
-			  struct actor_ref cancel)
+static uint64_t ask_until(const char *context, const char *args_json, uint64_t deadline_ns, struct actor_ref cancel)
 {
 	uint32_t index = definitions_context(shared.definitions, str_from(context));
 	assert_true(index != DEF_NONE);
-	return assembler_start(&probe->base, NL, assembly_job_new(index, str_from(args_json), (struct str){ 0 }), deadline_ns,
-			       cancel);
+	return assembler_start(&probe->base, NL, assembly_job_new(index, str_from(args_json), (struct str){ 0 }),
+			       deadline_ns, cancel);
 }
 
 static const struct assembly_job *assemble(const char *context, const char *args_json)
@@ -59,8 +58,7 @@ static const struct assembly_job *assemble_ok(const char *context, const char *a
 	return job;
 }
 
-static void assert_fails(const char *context, const char *args_json, enum assembly_outcome outcome,
-			 const char *error)
+static void assert_fails(const char *context, const char *args_json, enum assembly_outcome outcome, const char *error)
 {
 	const struct assembly_job *job = assemble(context, args_json);
 	assert_int_equal(job->outcome, outcome);
@@ -92,7 +90,7 @@ static void test_declarative(void **state)
 	const struct assembly_job *job = assemble_ok("plain", ARGS);
 	assert_text(assembly_content(job), "Hello.\nCity: Bern\nabout cats\nmore");
 	const struct evidence_entry *e = record_of(job);
-	struct arena arena = {0};
+	struct arena arena = { 0 };
 	const char *why;
 	const struct record *r = record_parse(buf_str(&e->body), true, &arena, &why);
 	assert_non_null(r);
@@ -139,9 +137,8 @@ static void test_failures(void **state)
 	assert_fails("coded", "{\"user\":\"u1\",\"q\":\"bad\"}", ASSEMBLY_FAILED, "index is broken");
 	assert_fails("wrong", "{}", ASSEMBLY_FAILED, "wrong");
 	assert_fails("broken", "{}", ASSEMBLY_FAILED, "broken");
-	assert_fails(
-	    "tight", "{}", ASSEMBLY_OVER_BUDGET,
-	    "Context 'tight' exceeds its token budget: required items need 3 tokens, max_tokens is 2");
+	assert_fails("tight", "{}", ASSEMBLY_OVER_BUDGET,
+		     "Context 'tight' exceeds its token budget: required items need 3 tokens, max_tokens is 2");
 	push("city", "u1", "1", loop_wall_us(LOOP) - 1002000);
 	assert_fails("strict", ARGS, ASSEMBLY_FAILED, "Freshness SLA breached for 1 feature(s): city (100");
 }
@@ -235,8 +232,7 @@ static void test_evidence_required(void **state)
 	assert_fails("cached", ARGS, ASSEMBLY_NO_EVIDENCE, "the disk failed");
 	ledger_config.refuse_permille = 0;
 	ledger_fake_set(ledger, &ledger_config);
-	assert_false(
-	    assemble_ok("cached", ARGS)->extras.is_cached_response); /* nothing was kept of the refused one */
+	assert_false(assemble_ok("cached", ARGS)->extras.is_cached_response); /* nothing was kept of the refused one */
 
 	ledger_config.lose_answer_permille = 1000;
 	fixture_restart();
@@ -266,8 +262,7 @@ static void test_best_effort(void **state)
 	uint64_t start_ns = sim_now_ns(fixture.sim);
 	const struct assembly_job *job = assemble_ok("text", "{}");
 	assert_false(job->persisted);
-	assert_in_range(sim_now_ns(fixture.sim) - start_ns, 500000000,
-			520000000); /* FABRA_EVIDENCE_TIMEOUT */
+	assert_in_range(sim_now_ns(fixture.sim) - start_ns, 500000000, 520000000); /* FABRA_EVIDENCE_TIMEOUT */
 	ledger_config.lose_answer_permille = 0;
 	fixture_restart();
 	fixture.node.evidence_required = false;
@@ -278,11 +273,9 @@ static void test_cache(void **state)
 {
 	(void)state;
 	push("city", "u1", "\"Bern\"", loop_wall_us(LOOP));
-	const struct assembly_job *first =
-	    assemble_ok("cached", "{\"user\":\"u1\",\"q\":\"x\",\"call_id\":\"1\"}");
+	const struct assembly_job *first = assemble_ok("cached", "{\"user\":\"u1\",\"q\":\"x\",\"call_id\":\"1\"}");
 	run_ms(1100);
-	const struct assembly_job *again =
-	    assemble_ok("cached", "{\"call_id\":\"2\",\"q\":\"x\",\"user\":\"u1\"}");
+	const struct assembly_job *again = assemble_ok("cached", "{\"call_id\":\"2\",\"q\":\"x\",\"user\":\"u1\"}");
 	assert_true(!first->extras.is_cached_response && again->extras.is_cached_response);
 	assert_true(str_eq(assembly_content(first), assembly_content(again)));
 	/* A record of its own, with its own time, arguments and freshness. */
@@ -295,11 +288,9 @@ static void test_cache(void **state)
 	assert_false(assemble_ok("cached", "{\"user\":\"u1\",\"q\":\"y\"}")->extras.is_cached_response);
 	push("city", "u1", "\"Basel\"", loop_wall_us(LOOP));
 	const struct assembly_job *pushed = assemble_ok("cached", "{\"user\":\"u1\",\"q\":\"x\"}");
-	assert_true(!pushed->extras.is_cached_response &&
-		    str_starts(assembly_content(pushed), STR("City: Basel")));
+	assert_true(!pushed->extras.is_cached_response && str_starts(assembly_content(pushed), STR("City: Basel")));
 	run_ms(2000);
-	assert_false(
-	    assemble_ok("cached", "{\"user\":\"u1\",\"q\":\"x\"}")->extras.is_cached_response); /* its ttl */
+	assert_false(assemble_ok("cached", "{\"user\":\"u1\",\"q\":\"x\"}")->extras.is_cached_response); /* its ttl */
 }
 
 static void test_cache_and_age(void **state)
@@ -331,13 +322,19 @@ static void test_privacy_keeps_nothing(void **state)
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
-	    ACTOR_TEST(test_declarative),   ACTOR_TEST(test_coded),
-	    ACTOR_TEST(test_failures),      ACTOR_TEST(test_budget),
-	    ACTOR_TEST(test_late),          ACTOR_TEST(test_gathering_ends),
-	    ACTOR_TEST(test_nobody_waits_from_the_start),
-	    ACTOR_TEST(test_client_leaves), ACTOR_TEST(test_evidence_required),
-	    ACTOR_TEST(test_best_effort),   ACTOR_TEST(test_cache),
-	    ACTOR_TEST(test_cache_and_age), ACTOR_TEST(test_privacy_keeps_nothing),
+		ACTOR_TEST(test_declarative),
+		ACTOR_TEST(test_coded),
+		ACTOR_TEST(test_failures),
+		ACTOR_TEST(test_budget),
+		ACTOR_TEST(test_late),
+		ACTOR_TEST(test_gathering_ends),
+		ACTOR_TEST(test_nobody_waits_from_the_start),
+		ACTOR_TEST(test_client_leaves),
+		ACTOR_TEST(test_evidence_required),
+		ACTOR_TEST(test_best_effort),
+		ACTOR_TEST(test_cache),
+		ACTOR_TEST(test_cache_and_age),
+		ACTOR_TEST(test_privacy_keeps_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -109,11 +109,8 @@ static void test_whole_characters(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_append),
-		cmocka_unit_test(test_growth),
-		cmocka_unit_test(test_bound),
-		cmocka_unit_test(test_take),
-		cmocka_unit_test(test_whole_characters),
+		cmocka_unit_test(test_append), cmocka_unit_test(test_growth),           cmocka_unit_test(test_bound),
+		cmocka_unit_test(test_take),   cmocka_unit_test(test_whole_characters),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,7 +33,7 @@ static const char definitions[] =
     "  fabra.await(fabra.sql('SELECT lost', {})) return kept ~= nil end)\n"
     "feature('event', function(id, event, previous) return { event.payload.n, event.event_type, previous } end)\n";
 
-static const struct offline_fake_answer answers[] = {{"SELECT slow", "[{\"n\":42}]", RT_OK}};
+static const struct offline_fake_answer answers[] = { { "SELECT slow", "[{\"n\":42}]", RT_OK } };
 
 static int setup(void **state)
 {
@@ -129,7 +129,7 @@ static void test_slices(void **state)
 	uint64_t quick = start_until("plain", in_ms(60000), ACTOR_NONE);
 	wait_for(longer);
 	wait_for(quick);
-	size_t at[2] = {0};
+	size_t at[2] = { 0 };
 	for (size_t i = 0; i < probe->count; i++)
 		at[probe->answers[i]->op == quick] = i;
 	assert_true(at[1] < at[0]); /* the one that began later was not held back */
@@ -226,18 +226,15 @@ static void test_events(void **state)
 	    "{\"id\":\"e\",\"event_type\":\"t\",\"entity_id\":\"u1\",\"payload\":{\"n\":5},\"timestamp\":\"x\"}");
 	job->previous_json = STR("[7]");
 	const struct msg *m = wait_for(computation_start(&probe->base, NL, job, in_ms(1000), ACTOR_NONE));
-	assert_true(
-	    str_eq(((const struct computation_run *)m)->job->outcome.value_json, STR("[5,\"t\",[7]]")));
+	assert_true(str_eq(((const struct computation_run *)m)->job->outcome.value_json, STR("[5,\"t\",[7]]")));
 }
 
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
-	    T(test_awaits),   T(test_failures), T(test_reads_in_order),
-	    T(test_slices),   T(test_bounds),   T(test_asks_left_behind),
-	    T(test_one_collects),
-	    T(test_deadline), T(test_cancel),   T(test_events),
+		T(test_awaits),           T(test_failures),     T(test_reads_in_order), T(test_slices), T(test_bounds),
+		T(test_asks_left_behind), T(test_one_collects), T(test_deadline),       T(test_cancel), T(test_events),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

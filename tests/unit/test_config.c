@@ -13,9 +13,25 @@ static void assert_duration(const char *text, int64_t expected)
 
 static void test_durations(void **state)
 {
-	static const char *const bad[] = { "",	 "5",	 "s",	 "-1s", "+1s", "1.s",  ".5s", "1,5h", "1 s", "1ss",
-					   "1w", "0x1s", "1e3s", "1.5", "ms",  "1 .5s", "9223372036854775808ms",
-					   "106751991168d", "99999999999999999999s" };
+	static const char *const bad[] = { "",
+					   "5",
+					   "s",
+					   "-1s",
+					   "+1s",
+					   "1.s",
+					   ".5s",
+					   "1,5h",
+					   "1 s",
+					   "1ss",
+					   "1w",
+					   "0x1s",
+					   "1e3s",
+					   "1.5",
+					   "ms",
+					   "1 .5s",
+					   "9223372036854775808ms",
+					   "106751991168d",
+					   "99999999999999999999s" };
 	(void)state;
 	assert_duration("500ms", 500);
 	assert_duration("30s", 30000);
@@ -129,7 +145,7 @@ static void test_complaints(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_durations), cmocka_unit_test(test_bools),	     cmocka_unit_test(test_bytes),
+		cmocka_unit_test(test_durations), cmocka_unit_test(test_bools),      cmocka_unit_test(test_bytes),
 		cmocka_unit_test(test_variables), cmocka_unit_test(test_complaints),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,8 +34,7 @@ static void assert_keys(const char *context_a, const char *a, const char *contex
 static void test_key(void **state)
 {
 	(void)state;
-	assert_keys("free", "{\"a\":1,\"b\":{\"x\":1,\"y\":2}}", "free", "{\"b\":{\"y\":2,\"x\":1},\"a\":1}",
-		    true);
+	assert_keys("free", "{\"a\":1,\"b\":{\"x\":1,\"y\":2}}", "free", "{\"b\":{\"y\":2,\"x\":1},\"a\":1}", true);
 	assert_keys("free", "{\"a\":1}", "free", "{\"a\":1.0}", false);
 	assert_keys("free", "{\"a\":1}", "other", "{\"a\":1}", false);
 	assert_keys("free", "{\"a\":null}", "free", "{}", false);
@@ -43,12 +42,11 @@ static void test_key(void **state)
 	    "free",
 	    "{\"a\":1,\"call_id\":\"x\",\"session_id\":1,\"turn_id\":2,\"turn_index\":3,\"interaction_ref\":{}}",
 	    "free", "{\"a\":1}", true);
-	assert_keys("free", "{\"mode\":\"a\"}", "free", "{\"mode\":\"b\"}",
-		    false); /* says how, not which call */
+	assert_keys("free", "{\"mode\":\"a\"}", "free", "{\"mode\":\"b\"}", false); /* says how, not which call */
 	/* A declared parameter is part of the text, whatever its name. */
 	assert_keys("per_session", "{\"session_id\":\"a\"}", "per_session", "{\"session_id\":\"b\"}", false);
-	assert_keys("per_session", "{\"session_id\":\"a\",\"call_id\":1}", "per_session",
-		    "{\"session_id\":\"a\"}", true);
+	assert_keys("per_session", "{\"session_id\":\"a\",\"call_id\":1}", "per_session", "{\"session_id\":\"a\"}",
+		    true);
 }
 
 /* Of a context that found the pushed value 1 of this feature, or no value at all. */
@@ -56,7 +54,8 @@ static struct material *material_of(const char *name, const char *id, size_t byt
 {
 	struct material *m = material_new(0, loop_wall_us(LOOP));
 	struct value *v = value_create(STR("1"));
-	struct feature_result found = {.state = FEATURE_FOUND, .value = v, .as_of_us = 7}, absent = {.state = FEATURE_MISSING};
+	struct feature_result found = { .state = FEATURE_FOUND, .value = v, .as_of_us = 7 },
+			      absent = { .state = FEATURE_MISSING };
 	for (int i = 0; name && i < 3; i++)
 		assert_true(material_add_feature(m, shared.definitions, feature(name), str_from(id),
 						 is_online(name, id) ? &found : &absent));
@@ -188,9 +187,9 @@ static void test_bounds(void **state)
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_key),           ACTOR_TEST(test_put_and_get), ACTOR_TEST(test_what_changed),
-	    ACTOR_TEST(test_deleted_though_absent),
-	    ACTOR_TEST(test_what_was_on_its_way), ACTOR_TEST(test_bounds),
+		cmocka_unit_test(test_key),           ACTOR_TEST(test_put_and_get),
+		ACTOR_TEST(test_what_changed),        ACTOR_TEST(test_deleted_though_absent),
+		ACTOR_TEST(test_what_was_on_its_way), ACTOR_TEST(test_bounds),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,11 +13,11 @@ static struct definitions *authoring(void)
 	return d;
 }
 
-#define assert_str(s, literal)                                                                               \
-	do {                                                                                                 \
-		struct str got_str = (s);                                                                    \
-		if (!str_eq(got_str, STR(literal)))                                                          \
-			fail_msg("'%.*s' is not '%s'", STR_ARG(got_str), literal);                           \
+#define assert_str(s, literal)                                                                                         \
+	do {                                                                                                           \
+		struct str got_str = (s);                                                                              \
+		if (!str_eq(got_str, STR(literal)))                                                                    \
+			fail_msg("'%.*s' is not '%s'", STR_ARG(got_str), literal);                                     \
 	} while (0)
 
 static void the_example_is_read_in_full(void **state)
@@ -37,8 +37,7 @@ static void the_example_is_read_in_full(void **state)
 	assert_int_equal(tier->ttl_ms, 86400000);
 	assert_str(tier->default_json, "\"free\"");
 	const struct def_feature *count = &d->features[definitions_feature(d, STR("purchase_count"))];
-	assert_true(count->materialize && count->sql.p && !count->has_compute &&
-		    count->default_json.p == NULL);
+	assert_true(count->materialize && count->sql.p && !count->has_compute && count->default_json.p == NULL);
 	assert_str(d->features[definitions_feature(d, STR("total_spent"))].trigger, "purchase");
 	assert_str(d->tables[0].file, FABRA_SOURCE_DIR "/tests/unit/lua/purchases.csv");
 	const struct def_retriever *docs = &d->retrievers[definitions_retriever(d, STR("search_docs"))];
@@ -73,8 +72,8 @@ static const char *made_by(const char *source, const char *feature)
 	return texts[turn];
 }
 
-#define MAKER_HEAD "local fabra = require 'fabra'\nlocal U = fabra.entity { name = 'U', id = 'id' }\n"
-#define MADE(lines) made_by(MAKER_HEAD lines, "f")
+#define MAKER_HEAD           "local fabra = require 'fabra'\nlocal U = fabra.entity { name = 'U', id = 'id' }\n"
+#define MADE(lines)          made_by(MAKER_HEAD lines, "f")
 #define assert_same(a, b)    assert_string_equal(MADE(a), MADE(b))
 #define assert_differs(a, b) assert_true(strcmp(MADE(a), MADE(b)) != 0)
 
@@ -92,24 +91,33 @@ static void values_know_what_made_them(void **state)
 	assert_same(L F, L "local unrelated = function() return 5 end\n" F);
 	assert_same("function g(id) return 1 end\n" F, "-- x\nfunction g(id) return 1 end\n" F);
 	/* The function itself, a local function, what that one holds, a global one, a constant. */
-	assert_differs(L F, L "fabra.feature { name = 'f', entity = U, ttl = '1h',\n compute = function(id)\n return g(id) + 1 end }\n");
-	assert_differs(L F, "local t = { deep = { 1, 2, x = 'y' } }\nlocal function g(id) return #id + t.deep[2] end\n" F);
-	assert_differs(L F, "local t = { deep = { 1, 2, x = 'z' } }\nlocal function g(id) return #id + t.deep[1] end\n" F);
+	assert_differs(
+	    L F, L
+	    "fabra.feature { name = 'f', entity = U, ttl = '1h',\n compute = function(id)\n return g(id) + 1 end }\n");
+	assert_differs(L F,
+		       "local t = { deep = { 1, 2, x = 'y' } }\nlocal function g(id) return #id + t.deep[2] end\n" F);
+	assert_differs(L F,
+		       "local t = { deep = { 1, 2, x = 'z' } }\nlocal function g(id) return #id + t.deep[1] end\n" F);
 	assert_differs("function g(id) return 1 end\n" F, "function g(id) return 2 end\n" F);
 	assert_differs("c = 1 function g(id) return c end\n" F, "c = 2 function g(id) return c end\n" F);
 	/* Circles end, and the order in which Lua walks tables makes no difference. */
-#define CIRCLE "local a, b = { n = 1 }, { n = 2 } a.b, b.a, a.list = b, a, { a, b } local function g(id) return a, b, g end\n"
+#define CIRCLE                                                                                                         \
+	"local a, b = { n = 1 }, { n = 2 } a.b, b.a, a.list = b, a, { a, b } local function g(id) return a, b, g end\n"
 	for (int i = 0; i < 5; i++)
 		assert_same(CIRCLE F, CIRCLE F);
 	/* A version is the version, whatever the code. */
-	assert_string_equal(MADE("fabra.feature { name = 'f', entity = U, version = 'v7', compute = function() return 1 end }"), "v7");
+	assert_string_equal(
+	    MADE("fabra.feature { name = 'f', entity = U, version = 'v7', compute = function() return 1 end }"), "v7");
 	/* A statement, and its layout. */
 #define SQL(text) "fabra.feature { name = 'f', entity = U, sql = '" text "' }"
 	assert_same(SQL("SELECT 1"), SQL("SELECT 1 ;"));
 	assert_differs(SQL("SELECT 1"), SQL("SELECT 2"));
 	/* A trigger's own values must not begin anew because of an edit; pushed values have no maker. */
-	assert_string_equal(MADE("fabra.feature { name = 'f', entity = U, trigger = 'e', compute = function() return 1 end }"), "");
-	assert_string_equal(MADE("fabra.feature { name = 'f', entity = U, trigger = 'e', version = '2', compute = function() end }"), "2");
+	assert_string_equal(
+	    MADE("fabra.feature { name = 'f', entity = U, trigger = 'e', compute = function() return 1 end }"), "");
+	assert_string_equal(
+	    MADE("fabra.feature { name = 'f', entity = U, trigger = 'e', version = '2', compute = function() end }"),
+	    "2");
 	assert_string_equal(MADE("fabra.feature { name = 'f', entity = U, version = '2' }"), "");
 }
 
@@ -171,8 +179,7 @@ static void each_mistake_is_named(void **state)
 		{ "fabra.feature { name = 'f', entity = User, qqqqqqqq = 1 }",
 		  "qqqqqqqq: unknown key (known: name, entity," },
 		{ "\n\nfabra.feature { entity = User }", "store.lua:5: feature: name: missing" },
-		{ "fabra.feature { name = 5, entity = User }",
-		  "feature: name: a string is needed, got a number" },
+		{ "fabra.feature { name = 5, entity = User }", "feature: name: a string is needed, got a number" },
 		{ "fabra.feature { name = '5x', entity = User }", "'5x' is not a name: a letter or _" },
 		{ "fabra.feature { name = '', entity = User }", "is not a name" },
 		{ "fabra.feature { name = 'a b', entity = User }", "is not a name" },
@@ -188,8 +195,7 @@ static void each_mistake_is_named(void **state)
 		  "declaration of another kind" },
 		{ "fabra.feature { name = 'f', entity = User }\nfabra.feature { name = 'f', entity = User }",
 		  "store.lua:4: feature 'f': name: already declared in line 3" },
-		{ "fabra.entity { name = 'User', id = 'x' }",
-		  "entity 'User': name: already declared in line 2" },
+		{ "fabra.entity { name = 'User', id = 'x' }", "entity 'User': name: already declared in line 2" },
 		{ "fabra.entity { name = 'Thing' }", "entity 'Thing': id: missing" },
 		{ "fabra.feature { name = 'f', entity = User, ttl = '5 minutes' }",
 		  "ttl: '5 minutes' is not a duration: a duration is" },
@@ -213,8 +219,7 @@ static void each_mistake_is_named(void **state)
 		  "fabra.feature { name = 'f', entity = User, trigger = 'sale', compute = type }\n"
 		  "fabra.feature { name = 'g', entity = Shop, trigger = 'sale', compute = type }",
 		  "store.lua:5: feature 'g': trigger: 'sale' already triggers feature 'f' of entity 'User'" },
-		{ "fabra.feature { name = 'f', entity = User, refresh = '1h' }",
-		  "refresh: a pushed feature" },
+		{ "fabra.feature { name = 'f', entity = User, refresh = '1h' }", "refresh: a pushed feature" },
 		{ "fabra.feature { name = 'f', entity = User, default = function() end }",
 		  "default: not a JSON value: a function" },
 		{ "fabra.feature { name = 'f', entity = User, default = 0/0 }", "NaN" },
@@ -230,11 +235,16 @@ static void each_mistake_is_named(void **state)
 		{ "fabra.table { name = 't', file = 'a.csv', sql = 'x' }", "either file or sql" },
 		{ "fabra.table { name = 't', file = 'nothing.csv' }", "file: 'nothing.csv' cannot be read" },
 		{ "fabra.table { name = 't', file = 'a.xls' }", "does not end in .parquet, .csv" },
-		{ "fabra.table { name = 't', sql = 'SELECT 1', columns = { n = 'INT' } }", "columns: sql gives its columns their types" },
-		{ "fabra.table { name = 't', file = 'a.parquet', columns = { n = 'INT' } }", "columns: a Parquet file has its own types" },
-		{ "fabra.table { name = 't', file = 'a.csv', columns = 'INT' }", "columns: a table { column = \"TYPE\" } is needed" },
-		{ "fabra.table { name = 't', file = 'a.csv', columns = { n = 5 } }", "columns: write column = \"TYPE\"" },
-		{ "fabra.table { name = 't', file = 'a.csv', columns = { 'INT' } }", "columns: write column = \"TYPE\"" },
+		{ "fabra.table { name = 't', sql = 'SELECT 1', columns = { n = 'INT' } }",
+		  "columns: sql gives its columns their types" },
+		{ "fabra.table { name = 't', file = 'a.parquet', columns = { n = 'INT' } }",
+		  "columns: a Parquet file has its own types" },
+		{ "fabra.table { name = 't', file = 'a.csv', columns = 'INT' }",
+		  "columns: a table { column = \"TYPE\" } is needed" },
+		{ "fabra.table { name = 't', file = 'a.csv', columns = { n = 5 } }",
+		  "columns: write column = \"TYPE\"" },
+		{ "fabra.table { name = 't', file = 'a.csv', columns = { 'INT' } }",
+		  "columns: write column = \"TYPE\"" },
 		{ "fabra.index { name = 'i' }", "store.lua:3: index: fabra.index is not available yet" },
 		{ "fabra.retriever { name = 'r', index = 'i' }",
 		  "retriever 'r': index: document indexes are not available yet" },
@@ -257,8 +267,10 @@ static void each_mistake_is_named(void **state)
 		  "refresh: longer than ttl" },
 		{ "fabra.feature { name = 'f', entity = User, dtype = 'double' }",
 		  "dtype: \"string\", \"integer\", \"number\", \"boolean\", \"array\" or \"object\" is needed, not 'double'" },
-		{ "fabra.feature { name = 'f', entity = User, dtype = 'integer', default = 1.5 }", "default: 1.5 is not of dtype integer" },
-		{ "fabra.feature { name = 'f', entity = User, sql = 'x', dtype = 'integer' }", "dtype: sql gives its columns their types" },
+		{ "fabra.feature { name = 'f', entity = User, dtype = 'integer', default = 1.5 }",
+		  "default: 1.5 is not of dtype integer" },
+		{ "fabra.feature { name = 'f', entity = User, sql = 'x', dtype = 'integer' }",
+		  "dtype: sql gives its columns their types" },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		char source[1024];
@@ -267,11 +279,11 @@ static void each_mistake_is_named(void **state)
 	}
 }
 
-#define FEATURES                                                                                             \
-	"local Shop = fabra.entity { name = 'Shop', id = 'shop_id' }\n"                                      \
-	"fabra.feature { name = 'tier', entity = User }\nfabra.feature { name = 'city', entity = Shop }\n"   \
-	"fabra.feature { name = 'age', entity = User, compute = type, ttl = '1h' }\n"                        \
-	"fabra.feature { name = 'score', entity = User, sql = 'x', materialize = true, refresh = '2m' }\n"   \
+#define FEATURES                                                                                                       \
+	"local Shop = fabra.entity { name = 'Shop', id = 'shop_id' }\n"                                                \
+	"fabra.feature { name = 'tier', entity = User }\nfabra.feature { name = 'city', entity = Shop }\n"             \
+	"fabra.feature { name = 'age', entity = User, compute = type, ttl = '1h' }\n"                                  \
+	"fabra.feature { name = 'score', entity = User, sql = 'x', materialize = true, refresh = '2m' }\n"             \
 	"fabra.retriever { name = 'docs', run = function() return {} end }\n"
 
 static void mistakes_in_contexts_are_named(void **state)
@@ -290,7 +302,8 @@ static void mistakes_in_contexts_are_named(void **state)
 		{ "items = { { priority = 1 } }", "items[1].text: missing" },
 		{ "items = { { text = 'x', retriever = 'docs' } }",
 		  "items[1].text: an item has either text or retriever" },
-		{ "items = { { text = 'x', priority = -2147483649 } }", "items[1].priority: an integer from -2147483648" },
+		{ "items = { { text = 'x', priority = -2147483649 } }",
+		  "items[1].priority: an integer from -2147483648" },
 		{ "items = { { text = 'x', priority = 1.5 } }", "items[1].priority: an integer from -2147483648" },
 		{ "items = { { text = 'x' }, { text = '{user_id}' } }",
 		  "items[2].text: parameter 'user_id' is not declared: add it to params = { user_id = \"string\" }" },
@@ -318,10 +331,10 @@ static void mistakes_in_contexts_are_named(void **state)
 		{ "items = { { retriever = 'docs', args = 'x' } }", "items[1].args: a table is needed" },
 		{ "items = { { retriever = 'docs', args = { q = '{query}' } } }",
 		  "items[1].args.q: parameter 'query' is not declared" },
-		{ "items = { { retriever = 'docs', args = { q = type } } }",
-		  "items[1].args.q: not a JSON value" },
+		{ "items = { { retriever = 'docs', args = { q = type } } }", "items[1].args.q: not a JSON value" },
 		{ "items = { { text = 'x', entity_id = 'u' } }", "items[1].entity_id: the text has no {feature:name}" },
-		{ "items = { { retriever = 'docs', entity_id = 'u' } }", "items[1].entity_id: a retriever gets what it needs in args" },
+		{ "items = { { retriever = 'docs', entity_id = 'u' } }",
+		  "items[1].entity_id: a retriever gets what it needs in args" },
 		{ "items = { { text = 'x', args = {} } }", "items[1].args: only an item with a retriever" },
 		{ "build = type, params = { 'user_id' }", "params: up to 100 named entries" },
 		{ "build = type, params = 'x'", "params: a table is needed" },
@@ -354,16 +367,13 @@ static void mistakes_in_contexts_are_named(void **state)
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		char source[2048];
-		snprintf(source, sizeof source, HEAD FEATURES "fabra.context { name = 'c', %s }\n",
-			 cases[i].body);
+		snprintf(source, sizeof source, HEAD FEATURES "fabra.context { name = 'c', %s }\n", cases[i].body);
 		assert_has(load_error(source), cases[i].error);
 		assert_has(load_error(source), "store.lua:9: context 'c': ");
 	}
-	assert_has(
-		load_error(
-			HEAD
-			"fabra.context { name = 'c', build = type }\nfabra.context { name = 'c', build = type }"),
-		"store.lua:4: context 'c': name: already declared in line 3");
+	assert_has(load_error(HEAD
+			      "fabra.context { name = 'c', build = type }\nfabra.context { name = 'c', build = type }"),
+		   "store.lua:4: context 'c': name: already declared in line 3");
 }
 
 static void braces_are_cut_once(void **state)
@@ -372,12 +382,12 @@ static void braces_are_cut_once(void **state)
 	struct fixture f = { 0 };
 	struct buf why = { 0 };
 	assert_non_null(fixture_load(
-		&f,
-		HEAD FEATURES
-		"fabra.context { name = 'c', params = { a = 'string', n = { type = 'integer', default = 3 }, o = { type = 'any', required = false } },\n"
-		"  items = { { text = '{{x}} {a}{{{n}}}{feature:tier}', entity_id = 'u-{a}' }, { text = '' },\n"
-		"            { retriever = 'docs', args = { q = 'plain {{}}', l = { '{a}' } } } } }\n",
-		&why));
+	    &f,
+	    HEAD FEATURES
+	    "fabra.context { name = 'c', params = { a = 'string', n = { type = 'integer', default = 3 }, o = { type = 'any', required = false } },\n"
+	    "  items = { { text = '{{x}} {a}{{{n}}}{feature:tier}', entity_id = 'u-{a}' }, { text = '' },\n"
+	    "            { retriever = 'docs', args = { q = 'plain {{}}', l = { '{a}' } } } } }\n",
+	    &why));
 	const struct def_context *c = &f.d->contexts[0];
 	const struct def_template *t = &c->items[0].text;
 	assert_int_equal(t->count, 6);
@@ -390,8 +400,7 @@ static void braces_are_cut_once(void **state)
 	assert_int_equal(c->items[0].entity_id.count, 2);
 	assert_int_equal(c->items[1].text.count, 1);
 	assert_int_equal(c->items[1].text.pieces[0].text.n, 0);
-	assert_str(c->items[2].args[0].json,
-		   "[\"{a}\"]"); /* only strings are templates, not what is inside a table */
+	assert_str(c->items[2].args[0].json, "[\"{a}\"]"); /* only strings are templates, not what is inside a table */
 	assert_str(c->items[2].args[1].json, "\"plain {}\"");
 	assert_true(c->params[0].required && !c->params[1].required && !c->params[2].required);
 	assert_str(c->params[1].default_json, "3");
@@ -406,11 +415,13 @@ static void declarations_in_a_pairs_loop_keep_their_functions(void **state)
 	(void)state;
 	for (int round = 0; round < 20; round++) {
 		struct fixture f = { 0 };
-		fixture_start(&f,
-			      HEAD "local all = {}\n"
-				   "for i = 1, 30 do all['feature_' .. i] = function(id) return 'feature_' .. i end end\n"
-				   "for name, compute in pairs(all) do fabra.feature { name = name, entity = User, compute = compute } end\n",
-			      NULL);
+		fixture_start(
+		    &f,
+		    HEAD
+		    "local all = {}\n"
+		    "for i = 1, 30 do all['feature_' .. i] = function(id) return 'feature_' .. i end end\n"
+		    "for name, compute in pairs(all) do fabra.feature { name = name, entity = User, compute = compute } end\n",
+		    NULL);
 		assert_int_equal(f.d->features_count, 30);
 		for (uint32_t i = 0; i < f.d->features_count; i++) {
 			struct script_outcome out;
@@ -463,27 +474,31 @@ static void assert_tables(const char *declarations, const char *names)
 static void tables_follow_those_that_their_sql_names(void **state)
 {
 	(void)state;
-	assert_tables("fabra.table { name = 'x', sql = 'SELECT 1 AS a' }\nfabra.table { name = 'b', sql = 'SELECT 2 AS x' }", "x b");
+	assert_tables(
+	    "fabra.table { name = 'x', sql = 'SELECT 1 AS a' }\nfabra.table { name = 'b', sql = 'SELECT 2 AS x' }",
+	    "x b");
 	assert_tables("fabra.table { name = 'c', sql = 'SELECT * FROM b' }\n"
 		      "fabra.table { name = 'd', sql = 'SELECT 1 AS d' }\n"
 		      "fabra.table { name = 'b', sql = 'SELECT * FROM \"A\" JOIN d USING (n)' }\n"
 		      "fabra.table { name = 'a', sql = [[SELECT 'c', 1 AS n]] }",
 		      "d a b c");
 	/* They name each other as columns only, or themselves: the order of the file. */
-	assert_tables("fabra.table { name = 'p', sql = 'SELECT 1 AS q, 2 AS p' }\nfabra.table { name = 'q', sql = 'SELECT 1 AS p' }", "p q");
-	assert_tables("for _, name in pairs { 'z', 'y', 'x' } do fabra.table { name = name, sql = 'SELECT 1 AS n' } end", "x y z");
+	assert_tables(
+	    "fabra.table { name = 'p', sql = 'SELECT 1 AS q, 2 AS p' }\nfabra.table { name = 'q', sql = 'SELECT 1 AS p' }",
+	    "p q");
+	assert_tables(
+	    "for _, name in pairs { 'z', 'y', 'x' } do fabra.table { name = name, sql = 'SELECT 1 AS n' } end",
+	    "x y z");
 }
 
 static void all_mistakes_are_reported_in_order(void **state)
 {
 	(void)state;
-	const char *text = load_error(
-		HEAD "fabra.context { name = 'c' }\nfabra.feature { name = 'f', entty = User }\n"
-		     "fabra.retriever { name = 'r' }\nerror('and this')\n");
+	const char *text = load_error(HEAD "fabra.context { name = 'c' }\nfabra.feature { name = 'f', entty = User }\n"
+					   "fabra.retriever { name = 'r' }\nerror('and this')\n");
 	const char *third = strstr(text, "store.lua:3: context 'c'"),
 		   *fourth = strstr(text, "store.lua:4: feature 'f': entty"),
-		   *fifth = strstr(text, "store.lua:5: retriever"),
-		   *sixth = strstr(text, "store.lua:6: and this");
+		   *fifth = strstr(text, "store.lua:5: retriever"), *sixth = strstr(text, "store.lua:6: and this");
 	assert_true(third && fourth && fifth && sixth);
 	assert_true(third < fourth && fourth < fifth && fifth < sixth);
 	struct buf many = { 0 };
@@ -505,12 +520,10 @@ static void a_broken_file_is_named(void **state)
 	assert_has(load_error("x.y.z = 1"), "store.lua:1: attempt to index a nil value (global 'x')");
 	assert_has(load_error("\nwhile true do end"),
 		   "store.lua:2: the file was stopped: it takes more than 50000000 instructions");
-	assert_has(load_error("\npcall(function() while true do end end) x = 1"),
-		   "store.lua:2: the file was stopped");
+	assert_has(load_error("\npcall(function() while true do end end) x = 1"), "store.lua:2: the file was stopped");
 	assert_has(load_error("local s = 'x' while true do s = s .. s end"), "bytes of memory");
 	assert_has(load_error("error({})"), "not a text");
-	assert_has(load_error("require 'socket'"),
-		   "store.lua:1: require 'socket': only \"fabra\" can be required");
+	assert_has(load_error("require 'socket'"), "store.lua:1: require 'socket': only \"fabra\" can be required");
 	assert_has(load_error("local fabra = require 'fabra' fabra.feature_value('x', 'y')"),
 		   "works only inside a compute");
 	assert_has(load_error("local fabra = require 'fabra' fabra.await(1)"), "fabra.ask expected");
@@ -554,15 +567,15 @@ static void functions_can_be_declared_by_helpers(void **state)
 	(void)state;
 	struct fixture f = { 0 };
 	fixture_start(
-		&f,
-		HEAD
-		"function double(n) return 2 * n end\n"
-		"for i = 1, 3 do fabra.feature { name = 'f' .. i, entity = 'User', compute = function() return double(i) end } end\n",
-		NULL);
+	    &f,
+	    HEAD
+	    "function double(n) return 2 * n end\n"
+	    "for i = 1, 3 do fabra.feature { name = 'f' .. i, entity = 'User', compute = function() return double(i) end } end\n",
+	    NULL);
 	assert_int_equal(f.d->features_count, 3);
 	struct script_outcome out;
-	struct script_call *call = script_begin(f.s, SCRIPT_COMPUTE, 2, STR("u"), (struct str){ 0 },
-						(struct str){ 0 }, &fixture_host, &f);
+	struct script_call *call = script_begin(f.s, SCRIPT_COMPUTE, 2, STR("u"), (struct str){ 0 }, (struct str){ 0 },
+						&fixture_host, &f);
 	assert_int_equal(fixture_go(&f, call, &out), SCRIPT_DONE);
 	assert_str(out.value_json, "6");
 	script_end(call);
@@ -574,9 +587,8 @@ static void a_file_that_changes_its_mind_is_refused(void **state)
 	(void)state;
 	struct fixture f = { 0 };
 	struct buf why = { 0 };
-	assert_non_null(fixture_load(
-		&f, HEAD "fabra.feature { name = 'f' .. math.floor(os.clock() * 1e6), entity = User }",
-		&why));
+	assert_non_null(
+	    fixture_load(&f, HEAD "fabra.feature { name = 'f' .. math.floor(os.clock() * 1e6), entity = User }", &why));
 	assert_null(script_create(f.d, NULL, &why));
 	buf_append_char(&why, '\0');
 	assert_has(why.p, "other names each time");
@@ -591,9 +603,9 @@ static void unsafe_lua_has_everything(void **state)
 	char path[] = "/tmp/fabra-unsafe-XXXXXX";
 	int fd = mkstemp(path);
 	static const char source[] =
-		"local fabra = require 'fabra' assert(io.open and debug.traceback and coroutine.wrap and "
-		"os.getenv and dofile and package.loadlib)\n"
-		"fabra.entity { name = 'E', id = 'e' } fabra.feature { name = 'f', entity = 'E' }\n";
+	    "local fabra = require 'fabra' assert(io.open and debug.traceback and coroutine.wrap and "
+	    "os.getenv and dofile and package.loadlib)\n"
+	    "fabra.entity { name = 'E', id = 'e' } fabra.feature { name = 'f', entity = 'E' }\n";
 	assert_int_equal(write(fd, source, sizeof source - 1), sizeof source - 1);
 	close(fd);
 	struct definitions *d = definitions_load(path, true, &why);

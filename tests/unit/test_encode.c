@@ -23,8 +23,13 @@ static void test_hex(void **state)
 static void test_base64_vectors(void **state)
 {
 	static const char *const vectors[][2] = {
-		{ "", "" },	      { "f", "Zg==" },	      { "fo", "Zm8=" },	      { "foo", "Zm9v" },
-		{ "foob", "Zm9vYg==" }, { "fooba", "Zm9vYmE=" }, { "foobar", "Zm9vYmFy" },
+		{ "", "" },
+		{ "f", "Zg==" },
+		{ "fo", "Zm8=" },
+		{ "foo", "Zm9v" },
+		{ "foob", "Zm9vYg==" },
+		{ "fooba", "Zm9vYmE=" },
+		{ "foobar", "Zm9vYmFy" },
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof vectors / sizeof *vectors; i++) {
@@ -58,8 +63,20 @@ static void test_base64_all_bytes(void **state)
 
 static void test_base64_refuses(void **state)
 {
-	static const char *const bad[] = { "Z",    "Zg",       "Zg=",    "=g==", "====", "Zh==",      "Zm9=",
-					   "Z===", "Zg==Zg==", "Zm9v\n", "Zm-v", "Zm9_", ("Zm\xff" "v") };
+	static const char *const bad[] = { "Z",
+					   "Zg",
+					   "Zg=",
+					   "=g==",
+					   "====",
+					   "Zh==",
+					   "Zm9=",
+					   "Z===",
+					   "Zg==Zg==",
+					   "Zm9v\n",
+					   "Zm-v",
+					   "Zm9_",
+					   ("Zm\xff"
+					    "v") };
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		char out[16];

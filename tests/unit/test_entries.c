@@ -100,8 +100,11 @@ static void deletes_and_events_come_back(void **state)
 	assert_int_equal(d.event_time_us, 42);
 	assert_false(entry_event_read(buf_str(&b), &e));
 	buf_clear(&b);
-	struct entry_event plain = { .event_id = STR("id"), .event_type = STR("order"), .entity_id = STR("u1"),
-				     .payload_json = STR("{\"a\":1}"), .event_time_us = INT64_MIN };
+	struct entry_event plain = { .event_id = STR("id"),
+				     .event_type = STR("order"),
+				     .entity_id = STR("u1"),
+				     .payload_json = STR("{\"a\":1}"),
+				     .event_time_us = INT64_MIN };
 	entry_event_write(&b, &plain);
 	assert_true(entry_event_read(buf_str(&b), &e));
 	assert_true(str_eq(e.event_type, STR("order")));
@@ -117,7 +120,8 @@ static void deletes_and_events_come_back(void **state)
 	entry_event_write(&b, &plain);
 	assert_int_not_equal(b.n, plain_n);
 	assert_true(entry_event_read(buf_str(&b), &e));
-	assert_true(str_eq(e.idempotency, STR("key and request")) && e.received_us == 7 && e.event_time_us == INT64_MIN);
+	assert_true(str_eq(e.idempotency, STR("key and request")) && e.received_us == 7 &&
+		    e.event_time_us == INT64_MIN);
 	for (size_t n = 0; n < b.n; n++)
 		assert_false(entry_event_read(str_of(b.p, n), &e));
 	buf_finish(&b);

@@ -108,7 +108,8 @@ static void test_request_ids(void **state)
 		buf_finish(&a.body);
 	}
 	for (size_t i = 0; i <= ARRAY_LEN(replaced); i++) {
-		snprintf(headers, sizeof headers, "x-request-id: %s\r\n", i < ARRAY_LEN(replaced) ? replaced[i] : longest);
+		snprintf(headers, sizeof headers, "x-request-id: %s\r\n",
+			 i < ARRAY_LEN(replaced) ? replaced[i] : longest);
 		struct h1_answer a = h1_once(f->port, "GET", "/health", headers, (struct str){ 0 });
 		assert_int_equal(strlen(h1_header(&a, "x-request-id")), 16);
 		buf_finish(&a.body);
@@ -122,8 +123,9 @@ static void test_request_ids(void **state)
 static void test_json_bodies(void **state)
 {
 	struct http_fixture *f = *state;
-	static const char broken[] = "{\"detail\":[{\"type\":\"json_invalid\",\"loc\":[\"body\",5],\"msg\":\"JSON decode "
-				     "error\",\"input\":{},\"ctx\":{\"error\":\"Expecting value\"}}]}";
+	static const char broken[] =
+	    "{\"detail\":[{\"type\":\"json_invalid\",\"loc\":[\"body\",5],\"msg\":\"JSON decode "
+	    "error\",\"input\":{},\"ctx\":{\"error\":\"Expecting value\"}}]}";
 	expect_h1(f, "POST", "/echo", "", "{\"a\":[1,2.5,\"x\"]}", 200, "{\"a\":[1,2.5,\"x\"]}");
 	expect_h1(f, "POST", "/echo", "Content-Type: text/plain\r\n", "{\"a\":1}", 200, "{\"a\":1}");
 	expect_h1(f, "POST", "/echo", "", "{\"a\":", 422, broken);
@@ -142,8 +144,11 @@ static void test_keys(void **state)
 	static const char refused[] = "{\"detail\":\"Could not validate credentials\"}";
 	expect_h1(f, "GET", "/sync/x", "X-API-Key: sesame-open\r\n", NULL, 200, NULL);
 	expect_h2(f, "GET", "/sync/x", "x-api-key", "sesame-open", (struct str){ 0 }, 200, NULL);
-	static const char *const wrong[] = { "", "X-API-Key: \r\n", "X-API-Key: sesame-opeN\r\n",
-					     "X-API-Key: sesame-ope\r\n", "X-API-Key: sesame-opensesame-open\r\n",
+	static const char *const wrong[] = { "",
+					     "X-API-Key: \r\n",
+					     "X-API-Key: sesame-opeN\r\n",
+					     "X-API-Key: sesame-ope\r\n",
+					     "X-API-Key: sesame-opensesame-open\r\n",
 					     "X-API-Key: \xc3\xa9\xff\r\n" };
 	for (size_t i = 0; i < ARRAY_LEN(wrong); i++)
 		expect_h1(f, "GET", "/sync/x", wrong[i], NULL, 403, refused);
@@ -303,8 +308,9 @@ static void test_chunked_body(void **state)
 {
 	struct http_fixture *f = *state;
 	struct h1_client c = h1_open(f->port);
-	client_send_text(c.fd, "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n[1,\r\n2\r\n2]\r\n"
-			       "0\r\n\r\n");
+	client_send_text(c.fd,
+			 "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n[1,\r\n2\r\n2]\r\n"
+			 "0\r\n\r\n");
 	struct h1_answer a = h1_read_answer(&c, true);
 	assert_true(a.status == 200 && str_eq(buf_str(&a.body), STR("[1,2]")));
 	buf_finish(&a.body);
@@ -338,9 +344,15 @@ static void test_header_limit(void **state)
 static void test_compression(void **state)
 {
 	struct http_fixture *f = *state;
-	static const struct { const char *target; const char *accept; bool is_compressed; } cases[] = {
-		{ "/big?bytes=1000000", "gzip", true },   { "/big?bytes=9000", "br, gzip", true },
-		{ "/big?bytes=1000000", "identity", false }, { "/big?bytes=8000", "gzip", false },
+	static const struct {
+		const char *target;
+		const char *accept;
+		bool is_compressed;
+	} cases[] = {
+		{ "/big?bytes=1000000", "gzip", true },
+		{ "/big?bytes=9000", "br, gzip", true },
+		{ "/big?bytes=1000000", "identity", false },
+		{ "/big?bytes=8000", "gzip", false },
 	};
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct h2_client *c = h2_open(f->port, 1 << 20);
@@ -381,7 +393,8 @@ static void test_documents(void **state)
 	a = h1_once(f->port, "GET", "/metrics", "", (struct str){ 0 });
 	buf_append_char(&a.body, '\0');
 	assert_string_equal(h1_header(&a, "content-type"), "text/plain; version=0.0.4; charset=utf-8");
-	assert_non_null(strstr(a.body.p, "fabra_request_count_total{method=\"GET\",endpoint=\"/docs\",status=\"200\"}"));
+	assert_non_null(
+	    strstr(a.body.p, "fabra_request_count_total{method=\"GET\",endpoint=\"/docs\",status=\"200\"}"));
 	assert_null(strstr(a.body.p, "endpoint=\"/nothing\""));
 	buf_finish(&a.body);
 }
@@ -390,7 +403,9 @@ static void test_server_that_cannot_start(void **state)
 {
 	struct http_fixture *f = *state;
 	static const struct route twice[] = { { .method = "GET", .path = "/health", .on_request = on_value } };
-	static const struct route broken[] = { { .method = "GET", .path = "/x", .on_request = on_value, .openapi = "{" } };
+	static const struct route broken[] = {
+		{ .method = "GET", .path = "/x", .on_request = on_value, .openapi = "{" }
+	};
 	const struct http_config wrong[] = {
 		{ .host = "127.0.0.1", .port = f->port },
 		{ .host = "256.0.0.1" },

@@ -91,12 +91,14 @@ static void test_clients_leave_mid_reply(void **state)
 	char some[1000];
 	for (int i = 0; i < 8; i++) {
 		struct h1_client c = h1_open(f->port);
-		client_send_text(c.fd, i % 2 ? "GET /big?bytes=8000000 HTTP/1.1\r\nHost: x\r\n\r\n"
-					     : "GET /big?bytes=8000000 HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n");
+		client_send_text(c.fd,
+				 i % 2 ? "GET /big?bytes=8000000 HTTP/1.1\r\nHost: x\r\n\r\n"
+				       : "GET /big?bytes=8000000 HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n");
 		assert_true(recv(c.fd, some, sizeof some, 0) > 0);
 		h1_close(&c);
 		struct h2_client *h2 = h2_open(f->port, 65535);
-		h2_submit(h2, "GET", "/big?bytes=8000000", i % 2 ? "accept-encoding" : "accept", "gzip", no_body(), false);
+		h2_submit(h2, "GET", "/big?bytes=8000000", i % 2 ? "accept-encoding" : "accept", "gzip", no_body(),
+			  false);
 		nghttp2_session_send(h2->session);
 		assert_true(client_readable(h2->fd, CLIENT_WAIT_MS));
 		h2_close(h2);
@@ -207,7 +209,8 @@ static void test_gathered_requests_of_many(void **state)
 		clients[c] = h2_open(f->port, 65535);
 		cork(clients[c], 1);
 		for (int i = 0; i < EACH; i++)
-			h2_submit(clients[c], "GET", i % 2 ? "/gathered?n=3&ms=5" : "/gathered?n=3", NULL, NULL, no_body(), false);
+			h2_submit(clients[c], "GET", i % 2 ? "/gathered?n=3&ms=5" : "/gathered?n=3", NULL, NULL,
+				  no_body(), false);
 		nghttp2_session_send(clients[c]->session);
 	}
 	for (int c = 0; c < CLIENTS; c++)
@@ -280,7 +283,8 @@ static void test_in_flight_limits(void **state)
 	for (int i = 0; i < 100; i++)
 		h2_submit(one, "GET", "/slow?ms=400", NULL, NULL, no_body(), false);
 	nghttp2_session_send(one->session);
-	assert_true(EVENTUALLY(counter(f, "fabra_http_requests_refused") == refused_before + 36)); /* 64 of one connection */
+	assert_true(
+	    EVENTUALLY(counter(f, "fabra_http_requests_refused") == refused_before + 36)); /* 64 of one connection */
 	for (int i = 0; i < 50; i++)
 		h2_submit(two, "GET", "/slow?ms=1", NULL, NULL, no_body(), false);
 	assert_true(h2_run(two, false, CLIENT_WAIT_MS));
@@ -301,7 +305,8 @@ static void test_in_flight_limits(void **state)
 static void test_connections_max(void **state)
 {
 	(void)state;
-	struct http_fixture *f = fixture_start((struct http_config){ .connections_max = 8, .request_timeout_ms = 8000 }, 2);
+	struct http_fixture *f = fixture_start((struct http_config){ .connections_max = 8, .request_timeout_ms = 8000 },
+					       2);
 	struct h1_client busy[8];
 	for (int i = 0; i < 8; i++) {
 		busy[i] = h1_open(f->port);
@@ -479,7 +484,8 @@ static void test_drain_ends_what_outlasts_the_grace(void **state)
 {
 	(void)state;
 	struct http_fixture *f = fixture_start((struct http_config){ .shutdown_grace_ms = 100,
-								     .request_timeout_ms = 60000 }, 2);
+								     .request_timeout_ms = 60000 },
+					       2);
 	struct h1_client busy = h1_open(f->port), half = h1_open(f->port);
 	struct h2_client *h2 = h2_open(f->port, 0); /* a window that never opens */
 	client_send_text(busy.fd, "GET /never HTTP/1.1\r\nHost: x\r\n\r\n");
@@ -488,7 +494,8 @@ static void test_drain_ends_what_outlasts_the_grace(void **state)
 	h2_submit(h2, "GET", "/big?bytes=100000", NULL, NULL, no_body(), false);
 	nghttp2_session_send(h2->session);
 	assert_true(client_readable(h2->fd, CLIENT_WAIT_MS));
-	assert_true(EVENTUALLY(atomic_load(&f->app.never) == 2)); /* else a request that comes late is refused instead */
+	assert_true(
+	    EVENTUALLY(atomic_load(&f->app.never) == 2)); /* else a request that comes late is refused instead */
 	assert_true(still_serves(f));
 	http_server_drain(f->server, fixture_on_drained, f);
 	struct h1_answer a = h1_read_answer(&busy, true);
@@ -530,7 +537,8 @@ int main(void)
 		cmocka_unit_test(test_http2_streams_are_reset),
 		cmocka_unit_test(test_http2_connection_is_closed_with_open_streams),
 		cmocka_unit_test(test_replies_race_with_resets),
-		cmocka_unit_test(test_gathered_requests), cmocka_unit_test(test_gathered_requests_of_many),
+		cmocka_unit_test(test_gathered_requests),
+		cmocka_unit_test(test_gathered_requests_of_many),
 		cmocka_unit_test(test_gathered_requests_are_reset),
 		cmocka_unit_test(test_a_hundred_streams_at_once),
 		cmocka_unit_test(test_in_flight_limits),

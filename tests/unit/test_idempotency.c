@@ -17,8 +17,10 @@ static void test_fingerprints(void **state)
 {
 	(void)state;
 	uint8_t a[IDEMPOTENCY_FINGERPRINT], b[IDEMPOTENCY_FINGERPRINT];
-	const struct str lists[][3] = { { STR("ab"), STR("c"), STR("") }, { STR("a"), STR("bc"), STR("") },
-					{ STR("abc"), STR(""), STR("") }, { STR(""), STR("abc"), STR("") },
+	const struct str lists[][3] = { { STR("ab"), STR("c"), STR("") },
+					{ STR("a"), STR("bc"), STR("") },
+					{ STR("abc"), STR(""), STR("") },
+					{ STR(""), STR("abc"), STR("") },
 					{ STR("2:ab1:c"), STR(""), STR("") } };
 	for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
 		for (size_t k = 0; k < sizeof lists / sizeof lists[0]; k++) {
@@ -32,7 +34,8 @@ static void test_a_life(void **state)
 {
 	(void)state;
 	struct idempotency *t = idempotency_create(2);
-	struct idempotency_id one = fingerprints_of("1", "a"), other = fingerprints_of("1", "b"), two = fingerprints_of("2", "a"), three = fingerprints_of("3", "a");
+	struct idempotency_id one = fingerprints_of("1", "a"), other = fingerprints_of("1", "b"),
+			      two = fingerprints_of("2", "a"), three = fingerprints_of("3", "a");
 	struct idempotency_first first = { .lsn = 7, .received_us = NOW_US }, got;
 	memset(first.event_id, 'e', UUID_TEXT);
 	assert_int_equal(idempotency_begin(t, &one, NOW_US, &got), IDEMPOTENCY_NEW);
@@ -117,10 +120,13 @@ static struct evidence_entry *keyed_event(const char *key, const char *event_id,
 {
 	struct idempotency_id id = fingerprints_of(key, "r");
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
-	entry_event_write(&e->body, &(struct entry_event){ .event_id = str_from(event_id), .event_type = STR("t"),
-							    .entity_id = STR("u"), .payload_json = STR("{}"),
-							    .event_time_us = received_us, .received_us = received_us,
-							    .idempotency = str_of((const char *)&id, sizeof id) });
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = str_from(event_id),
+							   .event_type = STR("t"),
+							   .entity_id = STR("u"),
+							   .payload_json = STR("{}"),
+							   .event_time_us = received_us,
+							   .received_us = received_us,
+							   .idempotency = str_of((const char *)&id, sizeof id) });
 	return e;
 }
 
@@ -136,8 +142,9 @@ static void test_the_ledger_remembers(void **state)
 	struct ledger *l = ledger_open(&config, &why);
 	assert_non_null(l);
 	int status;
-	struct evidence_entry *old = keyed_event("old", first_id, NOW_US - DAY_US), *young = keyed_event("young", first_id, NOW_US - DAY_US + 1),
-			    *again = keyed_event("young", second_id, NOW_US), *plain = make_event(1);
+	struct evidence_entry *old = keyed_event("old", first_id, NOW_US - DAY_US),
+			      *young = keyed_event("young", first_id, NOW_US - DAY_US + 1),
+			      *again = keyed_event("young", second_id, NOW_US), *plain = make_event(1);
 	ledger_write(l, &old, &status, 1, NOW_US - DAY_US);
 	assert_int_equal(status, 0);
 	for (unsigned i = 0; i < 400; i++) { /* over several segments */
@@ -145,8 +152,10 @@ static void test_the_ledger_remembers(void **state)
 		buf_clear(&filler->body);
 		char text[1000] = "";
 		memset(text, 'x', sizeof text);
-		entry_event_write(&filler->body, &(struct entry_event){ .event_id = STR("f"), .event_type = STR("t"), .entity_id = STR("u"),
-									 .payload_json = str_of(text, sizeof text) });
+		entry_event_write(&filler->body, &(struct entry_event){ .event_id = STR("f"),
+									.event_type = STR("t"),
+									.entity_id = STR("u"),
+									.payload_json = str_of(text, sizeof text) });
 		ledger_write(l, &filler, &status, 1, NOW_US - DAY_US + 1);
 		assert_int_equal(status, 0);
 		evidence_entry_free(filler);

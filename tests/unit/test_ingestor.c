@@ -21,13 +21,13 @@ static const char definitions[] =
 static uint64_t send_at(const char *type, const char *id, const char *payload, int64_t event_time_us)
 {
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
-	entry_event_write(&e->body, &(struct entry_event){.event_id = STR("e1"),
-							  .event_type = str_from(type),
-							  .entity_id = str_from(id),
-							  .payload_json = str_from(payload),
-							  .event_time_us = event_time_us});
-	return rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR),
-		      &ingest_event_new(LOOP, INGEST_EVENT, e)->head, in_ms(1000), ACTOR_NONE);
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("e1"),
+							   .event_type = str_from(type),
+							   .entity_id = str_from(id),
+							   .payload_json = str_from(payload),
+							   .event_time_us = event_time_us });
+	return rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR), &ingest_event_new(LOOP, INGEST_EVENT, e)->head,
+		      in_ms(1000), ACTOR_NONE);
 }
 
 static uint64_t send_n(const char *id, int n, const char *more)
@@ -60,18 +60,18 @@ static void warm(void *arg, const struct entry_values *head, const struct entry_
 {
 	(void)head;
 	if (v->value_json.p == NULL) {
-		online_delete_cell(fixture.node.stores->online, 0, v->entity_id, definitions_feature(shared.definitions, v->feature),
-				   v->event_time_us, *(uint64_t *)arg, loop_wall_us(LOOP));
+		online_delete_cell(fixture.node.stores->online, 0, v->entity_id,
+				   definitions_feature(shared.definitions, v->feature), v->event_time_us,
+				   *(uint64_t *)arg, loop_wall_us(LOOP));
 		return;
 	}
 	struct value *value = value_create(v->value_json);
-	online_put(
-	    fixture.node.stores->online,
-	    &(struct online_write){.kind = 0,
-				   .id = v->entity_id,
-				   .value = value,
-				   .feature = definitions_feature(shared.definitions, v->feature),
-				   .meta = {.event_time_us = v->event_time_us, .lsn = *(uint64_t *)arg}});
+	online_put(fixture.node.stores->online,
+		   &(struct online_write){ .kind = 0,
+					   .id = v->entity_id,
+					   .value = value,
+					   .feature = definitions_feature(shared.definitions, v->feature),
+					   .meta = { .event_time_us = v->event_time_us, .lsn = *(uint64_t *)arg } });
 	value_unref(value);
 }
 
@@ -85,8 +85,8 @@ static void restart(void)
 		if (e->kind == EVIDENCE_EVENT_APPLIED)
 			entry_values_read(buf_str(&e->body), NULL, &lsn, warm);
 	}
-	struct pending_events pending = {0};
-	struct buf why = {0};
+	struct pending_events pending = { 0 };
+	struct buf why = { 0 };
 	assert_true(pending_events_read(&pending, ledger_fake_log_source(ledger), &why));
 	pending_events_redo(&pending, &fixture.node);
 	pending_events_finish(&pending);
@@ -233,8 +233,7 @@ static void test_restarts(void **state)
 		run_ms((uint64_t)(n % 9));
 		while (entries_of(EVIDENCE_EVENT) < (size_t)n)
 			run_ms(1);
-		snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "%s%d",
-			 n > 1 ? "," : "", n);
+		snprintf(expected + strlen(expected), sizeof expected - strlen(expected), "%s%d", n > 1 ? "," : "", n);
 		restart();
 	}
 	run_ms(200);
@@ -280,7 +279,7 @@ static void test_contexts_see_it(void **state)
 	(void)state;
 	struct material *m = material_new(0, loop_wall_us(LOOP));
 	assert_true(material_add_feature(m, shared.definitions, feature("list"), STR("u1"),
-					 &(struct feature_result){.state = FEATURE_MISSING}));
+					 &(struct feature_result){ .state = FEATURE_MISSING }));
 	rt_send(LOOP, rt_named(LOOP, NAME_CONTEXT_CACHE), context_cache_put_new(LOOP, "k", m, INT64_MAX));
 	material_unref(m);
 	send_n("u1", 1, "");
@@ -332,18 +331,20 @@ static struct msg *send_keyed(const char *key, const char *request, int n, const
 	idempotency_fingerprint(&request_part, 1, id.request);
 	snprintf(payload, sizeof payload, "{\"n\":%d}", n);
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
-	entry_event_write(&e->body, &(struct entry_event){ .event_id = str_from(event_id), .event_type = STR("add"),
-							    .entity_id = STR("u1"), .payload_json = str_from(payload),
-							    .event_time_us = loop_wall_us(LOOP),
-							    .idempotency = str_of((const char *)&id, sizeof id),
-							    .received_us = loop_wall_us(LOOP) });
-	uint64_t op = rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR), &ingest_event_new(LOOP, INGEST_EVENT, e)->head,
-			     in_ms(1000), ACTOR_NONE);
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = str_from(event_id),
+							   .event_type = STR("add"),
+							   .entity_id = STR("u1"),
+							   .payload_json = str_from(payload),
+							   .event_time_us = loop_wall_us(LOOP),
+							   .idempotency = str_of((const char *)&id, sizeof id),
+							   .received_us = loop_wall_us(LOOP) });
+	uint64_t op = rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR),
+			     &ingest_event_new(LOOP, INGEST_EVENT, e)->head, in_ms(1000), ACTOR_NONE);
 	return wait_for(op);
 }
 
-static const char *const first_id = "00000000-0000-4000-8000-000000000001",
-		  *const second_id = "00000000-0000-4000-8000-000000000002";
+static const char *const first_id = "00000000-0000-4000-8000-000000000001", *const second_id =
+										"00000000-0000-4000-8000-000000000002";
 
 static void test_a_key_counts_once(void **state)
 {
@@ -394,7 +395,7 @@ static void test_keys_have_a_bound(void **state)
 	}
 	assert_int_equal(send_keyed("one more", "request", 1, first_id)->status, RT_EFULL);
 	assert_int_equal(send_keyed("k0", "request", 1, first_id)->status, RT_OK); /* a repetition needs no room */
-	assert_int_equal(wait_for(send_n("u1", 1, ""))->status, RT_OK);            /* nor does a request without a key */
+	assert_int_equal(wait_for(send_n("u1", 1, ""))->status, RT_OK); /* nor does a request without a key */
 }
 
 /* More than an entry may be: the asker is told, and nobody dies of it. */
@@ -409,8 +410,10 @@ static void test_too_large_to_encode(void **state)
 	char *payload = malloc(40 << 20);
 	memset(payload, ' ', 40 << 20);
 	e = evidence_entry_new(EVIDENCE_EVENT);
-	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("e"), .event_type = STR("add"), .entity_id = STR("u1"),
-							    .payload_json = str_of(payload, 40 << 20) });
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("e"),
+							   .event_type = STR("add"),
+							   .entity_id = STR("u1"),
+							   .payload_json = str_of(payload, 40 << 20) });
 	free(payload);
 	assert_false(e->body.failed);
 	m = wait_for(rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR), &ingest_event_new(LOOP, INGEST_EVENT, e)->head,
@@ -422,22 +425,22 @@ static void test_too_large_to_encode(void **state)
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
-	    ACTOR_TEST(test_applied_in_order),
-	    ACTOR_TEST(test_accepted_once_durable),
-	    ACTOR_TEST(test_the_function_sees),
-	    ACTOR_TEST(test_failing_function),
-	    ACTOR_TEST(test_late_event),
-	    ACTOR_TEST(test_lost_answer_of_the_commit),
-	    ACTOR_TEST(test_lost_answer_of_the_event),
-	    ACTOR_TEST(test_refused_commit),
-	    ACTOR_TEST(test_restarts),
-	    ACTOR_TEST(test_nil_is_none),
-	    ACTOR_TEST(test_contexts_see_it),
-	    ACTOR_TEST(test_stopped_with_events_everywhere),
-	    ACTOR_TEST(test_a_key_counts_once),
-	    ACTOR_TEST(test_a_key_and_failures),
-	    ACTOR_TEST(test_keys_have_a_bound),
-	    ACTOR_TEST(test_too_large_to_encode),
+		ACTOR_TEST(test_applied_in_order),
+		ACTOR_TEST(test_accepted_once_durable),
+		ACTOR_TEST(test_the_function_sees),
+		ACTOR_TEST(test_failing_function),
+		ACTOR_TEST(test_late_event),
+		ACTOR_TEST(test_lost_answer_of_the_commit),
+		ACTOR_TEST(test_lost_answer_of_the_event),
+		ACTOR_TEST(test_refused_commit),
+		ACTOR_TEST(test_restarts),
+		ACTOR_TEST(test_nil_is_none),
+		ACTOR_TEST(test_contexts_see_it),
+		ACTOR_TEST(test_stopped_with_events_everywhere),
+		ACTOR_TEST(test_a_key_counts_once),
+		ACTOR_TEST(test_a_key_and_failures),
+		ACTOR_TEST(test_keys_have_a_bound),
+		ACTOR_TEST(test_too_large_to_encode),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,8 +11,7 @@ static void expect_error(struct str text, size_t at, const char *what)
 	struct json_error e = { 999, "none" };
 	yyjson_doc *doc = json_parse(text, NULL, &e);
 	if (doc != NULL || e.at != at || strcmp(e.what, what) != 0)
-		fail_msg("%.*s: %s at %zu, not %s at %zu", STR_ARG(text), doc ? "accepted" : e.what, e.at,
-			 what, at);
+		fail_msg("%.*s: %s at %zu, not %s at %zu", STR_ARG(text), doc ? "accepted" : e.what, e.at, what, at);
 }
 
 static void expect_texts(const char *text, const char *compact, const char *canonical)
@@ -81,7 +80,9 @@ static void test_python_messages(void **state)
 		{ "1.5.5", 3, "Extra data" },
 		{ "-01", 2, "Extra data" },
 		{ "[] x", 3, "Extra data" },
-		{ "\xef\xbb\xbf""1", 0, "Unexpected UTF-8 BOM (decode using utf-8-sig)" },
+		{ "\xef\xbb\xbf"
+		  "1",
+		  0, "Unexpected UTF-8 BOM (decode using utf-8-sig)" },
 	};
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
@@ -210,8 +211,12 @@ static void test_number_of_values(void **state)
 	static const struct {
 		const char *text;
 		size_t values;
-	} cases[] = { { "1", 1 }, { "[1,2]", 3 }, { "{\"a\":1,\"b\":[2]}", 6 }, { "\"a,b:[{\\\",\\\\\"", 1 },
-		      { "[\",,,,\",\"\\\"\"]", 3 }, { "[[[1]]]", 4 } };
+	} cases[] = { { "1", 1 },
+		      { "[1,2]", 3 },
+		      { "{\"a\":1,\"b\":[2]}", 6 },
+		      { "\"a,b:[{\\\",\\\\\"", 1 },
+		      { "[\",,,,\",\"\\\"\"]", 3 },
+		      { "[[[1]]]", 4 } };
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		struct str text = str_from(cases[i].text);
 		assert_false(json_has_more_values(text, cases[i].values));
@@ -234,11 +239,9 @@ static void test_forms(void **state)
 	(void)state;
 	expect_texts("{}", "{}", "{}");
 	expect_texts("[ ]", "[]", "[]");
-	expect_texts(" [1, 1.0, -0, -0.0, 1E2, 1e-5, true, false, null] ",
-		     "[1,1.0,0,-0.0,100.0,1e-05,true,false,null]",
+	expect_texts(" [1, 1.0, -0, -0.0, 1E2, 1e-5, true, false, null] ", "[1,1.0,0,-0.0,100.0,1e-05,true,false,null]",
 		     "[1,1.0,0,-0.0,100.0,1e-05,true,false,null]");
-	expect_texts("[9223372036854775807,-9223372036854775808]",
-		     "[9223372036854775807,-9223372036854775808]",
+	expect_texts("[9223372036854775807,-9223372036854775808]", "[9223372036854775807,-9223372036854775808]",
 		     "[9223372036854775807,-9223372036854775808]");
 	expect_texts("{\"b\":1,\"a\":{\"d\":[],\"c\":2},\"\":0}", "{\"b\":1,\"a\":{\"d\":[],\"c\":2},\"\":0}",
 		     "{\"\":0,\"a\":{\"c\":2,\"d\":[]},\"b\":1}");
@@ -310,11 +313,26 @@ static void test_canonical_refuses_bad_utf8(void **state)
 
 static void test_utf8(void **state)
 {
-	static const char *const bad[] = { "\x80", "\xc1\xbf", "\xe0\x9f\xbf", "\xed\xa0\x80",
-		"\xf0\x8f\xbf\xbf",
-					   "\xf4\x90\x80\x80", "\xf5\x80\x80\x80", "\xe2\x82", "\xc3", "\xff" };
-	static const char *const good[] = { "", "a", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf",
-					    "\xee\x80\x80", "\xef\xbf\xbf", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf" };
+	static const char *const bad[] = { "\x80",
+					   "\xc1\xbf",
+					   "\xe0\x9f\xbf",
+					   "\xed\xa0\x80",
+					   "\xf0\x8f\xbf\xbf",
+					   "\xf4\x90\x80\x80",
+					   "\xf5\x80\x80\x80",
+					   "\xe2\x82",
+					   "\xc3",
+					   "\xff" };
+	static const char *const good[] = { "",
+					    "a",
+					    "\xc2\x80",
+					    "\xdf\xbf",
+					    "\xe0\xa0\x80",
+					    "\xed\x9f\xbf",
+					    "\xee\x80\x80",
+					    "\xef\xbf\xbf",
+					    "\xf0\x90\x80\x80",
+					    "\xf4\x8f\xbf\xbf" };
 	(void)state;
 	for (size_t before = 0; before < 40; before++) {
 		for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

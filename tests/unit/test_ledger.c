@@ -41,7 +41,8 @@ static void ids_are_found_in_every_spelling(void **state)
 {
 	(void)state;
 	static const char *const spellings[] = {
-		"ctx_018f3a2b-7def-7abc-8901-000000000007", "018f3a2b-7def-7abc-8901-000000000007",
+		"ctx_018f3a2b-7def-7abc-8901-000000000007",
+		"018f3a2b-7def-7abc-8901-000000000007",
 		"018F3A2B-7DEF-7ABC-8901-000000000007",
 	};
 	struct ledger *l = open_small(dir);
@@ -57,7 +58,8 @@ static void ids_are_found_in_every_spelling(void **state)
 	}
 	assert_false(evidence_name_parse(STR(""), &name));
 	assert_int_equal(ledger_find_record(l, &name, false, &r, reason), RT_ENOTFOUND);
-	assert_false(evidence_name_parse(STR("sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdeg"), &name));
+	assert_false(
+	    evidence_name_parse(STR("sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdeg"), &name));
 	ledger_close(l);
 }
 
@@ -159,11 +161,11 @@ static void a_scan_from_outside_sees_what_is_durable(void **state)
 static void all_kinds_come_back_in_order(void **state)
 {
 	(void)state;
-	static const enum evidence_kind kinds[] =
-		{ EVIDENCE_VALUES, EVIDENCE_EVENT, EVIDENCE_EVENT_APPLIED, EVIDENCE_RECORD };
+	static const enum evidence_kind kinds[] = { EVIDENCE_VALUES, EVIDENCE_EVENT, EVIDENCE_EVENT_APPLIED,
+						    EVIDENCE_RECORD };
 	struct ledger *l = open_small(dir);
 	struct evidence_entry *entries[] = { make_value("\"gold\""), make_event(1), make_applied(2),
-		make_record(9, 33) };
+					     make_record(9, 33) };
 	int statuses[4];
 	struct log_source_entry f;
 	struct buf why = { 0 };
@@ -202,8 +204,7 @@ static void imports_are_idempotent(void **state)
 	(void)state;
 	struct ledger *l = open_small(dir);
 	struct evidence_entry *entries[] = { make_import(1, "{\"a\":1}"), make_import(1, "{\"a\":1}"),
-		make_import(1, "{\"a\":2}"),
-					   make_import(2, "{\"a\":2}") };
+					     make_import(1, "{\"a\":2}"), make_import(2, "{\"a\":2}") };
 	static const int expected[] = { RT_OK, RT_OK, RT_EEXIST, RT_OK };
 	int statuses[4];
 	for (int restarts = 0; restarts < 2; restarts++) {
@@ -235,9 +236,8 @@ static void what_cannot_be_written_is_refused_alone(void **state)
 {
 	(void)state;
 	struct ledger *l = open_small(dir);
-	struct evidence_entry *entries[] = { make_record(1, 10), make_record(2, SMALL_SEGMENT),
-		make_record(3, 10),
-					   make_import(4, "{}"), make_record(5, 10) };
+	struct evidence_entry *entries[] = { make_record(1, 10), make_record(2, SMALL_SEGMENT), make_record(3, 10),
+					     make_import(4, "{}"), make_record(5, 10) };
 	int statuses[5];
 	entries[2]->previous_at = 3;
 	entries[3]->stamp.record_hash[0] = 'x';

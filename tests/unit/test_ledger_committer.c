@@ -31,9 +31,8 @@ static void asker_ask(struct asker *a)
 		return;
 	}
 	struct evidence_append *m = evidence_append_new(a->base.loop,
-						    make_record(a->number * APPENDS + a->sent++, 300));
-	a->op = rt_ask(&a->base, committer, &m->head, loop_mono_ns(a->base.loop) + 20000000000ull,
-		       ACTOR_NONE);
+							make_record(a->number * APPENDS + a->sent++, 300));
+	a->op = rt_ask(&a->base, committer, &m->head, loop_mono_ns(a->base.loop) + 20000000000ull, ACTOR_NONE);
 }
 
 static void asker_appended(struct asker *a, struct evidence_append *m)
@@ -49,8 +48,7 @@ static void asker_appended(struct asker *a, struct evidence_append *m)
 	atomic_store(&outcome.is_acked[a->number * APPENDS + a->sent - 1], true);
 	CHECK(m->entry->lsn <= ledger_durable_lsn(ledger));
 	struct evidence_find *find = evidence_find_new(a->base.loop, str_of(m->entry->context_id, 40), true);
-	a->op = rt_ask(&a->base, reader, &find->head, loop_mono_ns(a->base.loop) + 20000000000ull,
-		       ACTOR_NONE);
+	a->op = rt_ask(&a->base, reader, &find->head, loop_mono_ns(a->base.loop) + 20000000000ull, ACTOR_NONE);
 }
 
 static void asker_on_message(struct actor *base, struct msg *m)

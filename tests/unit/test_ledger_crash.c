@@ -44,7 +44,7 @@ struct undo {
 	size_t n;
 	uint8_t before[];
 };
-static struct undo *undos; /* newest first */
+static struct undo *undos;                                     /* newest first */
 static pthread_mutex_t undos_lock = PTHREAD_MUTEX_INITIALIZER; /* the committer and its helper both write */
 static uint64_t chance;
 

@@ -11,7 +11,8 @@ enum { ROUNDS = 600 };
 #endif
 enum { TINY_SEGMENT = 64 << 10, RECORDS = 240, LSN_MAX = 2000 };
 enum act { FLIP, CUT, DELETE, FOLDER, ANOTHERS, MISPLACED, ZEROED, ACTS };
-static const char *const act_names[] = { "flipped", "cut", "deleted", "a folder", "another ledger's", "another segment's", "zeroed" };
+static const char *const act_names[] = { "flipped",           "cut",   "deleted", "a folder", "another ledger's",
+					 "another segment's", "zeroed" };
 
 static char *sound, *other, *dir;
 static bool is_retired[LSN_MAX + 1];
@@ -37,8 +38,9 @@ static int no_sync(const struct ledger_io *io, int fd)
 static struct ledger *open_keeping(const char *at)
 {
 	struct buf why = { 0 };
-	struct ledger *l = ledger_open_on(&(struct ledger_config){ .dir = at, .segment_bytes = TINY_SEGMENT, .value_keep_ms = 1000 },
-					  &faults.io, &why);
+	struct ledger *l =
+	    ledger_open_on(&(struct ledger_config){ .dir = at, .segment_bytes = TINY_SEGMENT, .value_keep_ms = 1000 },
+			   &faults.io, &why);
 	if (l == NULL)
 		fail_msg("%.*s", STR_ARG(buf_str(&why)));
 	return l;
@@ -165,7 +167,8 @@ static void damage(const char *name, enum act act)
 		return;
 	case ZEROED:
 		if (size > 0)
-			poke(path, a_place(size) / LEDGER_BLOCK * LEDGER_BLOCK, zeros, size < LEDGER_BLOCK ? (size_t)size : LEDGER_BLOCK);
+			poke(path, a_place(size) / LEDGER_BLOCK * LEDGER_BLOCK, zeros,
+			     size < LEDGER_BLOCK ? (size_t)size : LEDGER_BLOCK);
 		return;
 	case ACTS:
 		break;
@@ -216,7 +219,8 @@ static struct outcome look(void)
 	struct buf why = { 0 }, out = { 0 };
 	struct ledger_report report;
 	struct ledger_health health;
-	struct ledger *l = ledger_open_on(&(struct ledger_config){ .dir = dir, .segment_bytes = TINY_SEGMENT }, &faults.io, &why);
+	struct ledger *l = ledger_open_on(&(struct ledger_config){ .dir = dir, .segment_bytes = TINY_SEGMENT },
+					  &faults.io, &why);
 	if (l == NULL) {
 		o.is_refused = why.n > 0;
 		buf_finish(&why);
@@ -242,8 +246,8 @@ static struct outcome look(void)
 	ledger_close(l);
 	int64_t problems = ledger_verify(dir, NULL, &report, &out);
 	if ((o.is_said || o.missed > 0) && problems <= 0)
-		fail_msg("verify finds %lld problems; missed %llu, said: %s; %.*s", (long long)problems, (unsigned long long)o.missed,
-			 health.damage, STR_ARG(buf_str(&out)));
+		fail_msg("verify finds %lld problems; missed %llu, said: %s; %.*s", (long long)problems,
+			 (unsigned long long)o.missed, health.damage, STR_ARG(buf_str(&out)));
 	buf_finish(&out);
 	return o;
 }
@@ -307,8 +311,9 @@ static void damage_never_looks_like_absence(void **state)
 		for (int starts = 0; starts < 2; starts++) {
 			struct outcome o = look();
 			if (o.absent > 0 || o.silent > 0)
-				fail_msg("round %u, start %d: %s is %s: %u records are 'not found', %llu entries are missing in silence",
-					 round, starts, name, act_names[act], o.absent, (unsigned long long)o.silent);
+				fail_msg(
+				    "round %u, start %d: %s is %s: %u records are 'not found', %llu entries are missing in silence",
+				    round, starts, name, act_names[act], o.absent, (unsigned long long)o.silent);
 			said += o.is_said;
 			refused += o.is_refused;
 			if (o.is_refused)

@@ -167,9 +167,9 @@ static void a_full_disk_is_met_with_the_reserve(void **state)
 	make_reserve(l);
 	faults.error = ENOSPC;
 	faults.countdown[FAULT_ALLOCATE] = 1;
-	unsigned n = fill_segment(l, 2);          /* goes on in the reserve */
+	unsigned n = fill_segment(l, 2); /* goes on in the reserve */
 	assert_true(is_there(l, n - 1));
-	n = fill_segment(l, n);                   /* and then there is nothing left */
+	n = fill_segment(l, n); /* and then there is nothing left */
 	assert_false(is_there(l, n));
 	ledger_health_read(l, &health);
 	assert_false(health.writable);
@@ -264,9 +264,8 @@ static void any_call_may_fail(void **state)
 {
 	(void)state;
 	static const int last[FAULT_POINTS] = {
-		[FAULT_PWRITE] = 24, [FAULT_FDATASYNC] = 24, [FAULT_ALLOCATE] = 4, [FAULT_RENAME] = 6,
-			[FAULT_SYNC_DIR] = 6,
-		[FAULT_OPEN_NEW] = 4,
+		[FAULT_PWRITE] = 24, [FAULT_FDATASYNC] = 24, [FAULT_ALLOCATE] = 4,
+		[FAULT_RENAME] = 6,  [FAULT_SYNC_DIR] = 6,   [FAULT_OPEN_NEW] = 4,
 	};
 	for (int point = 0; point < FAULT_POINTS; point++) {
 		for (int nth = 1; nth <= last[point]; nth++) {

@@ -39,15 +39,20 @@ static void both_crcs_agree_on_long_texts(void **state)
 	for (size_t i = 0; i < sizeof bytes; i++)
 		bytes[i] = (uint8_t)(i * i * 31 + i / 3);
 	for (size_t n = 3000; n < sizeof bytes; n += n % 3072 < 9 || n % 3072 > 3063 ? 1 : 97)
-		assert_int_equal(ledger_crc32c(7, bytes + n % 5, n - n % 5), ledger_crc32c_portable(7, bytes + n % 5, n - n % 5));
+		assert_int_equal(ledger_crc32c(7, bytes + n % 5, n - n % 5),
+				 ledger_crc32c_portable(7, bytes + n % 5, n - n % 5));
 }
 
 static void every_flipped_bit_of_a_frame_is_seen(void **state)
 {
 	(void)state;
 	uint8_t frame[LEDGER_FRAME_HEAD + 24] = { 0 }, chain[LOG_SOURCE_CHAIN] = { 1 };
-	struct ledger_frame_head head = { .payload_bytes = 21, .covered_bytes = 21, .kind = EVIDENCE_EVENT,
-		.lsn = 7, .epoch = 99 }, got;
+	struct ledger_frame_head head = { .payload_bytes = 21,
+					  .covered_bytes = 21,
+					  .kind = EVIDENCE_EVENT,
+					  .lsn = 7,
+					  .epoch = 99 },
+				 got;
 	EVP_MD_CTX *hasher = ledger_hasher_create();
 	memcpy(frame + LEDGER_FRAME_HEAD, "twenty-one bytes here", 21);
 	ledger_frame_finish(frame, &head, hasher, chain);
@@ -57,7 +62,7 @@ static void every_flipped_bit_of_a_frame_is_seen(void **state)
 	for (size_t bit = 0; bit < sizeof frame * 8; bit++) {
 		frame[bit / 8] ^= (uint8_t)(1 << bit % 8);
 		bool is_good = ledger_frame_head_read(frame, 99, &got) &&
-			ledger_frame_bytes(got.payload_bytes) <= sizeof frame &&
+			       ledger_frame_bytes(got.payload_bytes) <= sizeof frame &&
 			       ledger_frame_crc_is_good(frame, &got);
 		assert_false(is_good);
 		frame[bit / 8] ^= (uint8_t)(1 << bit % 8);
@@ -69,9 +74,10 @@ static void the_chain_depends_on_what_came_before(void **state)
 {
 	(void)state;
 	uint8_t frame[LEDGER_FRAME_HEAD + 8] = { 0 }, a[LOG_SOURCE_CHAIN] = { 0 }, b[LOG_SOURCE_CHAIN] = { 1 },
-		again[LOG_SOURCE_CHAIN];
-	struct ledger_frame_head head = { .payload_bytes = 8, .covered_bytes = 8, .kind = EVIDENCE_EVENT,
-		.lsn = 1, .epoch = 1 };
+					  again[LOG_SOURCE_CHAIN];
+	struct ledger_frame_head head = {
+		.payload_bytes = 8, .covered_bytes = 8, .kind = EVIDENCE_EVENT, .lsn = 1, .epoch = 1
+	};
 	EVP_MD_CTX *hasher = ledger_hasher_create();
 	static const uint8_t zero[LOG_SOURCE_CHAIN];
 	ledger_frame_finish(frame, &head, hasher, a);
@@ -136,11 +142,9 @@ static void indexes_find_every_key(void **state)
 		assert_int_equal(places[0], i * 8);
 		assert_int_equal(ledger_fences_find(&fences, &faults.io, fd, &foot, key + 1, places), 0);
 	}
-	assert_int_equal(ledger_fences_find(&fences, &faults.io, fd, &foot, 0x8000000000000000ull, places),
-			 8);
+	assert_int_equal(ledger_fences_find(&fences, &faults.io, fd, &foot, 0x8000000000000000ull, places), 8);
 	flip(name, 5);
-	assert_int_equal(ledger_fences_find(&fences, &faults.io, fd, &foot, fences.blocks[0].key, places),
-			 -EBADMSG);
+	assert_int_equal(ledger_fences_find(&fences, &faults.io, fd, &foot, fences.blocks[0].key, places), -EBADMSG);
 	ledger_fences_finish(&fences);
 	flip(name, (KEYS + 8) * LEDGER_INDEX_ENTRY + 3);
 	assert_int_equal(ledger_fences_load(&faults.io, fd, &foot, &fences), -EBADMSG);
@@ -154,10 +158,15 @@ static void headers_and_footers_come_back(void **state)
 {
 	(void)state;
 	uint8_t block[LEDGER_BLOCK];
-	struct ledger_segment_head head = { .seq = 3, .epoch = 5, .segment_bytes = 1 << 20, .previous_seq = 2,
-		.previous_end = 4096,
-					    .created_us = -1, .events_from = 9,
-						    .before = { .lsn = 17, .records = { .records = 4 } } }, head_got;
+	struct ledger_segment_head head = { .seq = 3,
+					    .epoch = 5,
+					    .segment_bytes = 1 << 20,
+					    .previous_seq = 2,
+					    .previous_end = 4096,
+					    .created_us = -1,
+					    .events_from = 9,
+					    .before = { .lsn = 17, .records = { .records = 4 } } },
+				   head_got;
 	strcpy(head.before.records.last_context_id, "ctx_018f3a2b-7def-7abc-8901-234567890abc");
 	ledger_segment_head_write(&head, block);
 	memset(&head_got, 0, sizeof head_got);
@@ -165,8 +174,8 @@ static void headers_and_footers_come_back(void **state)
 	assert_string_equal(head_got.before.records.last_context_id, head.before.records.last_context_id);
 	assert_int_equal(head_got.before.lsn, 17);
 	assert_int_equal(head_got.previous_end, 4096);
-	struct ledger_segment_foot foot = { .seq = 3, .data_end = 8192, .newest_us = { 1, 2, 3, 4 },
-		.torn_bytes = 6 }, foot_got;
+	struct ledger_segment_foot foot = { .seq = 3, .data_end = 8192, .newest_us = { 1, 2, 3, 4 }, .torn_bytes = 6 },
+				   foot_got;
 	for (size_t i = 8; i < sizeof block; i += 97) {
 		block[i] ^= 1;
 		assert_false(ledger_segment_head_read(block, &head_got));

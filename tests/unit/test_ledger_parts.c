@@ -97,7 +97,8 @@ static void events_are_those_without_a_mark(void **state)
 			waits[next++] = true;
 			waiting++;
 		} else {
-			uint64_t from = next > 300 && rand() % 8 ? next - 300 : 1, lsn = from + (uint64_t)rand() % (next - from + 1);
+			uint64_t from = next > 300 && rand() % 8 ? next - 300 : 1,
+				 lsn = from + (uint64_t)rand() % (next - from + 1);
 			ledger_events_remove(w, lsn); /* also of those that have it, and of none */
 			waiting -= waits[lsn];
 			waits[lsn] = false;
@@ -149,7 +150,8 @@ static void an_index_grows_beside_its_readers(void **state)
 		assert_true(ledger_index_grow(&x, 1, &larger));
 		if (larger.slots != NULL) {
 			assert_int_equal(larger.count, x.count);
-			for (uint64_t old = 1; old < key; old += 37) { /* the old one is whole while the new one is made */
+			for (uint64_t old = 1; old < key;
+			     old += 37) { /* the old one is whole while the new one is made */
 				assert_int_equal(ledger_index_find(&x, old * 7919, places), 1);
 				assert_int_equal(ledger_index_find(&larger, old * 7919, places), 1);
 				assert_int_equal(places[0], old * 8);

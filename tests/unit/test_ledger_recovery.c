@@ -11,7 +11,7 @@ static bool is_listing_broken;
 
 struct dirent *readdir(DIR *d)
 {
-	struct dirent *(*next)(DIR *) = (struct dirent *(*)(DIR *))dlsym(RTLD_NEXT, "readdir");
+	struct dirent *(*next)(DIR *) = (struct dirent * (*)(DIR *)) dlsym(RTLD_NEXT, "readdir");
 	if (!is_listing_broken)
 		return next(d);
 	errno = EIO;

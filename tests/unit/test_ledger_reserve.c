@@ -141,7 +141,8 @@ static void a_spare_becomes_the_reserve(void **state)
 static void a_spare_that_cannot_be_made_or_used_leaves_nothing(void **state)
 {
 	(void)state;
-	static const enum fault_point points[] = { FAULT_OPEN_NEW, FAULT_ALLOCATE, FAULT_PWRITE, FAULT_FDATASYNC, FAULT_RENAME };
+	static const enum fault_point points[] = { FAULT_OPEN_NEW, FAULT_ALLOCATE, FAULT_PWRITE, FAULT_FDATASYNC,
+						   FAULT_RENAME };
 	struct ledger *l = open_alone();
 	for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
 		int error = 0;

@@ -6,8 +6,9 @@
 
 enum { TINY_SEGMENT = 64 << 10 };
 static char *dir;
-static struct record_signer signer = { .key = "super-secret-key", .key_bytes = 16, .key_id = "k1",
-	.mode = SIGNATURE_REQUIRED };
+static struct record_signer signer = {
+	.key = "super-secret-key", .key_bytes = 16, .key_id = "k1", .mode = SIGNATURE_REQUIRED
+};
 static struct buf out;
 static struct ledger_report report;
 

@@ -17,8 +17,9 @@ static char line[LOG_LINE_MAX + 1];
 
 static const char *format(const char *message, const struct log_field *fields)
 {
-	struct log_entry e = { .level = LOG_INFO, .logger = "http.access", .message = message, .fields = fields,
-			       .wall_us = WALL_US };
+	struct log_entry e = {
+		.level = LOG_INFO, .logger = "http.access", .message = message, .fields = fields, .wall_us = WALL_US
+	};
 	size_t n = log_line_format(line, &e);
 	assert_true(n <= LOG_LINE_MAX);
 	line[n] = '\0';
@@ -27,8 +28,8 @@ static const char *format(const char *message, const struct log_field *fields)
 }
 
 #define FORMAT(...) format("m", (const struct log_field[]){ __VA_ARGS__, { 0 } })
-#define HEAD                                                                                                       \
-	"{\"timestamp\":\"2023-11-14T22:13:20.123Z\",\"level\":\"INFO\",\"logger\":\"http.access\","                  \
+#define HEAD                                                                                                           \
+	"{\"timestamp\":\"2023-11-14T22:13:20.123Z\",\"level\":\"INFO\",\"logger\":\"http.access\","                   \
 	"\"message\":\"m\""
 
 static void test_fields(void **state)
@@ -59,7 +60,8 @@ static void test_escapes(void **state)
 	assert_string_equal(FORMAT(LOG_CSTR("s", "a\"b\\c\n\t\r\x01\x1f\x7f")),
 			    HEAD ",\"s\":\"a\\\"b\\\\c\\n\\t\\r\\u0001\\u001f\x7f\"}\n");
 	assert_string_equal(FORMAT(LOG_STR("s", str_of("nul\0x", 5))), HEAD ",\"s\":\"nul\\u0000x\"}\n");
-	assert_string_equal(FORMAT(LOG_CSTR("s", "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80 long enough to run")),
+	assert_string_equal(FORMAT(
+				LOG_CSTR("s", "gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80 long enough to run")),
 			    HEAD ",\"s\":\"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80 long enough to run\"}\n");
 }
 
@@ -126,7 +128,8 @@ static void test_members(void **state)
 	struct log_entry e = { .members = STR("\"level\":\"INFO\",\"a\":1"), .wall_us = WALL_US, .dropped = 3 };
 	size_t n = log_line_format(line, &e);
 	line[n] = '\0';
-	assert_string_equal(line, "{\"timestamp\":\"2023-11-14T22:13:20.123Z\",\"level\":\"INFO\",\"a\":1,\"dropped\":3}\n");
+	assert_string_equal(line,
+			    "{\"timestamp\":\"2023-11-14T22:13:20.123Z\",\"level\":\"INFO\",\"a\":1,\"dropped\":3}\n");
 }
 
 /* ---- threads and the writer ---- */
@@ -267,12 +270,12 @@ static void test_line_cost(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fields),	  cmocka_unit_test(test_floats),
-		cmocka_unit_test(test_escapes),	  cmocka_unit_test(test_invalid_utf8),
-		cmocka_unit_test(test_any_bytes), cmocka_unit_test(test_bounds),
-		cmocka_unit_test(test_dropped_field), cmocka_unit_test(test_members), cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_wakes),	  cmocka_unit_test(test_full_ring),
-		cmocka_unit_test(test_line_cost),
+		cmocka_unit_test(test_fields),        cmocka_unit_test(test_floats),
+		cmocka_unit_test(test_escapes),       cmocka_unit_test(test_invalid_utf8),
+		cmocka_unit_test(test_any_bytes),     cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_dropped_field), cmocka_unit_test(test_members),
+		cmocka_unit_test(test_threads),       cmocka_unit_test(test_wakes),
+		cmocka_unit_test(test_full_ring),     cmocka_unit_test(test_line_cost),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

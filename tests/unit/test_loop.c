@@ -25,7 +25,10 @@ static void worker_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class worker_class = {
-	.name = "worker", .size = sizeof(struct actor), .mailbox_len_max = 4096, .on_message = worker_on_message,
+	.name = "worker",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 4096,
+	.on_message = worker_on_message,
 };
 
 /* ---- driver: asks each worker again and again, `window` at a time ---- */
@@ -79,8 +82,11 @@ static int driver_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class driver_class = {
-	.name = "driver", .size = sizeof(struct driver), .mailbox_len_max = 16,
-	.init = driver_init, .on_message = driver_on_message,
+	.name = "driver",
+	.size = sizeof(struct driver),
+	.mailbox_len_max = 16,
+	.init = driver_init,
+	.on_message = driver_on_message,
 };
 
 /* Three loops (two kinds), a driver and a worker on each, everybody asks everybody. */
@@ -197,8 +203,11 @@ static void servant_finish(struct actor *a)
 }
 
 static const struct actor_class servant_class = {
-	.name = "servant", .size = sizeof(struct servant), .mailbox_len_max = 8,
-	.on_message = servant_on_message, .finish = servant_finish,
+	.name = "servant",
+	.size = sizeof(struct servant),
+	.mailbox_len_max = 8,
+	.on_message = servant_on_message,
+	.finish = servant_finish,
 };
 
 /* One request: asks all servants, ends when all asks have ended, or earlier. */
@@ -260,7 +269,10 @@ static void errand_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class errand_class = {
-	.name = "errand", .size = sizeof(struct errand), .mailbox_len_max = 8, .on_message = errand_on_message,
+	.name = "errand",
+	.size = sizeof(struct errand),
+	.mailbox_len_max = 8,
+	.on_message = errand_on_message,
 };
 
 /* Starts errands, a few at a time. */
@@ -293,7 +305,10 @@ static void master_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class master_class = {
-	.name = "master", .size = sizeof(struct master), .mailbox_len_max = 64, .on_message = master_on_message,
+	.name = "master",
+	.size = sizeof(struct master),
+	.mailbox_len_max = 64,
+	.on_message = master_on_message,
 };
 
 static void test_chaos(void **state)
@@ -333,7 +348,10 @@ static void slow_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class slow_class = {
-	.name = "slow", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = slow_on_message,
+	.name = "slow",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 4,
+	.on_message = slow_on_message,
 };
 
 static void count_call(void *arg)
@@ -388,8 +406,11 @@ static int ticker_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class ticker_class = {
-	.name = "ticker", .size = sizeof(struct ticker), .mailbox_len_max = 4,
-	.init = ticker_init, .on_message = ticker_on_message,
+	.name = "ticker",
+	.size = sizeof(struct ticker),
+	.mailbox_len_max = 4,
+	.init = ticker_init,
+	.on_message = ticker_on_message,
 };
 
 static void test_timers(void **state)
@@ -414,7 +435,10 @@ static void deaf_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class deaf_class = {
-	.name = "deaf", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = deaf_on_message,
+	.name = "deaf",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 4,
+	.on_message = deaf_on_message,
 };
 
 static void test_grace(void **state)

@@ -71,8 +71,7 @@ static size_t worst_of(const struct material_item *items, const bool *dropped, s
 {
 	size_t worst = n;
 	for (size_t i = 0; i < n; i++)
-		if (!dropped[i] && !items[i].required &&
-		    (worst == n || items[i].priority >= items[worst].priority))
+		if (!dropped[i] && !items[i].required && (worst == n || items[i].priority >= items[worst].priority))
 			worst = i;
 	return worst;
 }
@@ -82,10 +81,10 @@ static size_t oracle(const struct material_item *items, size_t n, size_t max_tok
 		     size_t *ret_tokens)
 {
 	bool *dropped = calloc(n + 1, sizeof *dropped);
-	struct buf text = {0};
+	struct buf text = { 0 };
 	size_t drops = 0, worst;
-	while ((*ret_tokens = tokens_count(&tokens, join(items, dropped, n, &text))) > max_tokens &&
-	       max_tokens && (worst = worst_of(items, dropped, n)) != n) {
+	while ((*ret_tokens = tokens_count(&tokens, join(items, dropped, n, &text))) > max_tokens && max_tokens &&
+	       (worst = worst_of(items, dropped, n)) != n) {
 		order[drops++] = (uint32_t)worst;
 		dropped[worst] = true;
 	}
@@ -115,36 +114,36 @@ static void check_against_oracle(const struct material_item *items, size_t n, si
 }
 
 /* Texts with and without cuts, spaces and line ends at the borders, several scripts, markers, empty ones. */
-static const char *const words[] = {"",
-				    "a",
-				    " ",
-				    "\n",
-				    "\n\n",
-				    "  \n ",
-				    "hello",
-				    "Hello, world!",
-				    "don't",
-				    "'ll",
-				    "12345",
-				    "6",
-				    "...",
-				    "!?",
-				    "/usr/",
-				    "\xe4\xb8\xad\xe6\x96\x87",
-				    "\xf0\x9f\x98\x80",
-				    "\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x92\xbb",
-				    "na\xc3\xafve",
-				    "<|endoftext|>",
-				    "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe3\x81\xae",
-				    "x = y;",
-				    "\t",
-				    "ABCdef",
-				    "e\xcc\x81",
-				    "{\"k\": [1,2]}"};
+static const char *const words[] = { "",
+				     "a",
+				     " ",
+				     "\n",
+				     "\n\n",
+				     "  \n ",
+				     "hello",
+				     "Hello, world!",
+				     "don't",
+				     "'ll",
+				     "12345",
+				     "6",
+				     "...",
+				     "!?",
+				     "/usr/",
+				     "\xe4\xb8\xad\xe6\x96\x87",
+				     "\xf0\x9f\x98\x80",
+				     "\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x92\xbb",
+				     "na\xc3\xafve",
+				     "<|endoftext|>",
+				     "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe3\x81\xae",
+				     "x = y;",
+				     "\t",
+				     "ABCdef",
+				     "e\xcc\x81",
+				     "{\"k\": [1,2]}" };
 
 static struct str random_text(struct arena *arena, size_t words_max)
 {
-	struct buf text = {0};
+	struct buf text = { 0 };
 	for (uint64_t n = random_below(words_max + 1); n > 0; n--) {
 		buf_append_str(&text, str_from(words[random_below(sizeof words / sizeof *words)]));
 		if (random_below(3) == 0)
@@ -159,16 +158,16 @@ static void test_random_items(void **state)
 {
 	(void)state;
 	for (unsigned run = 0; run < 400; run++) {
-		struct arena arena = {0};
+		struct arena arena = { 0 };
 		struct material_item items[40];
 		size_t n = random_below(40), words_max = 1 + random_below(8);
-		struct buf whole = {0};
-		bool none[40] = {0};
+		struct buf whole = { 0 };
+		bool none[40] = { 0 };
 		for (size_t i = 0; i < n; i++)
-			items[i] = (struct material_item){.content = random_text(&arena, words_max),
-							  .priority = (int64_t)random_below(5) - 2,
-							  .required = random_below(6) == 0,
-							  .last_updated_us = INT64_MIN};
+			items[i] = (struct material_item){ .content = random_text(&arena, words_max),
+							   .priority = (int64_t)random_below(5) - 2,
+							   .required = random_below(6) == 0,
+							   .last_updated_us = INT64_MIN };
 		size_t all = tokens_count(&tokens, join(items, none, n, &whole));
 		check_against_oracle(items, n, 0);
 		check_against_oracle(items, n, all + 1);
@@ -185,10 +184,10 @@ static void test_priorities(void **state)
 	(void)state;
 	/* "x x x" is three tokens; the last of the highest number goes first, required ones stay. */
 	struct material_item items[] = {
-	    {.content = STR("one one one"), .priority = 1},
-	    {.content = STR("two two two"), .priority = 2},
-	    {.content = STR("six six six"), .priority = 2},
-	    {.content = STR("ten ten ten"), .priority = 9, .required = true},
+		{ .content = STR("one one one"), .priority = 1 },
+		{ .content = STR("two two two"), .priority = 2 },
+		{ .content = STR("six six six"), .priority = 2 },
+		{ .content = STR("ten ten ten"), .priority = 9, .required = true },
 	};
 	struct material *m = material_of(items, 4);
 	count(m, 11);
@@ -214,7 +213,7 @@ static void test_nothing(void **state)
 	(void)state;
 	check_against_oracle(NULL, 0, 0);
 	check_against_oracle(NULL, 0, 5);
-	struct material_item empty[3] = {{.content = STR("")}, {.content = STR("")}, {.content = STR("")}};
+	struct material_item empty[3] = { { .content = STR("") }, { .content = STR("") }, { .content = STR("") } };
 	check_against_oracle(empty, 3, 0);
 	check_against_oracle(empty, 3, 1);
 }
@@ -224,17 +223,15 @@ static void test_many_items(void **state)
 {
 	(void)state;
 	struct material_item items[700];
-	struct arena arena = {0};
+	struct arena arena = { 0 };
 	for (size_t i = 0; i < 700; i++)
-		items[i] = (struct material_item){.content = random_text(&arena, 4),
-						  .priority = (int64_t)random_below(4),
-						  .required = random_below(20) == 0};
+		items[i] = (struct material_item){ .content = random_text(&arena, 4),
+						   .priority = (int64_t)random_below(4),
+						   .required = random_below(20) == 0 };
 	check_against_oracle(items, 700, 0);
 	check_against_oracle(items, 700, 1500);
 	for (size_t i = 0; i < 700; i++) /* none has a cut */
-		items[i].content = i % 3 == 0   ? STR("")
-				   : i % 3 == 1 ? STR("aaaaaa")
-						: STR("\xf0\x9f\x98\x80");
+		items[i].content = i % 3 == 0 ? STR("") : i % 3 == 1 ? STR("aaaaaa") : STR("\xf0\x9f\x98\x80");
 	check_against_oracle(items, 700, 0);
 	check_against_oracle(items, 700, 1500);
 	check_against_oracle(items, 700, 3);
@@ -245,17 +242,17 @@ static void test_many_items(void **state)
 static void test_long_without_cut(void **state)
 {
 	(void)state;
-	struct arena arena = {0};
+	struct arena arena = { 0 };
 	char *letters = arena_alloc(&arena, 9000);
 	for (size_t i = 0; i < 9000; i++)
 		letters[i] = "bcdfghjk"[random_below(8)];
 	struct material_item items[12];
 	for (size_t i = 0; i < 12; i++)
-		items[i] = (struct material_item){.content = i % 4 == 0 ? str_of(letters, 5000 + 300 * i)
-									: random_text(&arena, 6),
-						  .priority = (int64_t)random_below(3)};
-	struct buf whole = {0};
-	bool none[12] = {0};
+		items[i] = (struct material_item){ .content = i % 4 == 0 ? str_of(letters, 5000 + 300 * i)
+									 : random_text(&arena, 6),
+						   .priority = (int64_t)random_below(3) };
+	struct buf whole = { 0 };
+	bool none[12] = { 0 };
 	size_t all = tokens_count(&tokens, join(items, none, 12, &whole));
 	for (unsigned run = 0; run < 30; run++)
 		check_against_oracle(items, 12, 1 + random_below(all));
@@ -268,14 +265,14 @@ static void test_long_without_cut(void **state)
 static void test_estimates_that_drop_too_many(void **state)
 {
 	(void)state;
-	struct arena arena = {0};
+	struct arena arena = { 0 };
 	char *blank = arena_alloc(&arena, 6000);
 	memset(blank, '=', 6000);
-	struct material_item items[30] = {{.content = str_of(blank, 6000), .required = true}};
+	struct material_item items[30] = { { .content = str_of(blank, 6000), .required = true } };
 	for (size_t i = 1; i < 30; i++)
-		items[i] = (struct material_item){.content = i % 2 ? STR("!") : STR("/usr"), .priority = 1};
-	struct buf whole = {0};
-	bool none[30] = {0};
+		items[i] = (struct material_item){ .content = i % 2 ? STR("!") : STR("/usr"), .priority = 1 };
+	struct buf whole = { 0 };
+	bool none[30] = { 0 };
 	size_t all = tokens_count(&tokens, join(items, none, 30, &whole));
 	for (size_t max = all > 40 ? all - 40 : 1; max <= all; max++)
 		check_against_oracle(items, 30, max);
@@ -286,10 +283,10 @@ static void test_estimates_that_drop_too_many(void **state)
 static void test_slices(void **state)
 {
 	(void)state;
-	struct buf text = {0};
+	struct buf text = { 0 };
 	while (text.n < 200000)
 		buf_append_lit(&text, "The quick brown fox jumps over the lazy dog. ");
-	struct material_item items[] = {{.content = buf_str(&text)}, {.content = STR("short")}};
+	struct material_item items[] = { { .content = buf_str(&text) }, { .content = STR("short") } };
 	struct token_cache *cache = token_cache_create(64);
 	struct material *m = material_of(items, 2);
 	unsigned cold = count_with(m, cache, 0);
@@ -308,7 +305,7 @@ static void test_bounds(void **state)
 {
 	(void)state;
 	struct material *m = material_new(0, 1);
-	struct material_item item = {.content = STR("x"), .last_updated_us = INT64_MIN};
+	struct material_item item = { .content = STR("x"), .last_updated_us = INT64_MIN };
 	for (unsigned i = 0; i < MATERIAL_ITEMS_MAX; i++)
 		assert_true(material_add_item(m, &item));
 	assert_false(material_add_item(m, &item));
@@ -318,9 +315,9 @@ static void test_bounds(void **state)
 	assert_in_range(m->tokens, 90, 100);
 
 	struct value *v = value_create(STR("1"));
-	struct feature_result found = {.state = FEATURE_FOUND, .value = v};
-	struct def_feature pushed[1] = {{.name = STR("f")}};
-	const struct definitions d = {.features = pushed, .features_count = 1};
+	struct feature_result found = { .state = FEATURE_FOUND, .value = v };
+	struct def_feature pushed[1] = { { .name = STR("f") } };
+	const struct definitions d = { .features = pushed, .features_count = 1 };
 	for (unsigned i = 0; i < READS_FEATURES_MAX; i++)
 		assert_true(material_add_feature(m, &d, 0, STR("id"), &found));
 	assert_false(material_add_feature(m, &d, 0, STR("id"), &found));
@@ -339,8 +336,8 @@ static void test_chunks_are_counted(void **state)
 {
 	(void)state;
 	const char *why;
-	struct retrieved *r =
-	    retrieved_new(0, STR("{}"), STR("[\"hello world\",\"\",\"one two three\"]"), 0, 1, 0, &why);
+	struct retrieved *r = retrieved_new(0, STR("{}"), STR("[\"hello world\",\"\",\"one two three\"]"), 0, 1, 0,
+					    &why);
 	struct material *m = material_new(0, 1);
 	assert_true(material_add_call(m, r));
 	retrieved_unref(r);
@@ -358,10 +355,10 @@ static void test_chunks_remember_their_count(void **state)
 	(void)state;
 	static const char text[] = "Überraschend lange Zusammensetzungen: Donaudampfschifffahrtsgesellschaft 12345";
 	struct tokens both[2];
-	struct buf why = {0}, rows = {0};
+	struct buf why = { 0 }, rows = { 0 };
 	assert_int_equal(tokens_open(&both[0], TOKENS_O200K, NULL, &why), 0);
 	assert_int_equal(tokens_open(&both[1], TOKENS_CL100K, NULL, &why), 0);
-	size_t expected[2] = {tokens_count(&both[0], str_from(text)), tokens_count(&both[1], str_from(text))};
+	size_t expected[2] = { tokens_count(&both[0], str_from(text)), tokens_count(&both[1], str_from(text)) };
 	assert_int_not_equal(expected[0], expected[1]);
 	buf_printf(&rows, "[\"%s\"]", text);
 	const char *no;
@@ -370,7 +367,9 @@ static void test_chunks_remember_their_count(void **state)
 		struct token_cache *cache = token_cache_create(16);
 		struct material *m = material_new(0, 1);
 		struct material_work w;
-		const struct material_item item = {.content = r->chunks[0].content, .chunk = &r->chunks[0], .required = true};
+		const struct material_item item = { .content = r->chunks[0].content,
+						    .chunk = &r->chunks[0],
+						    .required = true };
 		assert_true(material_add_call(m, r) && material_add_item(m, &item));
 		assert_ptr_equal(m->items[0].content.p, r->chunks[0].content.p); /* not copied */
 		material_work_begin(&w, m, &both[i / 2 % 2], cache, 0);
@@ -391,18 +390,18 @@ static void test_chunks_remember_their_count(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_random_items),
-	    cmocka_unit_test(test_priorities),
-	    cmocka_unit_test(test_nothing),
-	    cmocka_unit_test(test_many_items),
-	    cmocka_unit_test(test_long_without_cut),
-	    cmocka_unit_test(test_estimates_that_drop_too_many),
-	    cmocka_unit_test(test_slices),
-	    cmocka_unit_test(test_bounds),
-	    cmocka_unit_test(test_chunks_are_counted),
-	    cmocka_unit_test(test_chunks_remember_their_count),
+		cmocka_unit_test(test_random_items),
+		cmocka_unit_test(test_priorities),
+		cmocka_unit_test(test_nothing),
+		cmocka_unit_test(test_many_items),
+		cmocka_unit_test(test_long_without_cut),
+		cmocka_unit_test(test_estimates_that_drop_too_many),
+		cmocka_unit_test(test_slices),
+		cmocka_unit_test(test_bounds),
+		cmocka_unit_test(test_chunks_are_counted),
+		cmocka_unit_test(test_chunks_remember_their_count),
 	};
-	struct buf why = {0};
+	struct buf why = { 0 };
 	if (tokens_open(&tokens, TOKENS_O200K, NULL, &why) != 0)
 		return 1;
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);

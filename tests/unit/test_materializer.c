@@ -15,10 +15,10 @@ static const char definitions[] =
 	"[{\"user_id\":\"a\",\"buys\":1},{\"user_id\":7,\"buys\":2.0},{\"user_id\":\"c\",\"buys\":null},{\"user_id\":\"d\",\"buys\":[1]}," \
 	"{\"user_id\":\"e\",\"buys\":\"x\"}]"
 static struct offline_fake_answer answers[] = {
-    {"FROM p", BUYS, RT_OK},
-    {"FROM q", "[{\"user_id\":\"a\",\"once\":true}]", RT_OK},
-    {"SELECT wrong", "no such column", RT_EINVAL},
-    {"SELECT kept", "[{\"user_id\":\"a\",\"kept\":1},{\"user_id\":\"b\",\"kept\":2}]", RT_OK},
+	{ "FROM p", BUYS, RT_OK },
+	{ "FROM q", "[{\"user_id\":\"a\",\"once\":true}]", RT_OK },
+	{ "SELECT wrong", "no such column", RT_EINVAL },
+	{ "SELECT kept", "[{\"user_id\":\"a\",\"kept\":1},{\"user_id\":\"b\",\"kept\":2}]", RT_OK },
 };
 
 static void start(void)
@@ -30,8 +30,8 @@ static void start(void)
 static int setup(void **state)
 {
 	fixture_setup(state);
-	answers[0] = (struct offline_fake_answer){"FROM p", BUYS, RT_OK};
-	answers[2] = (struct offline_fake_answer){"SELECT wrong", "no such column", RT_EINVAL};
+	answers[0] = (struct offline_fake_answer){ "FROM p", BUYS, RT_OK };
+	answers[2] = (struct offline_fake_answer){ "SELECT wrong", "no such column", RT_EINVAL };
 	offline_config.answers = answers;
 	offline_config.answers_count = ARRAY_LEN(answers);
 	offline_config.batch_rows = 2;
@@ -111,7 +111,8 @@ static void test_several_rows_of_an_id(void **state)
 	(void)state;
 	start();
 	run_ms(200);
-	answers[0].json = "[{\"user_id\":\"a\",\"buys\":8},{\"user_id\":\"c\",\"buys\":2},{\"user_id\":\"c\",\"buys\":3}]";
+	answers[0].json =
+	    "[{\"user_id\":\"a\",\"buys\":8},{\"user_id\":\"c\",\"buys\":2},{\"user_id\":\"c\",\"buys\":3}]";
 	run_ms(10500);
 	assert_int_equal(materializer_state(&fixture.node, feature("buys")), MATERIALIZED_FAILING);
 	assert_value(get_feature("buys", "a"), RECORD_CACHE, "1"); /* nothing of such a run */
@@ -153,7 +154,7 @@ static void test_query_fails(void **state)
 	assert_progress(3, 4);
 	assert_int_equal(materializer_state(&fixture.node, feature("bad")), MATERIALIZED_FAILING);
 	assert_int_equal(materializer_state(&fixture.node, feature("buys")), MATERIALIZED_DONE);
-	answers[2] = (struct offline_fake_answer){"SELECT wrong", "[{\"user_id\":\"a\",\"bad\":1}]", RT_OK};
+	answers[2] = (struct offline_fake_answer){ "SELECT wrong", "[{\"user_id\":\"a\",\"bad\":1}]", RT_OK };
 	run_ms(5000); /* until it has been there once, it is tried again soon */
 	assert_progress(4, 4);
 	assert_value(get_feature("bad", "a"), RECORD_CACHE, "1");
@@ -199,9 +200,15 @@ static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
-	    T(test_first_run),    T(test_refresh),   T(test_query_fails),
-	    T(test_unchanged_values_are_not_written_again), T(test_several_rows_of_an_id), T(test_an_append_without_an_answer),
-	    T(test_ledger_fails), T(test_no_answer), T(test_newer_value_stays),
+		T(test_first_run),
+		T(test_refresh),
+		T(test_query_fails),
+		T(test_unchanged_values_are_not_written_again),
+		T(test_several_rows_of_an_id),
+		T(test_an_append_without_an_answer),
+		T(test_ledger_fails),
+		T(test_no_answer),
+		T(test_newer_value_stays),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

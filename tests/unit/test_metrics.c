@@ -233,10 +233,10 @@ static void test_overflow(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_counter),	  cmocka_unit_test(test_name_with_total),
-		cmocka_unit_test(test_gauge),	  cmocka_unit_test(test_histogram),
-		cmocka_unit_test(test_order),	  cmocka_unit_test(test_process),
-		cmocka_unit_test(test_threads),	  cmocka_unit_test(test_overflow),
+		cmocka_unit_test(test_counter), cmocka_unit_test(test_name_with_total),
+		cmocka_unit_test(test_gauge),   cmocka_unit_test(test_histogram),
+		cmocka_unit_test(test_order),   cmocka_unit_test(test_process),
+		cmocka_unit_test(test_threads), cmocka_unit_test(test_overflow),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -18,8 +18,8 @@
 static const char *name_of(int class)
 {
 	switch (class) {
-#define NAME(c)                                                                                                    \
-	case c:                                                                                                    \
+#define NAME(c)                                                                                                        \
+	case c:                                                                                                        \
 		return #c;
 		NAME(CLASS_RT)
 		NAME(CLASS_EVIDENCE)
@@ -45,7 +45,7 @@ static void classes_have_their_own_numbers(void **state)
 {
 	(void)state;
 	int count = 0;
-	for (int class = 0; class < 256; class++)
+	for (int class = 0; class < 256; class ++)
 		if (name_of(class)) {
 			count++;
 			if (class < 32 && class != CLASS_RT)

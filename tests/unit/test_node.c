@@ -10,8 +10,8 @@ static const char definitions[] =
 static void test_spawned(void **state)
 {
 	(void)state;
-	static const uint32_t names[] = {NAME_INGESTOR, NAME_CONTEXT_CACHE, NAME_SWEEPER,
-					 NAME_RESOLVER, NAME_RESOLVER + 1,  NAME_RETRIEVER};
+	static const uint32_t names[] = { NAME_INGESTOR, NAME_CONTEXT_CACHE, NAME_SWEEPER,
+					  NAME_RESOLVER, NAME_RESOLVER + 1,  NAME_RETRIEVER };
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
 		assert_true(rt_alive(rt_named(LOOP, names[i])));
 	assert_true(ref_eq(node_resolver(NL, 1), rt_named(LOOP, NAME_RESOLVER + 1)));
@@ -24,14 +24,14 @@ static void test_spawned(void **state)
 static void test_too_many(void **state)
 {
 	(void)state;
-	struct definitions many = {.entities_count = NODE_ENTITIES_MAX + 1};
-	struct node node = {.definitions = &many};
-	struct node_loop nl = {.node = &node, .loop = LOOP};
-	struct buf why = {0};
+	struct definitions many = { .entities_count = NODE_ENTITIES_MAX + 1 };
+	struct node node = { .definitions = &many };
+	struct node_loop nl = { .node = &node, .loop = LOOP };
+	struct buf why = { 0 };
 	assert_false(node_loop_spawn(&nl, &why));
 	assert_non_null(memmem(why.p, why.n, "at most", 7));
 	buf_clear(&why);
-	many = (struct definitions){.retrievers_count = NODE_RETRIEVERS_MAX + 1};
+	many = (struct definitions){ .retrievers_count = NODE_RETRIEVERS_MAX + 1 };
 	assert_false(node_loop_spawn(&nl, &why));
 	assert_true(why.n > 0);
 	buf_finish(&why);
@@ -41,8 +41,8 @@ static void test_owners(void **state)
 {
 	(void)state;
 	struct node_loop loops[3];
-	struct node node = {.loops = {&loops[0], &loops[1], &loops[2]}, .loops_count = 3};
-	unsigned owned[3] = {0};
+	struct node node = { .loops = { &loops[0], &loops[1], &loops[2] }, .loops_count = 3 };
+	unsigned owned[3] = { 0 };
 	for (int i = 0; i < 3000; i++) {
 		char id[16];
 		struct str s = str_of(id, (size_t)snprintf(id, sizeof id, "u%d", i));
@@ -62,14 +62,13 @@ static void test_swept(void **state)
 	for (int i = 0; i < 500; i++) {
 		char id[16];
 		struct str s = str_of(id, (size_t)snprintf(id, sizeof id, "u%d", i));
-		online_put(
-		    fixture.node.stores->online,
-		    &(struct online_write){
-			.kind = 0,
-			.id = s,
-			.feature = 0,
-			.value = v,
-			.meta = {.event_time_us = 1, .lsn = 1, .expires_us = loop_wall_us(LOOP) + 1000000}});
+		online_put(fixture.node.stores->online,
+			   &(struct online_write){
+			       .kind = 0,
+			       .id = s,
+			       .feature = 0,
+			       .value = v,
+			       .meta = { .event_time_us = 1, .lsn = 1, .expires_us = loop_wall_us(LOOP) + 1000000 } });
 	}
 	value_unref(v);
 	run_ms(900);
@@ -82,8 +81,8 @@ static void test_swept(void **state)
 
 static int run(void)
 {
-	const struct CMUnitTest tests[] = {ACTOR_TEST(test_spawned), ACTOR_TEST(test_too_many),
-					   ACTOR_TEST(test_owners), ACTOR_TEST(test_swept)};
+	const struct CMUnitTest tests[] = { ACTOR_TEST(test_spawned), ACTOR_TEST(test_too_many),
+					    ACTOR_TEST(test_owners), ACTOR_TEST(test_swept) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
 

@@ -23,7 +23,7 @@ static int teardown(void **state)
 
 static struct answer ask_query(const char *sql, const char *params, uint64_t timeout_ms)
 {
-	struct query q = {.sql = sql, .params = params};
+	struct query q = { .sql = sql, .params = params };
 	return rig_wait(rig_ask(&rig, make_query, &q, timeout_ms));
 }
 
@@ -51,8 +51,8 @@ static void test_a_late_query_frees_its_reader(void **state)
 	(void)state;
 	rig_start(&rig, false, false);
 	uint64_t start_ns = clock_mono_ns();
-	struct answer a = ask_query(
-	    "SELECT sum(a.range * b.range % 7) AS s FROM range(1000000) a, range(1000000) b", NULL, 100);
+	struct answer a = ask_query("SELECT sum(a.range * b.range % 7) AS s FROM range(1000000) a, range(1000000) b",
+				    NULL, 100);
 	assert_true(a.kind == RT_DEADLINE || (a.kind == OFFLINE_RESULT && a.status == RT_EDEADLINE));
 	free(a.text);
 	a = ask_query("SELECT 1 AS a", NULL, 10000);
@@ -77,7 +77,7 @@ static struct msg *make_rows(struct loop *loop, const void *arg)
 
 static struct answer ask_rows(const char *sql, uint64_t cursor)
 {
-	struct rows rows = {.sql = sql, .key = "id", .value = "v", .cursor = cursor};
+	struct rows rows = { .sql = sql, .key = "id", .value = "v", .cursor = cursor };
 	return rig_wait(rig_ask(&rig, make_rows, &rows, 10000));
 }
 
@@ -112,8 +112,7 @@ static void test_batch_keys_and_values(void **state)
 {
 	(void)state;
 	rig_start(&rig, false, false);
-	struct answer a =
-	    ask_rows("SELECT * FROM (VALUES ('x\"y', [1]), (NULL, [2]), ('', NULL)) t(id, v)", 0);
+	struct answer a = ask_rows("SELECT * FROM (VALUES ('x\"y', [1]), (NULL, [2]), ('', NULL)) t(id, v)", 0);
 	assert_string_equal(a.text, "x\"y=[1];=null;");
 	free(a.text);
 	a = ask_rows("SELECT DATE '2025-01-02' AS id, 1.5::DOUBLE AS v", 0);
@@ -143,7 +142,9 @@ static void test_a_key_has_one_row(void **state)
 	a = ask_rows("SELECT i // 2 AS id, i AS v FROM range(20000) t(i) WHERE i <> 7", 0);
 	assert_string_equal(a.text, "several rows for id '0'; aggregate, or select one of them");
 	free(a.text);
-	a = ask_rows("SELECT * FROM (VALUES (1.5, 1), ('nan'::DOUBLE, 2), ('nan'::DOUBLE, 3), (NULL, 4), (NULL, 5)) t(id, v)", 0);
+	a = ask_rows(
+	    "SELECT * FROM (VALUES (1.5, 1), ('nan'::DOUBLE, 2), ('nan'::DOUBLE, 3), (NULL, 4), (NULL, 5)) t(id, v)",
+	    0);
 	assert_string_equal(a.text, "1.5=1;"); /* what names nobody is nobody's second row */
 	free(a.text);
 	a = ask_rows("SELECT [1] AS id, 1 AS v", 0);
@@ -210,7 +211,7 @@ static struct msg *make_feature(struct loop *loop, const void *arg)
 
 static struct answer ask_ids(const char *sql, const struct str *ids, uint32_t ids_count)
 {
-	struct narrowed n = {sql, ids, ids_count};
+	struct narrowed n = { sql, ids, ids_count };
 	return rig_wait(rig_ask(&rig, make_feature, &n, 10000));
 }
 
@@ -238,33 +239,44 @@ static void test_both_ways_of_reading_spell_ids_alike(void **state)
 {
 	(void)state;
 	static const char *const columns[] = {
-	    "(VALUES ('a'), ('A'), ('it''s'), ('x\"y'), ('007'), ('7'), (' 7'), ('1.10'), ('null')) t(id)",
-	    "(VALUES (7), (-1), (0), (2147483647)) t(id)",
-	    "(VALUES (7::UTINYINT), (255::UTINYINT)) t(id)",
-	    "(VALUES (9223372036854775807), (-9223372036854775808)) t(id)",
-	    "(VALUES (18446744073709551614::UBIGINT), (18446744073709551615::UBIGINT), (0::UBIGINT)) t(id)",
-	    "(VALUES (170141183460469231731687303715884105727::HUGEINT), (-5::HUGEINT)) t(id)",
-	    "(VALUES (340282366920938463463374607431768211455::UHUGEINT), (5::UHUGEINT)) t(id)",
-	    "(VALUES (9007199254740993::DECIMAL(20,0)), (9007199254740992::DECIMAL(20,0)), (-3::DECIMAL(20,0))) t(id)",
-	    "(VALUES (1.10::DECIMAL(10,2)), (1.00::DECIMAL(10,2)), (-0.05::DECIMAL(10,2)), (12345678.99::DECIMAL(10,2))) t(id)",
-	    "(VALUES (0.1::DECIMAL(38,37)), (1::DECIMAL(38,37)), (-1.0000000000000000000000000000000000001::DECIMAL(38,37))) t(id)",
-	    "(VALUES (1.111::FLOAT), (0.1::FLOAT), (16777216::FLOAT), (1e30::FLOAT), ('nan'::FLOAT)) t(id)",
-	    "(VALUES (1.5::DOUBLE), (0.1::DOUBLE), (1e300::DOUBLE), (1e-7::DOUBLE), (100000.7::DOUBLE), ('inf'::DOUBLE)) t(id)",
-	    "(VALUES (true), (false)) t(id)",
-	    "(VALUES ('c0ffee00-19b3-4000-8000-aabbccddeeff'::UUID), ('ffffffff-4455-6677-8899-aabbccddeeff'::UUID)) t(id)",
-	    "(VALUES (DATE '2025-02-14'), (DATE '0001-01-01'), ('infinity'::DATE)) t(id)",
-	    "(VALUES (TIME '18:42:31.5'), (TIME '18:42:31')) t(id)",
-	    "(VALUES (TIMESTAMP '2025-02-14 18:42:31.221'), (TIMESTAMP '1969-12-31 23:59:59.999999'), (TIMESTAMP '2025-02-14')) t(id)",
-	    "(VALUES ('2025-02-14 18:42:31+02'::TIMESTAMPTZ), ('2025-02-14 18:42:31.5+00'::TIMESTAMPTZ)) t(id)",
-	    "(VALUES ('2025-02-14 18:42:31'::TIMESTAMP_S)) t(id)",
-	    "(VALUES ('2025-02-14 18:42:31.123'::TIMESTAMP_MS)) t(id)",
-	    "(VALUES ('2025-02-14 18:42:31.000000123'::TIMESTAMP_NS), ('2025-02-14 18:42:31.000000124'::TIMESTAMP_NS)) t(id)",
-	    "(VALUES ('b'::ENUM('a','b')), ('a'::ENUM('a','b'))) t(id)",
-	    "(VALUES ('{\"k\": 1}'::JSON), ('\"text\"'::JSON)) t(id)",
+		"(VALUES ('a'), ('A'), ('it''s'), ('x\"y'), ('007'), ('7'), (' 7'), ('1.10'), ('null')) t(id)",
+		"(VALUES (7), (-1), (0), (2147483647)) t(id)",
+		"(VALUES (7::UTINYINT), (255::UTINYINT)) t(id)",
+		"(VALUES (9223372036854775807), (-9223372036854775808)) t(id)",
+		"(VALUES (18446744073709551614::UBIGINT), (18446744073709551615::UBIGINT), (0::UBIGINT)) t(id)",
+		"(VALUES (170141183460469231731687303715884105727::HUGEINT), (-5::HUGEINT)) t(id)",
+		"(VALUES (340282366920938463463374607431768211455::UHUGEINT), (5::UHUGEINT)) t(id)",
+		"(VALUES (9007199254740993::DECIMAL(20,0)), (9007199254740992::DECIMAL(20,0)), (-3::DECIMAL(20,0))) t(id)",
+		"(VALUES (1.10::DECIMAL(10,2)), (1.00::DECIMAL(10,2)), (-0.05::DECIMAL(10,2)), (12345678.99::DECIMAL(10,2))) t(id)",
+		"(VALUES (0.1::DECIMAL(38,37)), (1::DECIMAL(38,37)), (-1.0000000000000000000000000000000000001::DECIMAL(38,37))) t(id)",
+		"(VALUES (1.111::FLOAT), (0.1::FLOAT), (16777216::FLOAT), (1e30::FLOAT), ('nan'::FLOAT)) t(id)",
+		"(VALUES (1.5::DOUBLE), (0.1::DOUBLE), (1e300::DOUBLE), (1e-7::DOUBLE), (100000.7::DOUBLE), ('inf'::DOUBLE)) t(id)",
+		"(VALUES (true), (false)) t(id)",
+		"(VALUES ('c0ffee00-19b3-4000-8000-aabbccddeeff'::UUID), ('ffffffff-4455-6677-8899-aabbccddeeff'::UUID)) t(id)",
+		"(VALUES (DATE '2025-02-14'), (DATE '0001-01-01'), ('infinity'::DATE)) t(id)",
+		"(VALUES (TIME '18:42:31.5'), (TIME '18:42:31')) t(id)",
+		"(VALUES (TIMESTAMP '2025-02-14 18:42:31.221'), (TIMESTAMP '1969-12-31 23:59:59.999999'), (TIMESTAMP '2025-02-14')) t(id)",
+		"(VALUES ('2025-02-14 18:42:31+02'::TIMESTAMPTZ), ('2025-02-14 18:42:31.5+00'::TIMESTAMPTZ)) t(id)",
+		"(VALUES ('2025-02-14 18:42:31'::TIMESTAMP_S)) t(id)",
+		"(VALUES ('2025-02-14 18:42:31.123'::TIMESTAMP_MS)) t(id)",
+		"(VALUES ('2025-02-14 18:42:31.000000123'::TIMESTAMP_NS), ('2025-02-14 18:42:31.000000124'::TIMESTAMP_NS)) t(id)",
+		"(VALUES ('b'::ENUM('a','b')), ('a'::ENUM('a','b'))) t(id)",
+		"(VALUES ('{\"k\": 1}'::JSON), ('\"text\"'::JSON)) t(id)",
 	};
-	static const struct str others[] = {STR("007"), STR("7.0"), STR("+7"), STR("1.1"), STR("01"), STR("TRUE"), STR("1e0"),
-					    STR("2025-02-14 18:42:31"), STR("C0FFEE00-19B3-4000-8000-AABBCCDDEEFF"), STR(""), STR("'"),
-					    STR("nan"), STR("9007199254740993.0"), STR("B")};
+	static const struct str others[] = { STR("007"),
+					     STR("7.0"),
+					     STR("+7"),
+					     STR("1.1"),
+					     STR("01"),
+					     STR("TRUE"),
+					     STR("1e0"),
+					     STR("2025-02-14 18:42:31"),
+					     STR("C0FFEE00-19B3-4000-8000-AABBCCDDEEFF"),
+					     STR(""),
+					     STR("'"),
+					     STR("nan"),
+					     STR("9007199254740993.0"),
+					     STR("B") };
 	rig_start(&rig, false, false);
 	for (size_t i = 0; i < ARRAY_LEN(columns); i++) {
 		char sql[512];
@@ -308,9 +320,11 @@ static void test_both_ways_of_reading_spell_ids_alike(void **state)
 static void test_narrowed_to_ids(void **state)
 {
 	(void)state;
-	const struct str two[] = {STR("a"), STR("b")};
+	const struct str two[] = { STR("a"), STR("b") };
 	rig_start(&rig, false, false);
-	struct answer a = ask_ids("SELECT * FROM (VALUES ('a', 1), ('b', 2), ('b', 2), ('b', 3), ('c', 4), (NULL, 5)) t(id, v)", two, 2);
+	struct answer a =
+	    ask_ids("SELECT * FROM (VALUES ('a', 1), ('b', 2), ('b', 2), ('b', 3), ('c', 4), (NULL, 5)) t(id, v)", two,
+		    2);
 	assert_string_equal(a.text, "a=1;b=2;b=2;"); /* several: two of them, and the asker knows */
 	free(a.text);
 	a = ask_ids("SELECT 'a' AS ID, NULL AS V -- a remark", two, 1);
@@ -318,7 +332,8 @@ static void test_narrowed_to_ids(void **state)
 	free(a.text);
 	a = ask_ids("SELECT [1] AS id, 1 AS v", two, 1);
 	assert_int_equal(a.status, RT_EINVAL);
-	assert_string_equal(a.text, "the values of column \"id\" have a type that cannot name an entity; cast it to VARCHAR");
+	assert_string_equal(a.text,
+			    "the values of column \"id\" have a type that cannot name an entity; cast it to VARCHAR");
 	free(a.text);
 	a = ask_ids("SELECT 'a' AS id", two, 1);
 	assert_int_equal(a.status, RT_EINVAL);
@@ -361,15 +376,15 @@ static void append_all_kinds(void)
 	rig_append_value(&rig, "u1", "tier", "\"gold\"", T0_US, 0);
 	rig_append_delete(&rig, "u1", T0_US + 10);
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
-	entry_event_write(&e->body, &(struct entry_event){.event_id = STR("e1"),
-							  .event_type = STR("purchase"),
-							  .entity_id = STR("u1"),
-							  .payload_json = STR("{}"),
-							  .event_time_us = T0_US});
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("e1"),
+							   .event_type = STR("purchase"),
+							   .entity_id = STR("u1"),
+							   .payload_json = STR("{}"),
+							   .event_time_us = T0_US });
 	rig_append(&rig, e, T0_US);
 	e = evidence_entry_new(EVIDENCE_EVENT_APPLIED);
-	struct entry_value v = {STR("u1"), STR("spent"), STR("12.5"), T0_US, 1000, 7, STR("v2")};
-	entry_values_write(&e->body, &(struct entry_values){STR("User"), ENTRY_TRIGGERED, 5, &v, 1});
+	struct entry_value v = { STR("u1"), STR("spent"), STR("12.5"), T0_US, 1000, 7, STR("v2") };
+	entry_values_write(&e->body, &(struct entry_values){ STR("User"), ENTRY_TRIGGERED, 5, &v, 1 });
 	rig_append(&rig, e, T0_US + 20);
 }
 
@@ -378,27 +393,27 @@ static void test_every_kind_has_its_rows(void **state)
 	(void)state;
 	append_all_kinds();
 	rig_start(&rig, true, false);
-	assert_query(&rig, "SELECT * EXCLUDE (record_hash) FROM fabra.records WHERE lsn = 1",
-		     "[{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000001\",\"lsn\":1,\"created_at\":"
-		     "\"2023-11-14T22:13:21\","
-		     "\"environment\":\"development\",\"schema_version\":\"1.0.0\",\"context_function\":"
-		     "\"chat\",\"token_count\":41,"
-		     "\"freshness_status\":\"guaranteed\",\"version\":\"v7\",\"imported\":false,\"mode\":"
-		     "\"voice\",\"call_id\":\"c1\","
-		     "\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3,\"jurisdiction\":null,"
-		     "\"consent_state\":null,\"inputs\":{\"interaction_ref\":{\"call_id\":\"c1\",\"mode\":\"voice\",\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3},\"user_id\":\"u1\"}}]");
+	assert_query(
+	    &rig, "SELECT * EXCLUDE (record_hash) FROM fabra.records WHERE lsn = 1",
+	    "[{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000001\",\"lsn\":1,\"created_at\":"
+	    "\"2023-11-14T22:13:21\","
+	    "\"environment\":\"development\",\"schema_version\":\"1.0.0\",\"context_function\":"
+	    "\"chat\",\"token_count\":41,"
+	    "\"freshness_status\":\"guaranteed\",\"version\":\"v7\",\"imported\":false,\"mode\":"
+	    "\"voice\",\"call_id\":\"c1\","
+	    "\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3,\"jurisdiction\":null,"
+	    "\"consent_state\":null,\"inputs\":{\"interaction_ref\":{\"call_id\":\"c1\",\"mode\":\"voice\",\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3},\"user_id\":\"u1\"}}]");
 	assert_query(&rig,
 		     "SELECT count(*) AS n FROM fabra.records WHERE record_hash LIKE 'sha256:%' AND "
 		     "length(record_hash) = 71",
 		     "[{\"n\":2}]");
-	assert_query(
-	    &rig, "SELECT * FROM fabra.feature_history ORDER BY lsn",
-	    "[{\"entity\":\"User\",\"entity_id\":\"u1\",\"feature\":\"tier\",\"value\":\"\\\"gold\\\"\","
-	    "\"event_time\":\"2023-11-14T22:13:20\",\"written_at\":\"2023-11-14T22:13:20.000005\",\"lsn\":3,"
-	    "\"ttl_ms\":0,\"source\":2,\"version\":null,\"event_time_ns\":0},"
-	    "{\"entity\":\"User\",\"entity_id\":\"u1\",\"feature\":\"spent\",\"value\":\"12.5\","
-	    "\"event_time\":\"2023-11-14T22:13:20\",\"written_at\":\"2023-11-14T22:13:20.000020\",\"lsn\":6,"
-	    "\"ttl_ms\":1000,\"source\":4,\"version\":\"v2\",\"event_time_ns\":7}]");
+	assert_query(&rig, "SELECT * FROM fabra.feature_history ORDER BY lsn",
+		     "[{\"entity\":\"User\",\"entity_id\":\"u1\",\"feature\":\"tier\",\"value\":\"\\\"gold\\\"\","
+		     "\"event_time\":\"2023-11-14T22:13:20\",\"written_at\":\"2023-11-14T22:13:20.000005\",\"lsn\":3,"
+		     "\"ttl_ms\":0,\"source\":2,\"version\":null,\"event_time_ns\":0},"
+		     "{\"entity\":\"User\",\"entity_id\":\"u1\",\"feature\":\"spent\",\"value\":\"12.5\","
+		     "\"event_time\":\"2023-11-14T22:13:20\",\"written_at\":\"2023-11-14T22:13:20.000020\",\"lsn\":6,"
+		     "\"ttl_ms\":1000,\"source\":4,\"version\":\"v2\",\"event_time_ns\":7}]");
 	assert_query(&rig, "SELECT entity, entity_id, lsn FROM fabra.deletes",
 		     "[{\"entity\":\"User\",\"entity_id\":\"u1\",\"lsn\":4}]");
 	assert_query(&rig,
@@ -415,13 +430,13 @@ static void test_a_record_has_one_row_with_and_without_a_row_beside_it(void **st
 	rig_append_record_and_row(&rig, 1, "chat", RECORD_DEGRADED, false);
 	rig_start(&rig, true, false);
 	assert_query(&rig, "SELECT count(*) AS n FROM fabra.records", "[{\"n\":2}]");
-	assert_query(&rig,
-		     "SELECT DISTINCT * EXCLUDE (lsn, record_hash, context_id) FROM fabra.records",
-		     "[{\"created_at\":\"2023-11-14T22:13:21\",\"environment\":\"development\","
-		     "\"schema_version\":\"1.0.0\",\"context_function\":\"chat\",\"token_count\":41,"
-		     "\"freshness_status\":\"degraded\",\"version\":\"v7\",\"imported\":false,\"mode\":"
-		     "\"voice\",\"call_id\":\"c1\",\"session_id\":\"s1\",\"turn_id\":\"t1\","
-		     "\"turn_index\":3,\"jurisdiction\":null,\"consent_state\":null,\"inputs\":{\"interaction_ref\":{\"call_id\":\"c1\",\"mode\":\"voice\",\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3},\"user_id\":\"u1\"}}]");
+	assert_query(
+	    &rig, "SELECT DISTINCT * EXCLUDE (lsn, record_hash, context_id) FROM fabra.records",
+	    "[{\"created_at\":\"2023-11-14T22:13:21\",\"environment\":\"development\","
+	    "\"schema_version\":\"1.0.0\",\"context_function\":\"chat\",\"token_count\":41,"
+	    "\"freshness_status\":\"degraded\",\"version\":\"v7\",\"imported\":false,\"mode\":"
+	    "\"voice\",\"call_id\":\"c1\",\"session_id\":\"s1\",\"turn_id\":\"t1\","
+	    "\"turn_index\":3,\"jurisdiction\":null,\"consent_state\":null,\"inputs\":{\"interaction_ref\":{\"call_id\":\"c1\",\"mode\":\"voice\",\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3},\"user_id\":\"u1\"}}]");
 }
 
 static void test_a_record_with_a_row_beside_it_is_not_read(void **state)
@@ -431,8 +446,7 @@ static void test_a_record_with_a_row_beside_it_is_not_read(void **state)
 	memcpy(e->context_id, "ctx_018f3a2b-7def-7abc-8901-000000000001", 40);
 	buf_append_lit(&e->body, "{\"previous_context_id\":null, and no more");
 	e->previous_at = strlen("{\"previous_context_id\":");
-	buf_append_lit(&e->extras,
-		       "{\"row\":{\"created_at\":\"2026-01-02T03:04:05Z\",\"token_count\":7}}");
+	buf_append_lit(&e->extras, "{\"row\":{\"created_at\":\"2026-01-02T03:04:05Z\",\"token_count\":7}}");
 	rig_append(&rig, e, T0_US);
 	rig_start(&rig, true, false);
 	assert_query(&rig, "SELECT token_count, environment, freshness_status FROM fabra.records",
@@ -468,8 +482,7 @@ static void test_a_restart_goes_on_where_it_was(void **state)
 	assert_int_equal(offline_applied_lsn(rig.offline), 6);
 	rig_append_record(&rig, 3, "chat", RECORD_UNKNOWN);
 	rig_start(&rig, true, false);
-	assert_query(&rig, "SELECT count(*) AS n, max(lsn) AS last FROM fabra.records",
-		     "[{\"n\":3,\"last\":7}]");
+	assert_query(&rig, "SELECT count(*) AS n, max(lsn) AS last FROM fabra.records", "[{\"n\":3,\"last\":7}]");
 	assert_query(&rig, "SELECT count(*) AS n FROM fabra.feature_history", "[{\"n\":2}]");
 }
 
@@ -524,7 +537,8 @@ static void test_another_ledger_pauses_the_projection(void **state)
 	assert_int_equal(offline_projection_step(rig.offline), OFFLINE_STEP_PAUSED);
 	offline_health_read(rig.offline, &health);
 	assert_true(health.paused);
-	assert_non_null(strstr(health.error, "belongs to another ledger than the one beside it, which is new and empty"));
+	assert_non_null(
+	    strstr(health.error, "belongs to another ledger than the one beside it, which is new and empty"));
 }
 
 static void remove_ledger(void)
@@ -550,10 +564,10 @@ static void assert_mismatch(const char *part)
 		fail_msg("%s", health.error);
 	assert_non_null(strstr(health.error, "move the DuckDB file away"));
 	assert_int_equal(offline_applied_lsn(rig.offline), 0); /* nothing of this ledger */
-	struct buf why = {0};
+	struct buf why = { 0 };
 	assert_true(offline_warm(rig.offline, NULL, NULL, &why)); /* gives nothing: no value is another ledger's */
 	rig_start(&rig, true, false);
-	struct query q = {.sql = "SELECT count(*) AS n FROM fabra.records"};
+	struct query q = { .sql = "SELECT count(*) AS n FROM fabra.records" };
 	struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 20000));
 	assert_int_equal(a.status, RT_EIO);
 	assert_non_null(strstr(a.text, part));
@@ -657,14 +671,13 @@ static void test_a_checkpoint_does_not_wait_for_a_cursor(void **state)
 	struct offline_error error;
 	struct offline_conn *c = offline_admin_enter(rig.offline, &error);
 	assert_true(offline_conn_run(c, "CREATE TABLE main.t(id BIGINT, v VARCHAR)", &error));
-	assert_true(
-	    offline_conn_run(c, "CHECKPOINT", &error)); /* nothing holds a table open after the start */
+	assert_true(offline_conn_run(c, "CHECKPOINT", &error)); /* nothing holds a table open after the start */
 	for (int i = 0; i < 20; i++)
-		assert_true(offline_conn_run(
-		    c,
-		    "INSERT INTO main.t SELECT range, 'some text that fills a log ' || range "
-		    "FROM (SELECT range + (SELECT count(*) FROM main.t) AS range FROM range(2000))",
-		    &error));
+		assert_true(
+		    offline_conn_run(c,
+				     "INSERT INTO main.t SELECT range, 'some text that fills a log ' || range "
+				     "FROM (SELECT range + (SELECT count(*) FROM main.t) AS range FROM range(2000))",
+				     &error));
 	offline_admin_leave(rig.offline);
 	rig.offline->projection.checkpoint_at_ns = UINT64_MAX;
 	rig_start(&rig, false, false);
@@ -749,13 +762,13 @@ static void assert_list(struct list list, const char *wanted)
 	free(a.text);
 }
 
-#define ITEM_1                                                                                               \
-	"{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000001\",\"timestamp\":\"2023-11-14T22:13:"     \
-	"21\","                                                                                              \
+#define ITEM_1                                                                                                         \
+	"{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000001\",\"timestamp\":\"2023-11-14T22:13:"               \
+	"21\","                                                                                                        \
 	"\"name\":\"chat\",\"token_usage\":41,\"freshness_status\":\"guaranteed\",\"version\":\"v7\"}"
-#define ITEM_2                                                                                               \
-	"{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000002\",\"timestamp\":\"2023-11-14T22:13:"     \
-	"22\","                                                                                              \
+#define ITEM_2                                                                                                         \
+	"{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000002\",\"timestamp\":\"2023-11-14T22:13:"               \
+	"22\","                                                                                                        \
 	"\"name\":\"it's\",\"token_usage\":42,\"freshness_status\":\"degraded\",\"version\":\"v7\"}"
 
 static void test_lists_of_contexts(void **state)
@@ -764,51 +777,54 @@ static void test_lists_of_contexts(void **state)
 	rig_append_record(&rig, 1, "chat", RECORD_GUARANTEED);
 	rig_append_record(&rig, 2, "it's", RECORD_DEGRADED);
 	rig_start(&rig, true, false);
-	assert_list((struct list){0}, "[" ITEM_2 "," ITEM_1 "]");
-	assert_list((struct list){.limit = 1}, "[" ITEM_2 "]");
-	assert_list((struct list){.name = "it's"}, "[" ITEM_2 "]");
-	assert_list((struct list){.freshness = "guaranteed"}, "[" ITEM_1 "]");
-	assert_list((struct list){.start_us = T0_US + 2000000}, "[" ITEM_2 "]");
-	assert_list((struct list){.end_us = T0_US + 1000000}, "[" ITEM_1 "]");
-	assert_list((struct list){.end_us = T0_US + 999999}, "[]");
-	assert_list((struct list){.limit = -1}, "[]");
-	assert_list((struct list){.id_prefix = "ctx_018f3a2b-7def-7abc-8901-00000000000"}, "[" ITEM_2 "," ITEM_1 "]");
-	assert_list((struct list){.id_prefix = "ctx_018f3a2b-7def-7abc-8901-000000000002"}, "[" ITEM_2 "]");
-	assert_list((struct list){.id_prefix = "ctx_%"}, "[]");
-	assert_list((struct list){.input = "user_id", .input_value = "u1"}, "[" ITEM_2 "," ITEM_1 "]");
-	assert_list((struct list){.input = "user_id", .input_value = "u"}, "[]");
-	assert_list((struct list){.input = "user", .input_value = "u1"}, "[]");
-	assert_list((struct list){.limit = 1, .with_inputs = true},
-		    "[{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000002\",\"timestamp\":\"2023-11-14T22:13:22\","
-		    "\"name\":\"it's\",\"token_usage\":42,\"freshness_status\":\"degraded\",\"version\":\"v7\",\"inputs\":{\"interaction_ref\":{\"call_id\":\"c1\",\"mode\":\"voice\",\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3},\"user_id\":\"u1\"}}]");
+	assert_list((struct list){ 0 }, "[" ITEM_2 "," ITEM_1 "]");
+	assert_list((struct list){ .limit = 1 }, "[" ITEM_2 "]");
+	assert_list((struct list){ .name = "it's" }, "[" ITEM_2 "]");
+	assert_list((struct list){ .freshness = "guaranteed" }, "[" ITEM_1 "]");
+	assert_list((struct list){ .start_us = T0_US + 2000000 }, "[" ITEM_2 "]");
+	assert_list((struct list){ .end_us = T0_US + 1000000 }, "[" ITEM_1 "]");
+	assert_list((struct list){ .end_us = T0_US + 999999 }, "[]");
+	assert_list((struct list){ .limit = -1 }, "[]");
+	assert_list((struct list){ .id_prefix = "ctx_018f3a2b-7def-7abc-8901-00000000000" }, "[" ITEM_2 "," ITEM_1 "]");
+	assert_list((struct list){ .id_prefix = "ctx_018f3a2b-7def-7abc-8901-000000000002" }, "[" ITEM_2 "]");
+	assert_list((struct list){ .id_prefix = "ctx_%" }, "[]");
+	assert_list((struct list){ .input = "user_id", .input_value = "u1" }, "[" ITEM_2 "," ITEM_1 "]");
+	assert_list((struct list){ .input = "user_id", .input_value = "u" }, "[]");
+	assert_list((struct list){ .input = "user", .input_value = "u1" }, "[]");
+	assert_list(
+	    (struct list){ .limit = 1, .with_inputs = true },
+	    "[{\"context_id\":\"ctx_018f3a2b-7def-7abc-8901-000000000002\",\"timestamp\":\"2023-11-14T22:13:22\","
+	    "\"name\":\"it's\",\"token_usage\":42,\"freshness_status\":\"degraded\",\"version\":\"v7\",\"inputs\":{\"interaction_ref\":{\"call_id\":\"c1\",\"mode\":\"voice\",\"session_id\":\"s1\",\"turn_id\":\"t1\",\"turn_index\":3},\"user_id\":\"u1\"}}]");
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_queries, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_late_query_frees_its_reader, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_batches, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_batch_keys_and_values, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_key_has_one_row, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_batches_are_cut_by_bytes, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_both_ways_of_reading_spell_ids_alike, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_narrowed_to_ids, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_open_cursors_are_bounded, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_every_kind_has_its_rows, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_record_has_one_row_with_and_without_a_row_beside_it, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_record_with_a_row_beside_it_is_not_read, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_waiting_reader_helps_itself, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_restart_goes_on_where_it_was, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_dropped_schema_is_built_again, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_malformed_entries_are_counted_and_passed, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_another_ledger_pauses_the_projection, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_another_ledger_with_more_entries_does_not_mix, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_an_older_copy_of_the_ledger_that_went_on_does_not_mix, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_damaged_tail_is_passed_and_counted, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_checkpoint_does_not_wait_for_a_cursor, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_broken_database_is_opened_again, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_lists_of_contexts, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_queries, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_late_query_frees_its_reader, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_batches, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_batch_keys_and_values, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_key_has_one_row, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_batches_are_cut_by_bytes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_both_ways_of_reading_spell_ids_alike, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_narrowed_to_ids, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_open_cursors_are_bounded, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_every_kind_has_its_rows, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_record_has_one_row_with_and_without_a_row_beside_it, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_a_record_with_a_row_beside_it_is_not_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_waiting_reader_helps_itself, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_restart_goes_on_where_it_was, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_dropped_schema_is_built_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_malformed_entries_are_counted_and_passed, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_another_ledger_pauses_the_projection, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_another_ledger_with_more_entries_does_not_mix, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_an_older_copy_of_the_ledger_that_went_on_does_not_mix, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_a_damaged_tail_is_passed_and_counted, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_checkpoint_does_not_wait_for_a_cursor, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_broken_database_is_opened_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_lists_of_contexts, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

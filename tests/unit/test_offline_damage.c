@@ -11,7 +11,9 @@ enum { ROUNDS = 160 };
 #endif
 enum { RECORDS = 400 };
 enum act { FLIP, CUT, DELETE, FOLDER, OTHER, OLDER, ZEROED, ACTS };
-static const char *const act_names[] = {"flipped", "cut", "deleted", "a folder", "another ledger's", "older", "zeroed"};
+static const char *const act_names[] = {
+	"flipped", "cut", "deleted", "a folder", "another ledger's", "older", "zeroed"
+};
 enum verdict { WHOLE, REFUSED, FAILED_ALOUD, SILENT };
 enum { LOOKED = 40 }; /* plus the verdict: the child's exit code, which no sanitizer's is */
 
@@ -121,14 +123,16 @@ static void damage(const char *path, enum act act)
 /* In the child. */
 static enum verdict look(void)
 {
-	struct buf why = {0}, json = {0};
-	struct offline_error error = {0};
+	struct buf why = { 0 }, json = { 0 };
+	struct offline_error error = { 0 };
 	struct offline_health health;
 	uint32_t rows;
-	rig.ledger = ledger_open(&(struct ledger_config){.dir = rig.ledger_dir, .segment_bytes = 4 << 20}, &why);
+	rig.ledger = ledger_open(&(struct ledger_config){ .dir = rig.ledger_dir, .segment_bytes = 4 << 20 }, &why);
 	if (rig.ledger == NULL)
 		return SILENT; /* it was not touched */
-	rig.offline = offline_open(&(struct offline_config){.path = rig.db_path, .log = ledger_log_source(rig.ledger)}, &why);
+	rig.offline = offline_open(&(struct offline_config){ .path = rig.db_path,
+							     .log = ledger_log_source(rig.ledger) },
+				   &why);
 	if (rig.offline == NULL)
 		return why.n > 0 ? REFUSED : SILENT;
 	project_all();
@@ -138,9 +142,11 @@ static enum verdict look(void)
 	struct offline_conn *c = offline_admin_enter(rig.offline, &error);
 	if (c == NULL)
 		return FAILED_ALOUD;
-	static const char sql[] = "SELECT count(*) AS n, count(DISTINCT lsn) AS lsns, count(DISTINCT context_id) AS ids, sum(lsn) AS s, "
-				  "sum(token_count) AS t, count(*) FILTER (context_function = 'chat') AS chats FROM fabra.records";
-	if (!offline_conn_select(c, str_from(sql), NULL, UINT64_MAX, &error) || !offline_rows_write(c, 10, &json, &rows, &error))
+	static const char sql[] =
+	    "SELECT count(*) AS n, count(DISTINCT lsn) AS lsns, count(DISTINCT context_id) AS ids, sum(lsn) AS s, "
+	    "sum(token_count) AS t, count(*) FILTER (context_function = 'chat') AS chats FROM fabra.records";
+	if (!offline_conn_select(c, str_from(sql), NULL, UINT64_MAX, &error) ||
+	    !offline_rows_write(c, 10, &json, &rows, &error))
 		return error.text[0] != '\0' ? FAILED_ALOUD : SILENT;
 	static const char wanted[] = "[{\"n\":400,\"lsns\":400,\"ids\":400,\"s\":80200,\"t\":95800,\"chats\":400}]";
 	if (str_eq(buf_str(&json), str_from(wanted)))
@@ -163,7 +169,7 @@ static int look_in_a_child(void)
 static void test_nothing_is_missing_in_silence(void **state)
 {
 	(void)state;
-	unsigned counts[4] = {0}, deaths = 0;
+	unsigned counts[4] = { 0 }, deaths = 0;
 	make_images();
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		char wal[112];
@@ -182,13 +188,14 @@ static void test_nothing_is_missing_in_silence(void **state)
 		}
 		int verdict = code - LOOKED;
 		if (verdict < WHOLE || verdict > SILENT)
-			fail_msg("round %u: %s is %s: the child ended with status %d", round, path, act_names[act], code);
+			fail_msg("round %u: %s is %s: the child ended with status %d", round, path, act_names[act],
+				 code);
 		if (verdict == SILENT)
 			fail_msg("round %u: %s is %s, and nothing says so", round, path, act_names[act]);
 		counts[verdict]++;
 	}
-	print_message("%u whole, %u refused, %u failed aloud, %u deaths\n", counts[WHOLE], counts[REFUSED], counts[FAILED_ALOUD],
-		      deaths);
+	print_message("%u whole, %u refused, %u failed aloud, %u deaths\n", counts[WHOLE], counts[REFUSED],
+		      counts[FAILED_ALOUD], deaths);
 	assert_true(counts[WHOLE] > 0 && counts[REFUSED] > 0);
 	assert_int_equal(deaths, 0);
 	for (int i = 0; i < 4; i++) {
@@ -202,7 +209,7 @@ static void test_nothing_is_missing_in_silence(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_nothing_is_missing_in_silence),
+		cmocka_unit_test(test_nothing_is_missing_in_silence),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -33,17 +33,18 @@ static void append_values(unsigned first, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		snprintf(ids[i], sizeof ids[i], "user_%u", first + (unsigned)i);
 		values[i] = (struct entry_value){
-		    .entity_id = str_from(ids[i]),
-		    .feature = STR("spent"),
-		    .event_time_us = T0_US,
-		    .value_json = STR("\"a value of some length, so that the log of DuckDB grows quickly\"")};
+			.entity_id = str_from(ids[i]),
+			.feature = STR("spent"),
+			.event_time_us = T0_US,
+			.value_json = STR("\"a value of some length, so that the log of DuckDB grows quickly\"")
+		};
 	}
 	rig_append_values(&rig, "User", values, count);
 }
 
 static int64_t count_of(const char *sql)
 {
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	struct offline_conn *c = offline_admin_enter(rig.offline, &error);
 	assert_non_null(c);
 	assert_true(offline_conn_select(c, str_from(sql), NULL, UINT64_MAX, &error));
@@ -71,8 +72,7 @@ static _Noreturn void project_for_ever(int progress_fd)
 	for (unsigned i = (unsigned)ledger_durable_lsn(rig.ledger);; i += 3) {
 		for (unsigned j = 0; j < 3; j++)
 			rig_append_record(&rig, i + j, "chat", RECORD_GUARANTEED);
-		if (offline_projection_step(rig.offline) == OFFLINE_STEP_PAUSED ||
-		    write(progress_fd, "x", 1) != 1)
+		if (offline_projection_step(rig.offline) == OFFLINE_STEP_PAUSED || write(progress_fd, "x", 1) != 1)
 			_exit(1);
 	}
 }
@@ -141,7 +141,7 @@ static void test_a_full_disk_pauses_and_goes_on(void **state)
 	/* The ledger goes on, and a question that needs it says why it has no answer. */
 	append_values(written, 512);
 	written += 512;
-	struct query q = {.sql = "SELECT count(*) AS n FROM fabra.feature_history"};
+	struct query q = { .sql = "SELECT count(*) AS n FROM fabra.feature_history" };
 	struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 10000));
 	assert_int_equal(a.status, RT_EIO);
 	free(a.text);
@@ -198,11 +198,10 @@ static void test_a_reader_does_not_wait_for_the_idle(void **state)
 	rig_start(&rig, true, true);
 	start_spinners(threads);
 	uint64_t start_ns = clock_mono_ns();
-	struct query q = {.sql = "SELECT count(*) AS n FROM fabra.feature_history"};
+	struct query q = { .sql = "SELECT count(*) AS n FROM fabra.feature_history" };
 	struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 30000));
 	stop_spinners(threads);
-	print_message("20,000 values, all processors busy: %.0f ms\n",
-		      (double)(clock_mono_ns() - start_ns) / 1e6);
+	print_message("20,000 values, all processors busy: %.0f ms\n", (double)(clock_mono_ns() - start_ns) / 1e6);
 	assert_string_equal(a.text, "[{\"n\":20000}]");
 	free(a.text);
 }
@@ -251,10 +250,10 @@ static void test_a_step_of_the_nice_is_hurried(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_kill_loses_and_doubles_nothing, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_full_disk_pauses_and_goes_on, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_reader_does_not_wait_for_the_idle, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_step_of_the_nice_is_hurried, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_kill_loses_and_doubles_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_full_disk_pauses_and_goes_on, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_reader_does_not_wait_for_the_idle, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_step_of_the_nice_is_hurried, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -154,7 +154,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_entry_behind_an_accepted_one_is_applied, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_damage_from_the_applied_entry_on_is_counted, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_an_accepted_tail_is_not_waited_for, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_file_built_again_without_the_last_segments_is_at_the_end, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_file_built_again_without_the_last_segments_is_at_the_end, setup,
+						teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

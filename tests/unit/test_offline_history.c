@@ -27,8 +27,8 @@ static bool note(void *arg, const struct offline_value *v)
 {
 	struct buf *out = arg;
 	if (!v->deleted) /* tombstones before the horizon go, with what they hide */
-		buf_printf(out, "%.*s/%.*s=%.*s@%lld\n", STR_ARG(v->entity_id), STR_ARG(v->feature), STR_ARG(v->value_json),
-			   (long long)v->event_time_us);
+		buf_printf(out, "%.*s/%.*s=%.*s@%lld\n", STR_ARG(v->entity_id), STR_ARG(v->feature),
+			   STR_ARG(v->value_json), (long long)v->event_time_us);
 	return true;
 }
 
@@ -38,14 +38,15 @@ static void as_of(int64_t time_us, struct buf *out)
 	char sql[1024];
 	struct offline_error error;
 	struct offline_conn *c = offline_admin_enter(rig.offline, &error);
-	struct buf json = {0};
+	struct buf json = { 0 };
 	uint32_t rows;
-	snprintf(sql, sizeof sql,
-		 "SELECT entity_id, feature, arg_max(value, (event_time, lsn)) AS v FROM (SELECT * FROM fabra.feature_history h WHERE "
-		 "event_time <= make_timestamp(%lld) AND NOT EXISTS (SELECT 1 FROM fabra.deletes d WHERE d.entity_id = h.entity_id AND "
-		 "d.event_time <= make_timestamp(%lld) AND (d.feature IS NULL OR d.feature = h.feature) AND (d.lsn > h.lsn OR d.event_time > "
-		 "h.event_time))) GROUP BY ALL ORDER BY ALL",
-		 (long long)time_us, (long long)time_us);
+	snprintf(
+	    sql, sizeof sql,
+	    "SELECT entity_id, feature, arg_max(value, (event_time, lsn)) AS v FROM (SELECT * FROM fabra.feature_history h WHERE "
+	    "event_time <= make_timestamp(%lld) AND NOT EXISTS (SELECT 1 FROM fabra.deletes d WHERE d.entity_id = h.entity_id AND "
+	    "d.event_time <= make_timestamp(%lld) AND (d.feature IS NULL OR d.feature = h.feature) AND (d.lsn > h.lsn OR d.event_time > "
+	    "h.event_time))) GROUP BY ALL ORDER BY ALL",
+	    (long long)time_us, (long long)time_us);
 	assert_true(offline_conn_select(c, str_from(sql), NULL, UINT64_MAX, &error));
 	assert_true(offline_rows_write(c, 10000, &json, &rows, &error));
 	buf_append_str(out, buf_str(&json));
@@ -55,7 +56,7 @@ static void as_of(int64_t time_us, struct buf *out)
 
 static struct buf look(void)
 {
-	struct buf out = {0}, why = {0};
+	struct buf out = { 0 }, why = { 0 };
 	assert_true(offline_warm(rig.offline, &out, note, &why));
 	for (int day = NOW_DAYS - KEEP_DAYS; day <= NOW_DAYS; day += 15)
 		as_of(T0_US + day * DAY_US, &out);
@@ -66,10 +67,11 @@ static uint64_t count_rows(void)
 {
 	struct offline_error error;
 	struct offline_conn *c = offline_admin_enter(rig.offline, &error);
-	assert_true(offline_conn_select(c,
-					STR("SELECT (SELECT count(*) FROM fabra.feature_history)::UBIGINT + (SELECT count(*) FROM "
-					    "fabra.deletes)::UBIGINT"),
-					NULL, UINT64_MAX, &error));
+	assert_true(offline_conn_select(
+	    c,
+	    STR("SELECT (SELECT count(*) FROM fabra.feature_history)::UBIGINT + (SELECT count(*) FROM "
+		"fabra.deletes)::UBIGINT"),
+	    NULL, UINT64_MAX, &error));
 	duckdb_data_chunk chunk = offline_conn_fetch(c, &error);
 	uint64_t n = *(uint64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
 	duckdb_destroy_data_chunk(&chunk);
@@ -84,14 +86,16 @@ static void test_what_is_visible_stays(void **state)
 	srand(3);
 	for (int i = 0; i < 1500; i++) {
 		/* Written one after the other; the event is some days older, or lies ahead a little. */
-		int64_t at_us = T0_US + i * (NOW_DAYS * DAY_US / 1500) - (rand() % 5) * DAY_US + (rand() % 3 == 0 ? 4 * DAY_US / 1440 : 0);
-		const char *feature = (const char *[]){"tier", "city", "age"}[rand() % 3];
+		int64_t at_us = T0_US + i * (NOW_DAYS * DAY_US / 1500) - (rand() % 5) * DAY_US +
+				(rand() % 3 == 0 ? 4 * DAY_US / 1440 : 0);
+		const char *feature = (const char *[]){ "tier", "city", "age" }[rand() % 3];
 		snprintf(id, sizeof id, "u%d", rand() % 12);
 		snprintf(json, sizeof json, "%d", i);
 		if (rand() % 20 == 0)
 			rig_append_delete(&rig, id, at_us);
 		else
-			rig_append_value(&rig, id, feature, rand() % 15 == 0 ? NULL : json, at_us, 0); /* NULL: of this feature only */
+			rig_append_value(&rig, id, feature, rand() % 15 == 0 ? NULL : json, at_us,
+					 0); /* NULL: of this feature only */
 	}
 	while (offline_projection_step(rig.offline) != OFFLINE_STEP_CAUGHT_UP)
 		;
@@ -123,8 +127,8 @@ static void test_without_a_limit_all_stays(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_what_is_visible_stays, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_without_a_limit_all_stays, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_visible_stays, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_without_a_limit_all_stays, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

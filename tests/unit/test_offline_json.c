@@ -18,9 +18,9 @@ static struct offline_conn *conn;
 static int setup(void **state)
 {
 	(void)state;
-	struct buf why = {0};
+	struct buf why = { 0 };
 	struct offline_error error;
-	store = offline_open(&(struct offline_config){.path = ":memory:"}, &why);
+	store = offline_open(&(struct offline_config){ .path = ":memory:" }, &why);
 	conn = store != NULL ? offline_conn_open(store, &error) : NULL;
 	buf_finish(&why);
 	return conn != NULL && offline_conn_enter(conn, &error) ? 0 : -1;
@@ -39,7 +39,7 @@ static int teardown(void **state)
 static const char *select_limited(const char *sql, const char *params, uint32_t rows_max, uint64_t timeout_ms)
 {
 	static struct buf out;
-	struct offline_error error = {0};
+	struct offline_error error = { 0 };
 	struct json_error json_error;
 	uint32_t rows;
 	yyjson_doc *doc = params != NULL ? json_parse(str_from(params), NULL, &json_error) : NULL;
@@ -162,10 +162,8 @@ static void test_texts_and_bytes(void **state)
 		     "\"a longer text than fits into a string's prefix\"");
 	assert_value("'\\x00\\xFF\\x10'::BLOB", "\"AP8Q\"");
 	assert_value("'1011001110'::BIT", "\"1011001110\"");
-	assert_value("'00112233-4455-6677-8899-aabbccddeeff'::UUID",
-		     "\"00112233-4455-6677-8899-aabbccddeeff\"");
-	assert_value("'ffffffff-4455-6677-8899-aabbccddeeff'::UUID",
-		     "\"ffffffff-4455-6677-8899-aabbccddeeff\"");
+	assert_value("'00112233-4455-6677-8899-aabbccddeeff'::UUID", "\"00112233-4455-6677-8899-aabbccddeeff\"");
+	assert_value("'ffffffff-4455-6677-8899-aabbccddeeff'::UUID", "\"ffffffff-4455-6677-8899-aabbccddeeff\"");
 	assert_value("'b'::ENUM('a','b')", "\"b\"");
 	assert_value("'{\"a\": [1, 2.50]}'::JSON", "{\"a\":[1,2.5]}");
 }
@@ -207,10 +205,9 @@ static void test_nested(void **state)
 	assert_value("[{'d': DATE '2025-01-01'}]", "[{\"d\":\"2025-01-01\"}]");
 	assert_string_equal(select_json("SELECT [i, i + 1] AS v FROM range(3) t(i)"),
 			    "[{\"v\":[0,1]},{\"v\":[1,2]},{\"v\":[2,3]}]");
-	assert_string_equal(
-	    select_json("SELECT union_value(a := 1)::UNION(a INTEGER, b VARCHAR) AS v UNION ALL "
-			"SELECT union_value(b := 'x')::UNION(a INTEGER, b VARCHAR)"),
-	    "[{\"v\":1},{\"v\":\"x\"}]");
+	assert_string_equal(select_json("SELECT union_value(a := 1)::UNION(a INTEGER, b VARCHAR) AS v UNION ALL "
+					"SELECT union_value(b := 'x')::UNION(a INTEGER, b VARCHAR)"),
+			    "[{\"v\":1},{\"v\":\"x\"}]");
 }
 
 static void test_rows(void **state)
@@ -231,15 +228,12 @@ static void test_rows(void **state)
 static void test_parameters(void **state)
 {
 	(void)state;
-	assert_string_equal(
-	    select_limited("SELECT ? AS a, ? AS b, ? AS c, ? AS d, ? AS e",
-			   "[9223372036854775807,1.5,true,\"x\\u0000y\",null]", 10, 1000),
-	    "[{\"a\":9223372036854775807,\"b\":1.5,\"c\":true,\"d\":\"x\\u0000y\",\"e\":null}]");
-	assert_string_equal(select_limited("SELECT i FROM range(10) t(i) WHERE i = ?", "[3]", 10, 1000),
-			    "[{\"i\":3}]");
+	assert_string_equal(select_limited("SELECT ? AS a, ? AS b, ? AS c, ? AS d, ? AS e",
+					   "[9223372036854775807,1.5,true,\"x\\u0000y\",null]", 10, 1000),
+			    "[{\"a\":9223372036854775807,\"b\":1.5,\"c\":true,\"d\":\"x\\u0000y\",\"e\":null}]");
+	assert_string_equal(select_limited("SELECT i FROM range(10) t(i) WHERE i = ?", "[3]", 10, 1000), "[{\"i\":3}]");
 	/* The same statement from the cache takes new values. */
-	assert_string_equal(select_limited("SELECT i FROM range(10) t(i) WHERE i = ?", "[4]", 10, 1000),
-			    "[{\"i\":4}]");
+	assert_string_equal(select_limited("SELECT i FROM range(10) t(i) WHERE i = ?", "[4]", 10, 1000), "[{\"i\":4}]");
 	assert_string_equal(select_limited("SELECT ? AS a", "[\"'; DROP TABLE x; --\"]", 10, 1000),
 			    "[{\"a\":\"'; DROP TABLE x; --\"}]");
 	assert_string_equal(select_limited("SELECT ? AS a", "[[1]]", 10, 1000),
@@ -258,11 +252,9 @@ static void test_errors_are_one_line_without_paths(void **state)
 			    "!-6 IO Error: No files found that match the pattern \"x.csv\"");
 	assert_string_equal(select_json("CREATE TABLE t(a INTEGER)"),
 			    "!-6 only SELECT runs here; fabra.table makes tables");
-	assert_string_equal(select_json("SET threads = 4"),
-			    "!-6 only SELECT runs here; fabra.table makes tables");
+	assert_string_equal(select_json("SET threads = 4"), "!-6 only SELECT runs here; fabra.table makes tables");
 	assert_non_null(strstr(select_json("SELECT 1; SELECT 2"), "multiple statements"));
-	assert_non_null(
-	    strstr(select_json("SELECT 1/0::INTEGER AS a, CAST('x' AS INTEGER)"), "Conversion Error"));
+	assert_non_null(strstr(select_json("SELECT 1/0::INTEGER AS a, CAST('x' AS INTEGER)"), "Conversion Error"));
 }
 
 static void test_deadline_interrupts(void **state)
@@ -270,14 +262,13 @@ static void test_deadline_interrupts(void **state)
 	(void)state;
 	uint64_t start_ns = clock_mono_ns();
 	assert_string_equal(
-	    select_limited("SELECT sum(a.range * b.range % 7) AS s FROM range(1000000) a, range(1000000) b",
-			   NULL, 10, 100),
+	    select_limited("SELECT sum(a.range * b.range % 7) AS s FROM range(1000000) a, range(1000000) b", NULL, 10,
+			   100),
 	    "!-3 the query was stopped at its deadline");
 	assert_true(clock_mono_ns() - start_ns < 5000000000);
 	/* A stream that is stopped between its rows, and the connection works on. */
-	assert_string_equal(
-	    select_limited("SELECT a.range AS a FROM range(100000000) a", NULL, UINT32_MAX, 30),
-	    "!-3 the query was stopped at its deadline");
+	assert_string_equal(select_limited("SELECT a.range AS a FROM range(100000000) a", NULL, UINT32_MAX, 30),
+			    "!-3 the query was stopped at its deadline");
 	assert_value("1", "1");
 }
 
@@ -305,18 +296,18 @@ static void test_statements_are_kept_and_recycled(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_numbers),
-	    cmocka_unit_test(test_decimals),
-	    cmocka_unit_test(test_floats_of_32_bits),
-	    cmocka_unit_test(test_wide_integers_are_text),
-	    cmocka_unit_test(test_texts_and_bytes),
-	    cmocka_unit_test(test_times),
-	    cmocka_unit_test(test_nested),
-	    cmocka_unit_test(test_rows),
-	    cmocka_unit_test(test_parameters),
-	    cmocka_unit_test(test_errors_are_one_line_without_paths),
-	    cmocka_unit_test(test_deadline_interrupts),
-	    cmocka_unit_test(test_statements_are_kept_and_recycled),
+		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_decimals),
+		cmocka_unit_test(test_floats_of_32_bits),
+		cmocka_unit_test(test_wide_integers_are_text),
+		cmocka_unit_test(test_texts_and_bytes),
+		cmocka_unit_test(test_times),
+		cmocka_unit_test(test_nested),
+		cmocka_unit_test(test_rows),
+		cmocka_unit_test(test_parameters),
+		cmocka_unit_test(test_errors_are_one_line_without_paths),
+		cmocka_unit_test(test_deadline_interrupts),
+		cmocka_unit_test(test_statements_are_kept_and_recycled),
 	};
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

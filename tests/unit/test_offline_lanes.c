@@ -25,7 +25,8 @@ static int teardown(void **state)
 /* Runs until it is stopped. The number makes a statement of its own. */
 static struct order *ask_endless(struct query *q, char *sql, size_t sql_bytes, int number, uint64_t timeout_ms)
 {
-	snprintf(sql, sql_bytes, "SELECT sum(a.range * b.range %% 7 + %d) AS s FROM range(100000000) a, range(100000000) b", number);
+	snprintf(sql, sql_bytes,
+		 "SELECT sum(a.range * b.range %% 7 + %d) AS s FROM range(100000000) a, range(100000000) b", number);
 	q->sql = sql;
 	return rig_ask(&rig, make_query, q, timeout_ms);
 }
@@ -37,7 +38,7 @@ static uint64_t ms_since(uint64_t start_ns)
 
 static void assert_quick_one(const char *wanted)
 {
-	struct query q = {.sql = "SELECT 1 AS one"};
+	struct query q = { .sql = "SELECT 1 AS one" };
 	struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 20000));
 	assert_string_equal(a.text, wanted);
 	free(a.text);
@@ -50,7 +51,7 @@ enum { HEAVY = 12, LIMIT_MS = 3000 };
 static void test_a_quick_question_does_not_wait_for_slow_ones(void **state)
 {
 	(void)state;
-	struct query queries[HEAVY] = {0};
+	struct query queries[HEAVY] = { 0 };
 	struct order *orders[HEAVY];
 	char sql[HEAVY][160];
 	rig.lanes = 2;
@@ -74,7 +75,7 @@ static void test_a_quick_question_does_not_wait_for_slow_ones(void **state)
 static void test_a_lane_is_left(void **state)
 {
 	(void)state;
-	struct query queries[4] = {0};
+	struct query queries[4] = { 0 };
 	struct order *orders[4];
 	char sql[4][160];
 	rig.lanes = 2;
@@ -84,7 +85,9 @@ static void test_a_lane_is_left(void **state)
 	uint64_t start_ns = clock_mono_ns();
 	for (int i = 0; i < 4; i++)
 		orders[i] = ask_endless(&queries[i], sql[i], sizeof sql[i], i, LIMIT_MS);
-	struct query q = {.sql = "SELECT count(*) AS n FROM range(5000) a, range(5000) b WHERE a.range * b.range % 7 = 1"};
+	struct query q = {
+		.sql = "SELECT count(*) AS n FROM range(5000) a, range(5000) b WHERE a.range * b.range % 7 = 1"
+	};
 	struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 60000));
 	assert_string_equal(a.text, "[{\"n\":3060205}]");
 	free(a.text);
@@ -100,14 +103,15 @@ static void test_answers_from_a_lane(void **state)
 	rig.lanes = 1;
 	rig_start(&rig, false, false);
 	static const char *const slow[][2] = {
-	    {"SELECT count(*) AS n FROM range(9000) a, range(9000) b WHERE a.range * b.range % 7 = 1", NULL},
-	    {"SELECT a.range AS a FROM range(9000) a, range(9000) b WHERE (a.range * b.range + 1) % 80999999 = 0", NULL},
-	    {"SELECT CASE WHEN count(*) = 81000000 THEN error('no rows today') ELSE '' END AS e FROM range(9000) a, range(9000) b",
-	     "no rows today"},
+		{ "SELECT count(*) AS n FROM range(9000) a, range(9000) b WHERE a.range * b.range % 7 = 1", NULL },
+		{ "SELECT a.range AS a FROM range(9000) a, range(9000) b WHERE (a.range * b.range + 1) % 80999999 = 0",
+		  NULL },
+		{ "SELECT CASE WHEN count(*) = 81000000 THEN error('no rows today') ELSE '' END AS e FROM range(9000) a, range(9000) b",
+		  "no rows today" },
 	};
 	for (int round = 0; round < 3; round++) {
 		for (size_t i = 0; i < ARRAY_LEN(slow); i++) {
-			struct query q = {.sql = slow[i][0]};
+			struct query q = { .sql = slow[i][0] };
 			struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 60000));
 			assert_int_equal(a.kind, OFFLINE_RESULT);
 			assert_int_equal(a.status, slow[i][1] != NULL ? RT_EINVAL : RT_OK);
@@ -135,7 +139,7 @@ static void test_a_full_queue_refuses(void **state)
 	rig_start(&rig, false, false);
 	uint64_t refused_before = metrics_counter_value(offline_metrics.refused);
 	/* The statement is known to be slow before the others come. */
-	struct query first = {0};
+	struct query first = { 0 };
 	char first_sql[160];
 	free(rig_wait(ask_endless(&first, first_sql, sizeof first_sql, 0, 200)).text);
 	for (int i = 0; i < MANY; i++)
@@ -154,7 +158,9 @@ static void test_a_full_queue_refuses(void **state)
 	assert_in_range(refused, MANY - OFFLINE_LANE_QUEUE_MAX - 2, MANY - OFFLINE_LANE_QUEUE_MAX);
 	assert_int_equal(metrics_counter_value(offline_metrics.refused) - refused_before, refused);
 	/* None of those is in the way of what comes now. */
-	struct query q = {.sql = "SELECT count(*) AS n FROM range(9000) a, range(9000) b WHERE a.range * b.range % 7 = 1"};
+	struct query q = {
+		.sql = "SELECT count(*) AS n FROM range(9000) a, range(9000) b WHERE a.range * b.range % 7 = 1"
+	};
 	struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 60000));
 	assert_string_equal(a.text, "[{\"n\":9917633}]");
 	free(a.text);
@@ -164,14 +170,16 @@ static void test_a_full_queue_refuses(void **state)
 static void test_a_statement_that_is_quick_again(void **state)
 {
 	(void)state;
-	static const char text[] = "SELECT count(*) AS n FROM range(?) a, range(9000) b WHERE a.range * b.range % 7 = 1";
+	static const char text[] =
+	    "SELECT count(*) AS n FROM range(?) a, range(9000) b WHERE a.range * b.range % 7 = 1";
 	rig.lanes = 1;
 	rig_start(&rig, false, false);
-	struct query slow = {.sql = text, .params = "[9000]"}, quick = {.sql = text, .params = "[1]"};
-	struct query endless = {0};
+	struct query slow = { .sql = text, .params = "[9000]" }, quick = { .sql = text, .params = "[1]" };
+	struct query endless = { 0 };
 	char endless_sql[160];
 	free(rig_wait(rig_ask(&rig, make_query, &slow, 60000)).text);
-	for (int i = 0; i < 20; i++) /* in the lane, where it is seen to be quick, unless the machine is busy just then */
+	for (int i = 0; i < 20;
+	     i++) /* in the lane, where it is seen to be quick, unless the machine is busy just then */
 		free(rig_wait(rig_ask(&rig, make_query, &quick, 60000)).text);
 	/* While the only lane is taken, it is answered all the same. */
 	struct order *taken = ask_endless(&endless, endless_sql, sizeof endless_sql, 1, LIMIT_MS);
@@ -186,11 +194,11 @@ static void test_a_statement_that_is_quick_again(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_a_quick_question_does_not_wait_for_slow_ones, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_lane_is_left, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_answers_from_a_lane, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_full_queue_refuses, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_statement_that_is_quick_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_quick_question_does_not_wait_for_slow_ones, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_lane_is_left, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_answers_from_a_lane, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_full_queue_refuses, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_statement_that_is_quick_again, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

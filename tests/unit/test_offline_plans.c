@@ -67,7 +67,7 @@ static void expect_max_text(unsigned n, char *out, size_t out_bytes)
 
 static void expect_widths(unsigned n, char *out, size_t out_bytes)
 {
-	bool seen[64] = {false};
+	bool seen[64] = { false };
 	unsigned widths = 0;
 	for (unsigned i = 0; i < n; i++) {
 		widths += !seen[1 + i * 11 % 40];
@@ -105,34 +105,37 @@ static void expect_pairs(unsigned n, char *out, size_t out_bytes)
 	snprintf(out, out_bytes, "%u", pairs);
 }
 
-#define H "fabra.feature_history"
+#define H                 "fabra.feature_history"
 #define SHAPE(expression) "SELECT (SELECT count(*) FROM " H ") AS n, CAST((" expression ") AS VARCHAR) AS v"
 static const struct {
 	const char *sql;
 	void (*expect)(unsigned n, char *out, size_t out_bytes);
 } shapes[] = {
-    {SHAPE("SELECT count(*) FROM " H " WHERE ttl_ms > 5000"), expect_filter},
-    {SHAPE("SELECT count(*) FILTER (ttl_ms > 5000) FROM " H), expect_filter},
-    {SHAPE("SELECT max(entity_id) FROM " H), expect_max_text},
-    {SHAPE("SELECT entity_id FROM " H " ORDER BY entity_id DESC, ttl_ms LIMIT 1"), expect_max_text},
-    {SHAPE("SELECT last(e) FROM (SELECT entity_id AS e FROM " H " ORDER BY entity_id, ttl_ms, value)"), expect_max_text},
-    {SHAPE("SELECT entity_id FROM (SELECT entity_id, row_number() OVER (ORDER BY entity_id DESC) AS r FROM " H ") WHERE r = 1"),
-     expect_max_text},
-    {SHAPE("SELECT count(DISTINCT length(entity_id)) FROM " H), expect_widths},
-    {SHAPE("SELECT count(*) FROM (SELECT DISTINCT length(entity_id) AS w FROM " H " ORDER BY w)"), expect_widths},
-    {SHAPE("SELECT max(ttl_ms) FROM " H), expect_largest},
-    {SHAPE("SELECT t FROM (SELECT ttl_ms AS t FROM " H " ORDER BY ttl_ms DESC, entity_id)  LIMIT 1"), expect_largest},
-    {SHAPE("SELECT max(t) FROM (SELECT ttl_ms AS t, count(*) AS c FROM " H " GROUP BY ttl_ms)"), expect_largest},
-    {SHAPE("SELECT count(*) FROM (SELECT ttl_ms FROM " H " GROUP BY ttl_ms)"), expect_groups},
-    {SHAPE("SELECT count(*) FROM " H " a JOIN " H " b ON a.ttl_ms = b.ttl_ms"), expect_pairs},
-    {SHAPE("SELECT sum(c * c) FROM (SELECT ttl_ms, count(*) AS c FROM " H " GROUP BY ttl_ms)"), expect_pairs},
+	{ SHAPE("SELECT count(*) FROM " H " WHERE ttl_ms > 5000"), expect_filter },
+	{ SHAPE("SELECT count(*) FILTER (ttl_ms > 5000) FROM " H), expect_filter },
+	{ SHAPE("SELECT max(entity_id) FROM " H), expect_max_text },
+	{ SHAPE("SELECT entity_id FROM " H " ORDER BY entity_id DESC, ttl_ms LIMIT 1"), expect_max_text },
+	{ SHAPE("SELECT last(e) FROM (SELECT entity_id AS e FROM " H " ORDER BY entity_id, ttl_ms, value)"),
+	  expect_max_text },
+	{ SHAPE("SELECT entity_id FROM (SELECT entity_id, row_number() OVER (ORDER BY entity_id DESC) AS r FROM " H
+		") WHERE r = 1"),
+	  expect_max_text },
+	{ SHAPE("SELECT count(DISTINCT length(entity_id)) FROM " H), expect_widths },
+	{ SHAPE("SELECT count(*) FROM (SELECT DISTINCT length(entity_id) AS w FROM " H " ORDER BY w)"), expect_widths },
+	{ SHAPE("SELECT max(ttl_ms) FROM " H), expect_largest },
+	{ SHAPE("SELECT t FROM (SELECT ttl_ms AS t FROM " H " ORDER BY ttl_ms DESC, entity_id)  LIMIT 1"),
+	  expect_largest },
+	{ SHAPE("SELECT max(t) FROM (SELECT ttl_ms AS t, count(*) AS c FROM " H " GROUP BY ttl_ms)"), expect_largest },
+	{ SHAPE("SELECT count(*) FROM (SELECT ttl_ms FROM " H " GROUP BY ttl_ms)"), expect_groups },
+	{ SHAPE("SELECT count(*) FROM " H " a JOIN " H " b ON a.ttl_ms = b.ttl_ms"), expect_pairs },
+	{ SHAPE("SELECT sum(c * c) FROM (SELECT ttl_ms, count(*) AS c FROM " H " GROUP BY ttl_ms)"), expect_pairs },
 };
 
 /* Asks all and checks; *seen: rows that the answers saw, never fewer than before and at least those already appended. */
 static void ask_all(unsigned appended)
 {
 	struct order *orders[ARRAY_LEN(shapes)];
-	struct query queries[ARRAY_LEN(shapes)] = {0};
+	struct query queries[ARRAY_LEN(shapes)] = { 0 };
 	for (size_t i = 0; i < ARRAY_LEN(shapes); i++) {
 		queries[i].sql = shapes[i].sql;
 		orders[i] = rig_ask(&rig, make_query, &queries[i], 30000);
@@ -209,7 +212,7 @@ static long resident_kb(void)
 static void ask_often(unsigned times)
 {
 	/* No table: what a sort allocates would hide what is looked for. */
-	struct query q = {.sql = "SELECT 1 AS one"};
+	struct query q = { .sql = "SELECT 1 AS one" };
 	for (unsigned i = 0; i < times; i++) {
 		struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 30000));
 		assert_int_equal(a.status, RT_OK);
@@ -234,9 +237,9 @@ static void test_a_kept_plan_does_not_grow(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_answers_follow_appends, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_answers_beside_appends, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_kept_plan_does_not_grow, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_answers_follow_appends, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_answers_beside_appends, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_kept_plan_does_not_grow, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,14 +8,14 @@ static uint64_t loaded_rows;
 static const char *load(const char *name, const char *base, const char *sql)
 {
 	static char text[512];
-	struct buf why = {0};
+	struct buf why = { 0 };
 	bool is_new;
 	char path[256];
 	if (base != NULL)
 		strcpy(path, path_of(base));
-	bool ok = offline_load_table(
-	    store, &(struct offline_table){.name = name, .file = base ? path : NULL, .sql = sql},
-	    &loaded_rows, &is_new, &why);
+	bool ok = offline_load_table(store,
+				     &(struct offline_table){ .name = name, .file = base ? path : NULL, .sql = sql },
+				     &loaded_rows, &is_new, &why);
 	snprintf(text, sizeof text, "%.*s", ok ? 0 : (int)why.n, ok ? "" : why.p);
 	buf_finish(&why);
 	return text;
@@ -34,8 +34,7 @@ static void test_formats(void **state)
 	assert_string_equal(load("c", "c.jsonl", NULL), "");
 	assert_int_equal(loaded_rows, 2);
 	assert_string_equal(load("d", "d.tsv", NULL), "");
-	assert_string_equal(query("SELECT * FROM a ORDER BY id"),
-			    "[{\"id\":\"x\",\"n\":1},{\"id\":\"y\",\"n\":2}]");
+	assert_string_equal(query("SELECT * FROM a ORDER BY id"), "[{\"id\":\"x\",\"n\":1},{\"id\":\"y\",\"n\":2}]");
 	assert_string_equal(query("SELECT * FROM b"), "[{\"id\":\"x\",\"tags\":[1,2]}]");
 	assert_string_equal(query("SELECT n FROM d"), "[{\"n\":7}]");
 }
@@ -56,7 +55,7 @@ static void test_unchanged_is_kept_and_changed_is_replaced(void **state)
 	assert_int_equal(loaded_rows, 2);
 	assert_string_equal(query("SELECT loads FROM fabra.tables WHERE name = 'k'"), "[{\"loads\":2}]");
 	/* The same size with another time counts as changed. */
-	struct timespec times[2] = {{.tv_sec = 1000}, {.tv_sec = 1000}};
+	struct timespec times[2] = { { .tv_sec = 1000 }, { .tv_sec = 1000 } };
 	assert_int_equal(utimensat(AT_FDCWD, path_of("k.csv"), times, 0), 0);
 	assert_string_equal(load("k", "k.csv", NULL), "");
 	assert_string_equal(query("SELECT loads FROM fabra.tables WHERE name = 'k'"), "[{\"loads\":3}]");
@@ -82,8 +81,7 @@ static void test_sql_tables_follow_their_files(void **state)
 static void test_errors_name_table_file_and_reason(void **state)
 {
 	(void)state;
-	assert_string_equal(load("t", "missing.csv", NULL),
-			    "table \"t\" from missing.csv: there is no such file");
+	assert_string_equal(load("t", "missing.csv", NULL), "table \"t\" from missing.csv: there is no such file");
 	write_file("t.txt", "x");
 	assert_string_equal(
 	    load("t", "t.txt", NULL),
@@ -129,7 +127,7 @@ static void test_foreign_tables_are_not_replaced(void **state)
 static const char *check(const char *sql)
 {
 	static char text[256];
-	struct buf why = {0};
+	struct buf why = { 0 };
 	bool ok = offline_check_rows(store, str_from(sql), STR("id"), STR("v"), &why);
 	assert_int_equal(ok, why.n == 0);
 	snprintf(text, sizeof text, "%.*s", STR_ARG(buf_str(&why)));
@@ -160,32 +158,31 @@ static void test_flights(void **state)
 	char path[512];
 	uint64_t rows = 0;
 	bool is_new = false;
-	struct buf why = {0};
+	struct buf why = { 0 };
 	snprintf(path, sizeof path, "%s/data/flights-3m.parquet", FABRA_DEPS_DIR);
 	if (access(path, R_OK) != 0)
 		skip();
 	uint64_t start_ns = clock_mono_ns();
-	assert_true(
-	    offline_load_table(store, &(struct offline_table){.name = "flights", .file = path}, &rows, &is_new, &why));
+	assert_true(offline_load_table(store, &(struct offline_table){ .name = "flights", .file = path }, &rows,
+				       &is_new, &why));
 	print_message("3 million flights: %.0f ms\n", (double)(clock_mono_ns() - start_ns) / 1e6);
 	assert_int_equal(rows, 3000000);
-	assert_string_equal(
-	    query("SELECT count(DISTINCT origin) AS origins, min(date) AS first FROM flights"),
-	    "[{\"origins\":229,\"first\":\"2001-01-01T00:01:00\"}]");
+	assert_string_equal(query("SELECT count(DISTINCT origin) AS origins, min(date) AS first FROM flights"),
+			    "[{\"origins\":229,\"first\":\"2001-01-01T00:01:00\"}]");
 	buf_finish(&why);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_formats, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_unchanged_is_kept_and_changed_is_replaced, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_sql_tables_follow_their_files, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_errors_name_table_file_and_reason, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_failed_load_keeps_the_old_table, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_foreign_tables_are_not_replaced, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_sql_of_features_is_checked_without_running, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_flights, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_formats, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unchanged_is_kept_and_changed_is_replaced, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sql_tables_follow_their_files, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_errors_name_table_file_and_reason, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_failed_load_keeps_the_old_table, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_foreign_tables_are_not_replaced, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_sql_of_features_is_checked_without_running, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flights, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

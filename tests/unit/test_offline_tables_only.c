@@ -7,8 +7,9 @@ static void open_with(size_t memory_limit_bytes)
 {
 	struct buf why = { 0 };
 	rig_make_folder(&rig);
-	rig.offline = offline_open(
-	    &(struct offline_config){ .path = rig.db_path, .memory_limit_bytes = memory_limit_bytes }, &why);
+	rig.offline = offline_open(&(struct offline_config){ .path = rig.db_path,
+							     .memory_limit_bytes = memory_limit_bytes },
+				   &why);
 	if (rig.offline == NULL)
 		fail_msg("%.*s", STR_ARG(buf_str(&why)));
 	buf_finish(&why);
@@ -115,8 +116,12 @@ static void refuse(const char *sql, const char *part)
 static void test_what_is_cut_is_still_text(void **state)
 {
 	(void)state;
-	static const char *const around[][2] = { { "", "" }, { "x", "" }, { "SELECT * FROM \"", "\"" }, { "SELECT * FROM \"x", "\"" },
-						 { "SELECT * FROM \"", "\"(1)" }, { "SELECT * FROM \"x", "\"(1)" } };
+	static const char *const around[][2] = { { "", "" },
+						 { "x", "" },
+						 { "SELECT * FROM \"", "\"" },
+						 { "SELECT * FROM \"x", "\"" },
+						 { "SELECT * FROM \"", "\"(1)" },
+						 { "SELECT * FROM \"x", "\"(1)" } };
 	for (size_t i = 0; i < ARRAY_LEN(around); i++) {
 		struct buf sql = { 0 };
 		buf_append_str(&sql, str_from(around[i][0]));
@@ -148,7 +153,8 @@ static void for_each_text(const char *sql, void (*each)(const char *text))
 	assert_non_null(c);
 	assert_true(offline_conn_select(c, str_from(sql), NULL, UINT64_MAX, &error));
 	size_t count = 0;
-	for (duckdb_data_chunk chunk; (chunk = offline_conn_fetch(c, &error)) != NULL; duckdb_destroy_data_chunk(&chunk)) {
+	for (duckdb_data_chunk chunk; (chunk = offline_conn_fetch(c, &error)) != NULL;
+	     duckdb_destroy_data_chunk(&chunk)) {
 		duckdb_string_t *found = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
 		for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++, count++) {
 			assert_true(count < ARRAY_LEN(texts));
@@ -195,11 +201,19 @@ static void test_the_views_of_duckdb_are_no_tables(void **state)
 	make_tables();
 	/* Every one that there is, under each of its names. */
 	for_each_text("SELECT schema_name || '.' || view_name FROM duckdb_views() WHERE internal", refuse_view);
-	for_each_text("SELECT 'system.' || schema_name || '.' || view_name FROM duckdb_views() WHERE internal", refuse_view);
-	for_each_text("SELECT view_name FROM duckdb_views() WHERE internal AND schema_name <> 'information_schema'", refuse_view);
-	static const char *const others[] = { "duckdb_settings", "duckdb_secrets", "PG_Settings", "\"pg_catalog\".\"pg_settings\"",
-					      "offline.pg_catalog.pg_settings", "offline.information_schema.tables", "nothing",
-					      "nowhere.orders", "temp.orders" };
+	for_each_text("SELECT 'system.' || schema_name || '.' || view_name FROM duckdb_views() WHERE internal",
+		      refuse_view);
+	for_each_text("SELECT view_name FROM duckdb_views() WHERE internal AND schema_name <> 'information_schema'",
+		      refuse_view);
+	static const char *const others[] = { "duckdb_settings",
+					      "duckdb_secrets",
+					      "PG_Settings",
+					      "\"pg_catalog\".\"pg_settings\"",
+					      "offline.pg_catalog.pg_settings",
+					      "offline.information_schema.tables",
+					      "nothing",
+					      "nowhere.orders",
+					      "temp.orders" };
 	for (size_t i = 0; i < ARRAY_LEN(others); i++)
 		refuse_view(others[i]);
 	refuse("SELECT (SELECT count(*) FROM pg_settings)", "none of the tables");
@@ -237,10 +251,11 @@ static void test_files_are_no_tables(void **state)
 	refuse(sql, "none of the tables");
 	snprintf(sql, sizeof sql, "SELECT json_serialize_plan('FROM ''%s''')", path);
 	refuse(sql, "json_serialize_plan is not available here");
-	for_each_text("SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type IN ('table', 'pragma', 'table_macro') "
-		      "AND function_name NOT IN ('range', 'generate_series', 'unnest', 'json_each', 'json_tree', 'repeat', "
-		      "'repeat_row', 'duckdb_tables', 'duckdb_columns', 'duckdb_views')",
-		      refuse_table_function);
+	for_each_text(
+	    "SELECT DISTINCT function_name FROM duckdb_functions() WHERE function_type IN ('table', 'pragma', 'table_macro') "
+	    "AND function_name NOT IN ('range', 'generate_series', 'unnest', 'json_each', 'json_tree', 'repeat', "
+	    "'repeat_row', 'duckdb_tables', 'duckdb_columns', 'duckdb_views')",
+	    refuse_table_function);
 }
 
 static void test_functions_that_look_outside_or_change_something(void **state)
@@ -278,9 +293,10 @@ static void compare_with_known(const char *hash)
 static void test_every_function_was_looked_at(void **state)
 {
 	(void)state;
-	for_each_text("SELECT md5(string_agg(DISTINCT function_name, ',' ORDER BY function_name)) FROM duckdb_functions() "
-		      "WHERE function_type IN ('scalar', 'macro') AND internal AND function_name NOT LIKE 'icu_collate_%'",
-		      compare_with_known);
+	for_each_text(
+	    "SELECT md5(string_agg(DISTINCT function_name, ',' ORDER BY function_name)) FROM duckdb_functions() "
+	    "WHERE function_type IN ('scalar', 'macro') AND internal AND function_name NOT LIKE 'icu_collate_%'",
+	    compare_with_known);
 }
 
 static void test_tables_are_taken(void **state)
@@ -288,14 +304,16 @@ static void test_tables_are_taken(void **state)
 	(void)state;
 	make_tables();
 	take("SELECT sum(amount) AS s FROM orders", "[{\"s\":6.5}]");
-	take("SELECT o.id FROM ORDERS o JOIN main.large USING (id) JOIN offline.main.orders x USING (id)", "[{\"id\":2}]");
+	take("SELECT o.id FROM ORDERS o JOIN main.large USING (id) JOIN offline.main.orders x USING (id)",
+	     "[{\"id\":2}]");
 	take("SELECT count(*) AS n FROM offline.\"Large\"", "[{\"n\":1}]");
 	take("SELECT count(*) AS n FROM \"rich.users\"", "[{\"n\":0}]");
 	take("SELECT count(*) AS n FROM tables", "[{\"n\":0}]"); /* information_schema has one too, elsewhere */
 	take("SELECT count(*) AS n FROM fabra.records, fabra.projection_state, fabra.tables", "[{\"n\":0}]");
 	take("WITH x AS (SELECT 1 AS i), y AS MATERIALIZED (SELECT i + 1 AS i FROM x) SELECT x.i, y.i AS j FROM x, Y",
 	     "[{\"i\":1,\"j\":2}]");
-	take("WITH RECURSIVE x AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM x WHERE i < 3) SELECT max(i) AS m FROM x", "[{\"m\":3}]");
+	take("WITH RECURSIVE x AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM x WHERE i < 3) SELECT max(i) AS m FROM x",
+	     "[{\"m\":3}]");
 	take("WITH RECURSIVE x(i, n) USING KEY (i) AS (SELECT 1, 1 UNION SELECT i, n + 1 FROM recurring.x WHERE n < 3) "
 	     "SELECT max(n) AS m FROM x",
 	     "[{\"m\":3}]");
@@ -312,7 +330,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_the_look_at_a_statement_ends_at_the_deadline, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_lack_of_memory_is_no_mistake_of_the_statement, setup_small, teardown),
+		cmocka_unit_test_setup_teardown(test_a_lack_of_memory_is_no_mistake_of_the_statement, setup_small,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_what_is_cut_is_still_text, setup_small, teardown),
 		cmocka_unit_test_setup_teardown(test_the_views_of_duckdb_are_no_tables, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_files_are_no_tables, setup, teardown),

@@ -12,8 +12,12 @@ static const char *load_as(const char *name, const char *base, const struct offl
 	uint64_t rows;
 	bool is_new;
 	bool ok = offline_load_table(store,
-				     &(struct offline_table){ .name = name, .file = path_of(base), .columns = columns,
-							      .columns_count = n, .id_columns = ids, .id_columns_count = 2 },
+				     &(struct offline_table){ .name = name,
+							      .file = path_of(base),
+							      .columns = columns,
+							      .columns_count = n,
+							      .id_columns = ids,
+							      .id_columns_count = 2 },
 				     &rows, &is_new, &why);
 	snprintf(text, sizeof text, "%.*s", ok ? 0 : (int)why.n, ok ? "" : why.p);
 	buf_finish(&why);
@@ -77,9 +81,11 @@ static void test_a_late_cell_decides(void **state)
 		{ "2024-02-03", "2024-02-03 10:20:30", "VARCHAR TIMESTAMP", "\"2024-02-03T10:20:30\"" },
 		{ "2024-02-03", "2024-02-30", "VARCHAR VARCHAR", "\"2024-02-30\"" },
 		{ "2024-02-03", "03/02/2024", "VARCHAR VARCHAR", "\"03/02/2024\"" },
-		{ "2024-02-03 10:20:30", "2024-02-03 10:20:30+02:00", "VARCHAR VARCHAR", "\"2024-02-03 10:20:30+02:00\"" },
+		{ "2024-02-03 10:20:30", "2024-02-03 10:20:30+02:00", "VARCHAR VARCHAR",
+		  "\"2024-02-03 10:20:30+02:00\"" },
 		{ "2024-02-03 10:20:30", "2024-02-03T10:20:30Z", "VARCHAR VARCHAR", "\"2024-02-03T10:20:30Z\"" },
-		{ "2024-02-03 10:20:30", "2024-02-03 10:20:30.1234567", "VARCHAR VARCHAR", "\"2024-02-03 10:20:30.1234567\"" },
+		{ "2024-02-03 10:20:30", "2024-02-03 10:20:30.1234567", "VARCHAR VARCHAR",
+		  "\"2024-02-03 10:20:30.1234567\"" },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		char wanted[128];
@@ -99,13 +105,15 @@ static void test_ids_are_text_as_written(void **state)
 	assert_string_equal(types(), "VARCHAR BIGINT");
 	assert_string_equal(query("SELECT string_agg(User_ID, '|' ORDER BY n) AS s FROM t"),
 			    "[{\"s\":\"007|1.10|0x1F|True|01/02/2024|100000.7|\"}]");
-	write_file("ids.jsonl", "{\"id\":\"C0FFEE00-19B3-4000-8000-000000000001\",\"n\":1}\n{\"id\":\"25-11-2025\",\"n\":2}\n"
-				"{\"id\":18446744073709551614,\"n\":3}\n{\"id\":18446744073709551615,\"n\":12.75}\n");
+	write_file("ids.jsonl",
+		   "{\"id\":\"C0FFEE00-19B3-4000-8000-000000000001\",\"n\":1}\n{\"id\":\"25-11-2025\",\"n\":2}\n"
+		   "{\"id\":18446744073709551614,\"n\":3}\n{\"id\":18446744073709551615,\"n\":12.75}\n");
 	assert_string_equal(load("ids.jsonl"), "");
 	assert_string_equal(types(), "VARCHAR DOUBLE");
-	assert_string_equal(query("SELECT id, n FROM t ORDER BY n"),
-			    "[{\"id\":\"C0FFEE00-19B3-4000-8000-000000000001\",\"n\":1.0},{\"id\":\"25-11-2025\",\"n\":2.0},"
-			    "{\"id\":\"18446744073709551614\",\"n\":3.0},{\"id\":\"18446744073709551615\",\"n\":12.75}]");
+	assert_string_equal(
+	    query("SELECT id, n FROM t ORDER BY n"),
+	    "[{\"id\":\"C0FFEE00-19B3-4000-8000-000000000001\",\"n\":1.0},{\"id\":\"25-11-2025\",\"n\":2.0},"
+	    "{\"id\":\"18446744073709551614\",\"n\":3.0},{\"id\":\"18446744073709551615\",\"n\":12.75}]");
 }
 
 static void test_empty_text_is_not_null(void **state)
@@ -124,11 +132,13 @@ static void test_json_keeps_its_own_types(void **state)
 			     "\"x\":{\"a\":1,\"b\":[1,2.5]},\"m\":1,\"none\":null},\n"
 			     "{\"k\":2,\"m\":\"s\",\"x\":{\"a\":9007199254740993,\"b\":[]},\"late\":[1,2]}]");
 	assert_string_equal(load("j.json"), "");
-	assert_string_equal(types(), "BIGINT VARCHAR DATE BOOLEAN VARCHAR STRUCT(a BIGINT, b DOUBLE[]) JSON VARCHAR BIGINT[]");
+	assert_string_equal(types(),
+			    "BIGINT VARCHAR DATE BOOLEAN VARCHAR STRUCT(a BIGINT, b DOUBLE[]) JSON VARCHAR BIGINT[]");
 	assert_string_equal(query("SELECT * FROM t ORDER BY k LIMIT 1"),
 			    "[{\"k\":1,\"t\":\"2024-01-02T03:04:05Z\",\"d\":\"2024-01-02\",\"b\":true,\"n\":\"5\","
 			    "\"x\":{\"a\":1,\"b\":[1.0,2.5]},\"m\":1,\"none\":null,\"late\":null}]");
-	assert_string_equal(query("SELECT x.a AS a, late[2] AS l FROM t WHERE k = 2"), "[{\"a\":9007199254740993,\"l\":2}]");
+	assert_string_equal(query("SELECT x.a AS a, late[2] AS l FROM t WHERE k = 2"),
+			    "[{\"a\":9007199254740993,\"l\":2}]");
 }
 
 /* ---- declared types ---- */
@@ -140,13 +150,15 @@ static void test_declared_types(void **state)
 	static const struct offline_column good[] = { { "N", "int" }, { "d", "DECIMAL(10,2)" }, { "t", "VARCHAR" } };
 	assert_string_equal(load_as("t", "c.csv", good, 3), "");
 	assert_string_equal(types(), "VARCHAR INTEGER DECIMAL(10,2) VARCHAR");
-	assert_string_equal(query("SELECT n, t FROM t ORDER BY k"), "[{\"n\":7,\"t\":\"2024-01-02\"},{\"n\":null,\"t\":\"2024-01-02 03:04\"}]");
+	assert_string_equal(query("SELECT n, t FROM t ORDER BY k"),
+			    "[{\"n\":7,\"t\":\"2024-01-02\"},{\"n\":null,\"t\":\"2024-01-02 03:04\"}]");
 
 	static const struct {
 		struct offline_column column;
 		const char *error;
 	} bad[] = {
-		{ { "d", "BIGINT" }, "line 2, column 'd': '1.50' is no BIGINT without loss; mend the cell, or declare the column as VARCHAR" },
+		{ { "d", "BIGINT" },
+		  "line 2, column 'd': '1.50' is no BIGINT without loss; mend the cell, or declare the column as VARCHAR" },
 		{ { "d", "DECIMAL(10,0)" }, "line 2, column 'd': '1.50' is no DECIMAL(10,0) without loss" },
 		{ { "t", "DATE" }, "line 3, column 't': '2024-01-02 03:04' is no DATE without loss" },
 		{ { "t", "TINYINT" }, "line 2, column 't': '2024-01-02' is no TINYINT" },
@@ -200,7 +212,8 @@ static void test_forms(void **state)
 	static const struct {
 		const char *name, *text, *served;
 	} good[] = {
-		{ "f.csv", "\xef\xbb\xbfk;v\r\na;\"1;\r\n2\"\r\n\r\nb;3\r\n", "[{\"k\":\"a\",\"v\":\"1;\\r\\n2\"},{\"k\":\"b\",\"v\":\"3\"}]" },
+		{ "f.csv", "\xef\xbb\xbfk;v\r\na;\"1;\r\n2\"\r\n\r\nb;3\r\n",
+		  "[{\"k\":\"a\",\"v\":\"1;\\r\\n2\"},{\"k\":\"b\",\"v\":\"3\"}]" },
 		{ "f.csv", "\"k \"\"q\"\"\", v \na,1", "[{\"k \\\"q\\\"\":\"a\",\"v\":1}]" },
 		{ "f.csv", "k,v,\na,1,\n", "[{\"k\":\"a\",\"v\":1}]" },
 		{ "f.csv", "k\nx\n", "[{\"k\":\"x\"}]" },
@@ -257,7 +270,8 @@ static void test_a_name_is_a_name(void **state)
 	(void)state;
 	assert_int_equal(mkdir(path_of("id=zz"), 0700), 0);
 	assert_int_equal(mkdir(path_of("id=zz/env=[p]rod"), 0700), 0);
-	static const char *const names[] = { "a[1].csv", "b*.csv", "c?.csv", "d[!x].csv", "it's.csv", "e{1,2}.csv", "f%20.csv" };
+	static const char *const names[] = { "a[1].csv", "b*.csv",     "c?.csv",  "d[!x].csv",
+					     "it's.csv", "e{1,2}.csv", "f%20.csv" };
 	write_file("a1.csv", "k\nwrong\n");
 	write_file("b1.csv", "k\nwrong\n");
 	write_file("c1.csv", "k\nwrong\n");
@@ -274,7 +288,8 @@ static void test_a_name_is_a_name(void **state)
 	assert_string_equal(load("id=zz/env=[p]rod/x[1].json"), "");
 	assert_string_equal(query("SELECT * FROM t"), "[{\"id\":\"right\"}]");
 	char sql[512];
-	snprintf(sql, sizeof sql, "COPY (SELECT 'right' AS id) TO '%s' (FORMAT parquet)", path_of("id=zz/y[1].parquet"));
+	snprintf(sql, sizeof sql, "COPY (SELECT 'right' AS id) TO '%s' (FORMAT parquet)",
+		 path_of("id=zz/y[1].parquet"));
 	struct offline_error error = { 0 };
 	struct offline_conn *c = offline_admin_enter(store, &error);
 	assert_true(offline_conn_run(c, sql, &error));
@@ -294,7 +309,9 @@ static void test_lines_of_records(void **state)
 	assert_int_equal(csv_line_of(path_of("l.csv"), form, 4), 7);
 	assert_int_equal(csv_line_of(path_of("l.csv"), form, 5), 0);
 	write_file("o.csv", "k\n\nx\n");
-	assert_int_equal(csv_line_of(path_of("o.csv"), (struct csv_form){ .quote = '"', .has_header = true, .has_one_column = true }, 2), 3);
+	assert_int_equal(csv_line_of(path_of("o.csv"),
+				     (struct csv_form){ .quote = '"', .has_header = true, .has_one_column = true }, 2),
+			 3);
 }
 
 int main(void)

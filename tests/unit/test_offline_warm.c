@@ -34,7 +34,7 @@ static bool note(void *arg, const struct offline_value *v)
 
 static void assert_warm(const char *wanted)
 {
-	struct buf why = {0};
+	struct buf why = { 0 };
 	while (offline_projection_step(rig.offline) != OFFLINE_STEP_CAUGHT_UP)
 		;
 	buf_clear(&seen);
@@ -65,7 +65,7 @@ static void test_times_before_1970_count(void **state)
 	rig_append_value(&rig, "u1", "born", "1", -5000000, 0);
 	rig_append_value(&rig, "u1", "born", "2", -4000000, 0);
 	rig_append_value(&rig, "u1", "born", "3", -6000000, 0);
-	struct buf wanted = {0};
+	struct buf wanted = { 0 };
 	buf_printf(&wanted, "+User/u1/born=2@%lld#2\n", (long long)(-4000000 - T0_US));
 	buf_append_char(&wanted, '\0');
 	assert_warm(wanted.p);
@@ -79,8 +79,7 @@ static void test_deletes_hide_what_is_older(void **state)
 	rig_append_value(&rig, "u1", "city", "2", T0_US + 30, 0);
 	rig_append_delete(&rig, "u1", T0_US + 20);
 	rig_append_delete(&rig, "u1", T0_US + 15);
-	rig_append_value(&rig, "u1", "late", "3", T0_US + 12,
-			 0); /* arrives later, but happened before the delete */
+	rig_append_value(&rig, "u1", "late", "3", T0_US + 12, 0); /* arrives later, but happened before the delete */
 	rig_append_value(&rig, "u1", "same", "4", T0_US + 20, 0); /* same time, later entry */
 	/* The city's event lay ahead of the delete, but it was written before it. */
 	assert_warm("-User/u1/=@20#4\n+User/u1/same=4@20#6\n");
@@ -95,7 +94,9 @@ static void test_a_deleted_feature_leaves_the_others(void **state)
 	rig_append_value(&rig, "u1", "tier", "1", T0_US + 10, 0);
 	rig_append_value(&rig, "u1", "city", "2", T0_US + 10, 0);
 	rig_append_values(&rig, "User",
-			  &(struct entry_value){ .entity_id = STR("u1"), .feature = STR("tier"), .event_time_us = T0_US + 20 }, 1);
+			  &(struct entry_value){
+			      .entity_id = STR("u1"), .feature = STR("tier"), .event_time_us = T0_US + 20 },
+			  1);
 	assert_warm("-User/u1/tier=@20#3\n+User/u1/city=2@10#2\n");
 	rig_append_value(&rig, "u1", "tier", "3", T0_US + 25, 0);
 	assert_warm("-User/u1/tier=@20#3\n+User/u1/tier=3@25#4\n+User/u1/city=2@10#2\n");
@@ -109,7 +110,7 @@ static void test_expired_values_are_left_out(void **state)
 	rig_append_value(&rig, "u1", "live", "2", now_us - 10000000, 3600000);
 	rig_append_value(&rig, "u1", "huge", "3", now_us - 20000000, INT64_MAX);
 	assert_true(offline_projection_step(rig.offline) == OFFLINE_STEP_CAUGHT_UP);
-	struct buf why = {0};
+	struct buf why = { 0 };
 	assert_true(offline_warm(rig.offline, NULL, note, &why));
 	buf_append_char(&seen, '\0');
 	assert_null(strstr(seen.p, "old"));
@@ -122,9 +123,8 @@ static void test_the_reader_may_stop_it(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 10; i++)
-		rig_append_value(&rig, "u1",
-				 (const char *[]){"a", "b", "c", "d", "e", "f", "g", "h", "i", "j"}[i], "1",
-				 T0_US + i, 0);
+		rig_append_value(&rig, "u1", (const char *[]){ "a", "b", "c", "d", "e", "f", "g", "h", "i", "j" }[i],
+				 "1", T0_US + i, 0);
 	seen_max = 2;
 	assert_warm("+User/u1/j=1@9#10\n+User/u1/i=1@8#9\n");
 }
@@ -132,12 +132,12 @@ static void test_the_reader_may_stop_it(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_the_newest_event_time_wins, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_times_before_1970_count, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_deletes_hide_what_is_older, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_a_deleted_feature_leaves_the_others, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_expired_values_are_left_out, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_the_reader_may_stop_it, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_newest_event_time_wins, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_times_before_1970_count, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_deletes_hide_what_is_older, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_deleted_feature_leaves_the_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_expired_values_are_left_out, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_the_reader_may_stop_it, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

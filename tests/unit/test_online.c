@@ -25,8 +25,11 @@ static enum online_result put(struct online *t, const char *id, uint32_t feature
 				  .feature = feature,
 				  .id = str_from(id),
 				  .value = v,
-				  .meta = { .event_time_us = event_us, .lsn = lsn, .written_us = event_us + 1,
-					    .expires_us = expires_us, .flags = ONLINE_PUSHED } };
+				  .meta = { .event_time_us = event_us,
+					    .lsn = lsn,
+					    .written_us = event_us + 1,
+					    .expires_us = expires_us,
+					    .flags = ONLINE_PUSHED } };
 	enum online_result result = online_put(t, &w);
 	value_unref(v);
 	return result;
@@ -39,8 +42,8 @@ static void assert_value(struct online *t, const char *id, uint32_t feature, int
 	size_t n;
 	struct online_meta meta;
 	bool found = online_get(t, USER, str_from(id), feature, now_us, &c);
-	enum online_read copied =
-	    online_read_copy(t, (struct online_key[]){ online_key(USER, str_from(id)) }, feature, now_us, text, sizeof text, &n, &meta);
+	enum online_read copied = online_read_copy(t, (struct online_key[]){ online_key(USER, str_from(id)) }, feature,
+						   now_us, text, sizeof text, &n, &meta);
 	assert_int_equal(found, json != NULL);
 	assert_int_equal(copied, json ? ONLINE_HIT : ONLINE_MISS);
 	if (json == NULL) {
@@ -313,9 +316,8 @@ static void test_delete_row(void **state)
 
 static void test_tombstones_end(void **state)
 {
-	struct online *t =
-	    online_create(&(struct online_config){ .bytes_max = 1 << 20, .tombstone_keep_us = 50,
-						   .tombstones_max = 100 });
+	struct online *t = online_create(
+	    &(struct online_config){ .bytes_max = 1 << 20, .tombstone_keep_us = 50, .tombstones_max = 100 });
 	struct online_stats s;
 	char id[24];
 	(void)state;
@@ -353,7 +355,8 @@ static void test_eviction(void **state)
 		if (i % 16 == 0) /* a write never evicts itself */
 			assert_value(t, id, 1, 0, "\"a cold value\"");
 		snprintf(id, sizeof id, "hot%d", i % 100);
-		online_read_copy(t, (struct online_key[]){ online_key(USER, str_from(id)) }, 1, 0, id, 0, &(size_t){ 0 }, &(struct online_meta){ 0 });
+		online_read_copy(t, (struct online_key[]){ online_key(USER, str_from(id)) }, 1, 0, id, 0,
+				 &(size_t){ 0 }, &(struct online_meta){ 0 });
 		online_stats(t, &s);
 		assert_true(s.bytes <= s.bytes_max);
 	}
@@ -439,9 +442,13 @@ static void test_too_large(void **state)
 		big[100 << 10] = '\0';
 		assert_int_equal(put(t, id, 1, big, 100, 1, 0), ONLINE_APPLIED);
 	}
-	assert_int_equal(online_read_copy(t, (struct online_key[]){ online_key(USER, str_from(id)) }, 1, 0, big, sizeof big, &n, &meta), ONLINE_LARGE);
+	assert_int_equal(online_read_copy(t, (struct online_key[]){ online_key(USER, str_from(id)) }, 1, 0, big,
+					  sizeof big, &n, &meta),
+			 ONLINE_LARGE);
 	put(t, "small", 1, "123456789", 100, 1, 0);
-	assert_int_equal(online_read_copy(t, (struct online_key[]){ online_key(USER, STR("small")) }, 1, 0, out, sizeof out, &n, &meta), ONLINE_LARGE);
+	assert_int_equal(online_read_copy(t, (struct online_key[]){ online_key(USER, STR("small")) }, 1, 0, out,
+					  sizeof out, &n, &meta),
+			 ONLINE_LARGE);
 	for (uint32_t f = 0; f < ONLINE_CELLS_MAX; f++) /* the row grows past an eighth of the table */
 		if (put(t, "wide", f, "1", 100, 1, 0) == ONLINE_FULL)
 			break;
@@ -518,8 +525,8 @@ static enum online_result model_put(struct model_cell *row, int feature, struct 
 	const struct model_cell *old = &row[feature];
 	if (model_hides(&row[ROW], &new) || model_hides(old, &new))
 		return ONLINE_STALE;
-	if (old->state == VALUE && (model_time(old) > model_time(&new) ||
-				    (model_time(old) == model_time(&new) && old->lsn > new.lsn)))
+	if (old->state == VALUE &&
+	    (model_time(old) > model_time(&new) || (model_time(old) == model_time(&new) && old->lsn > new.lsn)))
 		return ONLINE_STALE;
 	row[feature] = new;
 	return ONLINE_APPLIED;
@@ -578,8 +585,12 @@ static void model_step(struct online *t, unsigned *seed, int n, int64_t now_us)
 	int k = rand_r(seed) % 2, i = rand_r(seed) % IDS, f = rand_r(seed) % FEATURES, what = rand_r(seed) % 20;
 	char id = (char)('a' + i);
 	int64_t event_us = now_us - rand_r(seed) % 12;
-	struct model_cell c = { VALUE, n, event_us, rand_r(seed) % 3 ? 0 : now_us + rand_r(seed) % 20,
-				(uint64_t)(rand_r(seed) % 4 ? n : n - rand_r(seed) % 30), (uint16_t)(rand_r(seed) % 3) };
+	struct model_cell c = { VALUE,
+				n,
+				event_us,
+				rand_r(seed) % 3 ? 0 : now_us + rand_r(seed) % 20,
+				(uint64_t)(rand_r(seed) % 4 ? n : n - rand_r(seed) % 30),
+				(uint16_t)(rand_r(seed) % 3) };
 	if (what == 0) {
 		online_sweep(t, now_us, online_round(t));
 		model_sweep(now_us);
@@ -589,7 +600,10 @@ static void model_step(struct online *t, unsigned *seed, int n, int64_t now_us)
 		char json[16];
 		snprintf(json, sizeof json, "%d", n);
 		struct value *v = value_create(str_from(json));
-		struct online_write w = { (uint32_t)k, (uint32_t)f, str_of(&id, 1), v,
+		struct online_write w = { (uint32_t)k,
+					  (uint32_t)f,
+					  str_of(&id, 1),
+					  v,
 					  { event_us, c.lsn, now_us, c.expires_us, 0, c.event_ns } };
 		assert_int_equal(online_put(t, &w), model_put(model[k][i], f, c));
 		value_unref(v);
@@ -599,9 +613,9 @@ static void model_step(struct online *t, unsigned *seed, int n, int64_t now_us)
 	c.event_ns = 0;
 	c.expires_us = now_us + KEEP_US;
 	bool row = what < 3;
-	enum online_result got =
-	    row ? online_delete_row(t, (uint32_t)k, str_of(&id, 1), event_us, c.lsn, now_us)
-		: online_delete_cell(t, (uint32_t)k, str_of(&id, 1), (uint32_t)f, event_us, c.lsn, now_us);
+	enum online_result got = row ? online_delete_row(t, (uint32_t)k, str_of(&id, 1), event_us, c.lsn, now_us)
+				     : online_delete_cell(t, (uint32_t)k, str_of(&id, 1), (uint32_t)f, event_us, c.lsn,
+							  now_us);
 	assert_int_equal(got, model_delete(model[k][i], row ? ROW : f, c));
 }
 
@@ -609,9 +623,8 @@ static void test_model(void **state)
 {
 	(void)state;
 	for (unsigned round = 1; round <= 40; round++) {
-		struct online *t =
-		    online_create(&(struct online_config){ .bytes_max = 1 << 20, .tombstone_keep_us = KEEP_US,
-							   .stripes = 1 });
+		struct online *t = online_create(
+		    &(struct online_config){ .bytes_max = 1 << 20, .tombstone_keep_us = KEEP_US, .stripes = 1 });
 		unsigned seed = round;
 		memset(model, 0, sizeof model);
 		for (int n = 100; n < 1600; n++) {
@@ -636,14 +649,16 @@ static void test_change_row(void **state)
 	put(t, "u1", 2, "2", 500, 5, 0);
 	struct online_change changes[] = {
 		{ .feature = 3, .value = v, .meta = { .event_time_us = 100, .lsn = 10 } },
-		{ .feature = 2, .value = v, .meta = { .event_time_us = 100, .lsn = 10 } },     /* older than what is there */
+		{ .feature = 2,
+		  .value = v,
+		  .meta = { .event_time_us = 100, .lsn = 10 } }, /* older than what is there */
 		{ .feature = 1, .value = v, .meta = { .event_time_us = 100, .lsn = 10 } },
 		{ .feature = 4, .value = large, .meta = { .event_time_us = 100, .lsn = 10 } }, /* more than an eighth */
 		{ .feature = 5, .value = NULL, .meta = { .event_time_us = 100, .lsn = 10 } },
-		{ .feature = 3, .value = v, .meta = { .event_time_us = 99, .lsn = 10 } },      /* older than its neighbour */
+		{ .feature = 3, .value = v, .meta = { .event_time_us = 99, .lsn = 10 } }, /* older than its neighbour */
 	};
-	static const enum online_result wanted[] = { ONLINE_APPLIED, ONLINE_STALE, ONLINE_APPLIED, ONLINE_FULL, ONLINE_APPLIED,
-						     ONLINE_STALE };
+	static const enum online_result wanted[] = { ONLINE_APPLIED, ONLINE_STALE,   ONLINE_APPLIED,
+						     ONLINE_FULL,    ONLINE_APPLIED, ONLINE_STALE };
 	online_change_row(t, USER, STR("u1"), changes, ARRAY_LEN(changes), 100);
 	for (size_t i = 0; i < ARRAY_LEN(changes); i++)
 		assert_int_equal(changes[i].result, wanted[i]);
@@ -658,7 +673,8 @@ static void test_change_row(void **state)
 	struct online_cell cells[2];
 	struct online_trace traces[2];
 	assert_int_equal(online_see(t, USER, STR("u1"), (const uint32_t[]){ 1, 5 }, 2, 100, cells, traces), 1);
-	assert_true(traces[0].is_live && traces[0].lsn == 10 && !traces[1].is_live && traces[1].is_known && traces[1].lsn == 10);
+	assert_true(traces[0].is_live && traces[0].lsn == 10 && !traces[1].is_live && traces[1].is_known &&
+		    traces[1].lsn == 10);
 	value_unref(cells[0].value);
 	online_delete_row(t, USER, STR("u1"), 1, 11, 100);
 	assert_true(online_trace(t, USER, STR("u1"), 1, 100, traces) && traces[0].lsn == 11);
@@ -675,9 +691,12 @@ static void *write_together(void *arg)
 	struct online_change changes[TOGETHER];
 	for (int64_t round = 1; round <= ROUNDS; round++) {
 		char text[32];
-		struct value *v = value_create(str_of(text, (size_t)snprintf(text, sizeof text, "%lld", (long long)round)));
+		struct value *v = value_create(
+		    str_of(text, (size_t)snprintf(text, sizeof text, "%lld", (long long)round)));
 		for (uint32_t i = 0; i < TOGETHER; i++)
-			changes[i] = (struct online_change){ .feature = i, .value = v, .meta = { .event_time_us = round, .lsn = 1 } };
+			changes[i] = (struct online_change){ .feature = i,
+							     .value = v,
+							     .meta = { .event_time_us = round, .lsn = 1 } };
 		online_change_row(arg, USER, STR("u1"), changes, TOGETHER, round);
 		value_unref(v);
 	}
@@ -726,7 +745,8 @@ static void stress_read(struct online *t, struct str id, int number, uint32_t fe
 	size_t n;
 	struct online_meta meta;
 	struct online_cell c;
-	if (online_read_copy(t, (struct online_key[]){ online_key(USER, id) }, feature, now_us, out, sizeof out, &n, &meta) == ONLINE_HIT)
+	if (online_read_copy(t, (struct online_key[]){ online_key(USER, id) }, feature, now_us, out, sizeof out, &n,
+			     &meta) == ONLINE_HIT)
 		check_text(str_of(out, n), number, feature);
 	if (online_get(t, USER, id, feature, now_us, &c)) {
 		check_text(value_json(c.value), number, feature);
@@ -739,8 +759,9 @@ static void stress_write(struct online *t, struct str id, int number, uint32_t f
 	char json[96];
 	snprintf(json, sizeof json, "[%d,%u,%0*d]", number, feature, step % 60, step);
 	struct value *v = value_create(str_from(json));
-	struct online_write w = { USER, feature, id, v,
-				  { step, (uint64_t)step, step, step % 5 ? 0 : step + 50, 0, 0 } };
+	struct online_write w = {
+		USER, feature, id, v, { step, (uint64_t)step, step, step % 5 ? 0 : step + 50, 0, 0 }
+	};
 	online_put(t, &w);
 	value_unref(v);
 }
@@ -800,16 +821,24 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_put_get),	   cmocka_unit_test(test_reference),
-		cmocka_unit_test(test_get_many),   cmocka_unit_test(test_order),	   cmocka_unit_test(test_ttl),
-		cmocka_unit_test(test_sweep_budget), cmocka_unit_test(test_delete_cell),
+		cmocka_unit_test(test_put_get),
+		cmocka_unit_test(test_reference),
+		cmocka_unit_test(test_get_many),
+		cmocka_unit_test(test_order),
+		cmocka_unit_test(test_ttl),
+		cmocka_unit_test(test_sweep_budget),
+		cmocka_unit_test(test_delete_cell),
 		cmocka_unit_test(test_delete_row),
 		cmocka_unit_test(test_delete_what_lies_ahead),
 		cmocka_unit_test(test_nanoseconds_order),
-		cmocka_unit_test(test_each_older), cmocka_unit_test(test_tombstones_end),
-		cmocka_unit_test(test_eviction),   cmocka_unit_test(test_second_chance),
-		cmocka_unit_test(test_growth),	   cmocka_unit_test(test_too_large),
-		cmocka_unit_test(test_publish),	   cmocka_unit_test(test_model),
+		cmocka_unit_test(test_each_older),
+		cmocka_unit_test(test_tombstones_end),
+		cmocka_unit_test(test_eviction),
+		cmocka_unit_test(test_second_chance),
+		cmocka_unit_test(test_growth),
+		cmocka_unit_test(test_too_large),
+		cmocka_unit_test(test_publish),
+		cmocka_unit_test(test_model),
 		cmocka_unit_test(test_change_row),
 		cmocka_unit_test(test_together),
 		cmocka_unit_test(test_threads),

@@ -44,7 +44,8 @@ static void test_bytes_are_those_of_the_allocator(void **state)
 	}
 	for (size_t id_len = 0; id_len <= 512; id_len += 7)
 		for (size_t cells = 1; cells <= 64; cells++)
-			assert_int_equal(row_bytes(id_len, cells), taken(row_cells_at(id_len) + cells * sizeof(struct cell)));
+			assert_int_equal(row_bytes(id_len, cells),
+					 taken(row_cells_at(id_len) + cells * sizeof(struct cell)));
 	for (uint32_t len = 64; len < 120000; len += len < 4000 ? 1 : 97) {
 		struct value *v = calloc(1, sizeof *v + len + 1);
 		assert_non_null(v);
@@ -58,7 +59,7 @@ static void test_bytes_are_those_of_the_allocator(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_bytes_are_those_of_the_allocator),
+		cmocka_unit_test(test_bytes_are_those_of_the_allocator),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,11 +15,10 @@ struct planned {
 static void plan_it(struct planned *p, const char *context, const char *args_json)
 {
 	struct json_error error;
-	*p = (struct planned){.args = json_parse(str_from(args_json), NULL, &error)};
+	*p = (struct planned){ .args = json_parse(str_from(args_json), NULL, &error) };
 	uint32_t index = definitions_context(definitions, str_from(context));
 	assert_true(p->args && index != DEF_NONE);
-	p->plan =
-	    plan_new(definitions, &definitions->contexts[index], yyjson_doc_get_root(p->args), &p->arena);
+	p->plan = plan_new(definitions, &definitions->contexts[index], yyjson_doc_get_root(p->args), &p->arena);
 	p->material = material_new(index, 1);
 	assert_non_null(p->material);
 }
@@ -90,9 +89,9 @@ static void test_features(void **state)
 	assert_text(p.plan->groups[0].entity_id, "u1");
 	assert_true(p.plan->groups[0].entity != p.plan->groups[1].entity); /* the same id of another kind */
 	assert_text(p.plan->groups[2].entity_id, "x-u1");
-	answer_group(&p.plan->groups[0], (const char *const[]){"\"a \\\"quoted\\\" text\"", NULL});
-	answer_group(&p.plan->groups[1], (const char *const[]){"[1,2.5]"});
-	answer_group(&p.plan->groups[2], (const char *const[]){"null"});
+	answer_group(&p.plan->groups[0], (const char *const[]){ "\"a \\\"quoted\\\" text\"", NULL });
+	answer_group(&p.plan->groups[1], (const char *const[]){ "[1,2.5]" });
+	answer_group(&p.plan->groups[2], (const char *const[]){ "null" });
 	assert_true(plan_fill(p.plan, definitions, p.material, &p.why) == PLAN_FILLED);
 	assert_content(&p, 0, "tier: a \"quoted\" text, again a \"quoted\" text");
 	assert_content(&p, 1, "size: [1,2.5]");
@@ -118,8 +117,8 @@ static void test_no_id(void **state)
 	struct planned p;
 	plan_it(&p, "reads", "{\"user\":\"\",\"shop\":\"s\"}");
 	assert_int_equal(p.plan->groups_count, 2); /* nobody is asked about nobody */
-	answer_group(&p.plan->groups[0], (const char *const[]){"1"});
-	answer_group(&p.plan->groups[1], (const char *const[]){"2"});
+	answer_group(&p.plan->groups[0], (const char *const[]){ "1" });
+	answer_group(&p.plan->groups[1], (const char *const[]){ "2" });
 	assert_true(plan_fill(p.plan, definitions, p.material, &p.why) == PLAN_FILLED);
 	assert_text(p.material->absent[0].source_id, "tier");
 	assert_int_equal(p.material->reads->features[0].state, FEATURE_MISSING);
@@ -138,15 +137,14 @@ static void test_retriever_args(void **state)
 	    "{\"const\":{\"x\":[true]},\"k\":3,\"list\":[1,{}],\"opt\":7,\"query\":\"about a\\\"b and 3\",\"t\":\"a\\\"b\"}");
 	assert_text(p.plan->calls[1].args_json, "{}");
 	plan_end(&p);
-	plan_it(
-	    &p, "retrieves",
-	    "{\"q\":\"x\",\"k\":1.0,\"opt\":null}"); /* what is not given and has no default is left out */
-	assert_text(
-	    p.plan->calls[0].args_json,
-	    "{\"const\":{\"x\":[true]},\"k\":1.0,\"opt\":null,\"query\":\"about x and 1.0\",\"t\":\"x\"}");
+	plan_it(&p, "retrieves",
+		"{\"q\":\"x\",\"k\":1.0,\"opt\":null}"); /* what is not given and has no default is left out */
+	assert_text(p.plan->calls[0].args_json,
+		    "{\"const\":{\"x\":[true]},\"k\":1.0,\"opt\":null,\"query\":\"about x and 1.0\",\"t\":\"x\"}");
 	const char *why;
-	p.plan->calls[0].answer = retrieved_new(
-	    0, STR("{}"), STR("[{\"content\":\"one\",\"chunk_id\":\"c1\"},\"two\"]"), 0, 5, 0, &why);
+	p.plan->calls[0].answer = retrieved_new(0, STR("{}"),
+						STR("[{\"content\":\"one\",\"chunk_id\":\"c1\"},\"two\"]"), 0, 5, 0,
+						&why);
 	p.plan->calls[1].answer = retrieved_new(0, STR("{}"), STR("[]"), 0, 5, 0, &why);
 	assert_true(plan_fill(p.plan, definitions, p.material, &p.why) == PLAN_FILLED);
 	assert_int_equal(p.material->items_count, 3);
@@ -168,8 +166,7 @@ static void test_bounds(void **state)
 	assert_non_null(p.plan);
 	assert_int_equal(p.plan->groups[0].features_count, 100);
 	for (uint32_t i = 0; i < 100; i++)
-		assert_int_equal(p.plan->groups[0].features[i],
-				 definitions_feature(definitions, STR("f1")) + i);
+		assert_int_equal(p.plan->groups[0].features[i], definitions_feature(definitions, STR("f1")) + i);
 	plan_end(&p);
 	plan_it(&p, "too_many_ids", "{\"user\":\"u\"}");
 	assert_null(p.plan);
@@ -180,22 +177,21 @@ static void write_wide(struct buf *source)
 {
 	for (int i = 1; i <= 100; i++)
 		buf_printf(source, "fabra.feature { name = 'f%d', entity = User }\n", i);
-	buf_append_lit(
-	    source,
-	    "local text, many = '', {}\nfor i = 1, 100 do text = text .. '{feature:f' .. i .. '}' end\n"
-	    "for i = 1, 33 do many[i] = { text = '{feature:f1}', entity_id = '{user}-' .. i } end\n"
-	    "fabra.context { name = 'wide', params = { user = 'string' },"
-	    " items = { { text = text, entity_id = '{user}' } } }\n"
-	    "fabra.context { name = 'too_many_ids', params = { user = 'string' }, items = many }\n");
+	buf_append_lit(source,
+		       "local text, many = '', {}\nfor i = 1, 100 do text = text .. '{feature:f' .. i .. '}' end\n"
+		       "for i = 1, 33 do many[i] = { text = '{feature:f1}', entity_id = '{user}-' .. i } end\n"
+		       "fabra.context { name = 'wide', params = { user = 'string' },"
+		       " items = { { text = text, entity_id = '{user}' } } }\n"
+		       "fabra.context { name = 'too_many_ids', params = { user = 'string' }, items = many }\n");
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_templates), cmocka_unit_test(test_features), cmocka_unit_test(test_no_id),
-	    cmocka_unit_test(test_retriever_args), cmocka_unit_test(test_bounds)};
-	struct fixture f = {0};
-	struct buf source = {0};
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_templates), cmocka_unit_test(test_features),
+					    cmocka_unit_test(test_no_id), cmocka_unit_test(test_retriever_args),
+					    cmocka_unit_test(test_bounds) };
+	struct fixture f = { 0 };
+	struct buf source = { 0 };
 	buf_append_lit(
 	    &source, FIXTURE_HEAD
 	    "local Shop = fabra.entity { name = 'Shop', id = 'shop_id' }\n"

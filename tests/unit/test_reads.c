@@ -12,7 +12,7 @@ static const char definitions[] =
     "fabra.feature { name = 'bad', entity = User, compute = function() error('down') end }\n"
     "fabra.feature { name = 'slow', entity = User, compute = function() return fabra.await(fabra.sql('SELECT lost', {})) end }\n"
     "fabra.feature { name = 'none', entity = User, compute = function() return nil end }\n"
-    "fabra.feature { name = 'each', entity = User, compute = get('p') }\n"            /* made at each read */
+    "fabra.feature { name = 'each', entity = User, compute = get('p') }\n"             /* made at each read */
     "fabra.feature { name = 'kept', entity = User, ttl = '1h', compute = get('p') }\n" /* made once, and stored */
     "fabra.feature { name = 'deep', entity = User, compute = get('each') }\n"
     "fabra.feature { name = 'diamond', entity = User, compute = function(id)\n"
@@ -78,7 +78,8 @@ static const struct assembly_job *assemble(const char *context, const char *args
 {
 	uint32_t index = definitions_context(shared.definitions, str_from(context));
 	assert_true(index != DEF_NONE);
-	const struct msg *m = wait_for(assembler_start(&probe->base, NL, assembly_job_new(index, str_from(args_json), STR("r")),
+	const struct msg *m = wait_for(assembler_start(&probe->base, NL,
+						       assembly_job_new(index, str_from(args_json), STR("r")),
 						       in_ms(5000), ACTOR_NONE));
 	assert_int_equal(m->kind, ASSEMBLER_DONE);
 	return ((const struct assembler_run *)m)->job;
@@ -155,7 +156,7 @@ static void assert_missing(const struct assembly_job *job, const char *feature, 
 
 	const struct evidence_entry *e = ledger_fake_record(ledger, job->record.context_id);
 	assert_non_null(e);
-	struct arena arena = {0};
+	struct arena arena = { 0 };
 	const char *why;
 	const struct record *r = record_parse(buf_str(&e->body), true, &arena, &why);
 	assert_non_null(r);
@@ -167,7 +168,7 @@ static void assert_missing(const struct assembly_job *job, const char *feature, 
 	assert_non_null(f);
 	assert_text(f->value_json, "null");
 	assert_true(f->source == RECORD_FALLBACK && f->freshness_ms == 0 && f->as_of_us == r->created_at_us);
-	struct buf stamped = {0};
+	struct buf stamped = { 0 };
 	struct record_verdict verdict;
 	assert_true(record_write_json(r, &e->stamp, &stamped));
 	assert_true(record_verify(buf_str(&stamped), true, NULL, &verdict, &why));
@@ -183,16 +184,21 @@ static void test_missing_items(void **state)
 		const char *feature, *reason;
 		enum assembly_outcome required;
 	} cases[] = {
-	    {"p", "absent", ASSEMBLY_ABSENT},    {"none", "absent", ASSEMBLY_ABSENT}, {"q", "expired", ASSEMBLY_ABSENT},
-	    {"bad", "failed", ASSEMBLY_UNAVAILABLE}, {"slow", "timeout", ASSEMBLY_LATE},
+		{ "p", "absent", ASSEMBLY_ABSENT },   { "none", "absent", ASSEMBLY_ABSENT },
+		{ "q", "expired", ASSEMBLY_ABSENT },  { "bad", "failed", ASSEMBLY_UNAVAILABLE },
+		{ "slow", "timeout", ASSEMBLY_LATE },
 	};
 	offline_config.lost_permille = 1000;
 	fixture_restart();
 	uint32_t q = feature("q");
 	struct value *v = value_create(STR("1"));
 	int64_t now_us = loop_wall_us(LOOP);
-	online_put(fixture.node.stores->online, &(struct online_write){.kind = 0, .id = STR("u1"), .feature = q, .value = v,
-								.meta = {.event_time_us = now_us, .expires_us = now_us + 1000}});
+	online_put(fixture.node.stores->online,
+		   &(struct online_write){ .kind = 0,
+					   .id = STR("u1"),
+					   .feature = q,
+					   .value = v,
+					   .meta = { .event_time_us = now_us, .expires_us = now_us + 1000 } });
 	value_unref(v);
 	run_ms(5);
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
@@ -211,7 +217,8 @@ static void test_missing_items(void **state)
 		snprintf(error, sizeof error, "needs feature '%s' of 'u1'", cases[i].feature);
 		assert_refused(context, cases[i].required, error);
 		snprintf(context, sizeof context, "strict_%s", cases[i].feature);
-		snprintf(error, sizeof error, "breached for 1 feature(s): %s (missing: %s)", cases[i].feature, cases[i].reason);
+		snprintf(error, sizeof error, "breached for 1 feature(s): %s (missing: %s)", cases[i].feature,
+			 cases[i].reason);
 		assert_refused(context, ASSEMBLY_FAILED, error);
 	}
 }
@@ -371,7 +378,7 @@ static void test_code(void **state)
 	const struct assembly_job *job = assemble_ok("coded", bad);
 	assert_text(assembly_content(job), "nil nil nil");
 	assert_missing(job, "bad", "failed");
-	assert_int_equal(job->extras.missing_features_count, 2); /* bad, which was read twice, and p */
+	assert_int_equal(job->extras.missing_features_count, 2);            /* bad, which was read twice, and p */
 	assert_false(assemble_ok("coded", bad)->extras.is_cached_response); /* a failure is not kept */
 	assert_non_null(strstr(assembly_content(assemble_ok("tries", bad)).p, "down"));
 	assert_text(assembly_content(assemble_ok("tries", "{\"name\":\"p\",\"user\":\"u1\"}")), "nil nil");
@@ -383,7 +390,7 @@ static void test_code(void **state)
 /* The default stands in for it now; the next one to ask may get the value. */
 static void test_a_default_for_a_failure_is_not_kept(void **state)
 {
-	static struct offline_fake_answer answers[] = {{"flaky_sql", "busy", RT_EFULL}};
+	static struct offline_fake_answer answers[] = { { "flaky_sql", "busy", RT_EFULL } };
 	(void)state;
 	offline_config.answers = answers;
 	offline_config.answers_count = ARRAY_LEN(answers);
@@ -394,9 +401,9 @@ static void test_a_default_for_a_failure_is_not_kept(void **state)
 	assert_content("of_flaky", "Hello.\nflaky: 2", false);
 
 	assert_content("of_flaky_sql", "Hello.\nflaky_sql: 7", false);
-	answers[0] = (struct offline_fake_answer){"flaky_sql", "[{\"user_id\":\"u1\",\"flaky_sql\":3}]", RT_OK};
+	answers[0] = (struct offline_fake_answer){ "flaky_sql", "[{\"user_id\":\"u1\",\"flaky_sql\":3}]", RT_OK };
 	assert_content("of_flaky_sql", "Hello.\nflaky_sql: 3", false);
-	answers[0] = (struct offline_fake_answer){"flaky_sql", "[]", RT_OK};
+	answers[0] = (struct offline_fake_answer){ "flaky_sql", "[]", RT_OK };
 	run_ms(10);
 
 	fixture_restart(); /* the first run fails again */
@@ -413,13 +420,13 @@ static void test_a_default_for_a_failure_is_not_kept(void **state)
 
 static void test_sql_of_code(void **state)
 {
-	static struct offline_fake_answer answers[] = {{"SELECT tried", "no such table", RT_EINVAL}};
+	static struct offline_fake_answer answers[] = { { "SELECT tried", "no such table", RT_EINVAL } };
 	(void)state;
 	offline_config.answers = answers;
 	offline_config.answers_count = ARRAY_LEN(answers);
 	fixture_restart();
 	assert_text(assembly_content(assemble_ok("tries_sql", "{}")), "none");
-	answers[0] = (struct offline_fake_answer){"SELECT tried", "[{\"n\":1}]", RT_OK};
+	answers[0] = (struct offline_fake_answer){ "SELECT tried", "[{\"n\":1}]", RT_OK };
 	assert_text(assembly_content(assemble_ok("tries_sql", "{}")), "rows 1");
 	assert_true(assemble_ok("tries_sql", "{}")->extras.is_cached_response);
 	offline_config.lost_permille = 1000;
@@ -459,13 +466,19 @@ static void test_params(void **state)
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
-	    ACTOR_TEST(test_missing_items),       ACTOR_TEST(test_defaults_are_named),
-	    ACTOR_TEST(test_absent_is_forgotten), ACTOR_TEST(test_below_a_retriever),
-	    ACTOR_TEST(test_below_a_feature),     ACTOR_TEST(test_each_once),
-	    ACTOR_TEST(test_chunks_below),        ACTOR_TEST(test_missing_retrievers),
-	    ACTOR_TEST(test_code),                ACTOR_TEST(test_params),
-	    ACTOR_TEST(test_sql_of_code),         ACTOR_TEST(test_chunks_below_and_beside),
-	    ACTOR_TEST(test_a_default_for_a_failure_is_not_kept),
+		ACTOR_TEST(test_missing_items),
+		ACTOR_TEST(test_defaults_are_named),
+		ACTOR_TEST(test_absent_is_forgotten),
+		ACTOR_TEST(test_below_a_retriever),
+		ACTOR_TEST(test_below_a_feature),
+		ACTOR_TEST(test_each_once),
+		ACTOR_TEST(test_chunks_below),
+		ACTOR_TEST(test_missing_retrievers),
+		ACTOR_TEST(test_code),
+		ACTOR_TEST(test_params),
+		ACTOR_TEST(test_sql_of_code),
+		ACTOR_TEST(test_chunks_below_and_beside),
+		ACTOR_TEST(test_a_default_for_a_failure_is_not_kept),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,8 +53,7 @@ static void test_canonical_integrity(void **state)
 	buf_clear(&out);
 	r.integrity.previous_context_id = STR("ctx_before");
 	assert_true(record_write_canonical(&r, &out, &previous_at));
-	assert_true(str_starts(str_skip(buf_str(&out), previous_at),
-			       STR("\"ctx_before\",\"record_hash\":\"\"")));
+	assert_true(str_starts(str_skip(buf_str(&out), previous_at), STR("\"ctx_before\",\"record_hash\":\"\"")));
 	buf_finish(&out);
 }
 
@@ -162,9 +161,12 @@ static void test_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_hash),		 cmocka_unit_test(test_canonical),
-		cmocka_unit_test(test_canonical_integrity), cmocka_unit_test(test_canonical_refuses),
-		cmocka_unit_test(test_signature),	 cmocka_unit_test(test_stamp),
+		cmocka_unit_test(test_hash),
+		cmocka_unit_test(test_canonical),
+		cmocka_unit_test(test_canonical_integrity),
+		cmocka_unit_test(test_canonical_refuses),
+		cmocka_unit_test(test_signature),
+		cmocka_unit_test(test_stamp),
 		cmocka_unit_test(test_threads),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -98,16 +98,14 @@ static void test_coercions(void **state)
 	expect_verdict("0.0001", "1e-4", true, true);
 	expect_verdict("0.0001", "\" 0.000_1 \"", true, true);
 	expect_verdict("\"required_items_included\": true", "\"required_items_included\": 1", true, true);
-	expect_verdict("\"required_items_included\": true", "\"required_items_included\": \"Yes\"", true,
-		       true);
-	expect_verdict("\"required_items_included\": true", "\"required_items_included\": \"off\"", false,
-		       true);
+	expect_verdict("\"required_items_included\": true", "\"required_items_included\": \"Yes\"", true, true);
+	expect_verdict("\"required_items_included\": true", "\"required_items_included\": \"off\"", false, true);
 	expect_verdict("\"2025-01-01T00:00:00Z\"", "\"1735689600\"", true, true);
 	expect_verdict("\"2025-01-01T00:00:00Z\"", "1735689600000", true, true);
 	expect_verdict("\"code_version\": null, ", "", true, true);
 	expect_verdict("\"features\": [],", "", true, true);
-	expect_verdict("\"signed_at\": null, \"signing_key_id\": null, \"signature\": null",
-		       "\"signed_at\": null", true, true);
+	expect_verdict("\"signed_at\": null, \"signing_key_id\": null, \"signature\": null", "\"signed_at\": null",
+		       true, true);
 	expect_verdict("\"environment\": \"development\",", "", true, true);
 }
 
@@ -120,10 +118,8 @@ static void test_refuses(void **state)
 		       "token_count must be an integer of at most 64 bits");
 	expect_refused("\"token_count\": 42", "\"token_count\": null", false,
 		       "token_count must be an integer of at most 64 bits");
-	expect_refused("\"token_count\": 42", "\"token_count\": 99999999999999999999", false,
-		       "Integer beyond 64 bits");
-	expect_refused("\"environment\": \"development\"", "\"environment\": 1", false,
-		       "environment must be a string");
+	expect_refused("\"token_count\": 42", "\"token_count\": 99999999999999999999", false, "Integer beyond 64 bits");
+	expect_refused("\"environment\": \"development\"", "\"environment\": 1", false, "environment must be a string");
 	expect_refused("12.3", "\"nan\"", false, "lineage.assembly_latency_ms must be a number");
 	expect_refused("12.3", "\"0x1p3\"", false, "lineage.assembly_latency_ms must be a number");
 	expect_refused("2025-01-01T00:00:00Z", "yesterday", false,
@@ -172,8 +168,7 @@ static void test_signature(void **state)
 	record_stamp_make(buf_str(&canonical), &signer, 1739558551221000, &stamp);
 	assert_true(record_write_json(&r, &stamp, &json));
 	assert_true(record_verify(buf_str(&json), true, &signer, &v, &why));
-	assert_true(v.content_hash_ok && v.record_hash_ok && v.has_signature && v.signature_checked &&
-		    v.signature_ok);
+	assert_true(v.content_hash_ok && v.record_hash_ok && v.has_signature && v.signature_checked && v.signature_ok);
 	assert_true(record_verify(buf_str(&json), true, NULL, &v, &why));
 	assert_true(v.has_signature && !v.signature_checked && !v.signature_ok);
 	signer.key[0] = 2;
@@ -272,8 +267,7 @@ static void test_memory_bound(void **state)
 	struct buf b = { 0 };
 	const char *why = NULL;
 	(void)state;
-	char *json = mutated("[\"user_tier\"]",
-			     "[\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]");
+	char *json = mutated("[\"user_tier\"]", "[\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\",\"\"]");
 	struct record_verdict v;
 	assert_true(record_verify(str_from(json), true, NULL, &v, &why));
 	free(json);
@@ -294,11 +288,11 @@ static void test_memory_bound(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_verifies),   cmocka_unit_test(test_golden_mutations),
-		cmocka_unit_test(test_tampering),  cmocka_unit_test(test_coercions),
-		cmocka_unit_test(test_refuses),	   cmocka_unit_test(test_strict),
-		cmocka_unit_test(test_signature),  cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_depth),	   cmocka_unit_test(test_memory_bound),
+		cmocka_unit_test(test_verifies),  cmocka_unit_test(test_golden_mutations),
+		cmocka_unit_test(test_tampering), cmocka_unit_test(test_coercions),
+		cmocka_unit_test(test_refuses),   cmocka_unit_test(test_strict),
+		cmocka_unit_test(test_signature), cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_depth),     cmocka_unit_test(test_memory_bound),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

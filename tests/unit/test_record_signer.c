@@ -56,9 +56,8 @@ static void test_modes(void **state)
 		const char *text;
 		int mode;
 	} cases[] = {
-		{ "off", SIGNATURE_OFF },	   { "Disabled", SIGNATURE_OFF },  { "0", SIGNATURE_OFF },
-		{ "REQUIRED", SIGNATURE_REQUIRED }, { " 1 ", SIGNATURE_REQUIRED }, { "optional",
-			SIGNATURE_OPTIONAL },
+		{ "off", SIGNATURE_OFF },           { "Disabled", SIGNATURE_OFF }, { "0", SIGNATURE_OFF },
+		{ "REQUIRED", SIGNATURE_REQUIRED }, { " 1 ", SIGNATURE_REQUIRED }, { "optional", SIGNATURE_OPTIONAL },
 		{ "whatever", SIGNATURE_OPTIONAL },
 	};
 	struct record_signer s;
@@ -75,10 +74,9 @@ static void test_mistakes(void **state)
 	char long_key[300] = { 0 }, long_hex[4 + 514 + 1] = "hex:";
 	struct record_signer s;
 	(void)state;
-	assert_true(str_starts(load("base64:abc", NULL, NULL, &s, false),
-			       STR("FABRA_SIGNING_KEY: what follows base64:")));
-	assert_true(str_starts(load("hex:abc", NULL, NULL, &s, false),
-			       STR("FABRA_SIGNING_KEY: what follows hex:")));
+	assert_true(
+	    str_starts(load("base64:abc", NULL, NULL, &s, false), STR("FABRA_SIGNING_KEY: what follows base64:")));
+	assert_true(str_starts(load("hex:abc", NULL, NULL, &s, false), STR("FABRA_SIGNING_KEY: what follows hex:")));
 	assert_true(str_starts(load("hex:", NULL, NULL, &s, false), STR("FABRA_SIGNING_KEY: no bytes")));
 	memset(long_key, 'x', 257);
 	assert_true(str_starts(load(long_key, NULL, NULL, &s, false), STR("FABRA_SIGNING_KEY: longer")));
@@ -89,8 +87,7 @@ static void test_mistakes(void **state)
 	assert_int_equal(s.key_bytes, 256);
 	assert_true(str_starts(load("k", long_key, NULL, &s, false), STR("FABRA_SIGNING_KEY_ID: 256 bytes")));
 	struct str said = load(NULL, NULL, "required", &s, false);
-	assert_true(str_starts(said,
-			       STR("FABRA_SIGNATURE_MODE: required, but FABRA_SIGNING_KEY is not set")));
+	assert_true(str_starts(said, STR("FABRA_SIGNATURE_MODE: required, but FABRA_SIGNING_KEY is not set")));
 	load(" ", NULL, "required", &s, false);
 }
 

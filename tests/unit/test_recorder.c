@@ -15,8 +15,8 @@ static struct ledger_fake *ledger;
 static int setup(void **state)
 {
 	(void)state;
-	static const struct offline_fake_config offline = {.answers = NULL};
-	ledger = ledger_fake_create(&(struct ledger_fake_config){0});
+	static const struct offline_fake_config offline = { .answers = NULL };
+	ledger = ledger_fake_create(&(struct ledger_fake_config){ 0 });
 	node_fixture_start(&fixture, &shared, 1, 1, ledger, &offline);
 	return 0;
 }
@@ -24,7 +24,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	struct buf why = {0};
+	struct buf why = { 0 };
 	bool even = node_fixture_stop(&fixture, &why);
 	buf_finish(&why);
 	ledger_fake_destroy(ledger);
@@ -42,21 +42,20 @@ static void add_feature(struct material *m, const char *name, const char *json, 
 			int64_t age_ms)
 {
 	struct value *v = value_create(str_from(json));
-	struct feature_result r = {.state = FEATURE_FOUND,
-				   .source = source,
-				   .value = v,
-				   .as_of_us = loop_wall_us(NL->loop) - age_ms * 1000};
-	assert_true(
-	    material_add_feature(m, shared.definitions, definitions_feature(shared.definitions, str_from(name)), STR("u1"), &r));
+	struct feature_result r = {
+		.state = FEATURE_FOUND, .source = source, .value = v, .as_of_us = loop_wall_us(NL->loop) - age_ms * 1000
+	};
+	assert_true(material_add_feature(m, shared.definitions, definitions_feature(shared.definitions, str_from(name)),
+					 STR("u1"), &r));
 	value_unref(v);
 }
 
 static void add_call(struct material *m, const char *retriever, const char *rows)
 {
 	const char *why;
-	struct retrieved *r =
-	    retrieved_new(definitions_retriever(shared.definitions, str_from(retriever)),
-			  STR("{\"query\":\"cats\"}"), str_from(rows), 0, loop_wall_us(NL->loop), 3.5, &why);
+	struct retrieved *r = retrieved_new(definitions_retriever(shared.definitions, str_from(retriever)),
+					    STR("{\"query\":\"cats\"}"), str_from(rows), 0, loop_wall_us(NL->loop), 3.5,
+					    &why);
 	assert_non_null(r);
 	assert_true(material_add_call(m, r));
 	retrieved_unref(r);
@@ -79,11 +78,11 @@ struct made {
 
 static void make(struct made *made, const struct material *m, const char *args_json)
 {
-	*made = (struct made){0};
+	*made = (struct made){ 0 };
 	struct json_error error;
 	yyjson_doc *args = json_parse(str_from(args_json), NULL, &error);
-	struct recorder_request q = {.args_json = str_from(args_json),
-				     .started_ns = loop_mono_ns(NL->loop) - 1234567};
+	struct recorder_request q = { .args_json = str_from(args_json),
+				      .started_ns = loop_mono_ns(NL->loop) - 1234567 };
 	assert_true(recorder_interaction_ref(yyjson_doc_get_root(args), &made->arena, &q.interaction_ref_json));
 	assert_true(recorder_fill(NL, m, &q, &made->arena, &made->r, &made->e));
 	yyjson_doc_free(args);
@@ -99,11 +98,8 @@ static void test_golden(void **state)
 		 "[{\"content\":\"hello world\",\"id\":7,\"score\":1,\"metadata\":{\"content_hash\":\"h\","
 		 "\"indexed_at\":\"2025-12-31T23:59:59Z\",\"source_url\":\"s\"}}]");
 	const struct material_item items[] = {
-	    {.content = STR("hello world"),
-	     .priority = 1,
-	     .source_id = STR("c0"),
-	     .last_updated_us = INT64_MIN},
-	    {.content = STR("one two three four"), .priority = 5, .last_updated_us = INT64_MIN},
+		{ .content = STR("hello world"), .priority = 1, .source_id = STR("c0"), .last_updated_us = INT64_MIN },
+		{ .content = STR("one two three four"), .priority = 5, .last_updated_us = INT64_MIN },
 	};
 	assert_true(material_add_item(m, &items[0]) && material_add_item(m, &items[1]));
 	count(m, 3);
@@ -113,7 +109,7 @@ static void test_golden(void **state)
 	struct evidence_entry *e = recorder_entry(&made.r, &made.e);
 	assert_non_null(e);
 	buf_append_char(&e->body, '\0');
-	char expected[4096], content_hash[RECORD_HASH_TEXT + 1] = {0};
+	char expected[4096], content_hash[RECORD_HASH_TEXT + 1] = { 0 };
 	record_hash_text(STR("hello world"), content_hash);
 	snprintf(
 	    expected, sizeof expected,
@@ -163,11 +159,9 @@ static void test_extras(void **state)
 	add_call(m, "old", "[]");
 	add_call(m, "docs", "[\"c\"]");
 	const struct material_item items[] = {
-	    {.content = STR("a"),
-	     .source_id = STR("s1"),
-	     .last_updated_us = loop_wall_us(NL->loop) - 3000000},
-	    {.content = STR("b"), .last_updated_us = loop_wall_us(NL->loop) - 3000000},
-	    {.content = STR("c"), .source_id = STR("s3"), .last_updated_us = loop_wall_us(NL->loop)},
+		{ .content = STR("a"), .source_id = STR("s1"), .last_updated_us = loop_wall_us(NL->loop) - 3000000 },
+		{ .content = STR("b"), .last_updated_us = loop_wall_us(NL->loop) - 3000000 },
+		{ .content = STR("c"), .source_id = STR("s3"), .last_updated_us = loop_wall_us(NL->loop) },
 	};
 	for (int i = 0; i < 3; i++)
 		assert_true(material_add_item(m, &items[i]));
@@ -176,8 +170,7 @@ static void test_extras(void **state)
 	make(&made, m, "{}");
 	assert_int_equal(made.e.source_ids_count, 2);
 	assert_int_equal(made.e.stale_sources_count, 2); /* max_staleness 2s */
-	assert_true(str_eq(made.e.stale_sources[0], STR("s1")) &&
-		    str_eq(made.e.stale_sources[1], STR("unknown")));
+	assert_true(str_eq(made.e.stale_sources[0], STR("s1")) && str_eq(made.e.stale_sources[1], STR("unknown")));
 	assert_int_equal(made.r.assembly.freshness_status, RECORD_DEGRADED);
 	assert_int_equal(made.r.assembly.freshness_violations_count, 0);
 	assert_int_equal(made.e.calls_count, 3);
@@ -207,9 +200,9 @@ static void test_stale_chunks_and_strict_text(void **state)
 	assert_true(str_eq(made.r.assembly.freshness_violations[2], STR("old")));
 	assert_true(made.r.items[0].is_stale && !made.r.items[1].is_stale);
 	struct str why = recorder_freshness_error(NL->node, &made.r, &made.e, &made.arena);
-	assert_string_equal(
-	    why.p, "Freshness SLA breached for 3 feature(s): score (201ms > 200ms), tier (300ms > 200ms), "
-		   "old (61000ms > 60000ms)");
+	assert_string_equal(why.p,
+			    "Freshness SLA breached for 3 feature(s): score (201ms > 200ms), tier (300ms > 200ms), "
+			    "old (61000ms > 60000ms)");
 	arena_finish(&made.arena);
 	material_unref(m);
 
@@ -236,22 +229,22 @@ static void test_without_memory(void **state)
 	assert_non_null(recorder_freshness_error(NL->node, &made.r, &made.e, &made.arena).p);
 	arena_finish(&made.arena);
 	struct json_error error;
-	struct arena none = {.max = 1};
+	struct arena none = { .max = 1 };
 	struct str ref;
 	yyjson_doc *args = json_parse(STR("{\"call_id\":\"c\"}"), NULL, &error);
 	assert_false(recorder_interaction_ref(yyjson_doc_get_root(args), &none, &ref));
 	yyjson_doc_free(args);
 	/* Nor is a record made of a part. */
-	struct recorder_request q = {.args_json = STR("{}"), .started_ns = loop_mono_ns(NL->loop)};
+	struct recorder_request q = { .args_json = STR("{}"), .started_ns = loop_mono_ns(NL->loop) };
 	unsigned tries = 0, made_n = 0;
 	for (size_t bytes = 16; bytes <= 4096; bytes += 16, tries++) {
-		struct arena arena = {.max = bytes};
+		struct arena arena = { .max = bytes };
 		struct record r;
 		struct record_extras e;
 		if (recorder_fill(NL, m, &q, &arena, &r, &e)) {
 			made_n++;
-			assert_true(r.features_count == 1 && r.assembly.freshness_violations_count == 1 && r.context_id.p &&
-				    e.stale_sources_count == 1 && e.stale_sources[0].p);
+			assert_true(r.features_count == 1 && r.assembly.freshness_violations_count == 1 &&
+				    r.context_id.p && e.stale_sources_count == 1 && e.stale_sources[0].p);
 		}
 		arena_finish(&arena);
 	}
@@ -263,8 +256,8 @@ static void test_privacy(void **state)
 {
 	(void)state;
 	struct material *m = material_with("chat");
-	assert_true(material_add_item(
-	    m, &(struct material_item){.content = STR("a secret"), .last_updated_us = INT64_MIN}));
+	assert_true(
+	    material_add_item(m, &(struct material_item){ .content = STR("a secret"), .last_updated_us = INT64_MIN }));
 	count(m, 0);
 	NL->node->include_content = false;
 	struct made made;
@@ -286,7 +279,7 @@ static void test_privacy(void **state)
 static void check_ref(const char *args_json, const char *expected)
 {
 	struct json_error error;
-	struct arena arena = {0};
+	struct arena arena = { 0 };
 	yyjson_doc *args = json_parse(str_from(args_json), NULL, &error);
 	assert_non_null(args);
 	struct str ref;
@@ -337,24 +330,23 @@ static void test_inputs(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup_teardown(test_golden, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_ids_differ, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_extras, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_stale_chunks_and_strict_text, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_without_memory, setup, teardown),
-	    cmocka_unit_test_setup_teardown(test_privacy, setup, teardown),
-	    cmocka_unit_test(test_interaction_ref),
-	    cmocka_unit_test_setup_teardown(test_inputs, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_golden, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ids_differ, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_extras, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_stale_chunks_and_strict_text, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_without_memory, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_privacy, setup, teardown),
+		cmocka_unit_test(test_interaction_ref),
+		cmocka_unit_test_setup_teardown(test_inputs, setup, teardown),
 	};
 	node_fixture_share(
-	    &shared,
-	    "local fabra = require 'fabra'\n"
-	    "local User = fabra.entity { name = 'User', id = 'user_id' }\n"
-	    "fabra.feature { name = 'tier', entity = User }\nfabra.feature { name = 'score', entity = User }\n"
-	    "fabra.retriever { name = 'docs', run = function() return {} end }\n"
-	    "fabra.retriever { name = 'old', max_age = '1m', run = function() return {} end }\n"
-	    "fabra.context { name = 'chat', max_tokens = 3, freshness_sla = '200ms', max_staleness = '2s',\n"
-	    "  model = 'gpt-4o', build = function() return 'x' end }\n");
+	    &shared, "local fabra = require 'fabra'\n"
+		     "local User = fabra.entity { name = 'User', id = 'user_id' }\n"
+		     "fabra.feature { name = 'tier', entity = User }\nfabra.feature { name = 'score', entity = User }\n"
+		     "fabra.retriever { name = 'docs', run = function() return {} end }\n"
+		     "fabra.retriever { name = 'old', max_age = '1m', run = function() return {} end }\n"
+		     "fabra.context { name = 'chat', max_tokens = 3, freshness_sla = '200ms', max_staleness = '2s',\n"
+		     "  model = 'gpt-4o', build = function() return 'x' end }\n");
 	int failed = cmocka_run_group_tests(tests, NULL, NULL);
 	node_fixture_unshare(&shared);
 	return failed;

@@ -71,7 +71,8 @@ static void test_faults_in_pieces(void **state)
 		{ "GET / HTTP/1.1\r\nHost : x\r\n\r\n", SYNTAX_HEADER },
 		{ "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\ncontent-length: 1\r\n\r\n", SYNTAX_LENGTH },
 		{ "GET / HTTP/1.1\r\nHost: x\r\ntransfer-Encoding: x\r\n\r\n", SYNTAX_ENCODING },
-		{ "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n", SYNTAX_ENCODING },
+		{ "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+		  SYNTAX_ENCODING },
 	};
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {

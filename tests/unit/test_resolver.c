@@ -43,19 +43,21 @@ static const char definitions[] =
     "  return l .. r end)\n"
     "feature('tried', function(id) return (select(2, fabra.try(fabra.feature_value('tried', id)))) end)\n";
 
-#define TICKETS                                                                                                    \
-	"[{\"user_id\":\"u'1\",\"tickets\":3},{\"user_id\":\"u0\",\"tickets\":1},{\"user_id\":\"u1\",\"tickets\":2}," \
+#define TICKETS                                                                                                        \
+	"[{\"user_id\":\"u'1\",\"tickets\":3},{\"user_id\":\"u0\",\"tickets\":1},{\"user_id\":\"u1\",\"tickets\":2},"  \
 	"{\"user_id\":7,\"tickets\":null}]"
 static char large_rows[2 << 20]; /* of ids l0 to l9, each with a value of LARGE bytes */
 enum { LARGE_IDS = 10, LARGE = 150000 };
 
 static struct offline_fake_answer answers[] = {
-    {"SELECT slow", "[{\"n\":42}]", RT_OK},
-    {"SELECT user_id, 3 AS tickets FROM t", TICKETS, RT_OK},
-    {"SELECT user_id, several", "[{\"user_id\":\"u1\",\"several\":1},{\"user_id\":\"u2\",\"several\":2},{\"user_id\":\"u1\",\"several\":1}]", RT_OK},
-    {"SELECT user_id, large", large_rows, RT_OK},
-    {"SELECT wrong", "no such column", RT_EINVAL},
-    {"SELECT busy", "too many queries", RT_EFULL},
+	{ "SELECT slow", "[{\"n\":42}]", RT_OK },
+	{ "SELECT user_id, 3 AS tickets FROM t", TICKETS, RT_OK },
+	{ "SELECT user_id, several",
+	  "[{\"user_id\":\"u1\",\"several\":1},{\"user_id\":\"u2\",\"several\":2},{\"user_id\":\"u1\",\"several\":1}]",
+	  RT_OK },
+	{ "SELECT user_id, large", large_rows, RT_OK },
+	{ "SELECT wrong", "no such column", RT_EINVAL },
+	{ "SELECT busy", "too many queries", RT_EFULL },
 };
 
 static int setup(void **state)
@@ -110,8 +112,7 @@ static void test_visible_once_durable(void **state)
 	assert_false(is_online("tier", "u1"));
 	assert_int_equal(written("tier"), 0);
 	run_ms(600);
-	assert_value(get_feature("tier", "u1"), RECORD_COMPUTE,
-		     "\"tier of u1\""); /* its ttl is over, wherever it is */
+	assert_value(get_feature("tier", "u1"), RECORD_COMPUTE, "\"tier of u1\""); /* its ttl is over, wherever it is */
 	assert_value(get_feature("slow", "u1"), RECORD_COMPUTE, "42");
 	run_ms(40000); /* the ledger never answers: after half a minute the value is used all the same */
 	assert_true(is_online("slow", "u1"));
@@ -200,7 +201,7 @@ static void test_refresh_when_told(void **state)
 {
 	(void)state;
 	get_feature("stamp", "u1");
-	uint32_t features[2] = {feature("stamp"), feature("pushed")};
+	uint32_t features[2] = { feature("stamp"), feature("pushed") };
 	struct str id = STR("u1");
 	run_ms(10);
 	struct feature_request *r = feature_request_new(0, &id, 1, features, 2);
@@ -253,7 +254,7 @@ static void test_sql_of_many_ids(void **state)
 {
 	(void)state;
 	static size_t questions;
-	const struct str ids[] = {STR("u0"), STR("u1"), STR("u2"), STR("u0"), STR("u'1")};
+	const struct str ids[] = { STR("u0"), STR("u1"), STR("u2"), STR("u0"), STR("u'1") };
 	offline_config.questions = &questions;
 	fixture_restart();
 	questions = 0;
@@ -281,10 +282,11 @@ static void test_sql_of_many_ids(void **state)
 static void test_several_rows_of_an_id(void **state)
 {
 	(void)state;
-	const struct str ids[] = {STR("u1"), STR("u2")};
+	const struct str ids[] = { STR("u1"), STR("u2") };
 	const struct feature_request *got = get_ids("several", ids, 2);
 	assert_int_equal(got->results[0].state, FEATURE_FAILED);
-	assert_string_equal(got->results[0].reason.p, "several rows for user_id 'u1'; aggregate, or select one of them");
+	assert_string_equal(got->results[0].reason.p,
+			    "several rows for user_id 'u1'; aggregate, or select one of them");
 	assert_value(&got->results[1], RECORD_COMPUTE, "2");
 }
 
@@ -302,7 +304,7 @@ static void test_sql_without_ttl_is_never_from_memory(void **state)
 static void test_entries_are_cut_by_bytes(void **state)
 {
 	(void)state;
-	struct buf rows = {0};
+	struct buf rows = { 0 };
 	char texts[LARGE_IDS][4];
 	struct str ids[LARGE_IDS];
 	for (int i = 0; i < LARGE_IDS; i++) {
@@ -326,12 +328,12 @@ static void test_entries_are_cut_by_bytes(void **state)
 static void test_many_at_once(void **state)
 {
 	(void)state;
-	struct str ids[] = {STR("a"), STR("b"), STR("c")};
-	uint32_t features[] = {feature("tier"), feature("pushed"), feature("slow"), feature("tier")};
+	struct str ids[] = { STR("a"), STR("b"), STR("c") };
+	uint32_t features[] = { feature("tier"), feature("pushed"), feature("slow"), feature("tier") };
 	push("pushed", "b", "true", 1);
 	struct feature_request *r = feature_request_new(0, ids, 3, features, 4);
-	uint64_t op = rt_ask(&probe->base, node_resolver(NL, 0),
-			     &resolver_get_new(LOOP, RESOLVER_GET, r)->head, in_ms(1000), ACTOR_NONE);
+	uint64_t op = rt_ask(&probe->base, node_resolver(NL, 0), &resolver_get_new(LOOP, RESOLVER_GET, r)->head,
+			     in_ms(1000), ACTOR_NONE);
 	const struct feature_request *got = ((struct resolver_get *)wait_for(op))->request;
 	assert_value(feature_request_result(got, 2, 0), RECORD_COMPUTE, "\"tier of c\"");
 	assert_int_equal(feature_request_result(got, 0, 1)->state, FEATURE_MISSING);
@@ -341,8 +343,8 @@ static void test_many_at_once(void **state)
 	run_ms(10);
 	assert_int_equal(written("tier"), 3);
 	struct feature_request *none = feature_request_new(0, NULL, 0, NULL, 0);
-	op = rt_ask(&probe->base, node_resolver(NL, 0), &resolver_get_new(LOOP, RESOLVER_GET, none)->head,
-		    in_ms(1000), ACTOR_NONE);
+	op = rt_ask(&probe->base, node_resolver(NL, 0), &resolver_get_new(LOOP, RESOLVER_GET, none)->head, in_ms(1000),
+		    ACTOR_NONE);
 	assert_int_equal(wait_for(op)->kind, RESOLVER_GOT);
 }
 
@@ -352,7 +354,7 @@ static void ask_for_many(const char *name)
 {
 	static char texts[IDS][8];
 	static struct str ids[IDS];
-	uint32_t features[] = {feature(name)}, counts[FEATURE_REFUSED + 1] = {0};
+	uint32_t features[] = { feature(name) }, counts[FEATURE_REFUSED + 1] = { 0 };
 	for (uint32_t i = 0; i < IDS; i++)
 		ids[i] = str_of(texts[i], (size_t)snprintf(texts[i], sizeof texts[i], "u%u", i));
 	struct feature_request *r = feature_request_new(0, ids, IDS, features, 1);
@@ -465,27 +467,28 @@ static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
-	    T(test_online),
-	    T(test_computed_then_served),
-	    T(test_visible_once_durable),
-	    T(test_ledger_refuses),
-	    T(test_single_flight),
-	    T(test_computed_at_each_read),
-	    T(test_ttl),
-	    T(test_refresh_on_read),
-	    T(test_refresh_when_told),
-	    T(test_without_value),
-	    T(test_sql_on_demand),
-	    T(test_sql_of_many_ids),
-	    T(test_several_rows_of_an_id),
-	    T(test_sql_without_ttl_is_never_from_memory),
-	    T(test_entries_are_cut_by_bytes),
-	    T(test_many_at_once), T(test_too_many_at_once),
-	    T(test_deadlines),
-	    T(test_circles),
-	    T(test_a_live_value_closes_no_circle),
-	    T(test_cancel),
-	    T(test_the_end_of_a_resolver),
+		T(test_online),
+		T(test_computed_then_served),
+		T(test_visible_once_durable),
+		T(test_ledger_refuses),
+		T(test_single_flight),
+		T(test_computed_at_each_read),
+		T(test_ttl),
+		T(test_refresh_on_read),
+		T(test_refresh_when_told),
+		T(test_without_value),
+		T(test_sql_on_demand),
+		T(test_sql_of_many_ids),
+		T(test_several_rows_of_an_id),
+		T(test_sql_without_ttl_is_never_from_memory),
+		T(test_entries_are_cut_by_bytes),
+		T(test_many_at_once),
+		T(test_too_many_at_once),
+		T(test_deadlines),
+		T(test_circles),
+		T(test_a_live_value_closes_no_circle),
+		T(test_cancel),
+		T(test_the_end_of_a_resolver),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

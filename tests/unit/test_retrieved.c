@@ -12,8 +12,8 @@ enum { NOW = 1000000 };
 static struct retrieved *parse(const char *rows, uint32_t top_k)
 {
 	const char *why = "none";
-	struct retrieved *r =
-	    retrieved_new(3, STR("{\"k\":1,\"query\":\"cats\"}"), str_from(rows), top_k, NOW, 2.5, &why);
+	struct retrieved *r = retrieved_new(3, STR("{\"k\":1,\"query\":\"cats\"}"), str_from(rows), top_k, NOW, 2.5,
+					    &why);
 	if (r == NULL)
 		fail_msg("%s", why);
 	return r;
@@ -45,12 +45,10 @@ static void test_ids(void **state)
 	check_ids("{\"content\":\"t\",\"id\":7}", "chunk_1", "7");
 	check_ids("{\"content\":\"t\",\"id\":-7}", "chunk_1", "-7");
 	check_ids("{\"content\":\"t\",\"id\":\"doc\"}", "chunk_1", "doc");
-	check_ids(
-	    "{\"content\":\"t\",\"chunk_id\":\"c\",\"document_id\":\"d\",\"metadata\":{\"chunk_id\":\"x\"}}",
-	    "c", "d");
-	check_ids(
-	    "{\"content\":\"t\",\"metadata\":{\"chunk_id\":\"mc\",\"document_id\":\"md\",\"source_id\":\"s\"}}",
-	    "mc", "md");
+	check_ids("{\"content\":\"t\",\"chunk_id\":\"c\",\"document_id\":\"d\",\"metadata\":{\"chunk_id\":\"x\"}}", "c",
+		  "d");
+	check_ids("{\"content\":\"t\",\"metadata\":{\"chunk_id\":\"mc\",\"document_id\":\"md\",\"source_id\":\"s\"}}",
+		  "mc", "md");
 	check_ids("{\"content\":\"t\",\"metadata\":{\"source_id\":\"s\"},\"id\":1}", "chunk_1", "s");
 	check_ids("{\"content\":\"t\",\"chunk_id\":\"\",\"metadata\":7}", "chunk_1", "unknown");
 }
@@ -104,8 +102,9 @@ static void test_times_of_chunks(void **state)
 		retrieved_unref(r);
 	}
 	/* An age that cannot be read is no age of zero. */
-	static const char *const bad[] = { "\"indexed_at\":\"yesterday\"", "\"last_updated\":true", "\"last_updated\":1e300",
-					   "\"metadata\":{\"created_at\":\"no time\"}", "\"indexed_at\":[]" };
+	static const char *const bad[] = { "\"indexed_at\":\"yesterday\"", "\"last_updated\":true",
+					   "\"last_updated\":1e300", "\"metadata\":{\"created_at\":\"no time\"}",
+					   "\"indexed_at\":[]" };
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		char rows[200];
 		const char *why = NULL;
@@ -144,23 +143,22 @@ static void test_the_whole(void **state)
 static void test_no_list(void **state)
 {
 	(void)state;
-	static const char *const bad[] = {"", "null", "{}", "\"text\"", "[1", "7"};
+	static const char *const bad[] = { "", "null", "{}", "\"text\"", "[1", "7" };
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		const char *why = NULL;
 		assert_null(retrieved_new(0, STR("{}"), str_from(bad[i]), 0, NOW, 0, &why));
 		assert_string_equal(why, "the answer is not a list");
 	}
 	const char *why = NULL;
-	assert_null(
-	    retrieved_new(0, STR("{}"), (struct str){0}, 0, NOW, 0, &why)); /* the function returned nil */
+	assert_null(retrieved_new(0, STR("{}"), (struct str){ 0 }, 0, NOW, 0, &why)); /* the function returned nil */
 	assert_string_equal(why, "the answer is not a list");
 	retrieved_unref(NULL);
 }
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = {cmocka_unit_test(test_ids),
-					   cmocka_unit_test(test_hash_time_and_score),
-					   cmocka_unit_test(test_times_of_chunks), cmocka_unit_test(test_the_whole), cmocka_unit_test(test_no_list)};
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_ids), cmocka_unit_test(test_hash_time_and_score),
+					    cmocka_unit_test(test_times_of_chunks), cmocka_unit_test(test_the_whole),
+					    cmocka_unit_test(test_no_list) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -22,7 +22,7 @@ static const char definitions[] =
     "  for i = 1, 20 do fabra.await(fabra.sql('SELECT slow', {})) end return run(args) end }\n"
     "fabra.retriever { name = 'nothing', run = function() return {} end }\n";
 
-static const struct offline_fake_answer answers[] = {{"SELECT wrong", "no such table", RT_EINVAL}};
+static const struct offline_fake_answer answers[] = { { "SELECT wrong", "no such table", RT_EINVAL } };
 
 static int setup(void **state)
 {
@@ -33,12 +33,11 @@ static int setup(void **state)
 	return 0;
 }
 
-static uint64_t ask_until(const char *retriever, const char *args_json, uint64_t deadline_ns,
-			  struct actor_ref cancel)
+static uint64_t ask_until(const char *retriever, const char *args_json, uint64_t deadline_ns, struct actor_ref cancel)
 {
 	uint32_t index = definitions_retriever(shared.definitions, str_from(retriever));
-	return rt_ask(&probe->base, node_retriever(NL, index),
-		      &retriever_get_new(LOOP, str_from(args_json))->head, deadline_ns, cancel);
+	return rt_ask(&probe->base, node_retriever(NL, index), &retriever_get_new(LOOP, str_from(args_json))->head,
+		      deadline_ns, cancel);
 }
 
 static uint64_t ask(const char *retriever, const char *args_json)
@@ -74,8 +73,7 @@ static void test_cache(void **state)
 	assert_string_equal(first->chunks[0].content.p, "run 1");
 	assert_true(str_eq(first->query, STR("a")));
 	run_ms(900);
-	assert_ptr_equal(chunks_of(ask("kept", "{\"query\":\"a\"}")),
-			 first); /* the very same answer, shared */
+	assert_ptr_equal(chunks_of(ask("kept", "{\"query\":\"a\"}")), first); /* the very same answer, shared */
 	assert_string_equal(first_text(ask("kept", "{\"query\":\"b\"}")), "run 2");
 	assert_string_equal(first_text(ask("kept", "{\"k\":1,\"query\":\"a\"}")), "run 3");
 	run_ms(110);
@@ -190,14 +188,9 @@ static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
-	    T(test_cache),
-	    T(test_single_flight),
-	    T(test_errors),
-	    T(test_top_k),
-	    T(test_deadline_and_cancel),
-	    T(test_joiners_share_the_next_run),
-	    T(test_bound),
-	    T(test_the_end_of_a_retriever),
+		T(test_cache), T(test_single_flight),          T(test_errors),
+		T(test_top_k), T(test_deadline_and_cancel),    T(test_joiners_share_the_next_run),
+		T(test_bound), T(test_the_end_of_a_retriever),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,8 +91,8 @@ static void test_a_name_beats_a_parameter(void **state)
 static void test_the_walk_goes_back_to_the_parameter(void **state)
 {
 	struct fixture *f = *state;
-	expect(f, "GET", "/v1/features/batch", 1, "batch");       /* the named branch has POST only */
-	expect(f, "GET", "/v1/context/diff/lineage", 7, "diff");   /* the named branch is a segment longer */
+	expect(f, "GET", "/v1/features/batch", 1, "batch");      /* the named branch has POST only */
+	expect(f, "GET", "/v1/context/diff/lineage", 7, "diff"); /* the named branch is a segment longer */
 	expect(f, "GET", "/v1/context/diff", 5, "diff");
 	expect(f, "PUT", "/v1/features/batch/7", 4, "batch");
 }
@@ -112,8 +112,16 @@ static void test_parameters_are_decoded_segments(void **state)
 static void test_what_is_not_there(void **state)
 {
 	struct fixture *f = *state;
-	static const char *const paths[] = { "", "health", "/nothing", "/v1", "//", "/v1//features", "/v1/features//",
-					     "/health/x", "*", "/v1/context//lineage",
+	static const char *const paths[] = { "",
+					     "health",
+					     "/nothing",
+					     "/v1",
+					     "//",
+					     "/v1//features",
+					     "/v1/features//",
+					     "/health/x",
+					     "*",
+					     "/v1/context//lineage",
 					     "/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a/a" };
 	for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++)
 		if (find(f, "GET", paths[i]).result == ROUTER_FOUND)
@@ -147,9 +155,14 @@ static void test_trailing_slashes(void **state)
 static void test_mistakes_in_the_table(void **state)
 {
 	struct fixture *f = *state;
-	static const struct table_row wrong[] = { { "BREW", "/x" },      { "GET", "x" },        { "GET", "/a//b" },
-						  { "GET", "/a/" },      { "GET", "/{a" },       { "GET", "/{}" },
-						  { "GET", "/health" },  { "GET", "/v1/context/{other}" },
+	static const struct table_row wrong[] = { { "BREW", "/x" },
+						  { "GET", "x" },
+						  { "GET", "/a//b" },
+						  { "GET", "/a/" },
+						  { "GET", "/{a" },
+						  { "GET", "/{}" },
+						  { "GET", "/health" },
+						  { "GET", "/v1/context/{other}" },
 						  { "GET", "/{a}/{b}/{c}/{d}/{e}/{f}/{g}/{h}/{i}" } };
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
 		struct buf why = { 0 };

@@ -92,22 +92,17 @@ static void errors_are_one_line_that_names_the_function(void **state)
 			    "feature 'x': store.lua:4: attempt to perform arithmetic on a nil value");
 	assert_has(fixture_eval("error(('x'):rep(10000))"), "xxx...");
 	assert_string_equal(fixture_eval("return pcall(error, 'caught')"), "false");
-	assert_string_equal(fixture_eval("local ok, why = pcall(error, 'caught', 0) return why"),
-			    "\"caught\"");
-	assert_string_equal(
-		fixture_eval("return { xpcall(error, function(e) return e .. '!' end, 'caught') }"),
-		"[false,\"caught!\"]");
-	assert_string_equal(fixture_eval("return { xpcall(function(...) return ... end, type, 1, 2) }"),
-			    "[true,1,2]");
-	assert_string_equal(
-		fixture_eval("return (select(2, xpcall(error, function() error('worse', 0) end)))"),
-		"\"worse\"");
+	assert_string_equal(fixture_eval("local ok, why = pcall(error, 'caught', 0) return why"), "\"caught\"");
+	assert_string_equal(fixture_eval("return { xpcall(error, function(e) return e .. '!' end, 'caught') }"),
+			    "[false,\"caught!\"]");
+	assert_string_equal(fixture_eval("return { xpcall(function(...) return ... end, type, 1, 2) }"), "[true,1,2]");
+	assert_string_equal(fixture_eval("return (select(2, xpcall(error, function() error('worse', 0) end)))"),
+			    "\"worse\"");
 }
 
 static struct script_call *begin_event(struct fixture *f, const char *event, const char *previous)
 {
-	return script_begin(f->s, SCRIPT_COMPUTE, 0, STR("u1"), str_from(event), str_from(previous),
-			    &fixture_host, f);
+	return script_begin(f->s, SCRIPT_COMPUTE, 0, STR("u1"), str_from(event), str_from(previous), &fixture_host, f);
 }
 
 static void assert_done(struct fixture *f, struct script_call *call, const char *json)
@@ -141,8 +136,7 @@ static void triggered_features_get_event_and_previous(void **state)
 	assert_done(&f, begin_event(&f, "{\"payload\":{\"amount\":5}}", "7.5"), "12.5");
 	assert_done(&f, begin_event(&f, "{\"payload\":{\"amount\":5}}", NULL), "5");
 	assert_done(&f, begin_event(&f, "{\"payload\":{\"amount\":5}}", "null"), "5");
-	assert_failed(&f, begin_event(&f, "{\"payload\":{}}", NULL), SCRIPT_ERROR_RUN,
-		      "nil value (field 'amount')");
+	assert_failed(&f, begin_event(&f, "{\"payload\":{}}", NULL), SCRIPT_ERROR_RUN, "nil value (field 'amount')");
 	assert_failed(&f, begin_event(&f, "{\"payload\":{\"amount\":null}}", NULL), SCRIPT_ERROR_RUN,
 		      "null value (field 'amount')");
 	assert_failed(&f, begin_event(&f, "{", NULL), SCRIPT_ERROR_ARGUMENTS, "not JSON");
@@ -154,8 +148,7 @@ static void asks_are_answered_later(void **state)
 	(void)state;
 	struct fixture f = { 0 };
 	struct script_outcome out;
-	fixture_start_body(&f, "local v = fabra.await(fabra.feature_value('x', 'u2')) return { id, v }",
-			   NULL);
+	fixture_start_body(&f, "local v = fabra.await(fabra.feature_value('x', 'u2')) return { id, v }", NULL);
 	struct script_call *call = fixture_begin(&f, SCRIPT_COMPUTE, "u1");
 	assert_int_equal(script_run(call, &out), SCRIPT_WAITING);
 	assert_false(script_ready(call));
@@ -177,18 +170,18 @@ static void asks_are_answered_later(void **state)
 static void asks_of_each_kind_reach_the_host(void **state)
 {
 	(void)state;
-	struct fixture f = { .answers = { "{\"x\":1,\"y\":null}", "[{\"content\":\"c\"}]",
-					  "[{\"n\":3,\"m\":null}]", "[]" } };
+	struct fixture f = { .answers = { "{\"x\":1,\"y\":null}", "[{\"content\":\"c\"}]", "[{\"n\":3,\"m\":null}]",
+					  "[]" } };
 	fixture_start(
-		&f,
-		FIXTURE_HEAD
-		"fabra.feature { name = 'x', entity = User, compute = function(id)\n"
-		"local f, r, rows, none = fabra.all(fabra.features(User, id, { 'x', 'y' }), fabra.retrieve('docs', { q = 'a', k = 3 }),\n"
-		"  fabra.sql('SELECT ?', { 1, 'b' }), fabra.sql('SELECT 1'))\n"
-		"return { f.x, f.y == nil, r[1].content, rows[1].n, rows[1].m == nil, #none, f.y == fabra.null, f.z == nil } end }\n"
-		"fabra.feature { name = 'y', entity = User }\n"
-		"fabra.retriever { name = 'docs', run = function() return {} end }",
-		NULL);
+	    &f,
+	    FIXTURE_HEAD
+	    "fabra.feature { name = 'x', entity = User, compute = function(id)\n"
+	    "local f, r, rows, none = fabra.all(fabra.features(User, id, { 'x', 'y' }), fabra.retrieve('docs', { q = 'a', k = 3 }),\n"
+	    "  fabra.sql('SELECT ?', { 1, 'b' }), fabra.sql('SELECT 1'))\n"
+	    "return { f.x, f.y == nil, r[1].content, rows[1].n, rows[1].m == nil, #none, f.y == fabra.null, f.z == nil } end }\n"
+	    "fabra.feature { name = 'y', entity = User }\n"
+	    "fabra.retriever { name = 'docs', run = function() return {} end }",
+	    NULL);
 	assert_done(&f, fixture_begin(&f, SCRIPT_COMPUTE, "u1"), "[1,false,\"c\",3,true,0,true,true]");
 	assert_int_equal(f.asks_count, 4);
 	assert_int_equal(f.asks[0].ask.kind, SCRIPT_ASK_FEATURES);
@@ -209,16 +202,13 @@ static void failed_asks_raise_or_are_tried(void **state)
 {
 	(void)state;
 	static const char *const bodies[][2] = {
-		{ "return fabra.await(fabra.feature_value('x', 'u'))",
-		  "feature 'x': store.lua:4: it timed out" },
-		{ "return { pcall(fabra.await, fabra.feature_value('x', 'u')) }",
-		  "[false,\"it timed out\"]" },
+		{ "return fabra.await(fabra.feature_value('x', 'u'))", "feature 'x': store.lua:4: it timed out" },
+		{ "return { pcall(fabra.await, fabra.feature_value('x', 'u')) }", "[false,\"it timed out\"]" },
 		{ "local v, why = fabra.try(fabra.feature_value('x', 'u')) return { v == nil, why }",
 		  "[true,\"it timed out\"]" },
 		{ "local a = fabra.feature_value('x', 'u') fabra.try(a) return { fabra.try(a) == nil, (select(2, fabra.try(a))) }",
 		  "[true,\"it timed out\"]" },
-		{ "return (pcall(fabra.all, fabra.feature_value('x', 'u'), fabra.feature_value('x', 'v')))",
-		  "false" },
+		{ "return (pcall(fabra.all, fabra.feature_value('x', 'u'), fabra.feature_value('x', 'v')))", "false" },
 	};
 	for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
 		struct fixture f = { .answers = { "!it timed out" } };
@@ -235,8 +225,7 @@ static void waiting_works_where_lua_can_yield(void **state)
 	static const char *const bodies[][2] = {
 		{ "local ok, v = pcall(function() return fabra.await(fabra.feature_value('x', 'a')) end) return v",
 		  "5" },
-		{ "local n = 0 for i = 1, 3 do n = n + fabra.await(fabra.feature_value('x', i)) end return n",
-		  "15" },
+		{ "local n = 0 for i = 1, 3 do n = n + fabra.await(fabra.feature_value('x', i)) end return n", "15" },
 		{ "local t = setmetatable({}, { __index = function(_, k) return fabra.await(fabra.feature_value('x', k)) end }) return t.a",
 		  "5" },
 		{ "local ok, v = xpcall(function() return fabra.await(fabra.feature_value('x', 'a')) end, type) return v",
@@ -257,10 +246,9 @@ static void waiting_works_where_lua_can_yield(void **state)
 		script_end(call);
 		fixture_stop(&f);
 	}
-	assert_has(
-		fixture_eval(
-			"table.sort({ 2, 1 }, function() return fabra.await(fabra.feature_value('x', 'a')) end)"),
-		"cannot be awaited inside a sort comparison");
+	assert_has(fixture_eval(
+		       "table.sort({ 2, 1 }, function() return fabra.await(fabra.feature_value('x', 'a')) end)"),
+		   "cannot be awaited inside a sort comparison");
 }
 
 static void asks_nobody_awaits_are_cancelled(void **state)
@@ -268,9 +256,8 @@ static void asks_nobody_awaits_are_cancelled(void **state)
 	(void)state;
 	struct fixture f = { .answers = { NULL, "1" } };
 	fixture_start_body(
-		&f,
-		"local a, b = fabra.feature_value('x', 'a'), fabra.feature_value('x', 'b') return fabra.await(b)",
-		NULL);
+	    &f, "local a, b = fabra.feature_value('x', 'a'), fabra.feature_value('x', 'b') return fabra.await(b)",
+	    NULL);
 	assert_string_equal(fixture_compute(&f, "u1"), "1");
 	assert_true(f.asks[0].cancelled);
 	assert_false(f.asks[1].cancelled);
@@ -283,8 +270,7 @@ static void all_fails_early(void **state)
 	(void)state;
 	struct fixture f = { 0 };
 	struct script_outcome out;
-	fixture_start_body(
-		&f, "return fabra.all(fabra.feature_value('x', 'a'), fabra.feature_value('x', 'b'))", NULL);
+	fixture_start_body(&f, "return fabra.all(fabra.feature_value('x', 'a'), fabra.feature_value('x', 'b'))", NULL);
 	struct script_call *call = fixture_begin(&f, SCRIPT_COMPUTE, "u1");
 	assert_int_equal(script_run(call, &out), SCRIPT_WAITING);
 	script_answer(call, 2, false, STR("gone"));
@@ -336,7 +322,8 @@ static void a_dtype_is_kept(void **state)
 		struct fixture f = { 0 };
 		char source[512];
 		snprintf(source, sizeof source,
-			 FIXTURE_HEAD "fabra.feature { name = 'x', entity = User, dtype = '%s', compute = function(id) %s end }\n",
+			 FIXTURE_HEAD
+			 "fabra.feature { name = 'x', entity = User, dtype = '%s', compute = function(id) %s end }\n",
 			 cases[i][0], cases[i][1]);
 		fixture_start(&f, source, NULL);
 		assert_has(fixture_compute(&f, "u1"), cases[i][2]);
@@ -368,11 +355,9 @@ static void wrong_asks_are_named(void **state)
 		{ "fabra.sql('SELECT ?', { type })", "[1]: a function is not a JSON value" },
 		{ "fabra.await(5)", "fabra.ask expected" },
 		{ "local a = fabra.feature_value('x', 'a') fabra.await(a, a)", "use fabra.all for several" },
-		{ "for i = 1, 300 do fabra.feature_value('x', i) end",
-		  "too many asks: one call can start 256" },
+		{ "for i = 1, 300 do fabra.feature_value('x', i) end", "too many asks: one call can start 256" },
 		{ "fabra.log('loud', 'x')", "invalid option 'loud'" },
-		{ "fabra.feature { name = 'z' }",
-		  "fabra.feature declares: it works only while the file is loaded" },
+		{ "fabra.feature { name = 'z' }", "fabra.feature declares: it works only while the file is loaded" },
 		{ "fabra.index {}", "works only while the file is loaded" },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
@@ -390,9 +375,8 @@ static void an_ask_belongs_to_its_call(void **state)
 	(void)state;
 	struct fixture f = { .answers = { "1" } };
 	fixture_start(&f,
-		      FIXTURE_HEAD
-		      "local kept\nfabra.feature { name = 'x', entity = User, compute = function(id)\n"
-		      "kept = kept or fabra.feature_value('x', id) return fabra.await(kept) end }",
+		      FIXTURE_HEAD "local kept\nfabra.feature { name = 'x', entity = User, compute = function(id)\n"
+				   "kept = kept or fabra.feature_value('x', id) return fabra.await(kept) end }",
 		      NULL);
 	assert_string_equal(fixture_compute(&f, "u1"), "1");
 	assert_has(fixture_compute(&f, "u1"), "only by the call that started it");
@@ -416,8 +400,8 @@ static void log_and_now_reach_the_host(void **state)
 static void start_build(struct fixture *f, const char *body)
 {
 	char source[2048];
-	snprintf(source, sizeof source,
-		 FIXTURE_HEAD "fabra.context { name = 'c', build = function(args)\n%s\nend }", body);
+	snprintf(source, sizeof source, FIXTURE_HEAD "fabra.context { name = 'c', build = function(args)\n%s\nend }",
+		 body);
 	fixture_start(f, source, NULL);
 }
 
@@ -426,10 +410,9 @@ static void build_returns_items(void **state)
 	(void)state;
 	struct fixture f = { 0 };
 	struct script_outcome out;
-	start_build(
-		&f,
-		"return { fabra.item { content = 'a' .. args.q, priority = 2, required = true, source_id = 's', "
-		"last_updated = '2025-02-14T18:42:31Z' }, fabra.item { content = '', last_updated = 1.5 } }");
+	start_build(&f,
+		    "return { fabra.item { content = 'a' .. args.q, priority = 2, required = true, source_id = 's', "
+		    "last_updated = '2025-02-14T18:42:31Z' }, fabra.item { content = '', last_updated = 1.5 } }");
 	struct script_call *call = fixture_begin(&f, SCRIPT_BUILD, "{\"q\":\"!\"}");
 	assert_int_equal(fixture_go(&f, call, &out), SCRIPT_DONE);
 	assert_true(out.is_list && !out.is_string);
@@ -473,8 +456,7 @@ static void other_results_of_build_are_refused(void **state)
 		const char *body, *error;
 		int kind;
 	} cases[] = {
-		{ "",
-		  "context 'c': build returns a list of fabra.item{...}, one item or a string; it returned nothing",
+		{ "", "context 'c': build returns a list of fabra.item{...}, one item or a string; it returned nothing",
 		  SCRIPT_ERROR_RESULT },
 		{ "return 5", "it returned number", SCRIPT_ERROR_RESULT },
 		{ "return { 'a' }", "entry 1 is a string", SCRIPT_ERROR_RESULT },
@@ -487,18 +469,17 @@ static void other_results_of_build_are_refused(void **state)
 		  "fabra.item: priority: an integer", SCRIPT_ERROR_RESULT },
 		{ "return fabra.item {}", "store.lua:4: fabra.item: content: a string is needed, got nil",
 		  SCRIPT_ERROR_RUN },
-		{ "return fabra.item { content = 5 }",
-		  "content: a string is needed, got number (use tostring)", SCRIPT_ERROR_RUN },
+		{ "return fabra.item { content = 5 }", "content: a string is needed, got number (use tostring)",
+		  SCRIPT_ERROR_RUN },
 		{ "return fabra.item { content = 'a', priority = 1 << 31 }", "priority: an integer from -2147483648",
 		  SCRIPT_ERROR_RUN },
 		{ "return fabra.item { content = 'a', priority = 1.5 }", "priority: an integer from -2147483648",
 		  SCRIPT_ERROR_RUN },
-		{ "return fabra.item { content = 'a', required = 1 }", "required: true or false",
-		  SCRIPT_ERROR_RUN },
+		{ "return fabra.item { content = 'a', required = 1 }", "required: true or false", SCRIPT_ERROR_RUN },
 		{ "return fabra.item { content = 'a', prioriti = 1 }",
 		  "unknown key 'prioriti' (did you mean 'priority'?)", SCRIPT_ERROR_RUN },
-		{ "return fabra.item { content = 'a', last_updated = 'yesterday' }",
-		  "last_updated: an ISO 8601 time", SCRIPT_ERROR_RUN },
+		{ "return fabra.item { content = 'a', last_updated = 'yesterday' }", "last_updated: an ISO 8601 time",
+		  SCRIPT_ERROR_RUN },
 		{ "return fabra.item { content = 'a', source_id = 7 }", "source_id: a string is needed",
 		  SCRIPT_ERROR_RUN },
 		{ "return fabra.item { 'a' }", "fields have names", SCRIPT_ERROR_RUN },
@@ -518,8 +499,8 @@ static const char *retrieved(const char *body)
 	struct fixture f = { 0 };
 	struct script_outcome out;
 	char source[1024];
-	snprintf(source, sizeof source,
-		 FIXTURE_HEAD "fabra.retriever { name = 'r', run = function(args)\n%s\nend }", body);
+	snprintf(source, sizeof source, FIXTURE_HEAD "fabra.retriever { name = 'r', run = function(args)\n%s\nend }",
+		 body);
 	fixture_start(&f, source, NULL);
 	struct script_call *call = fixture_begin(&f, SCRIPT_RETRIEVE, "{\"q\":\"a\"}");
 	bool done = fixture_go(&f, call, &out) == SCRIPT_DONE;
@@ -533,13 +514,11 @@ static void retrievers_return_chunks(void **state)
 {
 	(void)state;
 	assert_string_equal(
-		retrieved(
-			"return { args.q, { content = 'b', score = 0.5, metadata = { source_id = 'x' } } }"),
-		"[{\"content\":\"a\"},{\"content\":\"b\",\"metadata\":{\"source_id\":\"x\"},\"score\":0.5}]");
+	    retrieved("return { args.q, { content = 'b', score = 0.5, metadata = { source_id = 'x' } } }"),
+	    "[{\"content\":\"a\"},{\"content\":\"b\",\"metadata\":{\"source_id\":\"x\"},\"score\":0.5}]");
 	assert_string_equal(retrieved("return {}"), "[]");
-	assert_has(
-		retrieved("return"),
-		"retriever 'r': run returns a list of strings or of tables { content = ... }; it returned nothing");
+	assert_has(retrieved("return"),
+		   "retriever 'r': run returns a list of strings or of tables { content = ... }; it returned nothing");
 	assert_has(retrieved("return 'a'"), "it returned string");
 	assert_has(retrieved("return { 1 }"), "entry 1 is a number");
 	assert_has(retrieved("return { {} }"), "entry 1 has no content (a string)");
@@ -553,19 +532,17 @@ static void retrievers_return_chunks(void **state)
 static void the_example_runs(void **state)
 {
 	(void)state;
-	struct fixture f = { .answers = {
-				     "\"premium\"",
-				     "[{\"content\":\"one\",\"chunk_id\":\"c1\"},{\"content\":\"two\"}]" } };
+	struct fixture f = { .answers = { "\"premium\"",
+					  "[{\"content\":\"one\",\"chunk_id\":\"c1\"},{\"content\":\"two\"}]" } };
 	struct buf why = { 0 };
 	struct script_outcome out;
 	f.d = definitions_load(FABRA_SOURCE_DIR "/tests/unit/lua/authoring.lua", false, &why);
 	assert_non_null(f.d);
 	f.s = script_create(f.d, NULL, &why);
 	assert_non_null(f.s);
-	struct script_call *call = script_begin(f.s, SCRIPT_BUILD,
-						definitions_context(f.d, STR("chat_context_code")),
-						STR("{\"user_id\":\"p7\",\"query\":\"help\"}"),
-						(struct str){ 0 }, (struct str){ 0 }, &fixture_host, &f);
+	struct script_call *call = script_begin(f.s, SCRIPT_BUILD, definitions_context(f.d, STR("chat_context_code")),
+						STR("{\"user_id\":\"p7\",\"query\":\"help\"}"), (struct str){ 0 },
+						(struct str){ 0 }, &fixture_host, &f);
 	assert_int_equal(fixture_go(&f, call, &out), SCRIPT_DONE);
 	assert_int_equal(out.items_count, 4);
 	assert_true(str_eq(out.items[1].content, STR("User tier: premium")));
@@ -582,11 +559,10 @@ static void calls_do_not_leak(void **state)
 {
 	(void)state;
 	struct fixture f = { .answers = { "[1,2,3]" } };
-	fixture_start_body(
-		&f,
-		"local t = {} for i = 1, 50 do t[i] = tostring(i) end\n"
-		"if id == 'fail' then error('x') end return fabra.await(fabra.feature_value('x', id))",
-		NULL);
+	fixture_start_body(&f,
+			   "local t = {} for i = 1, 50 do t[i] = tostring(i) end\n"
+			   "if id == 'fail' then error('x') end return fabra.await(fabra.feature_value('x', id))",
+			   NULL);
 	size_t before = 0;
 	for (int i = 0; i < 3000; i++) {
 		fixture_compute(&f, i % 3 ? "u1" : "fail");

@@ -16,11 +16,10 @@ static const char *stopped_text(const char *body, enum script_result *ret)
 	struct script_outcome out;
 	struct buf source = { 0 };
 	buf_printf(&source,
-		   FIXTURE_HEAD
-		   "local marks = {}\n"
-		   "fabra.feature { name = 'x', entity = User, compute = function(id)\n%s\nend }\n"
-		   "fabra.feature { name = 'y', entity = User, compute = function(id)\n"
-		   "return { marks.ran or false, ('x'):rep(3), tostring(1), #{ 1, 2 } } end }\n",
+		   FIXTURE_HEAD "local marks = {}\n"
+				"fabra.feature { name = 'x', entity = User, compute = function(id)\n%s\nend }\n"
+				"fabra.feature { name = 'y', entity = User, compute = function(id)\n"
+				"return { marks.ran or false, ('x'):rep(3), tostring(1), #{ 1, 2 } } end }\n",
 		   body);
 	buf_append_char(&source, '\0');
 	fixture_start(&f, source.p, &small);
@@ -33,8 +32,7 @@ static const char *stopped_text(const char *body, enum script_result *ret)
 		fail_msg("<<%s>>: %s", body, text);
 	assert_int_equal(script_run(call, &out), SCRIPT_FAILED); /* it stays failed */
 	script_end(call);
-	call = script_begin(f.s, SCRIPT_COMPUTE, 1, STR("u1"), (struct str){ 0 }, (struct str){ 0 },
-			    &fixture_host, &f);
+	call = script_begin(f.s, SCRIPT_COMPUTE, 1, STR("u1"), (struct str){ 0 }, (struct str){ 0 }, &fixture_host, &f);
 	if (fixture_go(&f, call, &out) != SCRIPT_DONE)
 		fail_msg("after <<%s>>: %.*s", body, STR_ARG(out.error));
 	if (!str_eq(out.value_json, STR("[false,\"xxx\",\"1\",2]")))
@@ -70,13 +68,10 @@ static void pcall_does_not_catch_a_stop(void **state)
 {
 	(void)state;
 	assert_stopped("pcall(function() while true do end end) marks.ran = true", "instructions");
-	assert_stopped("while true do pcall(function() while true do end end) marks.ran = true end",
+	assert_stopped("while true do pcall(function() while true do end end) marks.ran = true end", "instructions");
+	assert_stopped("xpcall(function() while true do end end, function() marks.ran = true end) marks.ran = true",
 		       "instructions");
-	assert_stopped(
-		"xpcall(function() while true do end end, function() marks.ran = true end) marks.ran = true",
-		"instructions");
-	assert_stopped("pcall(pcall, pcall, function() while true do end end) marks.ran = true",
-		       "instructions");
+	assert_stopped("pcall(pcall, pcall, function() while true do end end) marks.ran = true", "instructions");
 	assert_stopped("local function again() pcall(again) marks.ran = nil again() end again()", "");
 	assert_stopped("pcall(error, setmetatable({}, { __tostring = function() while true do end end })) "
 		       "while true do end",
@@ -89,41 +84,30 @@ static void pcall_does_not_catch_a_stop(void **state)
 static void places_that_cannot_yield_are_no_hiding_place(void **state)
 {
 	(void)state;
-	assert_stopped("table.sort({ 3, 2, 1 }, function() while true do end end) marks.ran = true",
-		       "instructions");
+	assert_stopped("table.sort({ 3, 2, 1 }, function() while true do end end) marks.ran = true", "instructions");
 	assert_stopped(
-		"table.sort({ 3, 2, 1 }, function() while true do pcall(function() while true do end end) end end)",
-		"instructions");
+	    "table.sort({ 3, 2, 1 }, function() while true do pcall(function() while true do end end) end end)",
+	    "instructions");
 	assert_stopped("pcall(table.sort, { 3, 2, 1 }, function() while true do end end) marks.ran = true",
 		       "instructions");
-	assert_stopped("string.gsub('aaa', 'a', function() while true do end end) marks.ran = true",
+	assert_stopped("string.gsub('aaa', 'a', function() while true do end end) marks.ran = true", "instructions");
+	assert_stopped(
+	    "string.gsub('aaa', 'a', function() while true do pcall(function() while true do end end) end end)",
+	    "instructions");
+	assert_stopped("string.gsub('aaa', 'a', setmetatable({}, { __index = function() while true do end end }))",
 		       "instructions");
-	assert_stopped(
-		"string.gsub('aaa', 'a', function() while true do pcall(function() while true do end end) end end)",
-		"instructions");
-	assert_stopped(
-		"string.gsub('aaa', 'a', setmetatable({}, { __index = function() while true do end end }))",
-		"instructions");
-	assert_stopped(
-		"tostring(setmetatable({}, { __tostring = function() while true do end end })) marks.ran = true",
-		"instructions");
-	assert_stopped(
-		"string.format('%s', setmetatable({}, { __tostring = function() while true do end end }))",
-		"instructions");
-	assert_stopped(
-		"table.concat(setmetatable({}, { __index = function() while true do end end }), '', 1, 2)",
-		"instructions");
-	assert_stopped("table.concat(setmetatable({}, { __len = function() while true do end end }))",
+	assert_stopped("tostring(setmetatable({}, { __tostring = function() while true do end end })) marks.ran = true",
 		       "instructions");
-	assert_stopped("return #setmetatable({}, { __len = function() while true do end end })",
+	assert_stopped("string.format('%s', setmetatable({}, { __tostring = function() while true do end end }))",
 		       "instructions");
-	assert_stopped("return setmetatable({}, { __lt = function() while true do end end }) < 1",
+	assert_stopped("table.concat(setmetatable({}, { __index = function() while true do end end }), '', 1, 2)",
 		       "instructions");
-	assert_stopped("table.sort({ setmetatable({}, { __lt = function() while true do end end }), 1 })",
-		       "");
-	assert_stopped(
-		"for k in pairs(setmetatable({}, { __pairs = function() while true do end end })) do end",
-		"instructions");
+	assert_stopped("table.concat(setmetatable({}, { __len = function() while true do end end }))", "instructions");
+	assert_stopped("return #setmetatable({}, { __len = function() while true do end end })", "instructions");
+	assert_stopped("return setmetatable({}, { __lt = function() while true do end end }) < 1", "instructions");
+	assert_stopped("table.sort({ setmetatable({}, { __lt = function() while true do end end }), 1 })", "");
+	assert_stopped("for k in pairs(setmetatable({}, { __pairs = function() while true do end end })) do end",
+		       "instructions");
 	assert_stopped("pcall(string.rep, setmetatable({}, {})) while true do end", "instructions");
 	assert_stopped("xpcall(function() table.sort({ 2, 1 }, function() while true do end end) end, "
 		       "function() while true do end end) marks.ran = true",
@@ -134,39 +118,35 @@ static void closing_variables_run_nothing_after_a_stop(void **state)
 {
 	(void)state;
 	assert_stopped(
-		"local c <close> = setmetatable({}, { __close = function() marks.ran = true end }) while true do end",
-		"instructions");
+	    "local c <close> = setmetatable({}, { __close = function() marks.ran = true end }) while true do end",
+	    "instructions");
 	assert_stopped(
-		"pcall(function() local c <close> = setmetatable({}, { __close = function() marks.ran = true end }) "
-		"while true do end end) marks.ran = true",
-		"instructions");
+	    "pcall(function() local c <close> = setmetatable({}, { __close = function() marks.ran = true end }) "
+	    "while true do end end) marks.ran = true",
+	    "instructions");
 	assert_stopped("local c <close> = setmetatable({}, { __close = function() while true do end end })",
 		       "instructions");
+	assert_stopped("local c <close> = setmetatable({}, { __close = function() while true do end end }) error('x')",
+		       "instructions");
 	assert_stopped(
-		"local c <close> = setmetatable({}, { __close = function() while true do end end }) error('x')",
-		"instructions");
-	assert_stopped(
-		"pcall(function() local c <close> = setmetatable({}, { __close = function() while true do end end }) "
-		"error('x') end) marks.ran = true",
-		"instructions");
+	    "pcall(function() local c <close> = setmetatable({}, { __close = function() while true do end end }) "
+	    "error('x') end) marks.ran = true",
+	    "instructions");
 }
 
 static void closing_variables_run_after_an_error(void **state)
 {
 	(void)state;
 	assert_string_equal(
-		fixture_eval(
-			"local done = 0 "
-			"pcall(function() local c <close> = setmetatable({}, { __close = function() done = 1 end }) "
-			"error('x') end) return done"),
-		"1");
-	assert_has(
-		fixture_eval(
-			"local c <close> = setmetatable({}, { __close = function() error('in close') end }) return 1"),
-		"in close");
+	    fixture_eval("local done = 0 "
+			 "pcall(function() local c <close> = setmetatable({}, { __close = function() done = 1 end }) "
+			 "error('x') end) return done"),
+	    "1");
 	assert_has(fixture_eval(
-			   "local c <close> = setmetatable({}, { __close = function() error('second') end }) "
-			   "error('first')"),
+		       "local c <close> = setmetatable({}, { __close = function() error('in close') end }) return 1"),
+		   "in close");
+	assert_has(fixture_eval("local c <close> = setmetatable({}, { __close = function() error('second') end }) "
+				"error('first')"),
 		   "second");
 }
 
@@ -187,11 +167,10 @@ static void bombs_hit_the_memory_limit(void **state)
 	assert_stopped("local t = {} for i = 1, 50 do t[i] = ('x'):rep(500000) .. i end return #t", "");
 	assert_stopped("local function f(...) return f(1, ...) end return f()", "");
 	assert_stopped("return string.pack('c1000000000', '')", "bytes of memory");
-	assert_stopped("local s = ('x'):rep(1000000) return (s:gsub('x', 'yyyyyyyyyyyyyyyyyyyyyyyyyyyyy'))",
-		       "");
+	assert_stopped("local s = ('x'):rep(1000000) return (s:gsub('x', 'yyyyyyyyyyyyyyyyyyyyyyyyyyyyy'))", "");
 	assert_stopped(
-		"return table.concat(setmetatable({}, { __index = function() return ('x'):rep(1000) end }), '', 1, 1e7)",
-		"");
+	    "return table.concat(setmetatable({}, { __index = function() return ('x'):rep(1000) end }), '', 1, 1e7)",
+	    "");
 	assert_stopped("local a = {} for i = 1, 60 do a = { a, a } end return fabra.json.encode(a)", "");
 }
 
@@ -207,8 +186,7 @@ static void c_functions_count_their_work(void **state)
 {
 	(void)state;
 	assert_stopped("return string.find(('a'):rep(30), ('a?'):rep(30) .. ('a'):rep(30))", "instructions");
-	assert_stopped("return pcall(string.find, ('a'):rep(30), ('a?'):rep(30) .. ('a'):rep(30))",
-		       "instructions");
+	assert_stopped("return pcall(string.find, ('a'):rep(30), ('a?'):rep(30) .. ('a'):rep(30))", "instructions");
 	assert_stopped("return (('a'):rep(2000)):match('.-.-.-.-b')", "instructions");
 	assert_stopped("for x in (('a'):rep(2000)):gmatch('.-.-.-.-b') do end", "instructions");
 	assert_stopped("return (('a'):rep(2000)):gsub('.-.-.-.-b', '')", "instructions");
@@ -217,32 +195,25 @@ static void c_functions_count_their_work(void **state)
 	assert_stopped("return table.concat({}, '', 1, 0), table.move({}, 1, 1e9, 2)", "instructions");
 	assert_stopped("table.insert(setmetatable({}, { __len = function() return 1 << 62 end }), 1, 1)",
 		       "instructions");
-	assert_stopped("table.remove(setmetatable({}, { __len = function() return 1 << 62 end }), 1)",
-		       "instructions");
-	assert_stopped(
-		"local t = {} for i = 1, 100000 do t[i] = (i * 7919) % 100003 end table.sort(t) return 1",
-		"");
+	assert_stopped("table.remove(setmetatable({}, { __len = function() return 1 << 62 end }), 1)", "instructions");
+	assert_stopped("local t = {} for i = 1, 100000 do t[i] = (i * 7919) % 100003 end table.sort(t) return 1", "");
 	assert_stopped("local t = {} while true do table.insert(t, 1, 0) end", "");
-	assert_stopped(
-		"local t = table.pack(table.unpack({}, 1, 200000)) while true do table.unpack(t, 1, 200000) end",
-		"");
+	assert_stopped("local t = table.pack(table.unpack({}, 1, 200000)) while true do table.unpack(t, 1, 200000) end",
+		       "");
 	assert_stopped("local s = ('x'):rep(100000) while true do load(s) end", "instructions");
 	assert_stopped("local f = ('%99.99f'):rep(20000) return f:format(table.unpack(setmetatable({}, "
 		       "{ __index = function() return 1e300 end }), 1, 20000))",
 		       "");
-	assert_stopped("local s = '[' .. ('1,'):rep(200000) .. '1]' while true do fabra.json.decode(s) end",
-		       "");
+	assert_stopped("local s = '[' .. ('1,'):rep(200000) .. '1]' while true do fabra.json.decode(s) end", "");
 }
 
 static void time_in_c_is_charged(void **state)
 {
 	(void)state;
 	uint64_t before = clock_mono_ns();
-	assert_stopped("local s = (' '):rep(900000) .. '1' while true do local _ = s + 1 end",
-		       "instructions");
+	assert_stopped("local s = (' '):rep(900000) .. '1' while true do local _ = s + 1 end", "instructions");
 	assert_stopped(
-		"local a, b = ('x'):rep(900000) .. '1', ('x'):rep(900000) .. '2' while true do local _ = a < b end",
-		"");
+	    "local a, b = ('x'):rep(900000) .. '1', ('x'):rep(900000) .. '2' while true do local _ = a < b end", "");
 	assert_stopped("local t = {} for i = 1, 60000 do t[i] = i end for i = 1, 60000 do t[i] = nil end "
 		       "while true do next(t) end",
 		       "instructions");
@@ -290,11 +261,10 @@ static void calls_end_at_any_point(void **state)
 	(void)state;
 	struct fixture f = { 0 };
 	struct script_outcome out;
-	fixture_start_body(
-		&f,
-		"local c <close> = setmetatable({}, { __close = function() error('never') end }) "
-		"if id == 'wait' then fabra.await(fabra.feature_value('x', 'u2')) end while true do end",
-		NULL);
+	fixture_start_body(&f,
+			   "local c <close> = setmetatable({}, { __close = function() error('never') end }) "
+			   "if id == 'wait' then fabra.await(fabra.feature_value('x', 'u2')) end while true do end",
+			   NULL);
 	struct script_call *call = fixture_begin(&f, SCRIPT_COMPUTE, "u1");
 	script_end(call); /* never run */
 	for (int i = 0; i < 50; i++) {
@@ -316,24 +286,18 @@ static void deep_recursion_is_an_error_or_a_stop(void **state)
 {
 	(void)state;
 	assert_has(fixture_eval("local function f() return 1 + f() end return f()"), "endless recursion?");
-	assert_has(fixture_eval("local function f() return 1 + f() end return pcall(f)"),
-		   "endless recursion?");
-	assert_has(fixture_eval("local function f(a, b, c, d, e) return f(a, b, c, d, e) + 1 end return f()"),
+	assert_has(fixture_eval("local function f() return 1 + f() end return pcall(f)"), "endless recursion?");
+	assert_has(fixture_eval("local function f(a, b, c, d, e) return f(a, b, c, d, e) + 1 end return f()"), "");
+	assert_has(fixture_eval(
+		       "local t = setmetatable({}, {}) getmetatable(t).__index = function(_, k) return t[k .. 'x'] end "
+		       "return t.a"),
 		   "");
-	assert_has(
-		fixture_eval(
-			"local t = setmetatable({}, {}) getmetatable(t).__index = function(_, k) return t[k .. 'x'] end "
-			"return t.a"),
-		"");
 	assert_has(fixture_eval("local function f() return pcall(f) end return f()"), "");
-	assert_has(fixture_eval("local function f() return string.gsub('a', 'a', f) end return f()"),
-		   "overflow");
+	assert_has(fixture_eval("local function f() return string.gsub('a', 'a', f) end return f()"), "overflow");
 	assert_has(fixture_eval("return load(('('):rep(10000) .. '1' .. (')'):rep(10000))"), "");
-	assert_has(fixture_eval("local a = {} for i = 1, 200 do a = { a } end return a"),
-		   "nested deeper than 64");
+	assert_has(fixture_eval("local a = {} for i = 1, 200 do a = { a } end return a"), "nested deeper than 64");
 	assert_has(fixture_eval("local a = {} a.a = a return a"), "nested deeper than 64");
-	assert_has(fixture_eval("return fabra.json.decode(('['):rep(100) .. (']'):rep(100))"),
-		   "nested deeper than 64");
+	assert_has(fixture_eval("return fabra.json.decode(('['):rep(100) .. (']'):rep(100))"), "nested deeper than 64");
 	assert_has(fixture_eval("return ('x'):find(('('):rep(40) .. ('()'):rep(40))"), "too many captures");
 	assert_has(fixture_eval("return (('a'):rep(300)):find(('a?'):rep(300))"), "pattern too complex");
 	assert_has(fixture_eval("return select('#', table.unpack({}, 1, 1e7))"), "too many results");
@@ -360,12 +324,15 @@ static void memory_is_given_back(void **state)
 	struct buf source = { 0 };
 	buf_append_lit(&source, FIXTURE_HEAD);
 	for (int i = 0; i < HOGS; i++)
-		buf_printf(&source, "fabra.feature { name = 'h%d', entity = User, compute = function(id)\n%s\nend }\n", i, hogs[i]);
-	buf_append_lit(&source, "fabra.feature { name = 'text', entity = User, compute = function(id)\n"
-				"local t = {} for i = 1, 4000 do t[i] = ('x'):rep(50) .. i end return #table.concat(t) end }\n");
+		buf_printf(&source, "fabra.feature { name = 'h%d', entity = User, compute = function(id)\n%s\nend }\n",
+			   i, hogs[i]);
+	buf_append_lit(&source,
+		       "fabra.feature { name = 'text', entity = User, compute = function(id)\n"
+		       "local t = {} for i = 1, 4000 do t[i] = ('x'):rep(50) .. i end return #table.concat(t) end }\n");
 	buf_append_char(&source, '\0');
 	/* Enough instructions that memory is what ends. */
-	fixture_start(&f, source.p, &(struct script_limits){ .instructions_max = 50000000, .memory_bytes_max = 16 << 20 });
+	fixture_start(&f, source.p,
+		      &(struct script_limits){ .instructions_max = 50000000, .memory_bytes_max = 16 << 20 });
 	for (int round = 0; round < 3; round++) {
 		for (uint32_t i = 0; i < HOGS; i++) {
 			struct script_call *call = script_begin(f.s, SCRIPT_COMPUTE, i, STR("u1"), (struct str){ 0 },
@@ -411,11 +378,14 @@ static void garbage_is_collected_before_the_limit(void **state)
 	(void)state;
 	struct fixture f = { 0 };
 	struct script_outcome out;
-	fixture_start(&f, FIXTURE_HEAD "fabra.feature { name = 'x', entity = User, compute = function(id)\n"
-				       "local all = {} for k = 1, 4 do local kept = {} all[k] = kept for i = 1, 120000 do kept[i] = { i } end end\n"
-				       "for i = 1, 1000000 do local dropped = { i, i } end\n"
-				       "local sum = 0 for k = 1, 4 do for i = 1, #all[k] do sum = sum + all[k][i][1] end end return sum end }",
-		      &(struct script_limits){ .instructions_max = 100000000 });
+	fixture_start(
+	    &f,
+	    FIXTURE_HEAD
+	    "fabra.feature { name = 'x', entity = User, compute = function(id)\n"
+	    "local all = {} for k = 1, 4 do local kept = {} all[k] = kept for i = 1, 120000 do kept[i] = { i } end end\n"
+	    "for i = 1, 1000000 do local dropped = { i, i } end\n"
+	    "local sum = 0 for k = 1, 4 do for i = 1, #all[k] do sum = sum + all[k][i][1] end end return sum end }",
+	    &(struct script_limits){ .instructions_max = 100000000 });
 	for (int i = 0; i < 3; i++) {
 		struct script_call *call = fixture_begin(&f, SCRIPT_COMPUTE, "u1");
 		if (fixture_go(&f, call, &out) != SCRIPT_DONE)
@@ -429,12 +399,17 @@ static void garbage_is_collected_before_the_limit(void **state)
 static void depth_is_refused_early(void **state)
 {
 	(void)state;
-	assert_stopped("local function f(n) return 1 + f(n + 1) end return f(1)", "more than 2000 deep (endless recursion?)");
+	assert_stopped("local function f(n) return 1 + f(n + 1) end return f(1)",
+		       "more than 2000 deep (endless recursion?)");
 	assert_stopped("local function f() return 1 + f() end while true do pcall(f) end", "more than 2000 deep");
-	assert_stopped("table.sort({ 2, 1 }, function() local function f() return 1 + f() end return f() end) marks.ran = true",
-		       "more than 2000 deep");
-	assert_string_equal(fixture_eval("local function f(n) return n == 0 and 0 or 1 + f(n - 1) end return f(1500)"), "1500");
-	assert_string_equal(fixture_eval("local function f(n) if n == 0 then return 7 end return f(n - 1) end return f(100000)"), "7");
+	assert_stopped(
+	    "table.sort({ 2, 1 }, function() local function f() return 1 + f() end return f() end) marks.ran = true",
+	    "more than 2000 deep");
+	assert_string_equal(fixture_eval("local function f(n) return n == 0 and 0 or 1 + f(n - 1) end return f(1500)"),
+			    "1500");
+	assert_string_equal(fixture_eval(
+				"local function f(n) if n == 0 then return 7 end return f(n - 1) end return f(100000)"),
+			    "7");
 	/* More text than is parsed before its depth is looked at. */
 	assert_has(fixture_eval("return { pcall(fabra.json.decode, ('['):rep(1000000)) }"), "nested deeper than 64");
 	assert_has(fixture_eval("return { pcall(fabra.json.decode, '\"' .. ('[\\\\\"'):rep(5000) .. '\"') }"), "true");
@@ -482,17 +457,19 @@ static void no_slice_is_long(void **state)
 		const char *body;
 	} cases[] = {
 		{ 2, "local function f(...) return f(1, ...) end return f()" },
-		{ 2, "local t = {} for i = 1, 1900 do t = setmetatable({}, { __index = t }) end while true do local _ = t.x end" },
+		{ 2,
+		  "local t = {} for i = 1, 1900 do t = setmetatable({}, { __index = t }) end while true do local _ = t.x end" },
 		{ 4, "local s = ('\\0'):rep(900000) while true do ('%q'):format(s) end" },
-		{ 4, "local all = {} for j = 1, 4 do local t = {} all[j] = t for i = 1, 30000 do t['k' .. i] = i end end "
-		     "while true do fabra.json.encode(all) end" },
+		{ 4,
+		  "local all = {} for j = 1, 4 do local t = {} all[j] = t for i = 1, 30000 do t['k' .. i] = i end end "
+		  "while true do fabra.json.encode(all) end" },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
 		uint64_t max_ns = (uint64_t)cases[i].slices_max * FULL_SLICE_NS * slower;
 		uint64_t ns = longest_slice_ns(cases[i].body, max_ns);
 		if (ns > max_ns)
-			fail_msg("<<%s>>: a slice took %.1f ms of processor time, %.1f at most", cases[i].body, (double)ns / 1e6,
-				 (double)max_ns / 1e6);
+			fail_msg("<<%s>>: a slice took %.1f ms of processor time, %.1f at most", cases[i].body,
+				 (double)ns / 1e6, (double)max_ns / 1e6);
 	}
 }
 
@@ -518,10 +495,9 @@ static void what_is_absent_says_so(void **state)
 		snprintf(expected, sizeof expected, "'%s' is not available", names[i]);
 		assert_has(fixture_eval(body), expected);
 	}
-	assert_string_equal(
-		fixture_eval("return tostring(os.execute) .. tostring(os.getenv) .. tostring(os.exit) .. "
-			     "tostring(os.remove) .. tostring(string.dump)"),
-		"\"nilnilnilnilnil\"");
+	assert_string_equal(fixture_eval("return tostring(os.execute) .. tostring(os.getenv) .. tostring(os.exit) .. "
+					 "tostring(os.remove) .. tostring(string.dump)"),
+			    "\"nilnilnilnilnil\"");
 	assert_string_equal(fixture_eval("return type(os.time()) .. type(os.clock()) .. os.date('!%Y', 0)"),
 			    "\"numbernumber1970\"");
 	assert_has(fixture_eval("return os.date(('%c'):rep(1000))"), "at most 256 bytes");
@@ -535,8 +511,7 @@ static void what_is_absent_says_so(void **state)
 	assert_has(fixture_eval("return require 'os'"), "only \"fabra\" can be required");
 	assert_has(fixture_eval("return fabra.http { url = 'x' }"), "fabra.http is not available yet");
 	assert_has(fixture_eval("return fabra.awiat"), "there is no fabra.awiat");
-	assert_string_equal(fixture_eval("return collectgarbage('count') > 0 and collectgarbage() == 0"),
-			    "true");
+	assert_string_equal(fixture_eval("return collectgarbage('count') > 0 and collectgarbage() == 0"), "true");
 	assert_has(fixture_eval("return collectgarbage('stop')"), "invalid option");
 	assert_has(fixture_eval("return setmetatable({}, { __gc = function() end })"), "finalizers");
 }
@@ -557,10 +532,9 @@ static void the_state_cannot_be_changed_for_others(void **state)
 	assert_has(fixture_eval("table.insert(string, 1)"), "cannot be set");
 	assert_has(fixture_eval("fabra.array(string)"), "without a metatable");
 	assert_has(fixture_eval("fabra.item(_G)"), "plain table");
-	assert_string_equal(
-		fixture_eval("return tostring(getmetatable('')) .. tostring(getmetatable(_G)) .. "
-			     "tostring(getmetatable(string)) .. tostring(getmetatable(fabra.null))"),
-		"\"falsefalsefalsefalse\"");
+	assert_string_equal(fixture_eval("return tostring(getmetatable('')) .. tostring(getmetatable(_G)) .. "
+					 "tostring(getmetatable(string)) .. tostring(getmetatable(fabra.null))"),
+			    "\"falsefalsefalsefalse\"");
 	assert_string_equal(fixture_eval("return next(string) == nil and next(_G) == nil"), "true");
 	assert_string_equal(fixture_eval("return (('x'):rep(2)) .. _G.type(1)"), "\"xxnumber\"");
 }

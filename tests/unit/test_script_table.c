@@ -4,42 +4,42 @@
 #include <lauxlib.h>
 
 static const char harness[] =
-	"local function show(v)\n"
-	"  if type(v) ~= 'table' then return type(v) == 'function' and 'function' or tostring(v) end\n"
-	"  local keys, parts = {}, {}\n"
-	"  for k in next, v do keys[#keys + 1] = k end\n"
-	"  table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)\n"
-	"  for i, k in ipairs(keys) do parts[i] = tostring(k) .. '=' .. show(v[k]) end\n"
-	"  return '{' .. table.concat(parts, ',') .. '}'\n"
-	"end\n"
-	"local out = {}\n"
-	"local function add(f, t, ...)\n"
-	"  local r = { pcall(f, t, ...) }\n"
-	"  out[#out + 1] = show(r):gsub('argument #%d', 'argument') .. show(t)\n"
-	"end\n"
-	"local function list() return { 10, 20, 30, 40 } end\n"
-	"for p = -1, 6 do\n"
-	"  add(table.insert, list(), p, 'x') add(table.remove, list(), p) add(table.remove, {}, p)\n"
-	"  for q = -1, 6 do\n"
-	"    add(table.concat, list(), '-', p, q) add(table.unpack, list(), p, q)\n"
-	"    for d = -1, 6, 2 do add(table.move, list(), p, q, d) add(table.move, list(), p, q, d, { 'a', 'b' }) "
-	"end\n"
-	"  end\n"
-	"end\n"
-	"add(table.insert, list(), 'x') add(table.insert, list()) add(table.insert, list(), 1, 2, 3) "
-	"add(table.insert, 5, 1)\n"
-	"add(table.remove, list()) add(table.remove, {}) add(table.remove, list(), nil) add(table.remove, nil)\n"
-	"add(table.concat, { 1, {}, 3 }) add(table.concat, {}) add(table.concat, { 1, 2.5, 'x' }, ', ')\n"
-	"add(table.pack, 1, nil, 3) add(table.pack) add(table.unpack, {}, 1, 1e8) add(table.unpack, {}, "
-	"math.mininteger, math.maxinteger)\n"
-	"add(table.move, list(), 1, math.maxinteger, 2) add(table.move, list(), math.mininteger, 1, 2)\n"
-	"add(table.sort, { 3, 1, 2 }) add(table.sort, { 'b', 'a' }, function(a, b) return a > b end) "
-	"add(table.sort, { 1, 'x' })\n"
-	"add(table.sort, { 2, 1 }, 5) add(table.sort, {}) add(table.sort, { 1 }) add(table.sort, nil)\n"
-	"local many = {} for i = 1, 500 do many[i] = (i * 7919) % 1009 end add(table.sort, many)\n"
-	"local proxy = setmetatable({}, { __len = function() return 3 end, __index = function(_, i) return i * 2 "
-	"end })\n"
-	"add(table.concat, proxy, '-') add(table.unpack, proxy)\n";
+    "local function show(v)\n"
+    "  if type(v) ~= 'table' then return type(v) == 'function' and 'function' or tostring(v) end\n"
+    "  local keys, parts = {}, {}\n"
+    "  for k in next, v do keys[#keys + 1] = k end\n"
+    "  table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)\n"
+    "  for i, k in ipairs(keys) do parts[i] = tostring(k) .. '=' .. show(v[k]) end\n"
+    "  return '{' .. table.concat(parts, ',') .. '}'\n"
+    "end\n"
+    "local out = {}\n"
+    "local function add(f, t, ...)\n"
+    "  local r = { pcall(f, t, ...) }\n"
+    "  out[#out + 1] = show(r):gsub('argument #%d', 'argument') .. show(t)\n"
+    "end\n"
+    "local function list() return { 10, 20, 30, 40 } end\n"
+    "for p = -1, 6 do\n"
+    "  add(table.insert, list(), p, 'x') add(table.remove, list(), p) add(table.remove, {}, p)\n"
+    "  for q = -1, 6 do\n"
+    "    add(table.concat, list(), '-', p, q) add(table.unpack, list(), p, q)\n"
+    "    for d = -1, 6, 2 do add(table.move, list(), p, q, d) add(table.move, list(), p, q, d, { 'a', 'b' }) "
+    "end\n"
+    "  end\n"
+    "end\n"
+    "add(table.insert, list(), 'x') add(table.insert, list()) add(table.insert, list(), 1, 2, 3) "
+    "add(table.insert, 5, 1)\n"
+    "add(table.remove, list()) add(table.remove, {}) add(table.remove, list(), nil) add(table.remove, nil)\n"
+    "add(table.concat, { 1, {}, 3 }) add(table.concat, {}) add(table.concat, { 1, 2.5, 'x' }, ', ')\n"
+    "add(table.pack, 1, nil, 3) add(table.pack) add(table.unpack, {}, 1, 1e8) add(table.unpack, {}, "
+    "math.mininteger, math.maxinteger)\n"
+    "add(table.move, list(), 1, math.maxinteger, 2) add(table.move, list(), math.mininteger, 1, 2)\n"
+    "add(table.sort, { 3, 1, 2 }) add(table.sort, { 'b', 'a' }, function(a, b) return a > b end) "
+    "add(table.sort, { 1, 'x' })\n"
+    "add(table.sort, { 2, 1 }, 5) add(table.sort, {}) add(table.sort, { 1 }) add(table.sort, nil)\n"
+    "local many = {} for i = 1, 500 do many[i] = (i * 7919) % 1009 end add(table.sort, many)\n"
+    "local proxy = setmetatable({}, { __len = function() return 3 end, __index = function(_, i) return i * 2 "
+    "end })\n"
+    "add(table.concat, proxy, '-') add(table.unpack, proxy)\n";
 
 static char *theirs(void)
 {
@@ -78,8 +78,8 @@ static void table_functions_are_luas(void **state)
 	while (ours[same] && ours[same] == expected[same])
 		same++;
 	if (ours[same] != expected[same])
-		fail_msg("differs at %zu: ours '%.200s', Lua's '%.200s'", same,
-			 ours + (same > 60 ? same - 60 : 0), expected + (same > 60 ? same - 60 : 0));
+		fail_msg("differs at %zu: ours '%.200s', Lua's '%.200s'", same, ours + (same > 60 ? same - 60 : 0),
+			 expected + (same > 60 ? same - 60 : 0));
 	free(expected);
 	script_end(call);
 	fixture_stop(&f);
@@ -95,9 +95,8 @@ static void sort_is_stable_and_calm(void **state)
 					 "then return false end end\n"
 					 "return true"),
 			    "true");
-	assert_string_equal(
-		fixture_eval("local t = { 3, 1, 2 } table.sort(t, function() return true end) return #t"),
-		"3");
+	assert_string_equal(fixture_eval("local t = { 3, 1, 2 } table.sort(t, function() return true end) return #t"),
+			    "3");
 }
 
 int main(void)

@@ -28,7 +28,10 @@ static void neighbour_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class neighbour_class = {
-	.name = "neighbour", .size = sizeof(struct actor), .mailbox_len_max = 64, .on_message = neighbour_on_message,
+	.name = "neighbour",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 64,
+	.on_message = neighbour_on_message,
 };
 
 struct outcome {
@@ -99,8 +102,11 @@ static int sleeper_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class sleeper_class = {
-	.name = "sleeper", .size = sizeof(struct actor), .mailbox_len_max = 4,
-	.init = sleeper_init, .on_message = sleeper_on_message,
+	.name = "sleeper",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 4,
+	.init = sleeper_init,
+	.on_message = sleeper_on_message,
 };
 
 static void test_clock(void **state)

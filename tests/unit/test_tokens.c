@@ -34,10 +34,42 @@ static void append_code(struct buf *b, uint32_t code)
 static void append_random(struct buf *b, uint32_t stretches)
 {
 	static const char *const words[] = {
-		"the", " quick", "don't", "'S", "'re", " ", "  ", "\n", "\r\n", "/", ".", "\t", "123",
-		"4", "AB", "aB", "\xc5\xbf", "'\xc5\xbf", "\xc2\xaa", "\xca\xb0", "\xcc\x81", "\xc2\xa0",
-		"\xe3\x80\x80", "\xe4\xbd\xa0", "\xf0\x9f\x98\x80", "'", "\xd9\xa3", "\xe2\x85\xa7", "!",
-		" \n ", "    ", "x", "Z", "\xff", "\xe4\xbd", "\xc3",
+		"the",
+		" quick",
+		"don't",
+		"'S",
+		"'re",
+		" ",
+		"  ",
+		"\n",
+		"\r\n",
+		"/",
+		".",
+		"\t",
+		"123",
+		"4",
+		"AB",
+		"aB",
+		"\xc5\xbf",
+		"'\xc5\xbf",
+		"\xc2\xaa",
+		"\xca\xb0",
+		"\xcc\x81",
+		"\xc2\xa0",
+		"\xe3\x80\x80",
+		"\xe4\xbd\xa0",
+		"\xf0\x9f\x98\x80",
+		"'",
+		"\xd9\xa3",
+		"\xe2\x85\xa7",
+		"!",
+		" \n ",
+		"    ",
+		"x",
+		"Z",
+		"\xff",
+		"\xe4\xbd",
+		"\xc3",
 	};
 	while (stretches-- > 0) {
 		uint32_t kind = below(12);
@@ -79,13 +111,33 @@ static void test_models(void **state)
 {
 	(void)state;
 	static const char *const o200k[] = {
-		"gpt-4o", "gpt-4o-mini-2024-07-18", "gpt-4.1-nano", "gpt-4.5-preview", "gpt-5", "gpt-5-pro",
-		"o1", "o1-mini", "o3", "o4-mini", "chatgpt-4o-latest", "ft:gpt-4o:acme::1",
-		"claude-4.5-opus", "command-r", "", "unknown",
+		"gpt-4o",
+		"gpt-4o-mini-2024-07-18",
+		"gpt-4.1-nano",
+		"gpt-4.5-preview",
+		"gpt-5",
+		"gpt-5-pro",
+		"o1",
+		"o1-mini",
+		"o3",
+		"o4-mini",
+		"chatgpt-4o-latest",
+		"ft:gpt-4o:acme::1",
+		"claude-4.5-opus",
+		"command-r",
+		"",
+		"unknown",
 	};
 	static const char *const cl100k[] = {
-		"gpt-4", "gpt-4-turbo", "gpt-4-0613", "gpt-3.5-turbo", "gpt-35-turbo", "ft:gpt-3.5-turbo",
-		"text-embedding-3-small", "text-embedding-ada-002", "davinci-002",
+		"gpt-4",
+		"gpt-4-turbo",
+		"gpt-4-0613",
+		"gpt-3.5-turbo",
+		"gpt-35-turbo",
+		"ft:gpt-3.5-turbo",
+		"text-embedding-3-small",
+		"text-embedding-ada-002",
+		"davinci-002",
 	};
 	for (size_t i = 0; i < ARRAY_LEN(o200k); i++)
 		assert_int_equal(tokens_encoding_of(str_from(o200k[i])), TOKENS_O200K);
@@ -185,8 +237,8 @@ static void test_slices_count_the_same(void **state)
 		for (uint32_t parts = 1 + below(6); parts > 0; parts--) {
 			append_random(&text, below(60));
 			/* Long pieces, also some that turn out short behind a long search. */
-			const char *fill[] = { "a", " ", "\xf0\x9f\x98\x80", "A", "=", "\n", "\n ",
-					       "\302\252A", "xq", "\xe4\xbd\xa0" };
+			const char *fill[] = { "a",  " ",   "\xf0\x9f\x98\x80", "A",  "=",
+					       "\n", "\n ", "\302\252A",        "xq", "\xe4\xbd\xa0" };
 			const char *unit = fill[below(ARRAY_LEN(fill))];
 			for (uint32_t n = below(4) ? 0 : below(3000); n > 0; n--)
 				buf_append_str(&text, str_from(unit));

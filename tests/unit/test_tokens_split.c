@@ -14,30 +14,78 @@
 #include <pcre2.h>
 
 #define CONTRACTIONS "(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
-#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define UPPER        "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER        "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
 
 static const char *const patterns[] = {
-	[TOKENS_RULES_CASED] = "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" CONTRACTIONS "?|[^\\r\\n\\p{L}\\p{N}]?" UPPER
-			       "+" LOWER "*" CONTRACTIONS "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|"
+	[TOKENS_RULES_CASED] = "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" CONTRACTIONS
+			       "?|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*" CONTRACTIONS
+			       "?|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n/]*|\\s*[\\r\\n]+|"
 			       "\\s+(?!\\S)|\\s+",
 	[TOKENS_RULES_PLAIN] = CONTRACTIONS "|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|"
-			       "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
+					    "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
 };
 
 /* One or more of each class, ASCII and not, and what contractions are made of. */
 static const char *const alphabet[] = {
-	"a", "b", "s", "S", "t", "r", "e", "v", "m", "l", "L", "d", "A", "B", "Z", "'", "'", "'", " ",
-	" ", " ", "\n", "\r", "\t", "/", ".", "!", "(", "_", "1", "23", "\xc5\xbf", "\xe2\x84\xaa",
-	"\xc2\xaa", "\xca\xb0", "\xc3\xa9", "\xc3\x89", "\xc7\x85", "\xcc\x81", "\xe4\xbd\xa0",
-	"\xd9\xa3", "\xe2\x85\xa7", "\xc2\xa0", "\xe3\x80\x80", "\xc2\x85", "\xe2\x80\x99",
-	"\xf0\x9f\x98\x80", "\xf0\x9d\x9f\x98", "\x01", "    ", "word", " Word",
+	"a",
+	"b",
+	"s",
+	"S",
+	"t",
+	"r",
+	"e",
+	"v",
+	"m",
+	"l",
+	"L",
+	"d",
+	"A",
+	"B",
+	"Z",
+	"'",
+	"'",
+	"'",
+	" ",
+	" ",
+	" ",
+	"\n",
+	"\r",
+	"\t",
+	"/",
+	".",
+	"!",
+	"(",
+	"_",
+	"1",
+	"23",
+	"\xc5\xbf",
+	"\xe2\x84\xaa",
+	"\xc2\xaa",
+	"\xca\xb0",
+	"\xc3\xa9",
+	"\xc3\x89",
+	"\xc7\x85",
+	"\xcc\x81",
+	"\xe4\xbd\xa0",
+	"\xd9\xa3",
+	"\xe2\x85\xa7",
+	"\xc2\xa0",
+	"\xe3\x80\x80",
+	"\xc2\x85",
+	"\xe2\x80\x99",
+	"\xf0\x9f\x98\x80",
+	"\xf0\x9d\x9f\x98",
+	"\x01",
+	"    ",
+	"word",
+	" Word",
 };
 
 /* What tokens_split_ends takes many pieces of at once, and a little of what stops it. */
 static const char *const plain[] = {
-	"a", "b", "A", "BC", "word", "Words", "aB", " ", " ", " ", " ", "\n", "\r\n", ".", ",", "(", "-", "\"", "_", "~",
-	"@", "[", "`", "{", "'", "/", "0", ":", "\t", "\x7f", "\xc3\xa9",
+	"a", "b",  "A", "BC", "word", "Words", "aB", " ", " ", " ", " ", "\n", "\r\n", ".",    ",",        "(",
+	"-", "\"", "_", "~",  "@",    "[",     "`",  "{", "'", "/", "0", ":",  "\t",   "\x7f", "\xc3\xa9",
 };
 
 #define MAX_BYTES 512
@@ -71,8 +119,8 @@ static size_t random_text(char *text, size_t max)
 
 static void fail_at(enum tokens_rules rules, size_t at, size_t ours, size_t theirs, const char *text, size_t n)
 {
-	fprintf(stderr, "rules %d, at %zu: a piece to %zu, the pattern's goes to %zu; text: \"%.*s\"\n", rules, at, ours,
-		theirs, (int)n, text);
+	fprintf(stderr, "rules %d, at %zu: a piece to %zu, the pattern's goes to %zu; text: \"%.*s\"\n", rules, at,
+		ours, theirs, (int)n, text);
 	fail();
 }
 

@@ -54,8 +54,11 @@ static int flooder_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class flooder_class = {
-	.name = "flooder", .size = sizeof(struct flooder), .mailbox_len_max = 16,
-	.init = flooder_init, .on_message = flooder_on_message,
+	.name = "flooder",
+	.size = sizeof(struct flooder),
+	.mailbox_len_max = 16,
+	.init = flooder_init,
+	.on_message = flooder_on_message,
 };
 
 static struct actor_ref flood(struct loop *loop, uint8_t flags)
@@ -84,7 +87,10 @@ static void bystander_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class bystander_class = {
-	.name = "bystander", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = bystander_on_message,
+	.name = "bystander",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 4,
+	.on_message = bystander_on_message,
 };
 
 /* A flood of urgent messages to one actor does not starve another actor's request... */
@@ -119,7 +125,7 @@ static struct slicer {
 	struct actor base;
 	unsigned done;
 	uint64_t seen_ns; /* the loop's clock at the last slice */
-} *slicer;
+} * slicer;
 
 static void slicer_on_message(struct actor *a, struct msg *m)
 {
@@ -147,8 +153,11 @@ static int slicer_init(struct actor *a, void *arg)
 }
 
 static const struct actor_class slicer_class = {
-	.name = "slicer", .size = sizeof(struct slicer), .mailbox_len_max = 4,
-	.init = slicer_init, .on_message = slicer_on_message,
+	.name = "slicer",
+	.size = sizeof(struct slicer),
+	.mailbox_len_max = 4,
+	.init = slicer_init,
+	.on_message = slicer_on_message,
 };
 
 static unsigned done_before_other;
@@ -168,7 +177,10 @@ static void other_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class other_class = {
-	.name = "other", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = other_on_message,
+	.name = "other",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 4,
+	.on_message = other_on_message,
 };
 
 /* Others run between two slices, the clock goes on, and a turn ends after a slice that is longer than a turn may be. */
@@ -248,7 +260,9 @@ static void late_asker_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class late_asker_class = {
-	.name = "late asker", .size = sizeof(struct actor), .mailbox_len_max = 4,
+	.name = "late asker",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 4,
 	.on_message = late_asker_on_message,
 };
 
@@ -301,13 +315,22 @@ static void waiter_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class arrival_class = {
-	.name = "arrival", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = arrival_on_message,
+	.name = "arrival",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 4,
+	.on_message = arrival_on_message,
 };
 static const struct actor_class sender_class = {
-	.name = "sender", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = sender_on_message,
+	.name = "sender",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 4,
+	.on_message = sender_on_message,
 };
 static const struct actor_class waiter_class = {
-	.name = "waiter", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = waiter_on_message,
+	.name = "waiter",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 4,
+	.on_message = waiter_on_message,
 };
 
 static void test_sleepers_get_theirs_at_once(void **state)
@@ -362,7 +385,10 @@ static void nice_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class nice_class = {
-	.name = "nice", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = nice_on_message,
+	.name = "nice",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 4,
+	.on_message = nice_on_message,
 };
 
 static void test_background_is_nice(void **state)
@@ -429,10 +455,16 @@ static void look_on_message(struct actor *a, struct msg *m)
 }
 
 static const struct actor_class sit_class = {
-	.name = "sit", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = sit_on_message,
+	.name = "sit",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 4,
+	.on_message = sit_on_message,
 };
 static const struct actor_class look_class = {
-	.name = "look", .size = sizeof(struct actor), .mailbox_len_max = 4, .on_message = look_on_message,
+	.name = "look",
+	.size = sizeof(struct actor),
+	.mailbox_len_max = 4,
+	.on_message = look_on_message,
 };
 
 static void begin(struct actor_ref looker, uint16_t kind)

@@ -22,15 +22,16 @@ static const char definitions[] =
 
 static size_t questions;
 static struct offline_fake_answer answers[] = {
-    { "SELECT slow", "[{\"n\":1}]", RT_OK },
-    { "SELECT user_id, 1 AS asked", "[{\"user_id\":\"u1\",\"asked\":1}]", RT_OK },
+	{ "SELECT slow", "[{\"n\":1}]", RT_OK },
+	{ "SELECT user_id, 1 AS asked", "[{\"user_id\":\"u1\",\"asked\":1}]", RT_OK },
 };
 
 static int setup(void **state)
 {
 	fixture_setup(state);
-	offline_config = (struct offline_fake_config){ .delay_ms_max = 0, .answers = answers, .answers_count = ARRAY_LEN(answers),
-							.questions = &questions };
+	offline_config = (struct offline_fake_config){
+		.delay_ms_max = 0, .answers = answers, .answers_count = ARRAY_LEN(answers), .questions = &questions
+	};
 	fixture_restart();
 	return 0;
 }
@@ -42,14 +43,17 @@ static void sql_takes(uint32_t ms)
 	fixture_restart();
 }
 
-static uint64_t put_at(const char *id, const char *const *names, const char *const *values, uint32_t count, int64_t time_us)
+static uint64_t put_at(const char *id, const char *const *names, const char *const *values, uint32_t count,
+		       int64_t time_us)
 {
 	struct write *w = write_new(0, str_from(id), count);
 	w->is_timed = time_us != 0;
 	w->event_time_us = time_us;
 	for (uint32_t i = 0; i < count; i++)
-		w->cells[w->count++] = (struct write_cell){ .feature = feature(names[i]), .value = value_create(str_from(values[i])) };
-	return rt_ask(&probe->base, rt_named(LOOP, NAME_WRITER), &writer_write_new(LOOP, WRITER_PUT, w)->head, in_ms(1000), ACTOR_NONE);
+		w->cells[w->count++] = (struct write_cell){ .feature = feature(names[i]),
+							    .value = value_create(str_from(values[i])) };
+	return rt_ask(&probe->base, rt_named(LOOP, NAME_WRITER), &writer_write_new(LOOP, WRITER_PUT, w)->head,
+		      in_ms(1000), ACTOR_NONE);
 }
 
 static uint64_t put(const char *id, const char *name, const char *value)
@@ -57,10 +61,11 @@ static uint64_t put(const char *id, const char *name, const char *value)
 	return put_at(id, &name, &value, 1, 0);
 }
 
-static uint64_t delete(const char *id)
+static uint64_t delete (const char *id)
 {
 	return rt_ask(&probe->base, rt_named(LOOP, NAME_WRITER),
-		      &writer_write_new(LOOP, WRITER_DELETE, write_new(0, str_from(id), 0))->head, in_ms(1000), ACTOR_NONE);
+		      &writer_write_new(LOOP, WRITER_DELETE, write_new(0, str_from(id), 0))->head, in_ms(1000),
+		      ACTOR_NONE);
 }
 
 static const struct write *written_by(uint64_t op)
@@ -74,11 +79,13 @@ static const struct write *written_by(uint64_t op)
 static uint64_t tick_at(const char *id, int64_t time_us)
 {
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
-	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("e"), .event_type = STR("tick"),
-							    .entity_id = str_from(id), .payload_json = STR("{}"),
-							    .event_time_us = time_us });
-	return rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR), &ingest_event_new(LOOP, INGEST_EVENT, e)->head, in_ms(1000),
-		      ACTOR_NONE);
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("e"),
+							   .event_type = STR("tick"),
+							   .entity_id = str_from(id),
+							   .payload_json = STR("{}"),
+							   .event_time_us = time_us });
+	return rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR), &ingest_event_new(LOOP, INGEST_EVENT, e)->head,
+		      in_ms(1000), ACTOR_NONE);
 }
 
 /* json NULL: there must be none. */
@@ -87,7 +94,8 @@ static void assert_holds(const char *name, const char *id, const char *json)
 	struct online_cell cell;
 	bool found = online_get(fixture.node.stores->online, 0, str_from(id), feature(name), loop_wall_us(LOOP), &cell);
 	if (found != (json != NULL) || (found && !str_eq(value_json(cell.value), str_from(json))))
-		fail_msg("%s of %s is %s instead of %s", name, id, found ? cell.value->json : "none", json ? json : "none");
+		fail_msg("%s of %s is %s instead of %s", name, id, found ? cell.value->json : "none",
+			 json ? json : "none");
 	value_unref(cell.value);
 }
 
@@ -130,7 +138,7 @@ static void test_a_delete_behind_an_event_stays(void **state)
 	sql_takes(2000);
 	written_by(put("u1", "one", "1000"));
 	wait_until_read(tick_at("u1", loop_wall_us(LOOP) + 1000000));
-	written_by(delete("u1"));
+	written_by(delete ("u1"));
 	wait_until_applied(1);
 	assert_holds("one", "u1", NULL);
 	assert_holds("two", "u1", NULL);
@@ -153,7 +161,7 @@ static void test_a_put_is_newest_where_it_stands(void **state)
 	assert_holds("base", "u1", "2");
 	struct entry_values head; /* the history says the same time */
 	assert_true(entry_values_read(buf_str(&ledger_fake_at(ledger, 1)->body), &head, NULL, NULL));
-	uint64_t third = put("u1", "base", "3"), gone = delete("u1"), fourth = put("u1", "base", "4");
+	uint64_t third = put("u1", "base", "3"), gone = delete ("u1"), fourth = put("u1", "base", "4");
 	written_by(third);
 	written_by(gone);
 	assert_int_equal(written_by(fourth)->cells[0].outcome, WRITE_DONE);
@@ -196,7 +204,7 @@ static void test_nothing_from_before_a_delete(void **state)
 	uint64_t before = ask_feature("made", "u1");
 	run_ms(2);
 	assert_null(answer_to(before));
-	written_by(delete("u1"));
+	written_by(delete ("u1"));
 	uint64_t after = ask_feature("made", "u1");
 	assert_value(result_of(before), RECORD_COMPUTE, "7"); /* it asked before */
 	assert_value(result_of(after), RECORD_COMPUTE, "\"none\"");
@@ -211,7 +219,7 @@ static void test_a_delete_before_a_computed_value(void **state)
 	ledger_config.delay_ms_max = 20;
 	fixture_restart();
 	written_by(put("u1", "base", "7"));
-	uint64_t gone = delete("u1"), made = ask_feature("made", "u1");
+	uint64_t gone = delete ("u1"), made = ask_feature("made", "u1");
 	assert_value(result_of(made), RECORD_COMPUTE, "7");
 	written_by(gone);
 	run_ms(100);
@@ -254,14 +262,10 @@ static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
-	    T(test_a_put_behind_an_event_stays),
-	    T(test_a_delete_behind_an_event_stays),
-	    T(test_a_put_is_newest_where_it_stands),
-	    T(test_outcomes),
-	    T(test_nothing_from_before_a_delete),
-	    T(test_a_delete_before_a_computed_value),
-	    T(test_joiners_of_a_changed_read),
-	    T(test_sql_is_asked_again),
+		T(test_a_put_behind_an_event_stays),     T(test_a_delete_behind_an_event_stays),
+		T(test_a_put_is_newest_where_it_stands), T(test_outcomes),
+		T(test_nothing_from_before_a_delete),    T(test_a_delete_before_a_computed_value),
+		T(test_joiners_of_a_changed_read),       T(test_sql_is_asked_again),
 #undef T
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

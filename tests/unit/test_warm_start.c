@@ -7,7 +7,9 @@
 enum { LIVES = 5, OPS = 60, IDS = 3, ENTRIES_MAX = LIVES * OPS };
 enum { MINUTE_US = 60 * 1000000, HOUR_MS = 3600 * 1000 };
 
-static const char *const feature_names[] = {"pushed", "held", "counted", "computed", "each", "stated", "asked", "gone"};
+static const char *const feature_names[] = {
+	"pushed", "held", "counted", "computed", "each", "stated", "asked", "gone"
+};
 enum { FEATURES = ARRAY_LEN(feature_names) };
 
 /* What was written, in log order: lsn = index + 1. */
@@ -30,20 +32,27 @@ static int below(int n)
 /* The definitions of a life: each version is one of two, so that an old one comes back now and then. */
 static struct definitions *definitions_of_life(struct rig *r, bool is_last)
 {
-	struct buf text = {0}, why = {0};
+	struct buf text = { 0 }, why = { 0 };
 	char path[128];
-	buf_append_lit(&text, "local fabra = require 'fabra'\nlocal User = fabra.entity { name = 'User', id = 'user_id' }\n"
-			      "fabra.feature { name = 'pushed', entity = User }\n"
-			      "fabra.feature { name = 'held', entity = User, ttl = '1h' }\n");
-	buf_printf(&text, "fabra.feature { name = 'counted', entity = User, trigger = 'e', compute = function() return %d end }\n",
-		   below(100)); /* a trigger's code alone changes nothing */
-	buf_printf(&text, "fabra.feature { name = 'computed', entity = User, ttl = '%dh', compute = function() return %d end }\n",
-		   1 + below(2), below(2));
+	buf_append_lit(&text,
+		       "local fabra = require 'fabra'\nlocal User = fabra.entity { name = 'User', id = 'user_id' }\n"
+		       "fabra.feature { name = 'pushed', entity = User }\n"
+		       "fabra.feature { name = 'held', entity = User, ttl = '1h' }\n");
+	buf_printf(
+	    &text,
+	    "fabra.feature { name = 'counted', entity = User, trigger = 'e', compute = function() return %d end }\n",
+	    below(100)); /* a trigger's code alone changes nothing */
+	buf_printf(
+	    &text,
+	    "fabra.feature { name = 'computed', entity = User, ttl = '%dh', compute = function() return %d end }\n",
+	    1 + below(2), below(2));
 	buf_append_lit(&text, "fabra.feature { name = 'each', entity = User, compute = function() return 1 end }\n");
-	buf_printf(&text, "fabra.feature { name = 'stated', entity = User, materialize = true, version = 'v%d', sql = 'SELECT 1' }\n",
-		   below(2));
-	buf_printf(&text, "fabra.feature { name = 'asked', entity = User%s, sql = 'SELECT %d' }\n", below(2) ? ", ttl = '1h'" : "",
-		   below(2));
+	buf_printf(
+	    &text,
+	    "fabra.feature { name = 'stated', entity = User, materialize = true, version = 'v%d', sql = 'SELECT 1' }\n",
+	    below(2));
+	buf_printf(&text, "fabra.feature { name = 'asked', entity = User%s, sql = 'SELECT %d' }\n",
+		   below(2) ? ", ttl = '1h'" : "", below(2));
 	if (!is_last)
 		buf_append_lit(&text, "fabra.feature { name = 'gone', entity = User }\n");
 	snprintf(path, sizeof path, "%s/store.lua", r->dir);
@@ -70,11 +79,13 @@ static void write_one(struct rig *r, const struct node *n, int64_t now_us)
 {
 	struct written *w = &log_of[log_count];
 	char id[16], json[24];
-	*w = (struct written){.what = below(8) == 0 ? W_DELETE : below(6) == 0 ? W_NO_VALUE : W_VALUE,
-			      .id = below(IDS),
-			      .feature = below(FEATURES),
-			      .event_us = now_us + (below(3) == 0 ? 4 * MINUTE_US : 0) - below(4) * MINUTE_US,
-			      .event_ns = (uint16_t)below(3)};
+	*w = (struct written){ .what = below(8) == 0   ? W_DELETE
+				       : below(6) == 0 ? W_NO_VALUE
+						       : W_VALUE,
+			       .id = below(IDS),
+			       .feature = below(FEATURES),
+			       .event_us = now_us + (below(3) == 0 ? 4 * MINUTE_US : 0) - below(4) * MINUTE_US,
+			       .event_ns = (uint16_t)below(3) };
 	if (below(10) == 0)
 		w->event_us -= 3ll * 3600 * 1000000; /* past every ttl */
 	const struct def_feature *f = feature_of(n->definitions, w->feature);
@@ -89,12 +100,12 @@ static void write_one(struct rig *r, const struct node *n, int64_t now_us)
 	if (w->what == W_DELETE) {
 		rig_append_delete(r, id, w->event_us);
 	} else {
-		struct entry_value v = {.entity_id = str_from(id),
-					.feature = f->name,
-					.event_time_us = w->event_us,
-					.event_time_ns = w->event_ns,
-					.ttl_ms = w->ttl_ms,
-					.version = f->made_by};
+		struct entry_value v = { .entity_id = str_from(id),
+					 .feature = f->name,
+					 .event_time_us = w->event_us,
+					 .event_time_ns = w->event_ns,
+					 .ttl_ms = w->ttl_ms,
+					 .version = f->made_by };
 		if (w->what == W_VALUE)
 			v.value_json = str_from(json);
 		rig_append_values(r, "User", &v, 1);
@@ -142,11 +153,12 @@ static void check_all(const struct node *n, int64_t now_us, const char *when)
 	for (int id = 0; id < IDS; id++)
 		for (int feature = 0; feature < (int)FEATURES; feature++) {
 			char name[16];
-			struct online_cell cell = {0};
+			struct online_cell cell = { 0 };
 			uint32_t index = definitions_feature(n->definitions, str_from(feature_names[feature]));
 			long wanted = oracle(n->definitions, id, feature, now_us);
 			snprintf(name, sizeof name, "u%d", id);
-			bool found = index != DEF_NONE && online_get(n->stores->online, 0, str_from(name), index, now_us, &cell);
+			bool found = index != DEF_NONE &&
+				     online_get(n->stores->online, 0, str_from(name), index, now_us, &cell);
 			long got = found ? atol(cell.value->json) : -1;
 			if (got != wanted)
 				fail_msg("seed %u, %s: %s of u%d is entry %ld, not %ld (of %zu)", seed, when,
@@ -162,7 +174,7 @@ static void check_all(const struct node *n, int64_t now_us, const char *when)
 
 static void take_frames(struct rig *r, const struct node *n, uint64_t from_lsn)
 {
-	struct buf why = {0};
+	struct buf why = { 0 };
 	struct log_source_entry frame;
 	struct ledger_scan *scan = ledger_scan_open(r->ledger, NULL, from_lsn, &why);
 	assert_non_null(scan);
@@ -173,17 +185,17 @@ static void take_frames(struct rig *r, const struct node *n, uint64_t from_lsn)
 
 static struct stores stores_of(struct rig *r)
 {
-	struct stores s = {.online = online_create(&(struct online_config){.bytes_max = 1 << 20, .stripes = 4}),
-			   .log = ledger_log_source(r->ledger)};
+	struct stores s = { .online = online_create(&(struct online_config){ .bytes_max = 1 << 20, .stripes = 4 }),
+			    .log = ledger_log_source(r->ledger) };
 	offline_store_fill(r->offline, &s.offline);
 	return s;
 }
 
 static void one_life(struct rig *r, int life)
 {
-	struct buf why = {0};
+	struct buf why = { 0 };
 	struct stores stores = stores_of(r);
-	struct node n = {.definitions = definitions_of_life(r, life == LIVES - 1), .stores = &stores};
+	struct node n = { .definitions = definitions_of_life(r, life == LIVES - 1), .stores = &stores };
 	if (below(2)) /* else all of it is beyond the projection */
 		while (offline_projection_step(r->offline) != OFFLINE_STEP_CAUGHT_UP)
 			;
@@ -221,33 +233,33 @@ static void test_values_without_a_version(void **state)
 {
 	(void)state;
 	struct rig r;
-	struct buf why = {0};
+	struct buf why = { 0 };
 	seed = 1;
 	rig_make_folder(&r);
 	rig_open(&r);
 	int64_t now_us = clock_wall_us();
-	static const char *const names[] = {"pushed", "held", "counted", "computed", "each", "stated", "asked"};
+	static const char *const names[] = { "pushed", "held", "counted", "computed", "each", "stated", "asked" };
 	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 		/* Version 1 of the payload, byte by byte. */
 		struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
-		const struct str texts[] = {STR("u0"), str_from(names[i]), STR("1")};
+		const struct str texts[] = { STR("u0"), str_from(names[i]), STR("1") };
 		buf_append_char(&e->body, 1);
 		buf_append_char(&e->body, ENTRY_PUSHED);
-		buf_append(&e->body, &(uint64_t){0}, 8);
-		buf_append(&e->body, &(uint64_t){1}, 8);
-		buf_append(&e->body, &(uint32_t){4}, 4);
+		buf_append(&e->body, &(uint64_t){ 0 }, 8);
+		buf_append(&e->body, &(uint64_t){ 1 }, 8);
+		buf_append(&e->body, &(uint32_t){ 4 }, 4);
 		buf_append_lit(&e->body, "User");
 		for (int k = 0; k < 3; k++) {
-			buf_append(&e->body, &(uint32_t){(uint32_t)texts[k].n}, 4);
+			buf_append(&e->body, &(uint32_t){ (uint32_t)texts[k].n }, 4);
 			buf_append_str(&e->body, texts[k]);
 		}
 		buf_append(&e->body, &now_us, 8);
-		buf_append(&e->body, &(int64_t){0}, 8);
+		buf_append(&e->body, &(int64_t){ 0 }, 8);
 		rig_append(&r, e, now_us);
 	}
 	for (int projected = 0; projected < 2; projected++) {
 		struct stores stores = stores_of(&r);
-		struct node n = {.definitions = definitions_of_life(&r, true), .stores = &stores};
+		struct node n = { .definitions = definitions_of_life(&r, true), .stores = &stores };
 		assert_true(warm_start(&n, &why));
 		for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 			struct online_cell cell;
@@ -269,8 +281,8 @@ static void test_values_without_a_version(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_the_same_question_before_and_after),
-	    cmocka_unit_test(test_values_without_a_version),
+		cmocka_unit_test(test_the_same_question_before_and_after),
+		cmocka_unit_test(test_values_without_a_version),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

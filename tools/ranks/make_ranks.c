@@ -153,7 +153,8 @@ static void image_add_merge(struct image *image, const struct tokens_table *t, c
 		memmove(at + best_at + 1, at + best_at + 2, (n - best_at - 1) * sizeof at[0]);
 		n--;
 	}
-	uint32_t left = tokens_table_find(t, p, at[1], end), right = tokens_table_find(t, p + at[1], at[2] - at[1], end);
+	uint32_t left = tokens_table_find(t, p, at[1], end),
+		 right = tokens_table_find(t, p + at[1], at[2] - at[1], end);
 	uint64_t hash = tokens_merge_hash(left, right);
 	uint32_t mask = (1u << image->header->merge_bits) - 1, slot = (uint32_t)(hash >> 32) & mask;
 	image->filter[hash >> (64 - TOKENS_FILTER_BITS)] |= tokens_filter_bits(hash);
@@ -180,8 +181,9 @@ static void image_fill(struct image *image, const struct token *tokens, const ch
 	for (int byte = 0; byte < 256; byte++)
 		if (singles[byte] == TOKENS_NO_RANK)
 			fail("has no token for some single byte", path);
-	struct tokens_table t = { .header = h, .buckets = image->buckets, .bucket_mask = (1u << h->bucket_bits) - 1,
-				  .bytes = image->bytes };
+	struct tokens_table t = {
+		.header = h, .buckets = image->buckets, .bucket_mask = (1u << h->bucket_bits) - 1, .bytes = image->bytes
+	};
 	for (uint32_t rank = 0; rank < 1u << TOKENS_RANK_BITS; rank++)
 		if (tokens[rank].n >= 2)
 			image_add_merge(image, &t, &tokens[rank], rank);

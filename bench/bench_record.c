@@ -3,7 +3,7 @@
  *     build/release/bench/bench_record [rounds]    prints the median of `rounds` (5) in ns of CPU per call */
 #include "runtime/check.h"
 #include "runtime/clock.h"
-#include "store/text/pyfloat.h"
+#include "runtime/pyfloat.h"
 #include "store/record/record.h"
 #include <stdlib.h>
 

@@ -9,6 +9,7 @@
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/process_stats.h"
+#include "runtime/pyfloat.h"
 #include <math.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -336,13 +337,13 @@ static struct shown *snapshot(size_t *ret_n, uint64_t *ret_refused)
 
 static void append_double(struct buf *out, double v)
 {
-	char text[40];
-	for (int digits = 15; digits <= 17; digits++) { /* the shortest that reads back as the same number */
-		snprintf(text, sizeof text, "%.*g", digits, v);
-		if (strtod(text, NULL) == v)
-			break;
+	if (!isfinite(v)) {
+		buf_append_str(out, isnan(v) ? STR("NaN") : v > 0 ? STR("+Inf") : STR("-Inf"));
+		return;
 	}
-	buf_append_str(out, isnan(v) ? STR("NaN") : isinf(v) ? (v > 0 ? STR("+Inf") : STR("-Inf")) : str_from(text));
+	char text[PYFLOAT_TEXT_MAX];
+	size_t n = pyfloat_text(v, text);
+	buf_append(out, text, n > 2 && text[n - 2] == '.' && text[n - 1] == '0' ? n - 2 : n); /* most are counts */
 }
 
 static bool has_suffix(const char *name, const char *suffix)

@@ -1,5 +1,5 @@
 #include "store/text/json_text.h"
-#include "store/text/pyfloat.h"
+#include "runtime/pyfloat.h"
 #include <math.h>
 #include <stdlib.h>
 

@@ -1,5 +1,5 @@
 #include "store/text/json.h"
-#include "store/text/pyfloat.h"
+#include "runtime/pyfloat.h"
 #include <math.h>
 #include <stdlib.h>
 #include <setjmp.h>

@@ -1,5 +1,5 @@
 #include "runtime/hash.h"
-#include "store/text/pyfloat.h"
+#include "runtime/pyfloat.h"
 #include <float.h>
 #include <math.h>
 #include <stdio.h>

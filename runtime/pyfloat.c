@@ -3,7 +3,7 @@
  * floor(log10 of the interval's width), the interval holds at least one multiple of 10^k and at most a few
  * of 10^(k+1). Multiplying by 10^-k turns the question into comparing integers; 126 bits of 10^-k are
  * enough, provided that a lost remainder is kept as a sticky low bit. */
-#include "store/text/pyfloat.h"
+#include "runtime/pyfloat.h"
 #include "runtime/check.h"
 #include <pthread.h>
 #include <stdint.h>

@@ -13,16 +13,17 @@
 
 enum { WAITING_MAX = 1024, MAILBOX_MAX = 16384, TICK_MS = 500 };
 
+struct waiting {
+	struct evidence_append *appends[WAITING_MAX]; /* taken */
+	struct evidence_entry *entries[WAITING_MAX];  /* of the appends; NULL: not admitted */
+	struct evidence_entry *admitted[WAITING_MAX]; /* without gaps, as their statuses */
+	int statuses[WAITING_MAX];
+	size_t count;
+};
 struct committer {
 	struct actor base;
-	struct ledger *l; /* borrows: the ledger is closed after its loops */
-	struct waiting {
-		struct evidence_append *appends[WAITING_MAX]; /* taken */
-		struct evidence_entry *entries[WAITING_MAX];  /* of the appends; NULL: not admitted */
-		struct evidence_entry *admitted[WAITING_MAX]; /* without gaps, as their statuses */
-		int statuses[WAITING_MAX];
-		size_t count;
-	} * waiting; /* owned */
+	struct ledger *l;        /* borrows: the ledger is closed after its loops */
+	struct waiting *waiting; /* owned */
 };
 
 static void answer(struct committer *c, struct evidence_append *m, int status)

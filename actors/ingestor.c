@@ -186,11 +186,12 @@ static void commit(struct ingestor *s, struct event *e)
 static void leave_out_overtaken(struct ingestor *s, struct event *e)
 {
 	const struct node *n = s->nl->node;
+	const struct online_fast *online = n->stores->online.fast;
 	e->position = values_position(n);
 	for (uint32_t i = 0; i < e->features_count; i++) {
 		struct online_trace now;
-		if (!online_trace(n->stores->online, entity_of(s, e), e->data.entity_id, e->features[i],
-				  loop_wall_us(s->base.loop), &now) ||
+		if (!online->trace(online->table, entity_of(s, e), e->data.entity_id, e->features[i],
+				   loop_wall_us(s->base.loop), &now) ||
 		    now.lsn <= e->traces[i].lsn)
 			continue;
 		e->traces[i] = now;
@@ -334,10 +335,11 @@ static bool compute_next(struct ingestor *s, struct event *e)
 static void read_previous(struct ingestor *s, struct event *e)
 {
 	const struct node *n = s->nl->node;
+	const struct online_fast *online = n->stores->online.fast;
 	e->is_read = true;
 	e->position = values_position(n);
-	online_see(n->stores->online, entity_of(s, e), e->data.entity_id, e->features, e->features_count,
-		   loop_wall_us(s->base.loop), e->previous, e->traces);
+	online->see(online->table, entity_of(s, e), e->data.entity_id, e->features, e->features_count,
+		    loop_wall_us(s->base.loop), e->previous, e->traces);
 }
 
 static void apply_next(struct ingestor *s, struct event *e)

@@ -208,12 +208,13 @@ static void note_gone(void *arg, struct str id)
 
 static void remove_next(struct materializer *s)
 {
+	const struct online_fast *online = s->node->stores->online.fast;
 	uint32_t entity = feature_of(s)->entity;
 	arena_finish(&s->gone_texts);
 	s->gone_count = 0;
 	while (!s->remove_is_at_end && s->gone_count < REMOVE_MAX) {
-		enum online_walk walk = online_each_older(s->node->stores->online, entity, s->current->feature,
-							  s->started_us, &s->remove_cursor, REMOVE_LOOK, s, note_gone);
+		enum online_walk walk = online->each_older(online->table, entity, s->current->feature, s->started_us,
+							   &s->remove_cursor, REMOVE_LOOK, s, note_gone);
 		if (walk == ONLINE_WALK_NO_MEMORY) {
 			run_failed(s, STR("out of memory: what the query no longer gives is still there"));
 			return;
@@ -257,9 +258,10 @@ static void in_removing(struct materializer *s, struct msg *m)
 static bool renew(struct materializer *s, const struct offline_row *row)
 {
 	const struct def_feature *f = feature_of(s);
+	const struct online_fast *online = s->node->stores->online.fast;
 	struct online_cell cell;
 	if (s->current->is_unsure ||
-	    !online_get(s->node->stores->online, f->entity, row->key, s->current->feature, s->started_us, &cell))
+	    online->see(online->table, f->entity, row->key, &s->current->feature, 1, s->started_us, &cell, NULL) == 0)
 		return false;
 	bool is_same = str_eq(value_json(cell.value), row->value_json) && cell.meta.lsn != 0 &&
 		       (f->ttl_ms == 0 || s->started_us - cell.meta.written_us < f->ttl_ms * 1000 / 2);

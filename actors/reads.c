@@ -271,16 +271,17 @@ bool reads_are_transient(const struct reads *r)
  * value or a delete replaces it. Any other value is current if the table has it. */
 static bool is_current(const struct read_feature *f, const struct node *n, int64_t made_at_us, int64_t now_us)
 {
+	const struct online_fast *online = n->stores->online.fast;
 	const struct def_feature *d = &n->definitions->features[f->feature];
 	if (f->entity_id.n == 0)
 		return true; /* no entity was named: that cannot change */
 	bool was_there = f->state == FEATURE_FOUND && f->source != RECORD_FALLBACK;
 	bool is_stored = was_there && !def_feature_is_computed_at_each_read(d);
 	if (is_stored &&
-	    online_holds(n->stores->online, d->entity, f->entity_id, f->feature, now_us, f->as_of_us, f->value_json))
+	    online->holds(online->table, d->entity, f->entity_id, f->feature, now_us, f->as_of_us, f->value_json))
 		return true;
 	struct online_trace trace;
-	bool is_known = online_trace(n->stores->online, d->entity, f->entity_id, f->feature, now_us, &trace);
+	bool is_known = online->trace(online->table, d->entity, f->entity_id, f->feature, now_us, &trace);
 	if (!is_stored) /* nothing to compare with: has a value or a delete come since? */
 		return !is_known || (!trace.is_live && trace.event_time_us < made_at_us);
 	if (!def_feature_is_computed(d))

@@ -120,7 +120,8 @@ enum online_read resolver_copy_online(const struct node *n, uint32_t feature, co
 	*ret_refresh_due = false;
 	if (def_feature_is_computed_at_each_read(f))
 		return ONLINE_MISS;
-	enum online_read r = online_read_copy(n->stores->online, key, feature, now_us, out, cap, ret_n, ret_meta);
+	const struct online_fast *online = n->stores->online.fast;
+	enum online_read r = online->copy(online->table, key, feature, now_us, out, cap, ret_n, ret_meta);
 	if (r == ONLINE_HIT)
 		*ret_refresh_due = is_refresh_due(f, key->id, ret_meta->written_us, now_us);
 	return r;
@@ -136,10 +137,11 @@ void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str 
 			     enum feature_state failure, struct feature_result *ret)
 {
 	struct online_cell cell;
+	const struct online_fast *online = n->stores->online.fast;
 	const struct def_feature *f = &n->definitions->features[feature];
 	*ret = (struct feature_result){ .state = def_feature_is_computed(f) ? failure : FEATURE_MISSING };
 	if (!def_feature_is_computed_at_each_read(f) &&
-	    online_get(n->stores->online, f->entity, entity_id, feature, now_us, &cell))
+	    online->see(online->table, f->entity, entity_id, &feature, 1, now_us, &cell, NULL) == 1)
 		*ret = (struct feature_result){ .state = FEATURE_FOUND,
 						.source = RECORD_CACHE,
 						.value = cell.value,
@@ -171,6 +173,7 @@ static bool is_joinable(const struct resolver *s, const struct flight *f)
 {
 	const struct node *n = s->nl->node;
 	struct str id = str_of(f->id, f->id_n);
+	const struct online_fast *online = n->stores->online.fast;
 	struct online_trace trace;
 	switch (f->state) {
 	case QUEUED:
@@ -186,7 +189,7 @@ static bool is_joinable(const struct resolver *s, const struct flight *f)
 			return false;
 		break;
 	}
-	return !online_trace(n->stores->online, s->entity, id, f->feature, loop_wall_us(s->base.loop), &trace) ||
+	return !online->trace(online->table, s->entity, id, f->feature, loop_wall_us(s->base.loop), &trace) ||
 	       trace.event_time_us <= f->started_us;
 }
 
@@ -665,8 +668,9 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 	metrics_add(n->metrics.features[feature].miss, 1);
 	if (!def_feature_is_computed(d)) {
 		struct online_trace trace; /* it knows a value past its ttl until it is swept */
-		bool has_expired = online_trace(n->stores->online, s->entity, id, feature, loop_wall_us(s->base.loop),
-						&trace) &&
+		const struct online_fast *online = n->stores->online.fast;
+		bool has_expired = online->trace(online->table, s->entity, id, feature, loop_wall_us(s->base.loop),
+						 &trace) &&
 				   trace.is_expired;
 		result_without_value(s, r, result, feature, has_expired ? FEATURE_EXPIRED : FEATURE_MISSING,
 				     (struct str){ 0 });
@@ -693,6 +697,7 @@ static uint32_t read_row(struct resolver *s, const struct feature_request *r, ui
 			 struct online_cell cells[static ONLINE_TOGETHER_MAX])
 {
 	const struct node *n = s->nl->node;
+	const struct online_fast *online = n->stores->online.fast;
 	uint32_t features[ONLINE_TOGETHER_MAX], at[ONLINE_TOGETHER_MAX], stored = 0, count = 0;
 	struct online_cell found[ONLINE_TOGETHER_MAX];
 	for (; count < ONLINE_TOGETHER_MAX && first + count < r->features_count; count++) {
@@ -704,8 +709,8 @@ static uint32_t read_row(struct resolver *s, const struct feature_request *r, ui
 		features[stored++] = feature;
 	}
 	if (stored)
-		online_get_many(n->stores->online, s->entity, r->ids[id], features, stored, loop_wall_us(s->base.loop),
-				found);
+		online->see(online->table, s->entity, r->ids[id], features, stored, loop_wall_us(s->base.loop), found,
+			    NULL);
 	for (uint32_t i = 0; i < stored; i++)
 		cells[at[i]] = found[i];
 	return count;

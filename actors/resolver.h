@@ -3,7 +3,6 @@
 #pragma once
 #include "actors/feature_request.h"
 #include "actors/node.h"
-#include "store/online/online.h"
 
 extern const struct actor_class resolver_class; /* init argument: struct resolver_args */
 /* Copies a small live value from the online table to out without a message, and without a write to a reference count that other

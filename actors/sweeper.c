@@ -2,7 +2,7 @@
  * stores. */
 #include "actors/sweeper.h"
 
-enum { PERIOD_MS = 250, BUCKETS_PER_SWEEP = 1000 };
+enum { PERIOD_MS = 250, ROWS_PER_SWEEP = 1000 };
 
 struct sweeper {
 	struct actor base;
@@ -19,8 +19,7 @@ static void sweeper_on_message(struct actor *a, struct msg *m)
 	if (m->kind != RT_TIMER)
 		return;
 	const struct stores *stores = s->nl->node->stores;
-	online_sweep(stores->online, loop_wall_us(a->loop), BUCKETS_PER_SWEEP);
-	online_publish(stores->online);
+	stores->online.fast->tidy(stores->online.fast->table, loop_wall_us(a->loop), ROWS_PER_SWEEP);
 	if (stores->publish != NULL)
 		stores->publish(stores);
 	rt_timer_start(a, PERIOD_MS, 0);

@@ -156,11 +156,12 @@ static void destroy(struct evidence_hook *h)
 /* A write without a time of its own is newer than what is there, also when the clock has been set back since. */
 static int64_t newest_time_us(const struct node *n, const struct values_write *w)
 {
+	const struct online_fast *online = n->stores->online.fast;
 	struct online_trace trace;
 	int64_t time_us = w->cells[0].event_time_us;
 	for (size_t i = 0; i < w->count; i++)
-		if (online_trace(n->stores->online, w->entity, w->cells[i].entity_id, w->cells[i].feature, time_us,
-				 &trace) &&
+		if (online->trace(online->table, w->entity, w->cells[i].entity_id, w->cells[i].feature, time_us,
+				  &trace) &&
 		    trace.event_time_us >= time_us)
 			time_us = trace.event_time_us + 1;
 	return time_us;
@@ -375,6 +376,7 @@ static bool is_stored(const struct publication *p, const struct cell *c)
 /* Of the cells from c on those of one row, up to a bound. Returns the one behind them. */
 static struct cell *publish_row(struct publication *p, struct cell *c, uint64_t lsn, int64_t now_us)
 {
+	const struct online_fast *online = p->node->stores->online.fast;
 	struct online_change changes[ONLINE_TOGETHER_MAX];
 	struct cell *end = p->cells + p->count, *at[ONLINE_TOGETHER_MAX];
 	struct str id = id_of(c);
@@ -390,7 +392,7 @@ static struct cell *publish_row(struct publication *p, struct cell *c, uint64_t 
 								    .event_time_ns = c->event_time_ns },
 					     p->write.source, lsn, written_us(p, c, now_us));
 	}
-	online_change_row(p->node->stores->online, p->write.entity, id, changes, count, now_us);
+	online->change_row(online->table, p->write.entity, id, changes, count, now_us);
 	for (size_t i = 0; i < count; i++)
 		at[i]->result = changes[i].result;
 	return c;
@@ -399,10 +401,11 @@ static struct cell *publish_row(struct publication *p, struct cell *c, uint64_t 
 static void ended(struct evidence_hook *h, const struct evidence_entry *e, int status, int64_t now_us)
 {
 	struct publication *p = (struct publication *)h;
+	const struct online_fast *online = p->node->stores->online.fast;
 	struct cell *c = p->cells, *end = c + p->count;
 	if (status == RT_OK && p->is_delete)
-		c->result = online_delete_row(p->node->stores->online, p->write.entity, id_of(c), c->event_time_us,
-					      e->lsn, now_us);
+		c->result = online->delete_row(online->table, p->write.entity, id_of(c), c->event_time_us, e->lsn,
+					       now_us);
 	while (status == RT_OK && !p->is_delete && c < end)
 		c = publish_row(p, c, e->lsn, now_us);
 	atomic_store_explicit(&p->node->values->published, p->position, memory_order_release);
@@ -412,5 +415,6 @@ void values_publish(const struct node *n, uint32_t entity, const struct values_c
 		    enum entry_value_source source, uint64_t lsn, int64_t written_us)
 {
 	struct online_change change = change_of(n, cell, source, lsn, written_us);
-	online_change_row(n->stores->online, entity, cell->entity_id, &change, 1, written_us);
+	n->stores->online.fast->change_row(n->stores->online.fast->table, entity, cell->entity_id, &change, 1,
+					   written_us);
 }

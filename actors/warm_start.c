@@ -5,11 +5,16 @@
 
 static bool delete (const struct node *n, uint32_t entity, const struct offline_value *v, int64_t now_us)
 {
+	const struct online_fast *online = n->stores->online.fast;
 	uint32_t feature = definitions_feature(n->definitions, v->feature);
 	if (v->feature.n == 0)
-		online_delete_row(n->stores->online, entity, v->entity_id, v->event_time_us, v->lsn, now_us);
+		online->delete_row(online->table, entity, v->entity_id, v->event_time_us, v->lsn, now_us);
 	else if (feature != DEF_NONE && n->definitions->features[feature].entity == entity)
-		online_delete_cell(n->stores->online, entity, v->entity_id, feature, v->event_time_us, v->lsn, now_us);
+		online->change_row(online->table, entity, v->entity_id,
+				   &(struct online_change){
+				       .feature = feature,
+				       .meta = { .event_time_us = v->event_time_us, .lsn = v->lsn } },
+				   1, now_us);
 	return false;
 }
 
@@ -39,20 +44,18 @@ bool warm_start_value(const struct node *n, const struct offline_value *v, int64
 	struct value *value = value_create(v->value_json);
 	if (value == NULL)
 		return false;
-	bool is_there = online_put(n->stores->online,
-				   &(struct online_write){
-				       .kind = entity,
-				       .feature = feature,
-				       .id = v->entity_id,
-				       .value = value,
-				       .meta = { .event_time_us = v->event_time_us,
-						 .lsn = v->lsn,
-						 .written_us = v->written_us,
-						 .expires_us = expires_us,
-						 .flags = values_flags((enum entry_value_source)v->source),
-						 .event_time_ns = v->event_time_ns } }) == ONLINE_APPLIED;
+	struct online_change change = { .feature = feature,
+					.value = value,
+					.meta = { .event_time_us = v->event_time_us,
+						  .lsn = v->lsn,
+						  .written_us = v->written_us,
+						  .expires_us = expires_us,
+						  .flags = values_flags((enum entry_value_source)v->source),
+						  .event_time_ns = v->event_time_ns } };
+	n->stores->online.fast->change_row(n->stores->online.fast->table, entity, v->entity_id, &change, 1,
+					   v->written_us);
 	value_unref(value);
-	return is_there;
+	return change.result == ONLINE_APPLIED;
 }
 
 struct frame_reader {

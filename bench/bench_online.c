@@ -2,7 +2,7 @@
  * the eviction keeps of a skewed load. Usage: bench_online [ids]. The lines are stable: name, value, unit. */
 #include "runtime/check.h"
 #include "runtime/clock.h"
-#include "store/online/online.h"
+#include "store/online/online_memory.h"
 #include <malloc.h>
 #include <math.h>
 #include <pthread.h>

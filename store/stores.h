@@ -14,7 +14,7 @@ struct stores_health {
 struct stores {
 	struct evidence_store evidence;
 	struct offline_store offline;
-	struct online *online;
+	struct online_store online;
 	struct idempotency *idempotency;
 	const struct log_source *log; /* what the start reads */
 	/* Fills *ret, whose texts the caller ends. Any thread. */

@@ -3,6 +3,7 @@
 #include "store/text/json.h"
 #include "store/ledger/ledger.h"
 #include "store/offline/offline_duckdb.h"
+#include "store/online/online_memory.h"
 #include <stdlib.h>
 
 enum { LANES = 4 };
@@ -13,6 +14,7 @@ struct stores_embedded {
 	struct stores stores; /* first: it is what the others know */
 	struct ledger *ledger;
 	struct offline *offline;
+	struct online *online;
 	struct loop *ledger_loop, *records_loop, *offline_loop, *materialize_loop, *projection_loop;
 	struct loop *lane_loops[LANES];
 };
@@ -88,10 +90,12 @@ static bool open_offline(struct stores_embedded *e, const struct serve_options *
 
 static bool make_online(struct stores_embedded *e, const struct serve_options *o, struct buf *ret_why)
 {
-	e->stores.online = online_create(&(struct online_config){ .bytes_max = o->online_bytes });
-	if (e->stores.online == NULL)
+	e->online = online_create(&(struct online_config){ .bytes_max = o->online_bytes });
+	if (e->online == NULL)
 		buf_append_lit(ret_why, "out of memory; lower FABRA_ONLINE_BYTES");
-	return e->stores.online;
+	else
+		e->stores.online.fast = online_fast(e->online);
+	return e->online;
 }
 
 static bool load_idempotency(struct stores_embedded *e, const struct serve_options *o, struct buf *ret_why)
@@ -136,9 +140,12 @@ static bool spawn_actors(struct stores_embedded *e, struct buf *ret_why)
 	offline->requests = offline_spawn_reader(e->offline, e->offline_loop, e->lane_loops, LANES);
 	offline->background = offline_spawn_reader(e->offline, e->materialize_loop, NULL, 0);
 	evidence->list = evidence->legacy = offline->requests;
+	struct actor_ref online = online_spawn(e->online, e->records_loop);
+	for (unsigned i = 0; i < LOOPS_MAX; i++)
+		e->stores.online.per_loop[i] = online;
 	struct actor_ref projection = offline_spawn_projection(e->offline, e->projection_loop);
 	bool ok = !ref_is_none(evidence->append) && !ref_is_none(evidence->find) && !ref_is_none(offline->requests) &&
-		  !ref_is_none(offline->background) && !ref_is_none(projection);
+		  !ref_is_none(offline->background) && !ref_is_none(projection) && !ref_is_none(online);
 	if (!ok)
 		buf_append_lit(ret_why, "cannot start the store actors");
 	return ok;
@@ -234,7 +241,7 @@ void stores_embedded_close(struct stores_embedded *e)
 	loop_destroy(e->projection_loop);
 	offline_close(e->offline);
 	ledger_close(e->ledger);
-	online_destroy(e->stores.online);
+	online_destroy(e->online);
 	idempotency_destroy(e->stores.idempotency);
 	free(e);
 }

@@ -87,9 +87,10 @@ static bool reply_from_memory(struct exchange *x, const struct feature_get *get)
 void api_feature_gather(struct exchange *x, bool is_last)
 {
 	const struct node *n = api_node(x);
+	const struct online_fast *online = n->stores->online.fast;
 	struct feature_get *get = exchange_scratch(x);
 	if (is_last) {
-		online_fetch_row(n->stores->online, &get->key);
+		online->fetch_row(online->table, &get->key);
 		return;
 	}
 	struct str name = exchange_param(x, 0), id;
@@ -101,7 +102,7 @@ void api_feature_gather(struct exchange *x, bool is_last)
 		return;
 	}
 	get->key = online_key(n->definitions->features[get->feature].entity, id);
-	online_fetch_bucket(n->stores->online, &get->key);
+	online->fetch_bucket(online->table, &get->key);
 }
 
 void api_feature_get(struct exchange *x)

@@ -82,6 +82,7 @@ static void check_dtype(struct exchange *x, uint32_t feature, struct str name, y
 /* false: replied. */
 static bool take_value(struct exchange *x, struct write *w, uint32_t feature, yyjson_val *value)
 {
+	const struct online_fast *online = api_node(x)->stores->online.fast;
 	struct str name = api_node(x)->definitions->features[feature].name;
 	struct buf text = { 0 };
 	json_write_value(&text, value);
@@ -92,7 +93,7 @@ static bool take_value(struct exchange *x, struct write *w, uint32_t feature, yy
 		return false;
 	}
 	w->cells[w->count++] = (struct write_cell){ .feature = feature, .value = v };
-	if (online_fits(api_node(x)->stores->online, v))
+	if (online->fits(online->table, v))
 		return true;
 	exchange_error(x, 413,
 		       "the value of '%.*s' is larger than the online table keeps: an eighth of FABRA_ONLINE_BYTES",

@@ -50,6 +50,18 @@ struct online *online_create(const struct online_config *config)
 	if (t == NULL)
 		return NULL;
 	memset(t, 0, sizeof *t);
+	t->fast = (struct online_fast){ .table = t,
+					.fetch_bucket = online_fetch_bucket,
+					.fetch_row = online_fetch_row,
+					.copy = online_read_copy,
+					.see = online_see,
+					.trace = online_trace,
+					.holds = online_holds,
+					.fits = online_fits,
+					.change_row = online_change_row,
+					.delete_row = online_delete_row,
+					.each_older = online_each_older,
+					.tidy = online_tidy };
 	if (online_init(t, config))
 		return t;
 	free(t->buckets);
@@ -77,6 +89,11 @@ void online_destroy(struct online *t)
 	free(t);
 }
 
+const struct online_fast *online_fast(const struct online *t)
+{
+	return &t->fast;
+}
+
 /* ---- finding ---- */
 
 struct place {
@@ -85,11 +102,6 @@ struct place {
 	uint32_t kind;
 	struct str id;
 };
-
-struct online_key online_key(uint32_t kind, struct str id)
-{
-	return (struct online_key){ hash_mix(hash64(id) + kind), kind, id };
-}
 
 static struct place place_at(struct online *t, const struct online_key *key)
 {
@@ -635,4 +647,10 @@ void online_stats(struct online *t, struct online_stats *ret)
 		pthread_mutex_unlock(&s->lock);
 	}
 	*ret = sum;
+}
+
+void online_tidy(struct online *t, int64_t now_us, size_t budget)
+{
+	online_sweep(t, now_us, budget);
+	online_publish(t);
 }

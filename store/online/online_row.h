@@ -1,6 +1,6 @@
 /* One row of the online table: its cells sorted by feature, in one block of memory. Nothing here locks. */
 #pragma once
-#include "store/online/online.h"
+#include "store/online/online_memory.h"
 
 /* The row's own tombstone is a cell too; it sorts behind all features. */
 #define ROW_TOMBSTONE UINT32_MAX

@@ -31,6 +31,7 @@ struct online {
 	size_t bytes_max;  /* of rows and values */
 	int64_t tombstone_keep_us;
 	uint32_t tombstones_max;
+	struct online_fast fast;       /* its table is this one */
 	struct online_stats published; /* the publisher's: what the metrics have seen */
 	/* Written by all threads, but not by reads. */
 	_Alignas(64) atomic_size_t bytes; /* of rows and values, reserved before they are linked */

@@ -9,6 +9,7 @@
 #include "runtime/sim.h"
 #include "store/ledger/ledger_fake.h"
 #include "store/offline/offline_fake.h"
+#include "store/online/online_memory.h"
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@ struct node_fixture {
 	struct sim *sim;
 	struct loop *store_loop;
 	struct ledger_fake *ledger; /* the test's: outlives restarts */
+	struct online *online;
 	struct stores stores;
 	struct node node;
 	struct node_loop loops[2];
@@ -97,13 +99,14 @@ static inline void node_fixture_start(struct node_fixture *f, const struct node_
 			    .loops_count = io_loops };
 	n->stores = &f->stores;
 	n->values = values_create();
-	f->stores.online = online_create(&(struct online_config){ .bytes_max = 1 << 20, .stripes = 4 });
+	f->online = online_create(&(struct online_config){ .bytes_max = 1 << 20, .stripes = 4 });
+	f->stores.online.fast = online_fast(f->online);
 	f->stores.idempotency = idempotency_create(16);
 	f->stores.evidence.append = ledger_fake_spawn(ledger, f->store_loop);
 	f->stores.offline.requests = f->stores.offline.background = offline_fake_spawn(f->store_loop, offline);
 	f->stores.evidence.list = f->stores.evidence.legacy = f->stores.offline.requests;
 	n->defaults = calloc(n->definitions->features_count + 1, sizeof(struct value *));
-	CHECK(f->stores.online && n->values && f->stores.idempotency && n->defaults);
+	CHECK(f->online && n->values && f->stores.idempotency && n->defaults);
 	for (uint32_t i = 0; i < n->definitions->features_count; i++)
 		if (n->definitions->features[i].default_json.p)
 			n->defaults[i] = value_create(n->definitions->features[i].default_json);
@@ -142,7 +145,7 @@ static inline bool node_fixture_stop(struct node_fixture *f, struct buf *why)
 		value_unref(f->node.defaults[i]);
 	free(f->node.defaults);
 	values_destroy(f->node.values);
-	online_destroy(f->stores.online);
+	online_destroy(f->online);
 	idempotency_destroy(f->stores.idempotency);
 	return balanced;
 }

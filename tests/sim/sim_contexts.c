@@ -312,7 +312,7 @@ static void pushed(struct client *c, const struct evidence_append *m)
 		return;
 	c->push.id = user_name(c->v, name);
 	c->push.meta.lsn = m->entry->lsn;
-	online_put(c->nl->node->stores->online, &c->push);
+	online_put(c->nl->node->stores->online.fast->table, &c->push);
 	if (c->push.meta.event_time_us > world.city_us[c->v->user])
 		world.city_us[c->v->user] = c->push.meta.event_time_us;
 }
@@ -472,15 +472,14 @@ static void warm_value(void *arg, const struct entry_values *head, const struct 
 	const struct evidence_entry *e = arg;
 	const struct definitions *d = world.f.node.definitions;
 	struct value *value = value_create(v->value_json);
-	online_put(world.f.node.stores->online,
-		   &(struct online_write){
-		       .kind = definitions_entity(d, head->entity),
-		       .feature = definitions_feature(d, v->feature),
-		       .id = v->entity_id,
-		       .value = value,
-		       .meta = { .event_time_us = v->event_time_us,
-				 .lsn = e->lsn,
-				 .expires_us = v->ttl_ms ? v->event_time_us + v->ttl_ms * 1000 : 0 } });
+	online_put(world.f.online, &(struct online_write){
+				       .kind = definitions_entity(d, head->entity),
+				       .feature = definitions_feature(d, v->feature),
+				       .id = v->entity_id,
+				       .value = value,
+				       .meta = { .event_time_us = v->event_time_us,
+						 .lsn = e->lsn,
+						 .expires_us = v->ttl_ms ? v->event_time_us + v->ttl_ms * 1000 : 0 } });
 	value_unref(value);
 }
 
@@ -580,8 +579,8 @@ static void check_events(void)
 		size_t count = oracle_events(world.ledger, id, events, EVENTS_MAX);
 		struct online_cell list, total;
 		int64_t now_us = loop_wall_us(world.f.loops[0].loop);
-		online_get(world.f.node.stores->online, 0, id, definitions_feature(d, STR("events")), now_us, &list);
-		online_get(world.f.node.stores->online, 0, id, definitions_feature(d, STR("count")), now_us, &total);
+		online_get(world.f.online, 0, id, definitions_feature(d, STR("events")), now_us, &list);
+		online_get(world.f.online, 0, id, definitions_feature(d, STR("count")), now_us, &total);
 		yyjson_doc *doc = list.value ? yyjson_read(list.value->json, list.value->len, 0)
 					     : yyjson_read("[]", 2, 0);
 		oracle_check_list(events, count, yyjson_doc_get_root(doc));

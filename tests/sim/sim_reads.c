@@ -181,7 +181,7 @@ static void step_push(unsigned user)
 	char json[24];
 	int n = snprintf(json, sizeof json, "%lld", (long long)++world.next_value);
 	struct value *v = value_create(str_of(json, (size_t)n));
-	bool applied = online_put(world.f.node.stores->online,
+	bool applied = online_put(world.f.online,
 				  &(struct online_write){ .kind = 0,
 							  .id = user_name(user),
 							  .feature = feature,
@@ -199,8 +199,7 @@ static void step_push(unsigned user)
 
 static void step_delete(unsigned user)
 {
-	online_delete_row(world.f.node.stores->online, 0, user_name(user), now_us(), ledger_fake_count(world.ledger),
-			  now_us());
+	online_delete_row(world.f.online, 0, user_name(user), now_us(), ledger_fake_count(world.ledger), now_us());
 	for (unsigned f = 0; f < FEATURES; f++)
 		world.truth[user][f].value = 0;
 	sim_run(world.f.sim, 1); /* what comes next is newer */

@@ -197,7 +197,7 @@ static inline bool is_online(const char *name, const char *id)
 {
 	struct online_cell cell;
 	uint32_t f = feature(name);
-	bool found = online_get(fixture.node.stores->online, shared.definitions->features[f].entity, str_from(id), f,
+	bool found = online_get(fixture.online, shared.definitions->features[f].entity, str_from(id), f,
 				loop_wall_us(LOOP), &cell);
 	value_unref(cell.value);
 	return found;
@@ -207,12 +207,11 @@ static inline void push(const char *name, const char *id, const char *json, int6
 {
 	uint32_t f = feature(name);
 	struct value *v = value_create(str_from(json));
-	online_put(fixture.node.stores->online,
-		   &(struct online_write){ .kind = shared.definitions->features[f].entity,
-					   .id = str_from(id),
-					   .feature = f,
-					   .value = v,
-					   .meta = { .event_time_us = event_time_us, .lsn = 1 } });
+	online_put(fixture.online, &(struct online_write){ .kind = shared.definitions->features[f].entity,
+							   .id = str_from(id),
+							   .feature = f,
+							   .value = v,
+							   .meta = { .event_time_us = event_time_us, .lsn = 1 } });
 	value_unref(v);
 }
 

@@ -13,6 +13,7 @@
 	"for i = 1, 201 do fabra.feature { name = 'f' .. i, entity = User, default = i } end\n"
 
 #include "actors/ingestor.h"
+#include "store/online/online_memory.h"
 #include "http/api/api.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
@@ -30,6 +31,7 @@ enum { BODY_MAX = 1 << 20 };
 
 static struct node_fixture_shared shared;
 static struct stores stores;
+static struct online *online;
 static struct node node;
 static struct node_loop node_loop;
 static struct ledger_fake *ledger;
@@ -56,7 +58,8 @@ static void start(void)
 	stores = (struct stores){ 0 };
 	node.stores = &stores;
 	node.values = values_create();
-	stores.online = online_create(&(struct online_config){ .bytes_max = 4 << 20, .stripes = 4 });
+	online = online_create(&(struct online_config){ .bytes_max = 4 << 20, .stripes = 4 });
+	stores.online.fast = online_fast(online);
 	stores.idempotency = idempotency_create(3);
 	node.defaults = calloc(node.definitions->features_count + 1, sizeof(struct value *));
 	for (uint32_t i = 0; i < node.definitions->features_count; i++)
@@ -95,7 +98,7 @@ static void stop(void)
 		value_unref(node.defaults[i]);
 	free(node.defaults);
 	idempotency_destroy(stores.idempotency);
-	online_destroy(stores.online);
+	online_destroy(online);
 	values_destroy(node.values);
 	ledger_fake_destroy(ledger);
 }
@@ -323,7 +326,7 @@ static void test_value_and_table(void **state)
 		memset(text, 'x', middle);
 		v = value_create(str_of(text, middle));
 		free(text);
-		if (online_fits(stores.online, v))
+		if (online_fits(online, v))
 			low = middle;
 		else
 			high = middle;
@@ -532,8 +535,8 @@ static void test_clocks(void **state)
 	says("\"freshness_ms\":0,");
 	ask("PUT", "/v1/features/User/ahead", "{\"values\":{\"city\":2,\"brief\":3}}", 200);
 	says("\"written\":[\"city\",\"brief\"],\"stale\":[]");
-	online_delete_row(stores.online, 0, STR("ahead"), clock_wall_us() + API_FUTURE_US_MAX,
-			  ledger_fake_count(ledger), clock_wall_us());
+	online_delete_row(online, 0, STR("ahead"), clock_wall_us() + API_FUTURE_US_MAX, ledger_fake_count(ledger),
+			  clock_wall_us());
 	ask("PUT", "/v1/features/User/ahead", "{\"values\":{\"city\":4}}", 200);
 	says("\"stale\":[]");
 	ask("GET", "/v1/features/city?entity_id=ahead", NULL, 200);

@@ -99,7 +99,7 @@ static void test_put_and_get(void **state)
 
 static void delete_row(uint32_t entity, const char *id)
 {
-	online_delete_row(fixture.node.stores->online, entity, str_from(id), loop_wall_us(LOOP), 2, loop_wall_us(LOOP));
+	online_delete_row(fixture.online, entity, str_from(id), loop_wall_us(LOOP), 2, loop_wall_us(LOOP));
 }
 
 static void test_what_changed(void **state)

@@ -49,7 +49,7 @@ static void assert_accepted(uint64_t op, uint64_t lsn)
 static void assert_holds(const char *name, const char *id, const char *json)
 {
 	struct online_cell cell;
-	if (!online_get(fixture.node.stores->online, 0, str_from(id), feature(name), loop_wall_us(LOOP), &cell))
+	if (!online_get(fixture.online, 0, str_from(id), feature(name), loop_wall_us(LOOP), &cell))
 		fail_msg("%s of %s is not there", name, id);
 	if (!str_eq(value_json(cell.value), str_from(json)))
 		fail_msg("%s instead of %s", cell.value->json, json);
@@ -60,13 +60,12 @@ static void warm(void *arg, const struct entry_values *head, const struct entry_
 {
 	(void)head;
 	if (v->value_json.p == NULL) {
-		online_delete_cell(fixture.node.stores->online, 0, v->entity_id,
-				   definitions_feature(shared.definitions, v->feature), v->event_time_us,
-				   *(uint64_t *)arg, loop_wall_us(LOOP));
+		online_delete_cell(fixture.online, 0, v->entity_id, definitions_feature(shared.definitions, v->feature),
+				   v->event_time_us, *(uint64_t *)arg, loop_wall_us(LOOP));
 		return;
 	}
 	struct value *value = value_create(v->value_json);
-	online_put(fixture.node.stores->online,
+	online_put(fixture.online,
 		   &(struct online_write){ .kind = 0,
 					   .id = v->entity_id,
 					   .value = value,
@@ -308,8 +307,7 @@ static void test_stopped_with_events_everywhere(void **state)
 	for (int u = 0; u < 23; u++) {
 		char id[16];
 		snprintf(id, sizeof id, "u%d", u);
-		if (!online_get(fixture.node.stores->online, 0, str_from(id), feature("list"), loop_wall_us(LOOP),
-				&cell))
+		if (!online_get(fixture.online, 0, str_from(id), feature("list"), loop_wall_us(LOOP), &cell))
 			continue;
 		yyjson_doc *list = yyjson_read(cell.value->json, cell.value->len, 0);
 		events += (int64_t)yyjson_arr_size(yyjson_doc_get_root(list));

@@ -10,6 +10,7 @@
 #include "http/server_private.h"
 #include "store/ledger/ledger.h"
 #include "store/offline/offline.h"
+#include "store/online/online.h"
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -24,6 +25,7 @@ static const char *name_of(int class)
 		NAME(CLASS_RT)
 		NAME(CLASS_EVIDENCE)
 		NAME(CLASS_OFFLINE)
+		NAME(CLASS_ONLINE)
 		NAME(CLASS_COMPUTATION)
 		NAME(CLASS_RESOLVER)
 		NAME(CLASS_RETRIEVER)
@@ -51,7 +53,7 @@ static void classes_have_their_own_numbers(void **state)
 			if (class < 32 && class != CLASS_RT)
 				fail_msg("%s has a number of the runtime's", name_of(class));
 		}
-	assert_int_equal(count, 14);
+	assert_int_equal(count, 15);
 }
 
 int main(void)

@@ -62,7 +62,7 @@ static void test_swept(void **state)
 	for (int i = 0; i < 500; i++) {
 		char id[16];
 		struct str s = str_of(id, (size_t)snprintf(id, sizeof id, "u%d", i));
-		online_put(fixture.node.stores->online,
+		online_put(fixture.online,
 			   &(struct online_write){
 			       .kind = 0,
 			       .id = s,
@@ -72,10 +72,10 @@ static void test_swept(void **state)
 	}
 	value_unref(v);
 	run_ms(900);
-	online_stats(fixture.node.stores->online, &stats);
+	online_stats(fixture.online, &stats);
 	assert_int_equal(stats.cells, 500);
 	run_ms(60000);
-	online_stats(fixture.node.stores->online, &stats);
+	online_stats(fixture.online, &stats);
 	assert_int_equal(stats.cells, 0);
 }
 

@@ -1,6 +1,6 @@
 #include "runtime/check.h"
 #include "runtime/metrics.h"
-#include "store/online/online.h"
+#include "store/online/online_memory.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <cmocka.h>

@@ -141,7 +141,7 @@ static void push_old(const char *name)
 
 static void delete_user(void)
 {
-	online_delete_row(fixture.node.stores->online, 0, STR("u1"), loop_wall_us(LOOP), 9, loop_wall_us(LOOP));
+	online_delete_row(fixture.online, 0, STR("u1"), loop_wall_us(LOOP), 9, loop_wall_us(LOOP));
 }
 
 /* What the record says is what the reply says, and its bytes hold. */
@@ -193,7 +193,7 @@ static void test_missing_items(void **state)
 	uint32_t q = feature("q");
 	struct value *v = value_create(STR("1"));
 	int64_t now_us = loop_wall_us(LOOP);
-	online_put(fixture.node.stores->online,
+	online_put(fixture.online,
 		   &(struct online_write){ .kind = 0,
 					   .id = STR("u1"),
 					   .feature = q,

@@ -92,7 +92,7 @@ static uint64_t tick_at(const char *id, int64_t time_us)
 static void assert_holds(const char *name, const char *id, const char *json)
 {
 	struct online_cell cell;
-	bool found = online_get(fixture.node.stores->online, 0, str_from(id), feature(name), loop_wall_us(LOOP), &cell);
+	bool found = online_get(fixture.online, 0, str_from(id), feature(name), loop_wall_us(LOOP), &cell);
 	if (found != (json != NULL) || (found && !str_eq(value_json(cell.value), str_from(json))))
 		fail_msg("%s of %s is %s instead of %s", name, id, found ? cell.value->json : "none",
 			 json ? json : "none");

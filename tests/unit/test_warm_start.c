@@ -1,6 +1,7 @@
 /* What is served after a restart: the log is grown at random over several lives of a server, whose definitions change in
  * between, and every key is asked before and after each restart. An oracle answers from the list of what was written. */
 #include "actors/declare/definitions_load.h"
+#include "store/online/online_memory.h"
 #include "actors/warm_start.h"
 #include "tests/unit/offline_fixture.h"
 
@@ -158,7 +159,7 @@ static void check_all(const struct node *n, int64_t now_us, const char *when)
 			long wanted = oracle(n->definitions, id, feature, now_us);
 			snprintf(name, sizeof name, "u%d", id);
 			bool found = index != DEF_NONE &&
-				     online_get(n->stores->online, 0, str_from(name), index, now_us, &cell);
+				     online_get(n->stores->online.fast->table, 0, str_from(name), index, now_us, &cell);
 			long got = found ? atol(cell.value->json) : -1;
 			if (got != wanted)
 				fail_msg("seed %u, %s: %s of u%d is entry %ld, not %ld (of %zu)", seed, when,
@@ -185,8 +186,8 @@ static void take_frames(struct rig *r, const struct node *n, uint64_t from_lsn)
 
 static struct stores stores_of(struct rig *r)
 {
-	struct stores s = { .online = online_create(&(struct online_config){ .bytes_max = 1 << 20, .stripes = 4 }),
-			    .log = ledger_log_source(r->ledger) };
+	struct online *online = online_create(&(struct online_config){ .bytes_max = 1 << 20, .stripes = 4 });
+	struct stores s = { .online.fast = online_fast(online), .log = ledger_log_source(r->ledger) };
 	offline_store_fill(r->offline, &s.offline);
 	return s;
 }
@@ -207,7 +208,7 @@ static void one_life(struct rig *r, int life)
 		take_frames(r, &n, before + 1); /* what the server does when an entry is durable */
 	}
 	check_all(&n, clock_wall_us(), "before the restart");
-	online_destroy(stores.online);
+	online_destroy(stores.online.fast->table);
 	definitions_free((struct definitions *)(uintptr_t)n.definitions);
 }
 
@@ -264,12 +265,12 @@ static void test_values_without_a_version(void **state)
 		for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 			struct online_cell cell;
 			uint32_t f = definitions_feature(n.definitions, str_from(names[i]));
-			bool found = online_get(stores.online, 0, STR("u0"), f, now_us, &cell);
+			bool found = online_get(stores.online.fast->table, 0, STR("u0"), f, now_us, &cell);
 			value_unref(cell.value);
 			if (found != (i < 3))
 				fail_msg("%s is %s", names[i], found ? "there" : "missing");
 		}
-		online_destroy(stores.online);
+		online_destroy(stores.online.fast->table);
 		definitions_free((struct definitions *)(uintptr_t)n.definitions);
 		while (offline_projection_step(r.offline) != OFFLINE_STEP_CAUGHT_UP)
 			;

@@ -9,17 +9,25 @@
  *     faults: refused, one row, no answer      cannot fail so       cannot fail so    yes
  */
 #pragma once
+#include "runtime/clock.h"
 #include "store/online/online.h"
 #include "tests/contract/contract.h"
+
+enum contract_online_fault {
+	CONTRACT_WELL,
+	CONTRACT_REFUSES,      /* all with RT_EIO; nothing is done */
+	CONTRACT_FAILS_ROWS,   /* each row; nothing is done */
+	CONTRACT_IS_SILENT,    /* all is done, but nobody answers */
+	CONTRACT_SOME_OF_EACH, /* by chance */
+};
 
 struct contract_online {
 	const char *name;
 	bool is_fast; /* asks are done by store.fast, without messages */
 	void (*open)(struct contract_online *b);
 	void (*close)(struct contract_online *b);
-	/* NULL: nothing of that kind can happen. From now on: RT_EIO: all is refused; RT_EDEADLINE: it is done, but nobody
-	 * answers; RT_ECONFLICT: each row fails; 0: none of these. */
-	void (*set_fault)(struct contract_online *b, int status);
+	void (*set_fault)(struct contract_online *b,
+			  enum contract_online_fault fault); /* from now on; NULL: it has none */
 	/* by open */
 	struct contract c;
 	struct online_store store;
@@ -28,6 +36,11 @@ struct contract_online {
 enum { ONLINE_KIND = 3, ONLINE_OTHER_KIND = 4 };
 
 /* ---- asking ---- */
+
+static inline int64_t online_now_us(const struct contract_online *b)
+{
+	return b->c.sim ? loop_wall_us(b->c.loop) : clock_wall_us();
+}
 
 static inline void online_do_fast(const struct online_fast *o, struct online_batch *m, int64_t now_us)
 {
@@ -74,7 +87,7 @@ static inline struct online_rows *online_do(struct contract_online *b, struct on
 	if (b->is_fast) { /* the rows end as those of an answer do */
 		struct contract_ask *kept = calloc(1, sizeof *kept);
 		assert_non_null(kept);
-		online_do_fast(b->store.fast, m, loop_wall_us(b->c.loop));
+		online_do_fast(b->store.fast, m, online_now_us(b));
 		*kept = (struct contract_ask){ .ending = &m->head, .endings = 1, .op = UINT64_MAX };
 		b->c.asks[b->c.count++] = kept;
 		return m->what;
@@ -151,7 +164,7 @@ static inline int online_teardown(void **state)
 {
 	struct contract_online *b = *state;
 	if (b->set_fault)
-		b->set_fault(b, 0);
+		b->set_fault(b, CONTRACT_WELL);
 	b->close(b);
 	return 0;
 }
@@ -254,7 +267,7 @@ static void online_deletes_a_row(void **state)
 	assert_int_equal(t->cell_time_us, INT64_MIN);
 	assert_int_equal(t->lsn, 6);
 	assert_int_equal(online_write(b, "u", 1, "4", AT(70, 5)), ONLINE_STALE);
-	assert_int_equal(online_write(b, "u", 7, "4", AT(60, 7)), ONLINE_STALE);
+	assert_int_equal(online_write(b, "u", 7, "4", AT(60, 7)), ONLINE_APPLIED); /* later in the log, at its time */
 	assert_int_equal(online_remove(b, "u", 59, 6), ONLINE_STALE);
 	assert_int_equal(online_write(b, "u", 1, "4", AT(61, 7)), ONLINE_APPLIED);
 	online_expect(b, "u", 1, "4");
@@ -265,7 +278,7 @@ static void online_deletes_a_row(void **state)
 static void online_forgets_what_has_expired(void **state)
 {
 	struct contract_online *b = *state;
-	int64_t now_us = loop_wall_us(b->c.loop);
+	int64_t now_us = online_now_us(b);
 	assert_int_equal(online_write(b, "u", 1, "1", (struct online_when){ 50, 5, 0, now_us - 1 }), ONLINE_APPLIED);
 	assert_int_equal(online_write(b, "u", 2, "2", (struct online_when){ 50, 5, 0, now_us + 3600 * 1000000ll }),
 			 ONLINE_APPLIED);
@@ -369,7 +382,7 @@ static void online_ends_each_ask_once(void **state)
 		skip();
 	}
 	if (b->set_fault)
-		b->set_fault(b, -1000); /* some of each */
+		b->set_fault(b, CONTRACT_SOME_OF_EACH);
 	for (uint32_t i = 0; i < N; i++) {
 		static const enum online_msg kinds[] = { ONLINE_GET, ONLINE_PUT, ONLINE_DELETE };
 		struct online_batch *m = online_begin(b, kinds[i % 3]);
@@ -398,27 +411,29 @@ static void online_fails_cell_by_cell(void **state)
 		skip();
 	struct value *v = value_create(STR("1"));
 	const struct online_change change = { .feature = 1, .value = v, .meta = { .event_time_us = 50, .lsn = 5 } };
-	static const int faults[] = { RT_EIO, RT_ECONFLICT, RT_EDEADLINE };
+	static const enum contract_online_fault faults[] = { CONTRACT_REFUSES, CONTRACT_FAILS_ROWS,
+							     CONTRACT_IS_SILENT };
 	for (size_t i = 0; i < 3; i++) {
 		struct online_batch *m = online_begin(b, ONLINE_PUT);
 		assert_true(online_batch_put(m, ONLINE_KIND, STR("u"), &change, 1));
 		b->set_fault(b, faults[i]);
-		const struct msg *end = contract_wait(&b->c, contract_ask_for(&b->c, b->store.per_loop[0], &m->head, 500));
-		b->set_fault(b, 0);
-		assert_int_equal(end->kind, faults[i] == RT_EDEADLINE ? RT_DEADLINE : ONLINE_DONE);
+		const struct msg *end = contract_wait(&b->c,
+						      contract_ask_for(&b->c, b->store.per_loop[0], &m->head, 500));
+		b->set_fault(b, CONTRACT_WELL);
+		assert_int_equal(end->kind, faults[i] == CONTRACT_IS_SILENT ? RT_DEADLINE : ONLINE_DONE);
 		if (end->kind == ONLINE_DONE) {
-			assert_int_equal(end->status, faults[i] == RT_EIO ? RT_EIO : RT_OK);
+			assert_int_equal(end->status, faults[i] == CONTRACT_REFUSES ? RT_EIO : RT_OK);
 			assert_int_equal(((const struct online_batch *)end)->what->rows[0].changes[0].result,
 					 ONLINE_FAILED);
 		}
-		online_expect(b, "u", 1, faults[i] == RT_EDEADLINE ? "1" : NULL);
+		online_expect(b, "u", 1, faults[i] == CONTRACT_IS_SILENT ? "1" : NULL);
 	}
 	value_unref(v);
 	assert_int_equal(online_write(b, "u", 1, "1", AT(50, 5)), ONLINE_APPLIED); /* the same again changes nothing */
 	online_expect(b, "u", 1, "1");
 	struct online_batch *m = online_begin(b, ONLINE_GET);
 	assert_true(online_batch_get(m, ONLINE_KIND, STR("u"), &(uint32_t){ 1 }, 1));
-	b->set_fault(b, RT_ECONFLICT);
+	b->set_fault(b, CONTRACT_FAILS_ROWS);
 	const struct online_row_batch *row = &online_do(b, m)->rows[0];
 	assert_int_equal(row->result, ONLINE_FAILED); /* not: there is none */
 	assert_null(row->gets[0].cell.value);
@@ -445,8 +460,8 @@ static inline void online_compare(struct contract_online *x, struct contract_onl
 			results[i] = is_row ? online_remove(both[i], id, when.time_us, when.lsn)
 					    : online_write(both[i], id, feature, is_delete ? NULL : text, when);
 			struct online_batch *m = online_begin(both[i], ONLINE_GET);
-			assert_true(online_batch_get(m, ONLINE_KIND, str_from(id), (const uint32_t[]){ 0, 1, 2 },
-						     FEATURES));
+			assert_true(
+			    online_batch_get(m, ONLINE_KIND, str_from(id), (const uint32_t[]){ 0, 1, 2 }, FEATURES));
 			rows[i] = online_do(both[i], m);
 		}
 		if (results[0] != results[1])
@@ -458,8 +473,7 @@ static inline void online_compare(struct contract_online *x, struct contract_onl
 			const char *c = h->cell.value ? h->cell.value->json : "none";
 			bool is_same = strcmp(a, c) == 0 && g->trace.is_known == h->trace.is_known &&
 				       g->trace.event_time_us == h->trace.event_time_us &&
-				       g->trace.cell_time_us == h->trace.cell_time_us &&
-				       g->trace.lsn == h->trace.lsn;
+				       g->trace.cell_time_us == h->trace.cell_time_us && g->trace.lsn == h->trace.lsn;
 			if (!is_same)
 				fail_msg("seed %d, write %d: %s[%u] is %s (%d, %d) by %s, %s (%d, %d) by %s", (int)seed,
 					 op, id, f, a, (int)g->trace.event_time_us, (int)g->trace.lsn, x->name, c,

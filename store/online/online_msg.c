@@ -105,6 +105,10 @@ static void forget_answers(struct online_rows *rows)
 	for (uint32_t i = 0; i < rows->count; i++) {
 		struct online_row_batch *r = &rows->rows[i];
 		r->result = ONLINE_FAILED;
+		for (uint32_t k = 0; r->gets && k < r->count; k++) {
+			value_unref(r->gets[k].cell.value);
+			r->gets[k] = (struct online_get){ .feature = r->gets[k].feature };
+		}
 		for (uint32_t k = 0; r->changes && k < r->count; k++)
 			r->changes[k].result = ONLINE_FAILED;
 	}

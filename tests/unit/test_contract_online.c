@@ -125,11 +125,44 @@ static void memory_and_fake_answer_the_same(void **state)
 	compare(&by_fast, &online_fake);
 }
 
+/* A backend may have failed half-way. */
+static void a_failed_message_has_no_answers(void **state)
+{
+	(void)state;
+	struct sim *sim = sim_create(&(struct sim_config){ .seed = 1, .loops = 1 });
+	struct loop *loop = sim_loop(sim, 0);
+	struct value *v = value_create(STR("1"));
+	const uint32_t features[2] = { 4, 5 };
+	const struct online_change change = { .feature = 4, .value = v };
+	struct online_batch *get = online_batch_new(loop, ONLINE_GET), *put = online_batch_new(loop, ONLINE_PUT);
+	assert_true(online_batch_get(get, 1, STR("u"), features, 2) && online_batch_put(put, 1, STR("u"), &change, 1));
+	get->what->rows[0].result = ONLINE_APPLIED;
+	get->what->rows[0].gets[1].cell.value = value_ref(v);
+	put->what->rows[0].changes[0].result = ONLINE_APPLIED;
+	struct online_batch *got = online_done_new(loop, get, RT_EIO), *done = online_done_new(loop, put, RT_EIO);
+	assert_int_equal(got->head.status, RT_EIO);
+	assert_int_equal(got->what->rows[0].result, ONLINE_FAILED);
+	assert_null(got->what->rows[0].gets[1].cell.value);
+	assert_int_equal(got->what->rows[0].gets[1].feature, 5);
+	assert_int_equal(done->what->rows[0].changes[0].result, ONLINE_FAILED);
+	struct online_batch *all[] = { get, put, got, done };
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		rt_msg_free(loop, &all[i]->head);
+	assert_int_equal(atomic_load(&v->refs), 1);
+	value_unref(v);
+	sim_stop(sim);
+	struct buf why = { 0 };
+	assert_true(sim_is_balanced(sim, &why));
+	sim_destroy(sim);
+}
+
 int main(void)
 {
 	hash_key_set(1, 2);
-	const struct CMUnitTest tests[] = { CONTRACT_ONLINE_TESTS(&by_message), CONTRACT_ONLINE_TESTS(&by_fast),
+	const struct CMUnitTest tests[] = { CONTRACT_ONLINE_TESTS(&by_message),
+					    CONTRACT_ONLINE_TESTS(&by_fast),
 					    CONTRACT_ONLINE_TESTS(&online_fake),
+					    cmocka_unit_test(a_failed_message_has_no_answers),
 					    cmocka_unit_test(message_and_fast_answer_the_same),
 					    cmocka_unit_test(memory_and_fake_answer_the_same) };
 	return cmocka_run_group_tests(tests, NULL, NULL);

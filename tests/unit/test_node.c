@@ -37,6 +37,20 @@ static void test_too_many(void **state)
 	buf_finish(&why);
 }
 
+/* An online store that only answers messages is not one to serve from yet: said at the start, not by the first reader. */
+static void test_store_elsewhere(void **state)
+{
+	(void)state;
+	struct buf why = { 0 };
+	const struct stores stores = { .online.per_loop = { fixture.stores.evidence.append } };
+	struct node node = fixture.node;
+	node.stores = &stores;
+	struct node_loop nl = { .node = &node, .loop = LOOP };
+	assert_false(node_loop_spawn(&nl, &why));
+	assert_non_null(memmem(why.p, why.n, "online store", 12));
+	buf_finish(&why);
+}
+
 static void test_owners(void **state)
 {
 	(void)state;
@@ -82,7 +96,8 @@ static void test_swept(void **state)
 static int run(void)
 {
 	const struct CMUnitTest tests[] = { ACTOR_TEST(test_spawned), ACTOR_TEST(test_too_many),
-					    ACTOR_TEST(test_owners), ACTOR_TEST(test_swept) };
+					    ACTOR_TEST(test_store_elsewhere), ACTOR_TEST(test_owners),
+					    ACTOR_TEST(test_swept) };
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
 

@@ -276,6 +276,13 @@ static uint64_t ask_compute(struct resolver *s, const struct flight *f)
 	return job ? computation_start(&s->base, s->nl, job, f->deadline_ns, ACTOR_NONE) : 0;
 }
 
+/* One that is on its way to the disk has been answered: nobody can wait for it any more. */
+static struct flight *flight_under_way(struct resolver *s, uint32_t feature, struct str id, uint64_t hash)
+{
+	struct flight *f = flight_find(s, feature, id, hash);
+	return f && f->state != APPENDED ? f : NULL;
+}
+
 /* The flight for this key: the one under way, or a new one for an asker who waits until then. NULL: the bound is reached. */
 static struct flight *flight_join(struct resolver *s, uint32_t feature, struct str id, uint64_t asker_deadline_ns)
 {
@@ -283,7 +290,7 @@ static struct flight *flight_join(struct resolver *s, uint32_t feature, struct s
 	uint64_t deadline_ns = loop_mono_ns(s->base.loop) + FLIGHT_TIMEOUT_MS * 1000000ull;
 	if (deadline_ns < asker_deadline_ns)
 		deadline_ns = asker_deadline_ns;
-	struct flight *f = flight_find(s, feature, id, hash);
+	struct flight *f = flight_under_way(s, feature, id, hash);
 	if (f)
 		f->is_under_way = f->state != QUEUED;
 	if (f || s->flights_count == FLIGHTS_MAX)
@@ -753,8 +760,10 @@ static void on_refresh(struct resolver *s, struct msg *m)
 	const struct feature_request *r = ((struct resolver_get *)m)->request;
 	for (uint32_t i = 0; i < r->ids_count * r->features_count; i++) {
 		uint32_t feature = r->features[i % r->features_count];
-		if (def_feature_is_computed(&s->nl->node->definitions->features[feature]))
-			flight_join(s, feature, r->ids[i / r->features_count], 0);
+		struct str id = r->ids[i / r->features_count];
+		if (def_feature_is_computed(&s->nl->node->definitions->features[feature]) &&
+		    flight_find(s, feature, id, flight_hash(feature, id)) == NULL)
+			flight_join(s, feature, id, 0);
 	}
 }
 
@@ -864,6 +873,7 @@ static void batch_end(struct resolver *s, struct batch *batch, const struct msg 
 		is_recorded = true; /* and published */
 	for (struct flight *f = batch->flights, *next; f; f = next) {
 		next = f->next;
+		CHECK(f->waiters == NULL); /* all who waited were answered when it was appended */
 		if (!is_recorded)
 			flight_publish(s, f);
 		flight_end(s, f);

@@ -258,14 +258,51 @@ static void test_sql_is_asked_again(void **state)
 	assert_int_equal(questions, 2);
 }
 
+/* The waiter of a flight that lands outdated waits for one that begins now, not for an older one that is on its way to the
+ * disk. Which of the two flights lands first is chance. */
+static void test_a_waiter_moves_while_an_older_value_is_appended(void **state)
+{
+	(void)state;
+	sql_takes(2000);
+	for (int i = 0; i < 30; i++) {
+		char id[16];
+		snprintf(id, sizeof id, "u%d", i);
+		written_by(put("other", "base", "1"));
+		uint64_t first = ask_feature("of_other", id);
+		run_ms(2);
+		written_by(put(id, "base", "9"));
+		uint64_t second = ask_feature("of_other", id);
+		run_ms(2);
+		uint64_t late = ask_feature("of_other", id);
+		run_ms(2);
+		written_by(put("other", "base", "2"));
+		bool is_early = answer_to(first) || answer_to(second) || answer_to(late);
+		ledger_config.delay_ms_max = 20000;
+		ledger_fake_set(ledger, &ledger_config);
+		assert_int_equal(result_of(first)->state, FEATURE_FOUND);
+		assert_int_equal(result_of(second)->state, FEATURE_FOUND);
+		assert_int_equal(result_of(late)->state, FEATURE_FOUND);
+		if (!is_early)
+			assert_value(result_of(late), RECORD_COMPUTE, "2");
+		run_ms(25000);
+		ledger_config.delay_ms_max = 1;
+		ledger_fake_set(ledger, &ledger_config);
+	}
+}
+
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
-		T(test_a_put_behind_an_event_stays),     T(test_a_delete_behind_an_event_stays),
-		T(test_a_put_is_newest_where_it_stands), T(test_outcomes),
-		T(test_nothing_from_before_a_delete),    T(test_a_delete_before_a_computed_value),
-		T(test_joiners_of_a_changed_read),       T(test_sql_is_asked_again),
+		T(test_a_put_behind_an_event_stays),
+		T(test_a_delete_behind_an_event_stays),
+		T(test_a_put_is_newest_where_it_stands),
+		T(test_outcomes),
+		T(test_nothing_from_before_a_delete),
+		T(test_a_delete_before_a_computed_value),
+		T(test_joiners_of_a_changed_read),
+		T(test_sql_is_asked_again),
+		T(test_a_waiter_moves_while_an_older_value_is_appended),
 #undef T
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -156,13 +156,18 @@ static uint32_t entity_of(const struct ingestor *s, const struct event *e)
 	return e->features_count ? s->nl->node->definitions->features[e->features[0]].entity : DEF_NONE;
 }
 
+static bool has_outcome(const struct event *e, uint32_t i)
+{
+	return e->values[i] || e->ended[i];
+}
+
 static void commit(struct ingestor *s, struct event *e)
 {
 	struct values_cell *cells = calloc(e->features_count + 1, sizeof *cells);
 	CHECK(cells != NULL);
 	size_t count = 0;
 	for (uint32_t i = 0; i < e->features_count; i++)
-		if (e->values[i] || e->ended[i])
+		if (has_outcome(e, i))
 			cells[count++] = (struct values_cell){ .feature = e->features[i],
 							       .entity_id = e->data.entity_id,
 							       .value = e->values[i],
@@ -226,14 +231,31 @@ static void give_up_values(struct ingestor *s, struct event *e)
 	e->features_count = 0;
 }
 
+/* They are in the history, and the event counts as applied; but nobody will read them. */
+static void note_refused_values(struct ingestor *s, const struct event *e, const struct evidence_entry *entry)
+{
+	const struct node *n = s->nl->node;
+	size_t cell = 0;
+	for (uint32_t i = 0; i < e->features_count; i++) {
+		if (!has_outcome(e, i) || values_result(entry, cell++) != ONLINE_FULL)
+			continue;
+		metrics_add(n->metrics.events_failed, 1);
+		log_line(LOG_ERROR, "ingestor", VALUES_NOT_KEPT,
+			 LOG_STR("feature", n->definitions->features[e->features[i]].name),
+			 LOG_STR("event_id", e->data.event_id), LOG_STR("entity_id", e->data.entity_id));
+	}
+}
+
 /* Trying again is safe even when the first frame did reach the disk: then its own values are what overtook it. */
 static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 {
 	if (m->kind == EVIDENCE_APPENDED && m->status == RT_OK) {
+		note_refused_values(s, e, ((const struct evidence_append *)m)->entry);
 		event_done(s, e);
 		return;
 	}
 	if (m->kind == EVIDENCE_APPENDED && m->status == RT_ECONFLICT) {
+		metrics_add(s->nl->node->metrics.event_conflicts, 1);
 		leave_out_overtaken(s, e);
 		commit(s, e);
 		return;
@@ -316,8 +338,9 @@ static bool compute_next(struct ingestor *s, struct event *e)
 			e->times_us[e->at] = previous->meta.event_time_us;
 			e->times_ns[e->at] = previous->meta.event_time_ns;
 		}
-	} else if (e->traces[e->at].cell_time_us > e->data.event_time_us) {
-		e->times_us[e->at] = e->traces[e->at].cell_time_us; /* none since then */
+	} else if (e->traces[e->at].cell_time_us >= e->data.event_time_us) { /* none since then */
+		e->times_us[e->at] = e->traces[e->at].cell_time_us;
+		e->times_ns[e->at] = e->traces[e->at].cell_time_ns;
 	}
 	if (!is_whole) { /* without its previous value a function would begin anew */
 		computation_job_free(job);

@@ -106,9 +106,15 @@ bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool
 	m->events_processed = metrics_series(metrics_family(METRIC_COUNTER, "fabra_events_processed_total",
 							    "Events applied", "", NULL),
 					     NULL);
-	m->events_failed = metrics_series(metrics_family(METRIC_COUNTER, "fabra_events_failed_total",
-							 "Feature functions that failed on an event", "", NULL),
-					  NULL);
+	m->events_failed =
+	    metrics_series(metrics_family(METRIC_COUNTER, "fabra_events_failed_total",
+					  "Feature functions that failed on an event, and values that are not kept", "",
+					  NULL),
+			   NULL);
+	m->event_conflicts = metrics_series(metrics_family(METRIC_COUNTER, "fabra_event_conflicts_total",
+							   "Events whose values met a write behind their reading", "",
+							   NULL),
+					    NULL);
 	m->table_loads = metrics_series(metrics_family(METRIC_COUNTER, "fabra_table_loads_total",
 						       "Loads of tables whose files had changed", "", NULL),
 					NULL);

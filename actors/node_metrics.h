@@ -27,7 +27,7 @@ struct node_metrics {
 	_Atomic(enum materialized_state) *materialized; /* by feature; owned; the outcome of its last run */
 	metric_id evidence_success, evidence_failure;   /* of the mode in force */
 	metric_id feature_unknown;
-	metric_id events_processed, events_failed;
+	metric_id events_processed, events_failed, event_conflicts;
 	metric_id table_loads, table_failures; /* reloads of changed files */
 };
 

@@ -4,7 +4,8 @@
  * cover is looked for) --durable--> published; refused --> nothing.
  *
  * Positions count admitted entries, not LSNs: those are given out later, and again after a failed batch. For each slot of a
- * hash of cells and rows the newest position is kept. Two cells that share a slot only cost the one a second look. */
+ * hash of cells and rows the newest position is kept. Two cells that share a slot only cost the one a second look, and for
+ * an event not even that: a slot knows what its newest write was of. */
 #include "actors/values.h"
 #include "runtime/hash.h"
 #include <stdatomic.h>
@@ -14,7 +15,10 @@ enum { SLOTS = 16384 };
 
 struct mark {
 	_Atomic uint64_t position; /* of the newest write */
-	int64_t time_us;           /* the latest event time of those that are not published yet; the committer's */
+	/* The committer's: */
+	uint64_t hash;   /* of what that write was of */
+	uint64_t others; /* position of the newest write of anything else */
+	int64_t time_us; /* the latest event time of those that are not published yet */
 };
 
 struct values {
@@ -62,14 +66,19 @@ void values_destroy(struct values *v)
 
 /* ---- positions ---- */
 
-static size_t row_slot(uint32_t entity, struct str id)
+static uint64_t row_hash(uint32_t entity, struct str id)
 {
-	return online_key(entity, id).hash % SLOTS;
+	return online_key(entity, id).hash;
 }
 
-static size_t cell_slot(uint32_t entity, struct str id, uint32_t feature)
+static size_t row_slot(uint32_t entity, struct str id)
 {
-	return hash_mix(online_key(entity, id).hash + feature) % SLOTS;
+	return row_hash(entity, id) % SLOTS;
+}
+
+static uint64_t cell_hash(uint32_t entity, struct str id, uint32_t feature)
+{
+	return hash_mix(row_hash(entity, id) + feature);
 }
 
 static uint64_t position_of(const _Atomic uint64_t *at)
@@ -94,10 +103,13 @@ bool values_row_was_deleted(const struct node *n, uint32_t entity, struct str en
 	return position_of(&n->values->deletes[row_slot(entity, entity_id)].position) > position;
 }
 
-static void note(struct values *v, struct mark *m, uint64_t position, int64_t time_us)
+static void note(struct values *v, struct mark *m, uint64_t hash, uint64_t position, int64_t time_us)
 {
 	bool is_pending = position_of(&m->position) > position_of(&v->published);
 	m->time_us = is_pending && m->time_us > time_us ? m->time_us : time_us;
+	if (m->hash != hash)
+		m->others = position_of(&m->position);
+	m->hash = hash;
 	atomic_store_explicit(&m->position, position, memory_order_relaxed);
 }
 
@@ -153,17 +165,21 @@ static void destroy(struct evidence_hook *h)
 	free(p);
 }
 
-/* A write without a time of its own is newer than what is there, also when the clock has been set back since. */
-static int64_t newest_time_us(const struct node *n, const struct values_write *w)
+/* time_us, or a moment behind what the table knows of the cell. */
+static int64_t behind_table(const struct publication *p, const struct cell *c, int64_t time_us)
 {
-	const struct online_fast *online = n->stores->online.fast;
+	const struct online_fast *online = p->node->stores->online.fast;
 	struct online_trace trace;
-	int64_t time_us = w->cells[0].event_time_us;
-	for (size_t i = 0; i < w->count; i++)
-		if (online->trace(online->table, w->entity, w->cells[i].entity_id, w->cells[i].feature, time_us,
-				  &trace) &&
-		    trace.event_time_us >= time_us)
-			time_us = trace.event_time_us + 1;
+	bool is_known = online->trace(online->table, p->write.entity, id_of(c), c->feature, time_us, &trace);
+	return is_known && trace.event_time_us >= time_us ? trace.event_time_us + 1 : time_us;
+}
+
+/* A write without a time of its own is newer than what is there, also when the clock has been set back since. */
+static int64_t newest_time_us(const struct publication *p)
+{
+	int64_t time_us = p->cells[0].event_time_us;
+	for (const struct cell *c = p->cells; c < p->cells + p->count; c++)
+		time_us = behind_table(p, c, time_us);
 	return time_us;
 }
 
@@ -206,7 +222,7 @@ struct evidence_entry *values_entry_new(const struct node *n, const struct value
 	struct publication *p = publication_new(n, &write);
 	if (p == NULL)
 		return NULL;
-	int64_t time_us = w->is_newest && w->count ? newest_time_us(n, w) : 0;
+	int64_t time_us = w->is_newest && w->count ? newest_time_us(p) : 0;
 	for (size_t i = 0; w->is_newest && i < p->count; i++)
 		p->cells[i].event_time_us = time_us;
 	struct evidence_entry *e = evidence_entry_new(w->source == ENTRY_TRIGGERED ? EVIDENCE_EVENT_APPLIED
@@ -247,26 +263,38 @@ int64_t values_event_time_us(const struct evidence_entry *e)
 
 /* ---- ADMITTED: on the committer's thread, in the order of the log ---- */
 
+/* Of what has the hash; of something else only when two others were written in its place of the table since. */
+static bool was_written(const struct mark *marks, uint64_t hash, uint64_t position)
+{
+	const struct mark *m = &marks[hash % SLOTS];
+	return (m->hash == hash ? position_of(&m->position) : m->others) > position;
+}
+
 static bool is_overtaken(const struct values *v, const struct publication *p)
 {
 	uint32_t entity = p->write.entity;
 	bool found = false;
 	for (const struct cell *c = p->cells; !found && c < p->cells + p->count; c++)
-		found = position_of(&v->cells[cell_slot(entity, id_of(c), c->feature)].position) > p->write.position ||
-			position_of(&v->deletes[row_slot(entity, id_of(c))].position) > p->write.position;
+		found = was_written(v->cells, cell_hash(entity, id_of(c), c->feature), p->write.position) ||
+			was_written(v->deletes, row_hash(entity, id_of(c)), p->write.position);
 	return found;
 }
 
-/* What has got its place since the event time was chosen, and is not older, would win. */
+/* What has got its place since the event time was chosen, and is not older, would win: the marks know the times of what is
+ * not published yet, the table those of the rest. */
 static bool move_behind(const struct values *v, struct publication *p)
 {
 	int64_t time_us = p->cells[0].event_time_us;
 	for (const struct cell *c = p->cells; c < p->cells + p->count; c++) {
-		const struct mark *marks[2] = { &v->cells[cell_slot(p->write.entity, id_of(c), c->feature)],
+		const struct mark *marks[2] = { &v->cells[cell_hash(p->write.entity, id_of(c), c->feature) % SLOTS],
 						&v->deletes[row_slot(p->write.entity, id_of(c))] };
-		for (size_t i = 0; i < 2; i++)
-			if (position_of(&marks[i]->position) > p->write.position && marks[i]->time_us >= time_us)
+		for (size_t i = 0; i < 2; i++) {
+			if (position_of(&marks[i]->position) <= p->write.position)
+				continue;
+			if (marks[i]->time_us >= time_us)
 				time_us = marks[i]->time_us + 1;
+			time_us = behind_table(p, c, time_us);
+		}
 	}
 	if (time_us == p->cells[0].event_time_us)
 		return false;
@@ -288,14 +316,16 @@ static bool leave_out_deleted(struct publication *p)
 static void note_cells(struct values *v, const struct publication *p)
 {
 	for (const struct cell *c = p->cells; c < p->cells + p->count; c++) {
-		note(v, &v->cells[cell_slot(p->write.entity, id_of(c), c->feature)], p->position, c->event_time_us);
+		uint64_t hash = cell_hash(p->write.entity, id_of(c), c->feature);
+		note(v, &v->cells[hash % SLOTS], hash, p->position, c->event_time_us);
 		note_row(v, p->write.entity, id_of(c), p->position);
 	}
 }
 
 static void note_delete(struct values *v, const struct publication *p)
 {
-	note(v, &v->deletes[row_slot(p->write.entity, id_of(p->cells))], p->position, p->cells[0].event_time_us);
+	uint64_t hash = row_hash(p->write.entity, id_of(p->cells));
+	note(v, &v->deletes[hash % SLOTS], hash, p->position, p->cells[0].event_time_us);
 	note_row(v, p->write.entity, id_of(p->cells), p->position);
 }
 

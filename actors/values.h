@@ -46,6 +46,10 @@ struct evidence_entry *values_entry_new(const struct node *n, const struct value
 struct evidence_entry *values_delete_new(const struct node *n, uint32_t entity, struct str entity_id,
 					 int64_t event_time_us);
 
+/* What is logged of a value with ONLINE_FULL. */
+#define VALUES_NOT_KEPT                                                                                                \
+	"the online table does not keep a value: it, its id or its row is too large, or memory is out; see FABRA_ONLINE_BYTES"
+
 /* Of an entry that came back durable. */
 enum online_result values_result(const struct evidence_entry *e, size_t cell);
 int64_t values_event_time_us(const struct evidence_entry *e); /* of its first cell: ENTRY_PUSHED */

@@ -196,6 +196,7 @@ static struct online_trace trace_of(struct row *r, uint32_t feature, int64_t now
 	bool is_value = c && !cell_is_tombstone(c);
 	struct online_trace trace = { .event_time_us = c ? c->event_time_us : INT64_MIN,
 				      .cell_time_us = c ? c->event_time_us : INT64_MIN,
+				      .cell_time_ns = c ? c->event_time_ns : 0,
 				      .lsn = c ? c->lsn : 0,
 				      .is_known = c || deleted,
 				      .is_live = is_value && !cell_expired(c, now_us),

@@ -40,6 +40,7 @@ struct online_cell {
 struct online_trace {
 	int64_t event_time_us; /* of its value or of the delete, whichever is newer: a write must be newer than that */
 	int64_t cell_time_us;  /* of its value or its own tombstone; INT64_MIN: it has none */
+	uint16_t cell_time_ns; /* and beyond the microsecond */
 	uint64_t lsn; /* of what last changed it: value, tombstone or the row's; 0: of none that is in the log */
 	bool is_known;
 	bool is_live;

@@ -2,6 +2,7 @@
 #include "tests/unit/actor_fixture.h"
 #include "actors/values.h"
 #include "actors/writer.h"
+#include "runtime/hash.h"
 
 static const char definitions[] =
     "local fabra = require 'fabra'\n"
@@ -11,6 +12,10 @@ static const char definitions[] =
     "fabra.feature { name = 'one', entity = User, trigger = 'tick', compute = count }\n"
     "fabra.feature { name = 'two', entity = User, trigger = 'tick', compute = count }\n"
     "fabra.feature { name = 'base', entity = User }\n"
+    "fabra.feature { name = 'points', entity = User, trigger = 'tick', compute = function(id, event, previous)\n"
+    "  if previous == 5 then return nil end return (previous or 0) + 1 end }\n"
+    "fabra.feature { name = 'big', entity = User, trigger = 'grow', compute = function()\n"
+    "  return string.rep('x', 300000) end }\n"
     "fabra.feature { name = 'brief', entity = User, ttl = '1s' }\n"
     "fabra.feature { name = 'asked', entity = User, ttl = '1h', sql = 'SELECT user_id, 1 AS asked FROM t' }\n"
     "fabra.feature { name = 'made', entity = User, ttl = '1h', compute = function(id)\n"
@@ -76,16 +81,21 @@ static const struct write *written_by(uint64_t op)
 	return ((const struct writer_write *)m)->write;
 }
 
-static uint64_t tick_at(const char *id, int64_t time_us)
+static uint64_t event_at(const char *type, const char *id, int64_t time_us)
 {
 	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
 	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("e"),
-							   .event_type = STR("tick"),
+							   .event_type = str_from(type),
 							   .entity_id = str_from(id),
 							   .payload_json = STR("{}"),
 							   .event_time_us = time_us });
 	return rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR), &ingest_event_new(LOOP, INGEST_EVENT, e)->head,
 		      in_ms(1000), ACTOR_NONE);
+}
+
+static uint64_t tick_at(const char *id, int64_t time_us)
+{
+	return event_at("tick", id, time_us);
 }
 
 /* json NULL: there must be none. */
@@ -99,12 +109,17 @@ static void assert_holds(const char *name, const char *id, const char *json)
 	value_unref(cell.value);
 }
 
-/* Until the event's function waits for its SQL; its values were read before that. */
-static void wait_until_read(uint64_t op)
+/* Until the event's function waits for its SQL; its values were read before that. `applied` are the events before it. */
+static void wait_until_read_behind(uint64_t op, size_t applied)
 {
 	assert_int_equal(wait_for(op)->kind, INGEST_ACCEPTED);
 	run_ms(1);
-	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), 0);
+	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), applied);
+}
+
+static void wait_until_read(uint64_t op)
+{
+	wait_until_read_behind(op, 0);
 }
 
 static void wait_until_applied(size_t count)
@@ -290,6 +305,111 @@ static void test_a_waiter_moves_while_an_older_value_is_appended(void **state)
 	}
 }
 
+/* What the table does not keep is not kept in silence. */
+static void test_a_value_that_the_table_refuses(void **state)
+{
+	(void)state;
+	metric_id failed = fixture.node.metrics.events_failed;
+	uint64_t before = metrics_counter_value(failed);
+	assert_int_equal(wait_for(event_at("grow", "u1", loop_wall_us(LOOP)))->kind, INGEST_ACCEPTED);
+	wait_until_applied(1);
+	assert_holds("big", "u1", NULL);
+	assert_int_equal(metrics_counter_value(failed) - before, 1);
+	wait_for(tick_at("u1", loop_wall_us(LOOP)));
+	wait_until_applied(2);
+	assert_int_equal(metrics_counter_value(failed) - before, 1);
+}
+
+static void put_with_ns(const char *id, const char *name, const char *value, int64_t time_us, uint16_t time_ns)
+{
+	struct write *w = write_new(0, str_from(id), 1);
+	w->is_timed = true;
+	w->event_time_us = time_us;
+	w->event_time_ns = time_ns;
+	w->cells[w->count++] = (struct write_cell){ .feature = feature(name), .value = value_create(str_from(value)) };
+	written_by(rt_ask(&probe->base, rt_named(LOOP, NAME_WRITER), &writer_write_new(LOOP, WRITER_PUT, w)->head,
+			  in_ms(1000), ACTOR_NONE));
+}
+
+/* A late event builds on what there is, to the nanosecond. */
+static void test_late_events_and_nanoseconds(void **state)
+{
+	(void)state;
+	int64_t then_us = loop_wall_us(LOOP) - 1000000;
+	put_with_ns("u1", "points", "5", then_us, 500);
+	wait_for(tick_at("u1", then_us - 2000000));
+	wait_until_applied(1);
+	assert_holds("points", "u1", NULL);
+	wait_for(tick_at("u1", then_us - 1000000));
+	wait_until_applied(2);
+	assert_holds("points", "u1", "1");
+	put_with_ns("u2", "points", "5", then_us, 500); /* of the same microsecond */
+	wait_for(tick_at("u2", then_us));
+	wait_until_applied(3);
+	assert_holds("points", "u2", NULL);
+	wait_for(tick_at("u2", then_us));
+	wait_until_applied(4);
+	assert_holds("points", "u2", "1");
+}
+
+/* What got its place between the making of the entry and its own is durable already, and the newest of it is not the last. */
+static void test_a_put_is_newest_behind_what_is_durable(void **state)
+{
+	(void)state;
+	int64_t now_us = loop_wall_us(LOOP);
+	const char *name = "base", *later = "\"later\"", *older = "\"older\"";
+	struct value *v = value_create(STR("\"untimed\""));
+	struct values_cell cell = {
+		.feature = feature(name), .entity_id = STR("u1"), .value = v, .event_time_us = now_us
+	};
+	struct evidence_entry *e = values_entry_new(&fixture.node, &(struct values_write){ .source = ENTRY_PUSHED,
+											   .is_newest = true,
+											   .cells = &cell,
+											   .count = 1 });
+	value_unref(v);
+	written_by(put_at("u1", &name, &later, 1, now_us + 3600000000));
+	assert_int_equal(written_by(put_at("u1", &name, &older, 1, now_us - 3600000000))->cells[0].outcome,
+			 WRITE_STALE);
+	uint64_t op = rt_ask(&probe->base, fixture.node.stores->evidence.append, &evidence_append_new(LOOP, e)->head,
+			     in_ms(1000), ACTOR_NONE);
+	const struct msg *m = wait_for(op);
+	assert_true(m->kind == EVIDENCE_APPENDED && m->status == RT_OK);
+	assert_int_equal(values_result(((const struct evidence_append *)m)->entry, 0), ONLINE_APPLIED);
+	assert_holds(name, "u1", "\"untimed\"");
+}
+
+/* An id whose cell of the feature is counted with that of u1: see cell_slot in values.c. */
+static void find_neighbour(const char *name, char ret[static 16])
+{
+	enum { SLOTS = 16384 };
+	size_t slot = hash_mix(online_key(0, STR("u1")).hash + feature(name)) % SLOTS;
+	int n = 2;
+	do
+		snprintf(ret, 16, "u%d", n++);
+	while (hash_mix(online_key(0, str_from(ret)).hash + feature(name)) % SLOTS != slot);
+}
+
+/* Cells that are counted together do not refuse each other's events. */
+static void test_a_neighbour_in_the_hash(void **state)
+{
+	(void)state;
+	char other[16];
+	find_neighbour("one", other);
+	sql_takes(2000);
+	uint64_t before = metrics_counter_value(fixture.node.metrics.event_conflicts);
+	wait_until_read(tick_at("u1", loop_wall_us(LOOP)));
+	written_by(put(other, "one", "7"));
+	wait_until_applied(1);
+	assert_holds("one", "u1", "1");
+	assert_int_equal(metrics_counter_value(fixture.node.metrics.event_conflicts), before);
+	wait_until_read_behind(tick_at("u1", loop_wall_us(LOOP)), 1);
+	written_by(put("u1", "one", "50"));
+	written_by(put(other, "one", "8")); /* it does not hide the one before it */
+	wait_until_applied(2);
+	assert_holds("one", "u1", "50");
+	assert_int_equal(metrics_counter_value(fixture.node.metrics.event_conflicts), before + 1);
+}
+
 static int run(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -303,6 +423,10 @@ static int run(void)
 		T(test_joiners_of_a_changed_read),
 		T(test_sql_is_asked_again),
 		T(test_a_waiter_moves_while_an_older_value_is_appended),
+		T(test_a_value_that_the_table_refuses),
+		T(test_late_events_and_nanoseconds),
+		T(test_a_put_is_newest_behind_what_is_durable),
+		T(test_a_neighbour_in_the_hash),
 #undef T
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -45,6 +45,7 @@ struct materializer {
 	int64_t started_us;
 	uint64_t cursor;
 	uint64_t rows, written, removed;
+	uint64_t refused;            /* by the online table */
 	bool again;                  /* the feature under way is due again when it has ended */
 	struct offline_batch *batch; /* taken; its rows are those being written */
 	uint64_t remove_cursor;      /* of online_each_older */
@@ -118,7 +119,7 @@ static void start_due(struct materializer *s)
 	int64_t now_us = loop_wall_us(s->base.loop);
 	s->started_us = now_us > s->started_us ? now_us : s->started_us + 1; /* runs differ, whatever the clock does */
 	s->cursor = 0;
-	s->rows = s->written = s->removed = 0;
+	s->rows = s->written = s->removed = s->refused = 0;
 	ask_batch(s);
 }
 
@@ -160,9 +161,19 @@ static void run_failed(struct materializer *s, struct str reason)
 	run_ended(s, false);
 }
 
+/* The history has what the table does not keep: running again sooner does not help. */
+static void note_refused(struct materializer *s)
+{
+	metrics_add(s->node->metrics.features[s->current->feature].materialize_failures, 1);
+	log_line(LOG_ERROR, "materializer", VALUES_NOT_KEPT, LOG_STR("feature", feature_of(s)->name),
+		 LOG_INT("values", (int64_t)s->refused));
+}
+
 static void run_succeeded(struct materializer *s)
 {
-	note_state(s, MATERIALIZED_DONE);
+	note_state(s, s->refused ? MATERIALIZED_FAILING : MATERIALIZED_DONE);
+	if (s->refused)
+		note_refused(s);
 	s->current->is_unsure = false;
 	log_line(LOG_INFO, "materializer", "feature materialised", LOG_STR("feature", feature_of(s)->name),
 		 LOG_INT("rows", (int64_t)s->rows), LOG_INT("written", (int64_t)s->written),
@@ -249,6 +260,7 @@ static void in_removing(struct materializer *s, struct msg *m)
 		return;
 	}
 	s->removed += s->gone_count;
+	s->refused += values_refused(((const struct evidence_append *)m)->entry);
 	remove_next(s);
 }
 
@@ -266,12 +278,12 @@ static bool renew(struct materializer *s, const struct offline_row *row)
 	bool is_same = str_eq(value_json(cell.value), row->value_json) && cell.meta.lsn != 0 &&
 		       (f->ttl_ms == 0 || s->started_us - cell.meta.written_us < f->ttl_ms * 1000 / 2);
 	if (is_same)
-		values_publish(s->node, f->entity,
-			       &(struct values_cell){ .feature = s->current->feature,
-						      .entity_id = row->key,
-						      .value = cell.value,
-						      .event_time_us = s->started_us },
-			       ENTRY_MATERIALIZED, cell.meta.lsn, cell.meta.written_us);
+		is_same = values_publish(s->node, f->entity,
+					 &(struct values_cell){ .feature = s->current->feature,
+								.entity_id = row->key,
+								.value = cell.value,
+								.event_time_us = s->started_us },
+					 ENTRY_MATERIALIZED, cell.meta.lsn, cell.meta.written_us) != ONLINE_FULL;
 	value_unref(cell.value);
 	return is_same;
 }
@@ -356,6 +368,7 @@ static void in_writing(struct materializer *s, struct msg *m)
 		return;
 	}
 	s->written += s->batch->count;
+	s->refused += values_refused(((const struct evidence_append *)m)->entry);
 	batch_ended(s);
 }
 

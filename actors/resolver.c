@@ -870,7 +870,10 @@ static void batch_end(struct resolver *s, struct batch *batch, const struct msg 
 		log_line(LOG_ERROR, "resolver", "computed values are missing in the history",
 			 LOG_CSTR("reason", ((const struct evidence_append *)m)->entry->reason));
 	else
-		is_recorded = true; /* and published */
+		is_recorded = true; /* and published, but for what the table refused: that is computed at each read */
+	size_t refused = is_recorded ? values_refused(((const struct evidence_append *)m)->entry) : 0;
+	if (refused)
+		log_line(LOG_WARNING, "resolver", VALUES_NOT_KEPT, LOG_INT("values", (int64_t)refused));
 	for (struct flight *f = batch->flights, *next; f; f = next) {
 		next = f->next;
 		CHECK(f->waiters == NULL); /* all who waited were answered when it was appended */

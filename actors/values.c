@@ -256,6 +256,15 @@ enum online_result values_result(const struct evidence_entry *e, size_t cell)
 	return ((const struct publication *)e->hook)->cells[cell].result;
 }
 
+size_t values_refused(const struct evidence_entry *e)
+{
+	const struct publication *p = (const struct publication *)e->hook;
+	size_t refused = 0;
+	for (const struct cell *c = p->cells; c < p->cells + p->count; c++)
+		refused += c->result == ONLINE_FULL;
+	return refused;
+}
+
 int64_t values_event_time_us(const struct evidence_entry *e)
 {
 	return ((const struct publication *)e->hook)->cells[0].event_time_us;
@@ -441,10 +450,11 @@ static void ended(struct evidence_hook *h, const struct evidence_entry *e, int s
 	atomic_store_explicit(&p->node->values->published, p->position, memory_order_release);
 }
 
-void values_publish(const struct node *n, uint32_t entity, const struct values_cell *cell,
-		    enum entry_value_source source, uint64_t lsn, int64_t written_us)
+enum online_result values_publish(const struct node *n, uint32_t entity, const struct values_cell *cell,
+				  enum entry_value_source source, uint64_t lsn, int64_t written_us)
 {
 	struct online_change change = change_of(n, cell, source, lsn, written_us);
 	n->stores->online.fast->change_row(n->stores->online.fast->table, entity, cell->entity_id, &change, 1,
 					   written_us);
+	return change.result;
 }

@@ -52,10 +52,11 @@ struct evidence_entry *values_delete_new(const struct node *n, uint32_t entity, 
 
 /* Of an entry that came back durable. */
 enum online_result values_result(const struct evidence_entry *e, size_t cell);
+size_t values_refused(const struct evidence_entry *e);        /* how many of its cells are ONLINE_FULL */
 int64_t values_event_time_us(const struct evidence_entry *e); /* of its first cell: ENTRY_PUSHED */
 
 /* For values that have no entry: one that is in the log already (its LSN), or that the ledger did not take (0). */
-void values_publish(const struct node *n, uint32_t entity, const struct values_cell *cell,
-		    enum entry_value_source source, uint64_t lsn, int64_t written_us);
+enum online_result values_publish(const struct node *n, uint32_t entity, const struct values_cell *cell,
+				  enum entry_value_source source, uint64_t lsn, int64_t written_us);
 /* The flags of the online table for what an entry's source is. */
 uint32_t values_flags(enum entry_value_source source);

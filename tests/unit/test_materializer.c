@@ -68,6 +68,28 @@ static void test_first_run(void **state)
 	assert_int_equal(get_feature("buys", "a")->as_of_us, get_feature("buys", "e")->as_of_us);
 }
 
+/* What the online table does not keep is a failure that says so; it is not tried again sooner. */
+static void test_a_value_that_the_table_refuses(void **state)
+{
+	(void)state;
+	char *json = malloc(300100);
+	int n = sprintf(json, "[{\"user_id\":\"a\",\"buys\":1},{\"user_id\":\"b\",\"buys\":\"");
+	memset(json + n, 'x', 300000);
+	strcpy(json + n + 300000, "\"}]");
+	answers[0].json = json;
+	start();
+	metric_id failures = fixture.node.metrics.features[feature("buys")].materialize_failures;
+	uint64_t before = metrics_counter_value(failures);
+	run_ms(200);
+	assert_true(is_online("buys", "a"));
+	assert_false(is_online("buys", "b"));
+	assert_int_equal(materializer_state(&fixture.node, feature("buys")), MATERIALIZED_FAILING);
+	assert_int_equal(metrics_counter_value(failures) - before, 1);
+	run_ms(8000);
+	assert_int_equal(metrics_counter_value(failures) - before, 1);
+	free(json);
+}
+
 static void test_refresh(void **state)
 {
 	(void)state;
@@ -201,6 +223,7 @@ static int run(void)
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
 		T(test_first_run),
+		T(test_a_value_that_the_table_refuses),
 		T(test_refresh),
 		T(test_query_fails),
 		T(test_unchanged_values_are_not_written_again),

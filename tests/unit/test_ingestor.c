@@ -74,8 +74,8 @@ static void warm(void *arg, const struct entry_values *head, const struct entry_
 	value_unref(value);
 }
 
-/* As the program starts: history into the table, then what was left undone. */
-static void restart(void)
+/* As the program starts: history into the table, then what was left undone. Returns how many events that were. */
+static size_t restart(void)
 {
 	fixture_restart();
 	for (size_t i = 0; i < ledger_fake_count(ledger); i++) {
@@ -87,8 +87,9 @@ static void restart(void)
 	struct pending_events pending = { 0 };
 	struct buf why = { 0 };
 	assert_true(pending_events_read(&pending, ledger_fake_log_source(ledger), &why));
-	pending_events_redo(&pending, &fixture.node);
+	size_t events = pending_events_redo(&pending, &fixture.node);
 	pending_events_finish(&pending);
+	return events;
 }
 
 static void test_applied_in_order(void **state)
@@ -203,6 +204,27 @@ static void test_lost_answer_of_the_event(void **state)
 	restart();
 	run_ms(50);
 	assert_holds("list", "u1", "[1]");
+	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), 1);
+}
+
+/* Only what is handed over counts as such. */
+static void test_an_event_that_cannot_be_read(void **state)
+{
+	(void)state;
+	ledger_config.lose_answer_permille = 1000;
+	fixture_restart();
+	assert_int_equal(wait_for(send_n("u1", 1, ""))->kind, RT_DEADLINE);
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
+	buf_append_lit(&e->body, "no event");
+	assert_int_equal(wait_for(rt_ask(&probe->base, fixture.node.stores->evidence.append,
+					 &evidence_append_new(LOOP, e)->head, in_ms(1000), ACTOR_NONE))
+			     ->kind,
+			 RT_DEADLINE);
+	ledger_config.lose_answer_permille = 0;
+	assert_int_equal(restart(), 1);
+	run_ms(50);
+	assert_holds("list", "u1", "[1]");
+	assert_int_equal(restart(), 0); /* it is still there */
 	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), 1);
 }
 
@@ -430,6 +452,7 @@ static int run(void)
 		ACTOR_TEST(test_late_event),
 		ACTOR_TEST(test_lost_answer_of_the_commit),
 		ACTOR_TEST(test_lost_answer_of_the_event),
+		ACTOR_TEST(test_an_event_that_cannot_be_read),
 		ACTOR_TEST(test_refused_commit),
 		ACTOR_TEST(test_restarts),
 		ACTOR_TEST(test_nil_is_none),

@@ -3,19 +3,20 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 
-static bool delete (const struct node *n, uint32_t entity, const struct offline_value *v, int64_t now_us)
+static void delete (const struct node *n, uint32_t entity, const struct offline_value *v, int64_t now_us,
+		    struct warm_counts *counts)
 {
 	const struct online_fast *online = n->stores->online.fast;
 	uint32_t feature = definitions_feature(n->definitions, v->feature);
+	struct online_change change = { .feature = feature,
+					.meta = { .event_time_us = v->event_time_us, .lsn = v->lsn },
+					.result = ONLINE_STALE };
 	if (v->feature.n == 0)
-		online->delete_row(online->table, entity, v->entity_id, v->event_time_us, v->lsn, now_us);
+		change.result = online->delete_row(online->table, entity, v->entity_id, v->event_time_us, v->lsn,
+						   now_us);
 	else if (feature != DEF_NONE && n->definitions->features[feature].entity == entity)
-		online->change_row(online->table, entity, v->entity_id,
-				   &(struct online_change){
-				       .feature = feature,
-				       .meta = { .event_time_us = v->event_time_us, .lsn = v->lsn } },
-				   1, now_us);
-	return false;
+		online->change_row(online->table, entity, v->entity_id, &change, 1, now_us);
+	counts->refused += change.result == ONLINE_FULL;
 }
 
 /* Of the ttl that the value was written with and the feature's own, the shorter; 0 = none. */
@@ -26,43 +27,54 @@ static int64_t ttl_ms(const struct def_feature *f, const struct offline_value *v
 	return f->ttl_ms < v->ttl_ms ? f->ttl_ms : v->ttl_ms;
 }
 
-bool warm_start_value(const struct node *n, const struct offline_value *v, int64_t now_us)
+/* As it was when it was published: a computed value is as old as the beginning of its making. */
+static int64_t written_us(const struct offline_value *v)
+{
+	return v->source == ENTRY_COMPUTED ? v->event_time_us : v->written_us;
+}
+
+void warm_start_value(const struct node *n, const struct offline_value *v, int64_t now_us, struct warm_counts *counts)
 {
 	uint32_t entity = definitions_entity(n->definitions, v->entity);
 	uint32_t feature = definitions_feature(n->definitions, v->feature);
 	if (entity == DEF_NONE)
-		return false;
-	if (v->deleted)
-		return delete (n, entity, v, now_us);
+		return;
+	if (v->deleted) {
+		delete (n, entity, v, now_us, counts);
+		return;
+	}
 	const struct def_feature *f = feature == DEF_NONE ? NULL : &n->definitions->features[feature];
 	if (f == NULL || f->entity != entity || !str_eq(v->version, f->made_by) ||
 	    def_feature_is_computed_at_each_read(f))
-		return false;
+		return;
 	int64_t ttl = ttl_ms(f, v), expires_us = ttl ? v->event_time_us + ttl * 1000 : 0;
 	if (ttl && expires_us <= now_us)
-		return false;
+		return;
 	struct value *value = value_create(v->value_json);
-	if (value == NULL)
-		return false;
+	if (value == NULL) {
+		counts->refused++;
+		return;
+	}
 	struct online_change change = { .feature = feature,
 					.value = value,
 					.meta = { .event_time_us = v->event_time_us,
 						  .lsn = v->lsn,
-						  .written_us = v->written_us,
+						  .written_us = written_us(v),
 						  .expires_us = expires_us,
 						  .flags = values_flags((enum entry_value_source)v->source),
 						  .event_time_ns = v->event_time_ns } };
 	n->stores->online.fast->change_row(n->stores->online.fast->table, entity, v->entity_id, &change, 1,
 					   v->written_us);
 	value_unref(value);
-	return change.result == ONLINE_APPLIED;
+	counts->values += change.result == ONLINE_APPLIED;
+	counts->refused += change.result == ONLINE_FULL;
 }
 
 struct frame_reader {
 	const struct node *node;
 	const struct log_source_entry *frame;
 	int64_t now_us;
-	uint32_t values;
+	struct warm_counts *counts;
 };
 
 static void read_value(void *arg, const struct entry_values *head, const struct entry_value *v)
@@ -80,49 +92,51 @@ static void read_value(void *arg, const struct entry_values *head, const struct 
 				       .event_time_ns = v->event_time_ns,
 				       .source = (uint8_t)head->source,
 				       .deleted = v->value_json.p == NULL };
-	r->values += warm_start_value(r->node, &value, r->now_us);
+	warm_start_value(r->node, &value, r->now_us, r->counts);
 }
 
-uint32_t warm_start_frame(const struct node *n, const struct log_source_entry *f, int64_t now_us)
+void warm_start_frame(const struct node *n, const struct log_source_entry *f, int64_t now_us,
+		      struct warm_counts *counts)
 {
-	struct frame_reader r = { .node = n, .frame = f, .now_us = now_us };
+	struct frame_reader r = { .node = n, .frame = f, .now_us = now_us, .counts = counts };
 	struct entry_delete d;
 	switch (f->kind) {
 	case EVIDENCE_VALUES:
 	case EVIDENCE_EVENT_APPLIED:
-		entry_values_read(f->body, NULL, &r, read_value);
-		return r.values;
+		counts->malformed += !entry_values_read(f->body, NULL, &r, read_value);
+		return;
 	case EVIDENCE_DELETE:
-		if (entry_delete_read(f->body, &d))
+		if (!entry_delete_read(f->body, &d))
+			counts->malformed++;
+		else
 			warm_start_value(n,
 					 &(struct offline_value){ .entity = d.entity,
 								  .entity_id = d.entity_id,
 								  .event_time_us = d.event_time_us,
 								  .lsn = f->lsn,
 								  .deleted = true },
-					 now_us);
-		return 0;
+					 now_us, counts);
+		return;
 	case EVIDENCE_RECORD:
 	case EVIDENCE_RECORD_IMPORTED:
 	case EVIDENCE_EVENT:
 	case EVIDENCE_DOCUMENT:
 	case EVIDENCE_DOCUMENT_DELETE:
-		return 0;
+		return;
 	}
-	return 0;
 }
 
 /* ---- the start ---- */
 
 struct warm {
 	const struct node *node;
-	uint32_t values; /* that are in the table now */
+	struct warm_counts *counts;
 };
 
 static bool take_value(void *arg, const struct offline_value *v)
 {
 	struct warm *w = arg;
-	w->values += warm_start_value(w->node, v, clock_wall_us());
+	warm_start_value(w->node, v, clock_wall_us(), w->counts);
 	return true;
 }
 
@@ -142,20 +156,28 @@ static bool read_log(struct warm *w, uint64_t from_lsn, struct buf *ret_why)
 		return false;
 	while ((r = scan->next(scan, &entry)) == LOG_SOURCE_ENTRY || r == LOG_SOURCE_CORRUPT)
 		if (r == LOG_SOURCE_ENTRY)
-			w->values += warm_start_frame(w->node, &entry, clock_wall_us());
+			warm_start_frame(w->node, &entry, clock_wall_us(), w->counts);
+		else
+			w->counts->lost += entry.lost_to - entry.lsn + 1;
 	scan->close(scan);
 	if (r != LOG_SOURCE_END)
 		buf_append_lit(ret_why, "the ledger cannot be read");
 	return r == LOG_SOURCE_END;
 }
 
-bool warm_start(const struct node *n, struct buf *ret_why)
+bool warm_start(const struct node *n, struct warm_counts *ret, struct buf *ret_why)
 {
-	struct warm w = { .node = n };
+	struct warm w = { .node = n, .counts = ret };
+	*ret = (struct warm_counts){ 0 };
 	uint64_t started_ns = clock_mono_ns(), applied_lsn = 0;
 	if (!read_history(&w, &applied_lsn, ret_why) || !read_log(&w, applied_lsn + 1, ret_why))
 		return false;
-	log_line(LOG_INFO, "serve", "warm start", LOG_INT("values", w.values),
+	if (ret->refused || ret->malformed || ret->lost)
+		log_line(LOG_ERROR, "serve", "warm start: values are missing in the online table",
+			 LOG_INT("refused_values", (int64_t)ret->refused),
+			 LOG_INT("malformed_entries", (int64_t)ret->malformed),
+			 LOG_INT("lost_entries", (int64_t)ret->lost));
+	log_line(LOG_INFO, "serve", "warm start", LOG_INT("values", (int64_t)ret->values),
 		 LOG_INT("duration_ms", (int64_t)((clock_mono_ns() - started_ns) / 1000000)));
 	return true;
 }

@@ -4,11 +4,19 @@
 #pragma once
 #include "actors/node.h"
 
-/* The newest values of the history, then what the log has beyond it. Before the loops run; blocks. false: *ret_why. */
-bool warm_start(const struct node *n, struct buf *ret_why);
+struct warm_counts {
+	uint64_t values;    /* that are in the table now */
+	uint64_t refused;   /* values and deletes that the table has no room for */
+	uint64_t malformed; /* entries of the log that cannot be read */
+	uint64_t lost;      /* entries of the log that are missing */
+};
+/* The newest values of the history, then what the log has beyond it. Before the loops run; blocks. What is not whole is
+ * counted and logged as an error; the start goes on. false: *ret_why. */
+bool warm_start(const struct node *n, struct warm_counts *ret, struct buf *ret_why);
 
 /* ---- its parts ---- */
-/* true: the value is in the table now. */
-bool warm_start_value(const struct node *n, const struct offline_value *v, int64_t now_us);
-/* The values and tombstones of an entry of the log; returns how many values are in the table now. */
-uint32_t warm_start_frame(const struct node *n, const struct log_source_entry *f, int64_t now_us);
+/* They add to counts. */
+void warm_start_value(const struct node *n, const struct offline_value *v, int64_t now_us, struct warm_counts *counts);
+/* The values and tombstones of an entry of the log. */
+void warm_start_frame(const struct node *n, const struct log_source_entry *f, int64_t now_us,
+		      struct warm_counts *counts);

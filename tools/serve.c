@@ -128,7 +128,8 @@ static bool load_tables(struct server *s)
 static bool take_over(struct server *s)
 {
 	struct buf why = { 0 };
-	if (!warm_start(&s->node, &why))
+	struct warm_counts counts;
+	if (!warm_start(&s->node, &counts, &why))
 		return say(&why, "warm start");
 	return pending_events_read(&s->pending, s->node.stores->log, &why) || say(&why, "pending events");
 }

@@ -177,10 +177,12 @@ static void take_frames(struct rig *r, const struct node *n, uint64_t from_lsn)
 {
 	struct buf why = { 0 };
 	struct log_source_entry frame;
+	struct warm_counts counts = { 0 };
 	struct ledger_scan *scan = ledger_scan_open(r->ledger, NULL, from_lsn, &why);
 	assert_non_null(scan);
 	while (ledger_scan_next(scan, &frame) == LOG_SOURCE_ENTRY)
-		warm_start_frame(n, &frame, clock_wall_us());
+		warm_start_frame(n, &frame, clock_wall_us(), &counts);
+	assert_true(counts.refused == 0 && counts.malformed == 0);
 	ledger_scan_close(scan);
 }
 
@@ -200,7 +202,9 @@ static void one_life(struct rig *r, int life)
 	if (below(2)) /* else all of it is beyond the projection */
 		while (offline_projection_step(r->offline) != OFFLINE_STEP_CAUGHT_UP)
 			;
-	assert_true(warm_start(&n, &why));
+	struct warm_counts counts;
+	assert_true(warm_start(&n, &counts, &why));
+	assert_true(counts.refused == 0 && counts.malformed == 0 && counts.lost == 0);
 	check_all(&n, clock_wall_us(), "after the restart");
 	for (int op = 0; op < OPS; op++) {
 		size_t before = log_count;
@@ -261,7 +265,8 @@ static void test_values_without_a_version(void **state)
 	for (int projected = 0; projected < 2; projected++) {
 		struct stores stores = stores_of(&r);
 		struct node n = { .definitions = definitions_of_life(&r, true), .stores = &stores };
-		assert_true(warm_start(&n, &why));
+		struct warm_counts counts;
+		assert_true(warm_start(&n, &counts, &why));
 		for (size_t i = 0; i < ARRAY_LEN(names); i++) {
 			struct online_cell cell;
 			uint32_t f = definitions_feature(n.definitions, str_from(names[i]));
@@ -279,11 +284,119 @@ static void test_values_without_a_version(void **state)
 	rig_remove_folder(&r);
 }
 
+/* Another ledger, of which a reader gets every kind of damage. */
+static enum log_source_result damaged_next(struct log_scan *s, struct log_source_entry *ret)
+{
+	static const enum log_source_result results[] = { LOG_SOURCE_CORRUPT, LOG_SOURCE_ENTRY, LOG_SOURCE_ENTRY,
+							  LOG_SOURCE_END };
+	static const struct log_source_entry entries[] = {
+		{ .lsn = 1, .lost_to = 3 },
+		{ .kind = EVIDENCE_VALUES, .lsn = 4, .body = { .p = "no values", .n = 9 } },
+		{ .kind = EVIDENCE_DELETE, .lsn = 5, .body = { .p = "no delete", .n = 9 } },
+		{ 0 },
+	};
+	static size_t at;
+	(void)s;
+	*ret = entries[at];
+	return results[at++];
+}
+
+static void damaged_close(struct log_scan *s)
+{
+	(void)s;
+}
+
+static struct log_scan *damaged_open(void *log, uint64_t from_lsn, struct buf *ret_why)
+{
+	static struct log_scan scan = { damaged_next, damaged_close };
+	(void)log;
+	(void)from_lsn;
+	(void)ret_why;
+	return &scan;
+}
+
+static void append_value(struct rig *r, enum entry_value_source source, const char *feature, struct str json,
+			 int64_t time_us, struct str version)
+{
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
+	const struct entry_value v = { .entity_id = STR("u0"),
+				       .feature = str_from(feature),
+				       .value_json = json,
+				       .event_time_us = time_us,
+				       .version = version };
+	entry_values_write(&e->body,
+			   &(struct entry_values){ .entity = STR("User"), .source = source, .values = &v, .count = 1 });
+	rig_append(r, e, clock_wall_us());
+}
+
+/* What cannot be taken over is counted, and the start goes on. */
+static void test_what_is_not_whole_is_counted(void **state)
+{
+	(void)state;
+	struct rig r;
+	struct buf why = { 0 };
+	struct warm_counts counts;
+	rig_make_folder(&r);
+	rig_open(&r);
+	char *big = malloc(300002);
+	memset(big, 'x', 300002);
+	big[0] = big[300001] = '"';
+	append_value(&r, ENTRY_PUSHED, "pushed", str_of(big, 300002), clock_wall_us(), STR(""));
+	append_value(&r, ENTRY_PUSHED, "held", STR("1"), clock_wall_us(), STR(""));
+	free(big);
+	struct stores stores = stores_of(&r);
+	struct node n = { .definitions = definitions_of_life(&r, true), .stores = &stores };
+	assert_true(warm_start(&n, &counts, &why));
+	assert_true(counts.values == 1 && counts.refused == 1 && counts.malformed == 0 && counts.lost == 0);
+	struct log_source damaged = *stores.log;
+	damaged.open = damaged_open;
+	stores.log = &damaged;
+	assert_true(warm_start(&n, &counts, &why));
+	assert_true(counts.values == 0 && counts.malformed == 2 && counts.lost == 3);
+	definitions_free((struct definitions *)(uintptr_t)n.definitions);
+	online_destroy(stores.online.fast->table);
+	rig_close(&r);
+	rig_remove_folder(&r);
+}
+
+/* A computed value is as old as the beginning of its making, so that its next refresh comes when it would have come. */
+static void test_a_computed_value_keeps_its_age(void **state)
+{
+	(void)state;
+	struct rig r;
+	struct buf why = { 0 };
+	int64_t began_us = clock_wall_us() - 5000000;
+	seed = 1;
+	rig_make_folder(&r);
+	rig_open(&r);
+	for (int projected = 0; projected < 2; projected++) {
+		struct stores stores = stores_of(&r);
+		struct node n = { .definitions = definitions_of_life(&r, true), .stores = &stores };
+		struct warm_counts counts;
+		uint32_t f = definitions_feature(n.definitions, STR("computed"));
+		append_value(&r, ENTRY_COMPUTED, "computed", STR("1"), began_us + projected,
+			     n.definitions->features[f].made_by);
+		while (projected && offline_projection_step(r.offline) != OFFLINE_STEP_CAUGHT_UP)
+			;
+		assert_true(warm_start(&n, &counts, &why));
+		struct online_cell cell;
+		assert_true(online_get(stores.online.fast->table, 0, STR("u0"), f, clock_wall_us(), &cell));
+		assert_int_equal(cell.meta.written_us, began_us + projected);
+		value_unref(cell.value);
+		definitions_free((struct definitions *)(uintptr_t)n.definitions);
+		online_destroy(stores.online.fast->table);
+	}
+	rig_close(&r);
+	rig_remove_folder(&r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_the_same_question_before_and_after),
 		cmocka_unit_test(test_values_without_a_version),
+		cmocka_unit_test(test_what_is_not_whole_is_counted),
+		cmocka_unit_test(test_a_computed_value_keeps_its_age),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

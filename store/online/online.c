@@ -505,11 +505,15 @@ static void change_some(struct online *t, const struct place *at, struct online_
 	enum online_result results[ONLINE_TOGETHER_MAX];
 	uint16_t from[ONLINE_TOGETHER_MAX]; /* in changes */
 	struct change ch = { .at = *at, .cells = cells, .dead = dead, .results = results };
+	bool has_room = true;
 	for (size_t i = 0; i < n; i++) {
 		struct online_change *c = &changes[i];
 		DCHECK(c->feature != ROW_TOMBSTONE);
 		c->result = ONLINE_FULL;
-		if (at->id.n > ONLINE_ID_MAX || (c->value && !online_reserve(t, row_value_bytes(c->value), now_us))) {
+		bool can_be_kept = at->id.n <= ONLINE_ID_MAX && (c->value == NULL || online_fits(t, c->value));
+		has_room = has_room &&
+			   (!can_be_kept || c->value == NULL || online_reserve(t, row_value_bytes(c->value), now_us));
+		if (!can_be_kept || !has_room) {
 			atomic_fetch_add_explicit(&t->full, 1, memory_order_relaxed);
 			continue;
 		}
@@ -520,6 +524,13 @@ static void change_some(struct online *t, const struct place *at, struct online_
 	}
 	if (ch.count == 0)
 		return;
+	if (!has_room) { /* nor have those that found some: they are seen together */
+		for (size_t i = 0; i < ch.count; i++)
+			results[i] = ONLINE_FULL;
+		atomic_fetch_add_explicit(&t->full, ch.count, memory_order_relaxed);
+		change_clean_up(t, &ch);
+		return;
+	}
 	apply(t, &ch, now_us);
 	for (size_t i = 0; i < ch.count; i++)
 		changes[from[i]].result = results[i];

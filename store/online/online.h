@@ -157,7 +157,7 @@ struct online_fast {
 	/* Whether a value of this size would be kept. */
 	bool (*fits)(const struct online *t, const struct value *v);
 	/* As ONLINE_PUT and ONLINE_DELETE of one row. A reader of several cells sees all of them or none (of groups of
-	 * ONLINE_TOGETHER_MAX). */
+	 * ONLINE_TOGETHER_MAX), but for those that are too large or stale by themselves. When memory is out, none is. */
 	void (*change_row)(struct online *t, uint32_t kind, struct str id, struct online_change *changes, size_t n,
 			   int64_t now_us);
 	enum online_result (*delete_row)(struct online *t, uint32_t kind, struct str id, int64_t event_time_us,

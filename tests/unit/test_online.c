@@ -638,6 +638,35 @@ static void test_model(void **state)
 
 /* ---- several cells of a row ---- */
 
+/* Each would be kept, all of them are too much: then none is, and what was there stays. */
+static void test_change_row_without_room(void **state)
+{
+	(void)state;
+	struct online *t = table_new(1 << 20);
+	struct online_change changes[12];
+	struct online_stats s;
+	char *text = malloc(100000);
+	memset(text, '1', 100000);
+	struct value *large = value_create(str_of(text, 100000));
+	free(text);
+	put(t, "u1", 0, "0", 50, 5, 0);
+	for (uint32_t i = 0; i < ARRAY_LEN(changes); i++)
+		changes[i] = (struct online_change){ .feature = i,
+						     .value = i == 5 ? NULL : large,
+						     .meta = { .event_time_us = 100, .lsn = 10 } };
+	online_change_row(t, USER, STR("u1"), changes, ARRAY_LEN(changes), 100);
+	for (uint32_t i = 0; i < ARRAY_LEN(changes); i++)
+		assert_int_equal(changes[i].result, ONLINE_FULL);
+	online_stats(t, &s);
+	assert_true(s.cells <= 1 && s.tombstones == 0);
+	assert_int_equal(s.full, ARRAY_LEN(changes));
+	online_change_row(t, USER, STR("u1"), changes, 3, 100); /* what was reserved is given back */
+	for (uint32_t i = 0; i < 3; i++)
+		assert_int_equal(changes[i].result, ONLINE_APPLIED);
+	value_unref(large);
+	online_destroy(t); /* checks its count of bytes */
+}
+
 static void test_change_row(void **state)
 {
 	(void)state;
@@ -839,6 +868,7 @@ int main(void)
 		cmocka_unit_test(test_too_large),
 		cmocka_unit_test(test_publish),
 		cmocka_unit_test(test_model),
+		cmocka_unit_test(test_change_row_without_room),
 		cmocka_unit_test(test_change_row),
 		cmocka_unit_test(test_together),
 		cmocka_unit_test(test_threads),

@@ -65,6 +65,7 @@ struct ingestor {
 	struct queue *queues[BUCKETS];
 	struct event *by_op[BUCKETS];
 	struct event *retry; /* chained by next_by_op */
+	uint64_t retry_count;
 	bool retry_timer;
 };
 
@@ -208,8 +209,9 @@ static void leave_out_overtaken(struct ingestor *s, struct event *e)
 
 static void retry_later(struct ingestor *s, struct event *e, const char *reason)
 {
-	log_line(LOG_ERROR, "ingestor", "event could not be applied yet", LOG_STR("event_id", e->data.event_id),
-		 LOG_CSTR("reason", reason));
+	if (s->retry_count++ == 0) /* a ledger that takes nothing concerns all alike */
+		log_line(LOG_ERROR, "ingestor", "event could not be applied yet", LOG_STR("event_id", e->data.event_id),
+			 LOG_CSTR("reason", reason));
 	e->state = EV_WAITING_TO_RETRY;
 	e->next_by_op = s->retry;
 	s->retry = e;
@@ -271,7 +273,11 @@ static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 
 static void on_retry(struct ingestor *s)
 {
+	if (s->retry_count > 1)
+		log_line(LOG_ERROR, "ingestor", "events could not be applied yet, and are tried again now",
+			 LOG_INT("events", (int64_t)s->retry_count));
 	s->retry_timer = false;
+	s->retry_count = 0;
 	struct event *e = s->retry;
 	s->retry = NULL;
 	for (struct event *next; e; e = next) {
@@ -354,22 +360,31 @@ static bool compute_next(struct ingestor *s, struct event *e)
 	return true;
 }
 
-/* All of them at one moment: what the event gives is of one state of its entity. */
-static void read_previous(struct ingestor *s, struct event *e)
+/* All of them at one moment: what the event gives is of one state of its entity. false: there was no memory for one that is
+ * there; a function would begin anew without it. */
+static bool read_previous(struct ingestor *s, struct event *e)
 {
 	const struct node *n = s->nl->node;
 	const struct online_fast *online = n->stores->online.fast;
-	e->is_read = true;
+	bool is_whole = true;
 	e->position = values_position(n);
 	online->see(online->table, entity_of(s, e), e->data.entity_id, e->features, e->features_count,
 		    loop_wall_us(s->base.loop), e->previous, e->traces);
+	for (uint32_t i = 0; i < e->features_count; i++)
+		is_whole = is_whole && (e->previous[i].value || !e->traces[i].is_live);
+	for (uint32_t i = 0; !is_whole && i < e->features_count; i++) {
+		value_unref(e->previous[i].value);
+		e->previous[i].value = NULL;
+	}
+	e->is_read = is_whole;
+	return is_whole;
 }
 
 static void apply_next(struct ingestor *s, struct event *e)
 {
-	if (!e->is_read)
-		read_previous(s, e);
-	if (!compute_next(s, e))
+	if (!e->is_read && !read_previous(s, e))
+		retry_later(s, e, "out of memory");
+	else if (!compute_next(s, e))
 		commit(s, e);
 }
 

@@ -249,10 +249,17 @@ static inline size_t entries_of(enum evidence_kind kind)
 	return count;
 }
 
+static int nowhere = -1;
+static inline void log_to_nowhere(void)
+{
+	if (nowhere < 0)
+		nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	CHECK(nowhere >= 0 && log_start(nowhere, LOG_ERROR) == 0);
+}
+
 static inline int run_actor_tests(const char *definitions, int (*run)(void))
 {
-	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	CHECK(nowhere >= 0 && log_start(nowhere, LOG_ERROR) == 0);
+	log_to_nowhere();
 	node_fixture_share(&shared, definitions);
 	int failed = run();
 	node_fixture_unshare(&shared);

@@ -207,6 +207,69 @@ static void test_lost_answer_of_the_event(void **state)
 	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), 1);
 }
 
+/* A table whose memory for what it gives is out for a while. */
+static int failing_reads;
+static size_t see_without_memory(struct online *t, uint32_t kind, struct str id, const uint32_t *features, size_t n,
+				 int64_t now_us, struct online_cell *ret, struct online_trace *ret_traces)
+{
+	size_t found = online_see(t, kind, id, features, n, now_us, ret, ret_traces);
+	if (found == 0 || failing_reads == 0)
+		return found;
+	failing_reads--;
+	value_unref(ret[0].value);
+	ret[0].value = NULL;
+	return found - 1;
+}
+
+static void test_a_previous_value_without_memory(void **state)
+{
+	(void)state;
+	const struct online_fast *whole = fixture.stores.online.fast;
+	struct online_fast failing = *whole;
+	failing.see = see_without_memory;
+	send_n("u1", 1, "");
+	run_ms(50);
+	assert_holds("list", "u1", "[1]");
+	fixture.stores.online.fast = &failing;
+	failing_reads = 2;
+	send_n("u1", 2, "");
+	send_n("u1", 3, "");
+	run_ms(500);
+	assert_holds("list", "u1", "[1]");
+	run_ms(5000);
+	assert_int_equal(failing_reads, 0);
+	fixture.stores.online.fast = whole;
+	assert_holds("list", "u1", "[1,2,3]");
+	assert_holds("sum", "u1", "6");
+}
+
+/* What concerns all events alike is said once for all of them. */
+static void test_a_refusing_ledger_is_said_once(void **state)
+{
+	(void)state;
+	int lines = 0;
+	FILE *f = tmpfile();
+	for (int n = 0; n < 50; n++) {
+		char id[16];
+		snprintf(id, sizeof id, "u%d", n);
+		send_n(id, n, "");
+	}
+	while (entries_of(EVIDENCE_EVENT) < 50)
+		run_ms(1);
+	ledger_config.refuse_permille = 1000;
+	ledger_fake_set(ledger, &ledger_config);
+	log_stop();
+	assert_int_equal(log_start(fileno(f), LOG_ERROR), 0);
+	run_ms(4500);
+	log_stop();
+	log_to_nowhere();
+	rewind(f);
+	for (char line[4096]; fgets(line, sizeof line, f); lines++)
+		assert_non_null(strstr(line, "could not be applied yet"));
+	fclose(f);
+	assert_in_range(lines, 2, 10); /* two a second */
+}
+
 /* Only what is handed over counts as such. */
 static void test_an_event_that_cannot_be_read(void **state)
 {
@@ -452,6 +515,8 @@ static int run(void)
 		ACTOR_TEST(test_late_event),
 		ACTOR_TEST(test_lost_answer_of_the_commit),
 		ACTOR_TEST(test_lost_answer_of_the_event),
+		ACTOR_TEST(test_a_previous_value_without_memory),
+		ACTOR_TEST(test_a_refusing_ledger_is_said_once),
 		ACTOR_TEST(test_an_event_that_cannot_be_read),
 		ACTOR_TEST(test_refused_commit),
 		ACTOR_TEST(test_restarts),

@@ -44,6 +44,27 @@ for words in version help "help ledger"; do
   expect 1 $status "$words to a full device"
   contains "standard output" "$said" "$words to a full device"
 done
+# A closed descriptor must not go to a file of the state: /dev/null stands there, and an answer that nobody gets is an error.
+for words in version help "help ledger"; do
+  status=0
+  "$fabra" $words <&- >&- 2>&- || status=$?
+  expect 1 $status "$words with closed descriptors"
+done
+for closed in '<&- >&- 2>&-' '2>&-'; do
+  export FABRA_HOME=$work/closed
+  rm -rf "$FABRA_HOME"
+  eval '"$fabra" serve "$work/store.lua" --port 0 </dev/null >/dev/null 2>/dev/null' "$closed" '&'
+  server=$!
+  lock=$FABRA_HOME/fabra.duckdb.ledger/lock
+  wait_for '[ -s "$lock" ]' "the ledger's lock with $closed"
+  for fd in 0 1 2; do
+    expect /dev/null "$(readlink "/proc/$server/fd/$fd" || true)" "descriptor $fd with $closed"
+  done
+  stop
+  expect "" "$(tr -d '0-9\n' <"$lock")" "what is in the lock beside the process id, with $closed"
+done
+export FABRA_HOME=$work/home
+
 run "$fabra" context list --limit 5x
 expect 2 $status "--limit"
 run "$fabra" context list --port 80x
@@ -53,6 +74,51 @@ expect 2 $status "a port beyond the range"
 run env FABRA_SIGNING_KEY=hex:zz "$fabra" serve "$work/store.lua" --port 0
 expect 2 $status "a bad signing key"
 contains "FABRA_SIGNING_KEY: what follows hex: is not pairs of hex digits" "$said" "says what and how"
+# DuckDB and the ledger must mean the same place, whatever a path begins with.
+mkdir "$work/cwd"
+for setting in 'FABRA_HOME=~/st' 'FABRA_HOME=~' 'FABRA_DUCKDB_PATH=~/x.duckdb' FABRA_DUCKDB_PATH=:memory:x FABRA_DUCKDB_PATH=file:///tmp/x; do
+  for words in "serve $work/store.lua --port 0" "ledger verify"; do
+    wanted=2
+    [ "${words%% *}" = serve ] || wanted=1
+    run env -C "$work/cwd" HOME="$work/cwd/user" "$setting" timeout -s KILL 20 "$fabra" $words
+    expect $wanted $status "$words with $setting"
+    contains "${setting%%=*} " "$said" "$words names the setting of $setting"
+    contains "; write " "$said" "$words names the cure for $setting"
+  done
+done
+expect "" "$(ls -A "$work/cwd")" "nothing was made"
+mkdir "$work/cwd/user"
+for setting in 'FABRA_DUCKDB_PATH=file:x.duckdb' 'FABRA_DUCKDB_PATH=./~/x.duckdb' 'FABRA_HOME=st'; do
+  (cd "$work/cwd" && HOME=$work/cwd/user && export HOME "$setting" && serve "$work/store.lua" && stop && expect 0 $failures "a stop") ||
+    expect 0 1 "a server with $setting"
+done
+expect "./file:x.duckdb ./st/fabra.duckdb ./~/x.duckdb" "$(cd "$work/cwd" && echo $(find . -name '*.duckdb' | LC_ALL=C sort))" "DuckDB's files"
+expect "./file:x.duckdb.ledger ./st/fabra.duckdb.ledger ./~/x.duckdb.ledger" \
+  "$(cd "$work/cwd" && echo $(find . -name '*.ledger' | LC_ALL=C sort))" "the ledgers"
+# A key that no request can match, or that is none although one was meant, is refused, and never shown.
+printf 'local fabra = require "fabra"\nnot lua' >"$work/broken.lua" # nothing of this starts
+for key in ' ' $'\t' $'\n' $'open-sesame\n' ' open-sesame' $'open\001sesame' "$(head -c 513 /dev/zero | tr '\0' k)"; do
+  run env FABRA_API_KEY="$key" "$fabra" serve "$work/broken.lua" --port 0
+  expect 2 $status "FABRA_API_KEY='$key'"
+  contains "FABRA_API_KEY " "$said" "the setting of '$key'"
+  contains "openssl rand -hex 32" "$said" "the cure for '$key'"
+  case "$said" in *sesame*) expect "no key" "$said" "the key is not shown" ;; esac
+  run "$fabra" serve "$work/broken.lua" --port 0 --api-key "$key"
+  expect 2 $status "--api-key '$key'"
+  contains "--api-key " "$said" "the option of '$key'"
+  run env FABRA_API_KEY="$key" "$fabra" context list --url http://127.0.0.1:1
+  expect 1 $status "a client with the key '$key'"
+  contains "FABRA_API_KEY " "$said" "a client with the key '$key'"
+done
+run "$fabra" serve "$work/broken.lua" --port 0 --api-key ''
+expect 2 $status "an empty --api-key"
+run env FABRA_API_KEY= "$fabra" serve "$work/broken.lua" --port 0
+expect 1 $status "an empty FABRA_API_KEY is none"
+contains "FABRA_API_KEY is empty: no key is asked for" "$said" "and that is said"
+run env FABRA_SIGNING_KEY=' ' "$fabra" serve "$work/broken.lua" --port 0
+expect 2 $status "a blank signing key"
+run env FABRA_SIGNATURE_MODE=requird "$fabra" serve "$work/broken.lua" --port 0
+expect 2 $status "an unknown signature mode"
 
 # ---- what stands in the way of a start ----
 serve "$work/store.lua" --host localhost
@@ -181,6 +247,16 @@ contains "Signature valid" "$said" "signature"
 run env FABRA_SIGNING_KEY=hex:ff "$fabra" context verify "$id"
 expect 1 $status "another key"
 contains "Signature invalid" "$said" "another key"
+run env FABRA_SIGNING_KEY=hex:ff FABRA_SIGNING_KEY_ID=k2 "$fabra" context verify "$id"
+expect 0 $status "the key was replaced"
+contains 'Signed by key "default", which is not at hand: FABRA_SIGNING_KEY is key k2' "$said" "the key was replaced"
+contains '"signature":"unchecked"' "$said" "the key was replaced"
+case "$said" in *"Integrity verified"* | *failed* | *invalid*) expect neither "$said" "the key was replaced" ;; esac
+run env FABRA_SIGNING_KEY=hex:ff FABRA_SIGNING_KEY_ID=k2 FABRA_SIGNATURE_MODE=required "$fabra" context verify "$id"
+expect 1 $status "required, and signed by a key that is not at hand"
+contains "Not verified: a signature is required, and this one cannot be checked" "$said" "required, another key"
+run env FABRA_SIGNING_KEY=$key FABRA_SIGNING_KEY_ID=k2 FABRA_SIGNATURE_MODE=required "$fabra" context verify "$id"
+expect 0 $status "the same key under another name"
 run "$fabra" context verify "$id"
 expect 0 $status "without a key the hashes are verified"
 contains "cannot be verified" "$said" "and it says that the signature is not"
@@ -191,6 +267,12 @@ run env FABRA_SIGNING_KEY=$key "$fabra" ledger verify
 expect 0 $status "the ledger's signatures"
 run env FABRA_SIGNING_KEY=hex:ff "$fabra" ledger verify
 expect 1 $status "the ledger's signatures with another key"
+run env FABRA_SIGNING_KEY=hex:ff FABRA_SIGNING_KEY_ID=k2 "$fabra" ledger verify
+expect 0 $status "the ledger after the key was replaced"
+contains "signature(s) could not be checked" "$said" "the ledger after the key was replaced"
+run env FABRA_SIGNING_KEY=hex:ff FABRA_SIGNING_KEY_ID=k2 FABRA_SIGNATURE_MODE=required "$fabra" ledger verify
+expect 1 $status "required, and no signature could be checked"
+contains '{"problem":"signatures_unchecked"' "$said" "required, and no signature could be checked"
 run env FABRA_SIGNING_KEY=hex:zz "$fabra" ledger verify
 expect 2 $status "the ledger with a key that cannot be read"
 contains "what follows hex: is not pairs of hex digits" "$said" "says what and how"

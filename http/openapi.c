@@ -19,18 +19,21 @@ static const char components[] =
 	404, "There is no such thing",
 	"Error") "," ERROR(409, "It contradicts what is there, or what is under way",
 			   "Error") "," ERROR(413, "The body, or what would be made of it, is too large",
-					      "Error") "," ERROR(422, "All that is wrong with the request",
-								 "Mistakes") "," ERROR(431,
-										       "The path and the headers are too large",
-										       "Error") ","
-												"'500':{'description':'The program or a store failed','content':{'application/json':{'schema':{'$ref':"
-												"'#/components/schemas/Error'}},'text/plain':{'schema':{'type':'string'}}}},"
-												"'503':{'description':'A limit is reached, or the server is shutting down','headers':{'Retry-After':{'description':"
-												"'seconds','schema':{'type':'integer'}}},'content':{'application/json':{'schema':{'$ref':"
-												"'#/components/schemas/Error'}}}}," ERROR(
-												    504,
-												    "The deadline of the request has passed",
-												    "Error") "}}";
+					      "Error") "," ERROR(415,
+								 "The body is in a content coding other than identity",
+								 "Error") "," ERROR(422,
+										    "All that is wrong with the request",
+										    "Mistakes") "," ERROR(431,
+													  "The path and the headers are too large",
+													  "Error") ","
+														   "'500':{'description':'The program or a store failed','content':{'application/json':{'schema':{'$ref':"
+														   "'#/components/schemas/Error'}},'text/plain':{'schema':{'type':'string'}}}},"
+														   "'503':{'description':'A limit is reached, or the server is shutting down','headers':{'Retry-After':{'description':"
+														   "'seconds','schema':{'type':'integer'}}},'content':{'application/json':{'schema':{'$ref':"
+														   "'#/components/schemas/Error'}}}}," ERROR(
+														       504,
+														       "The deadline of the request has passed",
+														       "Error") "}}";
 #undef ERROR
 
 /* ---- parts ---- */
@@ -137,15 +140,11 @@ static void add_responses(const struct http_server *s, yyjson_mut_doc *doc, yyjs
 	const struct {
 		const char *status;
 		bool is_answered;
-	} all[] = { { "400", true },
-		    { "403", s->api_key.n > 0 && !(r->flags & ROUTE_PUBLIC) },
-		    { "404", false },
-		    { "409", false },
-		    { "413", true },
-		    { "422", true },
-		    { "431", true },
-		    { "500", may_wait },
-		    { "503", may_wait || is_limited },
+	} all[] = { { "400", true },     { "403", s->api_key.n > 0 && !(r->flags & ROUTE_PUBLIC) },
+		    { "404", false },    { "409", false },
+		    { "413", true },     { "415", r->flags & ROUTE_BODY },
+		    { "422", true },     { "431", true },
+		    { "500", may_wait }, { "503", may_wait || is_limited },
 		    { "504", may_wait } };
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		if (all[i].is_answered || yyjson_mut_is_null(yyjson_mut_obj_get(responses, all[i].status)))
@@ -155,16 +154,19 @@ static void add_responses(const struct http_server *s, yyjson_mut_doc *doc, yyjs
 /* The names of the query parameters, as http_server.query_names keeps them. */
 static char *query_names(yyjson_val *operation)
 {
+	enum { NAMES_MAX = 64 }; /* the exchange keeps a bit for each */
 	struct buf names = { 0 };
-	size_t i, n;
+	size_t i, n, count = 0;
 	yyjson_val *p;
 	yyjson_arr_foreach(yyjson_obj_get(operation, "parameters"), i, n, p) {
 		const char *name = yyjson_get_str(yyjson_obj_get(p, "name"));
-		if (name != NULL && yyjson_equals_str(yyjson_obj_get(p, "in"), "query"))
+		if (name != NULL && yyjson_equals_str(yyjson_obj_get(p, "in"), "query")) {
 			buf_append(&names, name, strlen(name) + 1);
+			count++;
+		}
 	}
 	buf_append_char(&names, '\0');
-	CHECK(!names.failed); /* of a table in the source */
+	CHECK(!names.failed && count <= NAMES_MAX); /* of a table in the source */
 	return buf_take(&names, NULL);
 }
 

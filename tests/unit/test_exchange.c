@@ -75,6 +75,26 @@ static void test_routing(void **state)
 	both(f, "GET", "/sync/nul%00?q=a%00b", 200, "{\"name\":\"nul\\u0000\",\"q\":\"a\\u0000b\"}");
 }
 
+static void test_repeated(void **state)
+{
+	struct http_fixture *f = *state;
+	static const char q[] = "{\"detail\":\"the query parameter 'q' is given more than once\"}";
+	static const char key[] = "{\"detail\":\"the header 'x-api-key' is given more than once\"}";
+	both(f, "GET", "/sync/x?q=1&q=2", 400, q);
+	both(f, "GET", "/sync/x?q=1&q=1", 400, q);
+	both(f, "GET", "/sync/x?q&%71=2", 400, q); /* the same name, written in another way */
+	both(f, "GET", "/sync/x?q=1&q", 400, q);
+	both(f, "GET", "/sync/x?&q=1&&", 200, "{\"name\":\"x\",\"q\":\"1\"}");
+	both(f, "GET", "/public?q=1&q=2", 200, NULL); /* it lets any query through */
+	expect_h1(f, "GET", "/sync/x", "X-API-Key: a\r\nx-api-key: b\r\n", NULL, 400, key);
+	expect_h1(f, "GET", "/sync/x", "X-API-Key: a\r\nx-api-key: a\r\n", NULL, 400, key);
+	expect_h1(f, "GET", "/sync/x", "X-Request-Timeout-Ms: 5000\r\nX-Request-Timeout-Ms: 1\r\n", NULL, 400,
+		  "{\"detail\":\"the header 'x-request-timeout-ms' is given more than once\"}");
+	expect_h1(f, "POST", "/echo", "Idempotency-Key: a\r\nIdempotency-Key:\r\n", "{}", 400,
+		  "{\"detail\":\"the header 'idempotency-key' is given more than once\"}");
+	expect_h1(f, "GET", "/sync/x", "X-Request-Id: a\r\nX-Request-Id: b\r\n", NULL, 200, NULL);
+}
+
 static void test_headers_of_replies(void **state)
 {
 	struct http_fixture *f = *state;
@@ -136,6 +156,24 @@ static void test_json_bodies(void **state)
 		  "{\"detail\":\"There was an error parsing the body: it is not UTF-8\"}");
 	expect_h1(f, "POST", "/echo", "", "", 422,
 		  "{\"detail\":[{\"type\":\"missing\",\"loc\":[\"body\"],\"msg\":\"Field required\",\"input\":null}]}");
+}
+
+static void test_encoded_bodies(void **state)
+{
+	struct http_fixture *f = *state;
+	static const char refused[] =
+	    "{\"detail\":\"the body must not be encoded: its Content-Encoding is not identity\"}";
+	expect_h1(f, "POST", "/echo", "Content-Encoding: gzip\r\n", "{}", 415, refused);
+	expect_h1(f, "POST", "/echo", "Content-Encoding: identity, BR\r\n", "{}", 415, refused);
+	expect_h1(f, "POST", "/echo", "Content-Encoding: identity\r\nContent-Encoding: zstd\r\n", "{}", 415, refused);
+	expect_h1(f, "POST", "/echo", "Content-Encoding: gzip\r\n", "\x1f\x8b\x08", 415, refused); /* not "not JSON" */
+	expect_h2(f, "POST", "/echo", "content-encoding", "deflate", STR("{}"), 415, refused);
+	expect_h1(f, "POST", "/echo", "Content-Encoding: Identity\r\n", "{}", 200, "{}");
+	expect_h1(f, "POST", "/echo", "Content-Encoding:\r\n", "{}", 200, "{}");
+	expect_h1(f, "GET", "/sync/x", "Content-Encoding: gzip\r\n", NULL, 200, NULL); /* nobody reads its body */
+	struct h1_answer a = h1_once(f->port, "POST", "/echo", "Content-Encoding: gzip\r\n", STR("{}"));
+	assert_string_equal(h1_header(&a, "accept-encoding"), "identity");
+	buf_finish(&a.body);
 }
 
 static void test_keys(void **state)
@@ -371,6 +409,75 @@ static void test_compression(void **state)
 	}
 }
 
+/* RFC 9110, 12.5.3. */
+static void test_accepted_codings(void **state)
+{
+	struct http_fixture *f = *state;
+	static const struct {
+		const char *accept;
+		bool is_compressed;
+	} cases[] = {
+		{ "gzip;q=1.0", true },
+		{ "br;q=1.0, gzip;q=0.8", true },
+		{ "GZip ; Q=0.001", true },
+		{ "x-gzip", true },
+		{ "*", true },
+		{ "br, *;q=0.1", true },
+		{ "identity;q=0.5, gzip", true },
+		{ "gzip\r\nAccept-Encoding: br", true },
+		{ "br\r\nAccept-Encoding: gzip;q=1", true },
+		{ ", ,gzip", true },
+		{ "gzip;q=0", false },
+		{ "gzip; q=0.000, *", false },
+		{ "*;q=0", false },
+		{ "*, gzip;q=0", false },
+		{ "identity, gzip;q=0.5", false },
+		{ "identity;q=1, *;q=0.5", false },
+		{ "gzip;q=2", false },
+		{ "gzip;q=", false },
+		{ "gzip;q=0.5x", false },
+		{ "gzip;level=1", false },
+		{ "gzipped", false },
+		{ "", false },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char headers[100];
+		snprintf(headers, sizeof headers, "Accept-Encoding: %s\r\n", cases[i].accept);
+		struct h1_answer a = h1_once(f->port, "GET", "/big?bytes=9000", headers, (struct str){ 0 });
+		bool is_compressed = h1_header(&a, "content-encoding") != NULL;
+		if (a.status != 200 || is_compressed != cases[i].is_compressed)
+			fail_msg("%s: status %d", cases[i].accept, a.status);
+		buf_finish(&a.body);
+	}
+}
+
+/* HEAD has the headers of GET; a length only where that of GET is the same (RFC 9110, 8.6 and 9.3.2). */
+static void test_head(void **state)
+{
+	struct http_fixture *f = *state;
+	static const char *const targets[] = { "/big?bytes=100", "/big?bytes=9000", "/big?bytes=100000", "/nothing" };
+	static const char *const accepts[] = { "", "Accept-Encoding: gzip\r\n", "Accept-Encoding: gzip;q=0\r\n" };
+	static const char *const names[] = { "content-type", "content-encoding", "vary", "content-length" };
+	for (size_t i = 0; i < ARRAY_LEN(targets) * ARRAY_LEN(accepts); i++) {
+		const char *target = targets[i / ARRAY_LEN(accepts)], *accept = accepts[i % ARRAY_LEN(accepts)];
+		struct h1_answer get = h1_once(f->port, "GET", target, accept, (struct str){ 0 });
+		struct h1_answer head = h1_once(f->port, "HEAD", target, accept, (struct str){ 0 });
+		assert_int_equal(head.status, get.status);
+		assert_int_equal(head.body.n, 0);
+		for (size_t j = 0; j < ARRAY_LEN(names); j++) {
+			char of_get[512], of_head[512];
+			const char *value = h1_header(&get, names[j]);
+			snprintf(of_get, sizeof of_get, "%s", value ? value : "none");
+			value = h1_header(&head, names[j]);
+			snprintf(of_head, sizeof of_head, "%s", value ? value : "none");
+			if (strcmp(of_get, of_head) != 0)
+				fail_msg("%s, %s: %s is '%s', not '%s'", target, accept, names[j], of_head, of_get);
+		}
+		buf_finish(&get.body);
+		buf_finish(&head.body);
+	}
+}
+
 static void test_documents(void **state)
 {
 	struct http_fixture *f = *state;
@@ -447,6 +554,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		OPEN(test_routing),
+		OPEN(test_repeated),
+		OPEN(test_encoded_bodies),
 		OPEN(test_headers_of_replies),
 		OPEN(test_request_ids),
 		OPEN(test_json_bodies),
@@ -459,6 +568,8 @@ int main(void)
 		OPEN(test_chunked_body),
 		OPEN(test_header_limit),
 		OPEN(test_compression),
+		OPEN(test_accepted_codings),
+		OPEN(test_head),
 		OPEN(test_documents),
 		OPEN(test_server_that_cannot_start),
 		cmocka_unit_test(test_server_that_never_runs),

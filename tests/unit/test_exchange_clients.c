@@ -250,6 +250,33 @@ static void test_gathered_requests_are_reset(void **state)
 	finish(f);
 }
 
+/* All come in one read. Each is found when the reply before it has been written, after the turn: to wait for the next event
+ * or the watch's look would take seconds. */
+static void test_gathered_requests_are_pipelined(void **state)
+{
+	(void)state;
+	enum { REQUESTS = 150, MS_MAX = 2000 };
+	static const char request[] = "GET /gathered?n=1 HTTP/1.1\r\nHost: x\r\n\r\n";
+	struct http_fixture *f = fixture_start((struct http_config){ 0 }, 1);
+	struct h1_client c = h1_open(f->port);
+	struct buf all = { 0 };
+	for (int i = 0; i < REQUESTS; i++)
+		buf_append_str(&all, str_from(request));
+	buf_append_char(&all, '\0');
+	uint64_t start_ns = clock_mono_ns();
+	client_send_text(c.fd, all.p);
+	for (int i = 0; i < REQUESTS; i++) {
+		struct h1_answer a = h1_read_answer(&c, true);
+		assert_int_equal(a.status, 200);
+		buf_finish(&a.body);
+	}
+	assert_true(clock_mono_ns() - start_ns < MS_MAX * 1000000ull);
+	buf_finish(&all);
+	h1_close(&c);
+	assert_true(EVENTUALLY(ended(f) == REQUESTS));
+	finish(f);
+}
+
 /* ---- crowds and limits ---- */
 static void count_statuses(const struct h2_client *c, int status, unsigned *ret_n)
 {
@@ -540,6 +567,7 @@ int main(void)
 		cmocka_unit_test(test_gathered_requests),
 		cmocka_unit_test(test_gathered_requests_of_many),
 		cmocka_unit_test(test_gathered_requests_are_reset),
+		cmocka_unit_test(test_gathered_requests_are_pipelined),
 		cmocka_unit_test(test_a_hundred_streams_at_once),
 		cmocka_unit_test(test_in_flight_limits),
 		cmocka_unit_test(test_connections_max),

@@ -26,6 +26,7 @@ enum {
 	REQUEST_ID_MAX = 128,
 	REQUEST_ID_OWN = 16, /* hexadecimal digits of one that we make */
 	REPLY_HEADERS_MAX = 8,
+	STREAMS_MAX = 100, /* of an HTTP/2 connection: what h2o advertises and keeps to */
 	DISCARD_FACTOR =
 	    16, /* times the largest body: so much of a larger one is read and thrown away before the 413 */
 	STATUS_SLOTS = 24,

@@ -283,6 +283,7 @@ static void front_destroy(struct http_front *f)
 		h2o_timeout_unlink(&f->h2o.http2._graceful_shutdown_timeout);
 	h2o_context_dispose(&f->h2o);
 	exchange_pool_finish(f);
+	buf_finish(&f->rendered);
 	observe_routes_destroy(f->server, f->metrics);
 }
 

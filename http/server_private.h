@@ -137,6 +137,8 @@ struct http_front {
 	struct http_conn *victims[VICTIMS_MAX]; /* best last; of the present look */
 	unsigned victims_len;
 	uint64_t cut_logged_ns, looked_ns;
+	struct buf rendered;  /* owned; /metrics as it was asked for in this turn */
+	uint64_t rendered_ns; /* the time of that turn; 0 = never */
 	uint64_t id_next;
 	struct route_metrics *metrics; /* one per route, and one for requests without a route */
 	uv_timer_t watch;

@@ -300,6 +300,31 @@ static void test_a_hundred_streams_at_once(void **state)
 	finish(f);
 }
 
+/* Rendering costs a millisecond: requests that come together share one. */
+static void test_metrics_are_rendered_once_a_turn(void **state)
+{
+	(void)state;
+	enum { REQUESTS = 50 };
+	static const char labels[] = "{method=\"GET\",endpoint=\"/metrics\",status=\"200\"}";
+	struct http_fixture *f = fixture_start((struct http_config){ 0 }, 1);
+	struct h2_client *c = h2_open(f->port, 65535);
+	counter(f, "fabra_http_clients_gone"); /* the series of /metrics itself exists */
+	long before = counter_of(f, "fabra_request_count", labels);
+	cork(c, 1); /* all in one read */
+	for (int i = 0; i < REQUESTS; i++)
+		h2_submit(c, "GET", "/metrics", NULL, NULL, no_body(), false);
+	nghttp2_session_send(c->session);
+	cork(c, 0);
+	assert_true(h2_run(c, false, CLIENT_WAIT_MS));
+	for (int i = 0; i < REQUESTS; i++) {
+		assert_int_equal(c->streams[i].status, 200);
+		assert_int_equal(str_cmp(buf_str(&c->streams[i].body), buf_str(&c->streams[0].body)), 0);
+	}
+	assert_int_equal(counter_of(f, "fabra_request_count", labels), before + 1 + REQUESTS);
+	h2_close(c);
+	finish(f);
+}
+
 static void test_in_flight_limits(void **state)
 {
 	(void)state;
@@ -571,6 +596,7 @@ int main(void)
 		cmocka_unit_test(test_gathered_requests_are_reset),
 		cmocka_unit_test(test_gathered_requests_are_pipelined),
 		cmocka_unit_test(test_a_hundred_streams_at_once),
+		cmocka_unit_test(test_metrics_are_rendered_once_a_turn),
 		cmocka_unit_test(test_in_flight_limits),
 		cmocka_unit_test(test_connections_max),
 		cmocka_unit_test(test_connections_go_to_the_loop_with_the_fewest),

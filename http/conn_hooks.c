@@ -8,7 +8,6 @@
 
 enum {
 	ENHANCE_YOUR_CALM = -11, /* h2o's H2O_HTTP2_ERROR_ENHANCE_YOUR_CALM */
-	BODIES_MAX = 100,        /* h2o's limit of streams */
 	FLAG_END_STREAM = 1,
 };
 
@@ -163,7 +162,7 @@ void hooks_forget(struct http_conn *c)
 static struct conn_body *body_place(struct http_conn *c, uint32_t stream_id)
 {
 	struct conn_body *best = &c->bodies[0];
-	for (unsigned i = 0; i < BODIES_MAX; i++) {
+	for (unsigned i = 0; i < STREAMS_MAX; i++) {
 		if (c->bodies[i].stream_id == stream_id)
 			return &c->bodies[i];
 		if (c->bodies[i].stream_id < best->stream_id)
@@ -182,7 +181,7 @@ int h2o_http2_decode_data_payload(struct h2o_data *data, const struct h2o_frame 
 	uint64_t kept_max = c->front->h2o.globalconf->max_request_entity_size, before = 0, all = data->length;
 	bool is_last = frame->flags & FLAG_END_STREAM;
 	if (c->bodies == NULL && !is_last)
-		c->bodies = calloc(BODIES_MAX, sizeof *c->bodies);
+		c->bodies = calloc(STREAMS_MAX, sizeof *c->bodies);
 	if (c->bodies != NULL) {
 		struct conn_body *body = body_place(c, frame->stream_id);
 		before = body->bytes;

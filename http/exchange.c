@@ -685,6 +685,8 @@ static void gather(struct exchange *x)
 	f->in_flight++;
 	x->conn->in_flight++;
 	f->gathered[f->gathered_len++] = x;
+	loop_want_turn(
+	    f->loop); /* one that was pipelined is found when the reply before it is written, after the turn */
 	if (f->gathered_len == GATHER_MAX)
 		exchange_run_gathered(f);
 }

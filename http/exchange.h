@@ -104,12 +104,14 @@ struct http_config {
 	uint64_t body_bytes_max;                  /* 0 = 1 MiB */
 	uint64_t buffered_bytes_max;              /* of all bodies in flight; 0 = 256 MiB */
 	uint32_t connections_max;                 /* 0 = 10,000 */
-	uint32_t in_flight_per_connection_max;    /* 0 = 64 */
-	uint32_t in_flight_max;                   /* per loop; 0 = 4096 */
-	uint32_t request_timeout_ms;              /* 0 = 5,000 */
-	uint32_t shutdown_grace_ms;               /* 0 = 10,000 */
-	uint32_t handshake_timeout_ms;            /* of TLS; 0 = 10,000 */
-	uint32_t read_timeout_ms; /* a request's head and body, and a second for each 64 KiB; 0 = 30,000 */
+	/* Of requests whose stream was reset and whose work has not ended, too; 0 = 100, as many as there are streams: a client
+	 * that waits for its answers is then never refused by it. */
+	uint32_t in_flight_per_connection_max;
+	uint32_t in_flight_max;        /* per loop; 0 = 4096 */
+	uint32_t request_timeout_ms;   /* 0 = 5,000 */
+	uint32_t shutdown_grace_ms;    /* 0 = 10,000 */
+	uint32_t handshake_timeout_ms; /* of TLS; 0 = 10,000 */
+	uint32_t read_timeout_ms;      /* a request's head and body, and a second for each 64 KiB; 0 = 30,000 */
 	/* A reply may take twice this and a second for each reply_rate_min bytes that the client takes; 0 = 15,000. Four times this
 	 * without a byte is too long in any case. */
 	uint32_t stall_timeout_ms;

@@ -102,7 +102,8 @@ static void config_fill(struct http_server *s, const struct http_config *given)
 	c->body_bytes_max = c->body_bytes_max ? c->body_bytes_max : 1u << 20;
 	c->buffered_bytes_max = c->buffered_bytes_max ? c->buffered_bytes_max : 256u << 20;
 	c->connections_max = c->connections_max ? c->connections_max : 10000;
-	c->in_flight_per_connection_max = c->in_flight_per_connection_max ? c->in_flight_per_connection_max : 64;
+	c->in_flight_per_connection_max = c->in_flight_per_connection_max ? c->in_flight_per_connection_max
+									  : STREAMS_MAX;
 	c->in_flight_max = c->in_flight_max ? c->in_flight_max : 4096;
 	c->request_timeout_ms = c->request_timeout_ms ? c->request_timeout_ms : 5000;
 	c->shutdown_grace_ms = c->shutdown_grace_ms ? c->shutdown_grace_ms : 10000;
@@ -282,6 +283,7 @@ static void front_destroy(struct http_front *f)
 		h2o_timeout_unlink(&f->h2o.http2._graceful_shutdown_timeout);
 	h2o_context_dispose(&f->h2o);
 	exchange_pool_finish(f);
+	buf_finish(&f->rendered);
 	observe_routes_destroy(f->server, f->metrics);
 }
 

@@ -26,6 +26,7 @@ enum {
 	REQUEST_ID_MAX = 128,
 	REQUEST_ID_OWN = 16, /* hexadecimal digits of one that we make */
 	REPLY_HEADERS_MAX = 8,
+	STREAMS_MAX = 100, /* of an HTTP/2 connection: what h2o advertises and keeps to */
 	DISCARD_FACTOR =
 	    16, /* times the largest body: so much of a larger one is read and thrown away before the 413 */
 	STATUS_SLOTS = 24,
@@ -136,6 +137,8 @@ struct http_front {
 	struct http_conn *victims[VICTIMS_MAX]; /* best last; of the present look */
 	unsigned victims_len;
 	uint64_t cut_logged_ns, looked_ns;
+	struct buf rendered;  /* owned; /metrics as it was asked for in this turn */
+	uint64_t rendered_ns; /* the time of that turn; 0 = never */
 	uint64_t id_next;
 	struct route_metrics *metrics; /* one per route, and one for requests without a route */
 	uv_timer_t watch;

@@ -282,7 +282,7 @@ void loop_end(struct loop *loop)
 bool loop_has_work(const struct loop *loop)
 {
 	return !dlist_is_empty(&loop->urgent_queue) || !dlist_is_empty(&loop->normal_queue) ||
-	       !dlist_is_empty(&loop->dying) || loop->outbox_mask != 0;
+	       !dlist_is_empty(&loop->dying) || loop->outbox_mask != 0 || loop->wants_turn;
 }
 
 bool loop_is_over(struct loop *loop)
@@ -333,6 +333,7 @@ bool loop_turn(struct loop *loop)
 	check_stop(loop);
 	actors_run(loop);
 	actors_end_turn(loop);
+	loop->wants_turn = false;
 	for (uint32_t i = 0; i < loop->hooks_len; i++)
 		loop->hooks[i].fn(loop->hooks[i].arg);
 	outbox_flush(loop);
@@ -348,4 +349,9 @@ void loop_on_turn_end(struct loop *loop, void (*fn)(void *), void *arg)
 {
 	CHECK(loop->hooks_len < TURN_HOOKS_MAX);
 	loop->hooks[loop->hooks_len++] = (struct turn_hook){ fn, arg };
+}
+
+void loop_want_turn(struct loop *loop)
+{
+	loop->wants_turn = true;
 }

@@ -56,6 +56,9 @@ void *loop_msg_new(uint16_t kind); /* any thread */
 
 /* Runs once per turn after the actors, for code that is no actor (h2o flush hooks, metrics). LOOP_IO. */
 void loop_on_turn_end(struct loop *loop, void (*fn)(void *), void *arg);
+/* The loop does not sleep before its next turn has ended. For what leaves work to a hook of the turn's end: libuv calls some
+ * callbacks (timers, ends of writes) between a turn and the sleep. Own thread. */
+void loop_want_turn(struct loop *loop);
 
 struct loop_stats { /* counters since start; read on the own loop or after join */
 	uint64_t turns, messages, sends_local, sends_remote, wakeups;

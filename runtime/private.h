@@ -139,6 +139,7 @@ struct loop {
 	struct supervised names[RT_NAMES_MAX];
 	struct turn_hook hooks[TURN_HOOKS_MAX];
 	uint32_t hooks_len;
+	bool wants_turn; /* something is left to the hooks */
 	bool is_stopping;
 	uint64_t stop_by_ns;
 	const struct actor_class *last_class, *slowest_class; /* of this turn; for the stall report */

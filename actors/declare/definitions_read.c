@@ -130,6 +130,12 @@ static void check_refresh(struct declare_reader *r, const struct def_feature *f)
 static void check_trigger(struct declare_reader *r, const struct def_feature *f)
 {
 	const struct definitions *d = r->declare->d;
+	if (!definitions_is_event_type(f->trigger)) {
+		definitions_field_error(
+		    r, "trigger", "'%.*s' is not an event type: letters, digits and underscores, not underscores alone",
+		    STR_ARG(f->trigger));
+		return;
+	}
 	for (const struct def_feature *other = d->features; other < f; other++) {
 		if (other->trigger.p == NULL || !str_eq(other->trigger, f->trigger) || other->entity == f->entity ||
 		    other->entity == DEF_NONE || f->entity == DEF_NONE)

@@ -4,7 +4,7 @@
 #include "store/text/json.h"
 #include <stdlib.h>
 
-enum { SUGGESTIONS = 3 };
+enum { SUGGESTIONS = 3, EVENT_TYPE_BYTES_MAX = 256 };
 
 /* Open addressing, made once, never more than half full. */
 struct name_table {
@@ -99,6 +99,19 @@ uint32_t definitions_entity(const struct definitions *d, struct str name)
 uint32_t definitions_feature(const struct definitions *d, struct str name)
 {
 	return definitions_find(d, DECLARE_FEATURE, name);
+}
+
+bool definitions_is_event_type(struct str s)
+{
+	bool has_letter = false;
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+		bool letter = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c >= 0x80;
+		if (!letter && c != '_')
+			return false;
+		has_letter = has_letter || letter;
+	}
+	return has_letter && s.n <= EVENT_TYPE_BYTES_MAX && json_utf8_valid(s);
 }
 
 uint32_t definitions_retriever(const struct definitions *d, struct str name)

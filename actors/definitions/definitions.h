@@ -130,6 +130,9 @@ void definitions_free(struct definitions *d);
 /* DEF_NONE when unknown; O(1). */
 uint32_t definitions_entity(const struct definitions *d, struct str name);
 uint32_t definitions_feature(const struct definitions *d, struct str name);
+/* Whether events may have this type: letters, digits and underscores, and not underscores alone; letters beyond ASCII count, as in
+ * Fabra. At most 256 bytes. */
+bool definitions_is_event_type(struct str s);
 uint32_t definitions_retriever(const struct definitions *d, struct str name);
 uint32_t definitions_context(const struct definitions *d, struct str name);
 /* "string"; NULL for DTYPE_ANY. */

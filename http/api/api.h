@@ -50,9 +50,7 @@ bool api_time(struct str text, int64_t *ret_us);
 /* These reply 404. */
 uint32_t api_entity(struct exchange *x, struct str name); /* DEF_NONE when unknown */
 bool api_event_type(struct exchange *x, struct str type);
-/* Letters, digits and underscores, and not underscores alone; letters beyond ASCII count, as in Fabra. */
-bool api_is_event_type(struct str s);
-/* Adds a sentence: the entity has no such feature, and which name is near. Nothing once out is longer than exchange_error sends:
+/* Adds a sentence: the entity (DEF_NONE: none of them) has no such feature, and which name is near. Nothing once out is longer than exchange_error sends:
  * a request may name 200, and each search for a near name looks at all features. */
 void api_no_feature(const struct definitions *d, uint32_t entity, struct str name, struct buf *out);
 

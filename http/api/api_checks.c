@@ -279,13 +279,15 @@ void api_no_feature(const struct definitions *d, uint32_t entity, struct str nam
 		return;
 	if (out->n)
 		buf_append_lit(out, "; ");
-	buf_printf(out, "Feature '%.*s' not found for entity '%.*s'", STR_ARG(name), STR_ARG(d->entities[entity].name));
+	buf_printf(out, "Feature '%.*s' not found", STR_ARG(name));
+	if (entity != DEF_NONE)
+		buf_printf(out, " for entity '%.*s'", STR_ARG(d->entities[entity].name));
 	if (other != DEF_NONE) {
 		buf_printf(out, ": it is one of entity '%.*s'", STR_ARG(d->entities[d->features[other].entity].name));
 		return;
 	}
 	for (uint32_t i = 0; i < d->features_count; i++)
-		if (d->features[i].entity == entity)
+		if (entity == DEF_NONE || d->features[i].entity == entity)
 			offer(&best, d->features[i].name, name);
 	did_you_mean(&best, out);
 }

@@ -208,7 +208,7 @@ static void add_events(const struct writer *w, const char *template, yyjson_mut_
 {
 	for (uint32_t i = 0; i < w->d->features_count; i++) {
 		struct str type = w->d->features[i].trigger;
-		if (type.p == NULL || is_named_before(w, i) || !api_is_event_type(type))
+		if (type.p == NULL || is_named_before(w, i))
 			continue;
 		struct buf updates = { 0 };
 		for (uint32_t k = i; k < w->d->features_count; k++)

@@ -98,7 +98,10 @@ void api_feature_gather(struct exchange *x, bool is_last)
 		return;
 	get->feature = definitions_feature(n->definitions, name);
 	if (get->feature == DEF_NONE) {
-		exchange_error(x, 404, "Feature '%.*s' not found", STR_ARG(name));
+		struct buf why = { 0 };
+		api_no_feature(n->definitions, DEF_NONE, name, &why);
+		exchange_error(x, 404, "%.*s", STR_ARG(buf_str(&why)));
+		buf_finish(&why);
 		return;
 	}
 	get->key = online_key(n->definitions->features[get->feature].entity, id);

@@ -259,19 +259,6 @@ void api_cache_delete_message(struct exchange *x, struct msg *m)
 
 /* ---- POST /v1/ingest/{event_type} ---- */
 
-bool api_is_event_type(struct str s)
-{
-	bool has_letter = false;
-	for (size_t i = 0; i < s.n; i++) {
-		unsigned char c = (unsigned char)s.p[i];
-		bool letter = (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c >= 0x80;
-		if (!letter && c != '_')
-			return false;
-		has_letter = has_letter || letter;
-	}
-	return has_letter && s.n <= API_NAME_BYTES_MAX && json_utf8_valid(s);
-}
-
 /* "Idempotency-Key": the scope is the API key and the route, not its parameters. false: noted, or answered. */
 static bool read_idempotency(struct exchange *x, struct str id, struct idempotency_id *ret, bool *ret_is_keyed)
 {
@@ -324,7 +311,7 @@ void api_ingest_post(struct exchange *x)
 	yyjson_val *payload = api_body_object(x);
 	if (!exchange_is_valid(x))
 		return;
-	if (!api_is_event_type(type)) {
+	if (!definitions_is_event_type(type)) {
 		exchange_error(x, 400, "Event type must be alphanumeric (underscores allowed)");
 		return;
 	}

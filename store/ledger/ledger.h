@@ -20,7 +20,7 @@ struct ledger_config {
 };
 
 struct ledger_health {
-	bool writable;
+	bool writable;        /* false also while a commit has been under way for 5 s and more */
 	char reason[160];     /* why not, for /ready */
 	uint64_t durable_lsn; /* everything up to here is on disk */
 	uint64_t bytes, segments, batches, entries, sync_failures, corrupt_frames;

@@ -419,6 +419,19 @@ static void describe_damage(const struct ledger *l, struct ledger_health *ret)
 		    (unsigned long long)ret->damaged_reads);
 }
 
+/* A disk that hangs gives no error: only the time shows it. */
+static void describe_stall(struct ledger *l, struct ledger_health *ret)
+{
+	uint64_t since_ns = atomic_load(&l->committing_since_ns), now_ns = clock_mono_ns();
+	if (!ret->writable || since_ns == 0 || now_ns < since_ns + LEDGER_STALL_NS)
+		return;
+	ret->writable = false;
+	snprintf(
+	    ret->reason, sizeof ret->reason,
+	    "a commit has been under way for %llu s: the disk does not answer, check it; writes go on when it does",
+	    (unsigned long long)((now_ns - since_ns) / 1000000000u));
+}
+
 void ledger_health_read(struct ledger *l, struct ledger_health *ret)
 {
 	*ret = (struct ledger_health){
@@ -445,6 +458,7 @@ void ledger_health_read(struct ledger *l, struct ledger_health *ret)
 	pthread_mutex_lock(&l->lock);
 	memcpy(ret->reason, l->reason, sizeof ret->reason);
 	pthread_mutex_unlock(&l->lock);
+	describe_stall(l, ret);
 }
 
 uint64_t ledger_durable_lsn(const struct ledger *l)

@@ -141,6 +141,9 @@ int ledger_find_record(struct ledger *l, const struct evidence_name *name, bool 
 		       char reason[static 160]);
 int ledger_read_durable(const struct ledger_io *io, int dir_fd, struct ledger_durable *ret);
 
+/* A commit that takes longer shows a disk that hangs. Whoever waits for it has had its answer (504) by then. */
+#define LEDGER_STALL_NS (5 * UINT64_C(1000000000))
+
 struct ledger {
 	struct ledger_config config; /* dir: owned */
 	const struct ledger_io *io;
@@ -155,7 +158,8 @@ struct ledger {
 	char reason[160];       /* under lock; why it is not writable */
 
 	atomic_bool is_writable;
-	_Atomic uint64_t durable_lsn; /* written after newest_seq, so that who reads both in that order knows
+	_Atomic uint64_t committing_since_ns; /* monotonic; 0 = no commit is under way */
+	_Atomic uint64_t durable_lsn;         /* written after newest_seq, so that who reads both in that order knows
 					 every segment */
 	_Atomic uint64_t newest_seq;
 	_Atomic uint64_t durable_end; /* where the durable part of segment newest_seq ends; written after newest_seq and

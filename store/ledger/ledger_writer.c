@@ -5,6 +5,7 @@
  * fails leaves tip as it was, and with it the chain, the predecessor and the LSNs: the next batch takes the
  * same numbers in another segment, whose header says where this one ends. */
 #include "runtime/check.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
 #include "store/text/bytes.h"
 #include "store/ledger/ledger_recover.h"
@@ -450,11 +451,12 @@ void ledger_write(struct ledger *l, struct evidence_entry *const *entries, int *
 	size_t i = 0;
 	while (i < count) {
 		int error = 0;
+		atomic_store(&l->committing_since_ns, clock_mono_ns());
 		if (atomic_load(&l->is_writable) && w->open == NULL && (error = open_segment(l, now_us)) != 0)
 			become_readonly(l, error);
 		if (!atomic_load(&l->is_writable)) {
 			refuse_all(l, entries, ret_statuses, i, count, error ? status_of(error) : RT_EREADONLY);
-			return;
+			break;
 		}
 		size_t end = gather(l, entries, ret_statuses, i, count, now_us);
 		if (w->members_count > 0)
@@ -463,6 +465,7 @@ void ledger_write(struct ledger *l, struct evidence_entry *const *entries, int *
 			close_segment(l, true);
 		i = end;
 	}
+	atomic_store(&l->committing_since_ns, 0);
 }
 
 /* ---- housekeeping ---- */

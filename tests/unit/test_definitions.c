@@ -215,6 +215,10 @@ static void each_mistake_is_named(void **state)
 		  "materialize: true or false is needed" },
 		{ "fabra.feature { name = 'f', entity = User, trigger = 'purchase' }",
 		  "trigger: a triggered feature needs compute" },
+		{ "fabra.feature { name = 'f', entity = User, trigger = 'it.ev-1', compute = type }",
+		  "trigger: 'it.ev-1' is not an event type: letters, digits and underscores" },
+		{ "fabra.feature { name = 'f', entity = User, trigger = '__', compute = type }",
+		  "trigger: '__' is not an event type" },
 		{ "local Shop = fabra.entity { name = 'Shop', id = 'shop_id' }\n"
 		  "fabra.feature { name = 'f', entity = User, trigger = 'sale', compute = type }\n"
 		  "fabra.feature { name = 'g', entity = Shop, trigger = 'sale', compute = type }",

@@ -250,6 +250,33 @@ static void test_gathered_requests_are_reset(void **state)
 	finish(f);
 }
 
+/* All come in one read. Each is found when the reply before it has been written, after the turn: to wait for the next event
+ * or the watch's look would take seconds. */
+static void test_gathered_requests_are_pipelined(void **state)
+{
+	(void)state;
+	enum { REQUESTS = 150, MS_MAX = 2000 };
+	static const char request[] = "GET /gathered?n=1 HTTP/1.1\r\nHost: x\r\n\r\n";
+	struct http_fixture *f = fixture_start((struct http_config){ 0 }, 1);
+	struct h1_client c = h1_open(f->port);
+	struct buf all = { 0 };
+	for (int i = 0; i < REQUESTS; i++)
+		buf_append_str(&all, str_from(request));
+	buf_append_char(&all, '\0');
+	uint64_t start_ns = clock_mono_ns();
+	client_send_text(c.fd, all.p);
+	for (int i = 0; i < REQUESTS; i++) {
+		struct h1_answer a = h1_read_answer(&c, true);
+		assert_int_equal(a.status, 200);
+		buf_finish(&a.body);
+	}
+	assert_true(clock_mono_ns() - start_ns < MS_MAX * 1000000ull);
+	buf_finish(&all);
+	h1_close(&c);
+	assert_true(EVENTUALLY(ended(f) == REQUESTS));
+	finish(f);
+}
+
 /* ---- crowds and limits ---- */
 static void count_statuses(const struct h2_client *c, int status, unsigned *ret_n)
 {
@@ -261,7 +288,7 @@ static void count_statuses(const struct h2_client *c, int status, unsigned *ret_
 static void test_a_hundred_streams_at_once(void **state)
 {
 	(void)state;
-	struct http_fixture *f = fixture_start((struct http_config){ .in_flight_per_connection_max = 100 }, 1);
+	struct http_fixture *f = fixture_start((struct http_config){ 0 }, 1); /* all that is advertised is taken */
 	struct h2_client *c = h2_open(f->port, 65535);
 	unsigned ok;
 	for (int i = 0; i < 100; i++)
@@ -273,10 +300,37 @@ static void test_a_hundred_streams_at_once(void **state)
 	finish(f);
 }
 
+/* Rendering costs a millisecond: requests that come together share one. */
+static void test_metrics_are_rendered_once_a_turn(void **state)
+{
+	(void)state;
+	enum { REQUESTS = 50 };
+	static const char labels[] = "{method=\"GET\",endpoint=\"/metrics\",status=\"200\"}";
+	struct http_fixture *f = fixture_start((struct http_config){ 0 }, 1);
+	struct h2_client *c = h2_open(f->port, 65535);
+	counter(f, "fabra_http_clients_gone"); /* the series of /metrics itself exists */
+	long before = counter_of(f, "fabra_request_count", labels);
+	cork(c, 1); /* all in one read */
+	for (int i = 0; i < REQUESTS; i++)
+		h2_submit(c, "GET", "/metrics", NULL, NULL, no_body(), false);
+	nghttp2_session_send(c->session);
+	cork(c, 0);
+	assert_true(h2_run(c, false, CLIENT_WAIT_MS));
+	for (int i = 0; i < REQUESTS; i++) {
+		assert_int_equal(c->streams[i].status, 200);
+		assert_int_equal(str_cmp(buf_str(&c->streams[i].body), buf_str(&c->streams[0].body)), 0);
+	}
+	assert_int_equal(counter_of(f, "fabra_request_count", labels), before + 1 + REQUESTS);
+	h2_close(c);
+	finish(f);
+}
+
 static void test_in_flight_limits(void **state)
 {
 	(void)state;
-	struct http_fixture *f = fixture_start((struct http_config){ .in_flight_max = 80 }, 1);
+	struct http_fixture *f = fixture_start((struct http_config){ .in_flight_max = 80,
+								     .in_flight_per_connection_max = 64 },
+					       1);
 	struct h2_client *one = h2_open(f->port, 65535), *two = h2_open(f->port, 65535);
 	unsigned ok_one, ok_two, refused;
 	long refused_before = counter(f, "fabra_http_requests_refused");
@@ -540,7 +594,9 @@ int main(void)
 		cmocka_unit_test(test_gathered_requests),
 		cmocka_unit_test(test_gathered_requests_of_many),
 		cmocka_unit_test(test_gathered_requests_are_reset),
+		cmocka_unit_test(test_gathered_requests_are_pipelined),
 		cmocka_unit_test(test_a_hundred_streams_at_once),
+		cmocka_unit_test(test_metrics_are_rendered_once_a_turn),
 		cmocka_unit_test(test_in_flight_limits),
 		cmocka_unit_test(test_connections_max),
 		cmocka_unit_test(test_connections_go_to_the_loop_with_the_fewest),

@@ -43,6 +43,38 @@ static void check_clean(uint64_t frames)
 	buf_finish(&out);
 }
 
+/* ---- a disk that hangs ---- */
+static struct ledger *hanging;
+static struct ledger_health while_short, while_long;
+
+/* Looks at the ledger from inside a sync, as others do meanwhile; then as if it had begun 7 s ago. */
+static int hanging_fdatasync(const struct ledger_io *io, int fd)
+{
+	ledger_health_read(hanging, &while_short);
+	atomic_fetch_sub(&hanging->committing_since_ns, 7 * UINT64_C(1000000000));
+	ledger_health_read(hanging, &while_long);
+	return ledger_io_real.fdatasync(io, fd);
+}
+
+static void a_commit_that_hangs_makes_the_ledger_not_writable(void **state)
+{
+	(void)state;
+	struct ledger_health health;
+	struct ledger *l = hanging = open_alone(false);
+	assert_int_equal(write_record(l, 1, 20), RT_OK);
+	faults.io.fdatasync = hanging_fdatasync;
+	assert_int_equal(write_record(l, 2, 20), RT_OK);
+	assert_true(while_short.writable);
+	assert_string_equal(while_short.reason, "");
+	assert_false(while_long.writable);
+	assert_non_null(strstr(while_long.reason, "a commit has been under way for 7 s"));
+	ledger_health_read(l, &health);
+	assert_true(health.writable);
+	assert_string_equal(health.reason, "");
+	ledger_close(l);
+	check_clean(2);
+}
+
 static void a_failed_sync_fails_its_whole_batch(void **state)
 {
 	(void)state;
@@ -290,6 +322,7 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
+		TEST(a_commit_that_hangs_makes_the_ledger_not_writable),
 		TEST(a_failed_sync_fails_its_whole_batch),
 		TEST(frames_of_a_failed_batch_do_not_come_back),
 		TEST(a_dead_disk_makes_it_read_only_until_it_is_back),

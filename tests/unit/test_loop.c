@@ -374,6 +374,51 @@ static void test_stall_and_hook(void **state)
 	assert_true(calls >= 1 && (uint64_t)calls == s.turns);
 }
 
+/* ---- work that is left to a hook between a turn and the sleep ---- */
+struct left_over {
+	struct loop *loop;
+	bool is_left, is_late, was_late;
+};
+
+static void leave_to_the_hook(uv_timer_t *timer)
+{
+	struct left_over *l = timer->data;
+	l->is_left = true;
+	loop_want_turn(l->loop);
+}
+
+static void on_late(uv_timer_t *timer)
+{
+	((struct left_over *)timer->data)->is_late = true;
+}
+
+static void do_what_is_left(void *arg)
+{
+	struct left_over *l = arg;
+	if (!l->is_left)
+		return;
+	l->was_late = l->is_late;
+	loop_stop(l->loop);
+}
+
+static void test_a_wanted_turn_comes_before_the_sleep(void **state)
+{
+	(void)state;
+	struct left_over l = { .loop = loop_create(&(struct loop_config){ .name = "left", .kind = LOOP_IO }) };
+	uv_timer_t leaves, late;
+	uv_timer_init(loop_uv(l.loop), &leaves);
+	uv_timer_init(loop_uv(l.loop), &late);
+	leaves.data = late.data = &l;
+	uv_timer_start(&leaves, leave_to_the_hook, 1, 0);
+	uv_timer_start(&late, on_late, 5000, 0);
+	loop_on_turn_end(l.loop, do_what_is_left, &l);
+	loop_run(l.loop);
+	uv_close((uv_handle_t *)&leaves, NULL);
+	uv_close((uv_handle_t *)&late, NULL);
+	loop_destroy(l.loop);
+	assert_true(l.is_left && !l.was_late);
+}
+
 /* ---- timers on real loops ---- */
 struct ticker {
 	struct actor base;
@@ -490,6 +535,7 @@ int main(void)
 		cmocka_unit_test(test_grace),
 		cmocka_unit_test(test_clock_in_callbacks),
 		cmocka_unit_test(test_stall_and_hook),
+		cmocka_unit_test(test_a_wanted_turn_comes_before_the_sleep),
 		cmocka_unit_test(test_chaos),
 		cmocka_unit_test(test_mesh_busy),
 		cmocka_unit_test(test_mesh_sleepy),

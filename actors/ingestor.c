@@ -177,7 +177,7 @@ static void commit(struct ingestor *s, struct event *e)
 	struct evidence_entry *entry = values_entry_new(s->nl->node, &(struct values_write){ .entity = entity_of(s, e),
 											     .source = ENTRY_TRIGGERED,
 											     .event_lsn = e->lsn,
-											     .position = e->position,
+											     .seen = e->position,
 											     .cells = cells,
 											     .count = count });
 	free(cells);

@@ -470,7 +470,7 @@ static struct values_cell cell_of(const struct flight *f)
 				     .entity_id = str_of(f->id, f->id_n),
 				     .value = f->value,
 				     .event_time_us = f->started_us,
-				     .position = f->position };
+				     .seen = f->position };
 }
 
 /* What the ledger did not take. */

@@ -18,12 +18,12 @@ struct mark {
 	/* The committer's: */
 	uint64_t hash;   /* of what that write was of */
 	uint64_t others; /* position of the newest write of anything else */
-	int64_t time_us; /* the latest event time of those that are not published yet */
+	int64_t time_us; /* the latest event time of those that are not settled yet */
 };
 
 struct values {
-	uint64_t admitted; /* the committer's */
-	_Alignas(64) _Atomic uint64_t published;
+	uint64_t admitted;                     /* the committer's */
+	_Alignas(64) _Atomic uint64_t settled; /* entries up to here are published, or refused */
 	_Alignas(64) struct mark cells[SLOTS];
 	struct mark deletes[SLOTS];
 	_Atomic uint64_t writes[SLOTS]; /* rows: deletes too */
@@ -34,7 +34,7 @@ struct cell {
 	const char *id; /* in the same block */
 	struct value *value;
 	int64_t event_time_us;
-	uint64_t position;
+	uint64_t seen;
 	uint16_t event_time_ns;
 	bool is_left_out;
 	enum online_result result;
@@ -45,7 +45,7 @@ struct publication {
 	struct evidence_hook hook; /* first */
 	const struct node *node;
 	struct values_write write; /* without cells */
-	uint64_t position;         /* its own, once admitted */
+	uint64_t place;            /* its own position, once admitted */
 	bool is_delete;            /* of the row of its one cell */
 	size_t count;
 	struct cell cells[]; /* the ids follow */
@@ -89,7 +89,7 @@ static uint64_t position_of(const _Atomic uint64_t *at)
 /* Acquire: who reads the position sees in the table what was put there before it was raised. */
 uint64_t values_position(const struct node *n)
 {
-	return atomic_load_explicit(&n->values->published, memory_order_acquire);
+	return atomic_load_explicit(&n->values->settled, memory_order_acquire);
 }
 
 /* Relaxed is enough: a write that was answered before the question came with a message, which orders it. */
@@ -105,7 +105,7 @@ bool values_row_was_deleted(const struct node *n, uint32_t entity, struct str en
 
 static void note(struct values *v, struct mark *m, uint64_t hash, uint64_t position, int64_t time_us)
 {
-	bool is_pending = position_of(&m->position) > position_of(&v->published);
+	bool is_pending = position_of(&m->position) > position_of(&v->settled);
 	m->time_us = is_pending && m->time_us > time_us ? m->time_us : time_us;
 	if (m->hash != hash)
 		m->others = position_of(&m->position);
@@ -196,7 +196,7 @@ static struct publication *publication_new(const struct node *n, const struct va
 					     .value = from->value ? value_ref(from->value) : NULL,
 					     .event_time_us = from->event_time_us,
 					     .event_time_ns = from->event_time_ns,
-					     .position = from->position,
+					     .seen = from->seen,
 					     .result = ONLINE_STALE };
 		if (from->entity_id.n)
 			memcpy(text, from->entity_id.p, from->entity_id.n);
@@ -210,7 +210,7 @@ struct evidence_entry *values_entry_new(const struct node *n, const struct value
 {
 	struct values_write write = *w;
 	if (w->is_newest)
-		write.position = values_position(n);
+		write.seen = values_position(n);
 	struct publication *p = publication_new(n, &write);
 	if (p == NULL)
 		return NULL;
@@ -275,13 +275,13 @@ static bool is_overtaken(const struct values *v, const struct publication *p)
 	uint32_t entity = p->write.entity;
 	bool found = false;
 	for (const struct cell *c = p->cells; !found && c < p->cells + p->count; c++)
-		found = was_written(v->cells, cell_hash(entity, id_of(c), c->feature), p->write.position) ||
-			was_written(v->deletes, row_hash(entity, id_of(c)), p->write.position);
+		found = was_written(v->cells, cell_hash(entity, id_of(c), c->feature), p->write.seen) ||
+			was_written(v->deletes, row_hash(entity, id_of(c)), p->write.seen);
 	return found;
 }
 
 /* What has got its place since the event time was chosen, and is not older, would win: the marks know the times of what is
- * not published yet, the table those of the rest. */
+ * not settled yet, the table those of the rest. */
 static bool move_behind(const struct values *v, struct publication *p)
 {
 	bool is_moved = false;
@@ -290,7 +290,7 @@ static bool move_behind(const struct values *v, struct publication *p)
 		const struct mark *marks[2] = { &v->cells[cell_hash(p->write.entity, id_of(c), c->feature) % SLOTS],
 						&v->deletes[row_slot(p->write.entity, id_of(c))] };
 		for (size_t i = 0; i < 2; i++) {
-			if (position_of(&marks[i]->position) <= p->write.position)
+			if (position_of(&marks[i]->position) <= p->write.seen)
 				continue;
 			if (marks[i]->time_us >= time_us)
 				time_us = marks[i]->time_us + 1;
@@ -306,7 +306,7 @@ static bool leave_out_deleted(struct publication *p)
 {
 	bool found = false;
 	for (struct cell *c = p->cells; c < p->cells + p->count; c++) {
-		c->is_left_out = values_row_was_deleted(p->node, p->write.entity, id_of(c), c->position);
+		c->is_left_out = values_row_was_deleted(p->node, p->write.entity, id_of(c), c->seen);
 		found = found || c->is_left_out;
 	}
 	return found;
@@ -316,16 +316,16 @@ static void note_cells(struct values *v, const struct publication *p)
 {
 	for (const struct cell *c = p->cells; c < p->cells + p->count; c++) {
 		uint64_t hash = cell_hash(p->write.entity, id_of(c), c->feature);
-		note(v, &v->cells[hash % SLOTS], hash, p->position, c->event_time_us);
-		note_row(v, p->write.entity, id_of(c), p->position);
+		note(v, &v->cells[hash % SLOTS], hash, p->place, c->event_time_us);
+		note_row(v, p->write.entity, id_of(c), p->place);
 	}
 }
 
 static void note_delete(struct values *v, const struct publication *p)
 {
 	uint64_t hash = row_hash(p->write.entity, id_of(p->cells));
-	note(v, &v->deletes[hash % SLOTS], hash, p->position, p->cells[0].event_time_us);
-	note_row(v, p->write.entity, id_of(p->cells), p->position);
+	note(v, &v->deletes[hash % SLOTS], hash, p->place, p->cells[0].event_time_us);
+	note_row(v, p->write.entity, id_of(p->cells), p->place);
 }
 
 static bool admit(struct evidence_hook *h, struct evidence_entry *e, int64_t now_us)
@@ -336,7 +336,7 @@ static bool admit(struct evidence_hook *h, struct evidence_entry *e, int64_t now
 	(void)now_us;
 	if (p->write.source == ENTRY_TRIGGERED && is_overtaken(v, p))
 		return false;
-	p->position = ++v->admitted;
+	p->place = ++v->admitted;
 	if (p->is_delete) {
 		note_delete(v, p);
 		return true;
@@ -437,7 +437,7 @@ static void ended(struct evidence_hook *h, const struct evidence_entry *e, int s
 					       now_us);
 	while (status == RT_OK && !p->is_delete && c < end)
 		c = publish_row(p, c, e->lsn, now_us);
-	atomic_store_explicit(&p->node->values->published, p->position, memory_order_release);
+	atomic_store_explicit(&p->node->values->settled, p->place, memory_order_release);
 }
 
 enum online_result values_publish(const struct node *n, uint32_t entity, const struct values_cell *cell,

@@ -29,15 +29,14 @@ struct values_cell {
 	struct value *value;  /* borrows; NULL: from here on there is none */
 	int64_t event_time_us;
 	uint16_t event_time_ns;
-	uint64_t position; /* ENTRY_COMPUTED: when its making began. After a later delete of its row it is left out */
+	uint64_t seen; /* ENTRY_COMPUTED: position when it was begun. After a later delete of its row it is left out */
 };
 struct values_write {
 	uint32_t entity;
 	enum entry_value_source source;
 	uint64_t event_lsn; /* ENTRY_TRIGGERED: as the next */
-	uint64_t
-	    position; /* when the event's reads began: one of its cells written since then refuses the entry, RT_ECONFLICT */
-	bool is_newest; /* ENTRY_PUSHED: the event time of each cell moves behind what is there of the cell */
+	uint64_t seen;  /* position when the event's reads began: a write of its cells since refuses it, RT_ECONFLICT */
+	bool is_newest; /* ENTRY_PUSHED: the event time of each cell moves behind what is there of it */
 	const struct values_cell *cells;
 	size_t count;
 };

@@ -2,8 +2,10 @@
 #include "actors/definitions/definitions_near.h"
 #include "tools/commands.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct command {
 	const char *name;
@@ -97,8 +99,22 @@ static int finish_output(int status)
 	return status == EXIT_OK ? EXIT_ERROR : status;
 }
 
+/* A descriptor below 3 that is closed would go to the first file that is opened, and what is printed or logged would be
+ * written into it: the ledger's, for instance. Standard output gets one that cannot be written, so that an answer which
+ * goes nowhere stays an error; what is said to a person may go nowhere. false: there is no /dev/null to put there. */
+static bool occupy_standard_descriptors(void)
+{
+	static const int modes[] = { O_RDONLY, O_RDONLY, O_WRONLY };
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) != fd)
+			return false;
+	return true;
+}
+
 int main(int argc, char **argv)
 {
+	if (!occupy_standard_descriptors())
+		return EXIT_ERROR; /* nothing can be said, nor may any file be opened */
 	/* -v and --verbose before the command are Fabra's; each command has its own. */
 	int at = 1;
 	while (at < argc && (strcmp(argv[at], "-v") == 0 || strcmp(argv[at], "--verbose") == 0))

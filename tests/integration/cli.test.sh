@@ -44,6 +44,27 @@ for words in version help "help ledger"; do
   expect 1 $status "$words to a full device"
   contains "standard output" "$said" "$words to a full device"
 done
+# A closed descriptor must not go to a file of the state: /dev/null stands there, and an answer that nobody gets is an error.
+for words in version help "help ledger"; do
+  status=0
+  "$fabra" $words <&- >&- 2>&- || status=$?
+  expect 1 $status "$words with closed descriptors"
+done
+for closed in '<&- >&- 2>&-' '2>&-'; do
+  export FABRA_HOME=$work/closed
+  rm -rf "$FABRA_HOME"
+  eval '"$fabra" serve "$work/store.lua" --port 0 </dev/null >/dev/null 2>/dev/null' "$closed" '&'
+  server=$!
+  lock=$FABRA_HOME/fabra.duckdb.ledger/lock
+  wait_for '[ -s "$lock" ]' "the ledger's lock with $closed"
+  for fd in 0 1 2; do
+    expect /dev/null "$(readlink "/proc/$server/fd/$fd" || true)" "descriptor $fd with $closed"
+  done
+  stop
+  expect "" "$(tr -d '0-9\n' <"$lock")" "what is in the lock beside the process id, with $closed"
+done
+export FABRA_HOME=$work/home
+
 run "$fabra" context list --limit 5x
 expect 2 $status "--limit"
 run "$fabra" context list --port 80x

@@ -366,7 +366,16 @@ static bool report_signature(const struct record_verdict *v, const struct record
 		return !is_required;
 	}
 	if (!v->signature_checked) {
-		fputs("- Signature present; FABRA_SIGNING_KEY not set, so it cannot be verified\n", stderr);
+		struct buf key_id = { 0 };
+		json_write_string(&key_id, str_from(v->signing_key_id));
+		fprintf(stderr, "%s Signed by key %.*s, which is not at hand: ", is_required ? "✗" : "-",
+			STR_ARG(buf_str(&key_id)));
+		if (signer->key_bytes == 0)
+			fputs("FABRA_SIGNING_KEY not set, so the signature cannot be verified\n", stderr);
+		else
+			fprintf(stderr, "FABRA_SIGNING_KEY is key %s, so the signature cannot be verified\n",
+				signer->key_id);
+		buf_finish(&key_id);
 		return !is_required;
 	}
 	fputs(v->signature_ok ? "✓ Signature valid\n" : "✗ Signature invalid\n", stderr);
@@ -406,9 +415,13 @@ static int verify_record(struct str json, const char *id)
 	}
 	report(v.content_hash_ok, "Content hash", v.content_hash);
 	report(v.record_hash_ok, "Record hash", v.record_hash);
-	bool ok = is_asked_record(json, &v, id);
-	ok = report_signature(&v, &signer) && v.content_hash_ok && v.record_hash_ok && ok;
-	fputs(ok ? "Integrity verified\n" : "Integrity check failed\n", stderr);
+	bool is_whole = is_asked_record(json, &v, id) && v.content_hash_ok && v.record_hash_ok;
+	bool ok = report_signature(&v, &signer) && is_whole;
+	bool is_unchecked = v.has_signature && !v.signature_checked;
+	fputs(!is_unchecked || !is_whole ? ok ? "Integrity verified\n" : "Integrity check failed\n"
+	      : ok                       ? "Hashes verified, signature not checked\n"
+					 : "Not verified: a signature is required, and this one cannot be checked\n",
+	      stderr);
 	printf("{\"id\":\"%s\",\"valid\":%s,\"content_hash_valid\":%s,\"record_hash_valid\":%s,\"signature\":\"%s\"}\n",
 	       id, ok ? "true" : "false", v.content_hash_ok ? "true" : "false", v.record_hash_ok ? "true" : "false",
 	       !v.has_signature       ? "none"

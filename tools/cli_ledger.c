@@ -14,7 +14,8 @@ static const char help[] =
     "verify and stat read the files only, so that they work beside a running server.\n"
     "\n"
     "  verify   checks every frame, the chain of frames, every record's hash, the chain of records and, with\n"
-    "           FABRA_SIGNING_KEY, the signatures. Findings are printed as JSON, one per line; exit code 1 when there is one\n"
+    "           FABRA_SIGNING_KEY, the signatures. Findings are printed as JSON, one per line; exit code 1 when there is a\n"
+    "           problem. A signature whose key is not at hand is one if FABRA_SIGNATURE_MODE is required, and else a note\n"
     "  stat     prints what the ledger holds, as JSON\n"
     "  accept   after damage that no backup can repair: accepts that the entries which are damaged or missing are lost, so that\n"
     "           the server calls itself ready again. Prints which, as JSON; stop the server first\n";
@@ -22,11 +23,12 @@ static const char help[] =
 static void print_report(const struct ledger_report *r, int64_t problems)
 {
 	printf("{\"segments\":%llu,\"frames\":%llu,\"records\":%llu,\"values\":%llu,\"events\":%llu,\"first_lsn\":%llu,"
-	       "\"last_lsn\":%llu,\"bytes\":%llu,\"torn_tails\":%llu,\"problems\":%lld,\"last_context_id\":\"%s\"}\n",
+	       "\"last_lsn\":%llu,\"bytes\":%llu,\"torn_tails\":%llu,\"signatures_unchecked\":%llu,\"problems\":%lld,"
+	       "\"last_context_id\":\"%s\"}\n",
 	       (unsigned long long)r->segments, (unsigned long long)r->frames, (unsigned long long)r->records,
 	       (unsigned long long)r->values, (unsigned long long)r->events, (unsigned long long)r->first_lsn,
 	       (unsigned long long)r->last_lsn, (unsigned long long)r->bytes, (unsigned long long)r->torn_tails,
-	       (long long)problems, r->last_context_id);
+	       (unsigned long long)r->signatures_unchecked, (long long)problems, r->last_context_id);
 }
 
 /* Without a key the signatures are left alone, but not with one that cannot be read, nor where they must be there: "no
@@ -64,6 +66,9 @@ static int run(const char *sub, const char *dir)
 	fflush(stdout);
 	if (problems)
 		fprintf(stderr, "%lld problem(s) found in %s\n", (long long)problems, dir);
+	else if (report.signatures_unchecked)
+		fprintf(stderr, "no problem found in %s, but %llu signature(s) could not be checked\n", dir,
+			(unsigned long long)report.signatures_unchecked);
 	else
 		fprintf(stderr, "no problem found in %s\n", dir);
 	return problems ? EXIT_ERROR : EXIT_OK;

@@ -54,10 +54,11 @@ enum log_source_result ledger_scan_next(struct ledger_scan *s, struct log_source
 void ledger_scan_close(struct ledger_scan *s);
 
 /* Whole check: CRCs, frame chain, record hashes, record chain, signatures (signer may be NULL). Appends
- * findings as JSON objects, one per line, to out. Returns the number of problems; -1: cannot read (out says
- * why). */
+ * findings as JSON objects, one per line, to out. Signatures whose key is not at hand are a note, and a problem where
+ * signer's mode is required. Returns the number of problems; -1: cannot read (out says why). */
 struct ledger_report {
 	uint64_t segments, frames, records, values, events, problems, torn_tails;
+	uint64_t signatures_unchecked; /* signed, and their key is not at hand */
 	uint64_t first_lsn, last_lsn, bytes;
 	char last_context_id[41];
 };

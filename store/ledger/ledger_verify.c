@@ -21,7 +21,7 @@ struct verify {
 	EVP_MD_CTX *hasher;
 	struct arena arena;
 	struct ledger_tip tip; /* as the frames so far say */
-	uint64_t other_keys;   /* records signed with a key that is not at hand */
+	char other_key[64];    /* id of the first key that is not at hand; "" = none is named */
 	bool is_chained;       /* tip.chain is the chain of the frame just before */
 	bool is_linked;        /* tip.records ends with the record just before */
 	bool has_segment;
@@ -123,25 +123,31 @@ static void check_index(struct verify *v, const struct log_source_entry *f, cons
 		frame_problem(v, f, "index", "the segment's index does not lead to this record");
 }
 
-static void check_signature(struct verify *v, const struct log_source_entry *f)
+static void judge_signature(struct verify *v, const struct log_source_entry *f, bool has_signature,
+			    enum record_signed is_signed, const char *key_id)
 {
-	char signature[sizeof f->stamp.signature];
-	if (v->signer == NULL || v->signer->key_bytes == 0)
+	if (v->signer == NULL)
 		return;
-	if (!f->stamp.has_signature) {
+	if (!has_signature) {
 		if (v->signer->mode == SIGNATURE_REQUIRED)
 			frame_problem(v, f, "signature",
 				      "the record is not signed, and FABRA_SIGNATURE_MODE is required");
-		return;
-	}
-	if (strncmp(v->signer->key_id, f->stamp.signing_key_id, sizeof v->signer->key_id) != 0) {
-		v->other_keys++; /* signed before the key was changed */
-		return;
-	}
-	record_signature(v->signer->key, v->signer->key_bytes, str_of(f->stamp.record_hash, RECORD_HASH_TEXT),
-			 signature);
-	if (memcmp(signature, f->stamp.signature, sizeof signature) != 0)
+	} else if (is_signed == RECORD_SIGNED_WRONG) {
 		frame_problem(v, f, "signature", "the signature is not that of the key");
+	} else if (is_signed == RECORD_SIGNED_UNKEYED && v->report->signatures_unchecked++ == 0) {
+		snprintf(v->other_key, sizeof v->other_key, "%s", key_id);
+	}
+}
+
+static void check_signature(struct verify *v, const struct log_source_entry *f)
+{
+	const struct record_stamp *s = &f->stamp;
+	enum record_signed is_signed = RECORD_SIGNED_UNKEYED;
+	if (s->has_signature)
+		is_signed = record_signature_check(v->signer, str_of(s->record_hash, RECORD_HASH_TEXT),
+						   str_of(s->signature, sizeof s->signature),
+						   str_from(s->signing_key_id));
+	judge_signature(v, f, s->has_signature, is_signed, s->signing_key_id);
 }
 
 static void check_own(struct verify *v, const struct log_source_entry *f, const struct ledger_payload *p)
@@ -175,10 +181,17 @@ static void check_imported(struct verify *v, const struct log_source_entry *f)
 {
 	const char *why = NULL;
 	struct record_verdict verdict;
-	if (!record_verify(f->body, false, NULL, &verdict, &why))
+	if (!record_verify(f->body, false, v->signer, &verdict, &why)) {
 		frame_problem(v, f, "record", why);
-	else if (!verdict.record_hash_ok || memcmp(verdict.record_hash, f->stamp.record_hash, RECORD_HASH_TEXT) != 0)
+		return;
+	}
+	if (!verdict.record_hash_ok || memcmp(verdict.record_hash, f->stamp.record_hash, RECORD_HASH_TEXT) != 0)
 		frame_problem(v, f, "record_hash", "the imported record does not have its hash");
+	judge_signature(v, f, verdict.has_signature,
+			verdict.signature_ok        ? RECORD_SIGNED_RIGHT
+			: verdict.signature_checked ? RECORD_SIGNED_WRONG
+						    : RECORD_SIGNED_UNKEYED,
+			verdict.signing_key_id);
 }
 
 static bool payload_is_sound(const struct log_source_entry *f)
@@ -319,6 +332,28 @@ static void report_loss(struct verify *v, const struct log_source_entry *f)
 	frame_problem(v, f, is_in_segment ? "frame_damaged" : "missing", detail);
 }
 
+/* Where signatures must be there, one that nobody could check is as good as none. */
+static void report_unchecked(struct verify *v)
+{
+	struct buf detail = { 0 };
+	bool has_key = v->signer != NULL && v->signer->key_bytes > 0;
+	bool is_required = v->signer != NULL && v->signer->mode == SIGNATURE_REQUIRED;
+	if (v->report->signatures_unchecked == 0)
+		return;
+	if (is_required)
+		v->report->problems++;
+	buf_printf(&detail, "signed by %s%s%s, which is not at hand: FABRA_SIGNING_KEY is %s%s",
+		   v->other_key[0] ? "key " : "a key without an id", v->other_key,
+		   v->report->signatures_unchecked > 1 ? " (the first of them)" : "", has_key ? "key " : "not set",
+		   has_key ? v->signer->key_id : "");
+	buf_printf(v->out,
+		   "{\"%s\":\"signatures_unchecked\",\"records\":%llu,\"detail\":", is_required ? "problem" : "note",
+		   (unsigned long long)v->report->signatures_unchecked);
+	json_write_string(v->out, buf_str(&detail));
+	buf_append_lit(v->out, "}\n");
+	buf_finish(&detail);
+}
+
 static bool check_all(struct verify *v)
 {
 	struct log_source_entry f;
@@ -342,12 +377,7 @@ static bool check_all(struct verify *v)
 	}
 	leave_segment(v);
 	look_for_torn_tail(v);
-	if (v->other_keys > 0)
-		buf_printf(
-		    v->out,
-		    "{\"note\":\"signatures_unchecked\",\"records\":%llu,\"detail\":\"they name another signing key "
-		    "id than FABRA_SIGNING_KEY_ID\"}\n",
-		    (unsigned long long)v->other_keys);
+	report_unchecked(v);
 	return true;
 }
 

@@ -164,9 +164,15 @@ bool record_write_json(const struct record *r, const struct record_stamp *stamp,
 
 struct record_verdict {
 	bool content_hash_ok, record_hash_ok;
-	bool has_signature, signature_checked, signature_ok;                /* checked: a key was at hand */
+	bool has_signature, signature_checked, signature_ok; /* checked: its key was at hand */
+	char signing_key_id[64];                             /* of the record, shortened if longer; "" = none */
 	char content_hash[RECORD_HASH_TEXT], record_hash[RECORD_HASH_TEXT]; /* as computed */
 };
+/* Is it the signature of signer's key? UNKEYED: nobody can say, for there is no key (signer NULL, or without one), or the
+ * signature is of a key with another id, which key_id names: a key that was replaced, and no sign of tampering. */
+enum record_signed { RECORD_SIGNED_UNKEYED, RECORD_SIGNED_WRONG, RECORD_SIGNED_RIGHT };
+enum record_signed record_signature_check(const struct record_signer *signer, struct str record_hash,
+					  struct str signature, struct str key_id);
 /* Content emptied by privacy mode counts as ok only against the hash of "". signer NULL: signature not
  * checked. */
 bool record_verify(struct str record_json, bool strict, const struct record_signer *signer, struct record_verdict *ret,

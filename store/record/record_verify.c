@@ -4,16 +4,32 @@
 /* Arrays of empty strings are what grows most from text to structs: 3 bytes to 32. */
 enum { ARENA_PER_BYTE = 16, ARENA_LEAST = 1 << 16 };
 
+/* The key decides, not its id: who verifies may have the key under another name. */
+enum record_signed record_signature_check(const struct record_signer *signer, struct str record_hash,
+					  struct str signature, struct str key_id)
+{
+	char computed[76];
+	if (signer == NULL || signer->key_bytes == 0)
+		return RECORD_SIGNED_UNKEYED;
+	record_signature(signer->key, signer->key_bytes, record_hash, computed);
+	if (signature.n == sizeof computed && CRYPTO_memcmp(signature.p, computed, sizeof computed) == 0)
+		return RECORD_SIGNED_RIGHT;
+	return key_id.n == 0 || str_eq(key_id, str_from(signer->key_id)) ? RECORD_SIGNED_WRONG : RECORD_SIGNED_UNKEYED;
+}
+
 static void check_signature(const struct record *r, const struct record_signer *signer, struct record_verdict *ret)
 {
-	char signature[76];
-	struct str claimed = r->integrity.signature;
-	ret->has_signature = claimed.n > 0;
-	if (!ret->has_signature || signer == NULL || signer->key_bytes == 0)
+	struct str signature = r->integrity.signature, key_id = r->integrity.signing_key_id;
+	ret->has_signature = signature.n > 0;
+	if (!ret->has_signature)
 		return;
-	record_signature(signer->key, signer->key_bytes, str_of(ret->record_hash, RECORD_HASH_TEXT), signature);
-	ret->signature_checked = true;
-	ret->signature_ok = claimed.n == sizeof signature && CRYPTO_memcmp(claimed.p, signature, claimed.n) == 0;
+	struct str shown = str_first(key_id, sizeof ret->signing_key_id - 1);
+	if (shown.n)
+		memcpy(ret->signing_key_id, shown.p, shown.n);
+	enum record_signed is_signed = record_signature_check(signer, str_of(ret->record_hash, RECORD_HASH_TEXT),
+							      signature, key_id);
+	ret->signature_checked = is_signed != RECORD_SIGNED_UNKEYED;
+	ret->signature_ok = is_signed == RECORD_SIGNED_RIGHT;
 }
 
 bool record_verify(struct str record_json, bool strict, const struct record_signer *signer, struct record_verdict *ret,

@@ -202,6 +202,16 @@ contains "Signature valid" "$said" "signature"
 run env FABRA_SIGNING_KEY=hex:ff "$fabra" context verify "$id"
 expect 1 $status "another key"
 contains "Signature invalid" "$said" "another key"
+run env FABRA_SIGNING_KEY=hex:ff FABRA_SIGNING_KEY_ID=k2 "$fabra" context verify "$id"
+expect 0 $status "the key was replaced"
+contains 'Signed by key "default", which is not at hand: FABRA_SIGNING_KEY is key k2' "$said" "the key was replaced"
+contains '"signature":"unchecked"' "$said" "the key was replaced"
+case "$said" in *"Integrity verified"* | *failed* | *invalid*) expect neither "$said" "the key was replaced" ;; esac
+run env FABRA_SIGNING_KEY=hex:ff FABRA_SIGNING_KEY_ID=k2 FABRA_SIGNATURE_MODE=required "$fabra" context verify "$id"
+expect 1 $status "required, and signed by a key that is not at hand"
+contains "Not verified: a signature is required, and this one cannot be checked" "$said" "required, another key"
+run env FABRA_SIGNING_KEY=$key FABRA_SIGNING_KEY_ID=k2 FABRA_SIGNATURE_MODE=required "$fabra" context verify "$id"
+expect 0 $status "the same key under another name"
 run "$fabra" context verify "$id"
 expect 0 $status "without a key the hashes are verified"
 contains "cannot be verified" "$said" "and it says that the signature is not"
@@ -212,6 +222,12 @@ run env FABRA_SIGNING_KEY=$key "$fabra" ledger verify
 expect 0 $status "the ledger's signatures"
 run env FABRA_SIGNING_KEY=hex:ff "$fabra" ledger verify
 expect 1 $status "the ledger's signatures with another key"
+run env FABRA_SIGNING_KEY=hex:ff FABRA_SIGNING_KEY_ID=k2 "$fabra" ledger verify
+expect 0 $status "the ledger after the key was replaced"
+contains "signature(s) could not be checked" "$said" "the ledger after the key was replaced"
+run env FABRA_SIGNING_KEY=hex:ff FABRA_SIGNING_KEY_ID=k2 FABRA_SIGNATURE_MODE=required "$fabra" ledger verify
+expect 1 $status "required, and no signature could be checked"
+contains '{"problem":"signatures_unchecked"' "$said" "required, and no signature could be checked"
 run env FABRA_SIGNING_KEY=hex:zz "$fabra" ledger verify
 expect 2 $status "the ledger with a key that cannot be read"
 contains "what follows hex: is not pairs of hex digits" "$said" "says what and how"

@@ -244,10 +244,24 @@ static void another_key_is_told_apart(void **state)
 	(void)state;
 	signer.key[0] ^= 1;
 	assert_int_equal(verify(), 90);
+	/* Where signatures are required, one that could not be checked is none. */
 	strcpy(signer.key_id, "k2");
+	assert_int_equal(verify(), 1);
+	assert_true(says("{\"problem\":\"signatures_unchecked\",\"records\":90,\"detail\":\"signed by key k1"));
+	signer.mode = SIGNATURE_OPTIONAL;
 	assert_int_equal(verify(), 0);
-	assert_true(says("signatures_unchecked"));
+	assert_int_equal(report.signatures_unchecked, 90);
+	assert_true(says("{\"note\":\"signatures_unchecked\",\"records\":90,\"detail\":\"signed by key k1"));
+	/* The same key under another name. */
 	signer.key[0] ^= 1;
+	assert_int_equal(verify(), 0);
+	assert_int_equal(report.signatures_unchecked, 0);
+	/* No key at all. */
+	signer.key_bytes = 0;
+	assert_int_equal(verify(), 0);
+	assert_true(says("{\"note\":\"signatures_unchecked\",\"records\":90,"));
+	signer.key_bytes = 16;
+	signer.mode = SIGNATURE_REQUIRED;
 	strcpy(signer.key_id, "k1");
 }
 

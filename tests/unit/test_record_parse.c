@@ -174,6 +174,14 @@ static void test_signature(void **state)
 	signer.key[0] = 2;
 	assert_true(record_verify(buf_str(&json), true, &signer, &v, &why));
 	assert_true(v.record_hash_ok && v.signature_checked && !v.signature_ok);
+	/* Another key with another id has nothing to say; the same key under another name has. */
+	strcpy(signer.key_id, "k2");
+	assert_true(record_verify(buf_str(&json), true, &signer, &v, &why));
+	assert_true(v.record_hash_ok && v.has_signature && !v.signature_checked && !v.signature_ok);
+	assert_string_equal(v.signing_key_id, "k1");
+	signer.key[0] = 1;
+	assert_true(record_verify(buf_str(&json), true, &signer, &v, &why));
+	assert_true(v.signature_checked && v.signature_ok);
 	buf_finish(&canonical);
 	buf_finish(&json);
 }

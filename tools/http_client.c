@@ -1,14 +1,18 @@
 #include "tools/http_client.h"
 #include "runtime/check.h"
 #include "runtime/config.h"
+#include "tools/api_key.h"
 #include <curl/curl.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 enum { BODY_MAX = 256 << 20, CONNECT_TIMEOUT_MS = 5000 };
 
 void http_client_init(struct http_client *c, const char *url, const char *host, unsigned port)
 {
-	*c = (struct http_client){ .api_key = config_str("FABRA_API_KEY", NULL), .timeout_ms = 30000 };
+	*c = (struct http_client){ .api_key = getenv("FABRA_API_KEY"), .timeout_ms = 30000 };
+	if (c->api_key && c->api_key[0] == '\0')
+		c->api_key = NULL;
 	if (url == NULL && host == NULL && port == 0)
 		url = config_str("FABRA_URL", NULL);
 	if (url)
@@ -46,7 +50,7 @@ static size_t on_data(char *data, size_t size, size_t n, void *arg)
 static struct curl_slist *headers_of(const struct http_client *c, bool has_body)
 {
 	struct curl_slist *list = NULL;
-	char line[600];
+	char line[sizeof "X-API-Key: " + API_KEY_BYTES_MAX];
 	if (c->api_key) {
 		snprintf(line, sizeof line, "X-API-Key: %s", c->api_key);
 		list = curl_slist_append(list, line);
@@ -84,6 +88,12 @@ void http_client_request(const struct http_client *c, const char *method, const 
 	char url[4096];
 	if ((size_t)snprintf(url, sizeof url, "%s%s", c->url, path) >= sizeof url) {
 		buf_append_lit(&ret->body, "the URL is too long");
+		return;
+	}
+	const char *fault = c->api_key ? api_key_fault(c->api_key) : NULL;
+	if (fault) {
+		buf_printf(&ret->body, "FABRA_API_KEY %s", fault);
+		ret->cure = "Set it to the server's key, as it is.";
 		return;
 	}
 	CURL *curl = curl_easy_init();

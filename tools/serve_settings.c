@@ -5,6 +5,7 @@
 #include "runtime/config.h"
 #include "store/evidence/idempotency.h"
 #include "store/ledger/ledger.h"
+#include "tools/api_key.h"
 #include "tools/serve_options.h"
 #include <stdio.h>
 #include <stdlib.h>
@@ -251,6 +252,23 @@ static bool read_environment(struct serve_options *o, struct buf *errors)
 	return distance == 0;
 }
 
+/* A key that no request can match locks all out, and one that was meant and is none lets all in. Empty is how compose files
+ * and the like leave a variable out; that is said, not refused. */
+static void read_api_key(struct serve_options *o, struct buf *errors)
+{
+	bool is_option = o->api_key != NULL;
+	if (!is_option)
+		o->api_key = getenv("FABRA_API_KEY");
+	if (!is_option && o->api_key && o->api_key[0] == '\0') {
+		fputs("fabra serve: FABRA_API_KEY is empty: no key is asked for\n", stderr);
+		o->api_key = NULL;
+	}
+	const char *fault = o->api_key ? api_key_fault(o->api_key) : NULL;
+	if (fault)
+		buf_printf(errors, "%s %s; use the output of: openssl rand -hex 32\n",
+			   is_option ? "--api-key" : "FABRA_API_KEY", fault);
+}
+
 void serve_settings_read(struct serve_options *o, struct buf *errors)
 {
 	bool in_production = read_environment(o, errors);
@@ -263,8 +281,7 @@ void serve_settings_read(struct serve_options *o, struct buf *errors)
 	read_numbers(o, errors);
 	record_signer_load(&o->signer, errors);
 	paths_find(&o->paths, errors);
-	if (o->api_key == NULL)
-		o->api_key = config_str("FABRA_API_KEY", NULL);
+	read_api_key(o, errors);
 	if (o->paths.in_memory && o->evidence_required)
 		buf_append_lit(errors, "FABRA_EVIDENCE_MODE=required needs a place to keep evidence; "
 				       "set FABRA_DUCKDB_PATH to a file instead of :memory:\n");

@@ -57,14 +57,24 @@ static bool load_key(struct record_signer *s, struct str text, struct buf *error
 bool record_signer_load(struct record_signer *ret, struct buf *errors)
 {
 	static const char *const off[] = { "off", "disabled", "false", "0", NULL };
+	static const char *const optional[] = { "", "optional", NULL };
 	static const char *const required[] = { "required", "require", "true", "1", NULL };
-	struct str key = trimmed(getenv("FABRA_SIGNING_KEY"));
+	const char *key_text = getenv("FABRA_SIGNING_KEY");
+	struct str key = trimmed(key_text);
 	struct str id = trimmed(getenv("FABRA_SIGNING_KEY_ID"));
 	struct str mode = trimmed(getenv("FABRA_SIGNATURE_MODE"));
 	struct record_signer s = { .mode = is_one_of(mode, off)        ? SIGNATURE_OFF
 					   : is_one_of(mode, required) ? SIGNATURE_REQUIRED
 								       : SIGNATURE_OPTIONAL };
 	bool ok = true;
+	if (s.mode == SIGNATURE_OPTIONAL && !is_one_of(mode, optional)) {
+		buf_append_lit(errors, "FABRA_SIGNATURE_MODE: it is none of off, optional and required\n");
+		ok = false;
+	}
+	if (key.n == 0 && key_text && key_text[0]) {
+		buf_append_lit(errors, "FABRA_SIGNING_KEY: it is blank; " KEY_CURE ", or unset it\n");
+		ok = false;
+	}
 	if (id.n == 0)
 		id = STR("default");
 	if (id.n >= sizeof s.key_id) {
@@ -75,7 +85,7 @@ bool record_signer_load(struct record_signer *ret, struct buf *errors)
 	}
 	if (s.mode != SIGNATURE_OFF && key.n)
 		ok = load_key(&s, key, errors) && ok;
-	if (s.mode == SIGNATURE_REQUIRED && key.n == 0) {
+	if (ok && s.mode == SIGNATURE_REQUIRED && key.n == 0) {
 		buf_append_lit(errors, "FABRA_SIGNATURE_MODE: required, but FABRA_SIGNING_KEY is not set; " KEY_CURE
 				       ", or make the mode optional\n");
 		ok = false;

@@ -74,6 +74,30 @@ expect 2 $status "a port beyond the range"
 run env FABRA_SIGNING_KEY=hex:zz "$fabra" serve "$work/store.lua" --port 0
 expect 2 $status "a bad signing key"
 contains "FABRA_SIGNING_KEY: what follows hex: is not pairs of hex digits" "$said" "says what and how"
+# A key that no request can match, or that is none although one was meant, is refused, and never shown.
+printf 'local fabra = require "fabra"\nnot lua' >"$work/broken.lua" # nothing of this starts
+for key in ' ' $'\t' $'\n' $'open-sesame\n' ' open-sesame' $'open\001sesame' "$(head -c 513 /dev/zero | tr '\0' k)"; do
+  run env FABRA_API_KEY="$key" "$fabra" serve "$work/broken.lua" --port 0
+  expect 2 $status "FABRA_API_KEY='$key'"
+  contains "FABRA_API_KEY " "$said" "the setting of '$key'"
+  contains "openssl rand -hex 32" "$said" "the cure for '$key'"
+  case "$said" in *sesame*) expect "no key" "$said" "the key is not shown" ;; esac
+  run "$fabra" serve "$work/broken.lua" --port 0 --api-key "$key"
+  expect 2 $status "--api-key '$key'"
+  contains "--api-key " "$said" "the option of '$key'"
+  run env FABRA_API_KEY="$key" "$fabra" context list --url http://127.0.0.1:1
+  expect 1 $status "a client with the key '$key'"
+  contains "FABRA_API_KEY " "$said" "a client with the key '$key'"
+done
+run "$fabra" serve "$work/broken.lua" --port 0 --api-key ''
+expect 2 $status "an empty --api-key"
+run env FABRA_API_KEY= "$fabra" serve "$work/broken.lua" --port 0
+expect 1 $status "an empty FABRA_API_KEY is none"
+contains "FABRA_API_KEY is empty: no key is asked for" "$said" "and that is said"
+run env FABRA_SIGNING_KEY=' ' "$fabra" serve "$work/broken.lua" --port 0
+expect 2 $status "a blank signing key"
+run env FABRA_SIGNATURE_MODE=requird "$fabra" serve "$work/broken.lua" --port 0
+expect 2 $status "an unknown signature mode"
 
 # ---- what stands in the way of a start ----
 serve "$work/store.lua" --host localhost

@@ -58,7 +58,7 @@ static void test_modes(void **state)
 	} cases[] = {
 		{ "off", SIGNATURE_OFF },           { "Disabled", SIGNATURE_OFF }, { "0", SIGNATURE_OFF },
 		{ "REQUIRED", SIGNATURE_REQUIRED }, { " 1 ", SIGNATURE_REQUIRED }, { "optional", SIGNATURE_OPTIONAL },
-		{ "whatever", SIGNATURE_OPTIONAL },
+		{ "Optional", SIGNATURE_OPTIONAL }, { " ", SIGNATURE_OPTIONAL },
 	};
 	struct record_signer s;
 	(void)state;
@@ -88,7 +88,11 @@ static void test_mistakes(void **state)
 	assert_true(str_starts(load("k", long_key, NULL, &s, false), STR("FABRA_SIGNING_KEY_ID: 256 bytes")));
 	struct str said = load(NULL, NULL, "required", &s, false);
 	assert_true(str_starts(said, STR("FABRA_SIGNATURE_MODE: required, but FABRA_SIGNING_KEY is not set")));
-	load(" ", NULL, "required", &s, false);
+	/* What was meant and cannot be used is never passed over: records would stay unsigned. */
+	assert_true(str_starts(load(" \n", NULL, NULL, &s, false), STR("FABRA_SIGNING_KEY: it is blank")));
+	assert_true(str_starts(load(" ", NULL, "required", &s, false), STR("FABRA_SIGNING_KEY: it is blank")));
+	load("", NULL, NULL, &s, true);
+	assert_true(str_starts(load("k", NULL, "requird", &s, false), STR("FABRA_SIGNATURE_MODE: it is none of")));
 }
 
 int main(void)

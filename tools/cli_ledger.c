@@ -115,8 +115,9 @@ int ledger_main(int argc, char **argv)
 	struct paths paths;
 	struct buf why = { 0 };
 	if (!paths_find(&paths, &why) || paths.in_memory) {
-		fprintf(stderr, "fabra ledger: %s\n",
-			paths.in_memory ? "FABRA_DUCKDB_PATH is :memory:, which keeps no ledger" : "no state folder");
+		if (paths.in_memory)
+			buf_append_lit(&why, "FABRA_DUCKDB_PATH is :memory:, which keeps no ledger");
+		fprintf(stderr, "fabra ledger: %.*s\n", STR_ARG(buf_str(&why)));
 		buf_finish(&why);
 		return EXIT_ERROR;
 	}

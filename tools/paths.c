@@ -18,6 +18,32 @@ static bool ledger_beside(struct paths *p, struct buf *ret_why)
 	return fits(snprintf(p->ledger, sizeof p->ledger, "%s.ledger", p->duckdb), sizeof p->ledger, ret_why);
 }
 
+/* DuckDB takes ~ for the home folder and other beginnings for kinds of stores; the ledger and mkdir take a path as it is
+ * written, and the state would be in two places. What names no file here is refused, and what is relative says so. */
+static bool is_plain(const char *name, const char *path, struct buf *ret_why)
+{
+	if (path[0] == '~')
+		buf_printf(
+		    ret_why,
+		    "%s begins with ~, which only a shell expands; write the whole path (or ./~ for a folder of that "
+		    "name)",
+		    name);
+	else if (strncmp(path, ":memory:", 8) == 0)
+		buf_printf(ret_why,
+			   "%s begins with :memory: and goes on; write :memory: alone, or ./ before a file's name",
+			   name);
+	else if (strstr(path, "://"))
+		buf_printf(ret_why, "%s is a URL; write the path of a file of this machine", name);
+	else
+		return true;
+	return false;
+}
+
+static const char *relative(const char *path)
+{
+	return path[0] == '/' || strncmp(path, "./", 2) == 0 || strncmp(path, "../", 3) == 0 ? "" : "./";
+}
+
 bool paths_find(struct paths *ret, struct buf *ret_why)
 {
 	*ret = (struct paths){ 0 };
@@ -28,15 +54,20 @@ bool paths_find(struct paths *ret, struct buf *ret_why)
 		return true;
 	}
 	if (duckdb)
-		return fits(snprintf(ret->duckdb, sizeof ret->duckdb, "%s", duckdb), sizeof ret->duckdb, ret_why) &&
+		return is_plain("FABRA_DUCKDB_PATH", duckdb, ret_why) &&
+		       fits(snprintf(ret->duckdb, sizeof ret->duckdb, "%s%s", relative(duckdb), duckdb),
+			    sizeof ret->duckdb, ret_why) &&
 		       ledger_beside(ret, ret_why);
 	const char *home = config_str("FABRA_HOME", NULL), *user = config_str("HOME", NULL);
 	if (home == NULL && user == NULL) {
 		buf_append_lit(ret_why, "neither FABRA_HOME nor HOME is set; set FABRA_HOME to a folder for the state");
 		return false;
 	}
-	int n = home ? snprintf(ret->duckdb, sizeof ret->duckdb, "%s/fabra.duckdb", home)
-		     : snprintf(ret->duckdb, sizeof ret->duckdb, "%s/.fabra/fabra.duckdb", user);
+	const char *base = home ? home : user;
+	if (!is_plain(home ? "FABRA_HOME" : "HOME", base, ret_why))
+		return false;
+	int n = snprintf(ret->duckdb, sizeof ret->duckdb, "%s%s%s/fabra.duckdb", relative(base), base,
+			 home ? "" : "/.fabra");
 	return fits(n, sizeof ret->duckdb, ret_why) && ledger_beside(ret, ret_why);
 }
 

@@ -8,7 +8,8 @@ struct paths {
 	bool in_memory;
 };
 
-/* FABRA_DUCKDB_PATH, else FABRA_HOME/fabra.duckdb, else ~/.fabra/fabra.duckdb. false: a line in *ret_why. */
+/* FABRA_DUCKDB_PATH, else FABRA_HOME/fabra.duckdb, else ~/.fabra/fabra.duckdb. One that DuckDB would read as another place than
+ * everybody else, ~ for instance, is refused. false: a text without a line's end in *ret_why. */
 bool paths_find(struct paths *ret, struct buf *ret_why);
 /* Makes the folders that have to be there before the stores open. */
 bool paths_prepare(struct paths *p, struct buf *ret_why);

@@ -280,7 +280,8 @@ void serve_settings_read(struct serve_options *o, struct buf *errors)
 	read_patience(o, errors);
 	read_numbers(o, errors);
 	record_signer_load(&o->signer, errors);
-	paths_find(&o->paths, errors);
+	if (!paths_find(&o->paths, errors))
+		buf_append_char(errors, '\n');
 	read_api_key(o, errors);
 	if (o->paths.in_memory && o->evidence_required)
 		buf_append_lit(errors, "FABRA_EVIDENCE_MODE=required needs a place to keep evidence; "

@@ -74,6 +74,27 @@ expect 2 $status "a port beyond the range"
 run env FABRA_SIGNING_KEY=hex:zz "$fabra" serve "$work/store.lua" --port 0
 expect 2 $status "a bad signing key"
 contains "FABRA_SIGNING_KEY: what follows hex: is not pairs of hex digits" "$said" "says what and how"
+# DuckDB and the ledger must mean the same place, whatever a path begins with.
+mkdir "$work/cwd"
+for setting in 'FABRA_HOME=~/st' 'FABRA_HOME=~' 'FABRA_DUCKDB_PATH=~/x.duckdb' FABRA_DUCKDB_PATH=:memory:x FABRA_DUCKDB_PATH=file:///tmp/x; do
+  for words in "serve $work/store.lua --port 0" "ledger verify"; do
+    wanted=2
+    [ "${words%% *}" = serve ] || wanted=1
+    run env -C "$work/cwd" HOME="$work/cwd/user" "$setting" timeout -s KILL 20 "$fabra" $words
+    expect $wanted $status "$words with $setting"
+    contains "${setting%%=*} " "$said" "$words names the setting of $setting"
+    contains "; write " "$said" "$words names the cure for $setting"
+  done
+done
+expect "" "$(ls -A "$work/cwd")" "nothing was made"
+mkdir "$work/cwd/user"
+for setting in 'FABRA_DUCKDB_PATH=file:x.duckdb' 'FABRA_DUCKDB_PATH=./~/x.duckdb' 'FABRA_HOME=st'; do
+  (cd "$work/cwd" && HOME=$work/cwd/user && export HOME "$setting" && serve "$work/store.lua" && stop && expect 0 $failures "a stop") ||
+    expect 0 1 "a server with $setting"
+done
+expect "./file:x.duckdb ./st/fabra.duckdb ./~/x.duckdb" "$(cd "$work/cwd" && echo $(find . -name '*.duckdb' | LC_ALL=C sort))" "DuckDB's files"
+expect "./file:x.duckdb.ledger ./st/fabra.duckdb.ledger ./~/x.duckdb.ledger" \
+  "$(cd "$work/cwd" && echo $(find . -name '*.ledger' | LC_ALL=C sort))" "the ledgers"
 # A key that no request can match, or that is none although one was meant, is refused, and never shown.
 printf 'local fabra = require "fabra"\nnot lua' >"$work/broken.lua" # nothing of this starts
 for key in ' ' $'\t' $'\n' $'open-sesame\n' ' open-sesame' $'open\001sesame' "$(head -c 513 /dev/zero | tr '\0' k)"; do

@@ -370,6 +370,43 @@ expect 0 $status "the demo's ledger"
 FABRA_REQUEST_TIMEOUT=100d run "$fabra" serve "$work/store.lua"
 expect 2 $status "a timeout of 100 days"
 
+# A lost terminal is an orderly end, and under nohup it is none.
+serve "$work/store.lua"
+kill -HUP "$server"
+status=0
+wait "$server" || status=$?
+server=
+expect 0 $status "SIGHUP"
+contains '"message":"stopping","signal":1}' "$(cat "$work/server.log")" "SIGHUP"
+trap '' HUP
+serve "$work/store.lua"
+trap - HUP
+kill -HUP "$server"
+expect 200 "$(code "$url/health")" "an ignored SIGHUP"
+stop
+contains '"message":"stopping","signal":15}' "$(cat "$work/server.log")" "SIGTERM after an ignored SIGHUP"
+
+# An IPv6 address as --host: the clients' URL has it in brackets.
+for host in ::1 '[::1]'; do
+  run "$fabra" context list --host "$host" --port 1
+  expect 1 $status "--host $host where nobody listens"
+  contains "Connection failed: http://[::1]:1: " "$said" "--host $host"
+  contains "Is the server running?" "$said" "--host $host: the cure is not about the URL"
+  case "$said" in *[Bb]"ad "* | *alformed*) expect "a good URL" "$said" "--host $host" ;; esac
+done
+if grep -qs ' lo$' /proc/net/if_inet6; then
+  serve "$work/store.lua" --host ::1
+  for words in "context list" "features list"; do
+    run "$fabra" $words --host ::1 --port "${url##*:}"
+    expect 0 $status "$words --host ::1"
+  done
+  run "$fabra" sql "SELECT 1" --host ::1 --port "${url##*:}"
+  expect 0 $status "sql --host ::1"
+  stop
+else
+  echo "SKIPPED: the clients against ::1; this machine has no IPv6 on its loopback"
+fi
+
 # A signal during the start is kept until the start is over. The definitions come through a pipe: it opens when the server
 # reads them, and the start cannot be over before they are written.
 mkfifo "$work/slow.lua"

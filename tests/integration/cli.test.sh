@@ -241,6 +241,7 @@ stop
 key=hex:00112233445566778899aabbccddeeff
 FABRA_SIGNATURE_MODE=required FABRA_SIGNING_KEY=$key serve "$work/store.lua"
 id=$(chat "signed")
+get "/v1/record/$id" >"$work/signed.json"
 run env FABRA_SIGNING_KEY=$key FABRA_SIGNATURE_MODE=required "$fabra" context verify "$id"
 expect 0 $status "signature"
 contains "Signature valid" "$said" "signature"
@@ -276,6 +277,23 @@ contains '{"problem":"signatures_unchecked"' "$said" "required, and no signature
 run env FABRA_SIGNING_KEY=hex:zz "$fabra" ledger verify
 expect 2 $status "the ledger with a key that cannot be read"
 contains "what follows hex: is not pairs of hex digits" "$said" "says what and how"
+# Imported records keep the signature that they came with, and are looked at like the server's own.
+FABRA_HOME=$work/imports serve "$work/store.lua"
+expect 200 "$(code -X POST -H 'Content-Type: application/json' --data-binary "@$work/signed.json" "$url/v1/record")" "a signed record"
+stop
+imports=$work/imports/fabra.duckdb.ledger
+run env FABRA_SIGNING_KEY=$key FABRA_SIGNATURE_MODE=required "$fabra" ledger verify "$imports"
+expect 0 $status "an imported signature"
+run env FABRA_SIGNING_KEY=hex:ff "$fabra" ledger verify "$imports"
+expect 1 $status "an imported signature that is not the key's"
+contains "the signature is not that of the key" "$said" "an imported signature that is not the key's"
+FABRA_HOME=$work/imports serve "$work/store.lua"
+expect 200 "$(code -X POST -H 'Content-Type: application/json' --data-binary "@$work/record.json" "$url/v1/record")" "a record without a signature"
+stop
+run env FABRA_SIGNING_KEY=$key "$fabra" ledger verify "$imports"
+expect 0 $status "an imported record without a signature"
+run env FABRA_SIGNING_KEY=$key FABRA_SIGNATURE_MODE=required "$fabra" ledger verify "$imports"
+expect 1 $status "required, and an imported record has no signature"
 run env FABRA_SIGNATURE_MODE=required "$fabra" ledger verify
 expect 2 $status "the ledger, signatures required, and no key to verify with"
 run env FABRA_SIGNATURE_MODE=required "$fabra" ledger stat

@@ -15,10 +15,13 @@ void http_client_init(struct http_client *c, const char *url, const char *host, 
 		c->api_key = NULL;
 	if (url == NULL && host == NULL && port == 0)
 		url = config_str("FABRA_URL", NULL);
+	if (host == NULL)
+		host = "127.0.0.1";
+	bool is_ipv6 = host[0] != '[' && strchr(host, ':') != strrchr(host, ':'); /* in a URL it stands in brackets */
 	if (url)
 		snprintf(c->url, sizeof c->url, "%s", url);
 	else
-		snprintf(c->url, sizeof c->url, "http://%s:%u", host ? host : "127.0.0.1", port ? port : 8000);
+		snprintf(c->url, sizeof c->url, is_ipv6 ? "http://[%s]:%u" : "http://%s:%u", host, port ? port : 8000);
 	for (size_t n = strlen(c->url); n && c->url[n - 1] == '/'; n--)
 		c->url[n - 1] = '\0';
 }

@@ -32,7 +32,7 @@ static bool is_plain(const char *name, const char *path, struct buf *ret_why)
 		buf_printf(ret_why,
 			   "%s begins with :memory: and goes on; write :memory: alone, or ./ before a file's name",
 			   name);
-	else if (strstr(path, "://"))
+	else if (path[0] != '/' && strstr(path, "://"))
 		buf_printf(ret_why, "%s is a URL; write the path of a file of this machine", name);
 	else
 		return true;

@@ -345,7 +345,7 @@ static bool start(struct server *s)
 	       create_loops(s) && spawn_actors(s) && start_http(s) && start_loops(s);
 }
 
-/* Waits for SIGINT or SIGTERM. A second Ctrl-C, while the requests are drained, ends the process at once: what is durable
+/* Waits for SIGINT, SIGTERM or SIGHUP. A second Ctrl-C, while the requests are drained, ends the process at once: what is durable
  * stays so. */
 static void wait_for_signal(const sigset_t *signals)
 {
@@ -374,6 +374,10 @@ int serve_run(int argc, char **argv, int (*on_listening)(void *arg, uint16_t por
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGINT);
 	sigaddset(&signals, SIGTERM);
+	/* The terminal is gone, unless nohup said that it does not matter: an ignored signal would wake who waits for it. */
+	struct sigaction on_hangup;
+	if (sigaction(SIGHUP, NULL, &on_hangup) == 0 && on_hangup.sa_handler != SIG_IGN)
+		sigaddset(&signals, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	sem_init(&s->drained, 0, 0);

@@ -241,6 +241,7 @@ stop
 key=hex:00112233445566778899aabbccddeeff
 FABRA_SIGNATURE_MODE=required FABRA_SIGNING_KEY=$key serve "$work/store.lua"
 id=$(chat "signed")
+get "/v1/record/$id" >"$work/signed.json"
 run env FABRA_SIGNING_KEY=$key FABRA_SIGNATURE_MODE=required "$fabra" context verify "$id"
 expect 0 $status "signature"
 contains "Signature valid" "$said" "signature"
@@ -276,6 +277,23 @@ contains '{"problem":"signatures_unchecked"' "$said" "required, and no signature
 run env FABRA_SIGNING_KEY=hex:zz "$fabra" ledger verify
 expect 2 $status "the ledger with a key that cannot be read"
 contains "what follows hex: is not pairs of hex digits" "$said" "says what and how"
+# Imported records keep the signature that they came with, and are looked at like the server's own.
+FABRA_HOME=$work/imports serve "$work/store.lua"
+expect 200 "$(code -X POST -H 'Content-Type: application/json' --data-binary "@$work/signed.json" "$url/v1/record")" "a signed record"
+stop
+imports=$work/imports/fabra.duckdb.ledger
+run env FABRA_SIGNING_KEY=$key FABRA_SIGNATURE_MODE=required "$fabra" ledger verify "$imports"
+expect 0 $status "an imported signature"
+run env FABRA_SIGNING_KEY=hex:ff "$fabra" ledger verify "$imports"
+expect 1 $status "an imported signature that is not the key's"
+contains "the signature is not that of the key" "$said" "an imported signature that is not the key's"
+FABRA_HOME=$work/imports serve "$work/store.lua"
+expect 200 "$(code -X POST -H 'Content-Type: application/json' --data-binary "@$work/record.json" "$url/v1/record")" "a record without a signature"
+stop
+run env FABRA_SIGNING_KEY=$key "$fabra" ledger verify "$imports"
+expect 0 $status "an imported record without a signature"
+run env FABRA_SIGNING_KEY=$key FABRA_SIGNATURE_MODE=required "$fabra" ledger verify "$imports"
+expect 1 $status "required, and an imported record has no signature"
 run env FABRA_SIGNATURE_MODE=required "$fabra" ledger verify
 expect 2 $status "the ledger, signatures required, and no key to verify with"
 run env FABRA_SIGNATURE_MODE=required "$fabra" ledger stat
@@ -369,6 +387,43 @@ expect 0 $status "the demo's ledger"
 
 FABRA_REQUEST_TIMEOUT=100d run "$fabra" serve "$work/store.lua"
 expect 2 $status "a timeout of 100 days"
+
+# A lost terminal is an orderly end, and under nohup it is none.
+serve "$work/store.lua"
+kill -HUP "$server"
+status=0
+wait "$server" || status=$?
+server=
+expect 0 $status "SIGHUP"
+contains '"message":"stopping","signal":1}' "$(cat "$work/server.log")" "SIGHUP"
+trap '' HUP
+serve "$work/store.lua"
+trap - HUP
+kill -HUP "$server"
+expect 200 "$(code "$url/health")" "an ignored SIGHUP"
+stop
+contains '"message":"stopping","signal":15}' "$(cat "$work/server.log")" "SIGTERM after an ignored SIGHUP"
+
+# An IPv6 address as --host: the clients' URL has it in brackets.
+for host in ::1 '[::1]'; do
+  run "$fabra" context list --host "$host" --port 1
+  expect 1 $status "--host $host where nobody listens"
+  contains "Connection failed: http://[::1]:1: " "$said" "--host $host"
+  contains "Is the server running?" "$said" "--host $host: the cure is not about the URL"
+  case "$said" in *[Bb]"ad "* | *alformed*) expect "a good URL" "$said" "--host $host" ;; esac
+done
+if grep -qs ' lo$' /proc/net/if_inet6; then
+  serve "$work/store.lua" --host ::1
+  for words in "context list" "features list"; do
+    run "$fabra" $words --host ::1 --port "${url##*:}"
+    expect 0 $status "$words --host ::1"
+  done
+  run "$fabra" sql "SELECT 1" --host ::1 --port "${url##*:}"
+  expect 0 $status "sql --host ::1"
+  stop
+else
+  echo "SKIPPED: the clients against ::1; this machine has no IPv6 on its loopback"
+fi
 
 # A signal during the start is kept until the start is over. The definitions come through a pipe: it opens when the server
 # reads them, and the start cannot be over before they are written.

@@ -272,28 +272,40 @@ static void request_id_set(struct exchange *x, struct str sent)
 	x->request_id_len = x->is_id_sent ? (uint8_t)sent.n : REQUEST_ID_OWN;
 }
 
-/* One pass over the headers for the ones of interest. Returns whether they are within the bounds of size and
- * number. */
-static bool headers_read(struct exchange *x, const h2o_req_t *req)
+/* One pass over the headers for the ones of interest. Returns whether they are within the bounds of size and number.
+ * *ret_repeated: one that has one value and was sent more than once, p NULL: none. */
+static bool headers_read(struct exchange *x, const h2o_req_t *req, struct str *ret_repeated)
 {
-	struct str request_id = { 0 };
+	struct str request_id = { 0 }, idempotency_key = { 0 };
 	size_t bytes = req->input.path.len + req->input.method.len;
 	bool is_small = req->headers.size <= HEADERS_MAX;
 	for (size_t i = 0; i < req->headers.size && bytes <= HEADER_BYTES_MAX; i++) {
 		const h2o_header_t *h = &req->headers.entries[i];
-		struct str name = { h->name->base, h->name->len }, value = { h->value.base, h->value.len };
+		struct str name = { h->name->base, h->name->len }, value = { h->value.base, h->value.len }, *found;
 		bytes += name.n + value.n + 4; /* ": " and CR LF */
-		if (name.n < 9 || name.p[0] != 'x' || name.p[1] != '-')
+		if (name.n == 9 && str_eq(name, STR("x-api-key")))
+			found = &x->api_key;
+		else if (name.n == 12 && str_eq(name, STR("x-request-id")))
+			found = &request_id;
+		else if (name.n == 15 && str_eq(name, STR("idempotency-key")))
+			found = &idempotency_key;
+		else if (name.n == 20 && str_eq(name, STR("x-request-timeout-ms")))
+			found = &x->timeout;
+		else
 			continue;
-		if (str_eq(name, STR("x-api-key")))
-			x->api_key = value;
-		else if (str_eq(name, STR("x-request-id")))
-			request_id = value;
-		else if (str_eq(name, STR("x-request-timeout-ms")))
-			x->timeout = value;
+		if (found->p != NULL && found != &request_id) /* a proxy may have added one; it decides nothing */
+			*ret_repeated = name;
+		*found = value;
 	}
 	request_id_set(x, request_id);
 	return is_small && bytes <= HEADER_BYTES_MAX;
+}
+
+/* Two readers of the same request, a proxy that checks it for instance, could take different ones of two values. */
+static bool refuse_repeated(struct exchange *x, const char *what, struct str name)
+{
+	exchange_error(x, 400, "the %s '%.*s' is given more than once", what, STR_ARG(name));
+	return false;
 }
 
 /* In constant time for a given input: how much of it is right must not show. */
@@ -502,18 +514,24 @@ static bool text_is_valid(struct exchange *x)
 	return true;
 }
 
-/* Notes each query parameter that the route does not know. A route that looks at more of its request than the path says so
- * with what else is wrong. */
+/* Notes each query parameter that the route does not know, and refuses one that it knows and that comes again. A route that
+ * looks at more of its request than the path says so with what else is wrong. */
 static bool query_is_known(struct exchange *x)
 {
 	const char *known = x->front->server->query_names[x->route - x->front->server->routes];
 	struct str rest = x->query, name, value;
+	uint64_t seen = 0; /* a bit for each known name */
 	while (known != NULL && !exchange_list_is_full(x) && uri_query_next(&x->arena, &rest, &name, &value)) {
 		const char *at = known;
-		while (*at != '\0' && !str_eq(name, str_from(at)))
+		uint64_t bit = 1;
+		for (; *at != '\0' && !str_eq(name, str_from(at)); bit <<= 1)
 			at += strlen(at) + 1;
-		if (*at != '\0')
+		if (*at != '\0') {
+			if (seen & bit)
+				return refuse_repeated(x, "query parameter", name);
+			seen |= bit;
 			continue;
+		}
 		struct buf loc = { 0 }, input = { 0 };
 		buf_append_lit(&loc, "[\"query\",");
 		json_write_string(&loc, name);
@@ -544,10 +562,12 @@ static bool keep_a_spare(struct exchange *x)
 /* The order is Fabra's from the routing on: the body's JSON, the key, then everything the route checks. */
 static bool admit(struct exchange *x, const h2o_req_t *req)
 {
-	bool is_small = headers_read(x, req);
+	struct str repeated = { 0 };
+	bool is_small = headers_read(x, req, &repeated);
 	return target_is_sound(x, req) && (is_small || refuse_malformed(x, SYNTAX_TOO_LARGE)) && find_route(x) &&
-	       within_limits(x) && (!(x->route->flags & ROUTE_BODY) || read_json(x)) && authorised(x) &&
-	       read_timeout(x) && text_is_valid(x) && keep_a_spare(x) && query_is_known(x);
+	       (repeated.p == NULL || refuse_repeated(x, "header", repeated)) && within_limits(x) &&
+	       (!(x->route->flags & ROUTE_BODY) || read_json(x)) && authorised(x) && read_timeout(x) &&
+	       text_is_valid(x) && keep_a_spare(x) && query_is_known(x);
 }
 
 /* ---- h2o's side ---- */

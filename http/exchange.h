@@ -41,7 +41,8 @@ struct route {
 	const char *summary;     /* for /openapi.json and /docs */
 	/* The operation's parameters, requestBody and responses as JSON, with ' for ". A response of null is the common error of
 	 * that status; those that every such route answers (openapi.c) need not be named. Query parameters that it does
-	 * not name are refused (422), unless the route is public. NULL = minimal, and any query is let through. */
+	 * not name are refused (422), and those that it names when they come more than once (400), unless the route is
+	 * public. NULL = minimal, and any query is let through. */
 	const char *openapi;
 	/* NULL ok. Prefetch hook: called when the request arrives, and again (is_last) when all that arrived with it have been;
 	 * then on_request is. At arrival it may reply; then nothing follows. */
@@ -54,7 +55,8 @@ struct route {
 struct str exchange_method(const struct exchange *x);
 struct str exchange_path(const struct exchange *x);
 struct str exchange_param(const struct exchange *x, unsigned index); /* of the template, from left to right; UTF-8 */
-/* Percent- and plus-decoded, UTF-8; false when absent. The first of equal names. */
+/* Percent- and plus-decoded, UTF-8; false when absent. A name of the route's openapi comes once at most, see there; of others
+ * the first. */
 bool exchange_query(struct exchange *x, const char *name, struct str *ret_value);
 struct str exchange_header(struct exchange *x, const char *lower_name); /* p NULL = absent */
 struct str exchange_body(const struct exchange *x);

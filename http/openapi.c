@@ -155,16 +155,19 @@ static void add_responses(const struct http_server *s, yyjson_mut_doc *doc, yyjs
 /* The names of the query parameters, as http_server.query_names keeps them. */
 static char *query_names(yyjson_val *operation)
 {
+	enum { NAMES_MAX = 64 }; /* the exchange keeps a bit for each */
 	struct buf names = { 0 };
-	size_t i, n;
+	size_t i, n, count = 0;
 	yyjson_val *p;
 	yyjson_arr_foreach(yyjson_obj_get(operation, "parameters"), i, n, p) {
 		const char *name = yyjson_get_str(yyjson_obj_get(p, "name"));
-		if (name != NULL && yyjson_equals_str(yyjson_obj_get(p, "in"), "query"))
+		if (name != NULL && yyjson_equals_str(yyjson_obj_get(p, "in"), "query")) {
 			buf_append(&names, name, strlen(name) + 1);
+			count++;
+		}
 	}
 	buf_append_char(&names, '\0');
-	CHECK(!names.failed); /* of a table in the source */
+	CHECK(!names.failed && count <= NAMES_MAX); /* of a table in the source */
 	return buf_take(&names, NULL);
 }
 

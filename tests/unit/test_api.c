@@ -555,6 +555,19 @@ static void test_clocks(void **state)
 	buf_finish(&body);
 }
 
+/* Which of two the client means is not guessed. */
+static void test_repeated(void **state)
+{
+	(void)state;
+	ask("GET", "/v1/features/city?entity_id=a&entity_id=b", NULL, 400);
+	says("the query parameter 'entity_id' is given more than once");
+	ask("GET", "/v1/contexts?limit=1&limit=1", NULL, 400);
+	says("'limit'");
+	ask("POST", "/v1/ingest/tick?entity_id=a&entity_id=b", "{}", 400);
+	ask_with("Idempotency-Key: a\r\nIdempotency-Key: b\r\n", "POST", "/v1/ingest/tick?entity_id=k", STR("{}"), 400);
+	says("the header 'idempotency-key' is given more than once");
+}
+
 static void keyed(const char *key, const char *target, const char *body, int status)
 {
 	char headers[400];
@@ -586,21 +599,14 @@ static void test_keys(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_mistakes),
-		cmocka_unit_test(test_too_many_mistakes),
-		cmocka_unit_test(test_document),
-		cmocka_unit_test(test_nothing_is_done),
-		cmocka_unit_test(test_unknown_query),
-		cmocka_unit_test(test_filters),
-		cmocka_unit_test(test_value_and_table),
-		cmocka_unit_test(test_body),
-		cmocka_unit_test(test_batches),
-		cmocka_unit_test(test_values_of_a_body),
-		cmocka_unit_test(test_id_bytes),
-		cmocka_unit_test(test_limit),
-		cmocka_unit_test(test_times),
-		cmocka_unit_test(test_clocks),
-		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_all_mistakes),    cmocka_unit_test(test_too_many_mistakes),
+		cmocka_unit_test(test_document),        cmocka_unit_test(test_nothing_is_done),
+		cmocka_unit_test(test_unknown_query),   cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_value_and_table), cmocka_unit_test(test_body),
+		cmocka_unit_test(test_batches),         cmocka_unit_test(test_values_of_a_body),
+		cmocka_unit_test(test_id_bytes),        cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_times),           cmocka_unit_test(test_clocks),
+		cmocka_unit_test(test_repeated),        cmocka_unit_test(test_keys),
 	};
 	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	CHECK(nowhere >= 0 && log_start(nowhere, LOG_ERROR) == 0);

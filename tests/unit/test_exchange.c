@@ -75,6 +75,26 @@ static void test_routing(void **state)
 	both(f, "GET", "/sync/nul%00?q=a%00b", 200, "{\"name\":\"nul\\u0000\",\"q\":\"a\\u0000b\"}");
 }
 
+static void test_repeated(void **state)
+{
+	struct http_fixture *f = *state;
+	static const char q[] = "{\"detail\":\"the query parameter 'q' is given more than once\"}";
+	static const char key[] = "{\"detail\":\"the header 'x-api-key' is given more than once\"}";
+	both(f, "GET", "/sync/x?q=1&q=2", 400, q);
+	both(f, "GET", "/sync/x?q=1&q=1", 400, q);
+	both(f, "GET", "/sync/x?q&%71=2", 400, q); /* the same name, written in another way */
+	both(f, "GET", "/sync/x?q=1&q", 400, q);
+	both(f, "GET", "/sync/x?&q=1&&", 200, "{\"name\":\"x\",\"q\":\"1\"}");
+	both(f, "GET", "/public?q=1&q=2", 200, NULL); /* it lets any query through */
+	expect_h1(f, "GET", "/sync/x", "X-API-Key: a\r\nx-api-key: b\r\n", NULL, 400, key);
+	expect_h1(f, "GET", "/sync/x", "X-API-Key: a\r\nx-api-key: a\r\n", NULL, 400, key);
+	expect_h1(f, "GET", "/sync/x", "X-Request-Timeout-Ms: 5000\r\nX-Request-Timeout-Ms: 1\r\n", NULL, 400,
+		  "{\"detail\":\"the header 'x-request-timeout-ms' is given more than once\"}");
+	expect_h1(f, "POST", "/echo", "Idempotency-Key: a\r\nIdempotency-Key:\r\n", "{}", 400,
+		  "{\"detail\":\"the header 'idempotency-key' is given more than once\"}");
+	expect_h1(f, "GET", "/sync/x", "X-Request-Id: a\r\nX-Request-Id: b\r\n", NULL, 200, NULL);
+}
+
 static void test_headers_of_replies(void **state)
 {
 	struct http_fixture *f = *state;
@@ -447,6 +467,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		OPEN(test_routing),
+		OPEN(test_repeated),
 		OPEN(test_headers_of_replies),
 		OPEN(test_request_ids),
 		OPEN(test_json_bodies),

@@ -1,4 +1,5 @@
 /* The one reply of an exchange: headers, compression, the error shapes, and the hand-over to h2o. */
+#include "http/content_coding.h"
 #include "http/interpose.h"
 #include "http/server_private.h"
 #include "runtime/log.h"
@@ -115,6 +116,14 @@ static void headers_put(struct exchange *x, h2o_req_t *req, const char *content_
 	}
 }
 
+/* As h2o's filter would for GET; it leaves HEAD alone. The length is that of a body which is not made. */
+static void describe_compressed(h2o_req_t *req)
+{
+	req->res.content_length = SIZE_MAX;
+	header_put(req, &H2O_TOKEN_CONTENT_ENCODING->buf, STR("gzip"));
+	header_put(req, &H2O_TOKEN_VARY->buf, STR("accept-encoding"));
+}
+
 void exchange_reply(struct exchange *x, int status, const char *content_type, struct str body)
 {
 	struct http_server *s = x->front->server;
@@ -134,11 +143,15 @@ void exchange_reply(struct exchange *x, int status, const char *content_type, st
 	if (atomic_load_explicit(&s->draining, memory_order_relaxed) || x->ends_connection)
 		req->http1_is_persistent = 0;
 	observe_reply(x, status, body.n);
-	bool is_large = body.n >= COMPRESS_BYTES_MIN && content_type != NULL && !x->is_head;
-	req->compress_hint = is_large ? H2O_COMPRESS_HINT_ENABLE : H2O_COMPRESS_HINT_DISABLE;
+	/* h2o's filter compresses nothing else. */
+	bool is_compressed = body.n >= COMPRESS_BYTES_MIN && content_type != NULL && status == 200 &&
+			     req->version >= 0x101 && coding_takes_gzip(&req->headers);
+	req->compress_hint = is_compressed && !x->is_head ? H2O_COMPRESS_HINT_ENABLE : H2O_COMPRESS_HINT_DISABLE;
+	if (is_compressed && x->is_head)
+		describe_compressed(req);
 	if (x->ends_connection && req->version >= 0x200)
 		send_and_reset(req, body, x->is_head);
-	else if (is_large && body.n > COMPRESS_SLICE_BYTES && h2o_get_compressible_types(&req->headers) != 0)
+	else if (is_compressed && !x->is_head && body.n > COMPRESS_SLICE_BYTES)
 		send_in_slices(req, body);
 	else
 		h2o_send_inline(req, body.n > 0 ? body.p : "", body.n);

@@ -1,6 +1,7 @@
 /* Functions of libh2o that are ours (docs/adr/0010 and 0011). The library calls its own exported functions through its
  * linkage table, so that a function of the same name in the program is called in its place. Debian's library cannot be
- * patched, and offers nothing else at these places. request_syntax.c has two more, conn_hooks.c has seven.
+ * patched, and offers nothing else at these places. request_syntax.c has two more, conn_hooks.c has seven, content_coding.c has
+ * one.
  *
  *     h2o_hpack_flatten_response  encodes a reply's headers: x-request-id is kept out of HPACK's tables
  *     h2o_http2_decode_frame      reads a frame's head: each frame is charged to its connection (frame_budget.h); those of

@@ -251,6 +251,29 @@ def check_http2(t):
             t.expect("a broken preface", until_end(sock) is not None, "the connection stays open")
 
 
+def check_head(t):
+    """The answer to HEAD has no body, whatever its headers say, and the headers of GET's."""
+    for size, accept, length, coding in [(60000, b"gzip;q=0.5", None, b"gzip"), (9000, b"*", None, b"gzip"),
+                                         (9000, b"gzip;q=0", b"9000", None), (100, b"gzip", b"100", None)]:
+        what = f"HEAD of {size} bytes, {accept.decode()}"
+        with t.open() as sock:
+            sock.sendall(b"HEAD /big?bytes=%d HTTP/1.1\r\n" % size + H + b"Accept-Encoding: " + accept + b"\r\n\r\n")
+            answer = http1_answer(sock, has_body=False)
+            fields = dict(answer[1])
+            t.expect(what, (answer[0], answer[2]) == (200, b""), answer)
+            t.expect(what, (fields.get(b"content-length"), fields.get(b"content-encoding")) == (length, coding), fields)
+            again = http1(sock, b"GET /sync/a HTTP/1.1\r\n" + H + b"\r\n")
+            t.expect(what, again is not None and again[2] == b'{"name":"a"}', again)
+        c = Connection(t.port, t.cafile)
+        for method in ("HEAD", "GET"):
+            s = c.wait(c.request(method, f"/big?bytes={size}", [("accept-encoding", accept.decode())]))
+            fields = dict(s.headers)
+            t.expect(f"{what}, {method} over HTTP/2", (fields.get(b"content-length"), fields.get(b"content-encoding")) ==
+                     (length, coding), fields)
+            t.expect(f"{what}, {method} over HTTP/2", (s.body == b"") == (method == "HEAD"), len(s.body))
+        c.sock.close()
+
+
 def check_unknown_frames(t):
     name = "fabra_http_unknown_frames_total"
     before = t.metrics().get(name, 0)
@@ -281,6 +304,7 @@ def main():
     check_sound(t)
     check_escapes(t)
     check_http2(t)
+    check_head(t)
     check_unknown_frames(t)
     if t.failures:
         sys.exit(f"{t.failures} of {t.checks} checks failed ({'TLS' if t.cafile else 'plain text'})")

@@ -391,6 +391,75 @@ static void test_compression(void **state)
 	}
 }
 
+/* RFC 9110, 12.5.3. */
+static void test_accepted_codings(void **state)
+{
+	struct http_fixture *f = *state;
+	static const struct {
+		const char *accept;
+		bool is_compressed;
+	} cases[] = {
+		{ "gzip;q=1.0", true },
+		{ "br;q=1.0, gzip;q=0.8", true },
+		{ "GZip ; Q=0.001", true },
+		{ "x-gzip", true },
+		{ "*", true },
+		{ "br, *;q=0.1", true },
+		{ "identity;q=0.5, gzip", true },
+		{ "gzip\r\nAccept-Encoding: br", true },
+		{ "br\r\nAccept-Encoding: gzip;q=1", true },
+		{ ", ,gzip", true },
+		{ "gzip;q=0", false },
+		{ "gzip; q=0.000, *", false },
+		{ "*;q=0", false },
+		{ "*, gzip;q=0", false },
+		{ "identity, gzip;q=0.5", false },
+		{ "identity;q=1, *;q=0.5", false },
+		{ "gzip;q=2", false },
+		{ "gzip;q=", false },
+		{ "gzip;q=0.5x", false },
+		{ "gzip;level=1", false },
+		{ "gzipped", false },
+		{ "", false },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		char headers[100];
+		snprintf(headers, sizeof headers, "Accept-Encoding: %s\r\n", cases[i].accept);
+		struct h1_answer a = h1_once(f->port, "GET", "/big?bytes=9000", headers, (struct str){ 0 });
+		bool is_compressed = h1_header(&a, "content-encoding") != NULL;
+		if (a.status != 200 || is_compressed != cases[i].is_compressed)
+			fail_msg("%s: status %d", cases[i].accept, a.status);
+		buf_finish(&a.body);
+	}
+}
+
+/* HEAD has the headers of GET; a length only where that of GET is the same (RFC 9110, 8.6 and 9.3.2). */
+static void test_head(void **state)
+{
+	struct http_fixture *f = *state;
+	static const char *const targets[] = { "/big?bytes=100", "/big?bytes=9000", "/big?bytes=100000", "/nothing" };
+	static const char *const accepts[] = { "", "Accept-Encoding: gzip\r\n", "Accept-Encoding: gzip;q=0\r\n" };
+	static const char *const names[] = { "content-type", "content-encoding", "vary", "content-length" };
+	for (size_t i = 0; i < ARRAY_LEN(targets) * ARRAY_LEN(accepts); i++) {
+		const char *target = targets[i / ARRAY_LEN(accepts)], *accept = accepts[i % ARRAY_LEN(accepts)];
+		struct h1_answer get = h1_once(f->port, "GET", target, accept, (struct str){ 0 });
+		struct h1_answer head = h1_once(f->port, "HEAD", target, accept, (struct str){ 0 });
+		assert_int_equal(head.status, get.status);
+		assert_int_equal(head.body.n, 0);
+		for (size_t j = 0; j < ARRAY_LEN(names); j++) {
+			char of_get[512], of_head[512];
+			const char *value = h1_header(&get, names[j]);
+			snprintf(of_get, sizeof of_get, "%s", value ? value : "none");
+			value = h1_header(&head, names[j]);
+			snprintf(of_head, sizeof of_head, "%s", value ? value : "none");
+			if (strcmp(of_get, of_head) != 0)
+				fail_msg("%s, %s: %s is '%s', not '%s'", target, accept, names[j], of_head, of_get);
+		}
+		buf_finish(&get.body);
+		buf_finish(&head.body);
+	}
+}
+
 static void test_documents(void **state)
 {
 	struct http_fixture *f = *state;
@@ -480,6 +549,8 @@ int main(void)
 		OPEN(test_chunked_body),
 		OPEN(test_header_limit),
 		OPEN(test_compression),
+		OPEN(test_accepted_codings),
+		OPEN(test_head),
 		OPEN(test_documents),
 		OPEN(test_server_that_cannot_start),
 		cmocka_unit_test(test_server_that_never_runs),

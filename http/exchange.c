@@ -13,6 +13,7 @@
  * An actor is taken from the front's spare one only when a route asks for it, so a reply from on_request
  * costs no spawn, no message and no allocation of ours. The guard is a piece of memory in the request's
  * pool: h2o disposes it when a request dies unanswered, which is the only sign it gives. */
+#include "http/content_coding.h"
 #include "http/request_syntax.h"
 #include "http/server_private.h"
 #include "http/uri.h"
@@ -272,6 +273,20 @@ static void request_id_set(struct exchange *x, struct str sent)
 	x->request_id_len = x->is_id_sent ? (uint8_t)sent.n : REQUEST_ID_OWN;
 }
 
+/* Where the value of a header goes that has one; NULL: of another header. */
+static struct str *place_of(struct exchange *x, struct str name, struct str *request_id, struct str *idempotency_key)
+{
+	if (name.n == 9 && str_eq(name, STR("x-api-key")))
+		return &x->api_key;
+	if (name.n == 12 && str_eq(name, STR("x-request-id")))
+		return request_id;
+	if (name.n == 15 && str_eq(name, STR("idempotency-key")))
+		return idempotency_key;
+	if (name.n == 20 && str_eq(name, STR("x-request-timeout-ms")))
+		return &x->timeout;
+	return NULL;
+}
+
 /* One pass over the headers for the ones of interest. Returns whether they are within the bounds of size and number.
  * *ret_repeated: one that has one value and was sent more than once, p NULL: none. */
 static bool headers_read(struct exchange *x, const h2o_req_t *req, struct str *ret_repeated)
@@ -281,17 +296,12 @@ static bool headers_read(struct exchange *x, const h2o_req_t *req, struct str *r
 	bool is_small = req->headers.size <= HEADERS_MAX;
 	for (size_t i = 0; i < req->headers.size && bytes <= HEADER_BYTES_MAX; i++) {
 		const h2o_header_t *h = &req->headers.entries[i];
-		struct str name = { h->name->base, h->name->len }, value = { h->value.base, h->value.len }, *found;
+		struct str name = { h->name->base, h->name->len }, value = { h->value.base, h->value.len };
 		bytes += name.n + value.n + 4; /* ": " and CR LF */
-		if (name.n == 9 && str_eq(name, STR("x-api-key")))
-			found = &x->api_key;
-		else if (name.n == 12 && str_eq(name, STR("x-request-id")))
-			found = &request_id;
-		else if (name.n == 15 && str_eq(name, STR("idempotency-key")))
-			found = &idempotency_key;
-		else if (name.n == 20 && str_eq(name, STR("x-request-timeout-ms")))
-			found = &x->timeout;
-		else
+		if (name.n == 16 && str_eq(name, STR("content-encoding")))
+			x->is_encoded = x->is_encoded || !coding_is_identity(value);
+		struct str *found = place_of(x, name, &request_id, &idempotency_key);
+		if (found == NULL)
 			continue;
 		if (found->p != NULL && found != &request_id) /* a proxy may have added one; it decides nothing */
 			*ret_repeated = name;
@@ -383,6 +393,16 @@ static bool within_limits(struct exchange *x)
 		return true;
 	metrics_add(s->counters.refused_overload, 1);
 	exchange_error(x, 503, "%s", what);
+	return false;
+}
+
+/* What is encoded cannot be read, and read as it is it would be something else (RFC 9110, 8.4). */
+static bool body_is_plain(struct exchange *x)
+{
+	if (!x->is_encoded || !(x->route->flags & ROUTE_BODY))
+		return true;
+	exchange_header_add(x, "accept-encoding", STR("identity"));
+	exchange_error(x, 415, "the body must not be encoded: its Content-Encoding is not identity");
 	return false;
 }
 
@@ -565,7 +585,7 @@ static bool admit(struct exchange *x, const h2o_req_t *req)
 	struct str repeated = { 0 };
 	bool is_small = headers_read(x, req, &repeated);
 	return target_is_sound(x, req) && (is_small || refuse_malformed(x, SYNTAX_TOO_LARGE)) && find_route(x) &&
-	       (repeated.p == NULL || refuse_repeated(x, "header", repeated)) && within_limits(x) &&
+	       (repeated.p == NULL || refuse_repeated(x, "header", repeated)) && within_limits(x) && body_is_plain(x) &&
 	       (!(x->route->flags & ROUTE_BODY) || read_json(x)) && authorised(x) && read_timeout(x) &&
 	       text_is_valid(x) && keep_a_spare(x) && query_is_known(x);
 }

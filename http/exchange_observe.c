@@ -8,7 +8,7 @@
 #include <openssl/sha.h>
 
 static const int known_statuses[STATUS_SLOTS - 1] = {
-	200, 201, 202, 204, 307, 400, 403, 404, 405, 409, 413, 422, 429, 431, 499, 500, 501, 503, 504,
+	200, 201, 202, 204, 307, 400, 403, 404, 405, 409, 413, 415, 417, 422, 429, 431, 499, 500, 501, 503, 504,
 };
 
 static unsigned status_slot(int status)

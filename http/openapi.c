@@ -19,18 +19,21 @@ static const char components[] =
 	404, "There is no such thing",
 	"Error") "," ERROR(409, "It contradicts what is there, or what is under way",
 			   "Error") "," ERROR(413, "The body, or what would be made of it, is too large",
-					      "Error") "," ERROR(422, "All that is wrong with the request",
-								 "Mistakes") "," ERROR(431,
-										       "The path and the headers are too large",
-										       "Error") ","
-												"'500':{'description':'The program or a store failed','content':{'application/json':{'schema':{'$ref':"
-												"'#/components/schemas/Error'}},'text/plain':{'schema':{'type':'string'}}}},"
-												"'503':{'description':'A limit is reached, or the server is shutting down','headers':{'Retry-After':{'description':"
-												"'seconds','schema':{'type':'integer'}}},'content':{'application/json':{'schema':{'$ref':"
-												"'#/components/schemas/Error'}}}}," ERROR(
-												    504,
-												    "The deadline of the request has passed",
-												    "Error") "}}";
+					      "Error") "," ERROR(415,
+								 "The body is in a content coding other than identity",
+								 "Error") "," ERROR(422,
+										    "All that is wrong with the request",
+										    "Mistakes") "," ERROR(431,
+													  "The path and the headers are too large",
+													  "Error") ","
+														   "'500':{'description':'The program or a store failed','content':{'application/json':{'schema':{'$ref':"
+														   "'#/components/schemas/Error'}},'text/plain':{'schema':{'type':'string'}}}},"
+														   "'503':{'description':'A limit is reached, or the server is shutting down','headers':{'Retry-After':{'description':"
+														   "'seconds','schema':{'type':'integer'}}},'content':{'application/json':{'schema':{'$ref':"
+														   "'#/components/schemas/Error'}}}}," ERROR(
+														       504,
+														       "The deadline of the request has passed",
+														       "Error") "}}";
 #undef ERROR
 
 /* ---- parts ---- */
@@ -137,15 +140,11 @@ static void add_responses(const struct http_server *s, yyjson_mut_doc *doc, yyjs
 	const struct {
 		const char *status;
 		bool is_answered;
-	} all[] = { { "400", true },
-		    { "403", s->api_key.n > 0 && !(r->flags & ROUTE_PUBLIC) },
-		    { "404", false },
-		    { "409", false },
-		    { "413", true },
-		    { "422", true },
-		    { "431", true },
-		    { "500", may_wait },
-		    { "503", may_wait || is_limited },
+	} all[] = { { "400", true },     { "403", s->api_key.n > 0 && !(r->flags & ROUTE_PUBLIC) },
+		    { "404", false },    { "409", false },
+		    { "413", true },     { "415", r->flags & ROUTE_BODY },
+		    { "422", true },     { "431", true },
+		    { "500", may_wait }, { "503", may_wait || is_limited },
 		    { "504", may_wait } };
 	for (size_t i = 0; i < ARRAY_LEN(all); i++)
 		if (all[i].is_answered || yyjson_mut_is_null(yyjson_mut_obj_get(responses, all[i].status)))

@@ -158,6 +158,24 @@ static void test_json_bodies(void **state)
 		  "{\"detail\":[{\"type\":\"missing\",\"loc\":[\"body\"],\"msg\":\"Field required\",\"input\":null}]}");
 }
 
+static void test_encoded_bodies(void **state)
+{
+	struct http_fixture *f = *state;
+	static const char refused[] =
+	    "{\"detail\":\"the body must not be encoded: its Content-Encoding is not identity\"}";
+	expect_h1(f, "POST", "/echo", "Content-Encoding: gzip\r\n", "{}", 415, refused);
+	expect_h1(f, "POST", "/echo", "Content-Encoding: identity, BR\r\n", "{}", 415, refused);
+	expect_h1(f, "POST", "/echo", "Content-Encoding: identity\r\nContent-Encoding: zstd\r\n", "{}", 415, refused);
+	expect_h1(f, "POST", "/echo", "Content-Encoding: gzip\r\n", "\x1f\x8b\x08", 415, refused); /* not "not JSON" */
+	expect_h2(f, "POST", "/echo", "content-encoding", "deflate", STR("{}"), 415, refused);
+	expect_h1(f, "POST", "/echo", "Content-Encoding: Identity\r\n", "{}", 200, "{}");
+	expect_h1(f, "POST", "/echo", "Content-Encoding:\r\n", "{}", 200, "{}");
+	expect_h1(f, "GET", "/sync/x", "Content-Encoding: gzip\r\n", NULL, 200, NULL); /* nobody reads its body */
+	struct h1_answer a = h1_once(f->port, "POST", "/echo", "Content-Encoding: gzip\r\n", STR("{}"));
+	assert_string_equal(h1_header(&a, "accept-encoding"), "identity");
+	buf_finish(&a.body);
+}
+
 static void test_keys(void **state)
 {
 	struct http_fixture *f = *state;
@@ -537,6 +555,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		OPEN(test_routing),
 		OPEN(test_repeated),
+		OPEN(test_encoded_bodies),
 		OPEN(test_headers_of_replies),
 		OPEN(test_request_ids),
 		OPEN(test_json_bodies),

@@ -20,6 +20,7 @@
 #include "runtime/hash.h"
 #include "runtime/log.h"
 #include "store/text/json.h"
+#include <strings.h>
 
 enum {
 	EXCHANGES_KEPT = 256,
@@ -287,6 +288,11 @@ static struct str *place_of(struct exchange *x, struct str name, struct str *req
 	return NULL;
 }
 
+static bool is_continue(struct str value)
+{
+	return value.n == 12 && strncasecmp(value.p, "100-continue", value.n) == 0;
+}
+
 /* One pass over the headers for the ones of interest. Returns whether they are within the bounds of size and number.
  * *ret_repeated: one that has one value and was sent more than once, p NULL: none. */
 static bool headers_read(struct exchange *x, const h2o_req_t *req, struct str *ret_repeated)
@@ -300,6 +306,8 @@ static bool headers_read(struct exchange *x, const h2o_req_t *req, struct str *r
 		bytes += name.n + value.n + 4; /* ": " and CR LF */
 		if (name.n == 16 && str_eq(name, STR("content-encoding")))
 			x->is_encoded = x->is_encoded || !coding_is_identity(value);
+		else if (name.n == 6 && str_eq(name, STR("expect")))
+			x->expects_more = x->expects_more || !is_continue(value);
 		struct str *found = place_of(x, name, &request_id, &idempotency_key);
 		if (found == NULL)
 			continue;
@@ -315,6 +323,15 @@ static bool headers_read(struct exchange *x, const h2o_req_t *req, struct str *r
 static bool refuse_repeated(struct exchange *x, const char *what, struct str name)
 {
 	exchange_error(x, 400, "the %s '%.*s' is given more than once", what, STR_ARG(name));
+	return false;
+}
+
+/* Over HTTP/1 h2o says it itself (server_errors.c). */
+static bool expectation_is_met(struct exchange *x)
+{
+	if (!x->expects_more)
+		return true;
+	exchange_error(x, 417, "the expectation cannot be met");
 	return false;
 }
 
@@ -584,7 +601,8 @@ static bool admit(struct exchange *x, const h2o_req_t *req)
 {
 	struct str repeated = { 0 };
 	bool is_small = headers_read(x, req, &repeated);
-	return target_is_sound(x, req) && (is_small || refuse_malformed(x, SYNTAX_TOO_LARGE)) && find_route(x) &&
+	return target_is_sound(x, req) && (is_small || refuse_malformed(x, SYNTAX_TOO_LARGE)) &&
+	       expectation_is_met(x) && find_route(x) &&
 	       (repeated.p == NULL || refuse_repeated(x, "header", repeated)) && within_limits(x) && body_is_plain(x) &&
 	       (!(x->route->flags & ROUTE_BODY) || read_json(x)) && authorised(x) && read_timeout(x) &&
 	       text_is_valid(x) && keep_a_spare(x) && query_is_known(x);

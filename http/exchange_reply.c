@@ -48,6 +48,8 @@ static const char *reason_of(int status)
 		return "Content Too Large";
 	case 415:
 		return "Unsupported Media Type";
+	case 417:
+		return "Expectation Failed";
 	case 422:
 		return "Unprocessable Content";
 	case 429:

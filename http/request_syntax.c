@@ -242,6 +242,8 @@ static enum syntax_fault read_header(struct str line, struct head *h)
 		value.n--;
 	if (!all_in(name, TOKEN) || !all_in(value, VALUE))
 		return SYNTAX_HEADER;
+	if (h->minor_version == 0 && equals_ignoring_case(name, STR("expect")))
+		return SYNTAX_SOUND; /* h2o would answer 100, which is unknown to HTTP/1.0 (RFC 9110, 10.1.1 and 15.2) */
 	if (h->headers_len == h->headers_max)
 		return SYNTAX_TOO_LARGE;
 	h->headers[h->headers_len] = (struct phr_header){ name.p, name.n, value.p, value.n };

@@ -209,6 +209,7 @@ struct exchange {
 	unsigned reply_headers_len, params_len;
 	bool is_head, has_replied, is_waiting, is_gathered;
 	bool is_encoded;      /* the body is in a content coding */
+	bool expects_more;    /* than 100-continue */
 	bool is_plain;        /* path and query are ASCII without a % */
 	bool ends_connection; /* HTTP/1: closes after the reply. HTTP/2: resets the stream */
 	bool is_key_valid, is_id_sent;

@@ -112,6 +112,9 @@ SOUND = [
     ("100 headers", b"GET /sync/a HTTP/1.1\r\n" + H + b"".join(b"A%d: b\r\n" % i for i in range(99)) + b"\r\n", 200, None),
     ("a header of 16,000 bytes", b"GET /sync/a HTTP/1.1\r\n" + H + b"A: " + b"b" * 16000 + b"\r\n\r\n", 200, None),
     ("Expect", POST + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n", 100, None),
+    ("Expect in HTTP/1.0", b"POST /bytes HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\nab", 200, b'{"bytes":2}'),
+    ("another Expect in HTTP/1.0", b"POST /bytes HTTP/1.0\r\nEXPECT: a\r\nContent-Length: 2\r\n\r\nab", 200, b'{"bytes":2}'),
+    ("another Expect", POST + b"Expect: a\r\nContent-Length: 2\r\n\r\nab", 417, b'{"detail":"the expectation cannot be met"}'),
     ("dots and slashes in escapes", b"GET /a/..%2f..%2f../%2e%2e/b HTTP/1.1\r\n" + H + b"\r\n", 404, None),
     ("an escaped percent", b"GET /sync/%25%20%7e HTTP/1.1\r\n" + H + b"\r\n", 200, b'{"name":"% ~"}'),
 ]
@@ -243,6 +246,10 @@ def check_http2(t):
     s = c.wait(c.request("GET", "/sync/a", [(f"x-{i}", "b") for i in range(101)]))
     t.is_error("101 headers over HTTP/2", (s.status, s.headers, s.body), 431)
     t.expect("after them", s.error is None and c.get("/sync/a").status == 200)
+    s = c.wait(c.request("POST", "/bytes", [("expect", "a")], b"ab"))
+    t.is_error("another Expect over HTTP/2", (s.status, s.headers, s.body), 417)
+    s = c.wait(c.request("POST", "/bytes", [("expect", "100-Continue")], b"ab"))
+    t.expect("Expect over HTTP/2", s.body == b'{"bytes":2}', s.body)
     s = c.wait(c.request("GET", "/sync/a", [("x-a", "a\x01b")]))
     t.is_error("a control character over HTTP/2", (s.status, s.headers, s.body), 400)
     for line in [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\r", b"PRI * HTTP/2.1\r\n\r\nSM\r\n\r\n"]:

@@ -511,24 +511,35 @@ static bool is_plain_ascii(struct str s)
 	return !(bits & tops);
 }
 
-/* Answers and counts. HTTP/1 does not go on where the request's end is in doubt; HTTP/2 has frames for that. */
+/* Answers and counts. HTTP/1 does not go on where the request's end is in doubt; HTTP/2 has frames for that, and ends the stream
+ * where it demands that. */
 static bool refuse_malformed(struct exchange *x, enum syntax_fault fault)
 {
 	syntax_count(fault);
-	x->ends_connection = fault == SYNTAX_TARGET || (fault != SYNTAX_ESCAPE && x->req->version < 0x200);
+	x->ends_connection = fault != SYNTAX_ESCAPE && (fault != SYNTAX_TOO_LARGE || x->req->version < 0x200);
 	if (fault == SYNTAX_PROTOCOL)
 		conn_cut(x->conn); /* no answer */
 	exchange_error(x, fault == SYNTAX_TOO_LARGE ? 431 : 400, "%s", syntax_fault_text(fault));
 	return false;
 }
 
+/* HTTP/2's. p NULL: there is none; h2o puts the name of its one host then, and drops a Host header that stands in its place. */
+static struct str authority_of(const struct exchange *x, const h2o_req_t *req)
+{
+	bool is_sent = req->input.authority.base != x->front->server->h2o.hosts[0]->authority.hostport.base;
+	return is_sent ? str_of(req->input.authority.base, req->input.authority.len) : (struct str){ 0 };
+}
+
 static bool target_is_sound(struct exchange *x, const h2o_req_t *req)
 {
 	enum syntax_fault fault = syntax_fault_of(req->input.path.base);
 	x->is_plain = is_plain_ascii(x->path) && is_plain_ascii(x->query);
-	if (req->version >= 0x200 && (x->path.n == 0 || x->path.p[0] != '/') && !is_asterisk(x))
-		fault = SYNTAX_TARGET;
-	else if (!x->is_plain && !(uri_escapes_are_sound(x->path) && uri_escapes_are_sound(x->query)))
+	if (req->version >= 0x200)
+		fault = (x->path.n > 0 && x->path.p[0] == '/') || is_asterisk(x)
+			    ? syntax_check_http2(x->method, authority_of(x, req))
+			    : SYNTAX_TARGET;
+	if (fault == SYNTAX_SOUND && !x->is_plain &&
+	    !(uri_escapes_are_sound(x->path) && uri_escapes_are_sound(x->query)))
 		fault = SYNTAX_ESCAPE;
 	return fault == SYNTAX_SOUND || refuse_malformed(x, fault);
 }
@@ -609,24 +620,13 @@ static bool admit(struct exchange *x, const h2o_req_t *req)
 }
 
 /* ---- h2o's side ---- */
-/* What is behind the authority of "http://host:80/path" (RFC 9112, 3.2.2); other targets as they are. */
-static struct str origin_form(struct str target)
-{
-	bool is_http = str_starts(target, STR("http://")), is_https = str_starts(target, STR("https://"));
-	if (!is_http && !is_https)
-		return target;
-	target = str_skip(target, is_http ? 7 : 8);
-	while (target.n > 0 && target.p[0] != '/' && target.p[0] != '?')
-		target = str_skip(target, 1);
-	return target;
-}
-
 static void input_read(struct exchange *x, const h2o_req_t *req)
 {
 	struct str target = { req->input.path.base, req->input.path.len };
 	size_t path_bytes = req->query_at < target.n ? req->query_at : target.n;
 	if (req->version < 0x200 && target.n > 0 && target.p[0] != '/') {
-		target = origin_form(target);
+		struct str authority;
+		target = syntax_origin_form(target, &authority);
 		const char *query = memchr(target.p, '?', target.n);
 		path_bytes = query != NULL ? (size_t)(query - target.p) : target.n;
 	}

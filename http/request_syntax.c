@@ -54,13 +54,14 @@ static const struct {
 	[SYNTAX_FOLDED] = { "folded_header", "a header must be one line" },
 	[SYNTAX_HEADER] = { "header",
 			    "a header must be a name, a colon at once, and a value without control characters" },
-	[SYNTAX_HOST] = { "host", "there must be one Host header with the name of a host" },
+	[SYNTAX_HOST] = { "host", "there must be one Host header (HTTP/2: :authority) with the name of a host" },
 	[SYNTAX_LENGTH] = { "content_length", "there may be one Content-Length header, and it must be a number" },
 	[SYNTAX_ENCODING] = { "transfer_encoding",
 			      "Transfer-Encoding must be chunked, once, in HTTP/1.1, without Content-Length" },
 	[SYNTAX_TOO_LARGE] = { "too_large", "the request's headers are larger than 16 KiB or more than 100" },
 	[SYNTAX_CHUNK] = { "chunk", "the chunked body is broken" },
-	[SYNTAX_TARGET] = { "target", "the path must begin with /" },
+	[SYNTAX_TARGET] = { "target", "the target must be a path that begins with /, or an http URL with a host" },
+	[SYNTAX_METHOD] = { "method", "the method must be a word" },
 	[SYNTAX_ESCAPE] = { "escape", "each % of the path and the query must be followed by two hexadecimal digits" },
 };
 static char targets[SYNTAX_FAULTS][1]; /* only their addresses matter */
@@ -143,6 +144,37 @@ static bool all_in(struct str s, int class)
 static bool equals_ignoring_case(struct str s, struct str lower)
 {
 	return s.n == lower.n && strncasecmp(s.p, lower.p, s.n) == 0;
+}
+
+/* ---- targets ---- */
+struct str syntax_origin_form(struct str target, struct str *ret_authority)
+{
+	size_t n = target.n >= 8 && strncasecmp(target.p, "https://", 8) == 0  ? 8
+		   : target.n >= 7 && strncasecmp(target.p, "http://", 7) == 0 ? 7
+									       : 0;
+	*ret_authority = (struct str){ 0 };
+	if (n == 0)
+		return target;
+	struct str rest = str_skip(target, n);
+	*ret_authority = str_of(rest.p, 0);
+	while (rest.n > 0 && rest.p[0] != '/' && rest.p[0] != '?') {
+		rest = str_skip(rest, 1);
+		ret_authority->n++;
+	}
+	return rest;
+}
+
+/* "host" or "host:80"; not empty (RFC 9110, 4.2.1). */
+static bool is_authority(struct str s)
+{
+	return s.n > 0 && s.p[0] != ':' && all_in(s, AUTHORITY);
+}
+
+enum syntax_fault syntax_check_http2(struct str method, struct str authority)
+{
+	if (method.n == 0 || !all_in(method, TOKEN))
+		return SYNTAX_METHOD;
+	return authority.p == NULL || is_authority(authority) ? SYNTAX_SOUND : SYNTAX_HOST;
 }
 
 /* ---- the head ---- */
@@ -263,6 +295,10 @@ static bool is_number(struct str s)
 static enum syntax_fault check_head(const struct head *h)
 {
 	bool is_http10 = h->minor_version == 0;
+	struct str authority;
+	syntax_origin_form(h->target, &authority);
+	if (authority.p != NULL && !is_authority(authority))
+		return SYNTAX_TARGET;
 	if (h->hosts > 1 || (h->hosts == 0 && !is_http10) || !all_in(h->host, AUTHORITY))
 		return SYNTAX_HOST;
 	if (h->lengths > 1 || (h->lengths == 1 && !is_number(h->length)))

@@ -16,16 +16,22 @@ enum syntax_fault {
 	SYNTAX_LINE_END, /* LF without CR */
 	SYNTAX_FOLDED,   /* a header that goes on in the next line */
 	SYNTAX_HEADER,
-	SYNTAX_HOST,      /* none, several, or not the name of a host */
+	SYNTAX_HOST,      /* none, several, or not the name of a host; HTTP/2: the same of :authority */
 	SYNTAX_LENGTH,    /* Content-Length: several, or not a number */
 	SYNTAX_ENCODING,  /* Transfer-Encoding: other than exactly "chunked", or beside a Content-Length */
 	SYNTAX_TOO_LARGE, /* the head as a whole, or the number of its headers */
 	SYNTAX_CHUNK,     /* a chunked body */
-	SYNTAX_TARGET,    /* HTTP/2's :path: empty, or not a path */
+	SYNTAX_TARGET,    /* HTTP/2's :path: empty, or not a path. HTTP/1: a URL without a host */
+	SYNTAX_METHOD,    /* HTTP/2's :method: not a word */
 	SYNTAX_ESCAPE,    /* a % that two hexadecimal digits do not follow, in path or query */
 	SYNTAX_FAULTS,
 };
 
+/* What is behind the authority of "http://host:80/path" (RFC 9112, 3.2.2), and the authority; p NULL: a target of another form,
+ * which is returned as it is. */
+struct str syntax_origin_form(struct str target, struct str *ret_authority);
+/* Whether an HTTP/2 request's method is a word, and its authority, unless its p is NULL, the name of a host. */
+enum syntax_fault syntax_check_http2(struct str method, struct str authority);
 /* Once, before the first loop runs. */
 void syntax_init(void);
 /* The fault for which a request of h2o's stands: its target's address. */

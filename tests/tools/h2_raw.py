@@ -94,12 +94,12 @@ class Connection:
     def header_block(self, headers):
         return self.encoder.encode(list(headers), huffman=False)
 
-    def request(self, method, path, headers=(), body=None):
-        """Returns the stream's id."""
+    def request(self, method, path, headers=(), body=None, authority="localhost"):
+        """Returns the stream's id. authority None: the request has none."""
         stream, self.next_id = self.next_id, self.next_id + 2
         self.streams[stream] = Stream()
-        block = self.header_block([(":method", method), (":scheme", "http"), (":authority", "localhost"), (":path", path),
-                                   *headers])
+        host = [] if authority is None else [(":authority", authority)]
+        block = self.header_block([(":method", method), (":scheme", "http"), *host, (":path", path), *headers])
         end = 0 if body is not None else END_STREAM
         first, rest = block[:FRAME_MAX], block[FRAME_MAX:]
         data = frame(HEADERS, end | (0 if rest else END_HEADERS), stream, first)

@@ -65,6 +65,10 @@ REFUSED = [
     ("a user in Host", b"GET /sync/a HTTP/1.1\r\nHost: u@x\r\n\r\n", 400, "host"),
     ("a path in Host", b"GET /sync/a HTTP/1.1\r\nHost: x/y\r\n\r\n", 400, "host"),
     ("two Hosts in HTTP/1.0", b"GET /sync/a HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n", 400, "host"),
+    ("a URL without a host", b"GET http:///sync/a HTTP/1.1\r\n" + H + b"\r\n", 400, "target"),
+    ("a URL with a port alone", b"GET http://:80/sync/a HTTP/1.1\r\n" + H + b"\r\n", 400, "target"),
+    ("a URL of nothing", b"GET HTTPS:// HTTP/1.1\r\n" + H + b"\r\n", 400, "target"),
+    ("a user in a URL", b"GET http://u@x/sync/a HTTP/1.1\r\n" + H + b"\r\n", 400, "target"),
     ("a folded header", b"GET /sync/a HTTP/1.1\r\n" + H + b"A: b\r\n c\r\n\r\n", 400, "folded_header"),
     ("a folded first header", b"GET /sync/a HTTP/1.1\r\n " + H + b"\r\n", 400, "folded_header"),
     ("a space before the colon", POST + b"Content-Length : 2\r\n\r\nab", 400, "header"),
@@ -107,6 +111,8 @@ SOUND = [
     ("no chunk", CHUNKED + b"0\r\n\r\n", 200, b'{"bytes":0}'),
     ("absolute-form", b"GET http://other:81/sync/a?q=b HTTP/1.1\r\n" + H + b"\r\n", 200, b'{"name":"a","q":"b"}'),
     ("absolute-form, https", b"GET https://other/sync/a HTTP/1.1\r\n" + H + b"\r\n", 200, b'{"name":"a"}'),
+    ("absolute-form, HTTP", b"GET HTTP://other/sync/a HTTP/1.1\r\n" + H + b"\r\n", 200, b'{"name":"a"}'),
+    ("absolute-form, hTTpS", b"GET hTTpS://[::1]:8/sync/a?q=1 HTTP/1.1\r\n" + H + b"\r\n", 200, b'{"name":"a","q":"1"}'),
     ("absolute-form without a path", b"GET http://other HTTP/1.1\r\n" + H + b"\r\n", 404, b'{"detail":"Not Found"}'),
     ("absolute-form, only a query", b"GET http://other?q=/sync/a HTTP/1.1\r\n" + H + b"\r\n", 404, b'{"detail":"Not Found"}'),
     ("100 headers", b"GET /sync/a HTTP/1.1\r\n" + H + b"".join(b"A%d: b\r\n" % i for i in range(99)) + b"\r\n", 200, None),
@@ -243,6 +249,19 @@ def check_http2(t):
     t.expect("after them", c.get("/sync/a").status == 200)
     counted = t.malformed("target") - before
     t.expect("targets", counted == 4, f"counted {counted} times")
+    for authority in ["", "a b", "u@x", ":80", "a/b"]:
+        before = t.malformed("host")
+        s = c.wait(c.request("GET", "/sync/a", authority=authority))
+        t.expect(f":authority {authority!r}", s.error == 1 and s.status == 400, f"{s.status}, error {s.error}")
+        t.expect(f":authority {authority!r}", t.malformed("host") == before + 1, "not counted")
+    for authority, headers in [("[::1]:80", []), (None, [("host", "x")]), ("default", []), ("a", [("host", "a")])]:
+        s = c.wait(c.request("GET", "/sync/a", headers, authority=authority))
+        t.expect(f":authority {authority!r}, {headers}", s.status == 200, s.status)
+    for method in ["", "G ET", "G(T", "GET\t"]:
+        before = t.malformed("method")
+        s = c.wait(c.request(method, "/sync/a"))
+        t.expect(f":method {method!r}", s.error == 1 and s.status == 400, f"{s.status}, error {s.error}")
+        t.expect(f":method {method!r}", t.malformed("method") == before + 1, "not counted")
     s = c.wait(c.request("GET", "/sync/a", [(f"x-{i}", "b") for i in range(101)]))
     t.is_error("101 headers over HTTP/2", (s.status, s.headers, s.body), 431)
     t.expect("after them", s.error is None and c.get("/sync/a").status == 200)

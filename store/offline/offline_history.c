@@ -8,9 +8,13 @@
 
 enum { PRUNE_SECONDS_MAX = 60 };
 
-/* ?: the horizon, in microseconds. In this order: what a tombstone hides goes before the newest is looked for, which
+/* ?: the horizon, in microseconds. In this order: of the tombstones of features those go that a delete of the row has taken,
+ * which must not outlive it; what a tombstone hides goes before the newest is looked for, which
  * must be one that is served, and before the tombstone. A value that lay ahead of its delete may be newer than the horizon. */
 static const char *const prune_sql[] = {
+	"DELETE FROM fabra.deletes AS d USING fabra.deletes AS r WHERE r.event_time < make_timestamp(?) AND r.event_time < "
+	"make_timestamp(?) AND r.feature IS NULL AND d.feature IS NOT NULL AND d.entity = r.entity AND d.entity_id = r.entity_id AND "
+	"d.lsn < r.lsn",
 	"DELETE FROM fabra.feature_history AS h USING fabra.deletes AS d WHERE d.event_time < make_timestamp(?) AND d.event_time < "
 	"make_timestamp(?) AND h.entity = d.entity AND h.entity_id = d.entity_id AND (d.feature IS NULL OR d.feature = h.feature) "
 	"AND (h.lsn < d.lsn OR h.event_time < d.event_time)",

@@ -10,18 +10,24 @@
 #define NEWNESS(t)                                                                                                     \
 	"(CAST(epoch_us(" t ".event_time) AS HUGEINT) * 1000 + coalesce(" t                                            \
 	".event_time_ns, 0)) * 72057594037927936 + " t ".lsn"
+/* The tombstones that stand: the delete of a row takes those of its features that were written before it, also where their
+ * events lay ahead. */
+#define STANDING                                                                                                       \
+	"WITH standing AS (SELECT d.* FROM fabra.deletes d LEFT JOIN (SELECT entity, entity_id, max(lsn) AS lsn FROM " \
+	"fabra.deletes WHERE feature IS NULL GROUP BY entity, entity_id) r ON d.entity = r.entity AND d.entity_id = "  \
+	"r.entity_id WHERE d.feature IS NULL OR r.lsn IS NULL OR d.lsn > r.lsn)"
 /* A tombstone hides what was written before it, and what was true before it: whichever of several is the
  * latest in each respect. */
-#define GONE     "max(event_time) AS event_time, max(lsn) AS lsn FROM fabra.deletes WHERE feature IS"
+#define GONE     "max(event_time) AS event_time, max(lsn) AS lsn FROM standing WHERE feature IS"
 #define ALIVE(t) "(" t ".lsn IS NULL OR (h.lsn > " t ".lsn AND h.event_time >= " t ".event_time))"
 
-static const char deletes_sql[] =
-    "SELECT entity, entity_id, coalesce(feature, ''), '', epoch_us(max(event_time)), epoch_us(max(written_at)), "
-    "0::BIGINT, max(lsn), '', 0::USMALLINT, 0::UTINYINT FROM fabra.deletes GROUP BY entity, entity_id, feature";
+static const char deletes_sql[] = STANDING
+    " SELECT entity, entity_id, coalesce(feature, ''), '', epoch_us(max(event_time)), epoch_us(max(written_at)), "
+    "0::BIGINT, max(lsn), '', 0::USMALLINT, 0::UTINYINT FROM standing GROUP BY entity, entity_id, feature";
 
 /* Of each version of the code apart: which of them is in force, the caller knows. */
-static const char values_sql[] =
-    "WITH gone_rows AS (SELECT entity, entity_id, " GONE " NULL GROUP BY entity, entity_id), "
+static const char values_sql[] = STANDING
+    ", gone_rows AS (SELECT entity, entity_id, " GONE " NULL GROUP BY entity, entity_id), "
     "gone_cells AS (SELECT entity, entity_id, feature, " GONE " NOT NULL GROUP BY entity, entity_id, feature), "
     "newest AS (SELECT arg_max(h.rowid, " NEWNESS(
 	"h") ") AS at FROM fabra.feature_history h "

@@ -113,6 +113,12 @@ static bool covers(const struct known *k, const struct online_meta *deleted)
 	return k && k->is_deleted && in_time(&k->deleted, deleted) >= 0 && k->deleted.lsn >= deleted->lsn;
 }
 
+/* The delete of a row takes those of its cells that were written before it. */
+static bool takes(const struct known *row, const struct online_meta *deleted)
+{
+	return row && row->is_deleted && row->deleted.lsn >= deleted->lsn;
+}
+
 static void forget_value(struct known *k)
 {
 	value_unref(k->value);
@@ -158,7 +164,7 @@ static enum online_result delete_cell(struct online_fake *s, const struct online
 {
 	if (r->id.n > ONLINE_ID_MAX)
 		return ONLINE_FULL;
-	if (covers(find(s, r, ROW_ITSELF), &c->meta))
+	if (takes(find(s, r, ROW_ITSELF), &c->meta))
 		return ONLINE_STALE;
 	struct known *k = find_or_add(s, r, c->feature);
 	struct known only = { .is_deleted = true, .deleted = c->meta };
@@ -182,7 +188,7 @@ static enum online_result delete_row(struct online_fake *s, const struct online_
 			continue;
 		if (k->value && hides(row, &k->meta))
 			forget_value(k);
-		k->is_deleted = k->is_deleted && !covers(row, &k->deleted);
+		k->is_deleted = k->is_deleted && !takes(row, &k->deleted);
 	}
 	return ONLINE_APPLIED;
 }

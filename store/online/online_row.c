@@ -151,15 +151,21 @@ static bool covers(const struct cell *tombstone, const struct cell *other)
 	return order_in_time(tombstone, other) >= 0 && tombstone->lsn >= other->lsn;
 }
 
+/* A delete of the row takes the tombstones of its cells as it takes their values: the one of an event that lay ahead would
+ * refuse what is written after the delete. */
+static bool takes(const struct cell *row_tombstone, const struct cell *c)
+{
+	return cell_is_tombstone(c) ? row_tombstone->lsn >= c->lsn : hides(row_tombstone, c);
+}
+
 bool row_refuses(struct row *r, const struct cell *new)
 {
 	const struct cell *last = row_cells(r) + r->cells_len - 1, *c = row_find(r, new->feature);
 	const struct cell *of_row = r->cells_len && last->feature == ROW_TOMBSTONE ? last : NULL;
-	if (cell_is_tombstone(new))
-		return (of_row && covers(of_row, new)) ||
-		       (c && (cell_is_tombstone(c) ? covers(c, new) : !hides(new, c)));
-	if (of_row && hides(of_row, new))
+	if (of_row && of_row != c && takes(of_row, new))
 		return true;
+	if (cell_is_tombstone(new))
+		return c && (cell_is_tombstone(c) ? covers(c, new) : !hides(new, c));
 	return c && (cell_is_tombstone(c) ? hides(c, new) : order(c, new) > 0);
 }
 
@@ -181,7 +187,7 @@ unsigned row_move_newer(struct row *from, struct row *to, const struct cell *del
 	struct cell *cells = row_cells(from);
 	unsigned newer = 0, kept = 0;
 	for (unsigned i = 0; i < from->cells_len; i++) {
-		if (cell_is_tombstone(&cells[i]) ? !covers(deleted, &cells[i]) : !hides(deleted, &cells[i])) {
+		if (!takes(deleted, &cells[i])) {
 			newer++;
 			if (to)
 				row_cells(to)[to->cells_len++] = cells[i];

@@ -273,6 +273,13 @@ static void online_deletes_a_row(void **state)
 	online_expect(b, "u", 1, "4");
 	assert_int_equal(online_remove(b, "nobody", 60, 6), ONLINE_APPLIED); /* remembers that too */
 	assert_int_equal(online_write(b, "nobody", 1, "4", AT(59, 9)), ONLINE_STALE);
+	/* It takes the deletes of cells that were written before it, and leaves the later ones. */
+	assert_int_equal(online_write(b, "v", 1, NULL, AT(90, 1)), ONLINE_APPLIED);
+	assert_int_equal(online_write(b, "v", 2, NULL, AT(90, 3)), ONLINE_APPLIED);
+	assert_int_equal(online_remove(b, "v", 60, 2), ONLINE_APPLIED);
+	assert_int_equal(online_write(b, "v", 1, NULL, AT(90, 1)), ONLINE_STALE);
+	assert_int_equal(online_write(b, "v", 1, "1", AT(61, 4)), ONLINE_APPLIED);
+	assert_int_equal(online_write(b, "v", 2, "2", AT(61, 4)), ONLINE_STALE);
 }
 
 static void online_forgets_what_has_expired(void **state)

@@ -15,7 +15,7 @@ import urllib.parse
 DEFINITIONS = """
 local fabra = require "fabra"
 local User = fabra.entity { name = "User", id = "user_id" }
-local function count(id, event, previous) return (previous or 0) + 1 end
+local function count(id, event, previous) if not event.payload.none then return (previous or 0) + 1 end end
 fabra.feature { name = "one", entity = User, trigger = "tick", compute = count }
 fabra.feature { name = "two", entity = User, trigger = "tick", compute = count }
 local function number(id, event) return event.payload.n end
@@ -141,6 +141,32 @@ def write_against_event(url, rounds, held):
     checked["writes against events"] = rounds
 
 
+def delete_what_lies_ahead(url, rounds, held):
+    """An event that lies ahead takes a value away; what comes after a delete of the row counts from nothing, and stays."""
+    c = Client(url)
+    ahead = urllib.parse.quote(time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 120)))
+    for i in range(rounds):
+        id = f"ahead{i}"
+
+        def tick(body, query=""):
+            sent = c.processed() + 1
+            c.ask("POST", f"/v1/ingest/tick?entity_id={id}{query}", body)
+            await_events(c, sent)
+
+        tick({}, f"&event_time={ahead}")
+        tick({"none": True}, f"&event_time={ahead}")
+        if i % 2:
+            c.put(id, one=1000, two=1000)
+        c.ask("DELETE", f"/v1/cache/User/{id}")
+        tick({})
+        tick({})
+        found = [c.value("one", id), c.value("two", id)]
+        if found != [2, 2]:
+            say("two events after a delete", f"{id} has {found}")
+        held[id] = [2]
+    checked["deletes of what lies ahead"] = rounds
+
+
 def together(url, seconds):
     """What one PUT, or one event, writes to a row is seen together."""
     end = time.monotonic() + seconds
@@ -242,6 +268,7 @@ def main():
     url, path, held = sys.argv[2], sys.argv[3], {}
     if sys.argv[1] == "run":
         write_against_event(url, 600, held)
+        delete_what_lies_ahead(url, 4, held)
         together(url, 3)
         forwards(url, 3)
         no_stale_flight(url, 60)

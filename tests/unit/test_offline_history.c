@@ -35,16 +35,19 @@ static bool note(void *arg, const struct offline_value *v)
 /* By a plain loop over all rows, newest last: what a question about a time would find. */
 static void as_of(int64_t time_us, struct buf *out)
 {
-	char sql[1024];
+	char sql[1536];
 	struct offline_error error;
 	struct offline_conn *c = offline_admin_enter(rig.offline, &error);
 	struct buf json = { 0 };
 	uint32_t rows;
 	snprintf(
 	    sql, sizeof sql,
+	    "WITH known AS (SELECT * FROM fabra.deletes WHERE event_time <= make_timestamp(%lld)), rows AS (SELECT entity_id, "
+	    "max(lsn) AS lsn FROM known WHERE feature IS NULL GROUP BY ALL), standing AS (SELECT k.* FROM known k LEFT JOIN rows r "
+	    "USING (entity_id) WHERE k.feature IS NULL OR r.lsn IS NULL OR k.lsn > r.lsn) "
 	    "SELECT entity_id, feature, arg_max(value, (event_time, lsn)) AS v FROM (SELECT * FROM fabra.feature_history h WHERE "
-	    "event_time <= make_timestamp(%lld) AND NOT EXISTS (SELECT 1 FROM fabra.deletes d WHERE d.entity_id = h.entity_id AND "
-	    "d.event_time <= make_timestamp(%lld) AND (d.feature IS NULL OR d.feature = h.feature) AND (d.lsn > h.lsn OR d.event_time > "
+	    "event_time <= make_timestamp(%lld) AND NOT EXISTS (SELECT 1 FROM standing d WHERE d.entity_id = h.entity_id AND "
+	    "(d.feature IS NULL OR d.feature = h.feature) AND (d.lsn > h.lsn OR d.event_time > "
 	    "h.event_time))) GROUP BY ALL ORDER BY ALL",
 	    (long long)time_us, (long long)time_us);
 	assert_true(offline_conn_select(c, str_from(sql), NULL, UINT64_MAX, &error));

@@ -102,6 +102,36 @@ static void test_a_deleted_feature_leaves_the_others(void **state)
 	assert_warm("-User/u1/tier=@20#3\n+User/u1/tier=3@25#4\n+User/u1/city=2@10#2\n");
 }
 
+/* The delete of a row takes the tombstones that its features had, also the one of an event that lay ahead. */
+static void test_a_deleted_row_takes_the_tombstones_of_its_features(void **state)
+{
+	(void)state;
+	const struct entry_value none = { .entity_id = STR("u1"),
+					  .feature = STR("tier"),
+					  .event_time_us = T0_US + 120 };
+	rig_append_values(&rig, "User", &none, 1);
+	assert_warm("-User/u1/tier=@120#1\n");
+	rig_append_delete(&rig, "u1", T0_US + 20);
+	assert_warm("-User/u1/=@20#2\n");
+	rig_append_value(&rig, "u1", "tier", "1", T0_US + 25, 0);
+	assert_warm("-User/u1/=@20#2\n+User/u1/tier=1@25#3\n");
+	/* One that was written after it stays. */
+	rig_append_values(&rig, "User", &none, 1);
+	rig_append_value(&rig, "u1", "tier", "2", T0_US + 26, 0);
+	rig_append_value(&rig, "u1", "tier", "3", T0_US + 121, 0);
+	while (offline_projection_step(rig.offline) != OFFLINE_STEP_CAUGHT_UP)
+		;
+	struct buf why = { 0 };
+	buf_clear(&seen);
+	assert_true(offline_warm(rig.offline, NULL, note, &why));
+	buf_append_char(&seen, '\0');
+	assert_non_null(strstr(seen.p, "-User/u1/=@20#2\n"));
+	assert_non_null(strstr(seen.p, "-User/u1/tier=@120#4\n"));
+	assert_non_null(strstr(seen.p, "+User/u1/tier=3@121#6\n"));
+	assert_null(strstr(seen.p, "tier=2"));
+	buf_finish(&why);
+}
+
 static void test_expired_values_are_left_out(void **state)
 {
 	(void)state;
@@ -136,6 +166,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_times_before_1970_count, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_deletes_hide_what_is_older, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_deleted_feature_leaves_the_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_deleted_row_takes_the_tombstones_of_its_features, setup,
+						teardown),
 		cmocka_unit_test_setup_teardown(test_expired_values_are_left_out, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_the_reader_may_stop_it, setup, teardown),
 	};

@@ -226,6 +226,17 @@ static void test_delete_what_lies_ahead(void **state)
 	assert_int_equal(put(t, "u1", 1, "5", 202, 7, 0), ONLINE_APPLIED);
 	assert_int_equal(online_delete_cell(t, USER, STR("u1"), 1, 150, 8, 0), ONLINE_APPLIED);
 	assert_value(t, "u1", 1, 0, NULL);
+	/* A deleted cell that lies ahead is gone with its row, in whatever order the two come. */
+	assert_int_equal(online_delete_cell(t, USER, STR("u2"), 1, 900, 10, 0), ONLINE_APPLIED);
+	assert_int_equal(put(t, "u2", 1, "1", 899, 11, 0), ONLINE_STALE);
+	assert_int_equal(online_delete_row(t, USER, STR("u2"), 200, 12, 0), ONLINE_APPLIED);
+	assert_int_equal(online_delete_cell(t, USER, STR("u2"), 1, 900, 10, 0), ONLINE_STALE);
+	assert_int_equal(put(t, "u2", 1, "2", 201, 13, 0), ONLINE_APPLIED);
+	assert_value(t, "u2", 1, 0, "2");
+	/* What a deleted row does not take: the cell that was deleted after it. */
+	assert_int_equal(online_delete_cell(t, USER, STR("u2"), 1, 900, 14, 0), ONLINE_APPLIED);
+	assert_int_equal(online_delete_row(t, USER, STR("u2"), 300, 13, 0), ONLINE_APPLIED);
+	assert_int_equal(put(t, "u2", 1, "3", 899, 15, 0), ONLINE_STALE);
 	online_destroy(t);
 }
 
@@ -535,7 +546,9 @@ static enum online_result model_put(struct model_cell *row, int feature, struct 
 static enum online_result model_delete(struct model_cell *row, int feature, struct model_cell new)
 {
 	struct model_cell *old = &row[feature];
-	if (model_covers(&row[ROW], &new) || model_covers(old, &new))
+	if (feature != ROW && row[ROW].state == TOMBSTONE && row[ROW].lsn >= new.lsn)
+		return ONLINE_STALE;
+	if (model_covers(old, &new))
 		return ONLINE_STALE;
 	if (old->state == VALUE && !model_hides(&new, old))
 		return ONLINE_STALE;
@@ -546,7 +559,7 @@ static enum online_result model_delete(struct model_cell *row, int feature, stru
 	if (old->state == TOMBSTONE && old->lsn > new.lsn)
 		new.lsn = old->lsn;
 	for (int f = 0; feature == ROW && f < FEATURES; f++)
-		if (row[f].state == VALUE ? model_hides(&new, &row[f]) : model_covers(&new, &row[f]))
+		if (row[f].state == VALUE ? model_hides(&new, &row[f]) : new.lsn >= row[f].lsn)
 			row[f].state = NOTHING;
 	row[feature] = new;
 	return ONLINE_APPLIED;

@@ -120,6 +120,16 @@ static bool hides(const struct written *t, uint64_t t_lsn, const struct written 
 	return is_of_it && (v_lsn < t_lsn || v->event_us < t->event_us);
 }
 
+/* The delete of a row takes the tombstones of its features that were written before it. */
+static bool is_taken(size_t tombstone)
+{
+	const struct written *t = &log_of[tombstone];
+	bool found = false;
+	for (size_t i = tombstone + 1; t->what == W_NO_VALUE && i < log_count; i++)
+		found |= log_of[i].what == W_DELETE && log_of[i].id == t->id;
+	return found;
+}
+
 static int64_t expiry(const struct written *v, const struct def_feature *f)
 {
 	int64_t ttl = v->ttl_ms == 0 || (f->ttl_ms && f->ttl_ms < v->ttl_ms) ? f->ttl_ms : v->ttl_ms;
@@ -140,7 +150,7 @@ static long oracle(const struct definitions *d, int id, int feature, int64_t now
 			continue;
 		bool is_hidden = false;
 		for (size_t t = 0; t < log_count; t++)
-			is_hidden |= log_of[t].what != W_VALUE && hides(&log_of[t], t, v, i);
+			is_hidden |= log_of[t].what != W_VALUE && hides(&log_of[t], t, v, i) && !is_taken(t);
 		const struct written *b = best < 0 ? NULL : &log_of[best];
 		if (!is_hidden && (b == NULL || v->event_us > b->event_us ||
 				   (v->event_us == b->event_us && v->event_ns >= b->event_ns)))

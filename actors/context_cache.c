@@ -200,8 +200,11 @@ static bool names_a_call(struct str name)
 	return false;
 }
 
-static bool is_declared(const struct def_context *context, struct str name)
+/* May the text depend on it? Items show declared parameters; a function gets all names that came. */
+static bool is_seen(const struct def_context *context, struct str name)
 {
+	if (context->has_build)
+		return true;
 	for (uint32_t i = 0; i < context->params_count; i++)
 		if (str_eq(context->params[i].name, name))
 			return true;
@@ -215,7 +218,7 @@ char *context_cache_key(const struct def_context *context, yyjson_val *args)
 	size_t i, max;
 	yyjson_val *name, *value;
 	yyjson_obj_foreach(args, i, max, name, value) {
-		if (!names_a_call(json_str(name)) || is_declared(context, json_str(name)))
+		if (!names_a_call(json_str(name)) || is_seen(context, json_str(name)))
 			yyjson_mut_obj_add(kept, yyjson_val_mut_copy(doc, name), yyjson_val_mut_copy(doc, value));
 	}
 	yyjson_mut_doc_set_root(doc, kept);

@@ -22,8 +22,8 @@ struct context_cache_item {
 	struct material *material; /* shares; this loop only */
 	int64_t expires_us;
 };
-/* The context's name and the arguments as canonical JSON; heap. Without the names that identify a call (call, session and turn
- * ids), unless they are declared parameters, which the text may show. */
+/* The context's name and the arguments as canonical JSON; heap. Of items without the names that identify a call (call, session
+ * and turn ids), unless they are declared parameters, which the text may show. A build function may use all of them. */
 char *context_cache_key(const struct def_context *context, yyjson_val *args);
 
 extern const struct actor_class context_cache_class;                   /* init argument: struct node_loop */

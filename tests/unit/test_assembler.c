@@ -25,6 +25,8 @@ static const char definitions[] =
     "  items = { { text = '{feature:city}', entity_id = '{user}' } } }\n"
     "fabra.context { name = 'cached', cache_ttl = '2s', freshness_sla = '1s', params = params, items = {\n"
     "  { text = 'City: {feature:city} at {feature:clock}', entity_id = '{user}' } } }\n"
+    "fabra.context { name = 'cached_code', cache_ttl = '1h', build = function(args)\n"
+    "  return args.q .. ' of ' .. args.session_id end }\n"
     "fabra.context { name = 'cached_strict', cache_ttl = '5s', freshness_sla = '1s', freshness_strict = true, params = params,\n"
     "  items = { { text = '{feature:clock}', entity_id = '{user}' } } }\n"
     "fabra.context { name = 'cached_stale', cache_ttl = '5s', max_staleness = '1s', params = params,\n"
@@ -293,6 +295,17 @@ static void test_cache(void **state)
 	assert_false(assemble_ok("cached", "{\"user\":\"u1\",\"q\":\"x\"}")->extras.is_cached_response); /* its ttl */
 }
 
+/* A function may use the names of the call: what it said to one caller no other gets. */
+static void test_cache_of_code_by_session(void **state)
+{
+	(void)state;
+	static const char alice[] = "{\"q\":\"hi\",\"session_id\":\"alice\"}";
+	assert_true(str_eq(assembly_content(assemble_ok("cached_code", alice)), STR("hi of alice")));
+	assert_true(str_eq(assembly_content(assemble_ok("cached_code", "{\"q\":\"hi\",\"session_id\":\"bob\"}")),
+			   STR("hi of bob")));
+	assert_true(assemble_ok("cached_code", alice)->extras.is_cached_response);
+}
+
 static void test_cache_and_age(void **state)
 {
 	(void)state;
@@ -333,6 +346,7 @@ static int run(void)
 		ACTOR_TEST(test_evidence_required),
 		ACTOR_TEST(test_best_effort),
 		ACTOR_TEST(test_cache),
+		ACTOR_TEST(test_cache_of_code_by_session),
 		ACTOR_TEST(test_cache_and_age),
 		ACTOR_TEST(test_privacy_keeps_nothing),
 	};

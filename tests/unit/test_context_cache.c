@@ -7,6 +7,7 @@ static const char definitions[] =
     "local Shop = fabra.entity { name = 'Shop', id = 'shop_id' }\n"
     "fabra.feature { name = 'city', entity = User }\nfabra.feature { name = 'size', entity = Shop }\n"
     "fabra.context { name = 'free', build = function() return 'x' end }\n"
+    "fabra.context { name = 'planned', params = { a = 'number' }, items = { { text = 'at {a}' } } }\n"
     "fabra.context { name = 'other', build = function() return 'x' end }\n"
     "fabra.context { name = 'per_session', params = { session_id = 'string' }, items = { { text = 'for {session_id}' } } }\n";
 
@@ -39,9 +40,14 @@ static void test_key(void **state)
 	assert_keys("free", "{\"a\":1}", "other", "{\"a\":1}", false);
 	assert_keys("free", "{\"a\":null}", "free", "{}", false);
 	assert_keys(
-	    "free",
+	    "planned",
 	    "{\"a\":1,\"call_id\":\"x\",\"session_id\":1,\"turn_id\":2,\"turn_index\":3,\"interaction_ref\":{}}",
-	    "free", "{\"a\":1}", true);
+	    "planned", "{\"a\":1}", true);
+	/* A function gets the names of the call too, and may use them. */
+	static const char *const of_call[] = { "{\"call_id\":\"x\"}", "{\"session_id\":1}", "{\"turn_id\":2}",
+					       "{\"turn_index\":3}", "{\"interaction_ref\":{}}" };
+	for (size_t i = 0; i < ARRAY_LEN(of_call); i++)
+		assert_keys("free", of_call[i], "free", "{}", false);
 	assert_keys("free", "{\"mode\":\"a\"}", "free", "{\"mode\":\"b\"}", false); /* says how, not which call */
 	/* A declared parameter is part of the text, whatever its name. */
 	assert_keys("per_session", "{\"session_id\":\"a\"}", "per_session", "{\"session_id\":\"b\"}", false);

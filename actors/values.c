@@ -153,18 +153,14 @@ static void destroy(struct evidence_hook *h)
 	free(p);
 }
 
-/* A write without a time of its own is newer than what is there, also when the clock has been set back since. */
-static int64_t newest_time_us(const struct node *n, const struct values_write *w)
+/* time_us, or a moment behind what the table knows of the cell: a write without a time of its own is newer than what is there,
+ * also when the clock has been set back since. Of the cell alone: a time that lies ahead is not handed on to the others. */
+static int64_t behind_table(const struct publication *p, const struct cell *c, int64_t time_us)
 {
-	const struct online_fast *online = n->stores->online.fast;
+	const struct online_fast *online = p->node->stores->online.fast;
 	struct online_trace trace;
-	int64_t time_us = w->cells[0].event_time_us;
-	for (size_t i = 0; i < w->count; i++)
-		if (online->trace(online->table, w->entity, w->cells[i].entity_id, w->cells[i].feature, time_us,
-				  &trace) &&
-		    trace.event_time_us >= time_us)
-			time_us = trace.event_time_us + 1;
-	return time_us;
+	bool is_known = online->trace(online->table, p->write.entity, id_of(c), c->feature, time_us, &trace);
+	return is_known && trace.event_time_us >= time_us ? trace.event_time_us + 1 : time_us;
 }
 
 static bool admit(struct evidence_hook *h, struct evidence_entry *e, int64_t now_us);
@@ -206,9 +202,8 @@ struct evidence_entry *values_entry_new(const struct node *n, const struct value
 	struct publication *p = publication_new(n, &write);
 	if (p == NULL)
 		return NULL;
-	int64_t time_us = w->is_newest && w->count ? newest_time_us(n, w) : 0;
-	for (size_t i = 0; w->is_newest && i < p->count; i++)
-		p->cells[i].event_time_us = time_us;
+	for (struct cell *c = p->cells; w->is_newest && c < p->cells + p->count; c++)
+		c->event_time_us = behind_table(p, c, c->event_time_us);
 	struct evidence_entry *e = evidence_entry_new(w->source == ENTRY_TRIGGERED ? EVIDENCE_EVENT_APPLIED
 										   : EVIDENCE_VALUES);
 	e->hook = &p->hook;
@@ -240,9 +235,9 @@ enum online_result values_result(const struct evidence_entry *e, size_t cell)
 	return ((const struct publication *)e->hook)->cells[cell].result;
 }
 
-int64_t values_event_time_us(const struct evidence_entry *e)
+int64_t values_event_time_us(const struct evidence_entry *e, size_t cell)
 {
-	return ((const struct publication *)e->hook)->cells[0].event_time_us;
+	return ((const struct publication *)e->hook)->cells[cell].event_time_us;
 }
 
 /* ---- ADMITTED: on the committer's thread, in the order of the log ---- */
@@ -260,19 +255,18 @@ static bool is_overtaken(const struct values *v, const struct publication *p)
 /* What has got its place since the event time was chosen, and is not older, would win. */
 static bool move_behind(const struct values *v, struct publication *p)
 {
-	int64_t time_us = p->cells[0].event_time_us;
-	for (const struct cell *c = p->cells; c < p->cells + p->count; c++) {
+	bool is_moved = false;
+	for (struct cell *c = p->cells; c < p->cells + p->count; c++) {
+		int64_t time_us = c->event_time_us;
 		const struct mark *marks[2] = { &v->cells[cell_slot(p->write.entity, id_of(c), c->feature)],
 						&v->deletes[row_slot(p->write.entity, id_of(c))] };
 		for (size_t i = 0; i < 2; i++)
 			if (position_of(&marks[i]->position) > p->write.position && marks[i]->time_us >= time_us)
 				time_us = marks[i]->time_us + 1;
-	}
-	if (time_us == p->cells[0].event_time_us)
-		return false;
-	for (struct cell *c = p->cells; c < p->cells + p->count; c++)
+		is_moved = is_moved || time_us != c->event_time_us;
 		c->event_time_us = time_us;
-	return true;
+	}
+	return is_moved;
 }
 
 static bool leave_out_deleted(struct publication *p)

@@ -37,7 +37,7 @@ struct values_write {
 	uint64_t event_lsn; /* ENTRY_TRIGGERED: as the next */
 	uint64_t
 	    position; /* when the event's reads began: one of its cells written since then refuses the entry, RT_ECONFLICT */
-	bool is_newest; /* ENTRY_PUSHED: its event time, one for all cells, moves behind what is there */
+	bool is_newest; /* ENTRY_PUSHED: the event time of each cell moves behind what is there of the cell */
 	const struct values_cell *cells;
 	size_t count;
 };
@@ -48,7 +48,7 @@ struct evidence_entry *values_delete_new(const struct node *n, uint32_t entity, 
 
 /* Of an entry that came back durable. */
 enum online_result values_result(const struct evidence_entry *e, size_t cell);
-int64_t values_event_time_us(const struct evidence_entry *e); /* of its first cell: ENTRY_PUSHED */
+int64_t values_event_time_us(const struct evidence_entry *e, size_t cell);
 
 /* For values that have no entry: one that is in the log already (its LSN), or that the ledger did not take (0). */
 void values_publish(const struct node *n, uint32_t entity, const struct values_cell *cell,

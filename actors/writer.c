@@ -96,14 +96,14 @@ static void on_write(struct writer *s, struct msg *m)
 
 /* ---- APPENDING ---- */
 
-static enum write_outcome outcome_of(const struct node *n, const struct write *w, const struct write_cell *c,
-				     enum online_result put, int64_t now_us)
+static enum write_outcome outcome_of(const struct node *n, const struct write_cell *c, enum online_result put,
+				     int64_t event_time_us, int64_t now_us)
 {
 	int64_t ttl_us = n->definitions->features[c->feature].ttl_ms * 1000;
 	if (put == ONLINE_FULL)
 		return WRITE_NO_ROOM;
 	/* One whose time has passed already will not be seen either. */
-	return put == ONLINE_STALE || (ttl_us && w->event_time_us + ttl_us <= now_us) ? WRITE_STALE : WRITE_DONE;
+	return put == ONLINE_STALE || (ttl_us && event_time_us + ttl_us <= now_us) ? WRITE_STALE : WRITE_DONE;
 }
 
 static void note_outcomes(struct writer *s, const struct msg *request, const struct evidence_entry *e)
@@ -111,10 +111,13 @@ static void note_outcomes(struct writer *s, const struct msg *request, const str
 	struct write *w = write_of(request);
 	if (request->kind == WRITER_DELETE)
 		return;
-	w->event_time_us = values_event_time_us(e);
-	for (uint32_t i = 0; i < w->count; i++)
-		w->cells[i].outcome = outcome_of(s->nl->node, w, &w->cells[i], values_result(e, i),
+	for (uint32_t i = 0; i < w->count; i++) {
+		int64_t time_us = values_event_time_us(e, i);
+		w->cells[i].outcome = outcome_of(s->nl->node, &w->cells[i], values_result(e, i), time_us,
 						 loop_wall_us(s->base.loop));
+		if (time_us > w->event_time_us)
+			w->event_time_us = time_us;
+	}
 }
 
 static void in_appending(struct writer *s, struct under_way *u, const struct msg *m)

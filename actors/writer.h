@@ -19,9 +19,9 @@ enum write_outcome {
 
 struct write { /* heap */
 	uint32_t entity;
-	struct str entity_id; /* in the same block */
-	bool is_timed;        /* the client said when. Else it is newer than what is there, and the writer says when */
-	int64_t event_time_us;
+	struct str entity_id;  /* in the same block */
+	bool is_timed;         /* the client said when. Else it is newer than what is there, and the writer says when */
+	int64_t event_time_us; /* when not timed, in the answer: the latest that one of the cells got */
 	uint16_t event_time_ns; /* beyond the microsecond */
 	uint32_t count, cap;
 	struct write_cell {

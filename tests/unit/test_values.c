@@ -168,6 +168,30 @@ static void test_a_put_is_newest_where_it_stands(void **state)
 	assert_holds("base", "u1", "4");
 }
 
+/* A value that lies ahead moves what is written to its own cell, and nothing else: not in the table, and not on the way to it. */
+static void test_a_time_ahead_is_of_its_cell(void **state)
+{
+	(void)state;
+	static const char *const names[] = { "base", "brief" }, *const values[] = { "1", "2" };
+	for (int is_under_way = 0; is_under_way < 2; is_under_way++) {
+		const char *id = is_under_way ? "u2" : "u1";
+		ledger_config.delay_ms_max = is_under_way ? 20 : 0;
+		fixture_restart();
+		int64_t ahead_us = loop_wall_us(LOOP) + 60000000;
+		uint64_t ahead = put_at(id, names, values, 1, ahead_us);
+		if (!is_under_way)
+			written_by(ahead);
+		const struct write *w = written_by(put_at(id, names, values, 2, 0));
+		assert_true(w->cells[0].outcome == WRITE_DONE && w->cells[1].outcome == WRITE_DONE);
+		assert_int_equal(w->event_time_us, ahead_us + 1); /* the latest of both */
+		assert_holds("base", id, "1");
+		assert_holds("brief", id, "2");
+		run_ms(1000);
+		assert_holds("base", id, "1");
+		assert_holds("brief", id, NULL); /* its second is over */
+	}
+}
+
 static void test_outcomes(void **state)
 {
 	(void)state;
@@ -262,10 +286,15 @@ static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
-		T(test_a_put_behind_an_event_stays),     T(test_a_delete_behind_an_event_stays),
-		T(test_a_put_is_newest_where_it_stands), T(test_outcomes),
-		T(test_nothing_from_before_a_delete),    T(test_a_delete_before_a_computed_value),
-		T(test_joiners_of_a_changed_read),       T(test_sql_is_asked_again),
+		T(test_a_put_behind_an_event_stays),
+		T(test_a_delete_behind_an_event_stays),
+		T(test_a_put_is_newest_where_it_stands),
+		T(test_a_time_ahead_is_of_its_cell),
+		T(test_outcomes),
+		T(test_nothing_from_before_a_delete),
+		T(test_a_delete_before_a_computed_value),
+		T(test_joiners_of_a_changed_read),
+		T(test_sql_is_asked_again),
 #undef T
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -273,7 +273,9 @@ static bool note_asked(struct computation *c, const struct script_ask *ask)
 			 : ask->kind == SCRIPT_ASK_FEATURES ? ask->features_count
 							    : 0;
 	*read = (struct computation_read){ .retriever = ask->kind == SCRIPT_ASK_RETRIEVE ? ask->retriever : DEF_NONE,
-					   .is_sql = ask->kind == SCRIPT_ASK_SQL };
+					   .is_sql = ask->kind == SCRIPT_ASK_SQL,
+					   .is_of_ledger = ask->kind == SCRIPT_ASK_SQL &&
+							   offline_sql_reads_ledger(ask->sql) };
 	if (ask->id > c->job->reads_count)
 		c->job->reads_count = ask->id;
 	if (count == 0)
@@ -558,6 +560,8 @@ bool computation_reads(const struct computation_job *job, const struct definitio
 			ok = reads_add_call(into, read->retrieved);
 		for (uint32_t f = 0; ok && r && f < r->features_count; f++)
 			ok = reads_add_result(into, d, r->features[f], r->ids[0], &r->results[f]);
+		if (read->is_of_ledger)
+			reads_add_ledger(into);
 		if (read->failure == FEATURE_PENDING)
 			continue;
 		if (read->retriever != DEF_NONE)
@@ -578,7 +582,7 @@ struct reads *computation_reads_of(const struct computation_job *job, const stru
 	struct reads *all = reads_new();
 	*ret_ok = all && computation_reads(job, d, all);
 	bool is_empty = *ret_ok && all->features_count + all->calls_count + all->failures_count == 0 &&
-			!all->has_lost_sql;
+			!all->has_lost_sql && !all->has_ledger;
 	struct reads *packed = *ret_ok && !is_empty ? reads_pack(all) : NULL;
 	*ret_ok = packed || is_empty;
 	reads_unref(all);

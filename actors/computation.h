@@ -21,9 +21,9 @@ struct computation_read {
 	struct retrieved *retrieved;      /* shares */
 	/* Why the ask as a whole failed; FEATURE_PENDING: it did not. */
 	enum feature_state failure;
-	uint32_t retriever; /* DEF_NONE: of features, or SQL */
-	bool is_sql;
-	struct str reason; /* in the arena, as the next two; p NULL = none */
+	uint32_t retriever;        /* DEF_NONE: of features, or SQL */
+	bool is_sql, is_of_ledger; /* of_ledger: SQL that names schema fabra */
+	struct str reason;         /* in the arena, as the next two; p NULL = none */
 	struct str entity_id;
 	uint32_t *asked; /* features */
 	uint32_t asked_count;

@@ -1,6 +1,8 @@
 #include "actors/reads.h"
 #include "actors/node.h"
+#include "actors/values.h"
 #include "runtime/hash.h"
+#include "store/offline/offline.h"
 #include <stdlib.h>
 
 enum { SLOTS = 2 * READS_FEATURES_MAX };
@@ -144,6 +146,7 @@ static bool merge(struct reads *r, const struct reads *from, bool is_settled)
 		ok = has_failure(r, &f) || add_failure(r, f);
 	}
 	r->has_lost_sql |= from && from->has_lost_sql && !is_settled;
+	r->has_ledger |= from && from->has_ledger && !is_settled;
 	return ok;
 }
 
@@ -166,6 +169,7 @@ bool reads_add_result(struct reads *r, const struct definitions *d, uint32_t fea
 	const struct reads *below = result->reads ? result->reads : (const struct reads *)result->value->basis;
 	bool is_stored = result->source != RECORD_FALLBACK &&
 			 !def_feature_is_computed_at_each_read(&d->features[feature]);
+	r->has_ledger |= !is_stored && offline_sql_reads_ledger(d->features[feature].sql);
 	return add(r, &(struct read_feature){ .feature = feature,
 					      .entity_id = entity_id,
 					      .state = FEATURE_FOUND,
@@ -189,6 +193,11 @@ bool reads_add_failure(struct reads *r, uint32_t retriever, enum feature_state s
 void reads_add_lost_sql(struct reads *r)
 {
 	r->has_lost_sql = true;
+}
+
+void reads_add_ledger(struct reads *r)
+{
+	r->has_ledger = true;
 }
 
 /* ---- packing ---- */
@@ -234,7 +243,8 @@ struct reads *reads_pack(const struct reads *r)
 			     .features_count = r->features_count,
 			     .calls_count = r->calls_count,
 			     .failures_count = r->failures_count,
-			     .has_lost_sql = r->has_lost_sql };
+			     .has_lost_sql = r->has_lost_sql,
+			     .has_ledger = r->has_ledger };
 	atomic_init(&p->basis.refs, 1);
 	char *at = (char *)(p + 1);
 	p->features = move_array(&at, r->features, r->features_count * sizeof *r->features);
@@ -296,4 +306,9 @@ bool reads_are_current(const struct reads *r, const struct node *n, int64_t made
 	for (uint32_t i = 0; current && i < r->features_count; i++)
 		current = r->features[i].is_settled || is_current(&r->features[i], n, made_at_us, now_us);
 	return current;
+}
+
+bool reads_may_miss_writes(const struct reads *r, const struct node *n, uint64_t position)
+{
+	return r && r->has_ledger && values_position(n) > position;
 }

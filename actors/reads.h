@@ -46,6 +46,7 @@ struct reads {
 	struct read_failure *failures;
 	uint32_t failures_count, failures_cap;
 	bool has_lost_sql; /* a query of a function failed or was late; settled ones do not count */
+	bool has_ledger;   /* SQL read what the ledger says, and nobody knows which of it; settled ones do not count */
 	uint16_t *seen; /* hash set of the features that others were made from: position + 1; NULL until there is one */
 };
 
@@ -63,10 +64,15 @@ bool reads_add_missing(struct reads *r, uint32_t feature, struct str entity_id, 
 bool reads_add_call(struct reads *r, struct retrieved *retrieved);
 bool reads_add_failure(struct reads *r, uint32_t retriever, enum feature_state state, struct str reason);
 void reads_add_lost_sql(struct reads *r);
+void reads_add_ledger(struct reads *r);
 
 /* Whether something failed, was late or refused, though a default may stand in for it: the next one to ask may see it. */
 bool reads_are_transient(const struct reads *r);
 /* Would a reader find the same in the online table now? A value that is computed at each read counts as unchanged while what
  * it was made from is. Age alone changes nothing here where a function would have to run again: a cache_ttl says how long such
  * results are kept. made_at_us: not later than the first read. */
+/* Not of SQL: see reads_may_miss_writes. */
 bool reads_are_current(const struct reads *r, const struct node *n, int64_t made_at_us, int64_t now_us);
+/* Did its SQL read what the ledger says, and has anything taken effect since the position (values_position, taken before the
+ * first read)? Then who has asked meanwhile may know more than it. r NULL: no. */
+bool reads_may_miss_writes(const struct reads *r, const struct node *n, uint64_t position);

@@ -388,11 +388,15 @@ static void get_late(struct resolver *s, struct get *get)
 
 /* ---- what a flight gave ---- */
 
-/* Whether something that it read has changed since. */
+/* Whether something that it read has changed since; of what SQL read of the ledger: whether anything has. */
 static bool is_outdated(const struct resolver *s, const struct flight *f)
 {
+	const struct node *n = s->nl->node;
 	const struct reads *reads = f->value ? (const struct reads *)f->value->basis : f->reads;
-	return reads && !reads_are_current(reads, s->nl->node, f->started_us, loop_wall_us(s->base.loop));
+	if (reads_may_miss_writes(reads, n, f->position) ||
+	    (offline_sql_reads_ledger(n->definitions->features[f->feature].sql) && values_position(n) > f->position))
+		return true;
+	return reads && !reads_are_current(reads, n, f->started_us, loop_wall_us(s->base.loop));
 }
 
 /* Who came when the flight was under way may know of a change that it did not see: then it waits for one that begins now.

@@ -5,14 +5,15 @@
  *          else                         -> run            query: RUNNING --done--> KEPT (cache_ttl) or forgotten
  *                                                                 --fails--> everyone who waits gets the reason
  *
- * When something that a run read has changed before its end, whoever joined it meanwhile may have asked after the change:
- * one more run, which begins after all of them have asked, serves them (ADR 17).
+ * When something that a run read has changed before its end (of what SQL read of the ledger: when anything has taken effect),
+ * whoever joined it meanwhile may have asked after the change: one more run, which begins after all of them have asked, serves them (ADR 17).
  *
  * The key of a query is its arguments as JSON with sorted names. Bounds: the mailbox, QUERIES_MAX queries running or kept; the
  * oldest kept one makes room. */
 #include "actors/retriever.h"
 #include "actors/computation.h"
 #include "actors/reads.h"
+#include "actors/values.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
 #include <stdlib.h>
@@ -31,6 +32,7 @@ struct query {
 	uint64_t op; /* of the run; 0 = kept */
 	uint64_t started_ns;
 	int64_t started_us, expires_us;
+	uint64_t position;           /* of the values when the run began */
 	struct retrieved *retrieved; /* shares; NULL while running */
 	struct waiter *waiters;      /* asked before the run began: it serves them whatever changes meanwhile */
 	struct waiter *joined;       /* asked while it runs */
@@ -182,7 +184,7 @@ static void run_ended(struct retriever *t, struct query *q, const struct computa
 	q->op = 0;
 	q->waiters = q->joined = NULL;
 	answer_waiters(t, waiters, r, RT_OK, NULL);
-	if (!current && joined) {
+	if (joined && (!current || reads_may_miss_writes(r->reads, t->nl->node, q->position))) {
 		retrieved_unref(r);
 		run(t, q, joined);
 		return;
@@ -214,6 +216,7 @@ static void run(struct retriever *t, struct query *q, struct waiter *waiters)
 	q->waiters = waiters;
 	q->started_ns = loop_mono_ns(t->base.loop);
 	q->started_us = loop_wall_us(t->base.loop);
+	q->position = values_position(t->nl->node);
 	q->op = computation_start(&t->base, t->nl, job, latest_ns, ACTOR_NONE);
 }
 

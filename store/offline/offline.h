@@ -39,6 +39,8 @@ struct offline_query {
 };
 /* Copies. */
 struct offline_query *offline_query_new(struct loop *loop, struct str sql, struct str params_json);
+/* Whether a statement sees what the ledger says: does it name schema fabra? Any thread. */
+bool offline_sql_reads_ledger(struct str sql);
 /* SQL of a materialised feature: (key column, value column) pairs in batches of at most 4096 rows and about a MiB;
  * ask again with the same cursor until last. Each key once: RT_EINVAL before the first row when one has several. The statement runs once. */
 struct offline_rows {

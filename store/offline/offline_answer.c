@@ -38,7 +38,7 @@ uint64_t offline_question_hash(const struct msg *m)
 	return hash_mix(bits << 32 | m->kind);
 }
 
-static bool names_schema(struct str sql)
+bool offline_sql_reads_ledger(struct str sql)
 {
 	static const char name[] = "fabra";
 	const size_t name_n = sizeof name - 1;
@@ -54,11 +54,11 @@ bool offline_question_reads_ledger(const struct msg *m)
 	case EVIDENCE_LIST:
 		return true;
 	case OFFLINE_QUERY:
-		return names_schema(str_from(((const struct offline_query *)m)->sql));
+		return offline_sql_reads_ledger(str_from(((const struct offline_query *)m)->sql));
 	case OFFLINE_ROWS: /* a cursor goes on without its text, and with what it saw at first */
-		return names_schema(str_from(((const struct offline_rows *)m)->sql));
+		return offline_sql_reads_ledger(str_from(((const struct offline_rows *)m)->sql));
 	case OFFLINE_FEATURE:
-		return names_schema(((const struct offline_feature *)m)->what->sql);
+		return offline_sql_reads_ledger(((const struct offline_feature *)m)->what->sql);
 	default:
 		return false;
 	}

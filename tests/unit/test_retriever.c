@@ -1,4 +1,5 @@
 /* Chunks: one run per query at a time, kept for cache_ttl, failures for everyone who waits and for nobody later. */
+#include "actors/writer.h"
 #include "tests/unit/actor_fixture.h"
 
 /* Each run gives its number, so that a test sees who shared one. */
@@ -20,6 +21,8 @@ static const char definitions[] =
     "fabra.retriever { name = 'over_p', cache_ttl = '1s', run = function(args)\n"
     "  fabra.await(fabra.feature_value('p', 'u1'))\n"
     "  for i = 1, 20 do fabra.await(fabra.sql('SELECT slow', {})) end return run(args) end }\n"
+    "fabra.retriever { name = 'over_ledger', cache_ttl = '1s', run = function(args)\n"
+    "  local mine = run(args) fabra.await(fabra.sql('SELECT slow FROM fabra.feature_history', {})) return mine end }\n"
     "fabra.retriever { name = 'nothing', run = function() return {} end }\n";
 
 static const struct offline_fake_answer answers[] = { { "SELECT wrong", "no such table", RT_EINVAL } };
@@ -158,6 +161,29 @@ static void test_joiners_share_the_next_run(void **state)
 	assert_string_equal(first_text(ask("over_p", "{}")), "run 3"); /* it was of a moment that is over */
 }
 
+/* Nobody knows what SQL over the ledger has read: any write that was acknowledged meanwhile may be missing in it. */
+static void test_joiners_of_sql_over_the_ledger(void **state)
+{
+	(void)state;
+	offline_config.delay_ms_max = 2000;
+	fixture_restart();
+	uint64_t first = ask("over_ledger", "{}");
+	run_ms(1);
+	assert_null(answer_to(first));
+	uint32_t p = feature("p");
+	struct write *w = write_new(shared.definitions->features[p].entity, STR("anyone"), 1);
+	w->cells[w->count++] = (struct write_cell){ .feature = p, .value = value_create(STR("1")) };
+	assert_int_equal(wait_for(rt_ask(&probe->base, rt_named(LOOP, NAME_WRITER),
+					 &writer_write_new(LOOP, WRITER_PUT, w)->head, in_ms(1000), ACTOR_NONE))
+			     ->status,
+			 RT_OK);
+	assert_null(answer_to(first));
+	uint64_t late = ask("over_ledger", "{}");
+	assert_string_equal(first_text(first), "run 1");
+	assert_string_equal(first_text(late), "run 2");
+	assert_string_equal(first_text(ask("over_ledger", "{}")), "run 2"); /* kept, as cache_ttl says */
+}
+
 static void test_bound(void **state)
 {
 	(void)state;
@@ -188,9 +214,15 @@ static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
-		T(test_cache), T(test_single_flight),          T(test_errors),
-		T(test_top_k), T(test_deadline_and_cancel),    T(test_joiners_share_the_next_run),
-		T(test_bound), T(test_the_end_of_a_retriever),
+		T(test_cache),
+		T(test_single_flight),
+		T(test_errors),
+		T(test_top_k),
+		T(test_deadline_and_cancel),
+		T(test_joiners_share_the_next_run),
+		T(test_joiners_of_sql_over_the_ledger),
+		T(test_bound),
+		T(test_the_end_of_a_retriever),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,6 +16,12 @@ static const char definitions[] =
     "fabra.feature { name = 'made', entity = User, ttl = '1h', compute = function(id)\n"
     "  local base = fabra.await(fabra.feature_value('base', id))\n"
     "  fabra.await(fabra.sql('SELECT slow', {})) return base or 'none' end }\n"
+    "local runs = 0\n"
+    "fabra.feature { name = 'of_ledger', entity = User, compute = function(id) runs = runs + 1 local run = runs\n"
+    "  fabra.await(fabra.sql('SELECT slow FROM fabra.feature_history', {})) return run end }\n"
+    "fabra.feature { name = 'over_ledger', entity = User, compute = function(id)\n"
+    "  return fabra.await(fabra.feature_value('of_ledger', id)) end }\n"
+    "fabra.feature { name = 'asked_of_ledger', entity = User, sql = 'SELECT user_id, 1 AS asked_of_ledger FROM fabra.events' }\n"
     "fabra.feature { name = 'of_other', entity = User, ttl = '1h', compute = function(id)\n"
     "  local base = fabra.await(fabra.feature_value('base', 'other'))\n"
     "  fabra.await(fabra.sql('SELECT slow', {})) return base or 'none' end }\n";
@@ -23,6 +29,7 @@ static const char definitions[] =
 static size_t questions;
 static struct offline_fake_answer answers[] = {
 	{ "SELECT slow", "[{\"n\":1}]", RT_OK },
+	{ "1 AS asked_of_ledger", "[{\"user_id\":\"u1\",\"asked_of_ledger\":1}]", RT_OK },
 	{ "SELECT user_id, 1 AS asked", "[{\"user_id\":\"u1\",\"asked\":1}]", RT_OK },
 };
 
@@ -265,6 +272,32 @@ static void test_joiners_of_a_changed_read(void **state)
 	assert_value(result_of(late), RECORD_COMPUTE, "2");
 }
 
+/* SQL over what the ledger says may read any row: who asks after the answer of a write gets what began behind it. */
+static void test_joiners_of_sql_over_the_ledger(void **state)
+{
+	(void)state;
+	static const char *const names[] = { "of_ledger", "over_ledger" };
+	sql_takes(2000);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		uint64_t first = ask_feature(names[i], "u1"), joined = ask_feature(names[i], "u1");
+		run_ms(2);
+		assert_null(answer_to(first));
+		written_by(put("other", "base", "1"));
+		uint64_t late = ask_feature(names[i], "u1");
+		assert_value(result_of(first), RECORD_COMPUTE, i ? "3" : "1");
+		result_of(joined);
+		assert_value(result_of(late), RECORD_COMPUTE, i ? "4" : "2");
+	}
+	questions = 0;
+	uint64_t first = ask_feature("asked_of_ledger", "u1");
+	run_ms(2);
+	written_by(put("other", "base", "2"));
+	uint64_t late = ask_feature("asked_of_ledger", "u1");
+	assert_value(result_of(first), RECORD_COMPUTE, "1");
+	assert_value(result_of(late), RECORD_COMPUTE, "1");
+	assert_int_equal(questions, 2);
+}
+
 /* Nobody knows what SQL reads: a write of the id's own row is enough. */
 static void test_sql_is_asked_again(void **state)
 {
@@ -294,6 +327,7 @@ static int run(void)
 		T(test_nothing_from_before_a_delete),
 		T(test_a_delete_before_a_computed_value),
 		T(test_joiners_of_a_changed_read),
+		T(test_joiners_of_sql_over_the_ledger),
 		T(test_sql_is_asked_again),
 #undef T
 	};

@@ -1,13 +1,14 @@
 #include "actors/arguments.h"
 
-/* Names that every context accepts: they identify the call (fabra-core 3.9). */
+const char *const arguments_of_any_context[] = { "call_id",    "session_id",      "turn_id",
+						 "turn_index", "interaction_ref", "interaction_mode",
+						 "mode",       "jurisdiction",    "consent_state",
+						 NULL };
+
 static bool is_interaction_name(struct str name)
 {
-	static const char *const names[] = { "call_id",    "session_id",      "turn_id",
-					     "turn_index", "interaction_ref", "interaction_mode",
-					     "mode",       "jurisdiction",    "consent_state" };
-	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-		if (str_eq(name, str_from(names[i])))
+	for (size_t i = 0; arguments_of_any_context[i] != NULL; i++)
+		if (str_eq(name, str_from(arguments_of_any_context[i])))
 			return true;
 	return false;
 }

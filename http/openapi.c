@@ -9,7 +9,7 @@ static const char components[] =
     "{'schemas':{"
     "'Error':{'type':'object','required':['detail'],'properties':{'detail':{'type':'string'}}},"
     "'Mistake':{'type':'object','required':['type','loc','msg','input'],'properties':{'type':{'type':'string'},'loc':"
-    "{'type':'array','items':{'type':['string','integer']}},'msg':{'type':'string'},'input':{},'ctx':{'type':'object'}}},"
+    "{'type':'array','items':{'type':['string','integer']}},'msg':{'type':'string'},'input':{},'ctx':{'type':'object','additionalProperties':true}}},"
     "'Mistakes':{'type':'object','required':['detail'],'properties':{'detail':{'oneOf':[{'type':'string'},{'type':'array',"
     "'minItems':1,'items':{'$ref':'#/components/schemas/Mistake'}}]}}}},"
 #define ERROR(status, text, schema)                                                                                    \

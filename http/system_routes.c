@@ -51,7 +51,7 @@ const struct route system_routes[] = {
 	  .on_request = openapi,
 	  .summary = "This interface as an OpenAPI 3.1 document.",
 	  .openapi =
-	      "{'responses':{'200':{'description':'Success','content':{'application/json':{'schema':{'type':'object'}}}}}}" },
+	      "{'responses':{'200':{'description':'Success','content':{'application/json':{'schema':{'type':'object','additionalProperties':true}}}}}}" },
 	{ .method = "GET",
 	  .path = "/docs",
 	  .flags = ROUTE_PUBLIC | ROUTE_SYSTEM,

@@ -1,6 +1,7 @@
 /* What the definitions add to the OpenAPI document: the names that this server knows, and in the place of a template whose
  * body depends on a name one path for each: contexts with their arguments, events, the features that can be pushed. A
  * template for which there is no name is left out, because it would answer 404 to everything. */
+#include "actors/arguments.h"
 #include "http/api/api.h"
 #include "runtime/check.h"
 #include "store/text/json.h"
@@ -162,6 +163,10 @@ static yyjson_mut_val *value_schema(const struct writer *w, const struct def_fea
 		yyjson_mut_arr_append(types, yyjson_mut_str(w->doc, "null"));
 		put(w, schema, "type", types);
 	}
+	if (f->dtype == DTYPE_OBJECT)
+		yyjson_mut_obj_add_bool(w->doc, schema, "additionalProperties", true);
+	if (f->dtype == DTYPE_ARRAY)
+		put(w, schema, "items", yyjson_mut_obj(w->doc));
 	if (f->description.p)
 		put(w, schema, "description", text(w, f->description));
 	return schema;
@@ -279,7 +284,16 @@ static void add_arguments(const struct writer *w, yyjson_mut_val *operation, con
 	put(w, yyjson_mut_ptr_get(operation, BODY), "example", example);
 	if (!c->params_declared)
 		return;
+	for (size_t i = 0; arguments_of_any_context[i] != NULL; i++) {
+		const char *name = arguments_of_any_context[i];
+		if (yyjson_mut_obj_get(properties, name) != NULL)
+			continue;
+		yyjson_mut_val *any = yyjson_mut_obj(w->doc);
+		yyjson_mut_obj_add_str(w->doc, any, "description", "says which call this is");
+		put(w, properties, name, any);
+	}
 	put(w, schema, "properties", properties);
+	yyjson_mut_obj_remove_key(schema, "additionalProperties");
 	if (yyjson_mut_arr_size(required) > 0)
 		put(w, schema, "required", required);
 	yyjson_mut_obj_add_bool(w->doc, schema, "additionalProperties", false);

@@ -114,6 +114,8 @@ static void on_legacy(struct exchange *x, const struct view *view, const struct 
 		exchange_error(x, 404, "%s", view->not_found);
 	else if (m->head.status == RT_ENOTFOUND)
 		exchange_error(x, 500, "the ledger: %s", lookup->damage);
+	else if (m->head.status == RT_EIO) /* its text says what is wrong with the store, and what to do about it */
+		exchange_error(x, 500, "the offline store: %.*s", STR_ARG(buf_str(&m->json)));
 	else
 		exchange_fail(x, m->head.status, "the offline store");
 }

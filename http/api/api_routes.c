@@ -14,6 +14,15 @@ static void not_yet(struct exchange *x)
 #define OBJECT(required, properties) "{'type':'object','required':[" required "],'properties':{" properties "}}"
 #define QUERY(name, description, schema)                                                                               \
 	"{'name':'" name "','in':'query','description':'" description "','schema':" schema "}"
+/* A body of which no other member is taken. */
+#define CLOSED(required, properties)                                                                                   \
+	"{'type':'object','additionalProperties':false,'required':[" required "],'properties':{" properties "}}"
+/* Any members may be there, beside those that are named. */
+#define OPEN(properties) "{'type':'object','additionalProperties':true,'properties':{" properties "}}"
+#define ANY_OBJECT       "{'type':'object','additionalProperties':true}"
+#define META                                                                                                           \
+	OPEN("'name':" TEXT ",'timestamp':" TEXT ",'freshness_status':" TEXT ",'token_usage':{'type':'integer'},"      \
+	     "'dropped_items':{'type':'integer'},'budget_exceeded':{'type':'boolean'},'interaction_ref':" ANY_OBJECT)
 #define TEXT  "{'type':'string'}"
 #define TEXTS "{'type':'array','items':{'type':'string'}}"
 #define NAME  "{'type':'string','maxLength':256}"
@@ -51,21 +60,24 @@ const struct route api_routes[] = {
 	  api_feature_gather },
 	{ "POST", "/v1/features", ROUTE_BODY, api_features_post, api_features_post_message, NULL,
 	  "Several features of one entity",
-	  "{'parameters':[" DETAIL "]," JSON_BODY(
-	      OBJECT("'entity_name','entity_id','features'",
-		     "'entity_name':" NAME ",'entity_id':" NAME
-		     ",'features':" TEXTS)) ",'responses':{" RESPONSE(200, "{'type':'object'}") ",'404':null}}",
+	  "{'parameters':[" DETAIL
+	  "]," JSON_BODY(CLOSED("'entity_name','entity_id','features'",
+				"'entity_name':" NAME ",'entity_id':" NAME
+				",'features':" TEXTS)) ",'responses':{" RESPONSE(200, ANY_OBJECT) ",'404':null}}",
 	  NULL },
 	{ "POST", "/v1/features/batch", ROUTE_BODY, api_batch_post, api_batch_message, api_batch_end,
 	  "Several features of many entities",
-	  "{'parameters':[" DETAIL
-	  "]," JSON_BODY(OBJECT("'name','ids','features'", "'name':" NAME ",'ids':" TEXTS ",'features':" TEXTS)) ",'responses':{" RESPONSE(
-	      200, "{'type':'object','additionalProperties':{'type':'object'}}") ",'404':null}}",
+	  "{'parameters':[" DETAIL "]," JSON_BODY(CLOSED(
+	      "'name','ids','features'",
+	      "'name':" NAME ",'ids':" TEXTS
+	      ",'features':" TEXTS)) ",'responses':{" RESPONSE(200,
+							       "{'type':'object','additionalProperties':" ANY_OBJECT
+							       "}") ",'404':null}}",
 	  NULL },
 	{ "PUT", "/v1/features/{entity}/{entity_id}", ROUTE_BODY | ROUTE_COMPLETES, api_values_put,
 	  api_values_put_message, api_writes_end,
 	  "Push values; durable before the answer, an older timestamp never replaces a newer value",
-	  "{" JSON_BODY(OBJECT(
+	  "{" JSON_BODY(CLOSED(
 	      "'values'",
 	      "'values':{'type':'object','minProperties':1},'timestamp':{'type':['string','null'],"
 	      "'description':'ISO 8601; now if absent'}")) ",'responses':{" RESPONSE(200,
@@ -83,18 +95,19 @@ const struct route api_routes[] = {
 	      "event_time", "when it happened, ISO 8601; now if absent",
 	      TEXT) ",{'name':'Idempotency-Key','in':'header','description':'the same key and request within 24 hours: the first reply "
 		    "again, nothing counted twice','schema':{'type':'string','minLength':1,'maxLength':255}}]," JSON_BODY(
-			"{'type':'object'}") ",'responses':{" RESPONSE(202,
-								       OBJECT(
-									   "'msg_id','event_id'",
-									   "'msg_id':" TEXT
-									   ",'event_id':" TEXT)) ",'404':null,'409':null}}",
+			ANY_OBJECT) ",'responses':{" RESPONSE(202,
+							      OBJECT("'msg_id','event_id'",
+								     "'msg_id':" TEXT
+								     ",'event_id':" TEXT)) ",'404':null,'409':null}}",
 	  NULL },
 	{ "POST", "/v1/context/{name}", ROUTE_BODY, api_context_post, api_context_post_message, NULL,
 	  "Assemble a context; its record is durable before the answer",
-	  "{" JSON_BODY("{'type':'object'}") ",'responses':{" RESPONSE(
-	      200, OBJECT("'id','content','meta','lineage'",
-			  "'id':" TEXT ",'content':" TEXT ",'meta':{'type':'object'},"
-			  "'lineage':{'type':'object'},'record_hash':" TEXT ",'content_hash':" TEXT)) ",'404':null}}",
+	  "{" JSON_BODY(
+	      ANY_OBJECT) ",'responses':{" RESPONSE(200, OBJECT("'id','content','meta','lineage'",
+								"'id':" TEXT ",'content':" TEXT ",'meta':" META ","
+								"'lineage':" ANY_OBJECT ",'interaction_ref':" ANY_OBJECT
+								",'record_hash':" TEXT
+								",'content_hash':" TEXT)) ",'404':null}}",
 	  NULL },
 	{ "GET", "/v1/contexts", 0, api_contexts_list, api_contexts_list_message, NULL, "List contexts, newest first",
 	  "{'parameters':[" QUERY("start", "not before this time, ISO 8601", TEXT) "," QUERY("end", "not after it", TEXT) "," QUERY("limit", "100 if absent", "{'type':'integer','minimum':0,'maximum':1000}") "," QUERY(
@@ -107,17 +120,25 @@ const struct route api_routes[] = {
 													      TEXT) "," QUERY("detail",
 															      "true: the arguments too, as inputs",
 															      "{'type':'boolean'}") "],'responses':{" RESPONSE(200,
-																					       "{'type':'array','items':{'type':'object'}}") "}}",
+																					       "{'type':'array','items':" OPEN(
+																						   "'context_id':" TEXT) "}") "}}",
+	  NULL },
+	/* Before the routes by id: their examples name the record that this one stores. */
+	{ "POST", "/v1/record", ROUTE_BODY, api_record_post, api_record_post_message, NULL,
+	  "Store a receipt made elsewhere; same hash again is fine, same id with another hash is refused",
+	  "{" JSON_BODY(ANY_OBJECT ",'example':" EXAMPLE_RECORD) ",'responses':{" RESPONSE(
+	      200,
+	      OBJECT("'context_id','record_hash','status'", "'context_id':" TEXT ",'record_hash':" TEXT
+							    ",'status':{'enum':['stored','exists']}")) ",'409':null}}",
 	  NULL },
 	{ "GET", "/v1/context/{id}", 0, api_context_get, api_context_get_message, NULL,
 	  "A stored context with its lineage",
 	  VIEW("'context_id','content','lineage','meta','version'",
-	       "'context_id':" TEXT ",'content':" TEXT
-	       ",'lineage':{'type':'object'},'meta':{'type':'object'},'version':" TEXT),
+	       "'context_id':" TEXT ",'content':" TEXT ",'lineage':" ANY_OBJECT ",'meta':" META ",'version':" TEXT),
 	  NULL },
 	{ "GET", "/v1/context/{id}/lineage", 0, api_lineage_get, api_lineage_get_message, NULL,
-	  "The lineage of a context",
-	  VIEW("'context_id','lineage'", "'context_id':" TEXT ",'lineage':{'type':'object'}"), NULL },
+	  "The lineage of a context", VIEW("'context_id','lineage'", "'context_id':" TEXT ",'lineage':" ANY_OBJECT),
+	  NULL },
 	{ "GET", "/v1/context/{id}/explain", 0, api_explain_get, api_explain_get_message, NULL,
 	  "The trace of a context", VIEW("'context_id'", "'context_id':" TEXT), NULL },
 	{ "GET", "/context/{id}/explain", 0, api_explain_get, api_explain_get_message, NULL,
@@ -127,14 +148,7 @@ const struct route api_routes[] = {
 	  "{'parameters':[{'name':'ref','in':'path','required':true,'schema':{'type':'string'},'example':"
 	  "'ctx_00000000-0000-0000-0000-000000000001'}],'responses':{" RESPONSE(
 	      200, OBJECT("'context_id','integrity'",
-			  "'context_id':" TEXT ",'integrity':{'type':'object'}")) ",'404':null}}",
-	  NULL },
-	{ "POST", "/v1/record", ROUTE_BODY, api_record_post, api_record_post_message, NULL,
-	  "Store a receipt made elsewhere; same hash again is fine, same id with another hash is refused",
-	  "{" JSON_BODY("{'type':'object'},'example':" EXAMPLE_RECORD) ",'responses':{" RESPONSE(
-	      200,
-	      OBJECT("'context_id','record_hash','status'", "'context_id':" TEXT ",'record_hash':" TEXT
-							    ",'status':{'enum':['stored','exists']}")) ",'409':null}}",
+			  "'context_id':" TEXT ",'content':" TEXT ",'integrity':" ANY_OBJECT)) ",'404':null}}",
 	  NULL },
 	{ "DELETE", "/v1/cache/{entity}/{entity_id}", ROUTE_COMPLETES, api_cache_delete, api_cache_delete_message, NULL,
 	  "Remove the online values of an entity and the cached contexts that used them; history stays",
@@ -143,20 +157,21 @@ const struct route api_routes[] = {
 	  NULL },
 	{ "GET", "/v1/definitions", 0, api_definitions_get, NULL, NULL,
 	  "What this server serves: entities, features, tables, retrievers, contexts",
-	  "{'responses':{" RESPONSE(
-	      200,
-	      OBJECT(
-		  "'entities','features','tables','retrievers','contexts'",
-		  "'entities':{'type':'array'},'features':{'type':'array'},'tables':{'type':'array'},'retrievers':{'type':'array'},"
-		  "'contexts':{'type':'array'}")) ",'500':null}}",
+	  "{'responses':{" RESPONSE(200, OBJECT("'entities','features','tables','retrievers','contexts'",
+						"'entities':{'type':'array','items':" ANY_OBJECT
+						"},'features':{'type':'array','items':" ANY_OBJECT
+						"},'tables':{'type':'array','items':" ANY_OBJECT
+						"},'retrievers':{'type':'array','items':" ANY_OBJECT "},"
+						"'contexts':{'type':'array','items':" ANY_OBJECT "}")) ",'500':null}}",
 	  NULL },
 	{ "POST", "/v1/sql", ROUTE_BODY, api_sql_post, api_sql_message, NULL,
 	  "One SELECT over the tables of the offline store; files cannot be read",
-	  "{" JSON_BODY(OBJECT(
+	  "{" JSON_BODY(CLOSED(
 	      "'sql'",
-	      "'sql':" TEXT ",'params':{'type':'array','description':"
+	      "'sql':" TEXT ",'params':{'type':'array','items':{},'description':"
 	      "'for each ? or $1 of the statement'}") ",'example':{'sql':'SELECT count(*) AS n FROM fabra.records'}") ",'responses':{" RESPONSE(200,
-																		"{'type':'array','items':{'type':'object'}}") "}}",
+																		"{'type':'array','items':" ANY_OBJECT
+																		"}") "}}",
 	  NULL },
 	{ "POST", "/v1/context/{id}/replay", ROUTE_UNLISTED, not_yet, NULL, NULL, NULL, NULL, NULL },
 	{ "GET", "/v1/context/diff/{base}/{comparison}", ROUTE_UNLISTED, not_yet, NULL, NULL, NULL, NULL, NULL },
@@ -165,9 +180,9 @@ const struct route api_routes[] = {
 	{ "GET", "/v1/records", ROUTE_UNLISTED, not_yet, NULL, NULL, NULL, NULL, NULL },
 	{ "GET", "/ready", ROUTE_PUBLIC | ROUTE_SYSTEM, api_ready_get, NULL, NULL,
 	  "Whether this process can serve: ledger, projection, materialised features",
-	  "{'responses':{" RESPONSE(
-	      200, "{'type':'object'}") ",'503':{'description':'It cannot serve now; the same members say why',"
-					"'content':{'application/json':{'schema':{'type':'object'}}}}}}",
+	  "{'responses':{" RESPONSE(200,
+				    ANY_OBJECT) ",'503':{'description':'It cannot serve now; the same members say why',"
+						"'content':{'application/json':{'schema':" ANY_OBJECT "}}}}}",
 	  NULL },
 };
 const size_t api_routes_count = sizeof api_routes / sizeof api_routes[0];

@@ -260,6 +260,18 @@ static void read_gaps(struct ledger *l)
 			 LOG_CSTR("error", error == -EBADMSG ? "it is damaged" : strerror(-error)));
 }
 
+/* The log goes on with the number after the highest one, and must be able to do so for ever. */
+static bool numbers_are_sane(const struct ledger *l, const struct ledger_catalog *c, struct buf *ret_why)
+{
+	if (c->count == 0 || c->files[c->count - 1].seq <= LEDGER_SEQ_MAX)
+		return true;
+	char name[LEDGER_SEGMENT_NAME];
+	ledger_segment_name(c->files[c->count - 1].seq, name);
+	buf_printf(ret_why, "%s in the ledger %s has a number that no ledger reaches: move that file away", name,
+		   l->config.dir);
+	return false;
+}
+
 static bool recover(struct ledger *l, struct buf *ret_why)
 {
 	struct ledger_catalog c;
@@ -272,7 +284,7 @@ static bool recover(struct ledger *l, struct buf *ret_why)
 			   error == -EACCES ? "; they must belong to the user who runs the server" : "");
 		return false;
 	}
-	bool ok = choose_id(l, &c, &hint, has_hint, ret_why);
+	bool ok = numbers_are_sane(l, &c, ret_why) && choose_id(l, &c, &hint, has_hint, ret_why);
 	if (ok) {
 		begin_gaps(l, &c);
 		read_gaps(l);

@@ -58,6 +58,8 @@ struct ledger_segment_foot {
 void ledger_block_seal(uint8_t *block, size_t n, const char magic[static 8]);
 bool ledger_block_is_good(const uint8_t *block, size_t n, const char magic[static 8]);
 
+/* The highest number of a segment: 4 million a second for 30,000 years. A file with a higher one is a stray. */
+#define LEDGER_SEQ_MAX (UINT64_C(1) << 62)
 void ledger_segment_name(uint64_t seq, char ret[static LEDGER_SEGMENT_NAME]);
 void ledger_segment_head_write(const struct ledger_segment_head *head, uint8_t block[static LEDGER_BLOCK]);
 bool ledger_segment_head_read(const uint8_t block[static LEDGER_BLOCK], struct ledger_segment_head *ret);

@@ -136,6 +136,11 @@ static bool read_legacy(struct offline_conn *c, const struct evidence_legacy *as
 			struct evidence_answer *answer, struct offline_error *error)
 {
 	answer->rows = offline_legacy_read(c, str_from(ask->ref), ask->view, deadline_ns, &answer->json, error);
+	/* The ledger that this file was made from may have it: that there is none can then not be said. A record is what is asked for
+	 * last. */
+	if (!answer->rows && error->status == RT_ENOTFOUND && ask->view == LEGACY_RECORD &&
+	    atomic_load(&c->offline->projection.is_mismatched))
+		offline_projection_error(c->offline, error);
 	return answer->rows;
 }
 

@@ -15,8 +15,11 @@ expect "['/context/{id}/explain', '/docs', '/health', '/metrics', '/openapi.json
 expect "['city', 'age', 'any', 'plan', 'length', 'down', 'clicks', 'rows', 'stock', 'twice']" \
   "$(about '[p["schema"]["enum"] for p in d["paths"]["/v1/features/{name}"]["get"]["parameters"] if p["name"] == "name"][0]')" "the features"
 expect "['User', 'Item']" "$(about 'd["paths"]["/v1/features"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"]["entity_name"]["enum"]')" "the entities"
+schema='d["paths"]["/v1/context/greeting"]["post"]["requestBody"]["content"]["application/json"]["schema"]'
 expect "{'f': {'type': 'number'}, 'flag': {'type': 'boolean'}, 'n': {'type': 'integer', 'default': 3}, 'user_id': {'type': 'string'}, 'x': {}} ['f', 'user_id', 'x']" \
-  "$(about '*[d["paths"]["/v1/context/greeting"]["post"]["requestBody"]["content"]["application/json"]["schema"][k] for k in ("properties", "required")]')" "the arguments of a context"
+  "$(about "*[{k: v for k, v in $schema['properties'].items() if 'description' not in v}, $schema['required']]")" "the arguments of a context"
+expect "['call_id', 'consent_state', 'interaction_mode', 'interaction_ref', 'jurisdiction', 'mode', 'session_id', 'turn_id', 'turn_index']" \
+  "$(about "sorted(k for k, v in $schema['properties'].items() if 'description' in v)")" "those that every context takes"
 expect "{'type': ['integer', 'null']}" "$(about 'd["paths"]["/v1/features/User/{entity_id}"]["put"]["requestBody"]["content"]["application/json"]["schema"]["properties"]["values"]["properties"]["age"]')" "the type of a value"
 expect "[False, False]" "$(about '["403" in o["responses"] or "security" in o for o in (d["paths"]["/v1/sql"]["post"], d["paths"]["/docs"]["get"])]')" "no key, no word of one"
 contains "hello &amp; &lt;welcome&gt;" "$(get /docs)" "the page shows what a context is for"

@@ -271,6 +271,37 @@ static yyjson_val *at(yyjson_doc *doc, const char *path, const char *rest)
 	return yyjson_ptr_get(yyjson_obj_get(paths, path), rest);
 }
 
+static bool has_type(yyjson_val *schema, const char *name)
+{
+	yyjson_val *type = yyjson_obj_get(schema, "type"), *one;
+	size_t i, max;
+	yyjson_arr_foreach(type, i, max, one)
+		if (yyjson_equals_str(one, name))
+			return true;
+	return yyjson_equals_str(type, name);
+}
+
+/* Objects of which nothing is said, not even that anything may be in them: generated types would be empty records. Arrays of which
+ * it is not said what they are of. */
+static int vague_schemas(yyjson_val *v)
+{
+	int n = 0;
+	size_t i, max;
+	yyjson_val *key, *inner;
+	yyjson_arr_foreach(v, i, max, inner)
+		n += vague_schemas(inner);
+	yyjson_obj_foreach(v, i, max, key, inner)
+		n += vague_schemas(inner);
+	if ((has_type(v, "object") && !yyjson_obj_get(v, "properties") && !yyjson_obj_get(v, "additionalProperties")) ||
+	    (has_type(v, "array") && !yyjson_obj_get(v, "items"))) {
+		char *text = yyjson_val_write(v, 0, NULL);
+		print_error("vague: %s\n", text);
+		free(text);
+		n++;
+	}
+	return n;
+}
+
 /* Names in paths are those that a client sends; what cannot be asked for is not there. */
 static void test_document(void **state)
 {
@@ -299,6 +330,21 @@ static void test_document(void **state)
 	assert_non_null(yyjson_obj_get(pushed, "n")); /* triggered ones may be set */
 	assert_null(yyjson_obj_get(pushed, "length"));
 	assert_string_equal(yyjson_get_str(yyjson_ptr_get(pushed, "/whole/type/0")), "integer");
+	assert_true(yyjson_is_obj(yyjson_ptr_get(arguments, "/properties/call_id"))); /* every context takes it */
+	assert_non_null(
+	    at(doc, "/v1/context/con-text.x",
+	       "/post/responses/200/content/application~1json/schema/properties/meta/properties/token_usage"));
+	assert_int_equal(vague_schemas(yyjson_doc_get_root(doc)), 0);
+	/* A command of /docs finds what those above it have made. */
+	size_t at_path, max, makes = SIZE_MAX, first = SIZE_MAX;
+	yyjson_val *path, *item;
+	yyjson_obj_foreach(yyjson_obj_get(yyjson_doc_get_root(doc), "paths"), at_path, max, path, item) {
+		if (yyjson_equals_str(path, "/v1/record"))
+			makes = at_path;
+		if (strstr(yyjson_get_str(path), "{id}") || strstr(yyjson_get_str(path), "{ref}"))
+			first = at_path < first ? at_path : first;
+	}
+	assert_true(makes < first && first != SIZE_MAX);
 	/* Each route of the table is there as it is, but for those above. */
 	for (size_t i = 0; i < api_routes_count; i++) {
 		bool is_absent = api_routes[i].flags & ROUTE_UNLISTED;

@@ -1,6 +1,7 @@
 /* What a start finds after a crash: torn tails are cut, damage is reported and stepped over, stale bytes are
  * never read. */
 #include "tests/unit/ledger_fixture.h"
+#include "runtime/check.h"
 #include <dlfcn.h>
 
 enum { TINY_SEGMENT = 64 << 10 };
@@ -353,6 +354,34 @@ static void half_a_listing_is_not_a_shorter_log(void **state)
 	ledger_close(l);
 }
 
+/* A stray file: the number after it would be 0, and what is written there would be older than all. */
+static void a_number_that_no_ledger_reaches_is_refused(void **state)
+{
+	(void)state;
+	static const char *const names[] = { "ffffffffffffffff.seg", "fffffffffffffff0.seg", "4000000000000001.seg" };
+	uint64_t starts[11];
+	char path[600];
+	make_image(starts, false);
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		struct buf why = { 0 };
+		struct ledger_config config = { .dir = image, .segment_bytes = TINY_SEGMENT };
+		snprintf(path, sizeof path, "%s/%s", image, names[i]);
+		close(open(path, O_CREAT | O_WRONLY, 0600));
+		assert_null(ledger_open_on(&config, &faults.io, &why));
+		assert_non_null(memmem(why.p, why.n, names[i], strlen(names[i])));
+		assert_non_null(memmem(why.p, why.n, "move that file away", 19));
+		buf_finish(&why);
+		assert_int_equal(unlink(path), 0);
+	}
+	struct ledger *l = open_sized(image, TINY_SEGMENT); /* the refusals took nothing away */
+	assert_int_equal(ledger_durable_lsn(l), 10);
+	assert_int_equal(write_record(l, 11, 20), RT_OK);
+	ledger_close(l);
+	l = open_sized(image, TINY_SEGMENT);
+	assert_int_equal(ledger_durable_lsn(l), 11);
+	ledger_close(l);
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
@@ -368,6 +397,7 @@ int main(void)
 		TEST(a_damaged_index_is_said),
 		TEST(another_ledgers_segment_is_refused),
 		TEST(half_a_listing_is_not_a_shorter_log),
+		TEST(a_number_that_no_ledger_reaches_is_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -554,6 +554,11 @@ static void project_all(void)
 	assert_int_equal(did, OFFLINE_STEP_CAUGHT_UP);
 }
 
+static struct msg *make_legacy(struct loop *loop, const void *ref)
+{
+	return &evidence_legacy_new(loop, str_from(ref), LEGACY_RECORD)->head;
+}
+
 static void assert_mismatch(const char *part)
 {
 	struct offline_health health;
@@ -569,6 +574,11 @@ static void assert_mismatch(const char *part)
 	rig_start(&rig, true, false);
 	struct query q = { .sql = "SELECT count(*) AS n FROM fabra.records" };
 	struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 20000));
+	assert_int_equal(a.status, RT_EIO);
+	assert_non_null(strstr(a.text, part));
+	free(a.text);
+	/* Its ledger may have had the record: nobody can say that there is none. */
+	a = rig_wait(rig_ask(&rig, make_legacy, "ctx_00000000-0000-0000-0000-000000000009", 20000));
 	assert_int_equal(a.status, RT_EIO);
 	assert_non_null(strstr(a.text, part));
 	free(a.text);

@@ -24,11 +24,8 @@ static bool first_line(const char *path, struct buf *ret, struct offline_error *
 	int status = Z_OK;
 	gzerror(f, &status);
 	gzclose(f);
-	if (status != Z_OK && status != Z_BUF_ERROR)
-		offline_error_text(error, RT_EIO, "the file cannot be read, or is no gzip file");
-	else if (ret->n >= 2 &&
-		 ((ret->p[0] == '\xff' && ret->p[1] == '\xfe') || (ret->p[0] == '\xfe' && ret->p[1] == '\xff')))
-		offline_error_text(error, RT_EINVAL, "the file is UTF-16; convert it to UTF-8");
+	if (status != Z_OK)
+		offline_error_text(error, RT_EIO, "the file cannot be read");
 	else if (ret->n == 0)
 		offline_error_text(error, RT_EINVAL, "line 1 is empty; it must name the columns");
 	else if (ret->n >= HEADER_BYTES_MAX || ret->failed)

@@ -1,5 +1,5 @@
 /* What DuckDB is not asked to guess about a CSV or TSV file: its delimiter, the names in its first line, and the line on
- * which a record begins. Files that end in .gz are unpacked while they are read. Blocking; any thread.
+ * which a record begins. Files that end in .gz are unpacked while they are read. Of files that offline_whole.h lets through. Blocking; any thread.
  *
  * Form: RFC 4180 with any of , ; | tab between the cells; the first line names the columns. */
 #pragma once

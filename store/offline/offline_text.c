@@ -14,6 +14,7 @@
 #include "store/text/json.h"
 #include "store/offline/offline_csv.h"
 #include "store/offline/offline_private.h"
+#include "store/offline/offline_whole.h"
 #include <stdlib.h>
 #include <strings.h>
 
@@ -49,7 +50,6 @@ static void csv_error(struct offline_error *error, const char *text)
 		const char *theirs, *ours;
 	} words[] = {
 		{ "unterminated quote", "a quote is not closed, or stands inside a cell" },
-		{ "Invalid unicode", "it is not UTF-8; convert the file" },
 		{ "Maximum line size", "it is longer than 2 MB; is a quote not closed?" },
 	};
 	unsigned long long line = strtoull(strstr(text, "CSV Error on Line: ") + strlen("CSV Error on Line: "), NULL,
@@ -645,7 +645,8 @@ bool offline_text_select(struct offline_conn *c, const struct offline_table *tab
 			       .table = table,
 			       .is_json = has_ending(table->file, ".json") || is_lines(table->file) ||
 					  has_ending(table->file, ".json.gz") };
-	bool ok = f.is_json ? json_columns(&f, error) : csv_columns(&f, error);
+	bool ok = offline_whole_check(table->file, error) &&
+		  (f.is_json ? json_columns(&f, error) : csv_columns(&f, error));
 	ok = ok && declare_columns(&f, error);
 	if (ok)
 		make_reader(&f);

@@ -7,7 +7,7 @@
 #include "store/offline/offline.h"
 #include "store/offline/offline_conn.h"
 
-/* Appends the SELECT. Blocking: reads the file once, or twice when its first rows are not like the others. false: *error
+/* Appends the SELECT. Blocking: reads the file to see that it is whole, then once, or twice when its first rows are not like the others. false: *error
  * names the line, the column and the value where it can. */
 bool offline_text_select(struct offline_conn *c, const struct offline_table *table, struct buf *ret_sql,
 			 struct offline_error *error);

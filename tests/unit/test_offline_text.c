@@ -238,7 +238,7 @@ static void test_forms(void **state)
 		{ "k,v\na,1\nb\n", "line 3 has 1 cells, but line 1 names 2 columns" },
 		{ "k,v\na,1\nb,2,3\n", "line 3 has 3 cells, but line 1 names 2 columns" },
 		{ "k,v\na,\"1\nb,2\n", "line 2: a quote is not closed" },
-		{ "k,v\na,caf\xe9\n", "line 2: it is not UTF-8; convert the file" },
+		{ "k,v\na,caf\xe9\n", "line 2 is not UTF-8; convert the file" },
 		{ "caf\xe9,v\na,1\n", "line 1 is not UTF-8; convert the file" },
 		{ "k,v\na,1\r\nb,2\n", "its lines end in different ways" },
 		{ "\xff\xfek", "the file is UTF-16; convert it to UTF-8" },
@@ -263,6 +263,130 @@ static void test_gzip(void **state)
 	assert_string_equal(query("SELECT v FROM t ORDER BY k"), "[{\"v\":\"1\"},{\"v\":\"x\"}]");
 	static const struct offline_column number = { "v", "BIGINT" };
 	assert_non_null(strstr(load_as("t", "g.csv.gz", &number, 1), "line 3, column 'v': 'x' is no BIGINT"));
+}
+
+/* ---- what is not whole, or no text ---- */
+
+static struct buf read_file(const char *base)
+{
+	struct buf bytes = { 0 };
+	FILE *f = fopen(path_of(base), "rb");
+	assert_non_null(f);
+	for (int c; (c = getc(f)) != EOF;)
+		buf_append_char(&bytes, (char)c);
+	fclose(f);
+	return bytes;
+}
+
+static void write_bytes(const char *base, const char *bytes, size_t n)
+{
+	FILE *f = fopen(path_of(base), "wb");
+	assert_non_null(f);
+	assert_int_equal(fwrite(bytes, 1, n, f), n);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void assert_refused(const char *base, const char *error)
+{
+	const char *why = load(base);
+	if (strstr(why, error) == NULL)
+		fail_msg("%s\nis not in: %s", error, why);
+	assert_null(strstr(why, folder));
+	assert_string_equal(query("SELECT count(*) AS n FROM t"), "[{\"n\":200}]");
+}
+
+static void test_a_gzip_file_is_whole(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *plain, *packed;
+	} files[] = { { "w.csv", "w.csv.gz" }, { "w.tsv", "w.tsv.gz" }, { "w.ndjson", "w.ndjson.gz" } };
+	for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
+		struct buf text = { 0 };
+		char command[512];
+		bool is_json = strstr(files[i].plain, "json") != NULL;
+		if (!is_json)
+			buf_append_lit(&text, "k\n");
+		for (unsigned row = 0; row < 200; row++)
+			buf_printf(&text, is_json ? "{\"k\":\"u%u\"}\n" : "u%u\n", row * 7919);
+		write_bytes(files[i].plain, text.p, text.n);
+		snprintf(command, sizeof command, "gzip -f %s", path_of(files[i].plain));
+		assert_int_equal(system(command), 0);
+		assert_string_equal(load(files[i].packed), "");
+		struct buf whole = read_file(files[i].packed);
+		for (size_t n = 1; n < whole.n; n += n + 40 < whole.n ? 37 : 1) {
+			write_bytes(files[i].packed, whole.p, n);
+			assert_refused(files[i].packed, "the gzip file ends too early");
+		}
+		for (size_t at = whole.n - 8; at < whole.n; at += 4) { /* its CRC; its length */
+			whole.p[at] ^= 1;
+			write_bytes(files[i].packed, whole.p, whole.n);
+			assert_refused(files[i].packed, "the gzip file is damaged");
+			whole.p[at] ^= 1;
+		}
+		write_bytes(files[i].packed, text.p, text.n);
+		assert_refused(files[i].packed, "the file is no gzip file");
+		buf_append_lit(&whole, "more");
+		write_bytes(files[i].packed, whole.p, whole.n);
+		assert_refused(files[i].packed, "the gzip file has other bytes behind its end");
+		buf_finish(&whole);
+		buf_finish(&text);
+	}
+	char command[512]; /* two members, one behind the other, are one file */
+	write_file("m.csv", "k\na\n");
+	write_file("n.csv", "b\n");
+	snprintf(command, sizeof command, "cd %s && gzip -f m.csv n.csv && cat n.csv.gz >> m.csv.gz", folder);
+	assert_int_equal(system(command), 0);
+	assert_string_equal(load("m.csv.gz"), "");
+	assert_string_equal(query("SELECT k FROM t"), "[{\"k\":\"a\"},{\"k\":\"b\"}]");
+}
+
+static void test_a_text_is_utf8(void **state)
+{
+	(void)state;
+	static const char *const names[] = { "u.csv", "u.tsv", "u.json", "u.ndjson" };
+	static const char *const wrong[] = { "caf\xe9",          "\xc0\xaf", "\xed\xa0\x80",
+					     "\xf4\x90\x80\x80", "\xe2\x82", "\xbf" };
+	struct buf text = { 0 };
+	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+		for (size_t k = 0; k < sizeof wrong / sizeof wrong[0]; k++) {
+			bool is_json = strstr(names[i], "json") != NULL;
+			/* Rows enough that a block of them ends inside a character: each is three bytes long. */
+			for (int late = 0; late < 2; late++) {
+				unsigned rows = late ? 30000 : 1;
+				buf_clear(&text);
+				if (!is_json)
+					buf_append_lit(&text, "k\r\n");
+				for (unsigned row = 0; row < rows; row++)
+					buf_printf(&text, "%s\xe2\x82\xac\xe2\x82\xac%s\r\n",
+						   is_json ? "{\"k\":\"" : "", is_json ? "\"}" : "");
+				size_t good = text.n;
+				write_bytes(names[i], text.p, text.n);
+				assert_string_equal(load(names[i]), "");
+				buf_printf(&text, "%s%s%s\r\n", is_json ? "{\"k\":\"" : "", wrong[k],
+					   is_json ? "\"}" : "");
+				write_bytes(names[i], text.p, text.n);
+				char expected[128];
+				snprintf(expected, sizeof expected, "from %s: line %u is not UTF-8; convert the file",
+					 names[i], rows + (is_json ? 1 : 2));
+				const char *why = load(names[i]);
+				if (strstr(why, expected) == NULL)
+					fail_msg("%s\nis not in: %s", expected, why);
+				/* A character that the file's end cuts. */
+				text.n = good;
+				buf_append_lit(&text, "x\xe2\x82");
+				write_bytes(names[i], text.p, text.n);
+				assert_non_null(strstr(load(names[i]), "is not UTF-8; convert the file"));
+				assert_string_not_equal(query("SELECT count(*) AS n FROM t"), "[]");
+			}
+		}
+	}
+	buf_finish(&text);
+	write_file("gz.csv", "k\ncaf\xe9\n");
+	char command[512];
+	snprintf(command, sizeof command, "gzip -f %s", path_of("gz.csv"));
+	assert_int_equal(system(command), 0);
+	assert_non_null(strstr(load("gz.csv.gz"), "line 2 is not UTF-8; convert the file"));
 }
 
 static void test_a_name_is_a_name(void **state)
@@ -325,6 +449,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_another_recipe_loads_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forms, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_gzip, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_gzip_file_is_whole, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_text_is_utf8, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_name_is_a_name, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_lines_of_records, setup, teardown),
 	};

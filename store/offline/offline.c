@@ -40,7 +40,8 @@ static const char *const schema_sql[] = {
 	"CREATE TABLE IF NOT EXISTS fabra.tables(name VARCHAR NOT NULL, file VARCHAR, file_bytes BIGINT, "
 	"file_mtime_ns BIGINT, "
 	"sql VARCHAR, row_count UBIGINT NOT NULL, loads BIGINT NOT NULL, recipe VARCHAR)",
-	"ALTER TABLE fabra.tables ADD COLUMN IF NOT EXISTS recipe VARCHAR", /* absent in files of version 0.1 */
+	"ALTER TABLE fabra.tables ADD COLUMN IF NOT EXISTS recipe VARCHAR",     /* absent in files of version 0.1 */
+	"ALTER TABLE fabra.tables ADD COLUMN IF NOT EXISTS file_inode UBIGINT", /* older files lack it */
 	/* Files of earlier versions lack these; they come last, where an appender expects them. */
 	"ALTER TABLE fabra.feature_history ADD COLUMN IF NOT EXISTS version VARCHAR",
 	"ALTER TABLE fabra.feature_history ADD COLUMN IF NOT EXISTS event_time_ns USMALLINT",

@@ -19,6 +19,7 @@ struct source {
 	bool is_text;      /* else Parquet */
 	struct buf recipe; /* how a text file becomes columns: another recipe, another table */
 	int64_t file_bytes, file_mtime_ns;
+	uint64_t file_inode; /* another file may have the size and the time of the one before it */
 };
 
 /* Counts changes of offline_text.c that give a file's columns other types. */
@@ -66,6 +67,7 @@ static bool source_read(const struct offline_table *table, struct source *ret, s
 	}
 	ret->file_bytes = st.st_size;
 	ret->file_mtime_ns = st.st_mtim.tv_sec * 1000000000ll + st.st_mtim.tv_nsec;
+	ret->file_inode = st.st_ino;
 	return true;
 }
 
@@ -99,7 +101,7 @@ static const char state_sql[] =
     "SELECT CAST(CASE WHEN t.table_name IS NULL THEN 0 WHEN f.name IS NULL THEN 3 "
     "WHEN f.file IS NOT DISTINCT FROM $2 AND f.file_bytes IS NOT DISTINCT FROM $3 AND f.file_mtime_ns IS NOT "
     "DISTINCT FROM $4 "
-    "AND f.sql IS NOT DISTINCT FROM $5 AND f.recipe IS NOT DISTINCT FROM $6 AND (f.file IS NOT NULL OR f.loads >= "
+    "AND f.file_inode IS NOT DISTINCT FROM $7 AND f.sql IS NOT DISTINCT FROM $5 AND f.recipe IS NOT DISTINCT FROM $6 AND (f.file IS NOT NULL OR f.loads >= "
     "(SELECT coalesce(max(loads), 0) FROM fabra.tables WHERE file IS NOT NULL)) THEN 2 ELSE 1 END AS "
     "BIGINT), "
     "CAST(coalesce(f.row_count, 0) AS BIGINT) FROM (SELECT CAST($1 AS VARCHAR) AS name) w "
@@ -115,7 +117,8 @@ static bool bind_source(duckdb_prepared_statement s, const struct source *from)
 	return bind_text(s, 1, from->table->name) && bind_text(s, 2, from->table->file) &&
 	       (is_file ? duckdb_bind_int64(s, 3, from->file_bytes) : duckdb_bind_null(s, 3)) == DuckDBSuccess &&
 	       (is_file ? duckdb_bind_int64(s, 4, from->file_mtime_ns) : duckdb_bind_null(s, 4)) == DuckDBSuccess &&
-	       bind_text(s, 5, is_file ? NULL : from->table->sql) && bind_text(s, 6, from->recipe.p);
+	       bind_text(s, 5, is_file ? NULL : from->table->sql) && bind_text(s, 6, from->recipe.p) &&
+	       (is_file ? duckdb_bind_uint64(s, 7, from->file_inode) : duckdb_bind_null(s, 7)) == DuckDBSuccess;
 }
 
 static bool state_read(struct offline_conn *c, const struct source *from, enum table_state *ret, uint64_t *ret_rows,
@@ -203,10 +206,10 @@ static bool remember(struct offline_conn *c, const struct source *from, uint64_t
 {
 	duckdb_prepared_statement s = offline_conn_prepare(
 	    c,
-	    STR("INSERT INTO fabra.tables(name, file, file_bytes, file_mtime_ns, sql, recipe, row_count, loads) "
-		"SELECT $1, $2, $3, $4, $5, $6, $7, (SELECT coalesce(max(loads), 0) + 1 FROM fabra.tables)"),
+	    STR("INSERT INTO fabra.tables(name, file, file_bytes, file_mtime_ns, sql, recipe, file_inode, row_count, loads) "
+		"SELECT $1, $2, $3, $4, $5, $6, $7, $8, (SELECT coalesce(max(loads), 0) + 1 FROM fabra.tables)"),
 	    error);
-	if (s == NULL || !bind_source(s, from) || duckdb_bind_uint64(s, 7, rows) != DuckDBSuccess ||
+	if (s == NULL || !bind_source(s, from) || duckdb_bind_uint64(s, 8, rows) != DuckDBSuccess ||
 	    !offline_conn_execute(c, s, error))
 		return false;
 	s = offline_conn_prepare(c,

@@ -112,6 +112,16 @@ static void values_know_what_made_them(void **state)
 #define SQL(text) "fabra.feature { name = 'f', entity = U, sql = '" text "' }"
 	assert_same(SQL("SELECT 1"), SQL("SELECT 1 ;"));
 	assert_differs(SQL("SELECT 1"), SQL("SELECT 2"));
+	/* It becomes part of another one: what ends it, and what is behind its end, is no part of it. */
+	assert_same(SQL("SELECT 1"), SQL("SELECT 1; -- bye"));
+	assert_same(SQL("SELECT 1"), SQL("SELECT 1 ;; /* x; /* y */ */ ; "));
+	assert_same(SQL("SELECT 1"), SQL("SELECT 1;\\n-- bye;\\n"));
+	assert_differs(SQL("SELECT 1"), SQL("SELECT 1; SELECT 2"));
+	assert_differs(SQL("SELECT 1 AS \"a; -- b\""), SQL("SELECT 1 AS \"a"));
+	assert_differs(SQL("SELECT $$a; -- $$"), SQL("SELECT $$a"));
+	assert_differs(SQL("SELECT $x$a$$; -- $x$"), SQL("SELECT $x$a$$"));
+	assert_differs(SQL("SELECT \\'a; -- \\'"), SQL("SELECT \\'a"));
+	assert_differs(SQL("SELECT e\\'a\\\\\\'; -- \\'"), SQL("SELECT e\\'a\\\\\\'"));
 	/* A trigger's own values must not begin anew because of an edit; pushed values have no maker. */
 	assert_string_equal(
 	    MADE("fabra.feature { name = 'f', entity = U, trigger = 'e', compute = function() return 1 end }"), "");

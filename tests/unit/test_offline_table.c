@@ -246,6 +246,9 @@ static void test_sql_of_features_is_checked_without_running(void **state)
 	assert_string_equal(check("SELECT v FROM t"), "the SQL gives no column \"id\"");
 	assert_string_equal(check("SELECT id FROM t"), "the SQL gives no column \"v\"");
 	assert_string_equal(check("SELECT ? AS id, 2 AS v"), "the SQL has a parameter, and nothing gives it a value");
+	assert_string_equal(check("SELECT id, id, v FROM t"), "two columns are called \"id\"; name them apart with AS");
+	assert_string_equal(check("SELECT t.*, 1 AS w, 2 AS w FROM t"),
+			    "two columns are called \"w\"; name them apart with AS");
 	assert_non_null(strstr(check("SELECT id, v FROM nowhere"), "nowhere"));
 	assert_non_null(strstr(check("SELEC 1"), "Parser Error"));
 	assert_non_null(strstr(check("SELECT 1; SELECT 2"), "multiple statements"));

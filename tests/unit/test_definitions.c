@@ -279,6 +279,18 @@ static void each_mistake_is_named(void **state)
 		  "dtype: \"string\", \"integer\", \"number\", \"boolean\", \"array\" or \"object\" is needed, not 'double'" },
 		{ "fabra.feature { name = 'f', entity = User, dtype = 'integer', default = 1.5 }",
 		  "default: 1.5 is not of dtype integer" },
+		{ "fabra.feature { name = 'f', entity = User }\nlocal many = {}\n"
+		  "for i = 1, 33 do many[i] = { text = '{feature:f}', entity_id = '{user}-' .. i } end\n"
+		  "fabra.context { name = 'c', params = { user = 'string' }, items = many }",
+		  "context 'c': items: they read features of 33 ids" },
+		{ "local many, text = {}, ''\n"
+		  "for i = 1, 1025 do fabra.feature { name = 'f' .. i, entity = User } text = text .. '{feature:f' .. i .. '}' end\n"
+		  "fabra.context { name = 'c', params = { user = 'string' }, items = { { text = text, entity_id = '{user}' } } }",
+		  "context 'c': items: they read 1025 features; at most 1024 are possible" },
+		{ "fabra.retriever { name = 'r', run = type }\nlocal many = {}\n"
+		  "for i = 1, 65 do many[i] = { retriever = 'r' } end\n"
+		  "fabra.context { name = 'c', items = many }",
+		  "context 'c': items: they call retrievers 65 times; at most 64 are possible" },
 		{ "fabra.feature { name = 'f', entity = User, sql = 'x', dtype = 'integer' }",
 		  "dtype: sql gives its columns their types" },
 	};

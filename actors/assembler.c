@@ -186,7 +186,7 @@ static void gather_by_plan(struct assembler *s)
 	struct loop *loop = s->base.loop;
 	s->plan = plan_new(d, s->context, yyjson_doc_get_root(s->args), &s->job->arena);
 	if (s->plan == NULL) {
-		fail(s, ASSEMBLY_FAILED, STR("the context reads too many entities or retrievers"));
+		fail(s, ASSEMBLY_BUSY, STR("out of memory"));
 		return;
 	}
 	for (uint32_t i = 0; i < s->plan->groups_count; i++) {

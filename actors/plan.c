@@ -39,11 +39,13 @@ static const struct feature_result *find_result(const struct plan *p, uint32_t e
 		const struct plan_group *group = &p->groups[g];
 		if (group->entity != entity || !str_eq(group->entity_id, entity_id))
 			continue;
-		if (group->failure)
-			*ret_why_not = group->failure;
-		for (uint32_t f = 0; group->answer && f < group->features_count; f++)
-			if (group->features[f] == feature)
-				return feature_request_result(group->answer, 0, f);
+		for (uint32_t f = 0; f < group->features_count; f++) {
+			if (group->features[f] != feature)
+				continue;
+			if (group->failure)
+				*ret_why_not = group->failure;
+			return group->answer ? feature_request_result(group->answer, 0, f) : NULL;
+		}
 	}
 	return NULL;
 }
@@ -100,10 +102,16 @@ static bool group_add(struct plan_group *group, uint32_t feature, struct arena *
 
 static bool need_feature(struct plan *p, uint32_t entity, struct str entity_id, uint32_t feature, struct arena *arena)
 {
-	struct plan_group *group = NULL;
-	for (uint32_t g = 0; g < p->groups_count && group == NULL; g++)
-		if (p->groups[g].entity == entity && str_eq(p->groups[g].entity_id, entity_id))
-			group = &p->groups[g];
+	struct plan_group *group = NULL; /* of this id, with room */
+	for (uint32_t g = 0; g < p->groups_count; g++) {
+		struct plan_group *at = &p->groups[g];
+		if (at->entity != entity || !str_eq(at->entity_id, entity_id))
+			continue;
+		for (uint32_t f = 0; f < at->features_count; f++)
+			if (at->features[f] == feature)
+				return true;
+		group = at->features_count < PLAN_GROUP_FEATURES_MAX ? at : group;
+	}
 	if (group == NULL) {
 		if (p->groups_count == PLAN_GROUPS_MAX)
 			return false;
@@ -111,9 +119,6 @@ static bool need_feature(struct plan *p, uint32_t entity, struct str entity_id, 
 		group->entity = entity;
 		group->entity_id = entity_id;
 	}
-	for (uint32_t f = 0; f < group->features_count; f++)
-		if (group->features[f] == feature)
-			return true;
 	return group_add(group, feature, arena);
 }
 
@@ -202,11 +207,9 @@ struct plan *plan_new(const struct definitions *d, const struct def_context *con
 		return NULL;
 	p->context = context;
 	p->args = args;
-	/* Each text reads one entity, so there are at most as many groups as items. */
-	uint32_t groups = context->items_count < PLAN_GROUPS_MAX ? context->items_count : PLAN_GROUPS_MAX;
 	uint32_t calls = context->items_count < MATERIAL_CALLS_MAX ? context->items_count : MATERIAL_CALLS_MAX;
 	p->entity_ids = arena_zalloc(arena, context->items_count * sizeof *p->entity_ids);
-	p->groups = arena_zalloc(arena, groups * sizeof *p->groups);
+	p->groups = arena_zalloc(arena, PLAN_GROUPS_MAX * sizeof *p->groups);
 	p->calls = arena_zalloc(arena, calls * sizeof *p->calls);
 	bool ok = p->entity_ids && p->groups && p->calls;
 	for (uint32_t i = 0; ok && i < context->items_count; i++)

@@ -3,10 +3,12 @@
 #pragma once
 #include "actors/material.h"
 
-enum { PLAN_GROUPS_MAX = 32, PLAN_GROUP_FEATURES_MAX = 128 };
+_Static_assert((int)DEF_CALLS_MAX == (int)MATERIAL_CALLS_MAX && (int)DEF_READS_MAX == (int)READS_FEATURES_MAX,
+	       "what a file may declare, a request can ask for");
+enum { PLAN_GROUPS_MAX = DEF_ASKS_MAX, PLAN_GROUP_FEATURES_MAX = DEF_ASK_FEATURES_MAX };
 
 /* Arrays are in the arena and as long as the context needs. */
-struct plan_group { /* all features of one entity id: one ask */
+struct plan_group { /* features of one entity id: one ask; an id with more of them has several */
 	uint32_t entity;
 	struct str entity_id;
 	uint32_t *features;
@@ -35,7 +37,8 @@ struct plan {
 	uint32_t calls_count;
 };
 
-/* args: the request's arguments, checked. Texts go to the arena. NULL: a bound is reached. */
+/* args: the request's arguments, checked. Texts go to the arena. NULL: out of memory; a context within the bounds of
+ * definitions.h reaches no other. */
 struct plan *plan_new(const struct definitions *d, const struct def_context *context, yyjson_val *args,
 		      struct arena *arena);
 void plan_finish(struct plan *p); /* releases the answers; the arena owns the struct. NULL is fine */

@@ -467,6 +467,73 @@ static void check_strict(struct declare_reader *r, const struct def_context *c)
 	}
 }
 
+static bool is_same_text(const struct def_template *a, const struct def_template *b)
+{
+	bool same = a->count == b->count;
+	for (uint32_t i = 0; same && i < a->count; i++)
+		same = a->pieces[i].type == b->pieces[i].type && a->pieces[i].index == b->pieces[i].index &&
+		       str_eq(a->pieces[i].text, b->pieces[i].text);
+	return same;
+}
+
+/* The entity of which an item reads features; DEF_NONE: it reads none. */
+static uint32_t entity_read(const struct definitions *d, const struct def_item *item)
+{
+	for (uint32_t i = 0; i < item->text.count; i++)
+		if (item->text.pieces[i].type == PIECE_FEATURE)
+			return d->features[item->text.pieces[i].index].entity;
+	return DEF_NONE;
+}
+
+/* How many features the context reads of the id of this item; 0 when an earlier item has this id. */
+static uint32_t features_read(const struct definitions *d, const struct def_context *c, uint32_t first)
+{
+	const struct def_item *item = &c->items[first];
+	uint32_t entity = entity_read(d, item), count = 0;
+	bool *is_read = calloc(d->features_count + 1, sizeof *is_read);
+	CHECK(is_read != NULL);
+	for (uint32_t i = 0; entity != DEF_NONE && i < c->items_count; i++) {
+		const struct def_item *other = &c->items[i];
+		if (entity_read(d, other) != entity || !is_same_text(&other->entity_id, &item->entity_id))
+			continue;
+		if (i < first) {
+			count = 0;
+			break;
+		}
+		for (uint32_t k = 0; k < other->text.count; k++) {
+			const struct def_piece *piece = &other->text.pieces[k];
+			count += piece->type == PIECE_FEATURE && !is_read[piece->index];
+			if (piece->type == PIECE_FEATURE)
+				is_read[piece->index] = true;
+		}
+	}
+	free(is_read);
+	return count;
+}
+
+/* Each request would fail otherwise. Two ids may turn out to be one, which needs no more asks. */
+static void check_reads(struct declare_reader *r, const struct def_context *c)
+{
+	uint32_t asks = 0, calls = 0, reads = 0;
+	for (uint32_t i = 0; i < c->items_count; i++) {
+		uint32_t features = features_read(r->declare->d, c, i);
+		reads += features;
+		asks += (features + DEF_ASK_FEATURES_MAX - 1) / DEF_ASK_FEATURES_MAX;
+		calls += c->items[i].retriever != DEF_NONE;
+	}
+	if (reads > DEF_READS_MAX)
+		definitions_field_error(r, "items", "they read %u features; at most %d are possible", reads,
+					DEF_READS_MAX);
+	else if (asks > DEF_ASKS_MAX)
+		definitions_field_error(r, "items",
+					"they read features of %u ids (%d features of one count as one); "
+					"at most %d are possible",
+					asks, DEF_ASK_FEATURES_MAX, DEF_ASKS_MAX);
+	if (calls > DEF_CALLS_MAX)
+		definitions_field_error(r, "items", "they call retrievers %u times; at most %d are possible", calls,
+					DEF_CALLS_MAX);
+}
+
 void definitions_context_read(struct declare_reader *r, uint32_t index)
 {
 	static const char *const keys[] = { "name",          "build",     "items",         "params",
@@ -496,6 +563,7 @@ void definitions_context_read(struct declare_reader *r, uint32_t index)
 	c->has_build = definitions_field_function(r, "build", SCRIPT_BUILD, index);
 	if (has_items)
 		read_items(r, c);
+	check_reads(r, c);
 	if (c->freshness_strict && c->freshness_sla_ms)
 		check_strict(r, c);
 }

@@ -164,9 +164,81 @@ static void check_feature(struct declare_reader *r, const struct def_feature *f)
 	check_refresh(r, f);
 }
 
-/* It becomes part of another statement when one entity is asked for. */
+static bool is_word(char c)
+{
+	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '_' || (c & 0x80) != 0;
+}
+
+/* Behind the text that begins at i with a quote: '...', "..." or, with escapes, E'...'. */
+static size_t after_quoted(struct str sql, size_t i)
+{
+	char quote = sql.p[i];
+	bool has_escapes = quote == '\'' && i > 0 && (sql.p[i - 1] | 0x20) == 'e' && (i == 1 || !is_word(sql.p[i - 2]));
+	for (i++; i < sql.n && sql.p[i] != quote; i++)
+		i += has_escapes && sql.p[i] == '\\';
+	return i + 1; /* a doubled quote begins the next text at once */
+}
+
+/* Behind $tag$...$tag$, or behind the $ of something else. */
+static size_t after_dollar(struct str sql, size_t i)
+{
+	size_t tag = i + 1;
+	while (tag < sql.n && is_word(sql.p[tag]))
+		tag++;
+	if (tag >= sql.n || sql.p[tag] != '$' || (i > 0 && is_word(sql.p[i - 1])))
+		return i + 1;
+	tag += 1 - i;
+	for (size_t at = i + tag; at + tag <= sql.n; at++)
+		if (memcmp(sql.p + at, sql.p + i, tag) == 0)
+			return at + tag;
+	return sql.n;
+}
+
+/* Behind the comment that begins at i; i when none does. */
+static size_t after_comment(struct str sql, size_t i)
+{
+	if (i + 1 >= sql.n)
+		return i;
+	if (sql.p[i] == '-' && sql.p[i + 1] == '-') {
+		while (i < sql.n && sql.p[i] != '\n' && sql.p[i] != '\r')
+			i++;
+		return i;
+	}
+	if (sql.p[i] != '/' || sql.p[i + 1] != '*')
+		return i;
+	size_t depth = 1;
+	for (i += 2; i + 1 < sql.n && depth > 0; i++) {
+		bool begins = sql.p[i] == '/' && sql.p[i + 1] == '*', ends = sql.p[i] == '*' && sql.p[i + 1] == '/';
+		depth += begins;
+		depth -= ends;
+		i += begins || ends;
+	}
+	return depth > 0 ? sql.n : i;
+}
+
+/* It becomes part of another statement when one entity is asked for: without a semicolon that ends it, and what is behind. */
 static void trim_statement(struct str *sql)
 {
+	size_t end = sql->n; /* of all but semicolons, blanks and comments */
+	bool is_ended = false;
+	for (size_t i = 0; i < sql->n;) {
+		char c = sql->p[i];
+		size_t next = after_comment(*sql, i);
+		if (next == i)
+			next = c == '\'' || c == '"' ? after_quoted(*sql, i) : c == '$' ? after_dollar(*sql, i) : i + 1;
+		else
+			c = ' ';
+		if (c == ';' && !is_ended)
+			end = i;
+		if (c == ';')
+			is_ended = true;
+		else if (strchr(" \t\r\n\f\v", c) == NULL) {
+			is_ended = false;
+			end = sql->n;
+		}
+		i = next;
+	}
+	sql->n = end;
 	while (sql->n > 0 && strchr("; \t\r\n", sql->p[sql->n - 1]) != NULL)
 		sql->n--;
 }

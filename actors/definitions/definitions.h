@@ -97,6 +97,9 @@ struct def_item {
 	struct str source_id; /* p NULL = derived */
 };
 
+/* What one request of a declarative context may ask for: refused when the file is read. An ask is for features of one id. */
+enum { DEF_ASKS_MAX = 32, DEF_ASK_FEATURES_MAX = 128, DEF_CALLS_MAX = 64, DEF_READS_MAX = 1024 };
+
 struct def_context {
 	struct str name, description, version, model;
 	int64_t max_tokens;                                       /* 0 = none */

@@ -249,6 +249,29 @@ static bool gives_column(duckdb_prepared_statement statement, struct str name, i
 	return found;
 }
 
+/* Rows of a materialised feature need it, and which of two is meant nobody can know. */
+static bool names_are_distinct(duckdb_prepared_statement statement, struct offline_error *error)
+{
+	idx_t count = duckdb_prepared_statement_column_count(statement);
+	bool ok = true;
+	const char **names = calloc(count + 1, sizeof *names);
+	CHECK(names != NULL);
+	for (idx_t i = 0; i < count; i++) {
+		names[i] = duckdb_prepared_statement_column_name(statement, i);
+		for (idx_t k = 0; ok && k < i; k++)
+			ok = names[i] == NULL || names[k] == NULL || strcmp(names[i], names[k]) != 0;
+		if (!ok) {
+			offline_error_text(error, RT_EINVAL, "two columns are called \"%.*s\"; name them apart with AS",
+					   STR_ARG(str_first(str_from(names[i]), 60)));
+			break;
+		}
+	}
+	for (idx_t i = 0; i < count; i++)
+		duckdb_free((void *)(uintptr_t)names[i]);
+	free(names);
+	return ok;
+}
+
 const char *offline_statement_key_type(duckdb_prepared_statement statement, struct str name, char *room,
 				       size_t room_bytes, struct offline_error *error)
 {
@@ -280,7 +303,7 @@ bool offline_check_rows(struct offline *o, struct str sql, struct str key_column
 	}
 	bool ok = statement != NULL &&
 		  offline_statement_key_type(statement, key_column, room, sizeof room, &error) != NULL &&
-		  gives_column(statement, value_column, &value, &error);
+		  gives_column(statement, value_column, &value, &error) && names_are_distinct(statement, &error);
 	if (c != NULL)
 		offline_admin_leave(o);
 	if (!ok)

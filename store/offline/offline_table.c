@@ -11,6 +11,8 @@
 #include "store/text/table_file.h"
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
+#include <strings.h>
 #include <sys/stat.h>
 
 struct source {
@@ -140,26 +142,101 @@ static bool state_read(struct offline_conn *c, const struct source *from, enum t
 }
 
 /* ---- loading ---- */
-/* DuckDB has microseconds for these; it says nothing itself. */
-static void warn_of_nanoseconds(struct offline_conn *c, const struct offline_table *table)
+/* A Parquet file's columns as its schema lists them: each before what is in it. */
+struct parquet_columns {
+	const struct offline_table *table;
+	char **names; /* owned; each too */
+	size_t count, room;
+	int64_t inside;  /* elements that still belong to the last column */
+	bool has_warned; /* of the last column */
+};
+
+static bool add_column(struct parquet_columns *p, struct str name, struct offline_error *error)
+{
+	if (p->count == p->room) {
+		p->room = p->room > 0 ? 2 * p->room : 64;
+		p->names = realloc(p->names, p->room * sizeof *p->names);
+		CHECK(p->names != NULL);
+	}
+	char *text = strndup(name.p, name.n);
+	CHECK(text != NULL);
+	p->names[p->count++] = text;
+	p->has_warned = false;
+	for (size_t i = 0; i + 1 < p->count; i++) {
+		if (strcasecmp(p->names[i], text) == 0) {
+			offline_error_text(error, RT_EINVAL,
+					   "its columns %zu and %zu are both called '%.*s'; rename one", i + 1,
+					   p->count, STR_ARG(str_first(name, 60)));
+			return false;
+		}
+	}
+	return true;
+}
+
+/* DuckDB would give other values than are there, and say nothing itself: a decimal of more digits than it has becomes some
+ * DOUBLE, and of these times it keeps the microseconds. */
+static bool look_at_element(struct parquet_columns *p, struct str name, int64_t children, int64_t digits, bool is_cut,
+			    struct offline_error *error)
+{
+	enum { DIGITS_MAX = 38 };
+	if (p->inside > 0)
+		p->inside--;
+	else if (!add_column(p, name, error))
+		return false;
+	p->inside += children;
+	const char *column = p->names[p->count - 1];
+	if (digits > DIGITS_MAX) {
+		offline_error_text(error, RT_EINVAL,
+				   "column '%.*s' is a decimal of %" PRId64
+				   " digits, and a table holds %d; write it as a decimal of fewer digits, or as text",
+				   STR_ARG(str_first(str_from(column), 60)), digits, DIGITS_MAX);
+		return false;
+	}
+	if (is_cut && !p->has_warned)
+		log_line(LOG_WARNING, "tables", "nanoseconds of this column are cut off",
+			 LOG_CSTR("table", p->table->name), LOG_CSTR("column", column));
+	p->has_warned |= is_cut;
+	return true;
+}
+
+static bool look_at_chunk(struct parquet_columns *p, duckdb_data_chunk chunk, struct offline_error *error)
+{
+	duckdb_string_t *names = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
+	int64_t *children = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1));
+	int64_t *digits = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 2));
+	bool *is_cut = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 3));
+	for (idx_t i = 0; i < duckdb_data_chunk_get_size(chunk); i++) {
+		struct str name = str_of(duckdb_string_t_data(&names[i]), duckdb_string_t_length(names[i]));
+		if (!look_at_element(p, name, children[i], digits[i], is_cut[i], error))
+			return false;
+	}
+	return true;
+}
+
+static bool look_at_parquet(struct offline_conn *c, const struct offline_table *table, struct offline_error *error)
 {
 	struct buf sql = { 0 };
-	struct offline_error error = { 0 };
-	buf_append_lit(&sql, "SELECT name FROM parquet_schema(");
+	struct parquet_columns columns = { .table = table };
+	buf_append_lit(
+	    &sql,
+	    "SELECT name, coalesce(num_children, 0)::BIGINT, coalesce(CASE WHEN converted_type = 'DECIMAL' OR logical_type "
+	    "LIKE 'DecimalType%' THEN precision END, 0)::BIGINT, coalesce(type = 'INT96' OR logical_type LIKE "
+	    "'TimeType%NANOS=NanoSeconds%' OR logical_type LIKE 'TimestampType(isAdjustedToUTC=1%NANOS=NanoSeconds%', false) "
+	    "FROM parquet_schema(");
 	offline_text_path(&sql, table->file);
-	buf_append_lit(&sql, ") WHERE type = 'INT96' OR logical_type LIKE 'TimeType%NANOS=NanoSeconds%'");
-	bool ok = offline_conn_select(c, buf_str(&sql), NULL, UINT64_MAX, &error);
-	for (duckdb_data_chunk chunk; ok && (chunk = offline_conn_fetch(c, &error)) != NULL;) {
-		duckdb_string_t *names = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
-		for (idx_t row = 0; row < duckdb_data_chunk_get_size(chunk); row++)
-			log_line(LOG_WARNING, "tables", "nanoseconds of this column are cut off",
-				 LOG_CSTR("table", table->name),
-				 LOG_STR("column", str_of(duckdb_string_t_data(&names[row]),
-							  duckdb_string_t_length(names[row]))));
+	buf_append_lit(&sql, ") OFFSET 1"); /* the first element is the file itself */
+	bool ok = offline_conn_select(c, buf_str(&sql), NULL, UINT64_MAX, error);
+	for (duckdb_data_chunk chunk; ok && (chunk = offline_conn_fetch(c, error)) != NULL;) {
+		ok = look_at_chunk(&columns, chunk, error);
 		duckdb_destroy_data_chunk(&chunk);
 	}
+	ok = ok && error->status == 0;
 	offline_conn_end(c);
+	for (size_t i = 0; i < columns.count; i++)
+		free(columns.names[i]);
+	free(columns.names);
 	buf_finish(&sql);
+	return ok;
 }
 
 static bool create(struct offline_conn *c, const struct source *from, struct offline_error *error)
@@ -172,10 +249,10 @@ static bool create(struct offline_conn *c, const struct source *from, struct off
 	if (from->is_text) {
 		ok = offline_text_select(c, from->table, &sql, error);
 	} else if (from->base != NULL) {
+		ok = look_at_parquet(c, from->table, error);
 		buf_append_lit(&sql, "SELECT * FROM read_parquet(");
 		offline_text_path(&sql, from->table->file);
 		buf_append_lit(&sql, ", hive_partitioning = false)");
-		warn_of_nanoseconds(c, from->table);
 	} else {
 		size_t n = strlen(from->table->sql);
 		while (n > 0 && strchr(" \t\r\n;", from->table->sql[n - 1]) != NULL)

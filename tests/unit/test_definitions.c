@@ -112,6 +112,16 @@ static void values_know_what_made_them(void **state)
 #define SQL(text) "fabra.feature { name = 'f', entity = U, sql = '" text "' }"
 	assert_same(SQL("SELECT 1"), SQL("SELECT 1 ;"));
 	assert_differs(SQL("SELECT 1"), SQL("SELECT 2"));
+	/* It becomes part of another one: what ends it, and what is behind its end, is no part of it. */
+	assert_same(SQL("SELECT 1"), SQL("SELECT 1; -- bye"));
+	assert_same(SQL("SELECT 1"), SQL("SELECT 1 ;; /* x; /* y */ */ ; "));
+	assert_same(SQL("SELECT 1"), SQL("SELECT 1;\\n-- bye;\\n"));
+	assert_differs(SQL("SELECT 1"), SQL("SELECT 1; SELECT 2"));
+	assert_differs(SQL("SELECT 1 AS \"a; -- b\""), SQL("SELECT 1 AS \"a"));
+	assert_differs(SQL("SELECT $$a; -- $$"), SQL("SELECT $$a"));
+	assert_differs(SQL("SELECT $x$a$$; -- $x$"), SQL("SELECT $x$a$$"));
+	assert_differs(SQL("SELECT \\'a; -- \\'"), SQL("SELECT \\'a"));
+	assert_differs(SQL("SELECT e\\'a\\\\\\'; -- \\'"), SQL("SELECT e\\'a\\\\\\'"));
 	/* A trigger's own values must not begin anew because of an edit; pushed values have no maker. */
 	assert_string_equal(
 	    MADE("fabra.feature { name = 'f', entity = U, trigger = 'e', compute = function() return 1 end }"), "");
@@ -273,6 +283,18 @@ static void each_mistake_is_named(void **state)
 		  "dtype: \"string\", \"integer\", \"number\", \"boolean\", \"array\" or \"object\" is needed, not 'double'" },
 		{ "fabra.feature { name = 'f', entity = User, dtype = 'integer', default = 1.5 }",
 		  "default: 1.5 is not of dtype integer" },
+		{ "fabra.feature { name = 'f', entity = User }\nlocal many = {}\n"
+		  "for i = 1, 33 do many[i] = { text = '{feature:f}', entity_id = '{user}-' .. i } end\n"
+		  "fabra.context { name = 'c', params = { user = 'string' }, items = many }",
+		  "context 'c': items: they read features of 33 ids" },
+		{ "local many, text = {}, ''\n"
+		  "for i = 1, 1025 do fabra.feature { name = 'f' .. i, entity = User } text = text .. '{feature:f' .. i .. '}' end\n"
+		  "fabra.context { name = 'c', params = { user = 'string' }, items = { { text = text, entity_id = '{user}' } } }",
+		  "context 'c': items: they read 1025 features; at most 1024 are possible" },
+		{ "fabra.retriever { name = 'r', run = type }\nlocal many = {}\n"
+		  "for i = 1, 65 do many[i] = { retriever = 'r' } end\n"
+		  "fabra.context { name = 'c', items = many }",
+		  "context 'c': items: they call retrievers 65 times; at most 64 are possible" },
 		{ "fabra.feature { name = 'f', entity = User, sql = 'x', dtype = 'integer' }",
 		  "dtype: sql gives its columns their types" },
 	};

@@ -78,6 +78,90 @@ static void test_another_file_of_the_same_size_and_time_is_read(void **state)
 	assert_string_equal(query("SELECT n FROM w"), "[{\"n\":2}]");
 }
 
+/* ---- Parquet files that DuckDB itself does not write ---- */
+
+static void write_parquet(const char *base, const char *sql)
+{
+	char copy[512];
+	struct offline_error error = { 0 };
+	snprintf(copy, sizeof copy, "COPY (%s) TO '%s' (FORMAT parquet)", sql, path_of(base));
+	struct offline_conn *c = offline_admin_enter(store, &error);
+	assert_non_null(c);
+	if (!offline_conn_run(c, copy, &error))
+		fail_msg("%s", error.text);
+	offline_admin_leave(store);
+}
+
+/* Every place of the file that has these bytes gets others. */
+static void patch(const char *base, const char *from, const char *to, size_t n)
+{
+	static char bytes[8192];
+	FILE *f = fopen(path_of(base), "r+b");
+	assert_non_null(f);
+	size_t size = fread(bytes, 1, sizeof bytes, f), found = 0;
+	for (size_t i = 0; i + n <= size; i++) {
+		if (memcmp(bytes + i, from, n) == 0) {
+			memcpy(bytes + i, to, n);
+			found++;
+		}
+	}
+	assert_true(size < sizeof bytes && found > 0);
+	rewind(f);
+	assert_int_equal(fwrite(bytes, 1, size, f), size);
+	assert_int_equal(fclose(f), 0);
+	static time_t second; /* the clock of the file system may stand still meanwhile */
+	struct timespec times[2] = { { .tv_sec = ++second }, { .tv_sec = second } };
+	assert_int_equal(utimensat(AT_FDCWD, path_of(base), times, 0), 0);
+}
+
+static void test_a_parquet_file_that_would_become_other_values_is_refused(void **state)
+{
+	(void)state;
+	write_parquet("d.parquet", "SELECT 'u' AS id, 1.10::DECIMAL(38,2) AS v, [{x: 2.5::DECIMAL(38,2)}] AS w");
+	assert_string_equal(load("d", "d.parquet", NULL), "");
+	/* A schema's element: its scale (field 7) 2, its precision (field 8) 38, which becomes 50. */
+	patch("d.parquet", "\x15\x04\x15\x4c", "\x15\x04\x15\x64", 4);
+	assert_string_equal(load("d", "d.parquet", NULL),
+			    "table \"d\" from d.parquet: column 'v' is a decimal of 50 digits, and a table holds 38; "
+			    "write it as a decimal of fewer digits, or as text");
+	assert_string_equal(query("SELECT v FROM d"), "[{\"v\":1.1}]");
+	write_parquet("d.parquet", "SELECT 'u' AS id, [{x: 2.5::DECIMAL(38,2)}] AS w");
+	patch("d.parquet", "\x15\x04\x15\x4c", "\x15\x04\x15\x64", 4);
+	assert_non_null(strstr(load("d", "d.parquet", NULL), "column 'w' is a decimal of 50 digits"));
+	write_parquet("d.parquet", "SELECT 1 AS user_id, {n1: 1, n2: 2} AS n, 2 AS user_ix");
+	assert_string_equal(load("d", "d.parquet", NULL), "");
+	patch("d.parquet", "user_ix", "User_ID", 7);
+	assert_string_equal(load("d", "d.parquet", NULL),
+			    "table \"d\" from d.parquet: its columns 1 and 3 are both called 'User_ID'; rename one");
+}
+
+static void test_nanoseconds_are_cut_with_a_word(void **state)
+{
+	(void)state;
+	write_parquet("z.parquet", "SELECT 'u' AS id, t AS whole, {t: t} AS s, [t] AS l FROM "
+				   "(SELECT TIMESTAMP_NS '2026-01-01 00:00:00.123456789' AS t)");
+	for (int has_zone = 0; has_zone < 2; has_zone++) {
+		/* TIMESTAMP's isAdjustedToUTC, then its unit, NANOS. */
+		if (has_zone)
+			patch("z.parquet", "\x12\x1c\x3c", "\x11\x1c\x3c", 3);
+		fflush(stderr);
+		int before = dup(STDERR_FILENO), to = open(path_of("log"), O_CREAT | O_TRUNC | O_RDWR, 0600);
+		assert_true(before >= 0 && to >= 0 && dup2(to, STDERR_FILENO) >= 0);
+		const char *why = load("z", "z.parquet", NULL);
+		dup2(before, STDERR_FILENO);
+		close(before);
+		static char text[4096];
+		ssize_t n = pread(to, text, sizeof text - 1, 0);
+		close(to);
+		text[n > 0 ? n : 0] = '\0';
+		assert_string_equal(why, "");
+		static const char *const columns[] = { "\"whole\"", "\"s\"", "\"l\"" };
+		for (size_t i = 0; i < sizeof columns / sizeof columns[0]; i++)
+			if ((strstr(text, columns[i]) != NULL) != has_zone)
+				fail_msg("%s: %s", columns[i], text);
+	}
+}
+
 static void test_sql_tables_follow_their_files(void **state)
 {
 	(void)state;
@@ -162,6 +246,9 @@ static void test_sql_of_features_is_checked_without_running(void **state)
 	assert_string_equal(check("SELECT v FROM t"), "the SQL gives no column \"id\"");
 	assert_string_equal(check("SELECT id FROM t"), "the SQL gives no column \"v\"");
 	assert_string_equal(check("SELECT ? AS id, 2 AS v"), "the SQL has a parameter, and nothing gives it a value");
+	assert_string_equal(check("SELECT id, id, v FROM t"), "two columns are called \"id\"; name them apart with AS");
+	assert_string_equal(check("SELECT t.*, 1 AS w, 2 AS w FROM t"),
+			    "two columns are called \"w\"; name them apart with AS");
 	assert_non_null(strstr(check("SELECT id, v FROM nowhere"), "nowhere"));
 	assert_non_null(strstr(check("SELEC 1"), "Parser Error"));
 	assert_non_null(strstr(check("SELECT 1; SELECT 2"), "multiple statements"));
@@ -195,6 +282,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_formats, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unchanged_is_kept_and_changed_is_replaced, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_another_file_of_the_same_size_and_time_is_read, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_a_parquet_file_that_would_become_other_values_is_refused, setup,
+						teardown),
+		cmocka_unit_test_setup_teardown(test_nanoseconds_are_cut_with_a_word, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_sql_tables_follow_their_files, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_errors_name_table_file_and_reason, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_failed_load_keeps_the_old_table, setup, teardown),

@@ -168,21 +168,32 @@ static void test_bounds(void **state)
 	for (uint32_t i = 0; i < 100; i++)
 		assert_int_equal(p.plan->groups[0].features[i], definitions_feature(definitions, STR("f1")) + i);
 	plan_end(&p);
-	plan_it(&p, "too_many_ids", "{\"user\":\"u\"}");
-	assert_null(p.plan);
+	/* More features of one id than one ask has room for. */
+	plan_it(&p, "wider", "{\"user\":\"u\"}");
+	assert_non_null(p.plan);
+	assert_int_equal(p.plan->groups_count, 3);
+	assert_int_equal(p.plan->groups[0].features_count + p.plan->groups[1].features_count, 256);
+	const char *json[128];
+	for (size_t i = 0; i < 128; i++)
+		json[i] = "7";
+	for (uint32_t g = 0; g < 3; g++)
+		answer_group(&p.plan->groups[g], json);
+	assert_int_equal(plan_fill(p.plan, definitions, p.material, &p.why), PLAN_FILLED);
+	assert_int_equal(p.material->items[0].content.n, 300);
 	plan_end(&p);
 }
 
 static void write_wide(struct buf *source)
 {
-	for (int i = 1; i <= 100; i++)
+	for (int i = 1; i <= 300; i++)
 		buf_printf(source, "fabra.feature { name = 'f%d', entity = User }\n", i);
-	buf_append_lit(source,
-		       "local text, many = '', {}\nfor i = 1, 100 do text = text .. '{feature:f' .. i .. '}' end\n"
-		       "for i = 1, 33 do many[i] = { text = '{feature:f1}', entity_id = '{user}-' .. i } end\n"
-		       "fabra.context { name = 'wide', params = { user = 'string' },"
-		       " items = { { text = text, entity_id = '{user}' } } }\n"
-		       "fabra.context { name = 'too_many_ids', params = { user = 'string' }, items = many }\n");
+	buf_append_lit(
+	    source,
+	    "local function text(n) local t = '' for i = 1, n do t = t .. '{feature:f' .. i .. '}' end return t end\n"
+	    "fabra.context { name = 'wide', params = { user = 'string' },"
+	    " items = { { text = text(100), entity_id = '{user}' } } }\n"
+	    "fabra.context { name = 'wider', params = { user = 'string' },"
+	    " items = { { text = text(300), entity_id = '{user}' } } }\n");
 }
 
 int main(void)

@@ -38,6 +38,7 @@ struct materializer {
 	struct actor base;
 	const struct node *node;
 	enum state state;
+	bool has_looked; /* for values of the last life */
 	uint64_t op;
 	struct schedule *schedules; /* owned */
 	uint32_t schedules_count;
@@ -61,6 +62,11 @@ void materializer_progress(const struct node *n, uint32_t *ret_done, uint32_t *r
 		*ret_total += n->definitions->features[i].materialize;
 		*ret_done += materializer_state(n, i) == MATERIALIZED_DONE;
 	}
+}
+
+bool materializer_is_awaited(const struct node *n, uint32_t feature)
+{
+	return n->definitions->features[feature].materialize && materializer_state(n, feature) == MATERIALIZED_NOT_YET;
 }
 
 enum materialized_state materializer_state(const struct node *n, uint32_t feature)
@@ -91,6 +97,30 @@ static void ask_batch(struct materializer *s)
 
 /* ---- scheduling ---- */
 
+static void note_any(void *arg, struct str id)
+{
+	(void)id;
+	*(bool *)arg = true;
+}
+
+/* Before the first run: what the warm start has put into the table. A feature without a value is looked for in all of it. */
+static void note_kept(struct materializer *s)
+{
+	const struct online_fast *online = s->node->stores->online.fast;
+	s->has_looked = true;
+	for (uint32_t i = 0; i < s->schedules_count; i++) {
+		uint32_t feature = s->schedules[i].feature, entity = s->node->definitions->features[feature].entity;
+		uint64_t cursor = 0;
+		bool any = false;
+		while (!any && online->each_older(online->table, entity, feature, INT64_MAX, &cursor, REMOVE_LOOK, &any,
+						  note_any) == ONLINE_WALK_MORE)
+			continue;
+		if (any)
+			atomic_store_explicit(&s->node->metrics.materialized[feature], MATERIALIZED_KEPT,
+					      memory_order_relaxed);
+	}
+}
+
 static void sleep_until_due(struct materializer *s)
 {
 	int64_t next = INT64_MAX;
@@ -107,6 +137,8 @@ static void start_due(struct materializer *s)
 {
 	s->state = IDLE;
 	s->current = NULL;
+	if (!s->has_looked)
+		note_kept(s);
 	for (uint32_t i = 0; i < s->schedules_count; i++)
 		if (s->schedules[i].due_ms <= now_ms(s) &&
 		    (s->current == NULL || s->schedules[i].due_ms < s->current->due_ms))

@@ -17,7 +17,8 @@ struct context_metrics {
 	metric_id stalest_seconds;
 };
 
-enum materialized_state { MATERIALIZED_NOT_YET, MATERIALIZED_DONE, MATERIALIZED_FAILING };
+/* NOT_YET: no run has ended, and there is no value. KEPT: none has ended in this life, and values of the last one are served. */
+enum materialized_state { MATERIALIZED_NOT_YET, MATERIALIZED_KEPT, MATERIALIZED_DONE, MATERIALIZED_FAILING };
 
 struct node_metrics {
 	struct feature_metrics *features; /* by feature; owned */

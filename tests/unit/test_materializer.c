@@ -85,6 +85,31 @@ static void test_refresh(void **state)
 	assert_false(is_online("once", "a"));
 }
 
+static bool is_awaited(const char *name)
+{
+	return materializer_is_awaited(&fixture.node, feature(name));
+}
+
+/* Who waits until the process is ready finds values: of the first run, or of the last life. */
+static void test_first_run_is_awaited(void **state)
+{
+	(void)state;
+	offline_config.lost_permille = 1000;
+	fixture_restart();
+	push("once", "u", "1", loop_wall_us(LOOP)); /* as the warm start would */
+	rt_supervise(LOOP, NAME_MATERIALIZER, &materializer_class, &fixture.node, 10, 60000);
+	run_ms(1000);
+	assert_true(is_awaited("buys") && is_awaited("kept") && is_awaited("bad"));
+	assert_false(is_awaited("once"));
+	assert_false(is_awaited("asked")); /* computed when it is read */
+	assert_progress(0, 4);
+	offline_config.lost_permille = 0;
+	start();
+	run_ms(200);
+	assert_false(is_awaited("buys") || is_awaited("once") || is_awaited("kept"));
+	assert_false(is_awaited("bad")); /* it has failed: waiting for it would be for ever */
+}
+
 /* What stays the same is as fresh as the last run, but written only when half of its ttl has passed. */
 static void test_unchanged_values_are_not_written_again(void **state)
 {
@@ -201,6 +226,7 @@ static int run(void)
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
 		T(test_first_run),
+		T(test_first_run_is_awaited),
 		T(test_refresh),
 		T(test_query_fails),
 		T(test_unchanged_values_are_not_written_again),

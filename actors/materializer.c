@@ -9,9 +9,13 @@
  * memory only; it is written again when half of its ttl has passed since it was, so that the history has it for as long
  * as it holds. After the last batch, whatever has an older event time than the run had no row in it.
  *
+ * A feature over a table whose new file cannot be loaded is not run: over the old rows it would give its values an event time
+ * that the data does not have. They age until the table is loaded again.
+ *
  * A failure ends the run: what was published stays, nothing is removed, and the next run is at the next refresh, or
  * sooner until the first one has succeeded. Bounds: batches of the cursor's size; REMOVE_MAX; the deadline of a batch. */
 #include "actors/materializer.h"
+#include "actors/definitions/definitions_sql.h"
 #include "actors/values.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
@@ -133,6 +137,27 @@ static void sleep_until_due(struct materializer *s)
 	rt_timer_start(&s->base, wait > 1 ? (uint64_t)wait : 1, 0);
 }
 
+static void run_failed(struct materializer *s, struct str reason);
+
+/* NULL: the tables that the SQL names are as their files are. */
+static const struct def_table *failing_table(const struct materializer *s)
+{
+	const struct definitions *d = s->node->definitions;
+	for (uint32_t i = 0; i < d->tables_count; i++)
+		if (atomic_load_explicit(&s->node->metrics.tables_failing[i], memory_order_relaxed) &&
+		    definitions_sql_names(feature_of(s)->sql, d->tables[i].name))
+			return &d->tables[i];
+	return NULL;
+}
+
+static void fail_for_table(struct materializer *s, const struct def_table *t)
+{
+	struct buf why = { 0 };
+	buf_printf(&why, "table \"%.*s\" has old rows: its file cannot be loaded", STR_ARG(t->name));
+	run_failed(s, buf_str(&why));
+	buf_finish(&why);
+}
+
 static void start_due(struct materializer *s)
 {
 	s->state = IDLE;
@@ -151,7 +176,11 @@ static void start_due(struct materializer *s)
 	s->started_us = now_us > s->started_us ? now_us : s->started_us + 1; /* runs differ, whatever the clock does */
 	s->cursor = 0;
 	s->rows = s->written = s->removed = 0;
-	ask_batch(s);
+	const struct def_table *failing = failing_table(s);
+	if (failing)
+		fail_for_table(s, failing);
+	else
+		ask_batch(s);
 }
 
 static void note_state(struct materializer *s, enum materialized_state state)
@@ -180,7 +209,8 @@ static void run_ended(struct materializer *s, bool ok)
 	if (s->again)
 		c->due_ms = now_ms(s);
 	s->again = false;
-	start_due(s);
+	s->state = IDLE;
+	rt_timer_start(&s->base, 1, 0); /* and not from here: one that fails at once would go deeper each time */
 }
 
 static void run_failed(struct materializer *s, struct str reason)

@@ -5,7 +5,7 @@
 
 enum { CLASS_MATERIALIZER = 69 };
 extern const struct actor_class materializer_class; /* init argument: struct node */
-/* Every feature is due now: what their SQL reads has changed. From an actor on the materialiser's loop. */
+/* Every feature is due now: what their SQL reads has changed, or cannot be loaded any more. From an actor on the materialiser's loop. */
 void materializer_run_all(struct actor *from);
 /* What the last run of a materialised feature came to. Any thread, as the next ones. */
 enum materialized_state materializer_state(const struct node *n, uint32_t feature);

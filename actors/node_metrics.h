@@ -26,7 +26,9 @@ struct node_metrics {
 	_Atomic(metric_id) *violations;   /* [context][feature or retriever]; owned; 0: not registered yet */
 	uint32_t violations_family;
 	_Atomic(enum materialized_state) *materialized; /* by feature; owned; the outcome of its last run */
-	metric_id evidence_success, evidence_failure;   /* of the mode in force */
+	_Atomic(bool) *
+	    tables_failing; /* by table; owned: it, or one that its SQL names, has old rows since its new file cannot be loaded */
+	metric_id evidence_success, evidence_failure; /* of the mode in force */
 	metric_id feature_unknown;
 	metric_id events_processed, events_failed;
 	metric_id table_loads, table_failures; /* reloads of changed files */

@@ -39,6 +39,21 @@ static bool write_materialized(const struct node *n, struct buf *out)
 	return awaited == 0;
 }
 
+static void write_tables(const struct node *n, struct buf *out)
+{
+	bool is_first = true;
+	buf_append_lit(out, "\"tables\":{\"failing\":[");
+	for (uint32_t i = 0; i < n->definitions->tables_count; i++) {
+		if (!atomic_load_explicit(&n->metrics.tables_failing[i], memory_order_relaxed))
+			continue;
+		if (!is_first)
+			buf_append_char(out, ',');
+		is_first = false;
+		json_write_string(out, n->definitions->tables[i].name);
+	}
+	buf_append_lit(out, "]}");
+}
+
 void api_ready_get(struct exchange *x)
 {
 	const struct node *n = api_node(x);
@@ -50,6 +65,8 @@ void api_ready_get(struct exchange *x)
 	buf_append_str(&out, buf_str(&health.stores));
 	buf_append_char(&out, ',');
 	buf_append_str(&out, buf_str(&materialized));
+	buf_append_char(&out, ',');
+	write_tables(n, &out);
 	buf_append_lit(&out, ",\"needs\":");
 	buf_append_str(&out, buf_str(&health.needs));
 	buf_append_char(&out, '}');

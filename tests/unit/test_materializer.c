@@ -9,6 +9,7 @@ static const char definitions[] =
     "fabra.feature { name = 'kept', entity = User, materialize = true, refresh = '10s', ttl = '60s', sql = 'SELECT kept' }\n"
     "fabra.feature { name = 'once', entity = User, materialize = true, ttl = '30s', sql = 'SELECT user_id, once FROM q' }\n"
     "fabra.feature { name = 'bad', entity = User, materialize = true, refresh = '1h', sql = 'SELECT wrong' }\n"
+    "fabra.table { name = 'p', sql = 'SELECT 1 AS user_id' }\n"
     "fabra.feature { name = 'asked', entity = User, sql = 'SELECT user_id, asked FROM r' }\n";
 
 #define BUYS                                                                                                                               \
@@ -185,6 +186,25 @@ static void test_query_fails(void **state)
 	assert_value(get_feature("bad", "a"), RECORD_CACHE, "1");
 }
 
+/* Over old rows a run would say that they are as new as itself. */
+static void test_a_table_that_cannot_be_loaded(void **state)
+{
+	(void)state;
+	start();
+	run_ms(200);
+	int64_t as_of_us = get_feature("buys", "a")->as_of_us, kept_us = get_feature("kept", "a")->as_of_us;
+	atomic_store(&fixture.node.metrics.tables_failing[0], true);
+	run_ms(30000);
+	assert_int_equal(get_feature("buys", "a")->as_of_us, as_of_us);
+	assert_int_equal(materializer_state(&fixture.node, feature("buys")), MATERIALIZED_FAILING);
+	assert_true(get_feature("kept", "a")->as_of_us > kept_us); /* another table's */
+	assert_int_equal(materializer_state(&fixture.node, feature("kept")), MATERIALIZED_DONE);
+	atomic_store(&fixture.node.metrics.tables_failing[0], false);
+	run_ms(10500);
+	assert_int_equal(materializer_state(&fixture.node, feature("buys")), MATERIALIZED_DONE);
+	assert_true(get_feature("buys", "a")->as_of_us > as_of_us + 30000000);
+}
+
 static void test_ledger_fails(void **state)
 {
 	(void)state;
@@ -232,6 +252,7 @@ static int run(void)
 		T(test_unchanged_values_are_not_written_again),
 		T(test_several_rows_of_an_id),
 		T(test_an_append_without_an_answer),
+		T(test_a_table_that_cannot_be_loaded),
 		T(test_ledger_fails),
 		T(test_no_answer),
 		T(test_newer_value_stays),

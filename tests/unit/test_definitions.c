@@ -323,6 +323,8 @@ static void mistakes_in_contexts_are_named(void **state)
 		  "entity_id = \"{user_id}\"" },
 		{ "items = { { text = '{feature:tier} {feature:city}', entity_id = 'u' } }",
 		  "feature 'city' belongs to entity 'Shop', the features before it to 'User'" },
+		{ "params = { user_id = 'string' }, items = { { text = '{feature:tier}', entity_id = 'user_id' } }",
+		  "items[1].entity_id: the word 'user_id' would be the id itself; write \"{user_id}\"" },
 		{ "items = { { text = '{feature:tier}', entity_id = '{feature:tier}' } }",
 		  "only parameters can stand here" },
 		{ "items = { { retriever = 'dosc' } }",

@@ -9,9 +9,13 @@
  * memory only; it is written again when half of its ttl has passed since it was, so that the history has it for as long
  * as it holds. After the last batch, whatever has an older event time than the run had no row in it.
  *
+ * A feature over a table whose new file cannot be loaded is not run: over the old rows it would give its values an event time
+ * that the data does not have. They age until the table is loaded again.
+ *
  * A failure ends the run: what was published stays, nothing is removed, and the next run is at the next refresh, or
  * sooner until the first one has succeeded. Bounds: batches of the cursor's size; REMOVE_MAX; the deadline of a batch. */
 #include "actors/materializer.h"
+#include "actors/definitions/definitions_sql.h"
 #include "actors/values.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
@@ -38,6 +42,7 @@ struct materializer {
 	struct actor base;
 	const struct node *node;
 	enum state state;
+	bool has_looked; /* for values of the last life */
 	uint64_t op;
 	struct schedule *schedules; /* owned */
 	uint32_t schedules_count;
@@ -62,6 +67,11 @@ void materializer_progress(const struct node *n, uint32_t *ret_done, uint32_t *r
 		*ret_total += n->definitions->features[i].materialize;
 		*ret_done += materializer_state(n, i) == MATERIALIZED_DONE;
 	}
+}
+
+bool materializer_is_awaited(const struct node *n, uint32_t feature)
+{
+	return n->definitions->features[feature].materialize && materializer_state(n, feature) == MATERIALIZED_NOT_YET;
 }
 
 enum materialized_state materializer_state(const struct node *n, uint32_t feature)
@@ -92,6 +102,30 @@ static void ask_batch(struct materializer *s)
 
 /* ---- scheduling ---- */
 
+static void note_any(void *arg, struct str id)
+{
+	(void)id;
+	*(bool *)arg = true;
+}
+
+/* Before the first run: what the warm start has put into the table. A feature without a value is looked for in all of it. */
+static void note_kept(struct materializer *s)
+{
+	const struct online_fast *online = s->node->stores->online.fast;
+	s->has_looked = true;
+	for (uint32_t i = 0; i < s->schedules_count; i++) {
+		uint32_t feature = s->schedules[i].feature, entity = s->node->definitions->features[feature].entity;
+		uint64_t cursor = 0;
+		bool any = false;
+		while (!any && online->each_older(online->table, entity, feature, INT64_MAX, &cursor, REMOVE_LOOK, &any,
+						  note_any) == ONLINE_WALK_MORE)
+			continue;
+		if (any)
+			atomic_store_explicit(&s->node->metrics.materialized[feature], MATERIALIZED_KEPT,
+					      memory_order_relaxed);
+	}
+}
+
 static void sleep_until_due(struct materializer *s)
 {
 	int64_t next = INT64_MAX;
@@ -104,10 +138,33 @@ static void sleep_until_due(struct materializer *s)
 	rt_timer_start(&s->base, wait > 1 ? (uint64_t)wait : 1, 0);
 }
 
+static void run_failed(struct materializer *s, struct str reason);
+
+/* NULL: the tables that the SQL names are as their files are. */
+static const struct def_table *failing_table(const struct materializer *s)
+{
+	const struct definitions *d = s->node->definitions;
+	for (uint32_t i = 0; i < d->tables_count; i++)
+		if (atomic_load_explicit(&s->node->metrics.tables_failing[i], memory_order_relaxed) &&
+		    definitions_sql_names(feature_of(s)->sql, d->tables[i].name))
+			return &d->tables[i];
+	return NULL;
+}
+
+static void fail_for_table(struct materializer *s, const struct def_table *t)
+{
+	struct buf why = { 0 };
+	buf_printf(&why, "table \"%.*s\" has old rows: its file cannot be loaded", STR_ARG(t->name));
+	run_failed(s, buf_str(&why));
+	buf_finish(&why);
+}
+
 static void start_due(struct materializer *s)
 {
 	s->state = IDLE;
 	s->current = NULL;
+	if (!s->has_looked)
+		note_kept(s);
 	for (uint32_t i = 0; i < s->schedules_count; i++)
 		if (s->schedules[i].due_ms <= now_ms(s) &&
 		    (s->current == NULL || s->schedules[i].due_ms < s->current->due_ms))
@@ -120,7 +177,11 @@ static void start_due(struct materializer *s)
 	s->started_us = now_us > s->started_us ? now_us : s->started_us + 1; /* runs differ, whatever the clock does */
 	s->cursor = 0;
 	s->rows = s->written = s->removed = s->refused = 0;
-	ask_batch(s);
+	const struct def_table *failing = failing_table(s);
+	if (failing)
+		fail_for_table(s, failing);
+	else
+		ask_batch(s);
 }
 
 static void note_state(struct materializer *s, enum materialized_state state)
@@ -149,7 +210,8 @@ static void run_ended(struct materializer *s, bool ok)
 	if (s->again)
 		c->due_ms = now_ms(s);
 	s->again = false;
-	start_due(s);
+	s->state = IDLE;
+	rt_timer_start(&s->base, 1, 0); /* and not from here: one that fails at once would go deeper each time */
 }
 
 static void run_failed(struct materializer *s, struct str reason)

@@ -17,7 +17,8 @@ struct context_metrics {
 	metric_id stalest_seconds;
 };
 
-enum materialized_state { MATERIALIZED_NOT_YET, MATERIALIZED_DONE, MATERIALIZED_FAILING };
+/* NOT_YET: no run has ended, and there is no value. KEPT: none has ended in this life, and values of the last one are served. */
+enum materialized_state { MATERIALIZED_NOT_YET, MATERIALIZED_KEPT, MATERIALIZED_DONE, MATERIALIZED_FAILING };
 
 struct node_metrics {
 	struct feature_metrics *features; /* by feature; owned */
@@ -25,7 +26,9 @@ struct node_metrics {
 	_Atomic(metric_id) *violations;   /* [context][feature or retriever]; owned; 0: not registered yet */
 	uint32_t violations_family;
 	_Atomic(enum materialized_state) *materialized; /* by feature; owned; the outcome of its last run */
-	metric_id evidence_success, evidence_failure;   /* of the mode in force */
+	_Atomic(bool) *
+	    tables_failing; /* by table; owned: it, or one that its SQL names, has old rows since its new file cannot be loaded */
+	metric_id evidence_success, evidence_failure; /* of the mode in force */
 	metric_id feature_unknown;
 	metric_id events_processed, events_failed, event_conflicts;
 	metric_id table_loads, table_failures; /* reloads of changed files */

@@ -6,8 +6,9 @@
  *         +----------------------------------------------------------------loaded, or failed--------+
  *
  * A file that is still being written keeps changing; it is read when it has been the same for one look. What cannot be
- * loaded leaves the table as it was, and is tried again when the file changes. Bounds: one load at a time. */
+ * loaded leaves the table as it was, marks it and what is made of it as failing, and is tried again when the file changes. Bounds: one load at a time. */
 #include "actors/table_loader.h"
+#include "actors/definitions/definitions_sql.h"
 #include "actors/materializer.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
@@ -30,6 +31,21 @@ struct table_loader {
 };
 
 /* ---- loading ---- */
+
+static bool is_failing(const struct node *n, uint32_t table)
+{
+	return atomic_load_explicit(&n->metrics.tables_failing[table], memory_order_relaxed);
+}
+
+/* Whether the SQL of a table names one that has old rows. Those that it names come first. */
+static bool is_made_of_failing(const struct node *n, uint32_t table)
+{
+	const struct def_table *list = n->definitions->tables;
+	for (uint32_t i = 0; i < table; i++)
+		if (is_failing(n, i) && definitions_sql_names(list[table].sql, list[i].name))
+			return true;
+	return false;
+}
 
 static bool load(const struct node *n, const struct def_table *t, const char *const *ids, bool *ret_any_new,
 		 struct buf *ret_why)
@@ -67,7 +83,8 @@ static bool load(const struct node *n, const struct def_table *t, const char *co
 	return ok;
 }
 
-static bool load_all(const struct node *n, bool *ret_any_new, struct buf *ret_why)
+/* *ret_any_change: a table has new rows, or has begun or ceased to have old ones. */
+static bool load_all(const struct node *n, bool *ret_any_change, struct buf *ret_why)
 {
 	const struct definitions *d = n->definitions;
 	const char **ids = calloc(d->entities_count + 1, sizeof *ids);
@@ -77,17 +94,22 @@ static bool load_all(const struct node *n, bool *ret_any_new, struct buf *ret_wh
 	}
 	for (uint32_t i = 0; i < d->entities_count; i++)
 		ids[i] = d->entities[i].id.p;
-	bool ok = true;
-	for (uint32_t i = 0; i < d->tables_count; i++)
-		ok = load(n, &d->tables[i], ids, ret_any_new, ret_why) && ok;
+	bool all_ok = true;
+	for (uint32_t i = 0; i < d->tables_count; i++) {
+		bool ok = load(n, &d->tables[i], ids, ret_any_change, ret_why), was_failing = is_failing(n, i);
+		bool is_failing_now = !ok || is_made_of_failing(n, i);
+		atomic_store_explicit(&n->metrics.tables_failing[i], is_failing_now, memory_order_relaxed);
+		*ret_any_change |= is_failing_now != was_failing;
+		all_ok &= ok;
+	}
 	free(ids);
-	return ok;
+	return all_ok;
 }
 
 bool table_loader_load_all(const struct node *n, struct buf *ret_why)
 {
-	bool any_new = false;
-	return load_all(n, &any_new, ret_why);
+	bool any_change = false;
+	return load_all(n, &any_change, ret_why);
 }
 
 /* ---- looking at the files ---- */
@@ -115,10 +137,10 @@ static bool look(struct table_loader *s)
 static void load_changed(struct table_loader *s)
 {
 	struct buf why = { 0 };
-	bool any_new = false;
-	bool ok = load_all(s->node, &any_new, &why);
-	if (any_new) {
-		metrics_add(s->node->metrics.table_loads, 1);
+	bool any_change = false;
+	bool ok = load_all(s->node, &any_change, &why);
+	if (any_change) {
+		metrics_add(s->node->metrics.table_loads, ok);
 		materializer_run_all(&s->base);
 	}
 	if (!ok) {

@@ -88,10 +88,16 @@ static bool check_data(const struct definitions *d, struct buf *why)
 	struct stores stores = { 0 };
 	struct node n = { .definitions = d, .stores = &stores };
 	offline_store_fill(o, &stores.offline);
-	bool ok = table_loader_load_all(&n, why);
-	if (why->n)
-		buf_append_char(why, '\n');
-	ok = feature_sql_check(d, &stores.offline, why) && ok;
+	bool ok = node_metrics_init(&n.metrics, d, false); /* where the loader marks tables */
+	if (ok) {
+		ok = table_loader_load_all(&n, why);
+		if (why->n)
+			buf_append_char(why, '\n');
+		ok = feature_sql_check(d, &stores.offline, why) && ok;
+		node_metrics_finish(&n.metrics);
+	} else {
+		buf_append_lit(why, "out of memory");
+	}
 	offline_close(o);
 	return ok;
 }

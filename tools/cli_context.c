@@ -1,4 +1,5 @@
 /* cli_context.c -- `fabra context`: what a running server has assembled. */
+#include "actors/definitions/definitions_near.h"
 #include "runtime/clock.h"
 #include "runtime/config.h"
 #include "store/record/record.h"
@@ -48,6 +49,12 @@ struct arguments {
 
 enum { OPT_NAME = 256, OPT_JSON, OPT_STATUS, OPT_SINCE, OPT_INPUT };
 
+static bool is_age_or_time(const char *text)
+{
+	int64_t ignored;
+	return config_parse_duration(str_from(text), &ignored) || time_parse(str_from(text), &ignored);
+}
+
 /* 0, EXIT_USAGE, or -1: help was printed. */
 static int read_arguments(int argc, char **argv, struct arguments *a)
 {
@@ -82,7 +89,11 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
 			break;
 		case OPT_SINCE:
 			a->since = optarg;
-			break;
+			if (is_age_or_time(optarg))
+				break;
+			fprintf(stderr, "fabra context: --since must be an age such as 30m, 1h or 2d, not '%s'\n",
+				optarg);
+			return EXIT_USAGE;
 		case OPT_INPUT:
 			a->input = optarg;
 			if (strchr(optarg, '=') > optarg)
@@ -322,6 +333,78 @@ static const char *time_or_age(const char *text, char ret[static 48])
 	return ret;
 }
 
+/* ---- an empty list ---- */
+
+struct near_name {
+	struct str wanted, best;
+	unsigned distance;
+};
+
+/* true: it is the name. Else it may be the nearest so far. */
+static bool is_name(struct near_name *near, struct str name)
+{
+	unsigned distance = definitions_distance(name, near->wanted);
+	if (distance < near->distance) {
+		near->distance = distance;
+		near->best = name;
+	}
+	return str_eq(name, near->wanted);
+}
+
+static void say_unknown(const char *what, const struct near_name *near)
+{
+	fprintf(stderr, "Error: no context is listed, and none that is declared %s '%.*s'", what,
+		STR_ARG(near->wanted));
+	if (near->best.p)
+		fprintf(stderr, "; did you mean '%.*s'?", STR_ARG(near->best));
+	fputc('\n', stderr);
+}
+
+/* A context that is declared without params can be called with any argument. */
+static bool takes_argument(yyjson_val *context, struct near_name *near)
+{
+	yyjson_val *params = yyjson_obj_get(context, "params"), *param;
+	bool takes = params == NULL;
+	size_t i, n;
+	yyjson_arr_foreach(params, i, n, param)
+		takes |= is_name(near, member(param, "name"));
+	return takes;
+}
+
+/* Nothing was listed: for names that nobody knows, because they were typed wrong. What was declared once and is listed no more
+ * cannot be told from that. false: said. */
+static bool names_are_known(yyjson_val *contexts, const struct arguments *a)
+{
+	struct near_name name = { .wanted = str_from(a->name ? a->name : ""), .distance = NEAR_FAR };
+	struct near_name argument = { .wanted = a->input ? str_of(a->input, strcspn(a->input, "=")) : STR(""),
+				      .distance = NEAR_FAR };
+	bool is_declared = a->name == NULL, is_taken = a->input == NULL;
+	size_t i, n;
+	yyjson_val *context;
+	yyjson_arr_foreach(contexts, i, n, context) {
+		bool is_this = a->name == NULL || is_name(&name, member(context, "name"));
+		is_declared |= is_this;
+		is_taken |= is_this && takes_argument(context, &argument);
+	}
+	if (!is_declared)
+		say_unknown("is called", &name);
+	else if (!is_taken)
+		say_unknown("takes an argument", &argument);
+	return is_declared && is_taken;
+}
+
+static bool may_be_empty(const struct http_client *c, const struct arguments *a)
+{
+	struct http_answer answer;
+	http_client_request(c, "GET", "/v1/definitions", NULL, &answer);
+	bool ok = cli_is_ok(c, &answer, NULL);
+	yyjson_doc *doc = ok ? cli_json(buf_str(&answer.body), YYJSON_TYPE_OBJ, "list of definitions") : NULL;
+	ok = doc && names_are_known(yyjson_obj_get(yyjson_doc_get_root(doc), "contexts"), a);
+	yyjson_doc_free(doc);
+	buf_finish(&answer.body);
+	return ok;
+}
+
 static int list(const struct http_client *c, const struct arguments *a)
 {
 	char start[48], end[48];
@@ -336,15 +419,14 @@ static int list(const struct http_client *c, const struct arguments *a)
 	struct http_answer answer;
 	http_client_request(c, "GET", path.p, NULL, &answer);
 	bool ok = cli_is_ok(c, &answer, NULL);
-	if (ok && a->json) {
+	yyjson_doc *doc = ok ? cli_json(buf_str(&answer.body), YYJSON_TYPE_ARR, "list") : NULL;
+	yyjson_val *rows = yyjson_doc_get_root(doc);
+	ok = doc && (yyjson_arr_size(rows) > 0 || (a->name == NULL && a->input == NULL) || may_be_empty(c, a));
+	if (ok && a->json)
 		ok = cli_print_json(buf_str(&answer.body), YYJSON_TYPE_ARR, "list") == EXIT_OK;
-	} else if (ok) {
-		yyjson_doc *doc = cli_json(buf_str(&answer.body), YYJSON_TYPE_ARR, "list");
-		ok = doc != NULL;
-		if (ok)
-			print_table(yyjson_doc_get_root(doc));
-		yyjson_doc_free(doc);
-	}
+	else if (ok)
+		print_table(rows);
+	yyjson_doc_free(doc);
 	buf_finish(&answer.body);
 	buf_finish(&path);
 	return ok ? EXIT_OK : EXIT_ERROR;

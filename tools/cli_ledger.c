@@ -100,12 +100,33 @@ static bool is_command(const char *sub)
 	return strcmp(sub, "verify") == 0 || strcmp(sub, "stat") == 0 || strcmp(sub, "accept") == 0;
 }
 
+/* The command has no options but --help, which may stand anywhere. Else a DIR that looks like one is a typing error: accept would
+ * speak of a folder "--dry-run". */
+static bool has_options(int argc, char **argv, int *ret_status)
+{
+	for (int i = 1; i < argc; i++)
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+			fputs(help, stdout);
+			*ret_status = EXIT_OK;
+			return true;
+		}
+	for (int i = 1; i < argc; i++)
+		if (argv[i][0] == '-') {
+			fprintf(stderr,
+				"fabra ledger: there is no option '%s' (a folder of that name: ./%s); "
+				"try: fabra ledger --help\n",
+				argv[i], argv[i]);
+			*ret_status = EXIT_USAGE;
+			return true;
+		}
+	return false;
+}
+
 int ledger_main(int argc, char **argv)
 {
-	if (argc >= 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-		fputs(help, stdout);
-		return EXIT_OK;
-	}
+	int status;
+	if (has_options(argc, argv, &status))
+		return status;
 	if (argc < 2 || argc > 3 || !is_command(argv[1])) {
 		fputs("usage: fabra ledger verify|stat|accept [DIR]; try: fabra ledger --help\n", stderr);
 		return EXIT_USAGE;

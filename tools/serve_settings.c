@@ -7,6 +7,7 @@
 #include "store/ledger/ledger.h"
 #include "tools/api_key.h"
 #include "tools/serve_options.h"
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -235,10 +236,23 @@ static void check_names(struct buf *errors)
 	}
 }
 
+/* One that is nearly "production": typed wrong, its short forms, or with something behind it (prod-eu, PROD_2). */
+static bool means_production(struct str name)
+{
+	enum { TYPED_WRONG = 2 };
+	static const char *const forms[] = { "prod", "prd", "production" };
+	size_t n = 0;
+	while (n < name.n && isalpha((unsigned char)name.p[n]))
+		n++;
+	for (size_t i = 0; i < ARRAY_LEN(forms); i++)
+		if (n == strlen(forms[i]) && strncasecmp(name.p, forms[i], n) == 0)
+			return true;
+	return definitions_distance(STR("production"), name) <= TYPED_WRONG;
+}
+
 /* Any name is good for an environment, but one that is nearly "production" was meant to be it. */
 static bool read_environment(struct serve_options *o, struct buf *errors)
 {
-	enum { TYPED_WRONG = 2 };
 	const char *text = config_str("FABRA_ENV", "development");
 	o->environment = str_from(text);
 	unsigned distance = definitions_distance(STR("production"), o->environment);
@@ -246,7 +260,7 @@ static bool read_environment(struct serve_options *o, struct buf *errors)
 		buf_append_lit(errors,
 			       "FABRA_ENV=production runs on Redis and Postgres, which this version does not have yet; "
 			       "unset it for the embedded stores (FABRA_EVIDENCE_MODE=required works there)\n");
-	else if (distance <= TYPED_WRONG)
+	else if (means_production(o->environment))
 		buf_printf(errors, "FABRA_ENV is '%s'; did you mean production? Any other name is one of development\n",
 			   text);
 	return distance == 0;

@@ -331,6 +331,21 @@ static void refuse_entity_id(struct declare_reader *r, const struct def_item *it
 		definitions_field_error(r, "entity_id", "%s; remove it", why);
 }
 
+/* `entity_id = "user_id"` would ask for the features of an entity that is called user_id. */
+static void refuse_bare_param(struct declare_reader *r, const struct def_context *c, const struct def_template *t)
+{
+	struct str text;
+	if (t->count != 1 || definitions_field_push(r, "entity_id") != LUA_TSTRING)
+		return;
+	text.p = lua_tolstring(r->L, -1, &text.n);
+	for (uint32_t i = 0; i < c->params_count; i++)
+		if (str_eq(c->params[i].name, text))
+			definitions_field_error(
+			    r, "entity_id",
+			    "the word '%.*s' would be the id itself; write \"{%.*s}\" for the parameter", STR_ARG(text),
+			    STR_ARG(text));
+}
+
 static void read_text_item(struct declare_reader *r, const struct def_context *c, struct def_item *item)
 {
 	uint32_t entity = DEF_NONE;
@@ -381,6 +396,7 @@ static void read_item(struct declare_reader *r, const struct def_context *c, str
 	read_on_missing(r, item);
 	definitions_field_text(r, "source_id", &item->source_id);
 	read_template_field(r, "entity_id", c, false, &item->entity_id, NULL);
+	refuse_bare_param(r, c, &item->entity_id);
 	if (has_text == has_retriever) {
 		definitions_field_error(r, "text",
 					has_text ? "an item has either text or retriever; remove one"

@@ -1,6 +1,6 @@
 /* The order of declarations: the same in each Lua state, and tables after what their SQL is made from. */
 #include "actors/declare/definitions_private.h"
-#include <ctype.h>
+#include "actors/definitions/definitions_sql.h"
 #include <stdlib.h>
 
 /* Two declarations of one name and line (an error, which names both) stay as they were. */
@@ -15,59 +15,10 @@ static int compare(const void *a, const void *b)
 	return by_name ? by_name : (x->position > y->position) - (x->position < y->position);
 }
 
-/* ---- which tables an SQL text names ---- */
-
-struct words { /* of an SQL text */
-	const char *at, *end;
-};
-
-static bool is_word(char c)
-{
-	return isalnum((unsigned char)c) || c == '_' || (unsigned char)c >= 0x80;
-}
-
-/* The next word, or name in double quotes; literals are left out. Words of comments are found too: a table that waits for one
- * more than it needs does no harm. */
-static bool next_word(struct words *w, struct str *ret)
-{
-	while (w->at < w->end) {
-		const char *from = w->at;
-		if (is_word(*from)) {
-			while (w->at < w->end && is_word(*w->at))
-				w->at++;
-			*ret = str_of(from, (size_t)(w->at - from));
-			return true;
-		}
-		w->at++;
-		if (*from != '"' && *from != '\'')
-			continue;
-		const char *close = memchr(w->at, *from, (size_t)(w->end - w->at));
-		struct str quoted = str_of(w->at, (size_t)((close ? close : w->end) - w->at));
-		w->at = close ? close + 1 : w->end;
-		if (*from == '"') {
-			*ret = quoted;
-			return true;
-		}
-	}
-	return false;
-}
-
-/* As SQL compares names. */
-static int compare_word(struct str a, struct str b)
-{
-	size_t n = a.n < b.n ? a.n : b.n;
-	for (size_t i = 0; i < n; i++) {
-		int x = tolower((unsigned char)a.p[i]), y = tolower((unsigned char)b.p[i]);
-		if (x != y)
-			return x < y ? -1 : 1;
-	}
-	return (a.n > b.n) - (a.n < b.n);
-}
-
 static int compare_names(const void *a, const void *b)
 {
-	return compare_word((*(const struct declaration *const *)a)->name,
-			    (*(const struct declaration *const *)b)->name);
+	return definitions_sql_compare((*(const struct declaration *const *)a)->name,
+				       (*(const struct declaration *const *)b)->name);
 }
 
 /* ---- tables behind those that they name ---- */
@@ -96,8 +47,8 @@ static const struct declaration *find(const struct tables *t, struct str name)
 static bool add_edges(struct tables *t, uint32_t user)
 {
 	struct str sql = t->list[user].sql, word;
-	struct words words = { sql.p, sql.p + sql.n };
-	while (sql.p && next_word(&words, &word)) {
+	struct sql_words words = { sql.p, sql.p + sql.n };
+	while (sql.p && definitions_sql_word(&words, &word)) {
 		const struct declaration *used = find(t, word);
 		if (used == NULL || used == &t->list[user])
 			continue; /* often a column of the same name */

@@ -180,21 +180,80 @@ static int safe_date(lua_State *L)
 	return 1;
 }
 
-/* Reading a name that is absent on purpose says so; other unknown globals are nil as always. */
-static int absent(lua_State *L)
+/* The nearest of what the file could have meant; "" when nothing is near. Names of other languages first: Python's None is
+ * not near to nil by its letters. */
+static void push_near_global(lua_State *L, int builtins, struct str name)
 {
-	static const char *const names[] = { "io", "debug", "coroutine", "package", "dofile", "loadfile" };
+	static const char *const words[] = { "true", "false", "nil", NULL };
+	static const char *const others[] = { "None", "null", "NULL", "undefined", NULL };
+	const char *best = definitions_near_known(others, name) ? "nil" : definitions_near(words, name);
+	unsigned best_distance = best ? definitions_distance(str_from(best), name) : NEAR_FAR;
+	lua_pushstring(L, best ? best : "");
+	if (str_eq(name, STR("fabra"))) {
+		lua_pushliteral(L, "local fabra = require \"fabra\"");
+		lua_replace(L, -2);
+		return;
+	}
+	lua_pushglobaltable(L);
+	int tables[] = { builtins, lua_absindex(L, -1) }; /* what Lua has, and what the file has set so far */
+	for (size_t i = 0; i < ARRAY_LEN(tables); i++) {
+		lua_pushnil(L);
+		while (lua_next(L, tables[i])) {
+			lua_pop(L, 1);
+			size_t n;
+			const char *key = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &n) : NULL;
+			unsigned distance = key ? definitions_distance((struct str){ key, n }, name) : NEAR_FAR;
+			if (distance < best_distance) {
+				best_distance = distance;
+				lua_pushvalue(L, -1);
+				lua_replace(L, tables[1] - 1);
+			}
+		}
+	}
+	lua_pop(L, 1);
+}
+
+/* Under --unsafe-lua, modules ask for names that only other versions of Lua have; only the file itself is held to its own. */
+static bool is_read_by_file(lua_State *L)
+{
+	lua_Debug where;
+	return !script_of(L)->unsafe_lua || (lua_getstack(L, 1, &where) && lua_getinfo(L, "S", &where) &&
+					     strcmp(where.source, script_of(L)->loading) == 0);
+}
+
+/* A global that nobody has set. What is absent on purpose says so. While the file loads, a name that is not there is a
+ * mistake that would make an option vanish (`materialize = True`); later it is nil as always, since a request must not
+ * fail for a test such as `if cache then`. Stack: builtins, name. */
+static int undefined_global(lua_State *L)
+{
+	static const char *const names[] = { "io", "debug", "coroutine", "package", "dofile", "loadfile", NULL };
+	lua_settop(L, 2);
 	if (lua_type(L, 2) == LUA_TSTRING) {
 		const char *key = lua_tostring(L, 2);
-		for (size_t i = 0; i < ARRAY_LEN(names); i++)
-			if (strcmp(key, names[i]) == 0)
-				return luaL_error(L,
-						  "'%s' is not available in a definitions file "
-						  "(fabra serve --unsafe-lua allows it)",
-						  key);
+		if (!script_of(L)->unsafe_lua && definitions_near_known(names, str_from(key)))
+			return luaL_error(L,
+					  "'%s' is not available in a definitions file "
+					  "(fabra serve --unsafe-lua allows it)",
+					  key);
+		if (script_of(L)->loading && is_read_by_file(L)) {
+			push_near_global(L, 1, str_from(key));
+			const char *near = lua_tostring(L, -1);
+			if (*near)
+				return luaL_error(L, "undefined global '%s' (did you mean '%s'?)", key, near);
+			return luaL_error(L, "undefined global '%s'", key);
+		}
 	}
 	lua_pushnil(L);
 	return 1;
+}
+
+/* Stack: builtins. */
+static void watch_undefined(lua_State *L)
+{
+	lua_createtable(L, 0, 1);
+	lua_pushcfunction(L, undefined_global);
+	lua_setfield(L, -2, "__index");
+	lua_setmetatable(L, -2);
 }
 
 /* Stack: builtins. Copies fields of the table on top of it, then drops that table. */
@@ -246,10 +305,6 @@ static void open_base(lua_State *L)
 	open_library(L, LUA_MATHLIBNAME, luaopen_math, NULL);
 	open_library(L, LUA_UTF8LIBNAME, luaopen_utf8, NULL);
 	open_os(L);
-	lua_createtable(L, 0, 1);
-	lua_pushcfunction(L, absent);
-	lua_setfield(L, -2, "__index");
-	lua_setmetatable(L, -2);
 }
 
 /* --unsafe-lua: everything Lua has, the bounded string functions, and no promise. */
@@ -317,6 +372,7 @@ void script_sandbox_open(lua_State *L)
 		open_unsafe(L);
 	else
 		open_base(L);
+	watch_undefined(L);
 	/* A fresh table of globals: the one that the libraries filled is out of reach. */
 	lua_createtable(L, 0, 0);
 	lua_createtable(L, 0, 2);

@@ -401,9 +401,11 @@ bool script_state_load(struct script *s, struct str source, const char *chunk_na
 				  .slice_max = UINT64_MAX,
 				  .unsliced_max = UINT64_MAX };
 	script_meter_start(s, &m, L);
+	s->loading = chunk_name;
 	int status = luaL_loadbufferx(L, source.p ? source.p : "", source.n, chunk_name, "t");
 	if (status == LUA_OK)
 		status = lua_pcall(L, 0, 0, 0);
+	s->loading = NULL;
 	script_meter_end(s);
 	lua_sethook(L, NULL, 0, 0);
 	if (m.stop != STOP_NONE) {

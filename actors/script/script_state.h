@@ -35,6 +35,7 @@ struct script {
 	void (*open_declare)(lua_State *L); /* adds to the fabra module what a file declares with */
 	struct script_limits limits;        /* no zeroes */
 	bool unsafe_lua;
+	const char *loading; /* borrows the chunk name of the file while it runs; NULL before and after */
 
 	struct script_meter *meter; /* of what runs now; NULL: the host's own work, not limited */
 	lua_State *thread;          /* that runs now */

@@ -65,6 +65,17 @@ for closed in '<&- >&- 2>&-' '2>&-'; do
 done
 export FABRA_HOME=$work/home
 
+# ---- the ledger's command has no options but --help ----
+for sub in verify stat accept; do
+  for option in --help -h; do
+    run "$fabra" ledger $sub $option
+    expect 0 $status "ledger $sub $option"
+    contains "usage: fabra ledger verify" "$said" "ledger $sub $option"
+  done
+  run "$fabra" ledger $sub --dry-run
+  expect 2 $status "ledger $sub --dry-run"
+  contains "there is no option '--dry-run'" "$said" "ledger $sub --dry-run"
+done
 run "$fabra" context list --limit 5x
 expect 2 $status "--limit"
 run "$fabra" context list --port 80x

@@ -187,7 +187,9 @@ refused "FABRA_BODY_BYTE=1 FABRA_ONLINE_BTYES=1" 'FABRA_ONLINE_BTYES is no setti
 contains 'did you mean FABRA_BODY_BYTES' "$(cat "$work/said")" "all at once"
 refused FABRA_REDIS_URL=redis://127.0.0.1:6379 'FABRA_REDIS_URL is set, but this version has no store on Redis yet'
 refused FABRA_ENV=Production 'FABRA_ENV=production runs on Redis and Postgres, which this version does not have yet'
-refused FABRA_ENV=prodution "FABRA_ENV is 'prodution'; did you mean production?"
+for name in prodution prod PROD prd Prod-eu production_2; do
+  refused FABRA_ENV=$name "FABRA_ENV is '$name'; did you mean production?"
+done
 
 # every name that the program reads is a known one
 known=$(grep -rhoE '"FABRA_[A-Z_]+"' "$source_dir"/{tools,store,actors,http,runtime} --include='*.c' | tr -d '"' | sort -u | grep -v FABRA_DATA_DIR)

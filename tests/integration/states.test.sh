@@ -136,6 +136,9 @@ fabra.feature { name = "asked", entity = User, ttl = "1h", sql = "SELECT user_id
 fabra.feature { name = "wide_asked", entity = User, sql = "SELECT user_id, wide AS wide_asked FROM wide" }
 LUA
 serve "$work/large.lua"
+wait_for '[ "$(code "$url/ready")" = 200 ]' "/ready"
+contains 'x4999"' "$(get '/v1/features/wide?entity_id=u4999')" "who waits for /ready finds what is materialised"
+contains '"awaited":[]' "$(get /ready)" "nothing is awaited then"
 wait_for '[ "$(get /ready | json "d[\"materialized\"][\"done\"]")" = 1 ]' "5,000 rows of 3 KB"
 contains 'x4999"' "$(get '/v1/features/wide?entity_id=u4999')" "the last of them"
 python3 - "$url" <<'PY' || failures=$((failures + 1))

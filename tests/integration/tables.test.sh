@@ -11,6 +11,7 @@ fabra.table { name = "totals", sql = "SELECT customer_id, sum(amount) AS total F
 fabra.feature { name = "last_zip", entity = Customer, ttl = "1ms", default = "none",
   sql = "SELECT customer_id, max(zip) AS last_zip FROM orders GROUP BY customer_id" }
 fabra.feature { name = "total", entity = Customer, refresh = "1h", materialize = true, sql = "SELECT customer_id, total FROM totals" }
+fabra.feature { name = "recent", entity = Customer, refresh = "100ms", materialize = true, sql = "SELECT customer_id, total AS recent FROM totals" }
 LUA
 orders="$work/orders [2024]*.csv"
 {
@@ -37,6 +38,17 @@ echo '009,1' >>"$orders"
 wait_for 'grep -q "line 25004 has 2 cells, but line 1 names 4 columns" "$work/server.log"' "the error of a broken file"
 expect 3.5 "$(value total 008)" "the old rows stay"
 contains 'fabra_table_load_failures_total 1' "$(get /metrics)" "the failure is counted"
+# What is materialised over the old rows does not become newer: a table made of one that fails has old rows too.
+failing() { get /ready | json "' '.join(d['tables']['failing']) + '; ' + ' '.join(sorted(d['materialized']['failing']))"; }
+age() { get '/v1/features/recent?entity_id=008' | json 'd["freshness_ms"]'; }
+wait_for '[ "$(failing)" = "orders totals; recent total" ]' "/ready names the tables and the features over them"
+wait_for '[ "$(age)" -gt 1500 ]' "the values age, though their refresh is 100 ms"
+expect 200 "$(code "$url/ready")" "all others can be served"
+cp "$work/good.csv" "$orders"
+wait_for '[ "$(failing)" = "; " ]' "the same content again"
+wait_for '[ "$(age)" -lt 1500 ]' "values over it are renewed"
+rm "$orders"
+wait_for '[ "$(failing)" = "orders totals; recent total" ]' "a file that is gone"
 cp "$work/good.csv" "$work/new.csv"
 echo '010,7,00502,2024-02-03 10:20:30' >>"$work/new.csv"
 mv "$work/new.csv" "$orders"

@@ -74,6 +74,18 @@ run "$fabra" context list --status degraded --json
 expect 0 "$(json 'len(d)' <<<"$said")" "none is degraded"
 run "$fabra" context list --end 1h --json
 expect 0 "$(json 'len(d)' <<<"$said")" "none is older than an hour"
+run "$fabra" context list --name chta
+expect 1 "$status" "a context that nobody knows"
+contains "none that is declared is called 'chta'; did you mean 'chat'?" "$told" "the nearest"
+expect "" "$said" "and no table"
+run "$fabra" context list --input usr_id=u1 --json
+expect 1 "$status" "an argument that no context takes"
+contains "takes an argument 'usr_id'; did you mean 'user_id'?" "$told" "the nearest"
+run "$fabra" context list --name chat --input user_id=nobody
+expect 0 "$status" "an empty list of names that are known"
+run "$fabra" context list --since yesterday
+expect 2 "$status" "no age"
+contains "--since must be an age such as 30m, 1h or 2d, not 'yesterday'" "$told" "names the option that was written"
 run "$fabra" context list --input user_id
 expect 2 "$status" "an argument without a value"
 expect 400 "$(code "$url/v1/contexts?input=%22=1")" "a name with a quote"

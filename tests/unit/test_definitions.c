@@ -349,6 +349,8 @@ static void mistakes_in_contexts_are_named(void **state)
 		  "entity_id = \"{user_id}\"" },
 		{ "items = { { text = '{feature:tier} {feature:city}', entity_id = 'u' } }",
 		  "feature 'city' belongs to entity 'Shop', the features before it to 'User'" },
+		{ "params = { user_id = 'string' }, items = { { text = '{feature:tier}', entity_id = 'user_id' } }",
+		  "items[1].entity_id: the word 'user_id' would be the id itself; write \"{user_id}\"" },
 		{ "items = { { text = '{feature:tier}', entity_id = '{feature:tier}' } }",
 		  "only parameters can stand here" },
 		{ "items = { { retriever = 'dosc' } }",
@@ -543,7 +545,7 @@ static void a_broken_file_is_named(void **state)
 {
 	(void)state;
 	assert_has(load_error("local x = \n = 5"), "store.lua:2: unexpected symbol near '='");
-	assert_has(load_error("x.y.z = 1"), "store.lua:1: attempt to index a nil value (global 'x')");
+	assert_has(load_error("x.y.z = 1"), "store.lua:1: undefined global 'x'");
 	assert_has(load_error("\nwhile true do end"),
 		   "store.lua:2: the file was stopped: it takes more than 50000000 instructions");
 	assert_has(load_error("\npcall(function() while true do end end) x = 1"), "store.lua:2: the file was stopped");
@@ -622,6 +624,84 @@ static void a_file_that_changes_its_mind_is_refused(void **state)
 	fixture_stop(&f);
 }
 
+/* A name that is not there would read as nil, and the option beside it would vanish without a word. */
+static void undefined_globals_are_mistakes_while_the_file_loads(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *source, *error;
+	} cases[] = {
+		{ "fabra.feature { name = 'f', entity = User, materialize = True, sql = 'SELECT 1' }",
+		  "store.lua:3: undefined global 'True' (did you mean 'true'?)" },
+		{ "\nfabra.feature { name = 'f', entity = User, default = None }",
+		  "store.lua:4: undefined global 'None' (did you mean 'nil'?)" },
+		{ "fabra.feature { name = 'f', entity = User, default = null }", "'null' (did you mean 'nil'?)" },
+		{ "fabra.feature { name = 'f', entity = User, refresh = ONE_HOUR }", "undefined global 'ONE_HOUR'" },
+		{ "ONE_HOUR = '1h' fabra.feature { name = 'f', entity = User, refresh = ONE_HUOR }",
+		  "undefined global 'ONE_HUOR' (did you mean 'ONE_HOUR'?)" },
+		{ "local n = tonubmer('1')", "undefined global 'tonubmer' (did you mean 'tonumber'?)" },
+		{ "local n = load('return Ture')()", "undefined global 'Ture' (did you mean 'true'?)" },
+		{ "local n = _G.Flase", "undefined global 'Flase' (did you mean 'false'?)" },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		char source[1024];
+		snprintf(source, sizeof source, "%s%s", HEAD, cases[i].source);
+		assert_has(load_error(source), cases[i].error);
+	}
+	assert_has(load_error("fabra.entity { name = 'E', id = 'e' }"),
+		   "did you mean 'local fabra = require \"fabra\"'?");
+}
+
+/* What the file sets is there from then on; afterwards, a function may ask for a name that nobody has set. */
+static void globals_of_the_file_are_read(void **state)
+{
+	(void)state;
+	struct fixture f = { 0 };
+	fixture_start(&f,
+		      HEAD "hour, empty = '1h', false\nrawset(_G, 'raw', 1)\nassert(rawget(_G, 'nobody') == nil)\n"
+			   "assert(hour == '1h' and empty == false and raw == 1)\n"
+			   "fabra.feature { name = 'f', entity = User, ttl = hour,\n"
+			   "compute = function() return tostring(nobody) .. tostring(later) .. hour end }\nlater = 2\n",
+		      NULL);
+	assert_int_equal(f.d->features[0].ttl_ms, 3600000);
+	struct script_outcome out;
+	struct script_call *call = script_begin(f.s, SCRIPT_COMPUTE, 0, STR("u"), (struct str){ 0 }, (struct str){ 0 },
+						&fixture_host, &f);
+	assert_int_equal(fixture_go(&f, call, &out), SCRIPT_DONE);
+	assert_str(out.value_json, "\"nil21h\"");
+	script_end(call);
+	fixture_stop(&f);
+}
+
+/* NULL: the file loads. The text lives until the next call. */
+static const char *unsafe_load_error(const char *source)
+{
+	static char text[500];
+	struct buf why = { 0 };
+	char path[] = "/tmp/fabra-unsafe-XXXXXX";
+	int fd = mkstemp(path);
+	assert_true(fd >= 0 && write(fd, source, strlen(source)) == (ssize_t)strlen(source));
+	close(fd);
+	struct definitions *d = definitions_load(path, true, &why);
+	unlink(path);
+	snprintf(text, sizeof text, "%.*s", STR_ARG(buf_str(&why)));
+	buf_finish(&why);
+	definitions_free(d);
+	return d ? NULL : text;
+}
+
+/* A module that asks which Lua it runs in is no mistake of the file. */
+static void undefined_globals_are_mistakes_with_unsafe_lua_too(void **state)
+{
+	(void)state;
+	assert_has(unsafe_load_error(HEAD "fabra.feature { name = 'f', entity = User, default = True }"),
+		   ":3: undefined global 'True' (did you mean 'true'?)");
+	assert_null(unsafe_load_error(
+	    HEAD "package.preload.other = load('unpack = unpack or table.unpack return { jit = jit }', '=other')\n"
+		 "assert(require('other').jit == nil and unpack)\n"
+		 "fabra.feature { name = 'f', entity = User }"));
+}
+
 static void unsafe_lua_has_everything(void **state)
 {
 	(void)state;
@@ -660,6 +740,9 @@ int main(void)
 		cmocka_unit_test(near_names_are_suggested),
 		cmocka_unit_test(functions_can_be_declared_by_helpers),
 		cmocka_unit_test(a_file_that_changes_its_mind_is_refused),
+		cmocka_unit_test(undefined_globals_are_mistakes_while_the_file_loads),
+		cmocka_unit_test(globals_of_the_file_are_read),
+		cmocka_unit_test(undefined_globals_are_mistakes_with_unsafe_lua_too),
 		cmocka_unit_test(unsafe_lua_has_everything),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

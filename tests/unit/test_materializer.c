@@ -9,6 +9,7 @@ static const char definitions[] =
     "fabra.feature { name = 'kept', entity = User, materialize = true, refresh = '10s', ttl = '60s', sql = 'SELECT kept' }\n"
     "fabra.feature { name = 'once', entity = User, materialize = true, ttl = '30s', sql = 'SELECT user_id, once FROM q' }\n"
     "fabra.feature { name = 'bad', entity = User, materialize = true, refresh = '1h', sql = 'SELECT wrong' }\n"
+    "fabra.table { name = 'p', sql = 'SELECT 1 AS user_id' }\n"
     "fabra.feature { name = 'asked', entity = User, sql = 'SELECT user_id, asked FROM r' }\n";
 
 #define BUYS                                                                                                                               \
@@ -107,6 +108,31 @@ static void test_refresh(void **state)
 	assert_false(is_online("once", "a"));
 }
 
+static bool is_awaited(const char *name)
+{
+	return materializer_is_awaited(&fixture.node, feature(name));
+}
+
+/* Who waits until the process is ready finds values: of the first run, or of the last life. */
+static void test_first_run_is_awaited(void **state)
+{
+	(void)state;
+	offline_config.lost_permille = 1000;
+	fixture_restart();
+	push("once", "u", "1", loop_wall_us(LOOP)); /* as the warm start would */
+	rt_supervise(LOOP, NAME_MATERIALIZER, &materializer_class, &fixture.node, 10, 60000);
+	run_ms(1000);
+	assert_true(is_awaited("buys") && is_awaited("kept") && is_awaited("bad"));
+	assert_false(is_awaited("once"));
+	assert_false(is_awaited("asked")); /* computed when it is read */
+	assert_progress(0, 4);
+	offline_config.lost_permille = 0;
+	start();
+	run_ms(200);
+	assert_false(is_awaited("buys") || is_awaited("once") || is_awaited("kept"));
+	assert_false(is_awaited("bad")); /* it has failed: waiting for it would be for ever */
+}
+
 /* What stays the same is as fresh as the last run, but written only when half of its ttl has passed. */
 static void test_unchanged_values_are_not_written_again(void **state)
 {
@@ -182,6 +208,25 @@ static void test_query_fails(void **state)
 	assert_value(get_feature("bad", "a"), RECORD_CACHE, "1");
 }
 
+/* Over old rows a run would say that they are as new as itself. */
+static void test_a_table_that_cannot_be_loaded(void **state)
+{
+	(void)state;
+	start();
+	run_ms(200);
+	int64_t as_of_us = get_feature("buys", "a")->as_of_us, kept_us = get_feature("kept", "a")->as_of_us;
+	atomic_store(&fixture.node.metrics.tables_failing[0], true);
+	run_ms(30000);
+	assert_int_equal(get_feature("buys", "a")->as_of_us, as_of_us);
+	assert_int_equal(materializer_state(&fixture.node, feature("buys")), MATERIALIZED_FAILING);
+	assert_true(get_feature("kept", "a")->as_of_us > kept_us); /* another table's */
+	assert_int_equal(materializer_state(&fixture.node, feature("kept")), MATERIALIZED_DONE);
+	atomic_store(&fixture.node.metrics.tables_failing[0], false);
+	run_ms(10500);
+	assert_int_equal(materializer_state(&fixture.node, feature("buys")), MATERIALIZED_DONE);
+	assert_true(get_feature("buys", "a")->as_of_us > as_of_us + 30000000);
+}
+
 static void test_ledger_fails(void **state)
 {
 	(void)state;
@@ -224,11 +269,13 @@ static int run(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
 		T(test_first_run),
 		T(test_a_value_that_the_table_refuses),
+		T(test_first_run_is_awaited),
 		T(test_refresh),
 		T(test_query_fails),
 		T(test_unchanged_values_are_not_written_again),
 		T(test_several_rows_of_an_id),
 		T(test_an_append_without_an_answer),
+		T(test_a_table_that_cannot_be_loaded),
 		T(test_ledger_fails),
 		T(test_no_answer),
 		T(test_newer_value_stays),

@@ -15,25 +15,25 @@ static const char components[] =
 #define ERROR(status, text, schema)                                                                                    \
 	"'" #status "':{'description':'" text                                                                          \
 	"','content':{'application/json':{'schema':{'$ref':'#/components/schemas/" schema "'}}}}"
-    "'responses':{" ERROR(400, "The request is malformed, or asks for what cannot be", "Error") "," ERROR(403, "The API key is missing or wrong", "Error") "," ERROR(
-	404, "There is no such thing",
-	"Error") "," ERROR(409, "It contradicts what is there, or what is under way",
-			   "Error") "," ERROR(413, "The body, or what would be made of it, is too large",
-					      "Error") "," ERROR(415,
-								 "The body is in a content coding other than identity",
-								 "Error") "," ERROR(422,
-										    "All that is wrong with the request",
-										    "Mistakes") "," ERROR(431,
-													  "The path and the headers are too large",
-													  "Error") ","
-														   "'500':{'description':'The program or a store failed','content':{'application/json':{'schema':{'$ref':"
-														   "'#/components/schemas/Error'}},'text/plain':{'schema':{'type':'string'}}}},"
-														   "'503':{'description':'A limit is reached, or the server is shutting down','headers':{'Retry-After':{'description':"
-														   "'seconds','schema':{'type':'integer'}}},'content':{'application/json':{'schema':{'$ref':"
-														   "'#/components/schemas/Error'}}}}," ERROR(
-														       504,
-														       "The deadline of the request has passed",
-														       "Error") "}}";
+    /* The formatter would indent each call behind the one before. */
+    /* clang-format off */
+    "'responses':{"
+    ERROR(400, "The request is malformed, or asks for what cannot be", "Error") ","
+    ERROR(403, "The API key is missing or wrong", "Error") ","
+    ERROR(404, "There is no such thing", "Error") ","
+    ERROR(409, "It contradicts what is there, or what is under way", "Error") ","
+    ERROR(413, "The body, or what would be made of it, is too large", "Error") ","
+    ERROR(415, "The body is in a content coding other than identity", "Error") ","
+    ERROR(422, "All that is wrong with the request", "Mistakes") ","
+    ERROR(431, "The path and the headers are too large", "Error") ","
+    "'500':{'description':'The program or a store failed','content':{'application/json':{'schema':{'$ref':"
+    "'#/components/schemas/Error'}},'text/plain':{'schema':{'type':'string'}}}},"
+    "'503':{'description':'A limit is reached, or the server is shutting down','headers':{'Retry-After':{'description':"
+    "'seconds','schema':{'type':'integer'}}},'content':{'application/json':{'schema':{'$ref':"
+    "'#/components/schemas/Error'}}}},"
+    ERROR(504, "The deadline of the request has passed", "Error")
+    "}}";
+/* clang-format on */
 #undef ERROR
 
 /* ---- parts ---- */

@@ -109,28 +109,20 @@ const struct route api_routes[] = {
 								",'record_hash':" TEXT
 								",'content_hash':" TEXT)) ",'404':null}}",
 	  NULL },
+	/* clang-format off */
 	{ "GET", "/v1/contexts", 0, api_contexts_list, api_contexts_list_message, NULL, "List contexts, newest first",
-	  "{'parameters':[" QUERY("start", "not before this time, ISO 8601", TEXT) "," QUERY("end", "not after it", TEXT) "," QUERY("limit", "100 if absent", "{'type':'integer','minimum':0,'maximum':1000}") "," QUERY(
-	      "name", "of the context",
-	      TEXT) "," QUERY("freshness_status", "of the context",
-			      "{'type':'string','enum':['guaranteed','degraded']}") "," QUERY("id_prefix",
-											      "the beginning of a context id",
-											      TEXT) "," QUERY("input",
-													      "NAME=VALUE: called with this argument",
-													      TEXT) "," QUERY("detail",
-															      "true: the arguments too, as inputs",
-															      "{'type':'boolean'}") "],'responses':{" RESPONSE(200,
-																					       "{'type':'array','items':" OPEN(
-																						   "'context_id':" TEXT) "}") "}}",
+	  "{'parameters':["
+	  QUERY("start", "not before this time, ISO 8601", TEXT) ","
+	  QUERY("end", "not after it", TEXT) ","
+	  QUERY("limit", "100 if absent", "{'type':'integer','minimum':0,'maximum':1000}") ","
+	  QUERY("name", "of the context", TEXT) ","
+	  QUERY("freshness_status", "of the context", "{'type':'string','enum':['guaranteed','degraded']}") ","
+	  QUERY("id_prefix", "the beginning of a context id", TEXT) ","
+	  QUERY("input", "NAME=VALUE: called with this argument", TEXT) ","
+	  QUERY("detail", "true: the arguments too, as inputs", "{'type':'boolean'}")
+	  "],'responses':{" RESPONSE(200, "{'type':'array','items':" OPEN("'context_id':" TEXT) "}") "}}",
 	  NULL },
-	/* Before the routes by id: their examples name the record that this one stores. */
-	{ "POST", "/v1/record", ROUTE_BODY, api_record_post, api_record_post_message, NULL,
-	  "Store a receipt made elsewhere; same hash again is fine, same id with another hash is refused",
-	  "{" JSON_BODY(ANY_OBJECT ",'example':" EXAMPLE_RECORD) ",'responses':{" RESPONSE(
-	      200,
-	      OBJECT("'context_id','record_hash','status'", "'context_id':" TEXT ",'record_hash':" TEXT
-							    ",'status':{'enum':['stored','exists']}")) ",'409':null}}",
-	  NULL },
+	/* clang-format on */
 	{ "GET", "/v1/context/{id}", 0, api_context_get, api_context_get_message, NULL,
 	  "A stored context with its lineage",
 	  VIEW("'context_id','content','lineage','meta','version'",

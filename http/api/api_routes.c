@@ -123,6 +123,14 @@ const struct route api_routes[] = {
 	  "],'responses':{" RESPONSE(200, "{'type':'array','items':" OPEN("'context_id':" TEXT) "}") "}}",
 	  NULL },
 	/* clang-format on */
+	/* Before the routes by id: their examples name the record that this one stores. */
+	{ "POST", "/v1/record", ROUTE_BODY, api_record_post, api_record_post_message, NULL,
+	  "Store a receipt made elsewhere; same hash again is fine, same id with another hash is refused",
+	  "{" JSON_BODY(ANY_OBJECT ",'example':" EXAMPLE_RECORD) ",'responses':{" RESPONSE(
+	      200,
+	      OBJECT("'context_id','record_hash','status'", "'context_id':" TEXT ",'record_hash':" TEXT
+							    ",'status':{'enum':['stored','exists']}")) ",'409':null}}",
+	  NULL },
 	{ "GET", "/v1/context/{id}", 0, api_context_get, api_context_get_message, NULL,
 	  "A stored context with its lineage",
 	  VIEW("'context_id','content','lineage','meta','version'",

@@ -20,7 +20,7 @@ static struct str trimmed(const char *c_string)
 static bool is_one_of(struct str s, const char *const *words)
 {
 	for (; *words; words++) {
-		if (strlen(*words) == s.n && strncasecmp(*words, s.p, s.n) == 0)
+		if (strlen(*words) == s.n && (s.n == 0 || strncasecmp(*words, s.p, s.n) == 0))
 			return true;
 	}
 	return false;

@@ -175,7 +175,7 @@ static int64_t behind_table(const struct publication *p, const struct cell *c, i
 	return is_known && trace.event_time_us >= time_us ? trace.event_time_us + 1 : time_us;
 }
 
-static bool admit(struct evidence_hook *h, struct evidence_entry *e, int64_t now_us);
+static bool admit(struct evidence_hook *h, struct evidence_entry *e);
 static void ended(struct evidence_hook *h, const struct evidence_entry *e, int status, int64_t now_us);
 
 static struct publication *publication_new(const struct node *n, const struct values_write *w)
@@ -328,12 +328,11 @@ static void note_delete(struct values *v, const struct publication *p)
 	note_row(v, p->write.entity, id_of(p->cells), p->place);
 }
 
-static bool admit(struct evidence_hook *h, struct evidence_entry *e, int64_t now_us)
+static bool admit(struct evidence_hook *h, struct evidence_entry *e)
 {
 	struct publication *p = (struct publication *)h;
 	struct values *v = p->node->values;
 	bool is_changed = false;
-	(void)now_us;
 	if (p->write.source == ENTRY_TRIGGERED && is_overtaken(v, p))
 		return false;
 	p->place = ++v->admitted;

@@ -3,8 +3,8 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 
-static void delete (const struct node *n, uint32_t entity, const struct offline_value *v, int64_t now_us,
-		    struct warm_counts *counts)
+static void remove_values(const struct node *n, uint32_t entity, const struct offline_value *v, int64_t now_us,
+			  struct warm_counts *counts)
 {
 	const struct online_fast *online = n->stores->online.fast;
 	uint32_t feature = definitions_feature(n->definitions, v->feature);
@@ -40,7 +40,7 @@ void warm_start_value(const struct node *n, const struct offline_value *v, int64
 	if (entity == DEF_NONE)
 		return;
 	if (v->deleted) {
-		delete (n, entity, v, now_us, counts);
+		remove_values(n, entity, v, now_us, counts);
 		return;
 	}
 	const struct def_feature *f = feature == DEF_NONE ? NULL : &n->definitions->features[feature];

@@ -26,7 +26,7 @@ struct evidence_entry;
 struct evidence_hook {
 	/* Before the entry is written, in the order of the log. It may change the body. false: it is refused with
 	 * RT_ECONFLICT. */
-	bool (*admit)(struct evidence_hook *h, struct evidence_entry *e, int64_t now_us);
+	bool (*admit)(struct evidence_hook *h, struct evidence_entry *e);
 	/* Of an admitted one: durable (RT_OK), or refused. In the order of the log, and before any append of the same batch is
 	 * answered. */
 	void (*ended)(struct evidence_hook *h, const struct evidence_entry *e, int status, int64_t now_us);

@@ -42,7 +42,7 @@ static void flush(struct committer *c)
 	int64_t now_us = loop_wall_us(c->base.loop);
 	for (size_t i = 0; i < w->count; i++) {
 		struct evidence_hook *h = w->entries[i]->hook;
-		if (h == NULL || h->admit(h, w->entries[i], now_us))
+		if (h == NULL || h->admit(h, w->entries[i]))
 			w->admitted[count++] = w->entries[i];
 		else
 			w->entries[i] = NULL;

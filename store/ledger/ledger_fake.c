@@ -377,7 +377,7 @@ static void commit_one(struct fake *f, struct msg *m)
 	const struct ledger_fake_config *config = e->kind == EVIDENCE_VALUES && f->l->config.values_are_safe
 						      ? &none
 						      : &f->l->config;
-	if (e->hook && !e->hook->admit(e->hook, e, loop_wall_us(f->base.loop))) {
+	if (e->hook && !e->hook->admit(e->hook, e)) {
 		reply(f, m, RT_ECONFLICT);
 		return;
 	}

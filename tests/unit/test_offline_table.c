@@ -110,7 +110,8 @@ static void patch(const char *base, const char *from, const char *to, size_t n)
 	assert_int_equal(fwrite(bytes, 1, size, f), size);
 	assert_int_equal(fclose(f), 0);
 	static time_t second; /* the clock of the file system may stand still meanwhile */
-	struct timespec times[2] = { { .tv_sec = ++second }, { .tv_sec = second } };
+	second++;
+	struct timespec times[2] = { { .tv_sec = second }, { .tv_sec = second } };
 	assert_int_equal(utimensat(AT_FDCWD, path_of(base), times, 0), 0);
 }
 

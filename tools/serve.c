@@ -16,7 +16,7 @@
 #include "runtime/log.h"
 #include "runtime/log_stdio.h"
 #include "tools/serve_options.h"
-#include "tools/stores_embedded.h"
+#include "tools/stores_process.h"
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -30,7 +30,7 @@ struct server {
 	struct node node;
 	struct node_loop *node_loops[LOOPS_MAX]; /* owned */
 	struct loop *io[LOOPS_MAX];
-	struct stores_embedded *stores;
+	struct stores_process *stores;
 	struct definitions *definitions;
 	struct pricing *pricing;
 	struct http_server *http;
@@ -102,10 +102,10 @@ static bool open_stores(struct server *s)
 	struct serve_options *o = &s->options;
 	if (!paths_prepare(&o->paths, &why))
 		return say(&why, "state folder");
-	s->stores = stores_embedded_open(o, &why);
+	s->stores = stores_process_open(o, s->io, o->loops, &why);
 	if (s->stores == NULL)
 		return say_line(&why);
-	s->node.stores = stores_embedded_get(s->stores);
+	s->node.stores = s->stores->stores;
 	return true;
 }
 
@@ -214,7 +214,7 @@ static bool create_node_loop(struct server *s, unsigned index)
 static bool spawn_actors(struct server *s)
 {
 	struct node *n = &s->node;
-	struct loop *background = stores_embedded_background(s->stores);
+	struct loop *background = s->stores->background;
 	for (unsigned i = 0; i < s->options.loops; i++)
 		if (!create_node_loop(s, i))
 			return false;
@@ -261,7 +261,7 @@ static bool start_http(struct server *s)
 static bool start_loops(struct server *s)
 {
 	pending_events_redo(&s->pending, &s->node);
-	int status = stores_embedded_start(s->stores);
+	int status = s->stores->start(s->stores);
 	for (unsigned i = 0; i < s->options.loops && status == 0; i++)
 		status = loop_start(s->io[i]);
 	struct buf why = { 0 };
@@ -296,7 +296,8 @@ static void end_loops(struct server *s)
 		loop_stop(s->io[i]);
 		loop_join(s->io[i]);
 	}
-	stores_embedded_stop(s->stores);
+	if (s->stores)
+		s->stores->stop(s->stores);
 }
 
 /* Of a whole server, or of as much as a failed start has made; its loops have ended or never ran. */
@@ -312,7 +313,8 @@ static void destroy(struct server *s)
 		loop_destroy(s->io[i]);
 	}
 	pending_events_finish(&s->pending);
-	stores_embedded_close(s->stores);
+	if (s->stores)
+		s->stores->close(s->stores);
 	values_destroy(s->node.values);
 	for (uint32_t i = 0; s->node.defaults && i < s->definitions->features_count; i++)
 		value_unref(s->node.defaults[i]);
@@ -341,8 +343,8 @@ static bool start(struct server *s)
 		    stderr,
 		    "fabra serve: %s declares no feature and no context: its tables can be asked by SQL, and that is all\n",
 		    s->options.file);
-	return check_descriptors(&s->options) && fill_node(s) && open_stores(s) && load_tables(s) && take_over(s) &&
-	       create_loops(s) && spawn_actors(s) && start_http(s) && start_loops(s);
+	return check_descriptors(&s->options) && fill_node(s) && create_loops(s) && open_stores(s) && load_tables(s) &&
+	       take_over(s) && spawn_actors(s) && start_http(s) && start_loops(s);
 }
 
 /* Waits for SIGINT, SIGTERM or SIGHUP. A second Ctrl-C, while the requests are drained, ends the process at once: what is durable

@@ -4,6 +4,7 @@
 #include "store/ledger/ledger.h"
 #include "store/offline/offline_duckdb.h"
 #include "store/online/online_memory.h"
+#include <stddef.h>
 #include <stdlib.h>
 
 enum { LANES = 4 };
@@ -11,7 +12,8 @@ enum { LANES = 4 };
 enum { LAG_MAX = 500000 };
 
 struct stores_embedded {
-	struct stores stores; /* first: it is what the others know */
+	struct stores stores; /* first: health and publish are called with it */
+	struct stores_process process;
 	struct ledger *ledger;
 	struct offline *offline;
 	struct online *online;
@@ -153,49 +155,14 @@ static bool spawn_actors(struct stores_embedded *e, struct buf *ret_why)
 
 /* ---- life ---- */
 
-/* Names what went wrong in front of the reason. */
-static bool part(bool ok, const char *name, const struct buf *why, struct buf *ret_why)
+static struct stores_embedded *of(struct stores_process *p)
 {
-	if (!ok)
-		buf_printf(ret_why, "%s: %.*s", name, STR_ARG(buf_str(why)));
-	return ok;
+	return (struct stores_embedded *)((char *)p - offsetof(struct stores_embedded, process));
 }
 
-struct stores_embedded *stores_embedded_open(const struct serve_options *o, struct buf *ret_why)
+static int start(struct stores_process *p)
 {
-	struct stores_embedded *e = calloc(1, sizeof *e);
-	struct buf why = { 0 };
-	if (e == NULL) {
-		buf_append_lit(ret_why, "start: out of memory");
-		return NULL;
-	}
-	e->stores.health = health;
-	e->stores.publish = publish;
-	bool ok = part(open_ledger(e, o, &why), "ledger", &why, ret_why) &&
-		  part(open_offline(e, o, &why), "offline store", &why, ret_why) &&
-		  part(make_online(e, o, &why), "online store", &why, ret_why) &&
-		  part(load_idempotency(e, o, &why), "idempotency keys", &why, ret_why) &&
-		  part(create_loops(e, &why) && spawn_actors(e, &why), "start", &why, ret_why);
-	buf_finish(&why);
-	if (ok)
-		return e;
-	stores_embedded_stop(e);
-	stores_embedded_close(e);
-	return NULL;
-}
-
-const struct stores *stores_embedded_get(const struct stores_embedded *e)
-{
-	return &e->stores;
-}
-
-struct loop *stores_embedded_background(const struct stores_embedded *e)
-{
-	return e->materialize_loop;
-}
-
-int stores_embedded_start(struct stores_embedded *e)
-{
+	struct stores_embedded *e = of(p);
 	struct loop *loops[] = { e->ledger_loop, e->records_loop, e->offline_loop, e->materialize_loop,
 				 e->projection_loop };
 	int status = 0;
@@ -215,10 +182,9 @@ static void end_loop(struct loop *loop)
 }
 
 /* Those who ask others first; the ledger is the last to write. */
-void stores_embedded_stop(struct stores_embedded *e)
+static void stop(struct stores_process *p)
 {
-	if (e == NULL)
-		return;
+	struct stores_embedded *e = of(p);
 	end_loop(e->materialize_loop);
 	end_loop(e->offline_loop);
 	for (unsigned i = 0; i < LANES; i++)
@@ -228,10 +194,9 @@ void stores_embedded_stop(struct stores_embedded *e)
 	end_loop(e->projection_loop);
 }
 
-void stores_embedded_close(struct stores_embedded *e)
+static void close_all(struct stores_process *p)
 {
-	if (e == NULL)
-		return;
+	struct stores_embedded *e = of(p);
 	loop_destroy(e->materialize_loop);
 	loop_destroy(e->offline_loop);
 	for (unsigned i = 0; i < LANES; i++)
@@ -244,4 +209,37 @@ void stores_embedded_close(struct stores_embedded *e)
 	online_destroy(e->online);
 	idempotency_destroy(e->stores.idempotency);
 	free(e);
+}
+
+/* Names what went wrong in front of the reason. */
+static bool part(bool ok, const char *name, const struct buf *why, struct buf *ret_why)
+{
+	if (!ok)
+		buf_printf(ret_why, "%s: %.*s", name, STR_ARG(buf_str(why)));
+	return ok;
+}
+
+struct stores_process *stores_embedded_open(const struct serve_options *o, struct buf *ret_why)
+{
+	struct stores_embedded *e = calloc(1, sizeof *e);
+	struct buf why = { 0 };
+	if (e == NULL) {
+		buf_append_lit(ret_why, "start: out of memory");
+		return NULL;
+	}
+	e->process = (struct stores_process){ .stores = &e->stores, .start = start, .stop = stop, .close = close_all };
+	e->stores.health = health;
+	e->stores.publish = publish;
+	bool ok = part(open_ledger(e, o, &why), "ledger", &why, ret_why) &&
+		  part(open_offline(e, o, &why), "offline store", &why, ret_why) &&
+		  part(make_online(e, o, &why), "online store", &why, ret_why) &&
+		  part(load_idempotency(e, o, &why), "idempotency keys", &why, ret_why) &&
+		  part(create_loops(e, &why) && spawn_actors(e, &why), "start", &why, ret_why);
+	buf_finish(&why);
+	e->process.background = e->materialize_loop;
+	if (ok)
+		return &e->process;
+	stop(&e->process);
+	close_all(&e->process);
+	return NULL;
 }

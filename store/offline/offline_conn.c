@@ -164,8 +164,17 @@ static struct offline_statement *statement_place(struct offline_conn *c, struct 
 /* A failed prepare has no error type, only a text that begins with it. */
 static void prepare_failed(struct offline *o, struct offline_error *error, const char *text)
 {
-	bool is_fatal = text != NULL && strncmp(text, "FATAL", 5) == 0;
-	offline_error_set(o, error, is_fatal ? DUCKDB_ERROR_FATAL : DUCKDB_ERROR_SYNTAX, text);
+	static const struct {
+		const char *begin;
+		duckdb_error_type type;
+	} types[] = { { "FATAL", DUCKDB_ERROR_FATAL },
+		      { "INTERRUPT", DUCKDB_ERROR_INTERRUPT },
+		      { "Out of Memory", DUCKDB_ERROR_OUT_OF_MEMORY } };
+	duckdb_error_type type = DUCKDB_ERROR_SYNTAX;
+	for (size_t i = 0; text != NULL && i < ARRAY_LEN(types); i++)
+		if (strncmp(text, types[i].begin, strlen(types[i].begin)) == 0)
+			type = types[i].type;
+	offline_error_set(o, error, type, text);
 }
 
 duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct str sql, struct offline_error *error)
@@ -324,10 +333,18 @@ bool offline_conn_select(struct offline_conn *c, struct str sql, yyjson_val *par
 			 struct offline_error *error)
 {
 	offline_conn_end(c);
-	duckdb_prepared_statement statement = offline_conn_prepare_select(c, sql, error);
-	if (statement == NULL || !bind_all(statement, params, error))
-		return false;
+	/* The clock runs while the statement is planned, too. DuckDB does not look at it there, so it is looked at afterwards. */
 	offline_conn_resume(c, deadline_ns);
+	duckdb_prepared_statement statement = offline_conn_prepare_select(c, sql, error);
+	bool ok = statement != NULL && bind_all(statement, params, error);
+	if (ok && clock_mono_ns() >= deadline_ns) {
+		offline_error_set(c->offline, error, DUCKDB_ERROR_INTERRUPT, NULL);
+		ok = false;
+	}
+	if (!ok) {
+		offline_conn_pause(c);
+		return false;
+	}
 	c->has_result = true;
 	c->is_at_end = false;
 	atomic_fetch_add(&c->offline->open_results, 1);

@@ -44,7 +44,7 @@ static void answer_rows(struct reader *r, struct offline_rows *ask)
 	rt_reply(&r->base, &ask->head, &batch->head);
 }
 
-/* Here, or in a lane when it turns out to be slow. */
+/* Here, or in a lane when it is not known to be quick, or turns out to be slow. */
 static void answer(struct reader *r, struct msg *m)
 {
 	uint64_t deadline_ns = offline_question_deadline(&r->base, m);
@@ -54,7 +54,7 @@ static void answer(struct reader *r, struct msg *m)
 	}
 	if (r->lanes.lanes_count > 0) {
 		uint64_t quick_ns = clock_mono_ns() + OFFLINE_QUICK_MS * 1000000ull;
-		if (offline_lanes_is_slow(&r->lanes, m)) {
+		if (!offline_lanes_leave_it(&r->lanes, m)) {
 			offline_lanes_take(&r->lanes, m);
 			return;
 		}

@@ -11,6 +11,7 @@
  *
  * Bounds: COMPUTATION_READS_MAX asks, the script's own limits, the deadline of the ask that started it. */
 #include "actors/computation.h"
+#include "actors/table_loader.h"
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
@@ -181,6 +182,9 @@ static uint64_t ask_retriever(struct computation *c, uint32_t retriever, struct 
 static uint64_t ask_sql(struct computation *c, struct str sql, struct str params)
 {
 	struct offline_query *m = offline_query_new(c->base.loop, sql, params);
+	int64_t stale_us = table_loader_stale_since_us(c->nl->node, sql);
+	if (stale_us != 0 && (c->job->stale_since_us == 0 || stale_us < c->job->stale_since_us))
+		c->job->stale_since_us = stale_us;
 	return rt_ask(&c->base, c->nl->node->stores->offline.requests, &m->head, asks_until_ns(c), c->request->cancel);
 }
 

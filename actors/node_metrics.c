@@ -90,8 +90,8 @@ bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool
 	m->contexts = calloc(d->contexts_count + 1, sizeof *m->contexts);
 	m->violations = calloc(d->contexts_count * violations_of_context(d) + 1, sizeof *m->violations);
 	m->materialized = calloc(d->features_count + 1, sizeof *m->materialized);
-	m->tables_failing = calloc(d->tables_count + 1, sizeof *m->tables_failing);
-	if (m->tables_failing == NULL || m->features == NULL || m->contexts == NULL || m->violations == NULL ||
+	m->tables_stale_since_us = calloc(d->tables_count + 1, sizeof *m->tables_stale_since_us);
+	if (m->tables_stale_since_us == NULL || m->features == NULL || m->contexts == NULL || m->violations == NULL ||
 	    m->materialized == NULL) {
 		node_metrics_finish(m);
 		return false;
@@ -132,6 +132,6 @@ void node_metrics_finish(struct node_metrics *m)
 	free(m->contexts);
 	free(m->violations);
 	free(m->materialized);
-	free(m->tables_failing);
+	free(m->tables_stale_since_us);
 	*m = (struct node_metrics){ 0 };
 }

@@ -23,6 +23,7 @@
 #include "actors/resolver.h"
 #include "actors/computation.h"
 #include "actors/reads.h"
+#include "actors/table_loader.h"
 #include "actors/values.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
@@ -59,6 +60,8 @@ struct flight {
 	uint64_t key_hash;
 	uint32_t feature;
 	int64_t started_us;
+	int64_t
+	    as_of_us; /* when it began; earlier if it read a table whose new file cannot be loaded: since when that is so */
 	uint64_t position; /* of the values when it began */
 	struct waiter *waiters;
 	struct value *value; /* what it gave; NULL: nothing, or it failed with reason */
@@ -69,6 +72,7 @@ struct flight {
 	bool is_closed;             /* LANDED: nobody joins any more */
 	bool has_row;               /* also when its value could not be kept */
 	bool has_several;           /* more than one row: none of them is the value */
+	bool is_expired;            /* its value is past its ttl: see as_of_us */
 	struct query *query;        /* FLYING: the one that it belongs to, if any; weak */
 	struct batch *batch;        /* LANDED: the one that it will belong to; weak */
 	size_t id_n;
@@ -84,6 +88,7 @@ struct batch { /* values on their way to the disk */
 struct query { /* the SQL of one feature, narrowed to the ids of its flights */
 	struct query *next;
 	uint64_t op, deadline_ns;
+	int64_t stale_since_us; /* of the tables that it names; 0: they are as their files are */
 	uint32_t feature, count;
 	struct flight *flights;
 };
@@ -179,7 +184,7 @@ static bool is_joinable(const struct resolver *s, const struct flight *f)
 	case QUEUED:
 		return true;
 	case APPENDED:
-		if (loop_wall_us(s->base.loop) >= f->started_us + ttl_us(s, f->feature) ||
+		if (loop_wall_us(s->base.loop) >= f->as_of_us + ttl_us(s, f->feature) ||
 		    values_row_was_deleted(n, s->entity, id, f->position))
 			return false;
 		break;
@@ -300,7 +305,7 @@ static struct flight *flight_join(struct resolver *s, uint32_t feature, struct s
 		return NULL;
 	f->key_hash = hash;
 	f->feature = feature;
-	f->started_us = loop_wall_us(s->base.loop);
+	f->as_of_us = f->started_us = loop_wall_us(s->base.loop);
 	f->position = values_position(s->nl->node);
 	f->deadline_ns = deadline_ns;
 	f->id_n = id.n;
@@ -369,9 +374,12 @@ static void waiter_answer(struct resolver *s, struct waiter *w, const struct fli
 	struct feature_request *r = w->get->r;
 	struct feature_result *result = r ? &r->results[w->result] : NULL;
 	if (r && f->value) {
-		result_found(result, value_ref(f->value), RECORD_COMPUTE, f->started_us);
+		result_found(result, value_ref(f->value), RECORD_COMPUTE, f->as_of_us);
 	} else if (r) {
-		result_without_value(s, r, result, f->feature, f->reason ? f->failure : FEATURE_MISSING,
+		result_without_value(s, r, result, f->feature,
+				     f->reason       ? f->failure
+				     : f->is_expired ? FEATURE_EXPIRED
+						     : FEATURE_MISSING,
 				     str_from(f->reason));
 		result->reads = reads_ref(f->reads);
 	}
@@ -438,6 +446,20 @@ static void flight_answer(struct resolver *s, struct flight *f)
 	}
 }
 
+/* What was read of a table with old rows is as old as those: it ages as a materialised value does. */
+static void flight_age(struct resolver *s, struct flight *f, int64_t stale_since_us)
+{
+	int64_t ttl = ttl_us(s, f->feature);
+	if (stale_since_us == 0 || stale_since_us >= f->as_of_us)
+		return;
+	f->as_of_us = stale_since_us;
+	if (f->value == NULL || ttl == 0 || f->as_of_us + ttl > loop_wall_us(s->base.loop))
+		return;
+	f->is_expired = true;
+	value_unref(f->value);
+	f->value = NULL;
+}
+
 /* Answers wait for the end of the turn: the ledger gets all values of the turn in one entry, before anybody uses them. */
 static void flight_land(struct resolver *s, struct flight *f, struct value *value, struct str reason)
 {
@@ -469,7 +491,7 @@ static struct values_cell cell_of(const struct flight *f)
 	return (struct values_cell){ .feature = f->feature,
 				     .entity_id = str_of(f->id, f->id_n),
 				     .value = f->value,
-				     .event_time_us = f->started_us,
+				     .event_time_us = f->as_of_us,
 				     .seen = f->position };
 }
 
@@ -499,6 +521,7 @@ static void on_computed(struct resolver *s, struct flight *f, const struct compu
 		flight_land(s, f, NULL, STR("out of memory"));
 	else
 		flight_land(s, f, value, o->error);
+	flight_age(s, f, job->stale_since_us);
 }
 
 /* ---- queries ---- */
@@ -512,7 +535,11 @@ static void query_ask(struct resolver *s, uint32_t feature, struct flight *fligh
 	CHECK(q != NULL);
 	struct offline_feature *m = offline_feature_new(s->base.loop, f->sql, d->entities[f->entity].id, f->name,
 							count);
-	*q = (struct query){ .next = s->queries, .feature = feature, .count = count, .flights = flights };
+	*q = (struct query){ .next = s->queries,
+			     .feature = feature,
+			     .count = count,
+			     .flights = flights,
+			     .stale_since_us = table_loader_stale_since_us(s->nl->node, f->sql) };
 	for (struct flight *at = flights; at; at = at->next) {
 		at->state = FLYING;
 		at->query = q;
@@ -632,6 +659,7 @@ static void on_rows(struct resolver *s, struct query *q, const struct msg *m)
 		if (!f->has_several) {
 			bool is_lost = f->has_row && f->value == NULL;
 			flight_land(s, f, f->value, is_lost ? STR("out of memory") : (struct str){ 0 });
+			flight_age(s, f, q->stale_since_us);
 			continue;
 		}
 		struct buf reason = { 0 };
@@ -651,7 +679,7 @@ static bool use_unpublished(struct resolver *s, uint32_t feature, struct str id,
 	struct flight *f = s->appended_count ? flight_find(s, feature, id, flight_hash(feature, id)) : NULL;
 	if (f == NULL || f->state != APPENDED)
 		return false;
-	result_found(result, value_ref(f->value), RECORD_CACHE, f->started_us);
+	result_found(result, value_ref(f->value), RECORD_CACHE, f->as_of_us);
 	metrics_add(s->nl->node->metrics.features[feature].hit, 1);
 	return true;
 }

@@ -44,7 +44,7 @@ static void write_tables(const struct node *n, struct buf *out)
 	bool is_first = true;
 	buf_append_lit(out, "\"tables\":{\"failing\":[");
 	for (uint32_t i = 0; i < n->definitions->tables_count; i++) {
-		if (!atomic_load_explicit(&n->metrics.tables_failing[i], memory_order_relaxed))
+		if (!atomic_load_explicit(&n->metrics.tables_stale_since_us[i], memory_order_relaxed))
 			continue;
 		if (!is_first)
 			buf_append_char(out, ',');

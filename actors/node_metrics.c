@@ -117,6 +117,14 @@ bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool
 							   "Events whose values met a write behind their reading", "",
 							   NULL),
 					    NULL);
+	m->event_retries = metrics_series(metrics_family(METRIC_COUNTER, "fabra_event_retries_total",
+							 "Events that could not be applied and are tried again", "",
+							 NULL),
+					  NULL);
+	m->events_given_up = metrics_series(metrics_family(METRIC_COUNTER, "fabra_events_given_up_total",
+							   "Accepted events that are not applied before the next start",
+							   "", NULL),
+					    NULL);
 	m->table_loads = metrics_series(metrics_family(METRIC_COUNTER, "fabra_table_loads_total",
 						       "Loads of tables whose files had changed", "", NULL),
 					NULL);

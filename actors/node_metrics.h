@@ -31,7 +31,7 @@ struct node_metrics {
 	_Atomic(int64_t) *tables_stale_since_us;
 	metric_id evidence_success, evidence_failure; /* of the mode in force */
 	metric_id feature_unknown;
-	metric_id events_processed, events_failed, event_conflicts;
+	metric_id events_processed, events_failed, event_conflicts, event_retries, events_given_up;
 	metric_id table_loads, table_failures; /* reloads of changed files */
 };
 

@@ -4,7 +4,7 @@
  *                     |  ^
  *       waits for asks|  | the last awaited answer came
  *                     v  |
- *                   WAITING            done, failed, deadline, stop: reply once
+ *                   WAITING            done, failed, deadline: reply once; stop, or nobody waits for it any more: end
  *                                      -> TIDYING, while ended calls have left much garbage: one for all of a loop -> end
  *
  * A feature or retriever that would wait for itself, over others or not, gets an error for the ask that closes the circle.
@@ -60,7 +60,8 @@ static void become(struct computation *c, enum state next)
 static void computation_on_message(struct actor *a, struct msg *m)
 {
 	struct computation *c = (struct computation *)a;
-	if (m->kind == RT_STOP) {
+	/* RT_LEFT: nobody waits for it any more; what it has asked for ends with it. */
+	if (m->kind == RT_STOP || (m->kind == RT_LEFT && c->state != TIDYING)) {
 		rt_stop(a);
 		return;
 	}
@@ -547,6 +548,7 @@ static const struct actor_class computation_class = {
 	.name = "computation",
 	.size = sizeof(struct computation),
 	.mailbox_len_max = 8,
+	.hears_leavers = true,
 	.init = computation_init,
 	.on_message = computation_on_message,
 	.finish = computation_finish,

@@ -10,6 +10,7 @@
  *               LANDED --turn end: appended to the history, all who wait are answered--> APPENDED
  *               APPENDED --durable, or failed--> published, gone
  *               FLYING --fails--> all who wait get the default, or FAILED with the reason; gone
+ *               QUEUED, FLYING --all who wait have left, and it is no refresh--> cancelled, gone
  *
  * A flight is one computation of one (feature, id), shared by all who ask for it meanwhile, unless it began before something
  * that the asker may know: a write of its row (is_joinable), or of another row that its function turns out to have read
@@ -33,14 +34,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FLIGHTS_MAX = 8192, FLIGHT_BUCKETS = 1024, APPEND_TIMEOUT_MS = 30000, FLIGHT_TIMEOUT_MS = 10000 };
+enum {
+	FLIGHTS_MAX = 8192,
+	FLIGHT_BUCKETS = 1024,
+	GET_BUCKETS = 1024,
+	APPEND_TIMEOUT_MS = 30000,
+	FLIGHT_TIMEOUT_MS = 10000
+};
 enum { ENTRY_BYTES_MAX = 1 << 20 }; /* of values that are handed to the ledger together, if there are several */
 
 struct get { /* a RESOLVER_GET that waits for flights */
-	struct msg *request;
-	struct feature_request *r; /* NULL: answered before all flights have landed */
+	struct get *next_by_op;
+	struct msg *request;       /* NULL: answered before all flights have landed, or the asker has left */
+	struct feature_request *r; /* the request's; NULL with it */
 	uint32_t pending;          /* flights still to come */
 	uint64_t timer;            /* at r->answer_by_ns; 0 = none */
+	bool has_left;             /* the asker: its flights need not land */
 };
 
 struct waiter {
@@ -68,6 +77,7 @@ struct flight {
 	char *reason;
 	enum feature_state failure; /* with a reason: FAILED, TIMEOUT or REFUSED */
 	struct reads *reads;        /* what it was computed from; NULL = nothing */
+	bool is_refresh;            /* wanted, whoever waits for it */
 	bool is_under_way;          /* who joins now has not seen its beginning */
 	bool is_closed;             /* LANDED: nobody joins any more */
 	bool has_row;               /* also when its value could not be kept */
@@ -99,6 +109,7 @@ struct resolver {
 	uint32_t entity;
 	uint32_t flights_count, appended_count;
 	struct flight *by_key[FLIGHT_BUCKETS], *by_op[FLIGHT_BUCKETS];
+	struct get *gets[GET_BUCKETS];       /* those with a request, by its op */
 	struct flight *queued, **queued_end; /* of this turn, in order of arrival */
 	struct flight *landed, **landed_end; /* likewise */
 	struct query *queries;
@@ -288,7 +299,8 @@ static struct flight *flight_under_way(struct resolver *s, uint32_t feature, str
 	return f && f->state != APPENDED ? f : NULL;
 }
 
-/* The flight for this key: the one under way, or a new one for an asker who waits until then. NULL: the bound is reached. */
+/* The flight for this key: the one under way, or a new one for an asker who waits until then; 0: nobody does, it is a refresh. NULL:
+ * the bound is reached. */
 static struct flight *flight_join(struct resolver *s, uint32_t feature, struct str id, uint64_t asker_deadline_ns)
 {
 	uint64_t hash = flight_hash(feature, id);
@@ -296,8 +308,10 @@ static struct flight *flight_join(struct resolver *s, uint32_t feature, struct s
 	if (deadline_ns < asker_deadline_ns)
 		deadline_ns = asker_deadline_ns;
 	struct flight *f = flight_under_way(s, feature, id, hash);
-	if (f)
+	if (f) {
 		f->is_under_way = f->state != QUEUED;
+		f->is_refresh |= asker_deadline_ns == 0;
+	}
 	if (f || s->flights_count == FLIGHTS_MAX)
 		return f;
 	f = calloc(1, sizeof *f + id.n);
@@ -305,6 +319,7 @@ static struct flight *flight_join(struct resolver *s, uint32_t feature, struct s
 		return NULL;
 	f->key_hash = hash;
 	f->feature = feature;
+	f->is_refresh = asker_deadline_ns == 0;
 	f->as_of_us = f->started_us = loop_wall_us(s->base.loop);
 	f->position = values_position(s->nl->node);
 	f->deadline_ns = deadline_ns;
@@ -360,12 +375,30 @@ static void get_answer(struct resolver *s, struct msg *request, struct feature_r
 	rt_reply(&s->base, request, &reply->head);
 }
 
+static void get_link(struct resolver *s, struct get *get)
+{
+	struct get **bucket = &s->gets[hash_mix(get->request->op) % GET_BUCKETS];
+	get->next_by_op = *bucket;
+	*bucket = get;
+}
+
+/* Before its request goes. */
+static void get_unlink(struct resolver *s, struct get *get)
+{
+	struct get **at = &s->gets[hash_mix(get->request->op) % GET_BUCKETS];
+	while (*at != get)
+		at = &(*at)->next_by_op;
+	*at = get->next_by_op;
+}
+
 static void get_end(struct resolver *s, struct get *get)
 {
 	if (get->timer)
 		rt_timer_stop(&s->base, get->timer);
-	if (get->r)
+	if (get->r) {
+		get_unlink(s, get);
 		get_answer(s, get->request, get->r);
+	}
 	free(get);
 }
 
@@ -395,6 +428,7 @@ static void get_late(struct resolver *s, struct get *get)
 		if (r->results[i].state == FEATURE_PENDING)
 			result_without_value(s, r, &r->results[i], r->features[i % r->features_count], FEATURE_TIMEOUT,
 					     STR("not computed before the deadline"));
+	get_unlink(s, get);
 	get_answer(s, get->request, r);
 	get->request = NULL;
 	get->r = NULL;
@@ -780,11 +814,129 @@ static void on_get(struct resolver *s, struct msg *m)
 		return;
 	}
 	*get = (struct get){ .request = m, .r = r, .pending = pending };
+	get_link(s, get);
 	uint64_t now_ns = loop_mono_ns(s->base.loop);
 	if (r->answer_by_ns)
 		get->timer = rt_timer_start(&s->base,
 					    r->answer_by_ns > now_ns ? (r->answer_by_ns - now_ns) / 1000000 : 0,
 					    (uintptr_t)get);
+}
+
+/* ---- askers that have left ---- */
+
+static bool flight_is_wanted(const struct flight *f)
+{
+	for (const struct waiter *w = f->waiters; w; w = w->next)
+		if (!w->get->has_left)
+			return true;
+	return f->is_refresh;
+}
+
+/* Of a flight that is in no list but by_key any more. */
+static void flight_drop(struct resolver *s, struct flight *f)
+{
+	for (struct waiter *w = f->waiters, *next; w; w = next) {
+		next = w->next;
+		if (--w->get->pending == 0)
+			get_end(s, w->get);
+		free(w);
+	}
+	f->waiters = NULL;
+	flight_end(s, f);
+}
+
+static void queued_drop(struct resolver *s, struct flight *f)
+{
+	struct flight **at = &s->queued;
+	while (*at != f)
+		at = &(*at)->next;
+	*at = f->next;
+	if (s->queued_end == &f->next)
+		s->queued_end = at;
+	flight_drop(s, f);
+}
+
+/* The others of its statement may be wanted. */
+static void query_drop_unwanted(struct resolver *s, struct query *q)
+{
+	for (const struct flight *f = q->flights; f; f = f->next)
+		if (flight_is_wanted(f))
+			return;
+	take_query(s, q->op);
+	rt_ask_cancel(&s->base, q->op);
+	for (struct flight *f = q->flights, *next; f; f = next) {
+		next = f->next;
+		flight_drop(s, f);
+	}
+	free(q);
+}
+
+static void flight_drop_unwanted(struct resolver *s, struct flight *f)
+{
+	if (flight_is_wanted(f))
+		return;
+	switch (f->state) {
+	case QUEUED:
+		queued_drop(s, f);
+		return;
+	case FLYING:
+		if (f->query) {
+			query_drop_unwanted(s, f->query);
+			return;
+		}
+		rt_ask_cancel(&s->base, f->op);
+		take_by_op(s, f->op);
+		flight_drop(s, f);
+		return;
+	case LANDED:
+	case APPENDED: /* nobody waits for it any more: it is on its way */
+		return;
+	}
+}
+
+static bool waits_for(const struct get *get, const struct flight *f)
+{
+	for (const struct waiter *w = f->waiters; w; w = w->next)
+		if (w->get == get)
+			return true;
+	return false;
+}
+
+static struct flight *flight_awaited_by(struct resolver *s, const struct get *get, uint32_t result)
+{
+	uint32_t feature = get->r->features[result % get->r->features_count];
+	struct str id = get->r->ids[result / get->r->features_count];
+	uint64_t hash = flight_hash(feature, id);
+	struct flight *f = s->by_key[hash % FLIGHT_BUCKETS];
+	while (f && !(is_of(f, feature, id, hash) && waits_for(get, f)))
+		f = f->next_by_key;
+	return f;
+}
+
+/* What only this asker waits for is cancelled. */
+static void on_left(struct resolver *s, const struct rt_left *left)
+{
+	struct get *get = s->gets[hash_mix(left->asked_op) % GET_BUCKETS];
+	while (get && !(get->request->op == left->asked_op && ref_eq(get->request->from, left->asker)))
+		get = get->next_by_op;
+	if (get == NULL)
+		return;
+	get_unlink(s, get);
+	if (get->timer)
+		rt_timer_stop(&s->base, get->timer);
+	get->timer = 0;
+	get->has_left = true;
+	get->pending++; /* it stays until the end of this */
+	for (uint32_t i = 0; i < get->r->ids_count * get->r->features_count; i++) {
+		struct flight *f = get->r->results[i].state == FEATURE_PENDING ? flight_awaited_by(s, get, i) : NULL;
+		if (f)
+			flight_drop_unwanted(s, f);
+	}
+	rt_msg_free(s->base.loop, get->request); /* r too */
+	get->request = NULL;
+	get->r = NULL;
+	if (--get->pending == 0)
+		get_end(s, get);
 }
 
 static void on_refresh(struct resolver *s, struct msg *m)
@@ -934,6 +1086,9 @@ static void resolver_on_message(struct actor *a, struct msg *m)
 	case RESOLVER_REFRESH:
 		on_refresh(s, m);
 		return;
+	case RT_LEFT:
+		on_left(s, (const struct rt_left *)m);
+		return;
 	case RT_TIMER: /* a timer that was stopped does not arrive: the get is there */
 		get_late(s, (struct get *)(uintptr_t)m->op);
 		return;
@@ -1014,6 +1169,7 @@ const struct actor_class resolver_class = {
 	.name = "resolver",
 	.size = sizeof(struct resolver),
 	.mailbox_len_max = 8192,
+	.hears_leavers = true,
 	.init = resolver_init,
 	.on_message = resolver_on_message,
 	.on_turn_end = resolver_on_turn_end,

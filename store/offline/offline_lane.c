@@ -54,12 +54,21 @@ static void lane_on_message(struct actor *a, struct msg *m)
 	}
 }
 
+struct lane_args {
+	struct offline *offline;
+	struct offline_watched *watched; /* out */
+};
+
 static int lane_init(struct actor *a, void *arg)
 {
 	struct lane *l = (struct lane *)a;
+	struct lane_args *args = arg;
 	struct offline_error error;
-	l->conn = offline_conn_open(arg, &error);
-	return l->conn != NULL ? 0 : error.status;
+	l->conn = offline_conn_open(args->offline, &error);
+	if (l->conn == NULL)
+		return error.status;
+	args->watched = &l->conn->watched;
+	return 0;
 }
 
 static void lane_finish(struct actor *a)
@@ -76,9 +85,12 @@ static const struct actor_class lane_class = {
 	.finish = lane_finish,
 };
 
-struct actor_ref offline_spawn_lane(struct offline *o, struct loop *loop)
+struct actor_ref offline_spawn_lane(struct offline *o, struct loop *loop, struct offline_watched **ret_watched)
 {
-	return rt_spawn(loop, &lane_class, o);
+	struct lane_args args = { .offline = o };
+	struct actor_ref ref = rt_spawn(loop, &lane_class, &args);
+	*ret_watched = args.watched;
+	return ref;
 }
 
 /* ---- statements that are known ---- */
@@ -187,6 +199,9 @@ static void hand_on(struct offline_lanes *l, struct offline_lane *lane, struct m
 	struct actor *a = l->reader;
 	struct lane_done *done = rt_msg_new(a->loop, LANE_DONE);
 	done->hash = hash_of(m);
+	lane->asked_op = m->op;
+	lane->asker = m->from;
+	lane->was_left = false;
 	rt_send(a->loop, lane->ref, m);
 	lane->op = rt_ask(a, lane->ref, &done->head, clock_mono_ns() + DONE_TIMEOUT_NS, ACTOR_NONE);
 }
@@ -243,13 +258,41 @@ void offline_lanes_take(struct offline_lanes *l, struct msg *m)
 	}
 }
 
+void offline_lanes_end_left(struct offline_lanes *l, struct offline_watch *watch)
+{
+	for (uint32_t i = 0; i < l->lanes_count; i++)
+		if (l->lanes[i].op != 0 && l->lanes[i].was_left)
+			offline_watch_end_now(watch, l->lanes[i].watched);
+}
+
+void offline_lanes_on_left(struct offline_lanes *l, struct offline_watch *watch, const struct rt_left *left)
+{
+	for (uint32_t i = 0; i < l->lanes_count; i++) {
+		struct offline_lane *lane = &l->lanes[i];
+		if (lane->op == 0 || lane->asked_op != left->asked_op || !ref_eq(lane->asker, left->asker))
+			continue;
+		lane->was_left = true;
+		offline_lanes_end_left(l, watch);
+		return;
+	}
+	for (uint32_t i = 0; i < l->queue_len; i++) {
+		struct msg *m = l->queue[i];
+		if (m->op != left->asked_op || !ref_eq(m->from, left->asker))
+			continue;
+		memmove(&l->queue[i], &l->queue[i + 1], (l->queue_len - i - 1) * sizeof(struct msg *));
+		metrics_set(offline_metrics.waiting, --l->queue_len);
+		rt_msg_free(l->reader->loop, m);
+		return;
+	}
+}
+
 bool offline_lanes_on_reply(struct offline_lanes *l, struct msg *m)
 {
 	struct offline_lane *lane = m->op != 0 ? lane_with(l, m->op) : NULL;
 	if (lane == NULL)
 		return false;
 	lane->op = 0;
-	if (m->kind == LANE_DONE)
+	if (m->kind == LANE_DONE && !lane->was_left)
 		learn(l, (struct lane_done *)m);
 	queue_run(l);
 	return true;

@@ -13,6 +13,7 @@
  * refuses beyond OFFLINE_LANE_QUEUE_MAX. */
 #pragma once
 #include "store/offline/offline_duckdb.h"
+#include "store/offline/offline_watch.h"
 
 enum {
 	OFFLINE_QUICK_MS = 25,
@@ -26,7 +27,11 @@ enum {
 
 struct offline_lane {
 	struct actor_ref ref;
-	uint64_t op; /* of the ask that its actor answers when it is free again; 0 = free */
+	struct offline_watched *watched; /* of its connection; weak: only compared */
+	uint64_t op;                     /* of the ask that its actor answers when it is free again; 0 = free */
+	uint64_t asked_op;               /* of the question that it has, and who asked it */
+	struct actor_ref asker;
+	bool was_left; /* nobody waits for it any more */
 };
 struct offline_known {
 	uint64_t hash; /* of the statement; 0 = free place */
@@ -44,7 +49,7 @@ struct offline_lanes {
 };
 
 /* An actor that answers what it gets, on a loop of its own. */
-struct actor_ref offline_spawn_lane(struct offline *o, struct loop *loop);
+struct actor_ref offline_spawn_lane(struct offline *o, struct loop *loop, struct offline_watched **ret_watched);
 
 /* Whether the reader runs it, and not a lane. */
 bool offline_lanes_leave_it(struct offline_lanes *l, const struct msg *m);
@@ -52,6 +57,10 @@ bool offline_lanes_leave_it(struct offline_lanes *l, const struct msg *m);
 void offline_lanes_note_slow(struct offline_lanes *l, const struct msg *m);
 /* Hands the question on; refuses it when too many wait. m: borrowed or taken. */
 void offline_lanes_take(struct offline_lanes *l, struct msg *m);
+/* Nobody waits for the question any more: it leaves the queue, or is stopped in its lane. */
+void offline_lanes_on_left(struct offline_lanes *l, struct offline_watch *watch, const struct rt_left *left);
+/* The same again, from time to time: a lane may not have begun with it then, or be between two of its statements. */
+void offline_lanes_end_left(struct offline_lanes *l, struct offline_watch *watch);
 /* Gives the lane that sent m, a reply to one of ours, the next question. false: m is something else. */
 bool offline_lanes_on_reply(struct offline_lanes *l, struct msg *m);
 void offline_lanes_finish(struct offline_lanes *l);

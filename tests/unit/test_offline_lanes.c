@@ -268,13 +268,43 @@ static void test_nobody_waits_for_large_parameters(void **state)
 	rig_start(&rig, false, false);
 	for (int i = 0; i < 3; i++)
 		free(rig_wait(rig_ask(&rig, make_query, &small, 60000)).text);
+	uint64_t begin_ns = clock_mono_ns();
 	struct order *order = rig_ask(&rig, make_query, &large, 120000);
 	assert_quick_one("[{\"one\":1}]");
-	assert_false(has_ended(order));
+	uint64_t quick_ns = clock_mono_ns() - begin_ns;
 	struct answer a = rig_wait(order);
+	assert_true(quick_ns < (clock_mono_ns() - begin_ns) / 4);
 	assert_string_equal(a.text, "[{\"n\":50000}]");
 	free(a.text);
 	buf_finish(&params);
+}
+
+/* Not in its lane, and not in the queue. */
+static void test_who_has_left_takes_no_lane(void **state)
+{
+	(void)state;
+	enum { LONG_MS = 200000 };
+	struct query queries[3] = { 0 };
+	struct order *orders[3];
+	char sql[3][160];
+	rig.lanes = 1;
+	rig_start(&rig, false, false);
+	for (int round = 0; round < 3; round++) {
+		uint64_t begin_ns = clock_mono_ns();
+		for (int i = 0; i < 3; i++)
+			orders[i] = ask_endless(&queries[i], sql[i], sizeof sql[i], i, LONG_MS);
+		for (int i = 0; i < 3; i++)
+			rig_leave(&rig, orders[round == 1 ? 2 - i : i]);
+		struct query q = {
+			.sql = "SELECT count(*) AS n FROM range(9000) a, range(9000) b WHERE a.range * b.range % 7 = 1"
+		};
+		struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 2 * LONG_MS));
+		assert_string_equal(a.text, "[{\"n\":9917633}]");
+		free(a.text);
+		for (int i = 0; i < 3; i++)
+			free(rig_wait(orders[i]).text);
+		assert_true(clock_mono_ns() - begin_ns < LONG_MS * UINT64_C(1000000) / 2);
+	}
 }
 
 int main(void)
@@ -286,6 +316,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_full_queue_refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_statement_that_is_quick_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nobody_waits_for_a_clients_plan, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_who_has_left_takes_no_lane, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_nobody_waits_for_large_parameters, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

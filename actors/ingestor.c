@@ -428,7 +428,7 @@ static bool read_previous(struct ingestor *s, struct event *e)
 	online->see(online->table, entity_of(s, e), e->data.entity_id, e->features, e->features_count,
 		    loop_wall_us(s->base.loop), e->previous, e->traces);
 	for (uint32_t i = 0; i < e->features_count; i++)
-		is_whole = is_whole && (e->previous[i].value || !e->traces[i].is_live);
+		is_whole = is_whole && !e->previous[i].is_lost;
 	for (uint32_t i = 0; !is_whole && i < e->features_count; i++) {
 		value_unref(e->previous[i].value);
 		e->previous[i].value = NULL;

@@ -152,7 +152,7 @@ static enum feature_state failure_behind(enum feature_state why)
 void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us,
 			     enum feature_state failure, struct feature_result *ret)
 {
-	struct online_cell cell;
+	struct online_cell cell = { 0 };
 	const struct online_fast *online = n->stores->online.fast;
 	const struct def_feature *f = &n->definitions->features[feature];
 	*ret = (struct feature_result){ .state = def_feature_is_computed(f) ? failure : FEATURE_MISSING };
@@ -162,7 +162,9 @@ void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str 
 						.source = RECORD_CACHE,
 						.value = cell.value,
 						.as_of_us = cell.meta.event_time_us };
-	else if (n->defaults[feature])
+	else if (cell.is_lost)
+		ret->state = FEATURE_FAILED;
+	if (ret->state != FEATURE_FOUND && n->defaults[feature])
 		*ret = (struct feature_result){ .state = FEATURE_FOUND,
 						.source = RECORD_FALLBACK,
 						.as_of_us = now_us,
@@ -738,6 +740,10 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 			flight_join(s, feature, id, 0);
 		return true;
 	}
+	if (cell->is_lost) {
+		result_without_value(s, r, result, feature, FEATURE_FAILED, STR("out of memory"));
+		return true;
+	}
 	metrics_add(n->metrics.features[feature].miss, 1);
 	if (!def_feature_is_computed(d)) {
 		struct online_trace trace; /* it knows a value past its ttl until it is swept */
@@ -775,7 +781,7 @@ static uint32_t read_row(struct resolver *s, const struct feature_request *r, ui
 	struct online_cell found[ONLINE_TOGETHER_MAX];
 	for (; count < ONLINE_TOGETHER_MAX && first + count < r->features_count; count++) {
 		uint32_t feature = r->features[first + count];
-		cells[count].value = NULL;
+		cells[count] = (struct online_cell){ 0 };
 		if (def_feature_is_computed_at_each_read(&n->definitions->features[feature]))
 			continue;
 		at[stored] = count;

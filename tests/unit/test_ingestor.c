@@ -218,6 +218,7 @@ static size_t see_without_memory(struct online *t, uint32_t kind, struct str id,
 	failing_reads--;
 	value_unref(ret[0].value);
 	ret[0].value = NULL;
+	ret[0].is_lost = true;
 	return found - 1;
 }
 

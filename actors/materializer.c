@@ -145,7 +145,7 @@ static const struct def_table *failing_table(const struct materializer *s)
 {
 	const struct definitions *d = s->node->definitions;
 	for (uint32_t i = 0; i < d->tables_count; i++)
-		if (atomic_load_explicit(&s->node->metrics.tables_failing[i], memory_order_relaxed) &&
+		if (atomic_load_explicit(&s->node->metrics.tables_stale_since_us[i], memory_order_relaxed) &&
 		    definitions_sql_names(feature_of(s)->sql, d->tables[i].name))
 			return &d->tables[i];
 	return NULL;

@@ -90,8 +90,8 @@ bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool
 	m->contexts = calloc(d->contexts_count + 1, sizeof *m->contexts);
 	m->violations = calloc(d->contexts_count * violations_of_context(d) + 1, sizeof *m->violations);
 	m->materialized = calloc(d->features_count + 1, sizeof *m->materialized);
-	m->tables_failing = calloc(d->tables_count + 1, sizeof *m->tables_failing);
-	if (m->tables_failing == NULL || m->features == NULL || m->contexts == NULL || m->violations == NULL ||
+	m->tables_stale_since_us = calloc(d->tables_count + 1, sizeof *m->tables_stale_since_us);
+	if (m->tables_stale_since_us == NULL || m->features == NULL || m->contexts == NULL || m->violations == NULL ||
 	    m->materialized == NULL) {
 		node_metrics_finish(m);
 		return false;
@@ -117,6 +117,14 @@ bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool
 							   "Events whose values met a write behind their reading", "",
 							   NULL),
 					    NULL);
+	m->event_retries = metrics_series(metrics_family(METRIC_COUNTER, "fabra_event_retries_total",
+							 "Events that could not be applied and are tried again", "",
+							 NULL),
+					  NULL);
+	m->events_given_up = metrics_series(metrics_family(METRIC_COUNTER, "fabra_events_given_up_total",
+							   "Accepted events that are not applied before the next start",
+							   "", NULL),
+					    NULL);
 	m->table_loads = metrics_series(metrics_family(METRIC_COUNTER, "fabra_table_loads_total",
 						       "Loads of tables whose files had changed", "", NULL),
 					NULL);
@@ -132,6 +140,6 @@ void node_metrics_finish(struct node_metrics *m)
 	free(m->contexts);
 	free(m->violations);
 	free(m->materialized);
-	free(m->tables_failing);
+	free(m->tables_stale_since_us);
 	*m = (struct node_metrics){ 0 };
 }

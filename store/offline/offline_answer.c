@@ -114,9 +114,11 @@ static bool read_query(struct offline_conn *c, const struct offline_query *q, ui
 		offline_error_text(error, RT_EFULL, "out of memory");
 		return false;
 	}
-	if (q->tables_only && !offline_reads_tables_only(c, str_from(q->sql), deadline_ns, error))
-		return false;
-	return run_select(c, str_from(q->sql), params, deadline_ns, rows_max, &result->json, &result->rows, error);
+	offline_question_begin(c->offline, q->tables_only);
+	bool ok = (!q->tables_only || offline_reads_tables_only(c, str_from(q->sql), deadline_ns, error)) &&
+		  run_select(c, str_from(q->sql), params, deadline_ns, rows_max, &result->json, &result->rows, error);
+	offline_question_end(ok, error);
+	return ok;
 }
 
 static bool read_list(struct offline_conn *c, const struct evidence_list *ask, uint64_t deadline_ns,

@@ -53,6 +53,11 @@ void offline_admin_leave(struct offline *o);
 /* A name ("...") or a text ('...') of SQL; the quotes in it are doubled. */
 void offline_append_quoted(struct buf *out, struct str text, char quote);
 
+/* What one question may hold beside DuckDB's pool: a client's less than one of the definitions. Between begin and end the
+ * calling thread is bound by it (offline_memory.h); if that was why the question failed, end says so in *error. */
+void offline_question_begin(const struct offline *o, bool is_client);
+void offline_question_end(bool ok, struct offline_error *error);
+
 /* ---- offline_msg.c ---- */
 struct offline_result *offline_result_new(struct loop *loop);
 struct offline_batch *offline_batch_new(struct loop *loop); /* with an empty arena */

@@ -44,7 +44,7 @@ static void answer_rows(struct reader *r, struct offline_rows *ask)
 	rt_reply(&r->base, &ask->head, &batch->head);
 }
 
-/* Here, or in a lane when it turns out to be slow. */
+/* Here, or in a lane when it is not known to be quick, or turns out to be slow. */
 static void answer(struct reader *r, struct msg *m)
 {
 	uint64_t deadline_ns = offline_question_deadline(&r->base, m);
@@ -54,7 +54,7 @@ static void answer(struct reader *r, struct msg *m)
 	}
 	if (r->lanes.lanes_count > 0) {
 		uint64_t quick_ns = clock_mono_ns() + OFFLINE_QUICK_MS * 1000000ull;
-		if (offline_lanes_is_slow(&r->lanes, m)) {
+		if (!offline_lanes_leave_it(&r->lanes, m)) {
 			offline_lanes_take(&r->lanes, m);
 			return;
 		}
@@ -125,6 +125,20 @@ static void answer_waiting(struct reader *r, enum offline_step step)
 	r->waiting_len = kept;
 }
 
+static void on_left(struct reader *r, const struct rt_left *left)
+{
+	for (uint32_t i = 0; i < r->waiting_len; i++) {
+		struct msg *m = r->waiting[i].ask;
+		if (m->op != left->asked_op || !ref_eq(m->from, left->asker))
+			continue;
+		memmove(&r->waiting[i], &r->waiting[i + 1], (r->waiting_len - i - 1) * sizeof r->waiting[0]);
+		r->waiting_len--;
+		rt_msg_free(r->base.loop, m);
+		return;
+	}
+	offline_lanes_on_left(&r->lanes, r->offline->watch, left);
+}
+
 static void step(struct reader *r)
 {
 	r->is_stepping = false;
@@ -143,6 +157,7 @@ static void tick(struct reader *r)
 {
 	offline_cursors_expire(&r->cursors, loop_mono_ns(r->base.loop));
 	offline_projection_checkpoint(r->offline);
+	offline_lanes_end_left(&r->lanes, r->offline->watch);
 	if (offline_projection_lag_ms(r->offline) > LAG_HELP_MS)
 		go_on(r);
 	rt_timer_start(&r->base, TICK_MS, TIMER_TICK);
@@ -168,6 +183,9 @@ static void reader_on_message(struct actor *a, struct msg *m)
 	case CONTINUE:
 		step(r);
 		return;
+	case RT_LEFT:
+		on_left(r, (const struct rt_left *)m);
+		return;
 	case RT_TIMER:
 		if (m->op == TIMER_TICK)
 			tick(r);
@@ -185,7 +203,7 @@ static void reader_on_message(struct actor *a, struct msg *m)
 
 struct reader_config {
 	struct offline *offline;
-	struct actor_ref lanes[OFFLINE_LANES_MAX];
+	struct offline_lane lanes[OFFLINE_LANES_MAX];
 	uint32_t lanes_count;
 };
 
@@ -199,7 +217,7 @@ static int reader_init(struct actor *a, void *arg)
 	r->lanes.reader = a;
 	r->lanes.lanes_count = config->lanes_count;
 	for (uint32_t i = 0; i < config->lanes_count; i++)
-		r->lanes.lanes[i].ref = config->lanes[i];
+		r->lanes.lanes[i] = config->lanes[i];
 	r->conn = offline_conn_open(config->offline, &error);
 	if (r->conn == NULL)
 		return error.status;
@@ -221,6 +239,7 @@ static const struct actor_class reader_class = {
 	.name = "offline_reader",
 	.size = sizeof(struct reader),
 	.mailbox_len_max = 1024,
+	.hears_leavers = true,
 	.init = reader_init,
 	.on_message = reader_on_message,
 	.finish = reader_finish,
@@ -232,8 +251,8 @@ struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop, stru
 	struct reader_config config = { .offline = o, .lanes_count = lanes_count };
 	CHECK(lanes_count <= OFFLINE_LANES_MAX);
 	for (uint32_t i = 0; i < lanes_count; i++) {
-		config.lanes[i] = offline_spawn_lane(o, lanes[i]);
-		if (ref_is_none(config.lanes[i]))
+		config.lanes[i].ref = offline_spawn_lane(o, lanes[i], &config.lanes[i].watched);
+		if (ref_is_none(config.lanes[i].ref))
 			return ACTOR_NONE;
 	}
 	return rt_spawn(loop, &reader_class, &config);

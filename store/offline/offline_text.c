@@ -272,6 +272,16 @@ static void make_reader(struct text_file *f)
 	buf_append_lit(out, "})");
 }
 
+/* 0: line 1 cannot be read; csv_columns says why, when the file is known to be whole. */
+static char delimiter_of(const char *file)
+{
+	struct csv_header header;
+	struct offline_error ignored;
+	char ret = csv_header_read(file, is_tsv(file), &header, &ignored) ? header.delimiter : '\0';
+	csv_header_finish(&header);
+	return ret;
+}
+
 static bool csv_columns(struct text_file *f, struct offline_error *error)
 {
 	struct csv_header header;
@@ -645,7 +655,7 @@ bool offline_text_select(struct offline_conn *c, const struct offline_table *tab
 			       .table = table,
 			       .is_json = has_ending(table->file, ".json") || is_lines(table->file) ||
 					  has_ending(table->file, ".json.gz") };
-	bool ok = offline_whole_check(table->file, error) &&
+	bool ok = offline_whole_check(table->file, f.is_json ? 0 : delimiter_of(table->file), error) &&
 		  (f.is_json ? json_columns(&f, error) : csv_columns(&f, error));
 	ok = ok && declare_columns(&f, error);
 	if (ok)

@@ -42,6 +42,7 @@ struct online_meta {
 struct online_cell {
 	struct value *value; /* one reference, the caller's; NULL when there is none */
 	struct online_meta meta;
+	bool is_lost; /* there is one, and there was no memory for it: value is NULL, and that is no absence */
 };
 /* What is known of a cell, live or not. */
 struct online_trace {

@@ -208,7 +208,7 @@ static void get(const struct online_fake *s, const struct online_row_batch *r, s
 					    .is_live = !is_over,
 					    .is_expired = is_over };
 		if (!is_over)
-			g->cell = (struct online_cell){ value_ref(k->value), k->meta };
+			g->cell = (struct online_cell){ .value = value_ref(k->value), .meta = k->meta };
 	} else if (k && k->is_deleted) {
 		*t = (struct online_trace){ .event_time_us = k->deleted.event_time_us,
 					    .cell_time_us = k->deleted.event_time_us,

@@ -133,6 +133,8 @@ static void lose_by_error(struct pg_conn *c)
 {
 	struct pg_trouble t;
 	pg_trouble_of_connection(c->pg, &t);
+	if (t.kind == PG_UNREACHABLE && c->state != PG_CONNECTING)
+		pg_trouble_set(&t, PG_UNREACHABLE, "the connection to Postgres broke: it is made again");
 	if (t.kind == PG_OTHER)
 		log_line(LOG_WARNING, "postgres", "Postgres refuses", LOG_CSTR("text", PQerrorMessage(c->pg)));
 	pg_conn_lose(c, &t);
@@ -154,7 +156,7 @@ bool pg_conn_is_gone(const struct pg_conn *c)
 static void connect_begin(struct pg_conn *c)
 {
 	const char *keys[PG_PARAMS], *values[PG_PARAMS];
-	pg_params(c->config.pg, c->resolved, c->config.application, keys, values);
+	pg_params(c->config.pg, c->addresses, c->config.application, keys, values);
 	c->pg = PQconnectStartParams(keys, values, 1);
 	if (c->pg == NULL) {
 		lose_by(c, PG_OTHER, "there is no memory for a connection");
@@ -189,10 +191,9 @@ static void on_resolve_ended(struct pg_conn *c, struct msg *m)
 			"the host of FABRA_POSTGRES_URL has no address: correct its name, or the resolver");
 		return;
 	}
-	rt_msg_take(m);
-	if (c->resolved != NULL)
-		rt_msg_free(c->owner->loop, &c->resolved->head);
-	c->resolved = (struct pg_resolved *)m;
+	pg_addresses_free(c->addresses);
+	c->addresses = ((struct pg_resolved *)m)->list;
+	((struct pg_resolved *)m)->list = NULL;
 	connect_begin(c);
 }
 
@@ -311,7 +312,6 @@ static void on_setup_done(struct pg_conn *c)
 		atomic_fetch_add(&c->config.seat->reconnects, 1);
 		log_line(LOG_INFO, "postgres", "connected", LOG_CSTR("connection", c->config.application));
 	}
-	c->attempts = 0;
 	c->lost_ns = 0;
 	c->trouble = (struct pg_trouble){ .kind = PG_FINE };
 	atomic_store(&c->config.seat->trouble_kind, PG_FINE);
@@ -327,6 +327,7 @@ static void on_result(struct pg_conn *c, PGresult *r)
 			on_setup_done(c);
 		} else {
 			set_timer(c, 0);
+			c->attempts = 0;
 			c->config.events->synced(c);
 		}
 	} else if (is_setup) {
@@ -475,7 +476,6 @@ void pg_conn_finish(struct pg_conn *c)
 	set_state(c, PG_WAITING);
 	set_timer(c, 0);
 	close_connection(c);
-	if (c->resolved != NULL)
-		rt_msg_free(c->owner->loop, &c->resolved->head);
-	c->resolved = NULL;
+	pg_addresses_free(c->addresses);
+	c->addresses = NULL;
 }

@@ -46,11 +46,11 @@ struct pg_conn {
 	bool is_flushing;       /* the kernel has not taken all */
 	unsigned nulls;
 	uint64_t timer, resolve_op;
-	uint32_t attempts;            /* since it was ready last */
-	uint64_t lost_ns;             /* since when it is not ready */
-	struct pg_resolved *resolved; /* owned */
-	struct pg_trouble trouble;    /* the last one; kind PG_FINE while READY */
-	struct pg_trouble setup;      /* the first error in PREPARING */
+	uint32_t attempts;              /* since it was ready last */
+	uint64_t lost_ns;               /* since when it is not ready */
+	struct pg_addresses *addresses; /* owned; NULL = not resolved */
+	struct pg_trouble trouble;      /* the last one; kind PG_FINE while READY */
+	struct pg_trouble setup;        /* the first error in PREPARING */
 };
 
 void pg_conn_start(struct pg_conn *c, struct actor *owner, const struct pg_conn_config *config);

@@ -50,17 +50,22 @@ struct pg_io {
 	struct msg head;
 	unsigned number; /* of the connection */
 };
-struct pg_resolved {
-	struct msg head;
-	struct buf hosts, addresses, ports; /* lists with commas, NUL-terminated; of one length */
+struct pg_addresses { /* lists with commas, NUL-terminated; of one length */
+	struct buf hosts, addresses, ports;
 };
-struct pg_resolved *pg_resolved_new(struct loop *loop);
+struct pg_resolved {
+	struct msg head;           /* dispose frees list */
+	struct pg_addresses *list; /* moves */
+};
+MSG_SIZE_CHECK(pg_io);
+MSG_SIZE_CHECK(pg_resolved);
+void pg_addresses_free(struct pg_addresses *a);
 
 struct pg_seat *pg_seat_new(struct postgres *p, bool is_lane, unsigned connections); /* NULL: no memory */
 void pg_reason_set(struct postgres *p, const char *reason);
-/* Keywords and values for PQconnectStartParams and PQconnectdbParams; resolved may be NULL. At most PG_PARAMS. */
+/* Keywords and values for PQconnectStartParams and PQconnectdbParams; addresses may be NULL. At most PG_PARAMS. */
 enum { PG_PARAMS = 12 };
-void pg_params(const struct postgres *p, const struct pg_resolved *resolved, const char *application,
+void pg_params(const struct postgres *p, const struct pg_addresses *addresses, const char *application,
 	       const char *keys[static PG_PARAMS], const char *values[static PG_PARAMS]);
 bool pg_needs_resolving(const struct postgres *p);
 void pg_notices_to_log(PGconn *conn);

@@ -88,7 +88,7 @@ void postgres_close(struct postgres *p)
 	free(p);
 }
 
-void pg_params(const struct postgres *p, const struct pg_resolved *resolved, const char *application,
+void pg_params(const struct postgres *p, const struct pg_addresses *addresses, const char *application,
 	       const char *keys[static PG_PARAMS], const char *values[static PG_PARAMS])
 {
 	size_t n = 0;
@@ -96,9 +96,9 @@ void pg_params(const struct postgres *p, const struct pg_resolved *resolved, con
 		const char *key, *value;
 	} params[] = {
 		{ "dbname", p->url }, /* first: those behind it win over what stands in it */
-		{ "host", resolved ? resolved->hosts.p : NULL },
-		{ "hostaddr", resolved ? resolved->addresses.p : NULL },
-		{ "port", resolved ? resolved->ports.p : NULL },
+		{ "host", addresses ? addresses->hosts.p : NULL },
+		{ "hostaddr", addresses ? addresses->addresses.p : NULL },
+		{ "port", addresses ? addresses->ports.p : NULL },
 		{ "application_name", application },
 		{ "client_encoding", "UTF8" },
 		{ "gssencmode", p->has_gssencmode ? NULL : "disable" },
@@ -149,19 +149,19 @@ bool pg_needs_resolving(const struct postgres *p)
 	}
 }
 
-static void dispose_resolved(struct msg *m)
+void pg_addresses_free(struct pg_addresses *a)
 {
-	struct pg_resolved *r = (struct pg_resolved *)m;
-	buf_finish(&r->hosts);
-	buf_finish(&r->addresses);
-	buf_finish(&r->ports);
+	if (a == NULL)
+		return;
+	buf_finish(&a->hosts);
+	buf_finish(&a->addresses);
+	buf_finish(&a->ports);
+	free(a);
 }
 
-struct pg_resolved *pg_resolved_new(struct loop *loop)
+static void dispose_resolved(struct msg *m)
 {
-	struct pg_resolved *r = rt_msg_new(loop, PG_RESOLVED);
-	r->head.dispose = dispose_resolved;
-	return r;
+	pg_addresses_free(((struct pg_resolved *)m)->list);
 }
 
 /* The next part of a list with commas. */
@@ -175,7 +175,7 @@ static struct str next_part(const char **at)
 	return part;
 }
 
-static void add(struct pg_resolved *r, struct str host, const char *address, struct str port)
+static void add(struct pg_addresses *r, struct str host, const char *address, struct str port)
 {
 	const char *comma = r->hosts.n > 0 ? "," : "";
 	buf_printf(&r->hosts, "%s%.*s", comma, STR_ARG(host));
@@ -184,7 +184,7 @@ static void add(struct pg_resolved *r, struct str host, const char *address, str
 }
 
 /* Each address of each host is an attempt of libpq's, with the name that TLS checks. */
-static unsigned resolve_one(struct pg_resolved *r, struct str host, struct str port)
+static unsigned resolve_one(struct pg_addresses *r, struct str host, struct str port)
 {
 	char name[256], text[NI_MAXHOST];
 	struct addrinfo hints = { .ai_socktype = SOCK_STREAM, .ai_flags = AI_ADDRCONFIG }, *found = NULL;
@@ -211,25 +211,29 @@ struct resolver {
 	const struct postgres *pg; /* borrows */
 };
 
-static void resolve(struct resolver *r, struct msg *m)
+static unsigned resolve_all(const struct postgres *p, struct pg_addresses *ret)
 {
-	struct pg_resolved *reply = pg_resolved_new(r->base.loop);
-	const char *hosts = r->pg->hosts, *ports = r->pg->ports;
+	const char *hosts = p->hosts, *ports = p->ports;
 	bool has_one_port = ports == NULL || strchr(ports, ',') == NULL;
 	unsigned count = 0;
 	while (hosts != NULL) {
 		struct str host = next_part(&hosts);
-		struct str port = has_one_port ? str_from(r->pg->ports) : next_part(&ports);
-		count += resolve_one(reply, host, port);
+		count += resolve_one(ret, host, has_one_port ? str_from(p->ports) : next_part(&ports));
 	}
-	buf_append_char(&reply->hosts, '\0');
-	buf_append_char(&reply->addresses, '\0');
-	buf_append_char(&reply->ports, '\0');
-	if (r->pg->ports == NULL)
-		buf_clear(&reply->ports); /* none was given: libpq's own */
-	if (reply->ports.n == 0)
-		buf_append_char(&reply->ports, '\0');
-	reply->head.status = count > 0 && !reply->hosts.failed && !reply->addresses.failed ? RT_OK : RT_ENOTFOUND;
+	if (p->ports == NULL)
+		buf_clear(&ret->ports); /* none was given: libpq's own */
+	buf_append_char(&ret->hosts, '\0');
+	buf_append_char(&ret->addresses, '\0');
+	buf_append_char(&ret->ports, '\0');
+	return ret->hosts.failed || ret->addresses.failed || ret->ports.failed ? 0 : count;
+}
+
+static void resolve(struct resolver *r, struct msg *m)
+{
+	struct pg_resolved *reply = rt_msg_new(r->base.loop, PG_RESOLVED);
+	reply->head.dispose = dispose_resolved;
+	reply->list = calloc(1, sizeof *reply->list);
+	reply->head.status = reply->list != NULL && resolve_all(r->pg, reply->list) > 0 ? RT_OK : RT_ENOTFOUND;
 	rt_reply(&r->base, m, &reply->head);
 }
 

@@ -150,7 +150,14 @@ struct evidence_answer {
 /* Who answers which ask. */
 struct evidence_store {
 	struct actor_ref append, find, list, legacy;
+	struct actor_ref appenders[LOOPS_MAX]; /* by loop_id - 1: whom that loop asks to append; none: append */
 };
+/* Whom an actor of this loop asks to append. */
+static inline struct actor_ref evidence_appender(const struct evidence_store *s, const struct loop *loop)
+{
+	struct actor_ref own = s->appenders[loop_id(loop) - 1];
+	return ref_is_none(own) ? s->append : own;
+}
 
 /* ---- replies; for who answers ---- */
 struct evidence_answer *evidence_answer_new(struct loop *loop);

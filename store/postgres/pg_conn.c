@@ -104,7 +104,6 @@ static uint64_t retry_ms(struct pg_conn *c)
 
 static void tell(struct pg_conn *c, bool was_ready)
 {
-	atomic_store(&c->config.seat->trouble_kind, (int)c->trouble.kind);
 	pg_reason_set(c->config.pg, c->trouble.text);
 	/* Once when it is lost, then as its pauses grow: a server that is away for an hour is no flood. */
 	if (was_ready || c->attempts == 1 || c->attempts % 16 == 0)
@@ -156,7 +155,7 @@ bool pg_conn_is_gone(const struct pg_conn *c)
 static void connect_begin(struct pg_conn *c)
 {
 	const char *keys[PG_PARAMS], *values[PG_PARAMS];
-	pg_params(c->config.pg, c->addresses, c->config.application, keys, values);
+	pg_params(c->config.pg, c->addresses, c->config.application, c->config.writes, keys, values);
 	c->pg = PQconnectStartParams(keys, values, 1);
 	if (c->pg == NULL) {
 		lose_by(c, PG_OTHER, "there is no memory for a connection");
@@ -314,7 +313,6 @@ static void on_setup_done(struct pg_conn *c)
 	}
 	c->lost_ns = 0;
 	c->trouble = (struct pg_trouble){ .kind = PG_FINE };
-	atomic_store(&c->config.seat->trouble_kind, PG_FINE);
 	c->config.events->ready(c);
 }
 

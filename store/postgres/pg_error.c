@@ -41,6 +41,10 @@ static const struct {
 	  "Postgres has no connection left: raise max_connections there, or lower FABRA_PG_POOL_SIZE" },
 	{ "too many connections for", PG_BUSY,
 	  "Postgres has no connection left for this user or database: raise its CONNECTION LIMIT" },
+	{ "session is read-only", PG_READONLY,
+	  "no host of FABRA_POSTGRES_URL takes writes: one of them must be the primary" },
+	{ "in hot standby mode", PG_READONLY,
+	  "no host of FABRA_POSTGRES_URL takes writes: one of them must be the primary" },
 	{ "No space left on device", PG_FULL, "the disk of Postgres is full: free space there" },
 };
 
@@ -121,16 +125,29 @@ static const char *cure_of(enum pg_trouble_kind kind)
 	return "Postgres failed";
 }
 
+/* The server's words may name files of its own. */
+static bool tells_words(enum pg_trouble_kind kind)
+{
+	return kind == PG_CONTENT || kind == PG_RIGHT || kind == PG_SCHEMA || kind == PG_TRANSIENT;
+}
+
 void pg_trouble_of_result(const PGresult *result, struct pg_trouble *ret)
 {
 	const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
 	const char *words = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
-	*ret = (struct pg_trouble){ .kind = state ? kind_of(state) : PG_UNREACHABLE };
-	text_printf(ret->sqlstate, sizeof ret->sqlstate, "%s", state ? state : "");
-	if (state == NULL)
+	if (state == NULL) { /* libpq's own: the server said nothing */
 		pg_trouble_set(ret, PG_UNREACHABLE, "the connection to Postgres broke: it is made again");
+		return;
+	}
+	*ret = (struct pg_trouble){ .kind = kind_of(state) };
+	text_printf(ret->sqlstate, sizeof ret->sqlstate, "%s", state);
+	text_printf(ret->words, sizeof ret->words, "%s", words ? words : "");
+	if (ret->kind == PG_OTHER)
+		text_printf(ret->text, sizeof ret->text, "Postgres failed (SQLSTATE %s): its log says why", state);
+	else if (tells_words(ret->kind) && words != NULL)
+		text_printf(ret->text, sizeof ret->text, "%s (%s)", cure_of(ret->kind), words);
 	else
-		text_printf(ret->text, sizeof ret->text, "%s (%s)", cure_of(ret->kind), words ? words : state);
+		text_printf(ret->text, sizeof ret->text, "%s", cure_of(ret->kind));
 }
 
 int pg_trouble_status(const struct pg_trouble *t)

@@ -24,7 +24,8 @@ enum pg_trouble_kind {
 struct pg_trouble {
 	enum pg_trouble_kind kind;
 	char sqlstate[6];
-	char text[200]; /* for people: no paths, no passwords */
+	char text[200];  /* for callers: no paths, no passwords */
+	char words[160]; /* the server's own, for the log; "" */
 };
 
 /* Why the connection failed or broke. */

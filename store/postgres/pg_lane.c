@@ -449,6 +449,7 @@ static void kept(struct lane *l)
 	l->chain = l->next;
 	l->batch++;
 	atomic_fetch_add(&l->seat->batches, 1);
+	atomic_store(&l->seat->refused_ns, 0);
 	l->limit = l->limit * 2 < BATCH_MAX ? l->limit * 2 : BATCH_MAX;
 	l->state = LANE_IDLE;
 	finish_batch(l, RT_OK, NULL);
@@ -511,8 +512,12 @@ static void refused(struct lane *l)
 		break;
 	}
 	log_line(LOG_WARNING, "postgres", "a batch was refused", LOG_CSTR("reason", why.text),
-		 LOG_CSTR("sqlstate", why.sqlstate), LOG_INT("entries", (int64_t)undecided(l)));
-	pg_reason_set(l->pg, why.text);
+		 LOG_CSTR("sqlstate", why.sqlstate), LOG_CSTR("words", why.words),
+		 LOG_INT("entries", (int64_t)undecided(l)));
+	if (why.kind != PG_CONTENT && why.kind != PG_EXISTS) {
+		pg_reason_set(l->pg, why.text);
+		atomic_store(&l->seat->refused_ns, loop_mono_ns(l->base.loop));
+	}
 	finish_batch(l, pg_trouble_status(&why), why.text);
 	if (why.kind == PG_READONLY)
 		pg_conn_lose(&l->conn, &why); /* the primary may be another one now */

@@ -30,7 +30,7 @@ static bool run(struct migration *m, const char *sql, int64_t *ret_number)
 static bool connect_to(struct migration *m, const struct postgres *p)
 {
 	const char *keys[PG_PARAMS], *values[PG_PARAMS];
-	pg_params(p, NULL, "fabra/migrate", keys, values);
+	pg_params(p, NULL, "fabra/migrate", true, keys, values);
 	m->conn = PQconnectdbParams(keys, values, 1);
 	if (PQstatus(m->conn) != CONNECTION_OK) {
 		pg_trouble_of_connection(m->conn, &m->trouble);

@@ -19,15 +19,16 @@ struct pg_seat {
 	unsigned connections;
 	_Atomic unsigned ready;
 	_Atomic uint64_t batches, entries, failures, unknown_outcomes, reconnects, chains;
-	_Atomic int trouble_kind; /* enum pg_trouble_kind */
+	_Atomic uint64_t
+	    refused_ns; /* when what was written was last refused for a reason that lasts; 0: it has been kept since */
 };
 
 struct postgres {
 	char *url;                       /* owned */
 	char *hosts, *hostaddrs, *ports; /* owned; as the URL or the environment gives them; NULL = not given */
 	char replica[33];
-	uint64_t run; /* random: this life of this process */
-	bool has_gssencmode;
+	uint64_t run;                           /* random: this life of this process */
+	bool has_gssencmode, has_session_attrs; /* the URL says something about it */
 	const struct record_signer *signer;
 	unsigned pool_size;
 	uint32_t keep_days[3]; /* records, values, events */
@@ -65,7 +66,7 @@ struct pg_seat *pg_seat_new(struct postgres *p, bool is_lane, unsigned connectio
 void pg_reason_set(struct postgres *p, const char *reason);
 /* Keywords and values for PQconnectStartParams and PQconnectdbParams; addresses may be NULL. At most PG_PARAMS. */
 enum { PG_PARAMS = 12 };
-void pg_params(const struct postgres *p, const struct pg_addresses *addresses, const char *application,
+void pg_params(const struct postgres *p, const struct pg_addresses *addresses, const char *application, bool writes,
 	       const char *keys[static PG_PARAMS], const char *values[static PG_PARAMS]);
 bool pg_needs_resolving(const struct postgres *p);
 void pg_notices_to_log(PGconn *conn);

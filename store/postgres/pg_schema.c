@@ -114,10 +114,11 @@ static const char step_1[] =
     " EXECUTE format('ALTER TABLE fabra.%I DROP CONSTRAINT %I', part, part || '_bounds');"
     " RETURN true; END $$;\n"
 
-    /* Weeks of records and events, days of values: those of now, and some ahead. */
-    "CREATE FUNCTION fabra.make_partitions(at timestamptz) RETURNS integer LANGUAGE plpgsql AS $$"
+    /* Weeks of records and events, days of values: those of now, and some ahead. Whoever waits for a lock keeps others waiting
+     * behind it: so not for long. */
+    "CREATE FUNCTION fabra.make_partitions(at timestamptz) RETURNS integer LANGUAGE plpgsql SET lock_timeout = '500ms' AS $$"
     " DECLARE made integer := 0; week timestamp; day timestamp; BEGIN"
-    " PERFORM pg_advisory_xact_lock(1717658214);"
+    " IF NOT pg_try_advisory_xact_lock(1717658214) THEN RETURN 0; END IF;" /* another replica does it */
     " FOR i IN -1..3 LOOP"
     "  week := date_trunc('week', at AT TIME ZONE 'UTC') + i * interval '7 days';"
     "  made := made + fabra.make_partition('records', 'records_' || to_char(week, 'YYYYMMDD'), 'context_id',"
@@ -133,9 +134,10 @@ static const char step_1[] =
     " RETURN made; END $$;\n"
 
     /* Retention: whole partitions, by the end that their name tells. Of values the newest of each key stays, in the default one. */
-    "CREATE FUNCTION fabra.drop_partitions(parent text, days integer, before timestamptz) RETURNS integer LANGUAGE plpgsql AS $$"
+    "CREATE FUNCTION fabra.drop_partitions(parent text, days integer, before timestamptz) RETURNS integer LANGUAGE plpgsql "
+    "SET lock_timeout = '500ms' AS $$"
     " DECLARE part record; dropped integer := 0; BEGIN"
-    " PERFORM pg_advisory_xact_lock(1717658214);"
+    " IF NOT pg_try_advisory_xact_lock(1717658214) THEN RETURN 0; END IF;" /* another replica does it */
     " FOR part IN SELECT c.relname AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid"
     "  WHERE i.inhparent = ('fabra.' || parent)::regclass AND c.relname ~ ('^' || parent || '_[0-9]{8}$') ORDER BY 1 LOOP"
     "  CONTINUE WHEN (to_date(right(part.name, 8), 'YYYYMMDD') + days)::timestamp AT TIME ZONE 'UTC' > before;"

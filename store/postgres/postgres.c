@@ -1,5 +1,6 @@
 /* postgres.c -- what all connections share: the settings, the names of the hosts, the health. */
 #include "runtime/check.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
 #include "runtime/metrics.h"
 #include "store/postgres/pg_private.h"
@@ -32,6 +33,8 @@ static bool read_url(struct postgres *p, const char *url, struct buf *ret_why)
 			p->hostaddrs = copy(o->val ? o->val : getenv("PGHOSTADDR"));
 		else if (strcmp(o->keyword, "port") == 0)
 			p->ports = copy(o->val ? o->val : getenv("PGPORT"));
+		else if (strcmp(o->keyword, "target_session_attrs") == 0)
+			p->has_session_attrs = o->val != NULL;
 		else if (strcmp(o->keyword, "gssencmode") == 0)
 			p->has_gssencmode = o->val != NULL;
 	}
@@ -88,10 +91,12 @@ void postgres_close(struct postgres *p)
 	free(p);
 }
 
-void pg_params(const struct postgres *p, const struct pg_addresses *addresses, const char *application,
+void pg_params(const struct postgres *p, const struct pg_addresses *addresses, const char *application, bool writes,
 	       const char *keys[static PG_PARAMS], const char *values[static PG_PARAMS])
 {
 	size_t n = 0;
+	/* Of several hosts the first that takes writes; of one it is said what is wrong with it. */
+	bool chooses = writes && !p->has_session_attrs && p->hosts != NULL && strchr(p->hosts, ',') != NULL;
 	const struct {
 		const char *key, *value;
 	} params[] = {
@@ -102,6 +107,7 @@ void pg_params(const struct postgres *p, const struct pg_addresses *addresses, c
 		{ "application_name", application },
 		{ "client_encoding", "UTF8" },
 		{ "gssencmode", p->has_gssencmode ? NULL : "disable" },
+		{ "target_session_attrs", chooses ? "read-write" : NULL },
 		{ "connect_timeout", "5" }, /* of the blocking ones; libpq's other side ignores it */
 	};
 	for (size_t i = 0; i < ARRAY_LEN(params); i++) {
@@ -267,7 +273,29 @@ bool postgres_spawn_resolver(struct postgres *p, struct loop *blocking)
 	return !ref_is_none(p->resolver);
 }
 
+bool postgres_spawn(struct postgres *p, struct loop *const *ios, unsigned count, struct loop *blocking,
+		    struct evidence_store *ret, struct buf *ret_why)
+{
+	bool ok = count > 0 && postgres_spawn_resolver(p, blocking);
+	*ret = (struct evidence_store){ .append = ACTOR_NONE };
+	for (unsigned i = 0; ok && i < count; i++) {
+		struct actor_ref lane = postgres_spawn_lane(p, ios[i]);
+		ret->appenders[loop_id(ios[i]) - 1] = lane;
+		ok = !ref_is_none(lane);
+	}
+	if (ok) {
+		ret->append = ret->appenders[loop_id(ios[0]) - 1];
+		ret->find = ret->list = ret->legacy = postgres_spawn_reader(p, ios[0]);
+		ok = !ref_is_none(ret->find);
+	}
+	if (!ok)
+		buf_append_lit(ret_why, "cannot start the actors of Postgres");
+	return ok;
+}
+
 /* ---- health ---- */
+enum { REFUSED_MS = 5000 };
+
 struct pg_seat *pg_seat_new(struct postgres *p, bool is_lane, unsigned connections)
 {
 	struct pg_seat *s = calloc(1, sizeof *s);
@@ -299,6 +327,19 @@ void pg_reason_set(struct postgres *p, const char *reason)
 	unlock(p);
 }
 
+/* Connected, but what was written lately was refused for a reason that lasts: a full disk, a right that is missing. It is not known
+ * to be over before something is written again, so the verdict is not kept for long. */
+static bool is_refusing(const struct postgres *p)
+{
+	uint64_t now_ns = clock_mono_ns();
+	for (const struct pg_seat *s = atomic_load(&p->seats); s != NULL; s = s->next) {
+		uint64_t refused_ns = atomic_load(&s->refused_ns);
+		if (refused_ns != 0 && now_ns - refused_ns < REFUSED_MS * UINT64_C(1000000))
+			return true;
+	}
+	return false;
+}
+
 void postgres_health_read(const struct postgres *p, struct postgres_health *ret)
 {
 	*ret = (struct postgres_health){ .lanes = 0 };
@@ -315,7 +356,8 @@ void postgres_health_read(const struct postgres *p, struct postgres_health *ret)
 		ret->reconnects += atomic_load(&s->reconnects);
 		ret->chains += atomic_load(&s->chains);
 	}
-	ret->is_ready = ret->lanes_ready == ret->lanes && (ret->readers == 0 || ret->readers_ready > 0);
+	ret->is_ready = ret->lanes_ready == ret->lanes && (ret->readers == 0 || ret->readers_ready > 0) &&
+			!is_refusing(p);
 	if (ret->is_ready)
 		return;
 	lock(p);

@@ -44,11 +44,14 @@ int postgres_migrate(struct postgres *p, enum postgres_migrate_mode mode, int *r
 
 /* Resolves host names for all connections; on a blocking loop, before any of them. false: it could not be spawned. */
 bool postgres_spawn_resolver(struct postgres *p, struct loop *blocking);
-/* Answers EVIDENCE_APPEND: one connection with one batch in flight. One for each I/O loop, which alone appends to it; other
- * loops share one. */
+/* Answers EVIDENCE_APPEND: one connection with one batch in flight, for what an I/O loop appends. */
 struct actor_ref postgres_spawn_lane(struct postgres *p, struct loop *io);
 /* Answers EVIDENCE_FIND, EVIDENCE_LIST and EVIDENCE_LEGACY over the pool of reading connections; and makes partitions ahead,
  * drops those past their retention, and keeps the heads of the chains. One for a process, on any I/O loop. */
 struct actor_ref postgres_spawn_reader(struct postgres *p, struct loop *io);
+/* All of these, before the loops start: a lane on each of the I/O loops, the reader on the first, names on the blocking one. Loops that
+ * have no lane append to the first's. false: *ret_why. */
+bool postgres_spawn(struct postgres *p, struct loop *const *ios, unsigned count, struct loop *blocking,
+		    struct evidence_store *ret, struct buf *ret_why);
 void postgres_health_read(const struct postgres *p, struct postgres_health *ret); /* any thread */
 void postgres_publish(struct postgres *p); /* its health as metrics; one thread */

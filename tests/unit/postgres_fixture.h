@@ -183,6 +183,17 @@ static inline int64_t server_sql(const char *sql)
 	return n;
 }
 
+static inline void server_await_ready(const struct postgres *pg)
+{
+	struct postgres_health health = { .is_ready = false };
+	for (int i = 0; i < 3000 && !health.is_ready; i++) {
+		postgres_health_read(pg, &health);
+		usleep(10000);
+	}
+	if (!health.is_ready)
+		fail_msg("not ready: %s", health.reason);
+}
+
 /* Nothing of ours is left in it. */
 static inline void server_clear(void)
 {

@@ -34,6 +34,7 @@ static void pg_open(struct contract_evidence *b)
 	b->store.find = b->store.list = b->store.legacy = postgres_spawn_reader(backend.pg, backend.io);
 	contract_begin(&b->c, NULL);
 	assert_int_equal(loop_start(backend.io), 0);
+	server_await_ready(backend.pg);
 }
 
 static void pg_close(struct contract_evidence *b)

@@ -208,6 +208,7 @@ static void migrate(const char *url)
 
 static void load_begin(void)
 {
+	server_await_ready(process.pg);
 	char(*records)[40] = load.records ? load.records : calloc(ACKED_MAX, 40);
 	unsigned *values = load.values ? load.values : calloc(ACKED_MAX, sizeof *values);
 	assert_true(records != NULL && values != NULL);
@@ -401,7 +402,9 @@ static void goes_on_beside_a_frozen_backend(void **state)
 static void survives_a_crash_of_the_server(void **state)
 {
 	(void)state;
-	process_begin(&defaults, server.url);
+	struct postgres_config config = defaults;
+	config.give_up_ms = 15000; /* a busy machine recovers slowly */
+	process_begin(&config, server.url);
 	load_begin();
 	for (int i = 0; i < 3; i++) {
 		wait_for_kept(300);
@@ -443,6 +446,7 @@ static void one_bad_entry_fails_alone(void **state)
 	(void)state;
 	struct contract_ask *asks[N];
 	process_begin(&defaults, server.url);
+	server_await_ready(process.pg);
 	for (unsigned i = 0; i < N; i++)
 		asks[i] = append(i == 77    ? values_of("no\0text", 7)
 				 : i == 200 ? values_of("no utf8 \xff", 9)
@@ -455,6 +459,7 @@ static void one_bad_entry_fails_alone(void **state)
 		assert_int_equal(status, i == 77 || i == 200 ? RT_EINVAL : i == 3 ? RT_EEXIST : RT_OK);
 	}
 	assert_non_null(strstr(ended(asks[77])->entry->reason, "Postgres"));
+	assert_null(strstr(ended(asks[3])->entry->reason, "pkey")); /* names of ours are no cure */
 	process_end();
 	load.records_count = 0;
 	assert_chains();
@@ -464,6 +469,7 @@ static void values_of_any_size_are_kept(void **state)
 {
 	(void)state;
 	process_begin(&defaults, server.url);
+	server_await_ready(process.pg);
 	static char json[300000];
 	memset(json, '7', sizeof json - 1);
 	json[0] = json[sizeof json - 2] = '"';
@@ -636,10 +642,16 @@ static void a_full_disk_refuses_and_heals(void **state)
 	assert_true(atomic_load(&load.failed) > 0);
 	load_end();
 	assert_non_null(strstr(load.reason, "disk of Postgres is full"));
+	struct postgres_health health;
+	postgres_health_read(process.pg, &health);
+	assert_false(health.is_ready);
+	assert_non_null(strstr(health.reason, "disk of Postgres is full"));
 	assert_all_there("a full disk");
 	assert_int_equal(mount("tmpfs", path, "tmpfs", MS_REMOUNT, "size=64m"), 0);
 	const struct evidence_append *m = ended(append(evidence_record(900, "chat")));
 	assert_int_equal(m->head.status, RT_OK); /* by itself */
+	postgres_health_read(process.pg, &health);
+	assert_true(health.is_ready);
 	process_end();
 	load.records_count = 0;
 	assert_chains();

@@ -513,7 +513,7 @@ static void record(struct assembler *s)
 		return;
 	}
 	become(s, RECORDING);
-	s->ledger_op = rt_ask(&s->base, s->nl->node->stores->evidence.append,
+	s->ledger_op = rt_ask(&s->base, evidence_appender(&s->nl->node->stores->evidence, s->base.loop),
 			      &evidence_append_new(s->base.loop, entry)->head, evidence_deadline_ns(s),
 			      s->request->cancel);
 }

@@ -196,7 +196,8 @@ static void commit(struct ingestor *s, struct event *e)
 	CHECK(entry != NULL);
 	e->state = EV_COMMITTING;
 	await(s, e,
-	      rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(s->base.loop, entry)->head,
+	      rt_ask(&s->base, evidence_appender(&s->nl->node->stores->evidence, s->base.loop),
+		     &evidence_append_new(s->base.loop, entry)->head,
 		     loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
 }
 
@@ -605,7 +606,7 @@ static void on_event(struct ingestor *s, struct msg *m)
 	/* Not the client's deadline: an event that becomes durable after the client has left has its turn all the same, before
 	 * those behind it. */
 	await(s, e,
-	      rt_ask(&s->base, s->nl->node->stores->evidence.append,
+	      rt_ask(&s->base, evidence_appender(&s->nl->node->stores->evidence, s->base.loop),
 		     &evidence_append_new(s->base.loop, in->entry)->head,
 		     loop_mono_ns(s->base.loop) + ACCEPT_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
 	in->entry = NULL;

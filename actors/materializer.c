@@ -252,7 +252,8 @@ static void append_values(struct materializer *s, enum state state, const struct
 										     .count = count });
 	CHECK(e != NULL);
 	s->state = state;
-	s->op = rt_ask(&s->base, s->node->stores->evidence.append, &evidence_append_new(s->base.loop, e)->head,
+	s->op = rt_ask(&s->base, evidence_appender(&s->node->stores->evidence, s->base.loop),
+		       &evidence_append_new(s->base.loop, e)->head,
 		       loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
 }
 

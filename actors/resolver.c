@@ -980,8 +980,9 @@ static uint64_t landed_append(struct resolver *s, struct flight *first, const st
 											 .count = count });
 	CHECK(e != NULL);
 	free(cells);
-	return rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(loop, e)->head,
-		      loop_mono_ns(loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
+	return rt_ask(&s->base, evidence_appender(&s->nl->node->stores->evidence, loop),
+		      &evidence_append_new(loop, e)->head, loop_mono_ns(loop) + APPEND_TIMEOUT_MS * 1000000ull,
+		      ACTOR_NONE);
 }
 
 static struct batch *batch_new(struct resolver *s)

@@ -86,7 +86,7 @@ static void on_write(struct writer *s, struct msg *m)
 		return;
 	}
 	rt_msg_take(m);
-	uint64_t op = rt_ask(&s->base, s->nl->node->stores->evidence.append,
+	uint64_t op = rt_ask(&s->base, evidence_appender(&s->nl->node->stores->evidence, s->base.loop),
 			     &evidence_append_new(s->base.loop, e)->head, m->deadline_ns, ACTOR_NONE);
 	struct under_way **bucket = &s->by_op[hash_mix(op) % BUCKETS];
 	*u = (struct under_way){ .next = *bucket, .op = op, .request = m };

@@ -15,6 +15,7 @@ fabra_pkg(fabra_lua lua5.4)
 fabra_pkg(fabra_pcre libpcre2-8)
 fabra_pkg(fabra_curl libcurl)
 fabra_pkg(fabra_zlib zlib)
+fabra_pkg(fabra_pq libpq)
 fabra_pkg(fabra_cmocka cmocka)
 fabra_pkg(fabra_nghttp2 libnghttp2)
 

@@ -197,8 +197,8 @@ void api_record_post(struct exchange *x)
 		return;
 	}
 	struct actor *a = exchange_actor(x);
-	rt_ask(a, api_node(x)->stores->evidence.append, &evidence_append_new(a->loop, e)->head, exchange_deadline_ns(x),
-	       ACTOR_NONE);
+	rt_ask(a, evidence_appender(&api_node(x)->stores->evidence, a->loop), &evidence_append_new(a->loop, e)->head,
+	       exchange_deadline_ns(x), ACTOR_NONE);
 }
 
 void api_record_post_message(struct exchange *x, struct msg *m)

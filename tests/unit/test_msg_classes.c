@@ -11,6 +11,7 @@
 #include "store/ledger/ledger.h"
 #include "store/offline/offline.h"
 #include "store/online/online.h"
+#include "store/postgres/pg_private.h"
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -26,6 +27,7 @@ static const char *name_of(int class)
 		NAME(CLASS_EVIDENCE)
 		NAME(CLASS_OFFLINE)
 		NAME(CLASS_ONLINE)
+		NAME(CLASS_POSTGRES)
 		NAME(CLASS_COMPUTATION)
 		NAME(CLASS_RESOLVER)
 		NAME(CLASS_RETRIEVER)
@@ -53,7 +55,7 @@ static void classes_have_their_own_numbers(void **state)
 			if (class < 32 && class != CLASS_RT)
 				fail_msg("%s has a number of the runtime's", name_of(class));
 		}
-	assert_int_equal(count, 15);
+	assert_int_equal(count, 16);
 }
 
 int main(void)

@@ -5,6 +5,7 @@
 #include "actors/feature_request.h"
 #include "actors/ingestor.h"
 #include "actors/materializer.h"
+#include "actors/publisher.h"
 #include "actors/retrieved.h"
 #include "actors/writer.h"
 #include "http/server_private.h"
@@ -36,6 +37,7 @@ static const char *name_of(int class)
 		NAME(CLASS_MATERIALIZER)
 		NAME(CLASS_CONTEXT_CACHE)
 		NAME(CLASS_WRITER)
+		NAME(CLASS_PUBLISHER)
 		NAME(CLASS_HTTP)
 		NAME(CLASS_TEST)
 		NAME(CLASS_TEST2)

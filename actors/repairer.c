@@ -113,7 +113,8 @@ static bool add_row(struct repairer *s, struct online_batch *m)
 		if (what == WARM_NO_MEMORY || what == WARM_ROW_DELETE)
 			break;
 		if (what == WARM_CELL && values_has_change(changes, count, changes[count].feature)) {
-			value_unref(changes[count].value); /* a delete of the cell, and its value: one after the other */
+			value_unref(
+			    changes[count].value); /* a delete of the cell, and its value: one after the other */
 			break;
 		}
 		count += what == WARM_CELL;
@@ -125,8 +126,7 @@ static bool add_row(struct repairer *s, struct online_batch *m)
 		value_unref(changes[i].value);
 	if (end == s->end && what == WARM_ROW_DELETE) {
 		is_added = m->head.kind == ONLINE_DELETE &&
-			   online_batch_delete(m, entity, first->entity_id, changes[0].meta.event_time_us,
-					       changes[0].meta.lsn);
+			   online_batch_delete(m, entity, first->entity_id, &changes[0].meta);
 		end++;
 	}
 	if (is_added)
@@ -201,8 +201,8 @@ static void in_reading(struct repairer *s, struct msg *m)
 	struct offline_values *batch = (struct offline_values *)m;
 	if (m->kind != OFFLINE_VALUES || m->status != RT_OK) {
 		repair_failed(s, m->kind == OFFLINE_VALUES && batch->error.n ? batch->error
-				 : m->kind == RT_DEADLINE ? STR("it takes too long")
-							  : str_from(rt_error_text(m->status)));
+				 : m->kind == RT_DEADLINE                    ? STR("it takes too long")
+									     : str_from(rt_error_text(m->status)));
 		return;
 	}
 	rt_msg_take(m);

@@ -630,7 +630,7 @@ static void model_step(struct online *t, unsigned *seed, int n, int64_t now_us)
 					  (uint32_t)f,
 					  str_of(&id, 1),
 					  v,
-					  { event_us, c.lsn, now_us, c.expires_us, 0, c.event_ns } };
+					  { event_us, c.lsn, now_us, c.expires_us, 0, c.event_ns, 0 } };
 		assert_int_equal(online_put(t, &w), model_put(model[k][i], f, c));
 		value_unref(v);
 		return;
@@ -815,7 +815,7 @@ static void stress_write(struct online *t, struct str id, int number, uint32_t f
 	snprintf(json, sizeof json, "[%d,%u,%0*d]", number, feature, step % 60, step);
 	struct value *v = value_create(str_from(json));
 	struct online_write w = {
-		USER, feature, id, v, { step, (uint64_t)step, step, step % 5 ? 0 : step + 50, 0, 0 }
+		USER, feature, id, v, { step, (uint64_t)step, step, step % 5 ? 0 : step + 50, 0, 0, 0 }
 	};
 	online_put(t, &w);
 	value_unref(v);

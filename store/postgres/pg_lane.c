@@ -31,6 +31,7 @@ enum lane_state { LANE_AWAY, LANE_OPENING, LANE_IDLE, LANE_WRITING, LANE_CHECKIN
 struct item {
 	struct evidence_append *append; /* taken */
 	struct pg_uuid position;        /* made when it came: it is the same however often it is sent */
+	size_t bytes;                   /* as it came: its hook may change it */
 	int status;                     /* decided without Postgres, or by it for this one alone */
 	bool is_admitted;               /* by its hook, which is asked once */
 	bool is_decided;
@@ -184,7 +185,7 @@ static void pop(struct lane *l, size_t n, int status, const char *reason)
 	atomic_fetch_add(&l->seat->failures, failures);
 	for (size_t i = 0; i < n; i++) {
 		struct item *item = item_at(l, 0);
-		l->bytes -= bytes_of(entry_of(item));
+		l->bytes -= item->bytes;
 		l->head = (l->head + 1) % QUEUE_MAX;
 		l->count--;
 		answer(l, item->append, item->status);
@@ -645,7 +646,7 @@ static void refuse_waiting(struct lane *l)
 	l->count = batch;
 	for (size_t i = batch; i < batch + n; i++) {
 		struct item *item = item_at(l, i);
-		l->bytes -= bytes_of(entry_of(item));
+		l->bytes -= item->bytes;
 		answer(l, item->append, item->status);
 	}
 }
@@ -671,10 +672,9 @@ static void on_append(struct lane *l, struct msg *m)
 		return;
 	}
 	rt_msg_take(m);
-	struct item item = { .append = append };
+	struct item item = { .append = append, .bytes = bytes_of(append->entry) };
 	bool is_gone = pg_conn_is_gone(&l->conn);
-	if (is_gone || l->is_stopping || l->count == QUEUE_MAX ||
-	    l->bytes + bytes_of(append->entry) > QUEUE_BYTES_MAX) {
+	if (is_gone || l->is_stopping || l->count == QUEUE_MAX || l->bytes + item.bytes > QUEUE_BYTES_MAX) {
 		int status = is_gone ? pg_trouble_status(&l->conn.trouble) : l->is_stopping ? RT_ESHUTDOWN : RT_EFULL;
 		set_reason(&item, is_gone ? l->conn.trouble.text : "too many entries wait for Postgres");
 		atomic_fetch_add(&l->seat->failures, 1);
@@ -683,7 +683,7 @@ static void on_append(struct lane *l, struct msg *m)
 	}
 	uuid7_next(&l->ids, loop_wall_us(l->base.loop), loop_random(l->base.loop), loop_random(l->base.loop),
 		   &item.position.high, &item.position.low);
-	l->bytes += bytes_of(append->entry);
+	l->bytes += item.bytes;
 	*item_at(l, l->count++) = item;
 }
 

@@ -27,8 +27,8 @@ struct postgres {
 	char *url;                       /* owned */
 	char *hosts, *hostaddrs, *ports; /* owned; as the URL or the environment gives them; NULL = not given */
 	char replica[33];
-	uint64_t run;                           /* random: this life of this process */
-	bool has_gssencmode, has_session_attrs; /* the URL says something about it */
+	uint64_t run;   /* random: this life of this process */
+	unsigned given; /* bits: which of pg_params' defaults the URL says itself */
 	const struct record_signer *signer;
 	unsigned pool_size;
 	uint32_t keep_days[3]; /* records, values, events */
@@ -65,7 +65,7 @@ void pg_addresses_free(struct pg_addresses *a);
 struct pg_seat *pg_seat_new(struct postgres *p, bool is_lane, unsigned connections); /* NULL: no memory */
 void pg_reason_set(struct postgres *p, const char *reason);
 /* Keywords and values for PQconnectStartParams and PQconnectdbParams; addresses may be NULL. At most PG_PARAMS. */
-enum { PG_PARAMS = 12 };
+enum { PG_PARAMS = 16 };
 void pg_params(const struct postgres *p, const struct pg_addresses *addresses, const char *application, bool writes,
 	       const char *keys[static PG_PARAMS], const char *values[static PG_PARAMS]);
 bool pg_needs_resolving(const struct postgres *p);

@@ -15,6 +15,20 @@ static char *copy(const char *s)
 	return s != NULL && s[0] != '\0' ? strdup(s) : NULL;
 }
 
+/* What stands unless the URL says otherwise. A peer that has gone without a word is noticed in half a minute, or when it takes nothing for
+ * ten seconds. */
+static const struct {
+	const char *key, *value;
+} defaults[] = {
+	{ "target_session_attrs", "read-write" }, /* first: only where there is a choice, below */
+	{ "gssencmode", "disable" },
+	{ "keepalives_idle", "15" },
+	{ "keepalives_interval", "5" },
+	{ "keepalives_count", "3" },
+	{ "tcp_user_timeout", "10000" },
+	{ "connect_timeout", "5" }, /* of the blocking ones; libpq's other side has no limit of its own */
+};
+
 static bool read_url(struct postgres *p, const char *url, struct buf *ret_why)
 {
 	char *error = NULL;
@@ -33,10 +47,9 @@ static bool read_url(struct postgres *p, const char *url, struct buf *ret_why)
 			p->hostaddrs = copy(o->val ? o->val : getenv("PGHOSTADDR"));
 		else if (strcmp(o->keyword, "port") == 0)
 			p->ports = copy(o->val ? o->val : getenv("PGPORT"));
-		else if (strcmp(o->keyword, "target_session_attrs") == 0)
-			p->has_session_attrs = o->val != NULL;
-		else if (strcmp(o->keyword, "gssencmode") == 0)
-			p->has_gssencmode = o->val != NULL;
+		for (unsigned i = 0; i < ARRAY_LEN(defaults); i++)
+			if (o->val != NULL && strcmp(o->keyword, defaults[i].key) == 0)
+				p->given |= 1u << i;
 	}
 	PQconninfoFree(options);
 	p->url = strdup(url);
@@ -96,7 +109,7 @@ void pg_params(const struct postgres *p, const struct pg_addresses *addresses, c
 {
 	size_t n = 0;
 	/* Of several hosts the first that takes writes; of one it is said what is wrong with it. */
-	bool chooses = writes && !p->has_session_attrs && p->hosts != NULL && strchr(p->hosts, ',') != NULL;
+	bool chooses = writes && p->hosts != NULL && strchr(p->hosts, ',') != NULL;
 	const struct {
 		const char *key, *value;
 	} params[] = {
@@ -106,15 +119,19 @@ void pg_params(const struct postgres *p, const struct pg_addresses *addresses, c
 		{ "port", addresses ? addresses->ports.p : NULL },
 		{ "application_name", application },
 		{ "client_encoding", "UTF8" },
-		{ "gssencmode", p->has_gssencmode ? NULL : "disable" },
-		{ "target_session_attrs", chooses ? "read-write" : NULL },
-		{ "connect_timeout", "5" }, /* of the blocking ones; libpq's other side ignores it */
 	};
+	_Static_assert(ARRAY_LEN(params) + ARRAY_LEN(defaults) < PG_PARAMS, "there is room for all, and for the end");
 	for (size_t i = 0; i < ARRAY_LEN(params); i++) {
 		if (params[i].value == NULL || params[i].value[0] == '\0')
 			continue;
 		keys[n] = params[i].key;
 		values[n++] = params[i].value;
+	}
+	for (unsigned i = chooses ? 0 : 1; i < ARRAY_LEN(defaults); i++) {
+		if (p->given & 1u << i)
+			continue;
+		keys[n] = defaults[i].key;
+		values[n++] = defaults[i].value;
 	}
 	keys[n] = values[n] = NULL;
 }

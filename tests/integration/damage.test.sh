@@ -175,6 +175,11 @@ unfit() { # WHAT WHY CURE
     expect "$before" "$(last_lsn)" "$life: nothing was written"
   done
 }
+file_of() { # HOME: its DuckDB file, with what is not checkpointed yet, in the place of ours
+  rm -f "$FABRA_HOME/fabra.duckdb" "$FABRA_HOME/fabra.duckdb.wal"
+  cp -a "$work/$1/fabra.duckdb" "$FABRA_HOME/"
+  [ ! -f "$work/$1/fabra.duckdb.wal" ] || cp -a "$work/$1/fabra.duckdb.wal" "$FABRA_HOME/"
+}
 accept() { "$fabra" ledger accept >"$work/accepted" 2>&1 && echo 0 || echo $?; }
 goes_on() { # WHAT COUNT: the rows are there, new ones come behind them, also in the next life
   serve "$work/store.lua"
@@ -236,7 +241,7 @@ serve "$work/store.lua"
 fill 160 30
 get /v1/contexts >/dev/null
 stop
-cp -a "$work/later/fabra.duckdb" "$FABRA_HOME/"
+file_of later
 unfit "a ledger from a backup that went on otherwise" "put back from an older copy" "move the DuckDB file away"
 expect 1 "$(accept)" "two histories are no loss"
 contains "put back from an older copy" "$(cat "$work/accepted")" "says why"
@@ -247,19 +252,19 @@ serve "$work/store.lua"
 fill 500 5
 stop
 cp -a "$FABRA_HOME" "$work/another"
-cp -a "$work/sound/fabra.duckdb" "$FABRA_HOME/"
+file_of sound
 unfit "another ledger" "belongs to another ledger" "move the DuckDB file away"
 expect 1 "$(accept)" "another ledger is no loss"
 contains "move the ledger's folder away" "$(cat "$work/accepted")" "names both ways"
-rm "$FABRA_HOME/fabra.duckdb"
+rm -f "$FABRA_HOME/fabra.duckdb" "$FABRA_HOME/fabra.duckdb.wal"
 serve "$work/store.lua"
 expect 5 "$(get /v1/contexts | json 'len(d)')" "the file moved away"
 expect 200 "$(ready)" "/ready after it"
 stop
 restore
-cp -a "$work/another/fabra.duckdb" "$FABRA_HOME/"
+file_of another
 unfit "another file" "belongs to another ledger" "move the DuckDB file away"
-cp -a "$work/sound/fabra.duckdb" "$FABRA_HOME/"
+file_of sound
 goes_on "the file put back" 150
 
 # ---- limits ----

@@ -85,9 +85,13 @@ static bool open_offline(struct stores_embedded *e, const struct serve_options *
 							    .history_keep_ms = o->history_keep_ms,
 							    .log = e->stores.log },
 				  ret_why);
-	if (e->offline)
-		offline_store_fill(e->offline, &e->stores.offline);
-	return e->offline;
+	if (e->offline == NULL)
+		return false;
+	offline_store_fill(e->offline, &e->stores.offline);
+	e->stores.unfit = offline_mismatch(e->offline);
+	if (e->stores.unfit)
+		ledger_refuse(e->ledger, e->stores.unfit);
+	return true;
 }
 
 /* A tombstone is kept as long as the history keeps the delete: else a late write from before it would come alive, until the

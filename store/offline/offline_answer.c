@@ -57,6 +57,8 @@ bool offline_question_reads_ledger(const struct msg *m)
 		return offline_sql_reads_ledger(str_from(((const struct offline_query *)m)->sql));
 	case OFFLINE_ROWS: /* a cursor goes on without its text, and with what it saw at first */
 		return offline_sql_reads_ledger(str_from(((const struct offline_rows *)m)->sql));
+	case OFFLINE_NEWEST: /* likewise */
+		return ((const struct offline_newest *)m)->cursor == 0;
 	case OFFLINE_FEATURE:
 		return offline_sql_reads_ledger(((const struct offline_feature *)m)->what->sql);
 	default:
@@ -71,6 +73,10 @@ void offline_answer_fail(struct actor *a, struct msg *m, const struct offline_er
 		struct offline_batch *batch = offline_batch_new(a->loop);
 		offline_batch_fail(batch, error);
 		rt_reply(a, m, &batch->head);
+	} else if (m->kind == OFFLINE_NEWEST) {
+		struct offline_values *values = offline_values_new(a->loop);
+		offline_values_fail(values, error);
+		rt_reply(a, m, &values->head);
 	} else if (m->kind == EVIDENCE_LIST || m->kind == EVIDENCE_LEGACY) {
 		struct evidence_answer *answer = evidence_answer_new(a->loop);
 		evidence_answer_fail(answer, error->status, str_from(error->text));

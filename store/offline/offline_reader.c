@@ -10,6 +10,7 @@
 #include "store/offline/offline_answer.h"
 #include "store/offline/offline_cursor.h"
 #include "store/offline/offline_lane.h"
+#include "store/offline/offline_newest_cursor.h"
 #include "store/offline/offline_private.h"
 
 enum { CONTINUE = MSG_KIND(CLASS_OFFLINE, 64) }; /* to itself */
@@ -29,6 +30,7 @@ struct reader {
 	struct offline *offline; /* borrows */
 	struct offline_conn *conn;
 	struct offline_cursors cursors;
+	struct offline_newest_cursor newest;
 	struct offline_lanes lanes;
 	struct waiting waiting[WAITING_MAX]; /* in order of arrival */
 	uint32_t waiting_len;
@@ -44,12 +46,24 @@ static void answer_rows(struct reader *r, struct offline_rows *ask)
 	rt_reply(&r->base, &ask->head, &batch->head);
 }
 
+static void answer_newest(struct reader *r, struct offline_newest *ask)
+{
+	struct offline_values *values = offline_values_new(r->base.loop);
+	offline_newest_read(&r->newest, ask, loop_mono_ns(r->base.loop),
+			    offline_question_deadline(&r->base, &ask->head), values);
+	rt_reply(&r->base, &ask->head, &values->head);
+}
+
 /* Here, or in a lane when it turns out to be slow. */
 static void answer(struct reader *r, struct msg *m)
 {
 	uint64_t deadline_ns = offline_question_deadline(&r->base, m);
 	if (m->kind == OFFLINE_ROWS) {
 		answer_rows(r, (struct offline_rows *)m);
+		return;
+	}
+	if (m->kind == OFFLINE_NEWEST) {
+		answer_newest(r, (struct offline_newest *)m);
 		return;
 	}
 	if (r->lanes.lanes_count > 0) {
@@ -142,6 +156,7 @@ static void step(struct reader *r)
 static void tick(struct reader *r)
 {
 	offline_cursors_expire(&r->cursors, loop_mono_ns(r->base.loop));
+	offline_newest_expire(&r->newest, loop_mono_ns(r->base.loop));
 	offline_projection_checkpoint(r->offline);
 	if (offline_projection_lag_ms(r->offline) > LAG_HELP_MS)
 		go_on(r);
@@ -159,6 +174,7 @@ static void reader_on_message(struct actor *a, struct msg *m)
 	case EVIDENCE_LEGACY:
 	case OFFLINE_FEATURE:
 	case OFFLINE_ROWS:
+	case OFFLINE_NEWEST:
 		lsn = wanted_lsn(r, m);
 		if (lsn != 0)
 			wait_for(r, m, lsn);
@@ -196,6 +212,7 @@ static int reader_init(struct actor *a, void *arg)
 	const struct reader_config *config = arg;
 	r->offline = config->offline;
 	r->cursors.offline = config->offline;
+	r->newest.offline = config->offline;
 	r->lanes.reader = a;
 	r->lanes.lanes_count = config->lanes_count;
 	for (uint32_t i = 0; i < config->lanes_count; i++)
@@ -214,6 +231,7 @@ static void reader_finish(struct actor *a)
 		rt_msg_free(a->loop, r->waiting[i].ask); /* the runtime ends their asks */
 	offline_lanes_finish(&r->lanes);
 	offline_cursors_finish(&r->cursors);
+	offline_newest_finish(&r->newest);
 	offline_conn_close(r->conn);
 }
 

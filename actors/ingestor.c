@@ -4,6 +4,8 @@
  *     head of an entity's queue: all that its features had is read, at one moment
  *                                APPLYING: each triggered feature is computed with the previous value
  *                                COMMITTING: values and "applied" go to the ledger in one frame; durable --> published
+ *                                  (into an online store elsewhere by PUBLISHING, which ends in any case: what the store does
+ *                                  not take is pending)
  *                                  a PUT or a delete came between --> what it wrote is left out, COMMITTING again
  *                                then the next event of that entity
  *
@@ -16,7 +18,7 @@
  * Bounds: the mailbox, EVENTS_MAX events waiting or under way; more are refused before they are durable. */
 #include "actors/ingestor.h"
 #include "actors/computation.h"
-#include "actors/values.h"
+#include "actors/publisher.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
@@ -26,7 +28,7 @@
 enum { EVENTS_MAX = 65536, BUCKETS = 4096, RETRY_MS = 1000 };
 enum { ACCEPT_TIMEOUT_MS = 600000, APPEND_TIMEOUT_MS = 30000, COMPUTE_TIMEOUT_MS = 10000 };
 
-enum event_state { EV_APPENDING, EV_QUEUED, EV_APPLYING, EV_COMMITTING, EV_WAITING_TO_RETRY };
+enum event_state { EV_APPENDING, EV_QUEUED, EV_APPLYING, EV_COMMITTING, EV_PUBLISHING, EV_WAITING_TO_RETRY };
 
 struct event {
 	struct event *next; /* in its entity's queue */
@@ -188,6 +190,35 @@ static void commit(struct ingestor *s, struct event *e)
 		     loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
 }
 
+/* With a store elsewhere the entry itself knows. Where that is in doubt the event is read and computed again: steady writes of
+ * its cells are never in doubt, so it ends. */
+static void after_conflict(struct ingestor *s, struct event *e, const struct evidence_entry *entry)
+{
+	bool is_any = false;
+	size_t cell = 0;
+	for (uint32_t i = 0; i < e->features_count; i++) {
+		if (!has_outcome(e, i) || !values_was_overtaken(entry, cell++))
+			continue;
+		is_any = true;
+		value_unref(e->values[i]);
+		e->values[i] = NULL;
+		e->ended[i] = false;
+	}
+	if (is_any) {
+		commit(s, e);
+		return;
+	}
+	for (uint32_t i = 0; i < e->features_count; i++) {
+		value_unref(e->values[i]);
+		value_unref(e->previous[i].value);
+		e->values[i] = e->previous[i].value = NULL;
+		e->ended[i] = false;
+	}
+	e->at = 0;
+	e->is_read = false;
+	apply_next(s, e);
+}
+
 /* Somebody else's cells may have refused the entry: then nothing is left out, and it is tried again from here on. */
 static void leave_out_overtaken(struct ingestor *s, struct event *e)
 {
@@ -251,6 +282,12 @@ static void note_refused_values(struct ingestor *s, const struct event *e, const
 /* Trying again is safe even when the first frame did reach the disk: then its own values are what overtook it. */
 static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 {
+	uint64_t op;
+	if (publisher_takes(&s->base, s->nl->node, m, 0, &op)) {
+		e->state = EV_PUBLISHING;
+		await(s, e, op);
+		return;
+	}
 	if (m->kind == EVIDENCE_APPENDED && m->status == RT_OK) {
 		note_refused_values(s, e, ((const struct evidence_append *)m)->entry);
 		event_done(s, e);
@@ -258,6 +295,10 @@ static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 	}
 	if (m->kind == EVIDENCE_APPENDED && m->status == RT_ECONFLICT) {
 		metrics_add(s->nl->node->metrics.event_conflicts, 1);
+		if (values_are_elsewhere(s->nl->node)) {
+			after_conflict(s, e, ((const struct evidence_append *)m)->entry);
+			return;
+		}
 		leave_out_overtaken(s, e);
 		commit(s, e);
 		return;
@@ -269,6 +310,13 @@ static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 		return;
 	}
 	retry_later(s, e, m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status));
+}
+
+static void in_publishing(struct ingestor *s, struct event *e, const struct msg *m)
+{
+	if (m->kind == EVIDENCE_APPENDED)
+		note_refused_values(s, e, ((const struct evidence_append *)m)->entry);
+	event_done(s, e);
 }
 
 static void on_retry(struct ingestor *s)
@@ -628,6 +676,9 @@ static void ingestor_on_message(struct actor *a, struct msg *m)
 		return;
 	case EV_COMMITTING:
 		in_committing(s, e, m);
+		return;
+	case EV_PUBLISHING:
+		in_publishing(s, e, m);
 		return;
 	case EV_QUEUED:
 	case EV_WAITING_TO_RETRY:

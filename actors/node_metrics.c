@@ -83,6 +83,41 @@ metric_id node_metrics_violation(const struct node_metrics *m, const struct defi
 	return atomic_load_explicit(id, memory_order_relaxed);
 }
 
+/* Of an online store that is not in this process's memory. */
+static void online_register(struct node_metrics *m)
+{
+	static const char *const outcomes[] = { [ONLINE_APPLIED] = "applied",
+						[ONLINE_STALE] = "stale",
+						[ONLINE_FULL] = "full",
+						[ONLINE_FAILED] = "failed" };
+	static const char *const endings[] = { "done", "failed" };
+	uint32_t published = metrics_family(METRIC_COUNTER, "fabra_online_published_total",
+					    "Values and deletes sent to the online store, by what it made of them",
+					    "outcome", NULL);
+	uint32_t repairs = metrics_family(METRIC_COUNTER, "fabra_online_repairs_total",
+					  "Repairs of the online store from the history", "outcome", NULL);
+	for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++)
+		m->published[i] = metrics_series(published, &outcomes[i]);
+	m->repairs_done = metrics_series(repairs, &endings[0]);
+	m->repairs_failed = metrics_series(repairs, &endings[1]);
+	m->online_pending = metrics_series(metrics_family(METRIC_GAUGE, "fabra_online_pending",
+							  "Values and deletes that are kept to be put again", "", NULL),
+					   NULL);
+	m->writes_pending = metrics_series(metrics_family(METRIC_COUNTER, "fabra_online_pending_writes_total",
+							  "PUTs and DELETEs answered before the online store had them",
+							  "", NULL),
+					   NULL);
+	m->repair_values =
+	    metrics_series(metrics_family(METRIC_GAUGE, "fabra_online_repair_values",
+					  "Values that the repair under way, or the last one, has put so far", "",
+					  NULL),
+			   NULL);
+	m->repair_due = metrics_series(metrics_family(METRIC_GAUGE, "fabra_online_repair_due",
+						      "1 while the online store may lack what the history has", "",
+						      NULL),
+				       NULL);
+}
+
 bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool evidence_required)
 {
 	*m = (struct node_metrics){ 0 };
@@ -123,6 +158,7 @@ bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool
 	m->table_failures = metrics_series(metrics_family(METRIC_COUNTER, "fabra_table_load_failures_total",
 							  "Changed files that could not be loaded", "", NULL),
 					   NULL);
+	online_register(m);
 	return true;
 }
 

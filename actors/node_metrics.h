@@ -3,6 +3,7 @@
 #pragma once
 #include "actors/definitions/definitions.h"
 #include "runtime/metrics.h"
+#include "store/online/online.h"
 #include <stdatomic.h>
 
 struct feature_metrics {
@@ -31,7 +32,10 @@ struct node_metrics {
 	metric_id evidence_success, evidence_failure; /* of the mode in force */
 	metric_id feature_unknown;
 	metric_id events_processed, events_failed, event_conflicts;
-	metric_id table_loads, table_failures; /* reloads of changed files */
+	metric_id table_loads, table_failures;  /* reloads of changed files */
+	metric_id published[ONLINE_FAILED + 1]; /* by enum online_result; this and what follows: a store elsewhere */
+	metric_id online_pending, writes_pending;
+	metric_id repairs_done, repairs_failed, repair_values, repair_due;
 };
 
 /* false: out of memory. */

@@ -8,7 +8,7 @@
  *
  *     a flight: QUEUED --turn end: asked--> FLYING --lands--> LANDED
  *               LANDED --turn end: appended to the history, all who wait are answered--> APPENDED
- *               APPENDED --durable, or failed--> published, gone
+ *               APPENDED --durable, or failed--> published, gone; an online store elsewhere: durable, then published, gone
  *               FLYING --fails--> all who wait get the default, or FAILED with the reason; gone
  *
  * A flight is one computation of one (feature, id), shared by all who ask for it meanwhile, unless it began before something
@@ -22,8 +22,8 @@
  * Bounds: the mailbox, FLIGHTS_MAX. */
 #include "actors/resolver.h"
 #include "actors/computation.h"
+#include "actors/publisher.h"
 #include "actors/reads.h"
-#include "actors/values.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
@@ -77,7 +77,8 @@ struct flight {
 
 struct batch { /* values on their way to the disk */
 	struct batch *next;
-	uint64_t op; /* of the append */
+	uint64_t op;        /* of the append, then of the publisher */
+	bool is_publishing; /* it is durable, whatever comes */
 	struct flight *flights;
 };
 
@@ -473,7 +474,7 @@ static struct values_cell cell_of(const struct flight *f)
 				     .seen = f->position };
 }
 
-/* What the ledger did not take. */
+/* What the ledger did not take. An online store elsewhere does not get it either. */
 static void flight_publish(struct resolver *s, const struct flight *f)
 {
 	const struct values_cell cell = cell_of(f);
@@ -798,12 +799,18 @@ static uint64_t landed_append(struct resolver *s, struct flight *first, const st
 		      loop_mono_ns(loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
 }
 
+static void batch_link(struct resolver *s, struct batch *batch)
+{
+	batch->next = NULL;
+	*s->batches_end = batch;
+	s->batches_end = &batch->next;
+}
+
 static struct batch *batch_new(struct resolver *s)
 {
 	struct batch *batch = calloc(1, sizeof *batch);
 	CHECK(batch != NULL);
-	*s->batches_end = batch;
-	s->batches_end = &batch->next;
+	batch_link(s, batch);
 	return batch;
 }
 
@@ -862,20 +869,28 @@ static struct batch *take_batch(struct resolver *s, uint64_t op)
 	return batch;
 }
 
-/* The values are used even when they are missing in the history: any write of their event time replaces them. */
-static void batch_end(struct resolver *s, struct batch *batch, const struct msg *m)
+static void note_unrecorded(const struct msg *m)
 {
-	bool is_recorded = false;
-	if (m->kind != EVIDENCE_APPENDED)
-		log_line(LOG_ERROR, "resolver", "computed values are missing in the history",
-			 LOG_CSTR("reason",
-				  m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status)));
-	else if (m->status != RT_OK)
-		log_line(LOG_ERROR, "resolver", "computed values are missing in the history",
-			 LOG_CSTR("reason", ((const struct evidence_append *)m)->entry->reason));
-	else
-		is_recorded = true; /* and published, but for what the table refused: that is computed at each read */
-	size_t refused = is_recorded ? values_refused(((const struct evidence_append *)m)->entry) : 0;
+	struct str reason = m->kind == EVIDENCE_APPENDED ? str_from(((const struct evidence_append *)m)->entry->reason)
+			    : m->kind == RT_DEADLINE     ? STR("the ledger does not answer")
+							 : str_from(rt_error_text(m->status));
+	log_line(LOG_ERROR, "resolver", "computed values are missing in the history", LOG_STR("reason", reason));
+}
+
+/* The values are used even when they are missing in the history: any write of their event time replaces them. */
+static void batch_end(struct resolver *s, struct batch *batch, struct msg *m)
+{
+	if (publisher_takes(&s->base, s->nl->node, m, 0, &batch->op)) {
+		batch->is_publishing = true;
+		batch_link(s, batch);
+		return;
+	}
+	bool is_answered = m->kind == EVIDENCE_APPENDED && m->status == RT_OK;
+	bool is_recorded = is_answered || batch->is_publishing;
+	if (!is_recorded)
+		note_unrecorded(m);
+	/* It is published too, but for what the table refused: that is computed at each read. */
+	size_t refused = is_answered ? values_refused(((const struct evidence_append *)m)->entry) : 0;
 	if (refused)
 		log_line(LOG_WARNING, "resolver", VALUES_NOT_KEPT, LOG_INT("values", (int64_t)refused));
 	for (struct flight *f = batch->flights, *next; f; f = next) {

@@ -26,6 +26,9 @@ static void not_yet(struct exchange *x)
 #define TEXT  "{'type':'string'}"
 #define TEXTS "{'type':'array','items':{'type':'string'}}"
 #define NAME  "{'type':'string','maxLength':256}"
+/* Durable, but not in the online store yet. */
+#define PENDING                                                                                                        \
+	"{'const':'pending','description':'the history has it; reads find it when the online store has taken it'}"
 #define ENTITY_ID                                                                                                      \
 	"{'name':'entity_id','in':'query','required':true,'description':'of the entity','schema':" NAME                \
 	",'example':'1'}"
@@ -87,7 +90,8 @@ const struct route api_routes[] = {
 											 ",'entity_id':" TEXT
 											 ",'timestamp':" TEXT
 											 ",'written':" TEXTS
-											 ",'stale':" TEXTS)) ",'404':null}}",
+											 ",'stale':" TEXTS
+											 ",'online':" PENDING)) ",'404':null}}",
 	  NULL },
 	{ "POST", "/v1/ingest/{event_type}", ROUTE_BODY, api_ingest_post, api_ingest_message, NULL,
 	  "Accept an event; durable before the answer, applied exactly once to the features it triggers",
@@ -152,8 +156,8 @@ const struct route api_routes[] = {
 	  NULL },
 	{ "DELETE", "/v1/cache/{entity}/{entity_id}", ROUTE_COMPLETES, api_cache_delete, api_cache_delete_message, NULL,
 	  "Remove the online values of an entity and the cached contexts that used them; history stays",
-	  "{'responses':{" RESPONSE(200, OBJECT("'status','key'",
-						"'status':{'const':'invalidated'},'key':" TEXT)) ",'404':null}}",
+	  "{'responses':{" RESPONSE(200, OBJECT("'status','key'", "'status':{'const':'invalidated'},'key':" TEXT
+								  ",'online':" PENDING)) ",'404':null}}",
 	  NULL },
 	{ "GET", "/v1/definitions", 0, api_definitions_get, NULL, NULL,
 	  "What this server serves: entities, features, tables, retrievers, contexts",

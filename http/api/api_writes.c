@@ -93,7 +93,7 @@ static bool take_value(struct exchange *x, struct write *w, uint32_t feature, yy
 		return false;
 	}
 	w->cells[w->count++] = (struct write_cell){ .feature = feature, .value = v };
-	if (online->fits(online->table, v))
+	if (online == NULL || online->fits(online->table, v)) /* a store elsewhere says so itself */
 		return true;
 	exchange_error(x, 413,
 		       "the value of '%.*s' is larger than the online table keeps: an eighth of FABRA_ONLINE_BYTES",
@@ -186,6 +186,13 @@ static void write_names(const struct definitions *d, const struct write *w, enum
 	}
 }
 
+/* Durable all the same: it is seen when the online store has taken it. */
+static void write_pending(const struct write *w, struct buf *out)
+{
+	if (w->is_pending)
+		buf_append_lit(out, ",\"online\":\"pending\"");
+}
+
 void api_values_put_message(struct exchange *x, struct msg *m)
 {
 	if (m->kind != WRITER_WRITTEN || m->status != RT_OK) {
@@ -213,7 +220,9 @@ void api_values_put_message(struct exchange *x, struct msg *m)
 	write_names(d, w, WRITE_DONE, &out);
 	buf_append_lit(&out, "],\"stale\":[");
 	write_names(d, w, WRITE_STALE, &out);
-	buf_append_lit(&out, "]}");
+	buf_append_lit(&out, "]");
+	write_pending(w, &out);
+	buf_append_char(&out, '}');
 	exchange_reply_json(x, 200, buf_str(&out));
 	buf_finish(&out);
 }
@@ -251,6 +260,7 @@ void api_cache_delete_message(struct exchange *x, struct msg *m)
 		   STR_ARG(w->entity_id));
 	buf_append_lit(&out, "{\"status\":\"invalidated\",\"key\":");
 	json_write_string(&out, buf_str(&key));
+	write_pending(w, &out);
 	buf_append_char(&out, '}');
 	exchange_reply_json(x, 200, buf_str(&out));
 	buf_finish(&out);

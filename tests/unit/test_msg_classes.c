@@ -5,6 +5,7 @@
 #include "actors/feature_request.h"
 #include "actors/ingestor.h"
 #include "actors/materializer.h"
+#include "actors/publisher.h"
 #include "actors/retrieved.h"
 #include "actors/writer.h"
 #include "http/server_private.h"
@@ -34,6 +35,7 @@ static const char *name_of(int class)
 		NAME(CLASS_MATERIALIZER)
 		NAME(CLASS_CONTEXT_CACHE)
 		NAME(CLASS_WRITER)
+		NAME(CLASS_PUBLISHER)
 		NAME(CLASS_HTTP)
 		NAME(CLASS_TEST)
 		NAME(CLASS_TEST2)
@@ -53,7 +55,7 @@ static void classes_have_their_own_numbers(void **state)
 			if (class < 32 && class != CLASS_RT)
 				fail_msg("%s has a number of the runtime's", name_of(class));
 		}
-	assert_int_equal(count, 15);
+	assert_int_equal(count, 16);
 }
 
 int main(void)

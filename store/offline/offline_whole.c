@@ -46,7 +46,7 @@ static bool quotes_next(struct text *t, uint8_t byte)
 	case CELL_BEGIN:
 		if (t->line == 1 && (byte == 0xef || byte == 0xbb || byte == 0xbf))
 			return true; /* the mark that UTF-8 files may begin with */
-		/* fallthrough */
+				     /* fallthrough */
 	case CELL_BLANK:
 		if (byte == '"' && t->cell == CELL_BLANK)
 			return false;

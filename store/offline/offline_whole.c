@@ -43,10 +43,10 @@ static bool quotes_next(struct text *t, uint8_t byte)
 	bool is_end = byte == t->delimiter || byte == '\n' || byte == '\r';
 	bool is_blank = !is_end && (byte == ' ' || byte == '\t');
 	switch (t->cell) {
-	case CELL_BEGIN:
+	case CELL_BEGIN: /* UTF-8 files may begin with a mark */
 		if (t->line == 1 && (byte == 0xef || byte == 0xbb || byte == 0xbf))
-			return true; /* the mark that UTF-8 files may begin with */
-				     /* fallthrough */
+			return true;
+		/* fallthrough */
 	case CELL_BLANK:
 		if (byte == '"' && t->cell == CELL_BLANK)
 			return false;

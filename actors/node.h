@@ -19,6 +19,7 @@ enum node_name {
 	NAME_SWEEPER = 4,
 	NAME_TABLE_LOADER = 5,
 	NAME_WRITER = 6,
+	NAME_STORED = 7,
 	NAME_RESOLVER = 16,   /* + entity */
 	NAME_RETRIEVER = 512, /* + retriever */
 	NODE_ENTITIES_MAX = NAME_RETRIEVER - NAME_RESOLVER,

@@ -1,4 +1,5 @@
 #include "actors/reads.h"
+#include "actors/stored.h"
 #include "actors/node.h"
 #include "actors/values.h"
 #include "runtime/hash.h"
@@ -287,13 +288,16 @@ static bool is_current(const struct read_feature *f, const struct node *n, int64
 		return true; /* no entity was named: that cannot change */
 	bool was_there = f->state == FEATURE_FOUND && f->source != RECORD_FALLBACK;
 	bool is_stored = was_there && !def_feature_is_computed_at_each_read(d);
-	if (is_stored &&
+	if (is_stored && online &&
 	    online->holds(online->table, d->entity, f->entity_id, f->feature, now_us, f->as_of_us, f->value_json))
 		return true;
 	struct online_trace trace;
+	if (online == NULL) /* nobody can say without asking */
+		return false;
 	bool is_known = online->trace(online->table, d->entity, f->entity_id, f->feature, now_us, &trace);
 	if (!is_stored) /* nothing to compare with: has a value or a delete come since? */
-		return !is_known || (!trace.is_live && trace.event_time_us < made_at_us);
+		return (!is_known || (!trace.is_live && trace.event_time_us < made_at_us)) &&
+		       !stored_may_be_lost(n->definitions, f->feature, &trace);
 	if (!def_feature_is_computed(d))
 		return false;
 	bool is_itself = trace.is_expired && trace.event_time_us == f->as_of_us;

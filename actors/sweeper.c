@@ -19,7 +19,8 @@ static void sweeper_on_message(struct actor *a, struct msg *m)
 	if (m->kind != RT_TIMER)
 		return;
 	const struct stores *stores = s->nl->node->stores;
-	stores->online.fast->tidy(stores->online.fast->table, loop_wall_us(a->loop), ROWS_PER_SWEEP);
+	if (stores->online.fast)
+		stores->online.fast->tidy(stores->online.fast->table, loop_wall_us(a->loop), ROWS_PER_SWEEP);
 	if (stores->publish != NULL)
 		stores->publish(stores);
 	rt_timer_start(a, PERIOD_MS, 0);

@@ -1,4 +1,5 @@
 #include "actors/warm_start.h"
+#include "actors/stored.h"
 #include "actors/values.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
@@ -19,20 +20,6 @@ static void remove_values(const struct node *n, uint32_t entity, const struct of
 	counts->refused += change.result == ONLINE_FULL;
 }
 
-/* Of the ttl that the value was written with and the feature's own, the shorter; 0 = none. */
-static int64_t ttl_ms(const struct def_feature *f, const struct offline_value *v)
-{
-	if (f->ttl_ms == 0 || v->ttl_ms == 0)
-		return f->ttl_ms + v->ttl_ms;
-	return f->ttl_ms < v->ttl_ms ? f->ttl_ms : v->ttl_ms;
-}
-
-/* As it was when it was published: a computed value is as old as the beginning of its making. */
-static int64_t written_us(const struct offline_value *v)
-{
-	return v->source == ENTRY_COMPUTED ? v->event_time_us : v->written_us;
-}
-
 void warm_start_value(const struct node *n, const struct offline_value *v, int64_t now_us, struct warm_counts *counts)
 {
 	uint32_t entity = definitions_entity(n->definitions, v->entity);
@@ -47,22 +34,15 @@ void warm_start_value(const struct node *n, const struct offline_value *v, int64
 	if (f == NULL || f->entity != entity || !str_eq(v->version, f->made_by) ||
 	    def_feature_is_computed_at_each_read(f))
 		return;
-	int64_t ttl = ttl_ms(f, v), expires_us = ttl ? v->event_time_us + ttl * 1000 : 0;
-	if (ttl && expires_us <= now_us)
+	struct online_change change = { .feature = feature, .meta = stored_meta(f, v) };
+	if (change.meta.expires_us && change.meta.expires_us <= now_us)
 		return;
-	struct value *value = value_create(v->value_json);
+	struct value *value = change.value = value_create(v->value_json);
 	if (value == NULL) {
+		n->stores->online.fast->note_lost(n->stores->online.fast->table);
 		counts->refused++;
 		return;
 	}
-	struct online_change change = { .feature = feature,
-					.value = value,
-					.meta = { .event_time_us = v->event_time_us,
-						  .lsn = v->lsn,
-						  .written_us = written_us(v),
-						  .expires_us = expires_us,
-						  .flags = values_flags((enum entry_value_source)v->source),
-						  .event_time_ns = v->event_time_ns } };
 	n->stores->online.fast->change_row(n->stores->online.fast->table, entity, v->entity_id, &change, 1,
 					   v->written_us);
 	value_unref(value);

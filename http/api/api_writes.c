@@ -93,7 +93,7 @@ static bool take_value(struct exchange *x, struct write *w, uint32_t feature, yy
 		return false;
 	}
 	w->cells[w->count++] = (struct write_cell){ .feature = feature, .value = v };
-	if (online->fits(online->table, v))
+	if (online == NULL || online->fits(online->table, v))
 		return true;
 	exchange_error(x, 413,
 		       "the value of '%.*s' is larger than the online table keeps: an eighth of FABRA_ONLINE_BYTES",

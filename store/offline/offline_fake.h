@@ -1,11 +1,12 @@
 /* The offline store of simulations: the messages of store/offline/offline.h, answered from a script, late, wrong or
- * never.
+ * never; OFFLINE_AS_OF from a log, by going through all of it.
  *
  * A question's text is its SQL, "contexts", or the reference of EVIDENCE_LEGACY. The first answer whose
  * `contains` is part of it is given; without one, EVIDENCE_LEGACY is not found and the others get no rows.
  * Under runtime/sim the faults "offline.error" and "offline.lost" happen with their chances; elsewhere never.
  */
 #pragma once
+#include "store/evidence/log_source.h"
 #include "store/offline/offline.h"
 
 struct offline_fake_answer {
@@ -16,10 +17,11 @@ struct offline_fake_answer {
 struct offline_fake_config {
 	const struct offline_fake_answer *answers; /* borrows, for the actor's life */
 	size_t answers_count;
-	uint32_t batch_rows;   /* of OFFLINE_ROWS; 0 = 4096 */
-	uint32_t ids_max;      /* of OFFLINE_FEATURE, more are RT_ETOOBIG; 0 = any number */
-	size_t *questions;     /* NULL, or what counts the questions that are answered; borrows */
-	uint32_t delay_ms_max; /* each answer takes 0..this, by the loop's chance */
+	const struct log_source *log; /* the history of OFFLINE_AS_OF; borrows; NULL: it is empty */
+	uint32_t batch_rows;          /* of OFFLINE_ROWS; 0 = 4096 */
+	uint32_t ids_max;             /* of OFFLINE_FEATURE, more are RT_ETOOBIG; 0 = any number */
+	size_t *questions;            /* NULL, or what counts the questions that are answered; borrows */
+	uint32_t delay_ms_max;        /* each answer takes 0..this, by the loop's chance */
 	unsigned error_permille, lost_permille;
 };
 struct actor_ref offline_fake_spawn(struct loop *loop, const struct offline_fake_config *config); /* copies config */

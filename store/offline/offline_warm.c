@@ -4,49 +4,19 @@
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include "store/text/json.h"
-#include "store/offline/offline_private.h"
+#include "store/offline/offline_newest.h"
 
-/* The rule by which values apply: (event time with its nanoseconds, LSN). An LSN has less than 56 bits. */
-#define NEWNESS(t)                                                                                                     \
-	"(CAST(epoch_us(" t ".event_time) AS HUGEINT) * 1000 + coalesce(" t                                            \
-	".event_time_ns, 0)) * 72057594037927936 + " t ".lsn"
-/* The tombstones that stand: the delete of a row takes those of its features that were written before it, also where their
- * events lay ahead. */
-#define STANDING                                                                                                       \
-	"WITH standing AS (SELECT d.* FROM fabra.deletes d LEFT JOIN (SELECT entity, entity_id, max(lsn) AS lsn FROM " \
-	"fabra.deletes WHERE feature IS NULL GROUP BY entity, entity_id) r ON d.entity = r.entity AND d.entity_id = "  \
-	"r.entity_id WHERE d.feature IS NULL OR r.lsn IS NULL OR d.lsn > r.lsn)"
-/* A tombstone hides what was written before it, and what was true before it: whichever of several is the
- * latest in each respect. */
-#define GONE     "max(event_time) AS event_time, max(lsn) AS lsn FROM standing WHERE feature IS"
-#define ALIVE(t) "(" t ".lsn IS NULL OR (h.lsn > " t ".lsn AND h.event_time >= " t ".event_time))"
-
-static const char deletes_sql[] = STANDING
-    " SELECT entity, entity_id, coalesce(feature, ''), '', epoch_us(max(event_time)), epoch_us(max(written_at)), "
-    "0::BIGINT, max(lsn), '', 0::USMALLINT, 0::UTINYINT FROM standing GROUP BY entity, entity_id, feature";
+static const char deletes_sql[] = "WITH " OFFLINE_STANDING("fabra.deletes") " " OFFLINE_TOMBSTONES;
 
 /* Of each version of the code apart: which of them is in force, the caller knows. */
-static const char values_sql[] = STANDING
-    ", gone_rows AS (SELECT entity, entity_id, " GONE " NULL GROUP BY entity, entity_id), "
-    "gone_cells AS (SELECT entity, entity_id, feature, " GONE " NOT NULL GROUP BY entity, entity_id, feature), "
-    "newest AS (SELECT arg_max(h.rowid, " NEWNESS(
-	"h") ") AS at FROM fabra.feature_history h "
-	     "LEFT JOIN gone_rows r ON h.entity = r.entity AND h.entity_id = r.entity_id "
-	     "LEFT JOIN gone_cells c ON h.entity = c.entity AND h.entity_id = c.entity_id AND h.feature = c.feature "
-	     "WHERE " ALIVE("r") " AND " ALIVE(
-		 "c") " GROUP BY h.entity, h.entity_id, h.feature, h.version) "
-		      "SELECT h.entity, h.entity_id, h.feature, h.value, epoch_us(h.event_time), epoch_us(h.written_at), h.ttl_ms, "
-		      "h.lsn, coalesce(h.version, ''), coalesce(h.event_time_ns, 0)::USMALLINT, h.source "
-		      "FROM fabra.feature_history h JOIN newest n ON h.rowid = n.at "
-		      "WHERE h.ttl_ms = 0 OR h.ttl_ms > (? - epoch_us(h.event_time)) // 1000 "
-		      "ORDER BY h.event_time DESC, h.event_time_ns DESC, h.lsn DESC";
-
-struct warm {
-	void *arg;
-	bool (*each)(void *arg, const struct offline_value *v);
-	bool deleted;   /* which of the two questions is being read */
-	bool is_enough; /* each has said so */
-};
+static const char values_sql[] = "WITH " OFFLINE_STANDING(
+    "fabra.deletes") ", " OFFLINE_GONE
+		     ", newest AS (SELECT arg_max(h.rowid, " OFFLINE_NEWNESS("h") ") AS at " OFFLINE_ALIVE(
+			 "fabra.feature_history") " GROUP BY h.entity, h.entity_id, h.feature, h.version) "
+						  "SELECT " OFFLINE_VALUE_COLUMNS
+						  " FROM fabra.feature_history h JOIN newest n ON h.rowid = n.at "
+						  "WHERE h.ttl_ms = 0 OR h.ttl_ms > (? - epoch_us(h.event_time)) // 1000 "
+						  "ORDER BY h.event_time DESC, h.event_time_ns DESC, h.lsn DESC";
 
 static struct str text_at(duckdb_vector v, idx_t row)
 {
@@ -54,7 +24,8 @@ static struct str text_at(duckdb_vector v, idx_t row)
 	return str_of(duckdb_string_t_data(s), duckdb_string_t_length(*s));
 }
 
-static void chunk_read(struct warm *w, duckdb_data_chunk chunk)
+/* false: each has had enough. */
+static bool chunk_read(duckdb_data_chunk chunk, void *arg, bool (*each)(void *arg, const struct offline_value *v))
 {
 	duckdb_vector column[11];
 	for (idx_t i = 0; i < ARRAY_LEN(column); i++)
@@ -65,7 +36,8 @@ static void chunk_read(struct warm *w, duckdb_data_chunk chunk)
 	const uint16_t *event_ns = duckdb_vector_get_data(column[9]);
 	const uint8_t *source = duckdb_vector_get_data(column[10]);
 	idx_t rows = duckdb_data_chunk_get_size(chunk);
-	for (idx_t row = 0; row < rows && !w->is_enough; row++) {
+	bool goes_on = true;
+	for (idx_t row = 0; row < rows && goes_on; row++) {
 		struct offline_value v = {
 			.entity = text_at(column[0], row),
 			.entity_id = text_at(column[1], row),
@@ -78,27 +50,42 @@ static void chunk_read(struct warm *w, duckdb_data_chunk chunk)
 			.version = text_at(column[8], row),
 			.event_time_ns = event_ns[row],
 			.source = source[row],
-			.deleted = w->deleted,
+			.deleted = source[row] == 0,
 		};
-		w->is_enough = !w->each(w->arg, &v);
+		goes_on = each(arg, &v);
 	}
+	return goes_on;
 }
 
-static bool read_all(struct offline_conn *c, struct warm *w, struct str sql, yyjson_val *params,
-		     struct offline_error *error)
+bool offline_values_read(struct offline_conn *c, struct str sql, yyjson_val *params, uint64_t deadline_ns, void *arg,
+			 bool (*each)(void *arg, const struct offline_value *v), struct offline_error *error)
 {
-	bool ok = offline_conn_select(c, sql, params, UINT64_MAX, error);
-	while (ok && !w->is_enough) {
+	bool ok = offline_conn_select(c, sql, params, deadline_ns, error), goes_on = true;
+	while (ok && goes_on) {
 		duckdb_data_chunk chunk = offline_conn_fetch(c, error);
 		if (chunk == NULL) {
 			ok = error->status == 0;
 			break;
 		}
-		chunk_read(w, chunk);
+		goes_on = chunk_read(chunk, arg, each);
 		duckdb_destroy_data_chunk(&chunk);
 	}
 	offline_conn_end(c);
 	return ok;
+}
+
+/* Enough of the tombstones is enough of all. */
+struct until {
+	void *arg;
+	bool (*each)(void *arg, const struct offline_value *v);
+	bool is_enough;
+};
+
+static bool until_enough(void *arg, const struct offline_value *v)
+{
+	struct until *u = arg;
+	u->is_enough = !u->each(u->arg, v);
+	return !u->is_enough;
 }
 
 bool offline_warm(struct offline *o, void *arg, bool (*each)(void *arg, const struct offline_value *v),
@@ -110,14 +97,14 @@ bool offline_warm(struct offline *o, void *arg, bool (*each)(void *arg, const st
 	struct offline_conn *c = offline_admin_enter(o, &error);
 	bool ok = c != NULL;
 	if (ok) {
-		struct warm w = { .arg = arg, .each = each, .deleted = true };
 		struct buf now = { 0 };
 		struct json_error ignored;
 		buf_printf(&now, "[%lld]", (long long)clock_wall_us());
 		yyjson_doc *params = json_parse(buf_str(&now), NULL, &ignored);
-		ok = read_all(c, &w, str_from(deletes_sql), NULL, &error);
-		w.deleted = false;
-		ok = ok && read_all(c, &w, str_from(values_sql), yyjson_doc_get_root(params), &error);
+		struct until u = { .arg = arg, .each = each };
+		ok = offline_values_read(c, str_from(deletes_sql), NULL, UINT64_MAX, &u, until_enough, &error);
+		ok = ok && (u.is_enough || offline_values_read(c, str_from(values_sql), yyjson_doc_get_root(params),
+							       UINT64_MAX, &u, until_enough, &error));
 		yyjson_doc_free(params);
 		buf_finish(&now);
 		offline_admin_leave(o);

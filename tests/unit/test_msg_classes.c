@@ -6,6 +6,7 @@
 #include "actors/ingestor.h"
 #include "actors/materializer.h"
 #include "actors/retrieved.h"
+#include "actors/stored.h"
 #include "actors/writer.h"
 #include "http/server_private.h"
 #include "store/ledger/ledger.h"
@@ -34,6 +35,7 @@ static const char *name_of(int class)
 		NAME(CLASS_MATERIALIZER)
 		NAME(CLASS_CONTEXT_CACHE)
 		NAME(CLASS_WRITER)
+		NAME(CLASS_STORED)
 		NAME(CLASS_HTTP)
 		NAME(CLASS_TEST)
 		NAME(CLASS_TEST2)

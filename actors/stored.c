@@ -50,8 +50,8 @@ struct want { /* a cell to ask the history for */
 	struct read *read;
 	struct stored_row *row;
 	struct stored_cell *cell;
-	uint32_t at;     /* in the question */
-	uint64_t since;  /* questions that had been asked: by another one it may have come meanwhile */
+	uint32_t at;    /* in the question */
+	uint64_t since; /* questions that had been asked: by another one it may have come meanwhile */
 };
 
 struct absent {
@@ -154,12 +154,12 @@ static bool is_known_absent(const struct stored *s, const struct stored_row *row
 static void remember_absence(struct stored *s, const struct stored_row *row, const struct stored_cell *c)
 {
 	uint64_t hash = cell_hash(row->entity, row->id, c->feature);
-	s->absent[hash % ABSENT_MAX] =
-	    (struct absent){ .hash = hash,
-			     .position = s->position,
-			     .until_us = loop_wall_us(s->base.loop) + ABSENT_KEEP_MS * 1000ll,
-			     .state = c->state,
-			     .trace = c->trace };
+	s->absent[hash % ABSENT_MAX] = (struct absent){ .hash = hash,
+							.position = s->position,
+							.until_us = loop_wall_us(s->base.loop) +
+								    ABSENT_KEEP_MS * 1000ll,
+							.state = c->state,
+							.trace = c->trace };
 }
 
 /* ---- looked up ---- */
@@ -169,8 +169,7 @@ static bool is_outdated(const struct stored *s, uint32_t feature, int64_t event_
 {
 	const struct node *n = s->nl->node;
 	return n->definitions->features[feature].materialize &&
-	       event_time_us <
-		   atomic_load_explicit(&n->metrics.materialized_from_us[feature], memory_order_relaxed);
+	       event_time_us < atomic_load_explicit(&n->metrics.materialized_from_us[feature], memory_order_relaxed);
 }
 
 static void want(struct stored *s, struct read *r, struct stored_row *row, struct stored_cell *c)
@@ -363,8 +362,8 @@ static bool question_add(struct stored *s, struct question *q, struct want *w)
 	}
 	const struct def_feature *f = &d->features[w->cell->feature];
 	w->at = q->m->what->count;
-	if (w->at >= s->cells_max ||
-	    !offline_as_of_add(q->m, d->entities[w->row->entity].name, w->row->id, f->name, f->made_by.p ? f->made_by : STR("")))
+	if (w->at >= s->cells_max || !offline_as_of_add(q->m, d->entities[w->row->entity].name, w->row->id, f->name,
+							f->made_by.p ? f->made_by : STR("")))
 		return false;
 	q->first[w->at] = w;
 	q->buckets[at] = (uint16_t)(w->at + 1);
@@ -511,7 +510,8 @@ static void put_back(struct stored *s, const struct stored_row *row, struct stor
 	struct online_cell now;
 	struct online_trace trace;
 	online->see(online->table, row->entity, row->id, &c->feature, 1, now_us, &now, &trace);
-	bool is_newer = trace.is_known && (trace.event_time_us > c->cell.meta.event_time_us || trace.lsn > c->cell.meta.lsn);
+	bool is_newer = trace.is_known &&
+			(trace.event_time_us > c->cell.meta.event_time_us || trace.lsn > c->cell.meta.lsn);
 	if (!is_newer || (now.value == NULL && trace.is_live)) { /* the latter: no memory to read it */
 		value_unref(now.value);
 		return;

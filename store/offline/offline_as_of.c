@@ -6,7 +6,7 @@
 #include "store/offline/offline_as_of.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
-#include "store/offline/offline_newest.h"
+#include "store/offline/offline_live.h"
 #include "store/text/json.h"
 
 enum { BUCKETS = 2048 };
@@ -20,7 +20,6 @@ struct asked {
 	uint16_t buckets[BUCKETS];        /* by the id's hash: position of a cell + 1; 0 = none */
 	uint16_t next[OFFLINE_CELLS_MAX]; /* likewise */
 	struct names ids, features;
-	bool has_no_memory;
 };
 
 static uint16_t first_of(const struct asked *a, struct str id)
@@ -87,10 +86,11 @@ static void statement_write(const struct names *ids, const struct names *feature
 	picked(out, ids, as_of_us);
 	buf_append_lit(out, " AND feature");
 	one_of(out, features);
-	buf_append_lit(out,
-		       "), " OFFLINE_STANDING("gone") ", " OFFLINE_GONE " SELECT " OFFLINE_VALUE_COLUMNS " " OFFLINE_ALIVE(
-			   "history") " QUALIFY row_number() OVER (PARTITION BY h.entity, h.entity_id, h.feature, h.version ORDER BY h.event_time "
-				      "DESC, coalesce(h.event_time_ns, 0) DESC, h.lsn DESC) = 1 UNION ALL " OFFLINE_TOMBSTONES);
+	buf_append_lit(
+	    out,
+	    "), " OFFLINE_STANDING("gone") ", " OFFLINE_GONE " SELECT " OFFLINE_VALUE_COLUMNS " " OFFLINE_ALIVE(
+		"history") " QUALIFY row_number() OVER (PARTITION BY h.entity, h.entity_id, h.feature, h.version ORDER BY h.event_time "
+			   "DESC, coalesce(h.event_time_ns, 0) DESC, h.lsn DESC) = 1 UNION ALL " OFFLINE_TOMBSTONES);
 }
 
 /* ---- the rows ---- */
@@ -117,6 +117,7 @@ static void take_tombstone(struct offline_cell *c, const struct offline_value *v
 	c->value.deleted = true;
 }
 
+/* false: no memory. */
 static bool take_value(struct asked *a, uint32_t at, const struct offline_value *v)
 {
 	struct offline_cell *c = &a->cells->cells[at];
@@ -131,16 +132,14 @@ static bool take_value(struct asked *a, uint32_t at, const struct offline_value 
 	taken.feature = c->value.feature;
 	taken.version = c->is_of_any_version ? arena_dup(texts, v->version) : c->value.version;
 	taken.value_json = arena_dup(texts, v->value_json);
-	a->has_no_memory = taken.version.p == NULL || taken.value_json.p == NULL;
 	c->value = taken;
 	c->found = OFFLINE_VALUE;
 	c->is_of_row = false;
-	return !a->has_no_memory;
+	return taken.version.p != NULL && taken.value_json.p != NULL;
 }
 
-static bool take_row(void *arg, const struct offline_value *v)
+static bool take_row(struct asked *a, const struct offline_value *v)
 {
-	struct asked *a = arg;
 	for (uint16_t at = a->buckets[hash64(v->entity_id) % BUCKETS]; at != 0; at = a->next[at - 1]) {
 		struct offline_cell *c = &a->cells->cells[at - 1];
 		bool is_it = str_eq(c->value.entity_id, v->entity_id) && str_eq(c->value.entity, v->entity) &&
@@ -151,6 +150,25 @@ static bool take_row(void *arg, const struct offline_value *v)
 			return false;
 	}
 	return true;
+}
+
+static bool take_rows(struct offline_conn *c, struct asked *a, struct offline_error *error)
+{
+	bool ok = true;
+	for (duckdb_data_chunk chunk; ok && (chunk = offline_conn_fetch(c, error)) != NULL;) {
+		idx_t rows = duckdb_data_chunk_get_size(chunk);
+		for (idx_t row = 0; ok && row < rows; row++) {
+			struct offline_value v;
+			offline_warm_row(chunk, row, false, &v);
+			v.deleted = v.source == 0;
+			ok = take_row(a, &v);
+		}
+		duckdb_destroy_data_chunk(&chunk);
+	}
+	if (!ok)
+		offline_error_text(error, a->cells->count > 1 ? RT_ETOOBIG : RT_EFULL,
+				   "the values are too large together; ask for fewer at once");
+	return ok && error->status == 0;
 }
 
 bool offline_as_of_read(struct offline_conn *c, struct offline_cells *cells, uint64_t deadline_ns,
@@ -168,15 +186,12 @@ bool offline_as_of_read(struct offline_conn *c, struct offline_cells *cells, uin
 		json_write_string(&params, asked.ids.all[0]);
 	buf_append_char(&params, ']');
 	yyjson_doc *list = params.failed || sql.failed ? NULL : json_parse(buf_str(&params), NULL, &json_error);
-	bool ok = list != NULL && offline_values_read(c, buf_str(&sql), yyjson_doc_get_root(list), deadline_ns, &asked,
-						      take_row, error);
 	if (list == NULL)
 		offline_error_text(error, RT_EFULL, "out of memory");
-	if (ok && asked.has_no_memory) {
-		offline_error_text(error, cells->count > 1 ? RT_ETOOBIG : RT_EFULL,
-				   "the values are too large together; ask for fewer at once");
-		ok = false;
-	}
+	bool ok = list != NULL &&
+		  offline_conn_select(c, buf_str(&sql), yyjson_doc_get_root(list), deadline_ns, error) &&
+		  take_rows(c, &asked, error);
+	offline_conn_end(c);
 	if (asked.ids.count > 1 || cells->as_of_us != INT64_MAX)
 		offline_conn_forget(c, buf_str(&sql));
 	yyjson_doc_free(list);

@@ -284,7 +284,8 @@ static void note_entry(struct history *h, const struct log_source_entry *e)
 			note_delete(h, i, d.event_time_us, true);
 }
 
-static void answer_as_of(struct fake *f, struct offline_as_of *ask)
+/* At its arrival: what becomes durable before the answer is not in it. */
+static void read_as_of(struct fake *f, struct offline_as_of *ask)
 {
 	struct history *h = calloc(1, sizeof *h);
 	struct buf why = { 0 };
@@ -309,7 +310,6 @@ static void answer_as_of(struct fake *f, struct offline_as_of *ask)
 		c->value.deleted = true;
 	}
 	free(h);
-	rt_reply(&f->base, &ask->head, &offline_cells_new(f->base.loop, ask, RT_OK, (struct str){ 0 })->head);
 }
 
 /* ---- answers ---- */
@@ -378,7 +378,8 @@ static void answer(struct fake *f, struct msg *m)
 	else if (m->kind == OFFLINE_FEATURE)
 		answer_feature(f, (struct offline_feature *)m);
 	else if (m->kind == OFFLINE_AS_OF)
-		answer_as_of(f, (struct offline_as_of *)m);
+		rt_reply(&f->base, m,
+			 &offline_cells_new(f->base.loop, (struct offline_as_of *)m, RT_OK, (struct str){ 0 })->head);
 	else
 		answer_text(f, m);
 }
@@ -405,6 +406,8 @@ static void on_question(struct fake *f, struct msg *m)
 	uint64_t now_ns = loop_mono_ns(f->base.loop);
 	uint64_t delay_ms = loop_random(f->base.loop) % (f->config.delay_ms_max + 1ull);
 	bool is_lost = m->deadline_ns > now_ns && sim_fault(f->base.loop, "offline.lost", f->config.lost_permille);
+	if (m->kind == OFFLINE_AS_OF)
+		read_as_of(f, (struct offline_as_of *)m);
 	if (is_lost)
 		delay_ms = (m->deadline_ns - now_ns) / 1000000 + 100;
 	if (delay_ms == 0 || !keep(f, m, delay_ms, is_lost))

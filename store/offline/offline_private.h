@@ -59,6 +59,11 @@ struct offline_batch *offline_batch_new(struct loop *loop); /* with an empty are
 void offline_result_fail(struct offline_result *r, const struct offline_error *error);
 void offline_batch_fail(struct offline_batch *b, const struct offline_error *error);
 
+/* ---- offline_warm.c ---- */
+/* Begins to read tombstones or values; then offline_conn_fetch gives rows, and offline_warm_row each of them (borrows). */
+bool offline_warm_select(struct offline_conn *c, bool deleted, uint64_t deadline_ns, struct offline_error *error);
+void offline_warm_row(duckdb_data_chunk chunk, idx_t row, bool deleted, struct offline_value *ret);
+
 /* ---- offline_tables_only.c ---- */
 /* false: the statement is no SELECT, or reads files, settings or secrets (RT_EINVAL), or could not be looked at (any other
  * status); *error says which. */

@@ -4,7 +4,7 @@
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include "store/text/json.h"
-#include "store/offline/offline_newest.h"
+#include "store/offline/offline_live.h"
 
 static const char deletes_sql[] = "WITH " OFFLINE_STANDING("fabra.deletes") " " OFFLINE_TOMBSTONES;
 
@@ -18,74 +18,77 @@ static const char values_sql[] = "WITH " OFFLINE_STANDING(
 						  "WHERE h.ttl_ms = 0 OR h.ttl_ms > (? - epoch_us(h.event_time)) // 1000 "
 						  "ORDER BY h.event_time DESC, h.event_time_ns DESC, h.lsn DESC";
 
+struct warm {
+	void *arg;
+	bool (*each)(void *arg, const struct offline_value *v);
+	bool deleted;   /* which of the two questions is being read */
+	bool is_enough; /* each has said so */
+};
+
 static struct str text_at(duckdb_vector v, idx_t row)
 {
 	duckdb_string_t *s = (duckdb_string_t *)duckdb_vector_get_data(v) + row;
 	return str_of(duckdb_string_t_data(s), duckdb_string_t_length(*s));
 }
 
-/* false: each has had enough. */
-static bool chunk_read(duckdb_data_chunk chunk, void *arg, bool (*each)(void *arg, const struct offline_value *v))
+void offline_warm_row(duckdb_data_chunk chunk, idx_t row, bool deleted, struct offline_value *ret)
 {
 	duckdb_vector column[11];
 	for (idx_t i = 0; i < ARRAY_LEN(column); i++)
 		column[i] = duckdb_data_chunk_get_vector(chunk, i);
-	const int64_t *event_us = duckdb_vector_get_data(column[4]), *written_us = duckdb_vector_get_data(column[5]);
-	const int64_t *ttl_ms = duckdb_vector_get_data(column[6]);
-	const uint64_t *lsn = duckdb_vector_get_data(column[7]);
-	const uint16_t *event_ns = duckdb_vector_get_data(column[9]);
-	const uint8_t *source = duckdb_vector_get_data(column[10]);
-	idx_t rows = duckdb_data_chunk_get_size(chunk);
-	bool goes_on = true;
-	for (idx_t row = 0; row < rows && goes_on; row++) {
-		struct offline_value v = {
-			.entity = text_at(column[0], row),
-			.entity_id = text_at(column[1], row),
-			.feature = text_at(column[2], row),
-			.value_json = text_at(column[3], row),
-			.event_time_us = event_us[row],
-			.written_us = written_us[row],
-			.ttl_ms = ttl_ms[row],
-			.lsn = lsn[row],
-			.version = text_at(column[8], row),
-			.event_time_ns = event_ns[row],
-			.source = source[row],
-			.deleted = source[row] == 0,
-		};
-		goes_on = each(arg, &v);
-	}
-	return goes_on;
+	*ret = (struct offline_value){
+		.entity = text_at(column[0], row),
+		.entity_id = text_at(column[1], row),
+		.feature = text_at(column[2], row),
+		.value_json = text_at(column[3], row),
+		.event_time_us = ((const int64_t *)duckdb_vector_get_data(column[4]))[row],
+		.written_us = ((const int64_t *)duckdb_vector_get_data(column[5]))[row],
+		.ttl_ms = ((const int64_t *)duckdb_vector_get_data(column[6]))[row],
+		.lsn = ((const uint64_t *)duckdb_vector_get_data(column[7]))[row],
+		.version = text_at(column[8], row),
+		.event_time_ns = ((const uint16_t *)duckdb_vector_get_data(column[9]))[row],
+		.source = ((const uint8_t *)duckdb_vector_get_data(column[10]))[row],
+		.deleted = deleted,
+	};
 }
 
-bool offline_values_read(struct offline_conn *c, struct str sql, yyjson_val *params, uint64_t deadline_ns, void *arg,
-			 bool (*each)(void *arg, const struct offline_value *v), struct offline_error *error)
+bool offline_warm_select(struct offline_conn *c, bool deleted, uint64_t deadline_ns, struct offline_error *error)
 {
-	bool ok = offline_conn_select(c, sql, params, deadline_ns, error), goes_on = true;
-	while (ok && goes_on) {
+	struct buf now = { 0 };
+	struct json_error ignored;
+	buf_printf(&now, "[%lld]", (long long)clock_wall_us());
+	yyjson_doc *params = deleted ? NULL : json_parse(buf_str(&now), NULL, &ignored);
+	bool ok = offline_conn_select(c, str_from(deleted ? deletes_sql : values_sql), yyjson_doc_get_root(params),
+				      deadline_ns, error);
+	yyjson_doc_free(params);
+	buf_finish(&now);
+	return ok;
+}
+
+static void chunk_read(struct warm *w, duckdb_data_chunk chunk)
+{
+	idx_t rows = duckdb_data_chunk_get_size(chunk);
+	for (idx_t row = 0; row < rows && !w->is_enough; row++) {
+		struct offline_value v;
+		offline_warm_row(chunk, row, w->deleted, &v);
+		w->is_enough = !w->each(w->arg, &v);
+	}
+}
+
+static bool read_all(struct offline_conn *c, struct warm *w, struct offline_error *error)
+{
+	bool ok = offline_warm_select(c, w->deleted, UINT64_MAX, error);
+	while (ok && !w->is_enough) {
 		duckdb_data_chunk chunk = offline_conn_fetch(c, error);
 		if (chunk == NULL) {
 			ok = error->status == 0;
 			break;
 		}
-		goes_on = chunk_read(chunk, arg, each);
+		chunk_read(w, chunk);
 		duckdb_destroy_data_chunk(&chunk);
 	}
 	offline_conn_end(c);
 	return ok;
-}
-
-/* Enough of the tombstones is enough of all. */
-struct until {
-	void *arg;
-	bool (*each)(void *arg, const struct offline_value *v);
-	bool is_enough;
-};
-
-static bool until_enough(void *arg, const struct offline_value *v)
-{
-	struct until *u = arg;
-	u->is_enough = !u->each(u->arg, v);
-	return !u->is_enough;
 }
 
 bool offline_warm(struct offline *o, void *arg, bool (*each)(void *arg, const struct offline_value *v),
@@ -97,16 +100,10 @@ bool offline_warm(struct offline *o, void *arg, bool (*each)(void *arg, const st
 	struct offline_conn *c = offline_admin_enter(o, &error);
 	bool ok = c != NULL;
 	if (ok) {
-		struct buf now = { 0 };
-		struct json_error ignored;
-		buf_printf(&now, "[%lld]", (long long)clock_wall_us());
-		yyjson_doc *params = json_parse(buf_str(&now), NULL, &ignored);
-		struct until u = { .arg = arg, .each = each };
-		ok = offline_values_read(c, str_from(deletes_sql), NULL, UINT64_MAX, &u, until_enough, &error);
-		ok = ok && (u.is_enough || offline_values_read(c, str_from(values_sql), yyjson_doc_get_root(params),
-							       UINT64_MAX, &u, until_enough, &error));
-		yyjson_doc_free(params);
-		buf_finish(&now);
+		struct warm w = { .arg = arg, .each = each, .deleted = true };
+		ok = read_all(c, &w, &error);
+		w.deleted = false;
+		ok = ok && read_all(c, &w, &error);
 		offline_admin_leave(o);
 	}
 	if (!ok)

@@ -13,7 +13,11 @@ static const char definitions[] =
     "fabra.feature { name = 'count', entity = User, trigger = 'tick', compute = function(id, event, previous)\n"
     "  if event.payload.slow then fabra.await(fabra.sql('SELECT slow', {})) end return (previous or 0) + 1 end }\n"
     "fabra.context { name = 'c', params = { u = 'string' }, cache_ttl = '1h', items = {\n"
-    "  { text = 'p={feature:p};n={feature:count};', entity_id = '{u}', on_missing = 'empty' } } }\n";
+    "  { text = 'p={feature:p};n={feature:count};', entity_id = '{u}', on_missing = 'empty' } } }\n"
+    "local runs = 0\n"
+    "fabra.retriever { name = 'r', cache_ttl = '1h', run = function(args)\n"
+    "  runs = runs + 1 return { tostring(fabra.await(fabra.feature_value('p', args.u))) .. ' by run ' .. runs } end }\n"
+    "fabra.context { name = 'd', params = { u = 'string' }, items = { { retriever = 'r', args = { u = '{u}' } } } }\n";
 
 static size_t questions;
 static const struct offline_fake_answer script[] = { { "SELECT slow", "[]", RT_OK } };
@@ -158,9 +162,9 @@ static void test_a_counter_goes_on(void **state)
 
 /* ---- contexts ---- */
 
-static const struct assembly_job *assemble(const char *args_json)
+static const struct assembly_job *assemble(const char *context, const char *args_json)
 {
-	struct assembly_job *job = assembly_job_new(definitions_context(shared.definitions, STR("c")),
+	struct assembly_job *job = assembly_job_new(definitions_context(shared.definitions, str_from(context)),
 						    str_from(args_json), STR(""));
 	const struct msg *m = wait_for(assembler_start(&probe->base, NL, job, in_ms(5000), ACTOR_NONE));
 	assert_int_equal(m->kind, ASSEMBLER_DONE);
@@ -171,7 +175,7 @@ static const struct assembly_job *assemble(const char *args_json)
 
 static void assert_context(const char *args_json, const char *wanted, bool is_degraded)
 {
-	const struct assembly_job *job = assemble(args_json);
+	const struct assembly_job *job = assemble("c", args_json);
 	if (!str_eq(assembly_content(job), str_from(wanted)))
 		fail_msg("%.*s instead of %s", STR_ARG(assembly_content(job)), wanted);
 	assert_int_equal(job->record.assembly.freshness_status == RECORD_DEGRADED, is_degraded);
@@ -324,11 +328,59 @@ static void test_by_message_as_in_memory(void **state)
 	fixture.stores.online.fast = fast;
 }
 
+/* What is published goes into the table on the path without messages. */
+static void put_in_memory(const char *name, const char *id, const char *json)
+{
+	fixture.stores.online.fast = online_fast(fixture.online);
+	put(name, id, json);
+	fixture.stores.online.fast = NULL;
+}
+
+static void assert_assembled(const char *context, const char *wanted, bool is_cached)
+{
+	const struct assembly_job *job = assemble(context, "{\"u\":\"u1\"}");
+	if (!str_eq(assembly_content(job), str_from(wanted)))
+		fail_msg("%.*s instead of %s", STR_ARG(assembly_content(job)), wanted);
+	assert_int_equal(job->extras.is_cached_response, is_cached);
+}
+
+/* Caches ask whether what they were made from is still there. */
+static void test_caches_by_message(void **state)
+{
+	(void)state;
+	begin();
+	by_message();
+	assert_assembled("c", "p=;n=;", false);
+	assert_assembled("c", "p=;n=;", true);
+	put_in_memory("p", "u1", "1");
+	assert_assembled("c", "p=1;n=;", false);
+	assert_assembled("c", "p=1;n=;", true);
+	assert_assembled("d", "1 by run 1", false);
+	assert_assembled("d", "1 by run 1", false); /* the context has no cache, the retriever has */
+	put_in_memory("p", "u1", "2");
+	assert_assembled("c", "p=2;n=;", false);
+	assert_assembled("d", "2 by run 2", false);
+	assert_assembled("d", "2 by run 2", false);
+	/* Forgotten, and found again. */
+	evict_all();
+	assert_assembled("c", "p=2;n=;", true);
+	assert_assembled("d", "2 by run 2", false);
+	/* A store that does not answer proves nothing: the history is asked, and nothing is taken from a cache without it. */
+	for (unsigned i = 0; i < LOOPS_MAX; i++)
+		fixture.stores.online.per_loop[i] = ACTOR_NONE;
+	assert_value(get_feature("p", "u1"), RECORD_CACHE, "2");
+	assert_assembled("c", "p=2;n=;", true);
+	fixture.stores.offline.requests = ACTOR_NONE;
+	assert_state("p", "u1", FEATURE_FAILED);
+	assert_int_equal(assemble("c", "{\"u\":\"u1\"}")->extras.missing_features_count, 2);
+	fixture.stores.online.fast = online_fast(fixture.online);
+}
+
 static const struct CMUnitTest tests[] = {
 	ACTOR_TEST(test_a_value_that_was_evicted),      ACTOR_TEST(test_a_counter_goes_on),
 	ACTOR_TEST(test_a_context_does_not_say_absent), ACTOR_TEST(test_absence_is_remembered_for_a_moment),
 	ACTOR_TEST(test_one_question_for_many),         ACTOR_TEST(test_a_history_that_fails),
-	ACTOR_TEST(test_by_message_as_in_memory),
+	ACTOR_TEST(test_by_message_as_in_memory),       ACTOR_TEST(test_caches_by_message),
 };
 
 static int run(void)

@@ -17,7 +17,7 @@
 enum { BUCKETS = 1024, PAUSE_MS = 20, PAUSE_MS_MAX = 2000, LOG_PAUSE_MS = 10000 };
 enum { TIMER_AGAIN = 1 };
 
-struct job { /* an entry that is being published */
+struct job {                 /* an entry that is being published */
 	struct job *next;    /* of this turn */
 	struct msg *request; /* taken */
 	uint32_t rows;       /* still to be answered */
@@ -111,9 +111,10 @@ static bool is_of(const struct kept *k, const struct kept *other)
 
 static void forget_all(struct publisher *s)
 {
-	log_line(LOG_WARNING, "publisher",
-		 "too much waits for the online store: it is put there from the history when the store takes writes again",
-		 LOG_INT("cells", (int64_t)s->kept_count));
+	log_line(
+	    LOG_WARNING, "publisher",
+	    "too much waits for the online store: it is put there from the history when the store takes writes again",
+	    LOG_INT("cells", (int64_t)s->kept_count));
 	values_repair(s->nl->node);
 	for (struct kept *k = s->kept, *next; k; k = next) {
 		next = k->next;
@@ -392,9 +393,9 @@ static uint32_t add_kept_row(const struct publisher *s, struct online_batch *bat
 	if (is_row_delete(first))
 		return online_batch_delete(batch, first->entity, id_of(first), first->change.meta.event_time_us,
 					   first->change.meta.lsn);
-	for (const struct kept *k = first; k && count < ONLINE_TOGETHER_MAX && !is_row_delete(k) &&
-					   k->entity == first->entity && str_eq(id_of(k), id_of(first)) &&
-					   !values_has_change(changes, count, k->change.feature);
+	for (const struct kept *k = first;
+	     k && count < ONLINE_TOGETHER_MAX && !is_row_delete(k) && k->entity == first->entity &&
+	     str_eq(id_of(k), id_of(first)) && !values_has_change(changes, count, k->change.feature);
 	     k = k->next)
 		changes[count++] = k->change;
 	if (online_batch_put(batch, first->entity, id_of(first), changes, count))

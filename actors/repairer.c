@@ -113,7 +113,8 @@ static bool add_row(struct repairer *s, struct online_batch *m)
 		if (what == WARM_NO_MEMORY || what == WARM_ROW_DELETE)
 			break;
 		if (what == WARM_CELL && values_has_change(changes, count, changes[count].feature)) {
-			value_unref(changes[count].value); /* a delete of the cell, and its value: one after the other */
+			value_unref(
+			    changes[count].value); /* a delete of the cell, and its value: one after the other */
 			break;
 		}
 		count += what == WARM_CELL;
@@ -201,8 +202,8 @@ static void in_reading(struct repairer *s, struct msg *m)
 	struct offline_values *batch = (struct offline_values *)m;
 	if (m->kind != OFFLINE_VALUES || m->status != RT_OK) {
 		repair_failed(s, m->kind == OFFLINE_VALUES && batch->error.n ? batch->error
-				 : m->kind == RT_DEADLINE ? STR("it takes too long")
-							  : str_from(rt_error_text(m->status)));
+				 : m->kind == RT_DEADLINE                    ? STR("it takes too long")
+									     : str_from(rt_error_text(m->status)));
 		return;
 	}
 	rt_msg_take(m);

@@ -5,7 +5,7 @@
 #include "actors/values.h"
 
 enum {
-	REPAIRER_LOOK_MS = 1000,     /* how often it looks whether a repair is due */
+	REPAIRER_LOOK_MS = 1000,      /* how often it looks whether a repair is due */
 	REPAIRER_TIMEOUT_MS = 300000, /* of a batch from the history */
 };
 extern const struct actor_class repairer_class; /* init argument: struct node_loop */

@@ -7,6 +7,7 @@
 #include "actors/materializer.h"
 #include "actors/publisher.h"
 #include "actors/retrieved.h"
+#include "actors/stored.h"
 #include "actors/writer.h"
 #include "http/server_private.h"
 #include "store/ledger/ledger.h"
@@ -36,6 +37,7 @@ static const char *name_of(int class)
 		NAME(CLASS_CONTEXT_CACHE)
 		NAME(CLASS_WRITER)
 		NAME(CLASS_PUBLISHER)
+		NAME(CLASS_STORED)
 		NAME(CLASS_HTTP)
 		NAME(CLASS_TEST)
 		NAME(CLASS_TEST2)
@@ -55,7 +57,7 @@ static void classes_have_their_own_numbers(void **state)
 			if (class < 32 && class != CLASS_RT)
 				fail_msg("%s has a number of the runtime's", name_of(class));
 		}
-	assert_int_equal(count, 16);
+	assert_int_equal(count, 17);
 }
 
 int main(void)

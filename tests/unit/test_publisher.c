@@ -428,8 +428,8 @@ static const struct write *put_many(const char *id, char fill)
 		char name[16], json[64];
 		snprintf(name, sizeof name, "f%u", i + 1);
 		snprintf(json, sizeof json, "\"%c%040u\"", fill, i);
-		w->cells[w->count++] =
-		    (struct write_cell){ .feature = feature(name), .value = value_create(str_from(json)) };
+		w->cells[w->count++] = (struct write_cell){ .feature = feature(name),
+							    .value = value_create(str_from(json)) };
 	}
 	return answered(write_until(WRITER_PUT, w, in_ms(5000)), true);
 }
@@ -505,11 +505,11 @@ static struct evidence_entry *entry_of(const char *id, const char *name, enum en
 					  .event_time_us = loop_wall_us(LOOP),
 					  .seen = seen };
 	struct evidence_entry *e = values_entry_new(&fixture.node, &(struct values_write){ .entity = 0,
-											    .source = source,
-											    .event_lsn = 1,
-											    .seen = seen,
-											    .cells = &cell,
-											    .count = 1 });
+											   .source = source,
+											   .event_lsn = 1,
+											   .seen = seen,
+											   .cells = &cell,
+											   .count = 1 });
 	value_unref(v);
 	return e;
 }
@@ -588,7 +588,8 @@ static void test_an_event_behind_a_pending_write(void **state)
 	wait_until_caught_up("u1");
 	assert_int_equal(event_status("u1", behind, &is_sure), RT_OK);
 	assert_found("u1", "one", "1");
-	assert_true(values_row_was_written(&fixture.node, 0, STR("u1"), behind)); /* nobody joins what read the store then */
+	assert_true(
+	    values_row_was_written(&fixture.node, 0, STR("u1"), behind)); /* nobody joins what read the store then */
 }
 
 static void test_a_computed_value_passes_no_delete(void **state)
@@ -615,11 +616,12 @@ static void test_the_store_compares(void **state)
 	struct evidence_append *m = appended(entry_of("u1", "made", ENTRY_COMPUTED, values_position(&fixture.node)));
 	struct online_batch *put_elsewhere = online_batch_new(LOOP, ONLINE_PUT);
 	struct value *v = value_create(STR("9"));
-	assert_true(online_batch_put(put_elsewhere, 0, STR("u1"),
-				     &(struct online_change){ .feature = feature("made"),
-							      .value = v,
-							      .meta = { .event_time_us = loop_wall_us(LOOP) + 1000000 } },
-				     1));
+	assert_true(
+	    online_batch_put(put_elsewhere, 0, STR("u1"),
+			     &(struct online_change){ .feature = feature("made"),
+						      .value = v,
+						      .meta = { .event_time_us = loop_wall_us(LOOP) + 1000000 } },
+			     1));
 	value_unref(v);
 	wait_for(rt_ask(&probe->base, store_ref, &put_elsewhere->head, in_ms(1000), ACTOR_NONE));
 	assert_int_equal(values_result(published_of(m)->entry, 0), ONLINE_STALE);

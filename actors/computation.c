@@ -221,7 +221,7 @@ static bool is_live(const struct computation *c, uint32_t feature, struct str id
 	const struct def_feature *f = &n->definitions->features[feature];
 	const struct online_fast *online = n->stores->online.fast;
 	struct online_trace trace;
-	return !def_feature_is_computed_at_each_read(f) && id.n &&
+	return online && !def_feature_is_computed_at_each_read(f) && id.n &&
 	       online->trace(online->table, f->entity, id, feature, loop_wall_us(c->base.loop) + MARGIN_US, &trace) &&
 	       trace.is_live;
 }

@@ -1,12 +1,14 @@
 /* context_cache.c -- assembled contexts of one loop, by name and arguments.
  *
- * One state: it keeps what PUT brings, and answers GET with it until it expires, or until a reader would find something else
- * than what was read for it. Bounds: ENTRIES_MAX and BYTES_MAX; the oldest entries make room. */
+ * It keeps what PUT brings, and answers GET with it until it expires, or until a reader would find something else than what was read
+ * for it. With an online store that is not in memory such a GET is CHECKED first: asked of `stored`, then answered.
+ * Bounds: ENTRIES_MAX and BYTES_MAX, the oldest entries make room; CHECKS_MAX, beyond which nothing is found. */
 #include "actors/context_cache.h"
+#include "actors/stored.h"
 #include "runtime/hash.h"
 #include <stdlib.h>
 
-enum { ENTRIES_MAX = 10000, BUCKETS = 4096, BYTES_MAX = 64 << 20 };
+enum { ENTRIES_MAX = 10000, BUCKETS = 4096, BYTES_MAX = 64 << 20, CHECKS_MAX = 4096, CHECK_BUCKETS = 256 };
 
 struct cached {
 	struct cached *next_in_bucket;
@@ -18,9 +20,19 @@ struct cached {
 	char *key; /* owned */
 };
 
+struct check { /* a GET whose answer may be outdated */
+	struct check *next;
+	uint64_t op;
+	struct msg *request;       /* taken */
+	struct material *material; /* shares */
+};
+
 struct context_cache {
 	struct actor base;
 	const struct node *node;
+	struct node_loop *nl;
+	struct check *checks[CHECK_BUCKETS]; /* by op */
+	uint32_t checks_count;
 	struct cached *buckets[BUCKETS];
 	struct cached *oldest, *newest;
 	uint32_t entries;
@@ -67,17 +79,76 @@ static struct context_cache_item *item_new(struct loop *loop, uint16_t kind, str
 	return m;
 }
 
+static void answer(struct context_cache *s, struct msg *m, struct material *material)
+{
+	rt_reply(&s->base, m, &item_new(s->base.loop, CONTEXT_CACHE_GOT, material)->head);
+}
+
+/* ---- CHECKED ---- */
+
+/* false: it cannot be asked now. */
+static bool begin_check(struct context_cache *s, struct msg *m, struct material *material)
+{
+	struct check *check = s->checks_count < CHECKS_MAX ? malloc(sizeof *check) : NULL;
+	struct stored_read *ask = check ? reads_ask_new(material->reads, s->node, s->base.loop) : NULL;
+	if (ask == NULL) {
+		free(check);
+		return false;
+	}
+	uint64_t op = rt_ask(&s->base, node_stored(s->nl), &ask->head, m->deadline_ns, ACTOR_NONE);
+	struct check **bucket = &s->checks[hash_mix(op) % CHECK_BUCKETS];
+	*check = (struct check){ .next = *bucket, .op = op, .request = m, .material = material_ref(material) };
+	*bucket = check;
+	s->checks_count++;
+	rt_msg_take(m);
+	return true;
+}
+
+static struct check *take_check(struct context_cache *s, uint64_t op)
+{
+	struct check **at = &s->checks[hash_mix(op) % CHECK_BUCKETS];
+	while (*at && (*at)->op != op)
+		at = &(*at)->next;
+	struct check *check = *at;
+	if (check) {
+		*at = check->next;
+		s->checks_count--;
+	}
+	return check;
+}
+
+static void on_checked(struct context_cache *s, const struct msg *m)
+{
+	struct check *check = m->op ? take_check(s, m->op) : NULL;
+	if (check == NULL)
+		return;
+	struct material *material = check->material;
+	const char *key = ((struct context_cache_get *)check->request)->key;
+	bool current = reads_are_current_as(material->reads, s->node, material->made_at_us, m);
+	struct cached *c = find(s, key, hash64(str_from(key)));
+	if (!current && c && c->material == material)
+		forget(s, c);
+	answer(s, check->request, current ? material : NULL);
+	material_unref(material);
+	free(check);
+}
+
 static void on_get(struct context_cache *s, struct msg *m)
 {
 	const char *key = ((struct context_cache_get *)m)->key;
 	struct cached *c = find(s, key, hash64(str_from(key)));
 	int64_t now_us = loop_wall_us(s->base.loop);
+	if (c && now_us < c->expires_us && reads_must_ask(c->material->reads, s->node)) {
+		if (!begin_check(s, m, c->material))
+			answer(s, m, NULL);
+		return;
+	}
 	if (c && (now_us >= c->expires_us ||
 		  !reads_are_current(c->material->reads, s->node, c->material->made_at_us, now_us))) {
 		forget(s, c);
 		c = NULL;
 	}
-	rt_reply(&s->base, m, &item_new(s->base.loop, CONTEXT_CACHE_GOT, c ? c->material : NULL)->head);
+	answer(s, m, c ? c->material : NULL);
 }
 
 static size_t material_bytes(const struct material *m)
@@ -132,6 +203,7 @@ static void context_cache_on_message(struct actor *a, struct msg *m)
 		rt_stop(a);
 		return;
 	default:
+		on_checked(s, m);
 		return;
 	}
 }
@@ -139,13 +211,21 @@ static void context_cache_on_message(struct actor *a, struct msg *m)
 static int context_cache_init(struct actor *a, void *arg)
 {
 	struct context_cache *s = (struct context_cache *)a;
-	s->node = ((struct node_loop *)arg)->node;
+	s->nl = arg;
+	s->node = s->nl->node;
 	return 0;
 }
 
 static void context_cache_finish(struct actor *a)
 {
 	struct context_cache *s = (struct context_cache *)a;
+	for (size_t b = 0; b < CHECK_BUCKETS; b++)
+		for (struct check *check = s->checks[b], *next; check; check = next) {
+			next = check->next;
+			rt_msg_free(a->loop, check->request);
+			material_unref(check->material);
+			free(check);
+		}
 	while (s->oldest)
 		forget(s, s->oldest);
 }

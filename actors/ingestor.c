@@ -1,12 +1,13 @@
 /* ingestor.c -- events of the entities that this loop owns.
  *
  *     EVENT --append--> durable: accepted (the client has its 202) --> queued behind the entity's earlier events
- *     head of an entity's queue: all that its features had is read, at one moment
+ *     head of an entity's queue: READING: all that its features had, at one moment; what the online store may have forgotten is
+ *                                  asked for, and without an answer the event is tried again
  *                                APPLYING: each triggered feature is computed with the previous value
  *                                COMMITTING: values and "applied" go to the ledger in one frame; durable --> published
  *                                  (into an online store elsewhere by PUBLISHING, which ends in any case: what the store does
  *                                  not take is pending)
- *                                  a PUT or a delete came between --> what it wrote is left out, COMMITTING again
+ *                                  a PUT or a delete came between --> READING_AGAIN: what it wrote is left out, COMMITTING
  *                                then the next event of that entity
  *
  * An event takes effect where it was read: a PUT or a delete that has its place in the log behind that stays, and what the
@@ -15,13 +16,14 @@
  * A feature function that fails changes nothing: the event still counts as applied, the failure is logged and counted. One
  * that returns nil says that there is no value from here on: a tombstone of that feature.
  * When the "applied" frame cannot be made durable the event stays pending and is tried again; nothing is published. The ledger
- * is waited for as long as it takes nothing, at most RETRY_LEDGER_MS between two attempts: no event behind would fare better. What
+ * is waited for as long as it takes nothing, at most RETRY_STORES_MS between two attempts: no event behind would fare better. What
  * concerns the event itself (no memory, no room for its computation) is tried ATTEMPTS_MAX times, ever later; then the event is given
  * up, so that those behind it have their turn: it is in the ledger without its mark, and the next start tries it again.
  * Bounds: the mailbox, EVENTS_MAX events waiting or under way; more are refused before they are durable. */
 #include "actors/ingestor.h"
 #include "actors/computation.h"
 #include "actors/publisher.h"
+#include "actors/stored.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
@@ -29,10 +31,19 @@
 #include <stdlib.h>
 
 enum { EVENTS_MAX = 65536, BUCKETS = 4096 };
-enum { RETRY_MS = 1000, RETRY_LEDGER_MS = 8000, RETRY_EVENT_MS = 64000, ATTEMPTS_MAX = 12 };
-enum { ACCEPT_TIMEOUT_MS = 600000, APPEND_TIMEOUT_MS = 30000, COMPUTE_TIMEOUT_MS = 10000 };
+enum { RETRY_MS = 1000, RETRY_STORES_MS = 8000, RETRY_EVENT_MS = 64000, ATTEMPTS_MAX = 12 };
+enum { ACCEPT_TIMEOUT_MS = 600000, APPEND_TIMEOUT_MS = 30000, COMPUTE_TIMEOUT_MS = 10000, READ_TIMEOUT_MS = 10000 };
 
-enum event_state { EV_APPENDING, EV_QUEUED, EV_APPLYING, EV_COMMITTING, EV_PUBLISHING, EV_WAITING_TO_RETRY };
+enum event_state {
+	EV_APPENDING,
+	EV_QUEUED,
+	EV_READING,
+	EV_APPLYING,
+	EV_COMMITTING,
+	EV_READING_AGAIN,
+	EV_PUBLISHING,
+	EV_WAITING_TO_RETRY
+};
 
 struct event {
 	struct event *next; /* in its entity's queue */
@@ -45,16 +56,17 @@ struct event {
 	struct entry_event data; /* texts in the arena */
 	uint64_t lsn;
 	uint64_t retry_at_ns;
-	uint32_t refusals, attempts;  /* by the ledger, one after the other; that failed for another reason */
-	uint32_t *features;           /* triggered, in definition order, of one entity; in the arena, as the next six */
+	uint32_t refusals, attempts; /* by the stores, one after the other; that failed for another reason */
+	uint32_t *features; /* triggered, in definition order, of one entity; in the arena, as the next seven */
 	struct online_cell *previous; /* what each had when the event's turn came */
 	struct online_trace *traces;  /* likewise */
+	struct online_trace *now;     /* what each has after a conflict */
 	uint64_t position;            /* from before they were read */
-	bool is_read;
-	struct value **values; /* what each gave; NULL: it failed, or there is no value from here on */
-	bool *ended;           /* the latter */
-	int64_t *times_us;     /* event time of each value: the event's, or its previous value's if that is later */
-	uint16_t *times_ns;    /* and beyond the microsecond */
+	bool is_read, is_overtaken;   /* the latter: what overtook it is not left out yet */
+	struct value **values;        /* what each gave; NULL: it failed, or there is no value from here on */
+	bool *ended;                  /* the latter */
+	int64_t *times_us;  /* event time of each value: the event's, or its previous value's if that is later */
+	uint16_t *times_ns; /* and beyond the microsecond */
 	uint32_t features_count, at;
 };
 
@@ -203,6 +215,154 @@ static void commit(struct ingestor *s, struct event *e)
 		     loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
 }
 
+static void retry_at(struct ingestor *s, struct event *e, uint64_t delay_ms, const char *reason)
+{
+	if (s->retry_count++ == 0) /* a ledger that takes nothing concerns all alike */
+		log_line(LOG_ERROR, "ingestor", "event could not be applied yet", LOG_STR("event_id", e->data.event_id),
+			 LOG_CSTR("reason", reason));
+	metrics_add(s->nl->node->metrics.event_retries, 1);
+	e->state = EV_WAITING_TO_RETRY;
+	e->retry_at_ns = loop_mono_ns(s->base.loop) + delay_ms * 1000000;
+	e->next_by_op = s->retry;
+	s->retry = e;
+	if (!s->retry_timer)
+		rt_timer_start(&s->base, RETRY_MS, 0);
+	s->retry_timer = true;
+}
+
+/* RETRY_MS, doubled each time. */
+static uint64_t delay_ms(uint32_t failures, uint64_t max_ms)
+{
+	uint64_t ms = (uint64_t)RETRY_MS << (failures < 16 ? failures : 16);
+	return ms < max_ms ? ms : max_ms;
+}
+
+static void retry_when_stores_answer(struct ingestor *s, struct event *e, const char *reason)
+{
+	retry_at(s, e, delay_ms(e->refusals, RETRY_STORES_MS), reason);
+	e->refusals++;
+}
+
+static void event_given_up(struct ingestor *s, struct event *e, const char *reason)
+{
+	metrics_add(s->nl->node->metrics.events_given_up, 1);
+	log_line(LOG_ERROR, "ingestor",
+		 "event is given up: it is in the ledger, is not applied, and the next start tries it again",
+		 LOG_STR("event_id", e->data.event_id), LOG_STR("event_type", e->data.event_type),
+		 LOG_STR("entity_id", e->data.entity_id), LOG_INT("lsn", (int64_t)e->lsn),
+		 LOG_INT("attempts", (int64_t)e->attempts), LOG_CSTR("reason", reason));
+	event_leave(s, e);
+}
+
+static void retry_later(struct ingestor *s, struct event *e, const char *reason)
+{
+	if (++e->attempts == ATTEMPTS_MAX)
+		event_given_up(s, e, reason);
+	else
+		retry_at(s, e, delay_ms(e->attempts - 1, RETRY_EVENT_MS), reason);
+}
+
+/* ---- READING, READING_AGAIN ---- */
+
+/* What is stored of the event's features, by message; false: no memory. */
+static bool ask_stored(struct ingestor *s, struct event *e, enum event_state state)
+{
+	struct stored_read *m = stored_read_new(s->base.loop);
+	bool ok = m;
+	for (uint32_t at = 0, some; ok && at < e->features_count; at += some) {
+		some = e->features_count - at < ONLINE_TOGETHER_MAX ? e->features_count - at : ONLINE_TOGETHER_MAX;
+		ok = stored_read_add(m, entity_of(s, e), e->data.entity_id, e->features + at, some);
+	}
+	if (!ok) {
+		if (m)
+			rt_msg_free(s->base.loop, &m->head);
+		return false;
+	}
+	e->state = state;
+	await(s, e,
+	      rt_ask(&s->base, node_stored(s->nl), &m->head, loop_mono_ns(s->base.loop) + READ_TIMEOUT_MS * 1000000ull,
+		     ACTOR_NONE));
+	return true;
+}
+
+/* Moves what was found, in the order of the event's features. false: it is not known of each. */
+static bool take_stored(struct event *e, struct msg *m, struct online_cell *cells, struct online_trace *traces)
+{
+	uint32_t at = 0;
+	struct stored_rows *rows = m->kind == STORED_ROWS ? ((struct stored_read *)m)->what : NULL;
+	for (uint32_t i = 0; rows && i < rows->count; i++)
+		for (uint32_t k = 0; k < rows->rows[i].count; k++)
+			if (rows->rows[i].cells[k].state == STORED_FAILED)
+				return false;
+	for (uint32_t i = 0; rows && i < rows->count; i++)
+		for (uint32_t k = 0; k < rows->rows[i].count; k++, at++) {
+			struct stored_cell *c = &rows->rows[i].cells[k];
+			traces[at] = c->trace;
+			if (cells) {
+				cells[at] = c->cell;
+				c->cell.value = NULL;
+			}
+		}
+	return rows && at == e->features_count;
+}
+
+static const char *why_not_read(const struct msg *m)
+{
+	return m->kind == STORED_ROWS || m->kind == RT_DEADLINE ? "what its features had cannot be read"
+								: rt_error_text(m->status);
+}
+
+/* What was written behind its reading must be left out first. */
+static void retry_overtaken(struct ingestor *s, struct event *e, const char *reason)
+{
+	e->is_overtaken = true;
+	retry_when_stores_answer(s, e, reason);
+}
+
+/* Somebody else's cells may have refused the entry: then nothing is left out, and it is tried again from here on. */
+static void leave_out(struct event *e, const struct online_trace *now)
+{
+	for (uint32_t i = 0; i < e->features_count; i++) {
+		if (!now[i].is_known || now[i].lsn <= e->traces[i].lsn)
+			continue;
+		e->traces[i] = now[i];
+		value_unref(e->values[i]);
+		e->values[i] = NULL;
+		e->ended[i] = false;
+	}
+}
+
+static void leave_out_overtaken(struct ingestor *s, struct event *e)
+{
+	const struct node *n = s->nl->node;
+	const struct online_fast *online = n->stores->online.fast;
+	bool is_sure = online;
+	e->position = values_position(n);
+	for (uint32_t i = 0; is_sure && i < e->features_count; i++) {
+		online->trace(online->table, entity_of(s, e), e->data.entity_id, e->features[i],
+			      loop_wall_us(s->base.loop), &e->now[i]);
+		is_sure = !stored_may_be_lost(n->definitions, e->features[i], &e->now[i]);
+	}
+	if (is_sure) {
+		leave_out(e, e->now);
+		commit(s, e);
+	} else if (!ask_stored(s, e, EV_READING_AGAIN)) {
+		retry_overtaken(s, e, "out of memory");
+	}
+}
+
+static void in_reading_again(struct ingestor *s, struct event *e, struct msg *m)
+{
+	if (!take_stored(e, m, NULL, e->now)) {
+		retry_overtaken(s, e, why_not_read(m));
+		return;
+	}
+	leave_out(e, e->now);
+	commit(s, e);
+}
+
+/* ---- COMMITTING ---- */
+
 /* With a store elsewhere the entry itself knows. Where that is in doubt the event is read and computed again: steady writes of
  * its cells are never in doubt, so it ends. */
 static void after_conflict(struct ingestor *s, struct event *e, const struct evidence_entry *entry)
@@ -230,72 +390,6 @@ static void after_conflict(struct ingestor *s, struct event *e, const struct evi
 	e->at = 0;
 	e->is_read = false;
 	apply_next(s, e);
-}
-
-/* Somebody else's cells may have refused the entry: then nothing is left out, and it is tried again from here on. */
-static void leave_out_overtaken(struct ingestor *s, struct event *e)
-{
-	const struct node *n = s->nl->node;
-	const struct online_fast *online = n->stores->online.fast;
-	e->position = values_position(n);
-	for (uint32_t i = 0; i < e->features_count; i++) {
-		struct online_trace now;
-		if (!online->trace(online->table, entity_of(s, e), e->data.entity_id, e->features[i],
-				   loop_wall_us(s->base.loop), &now) ||
-		    now.lsn <= e->traces[i].lsn)
-			continue;
-		e->traces[i] = now;
-		value_unref(e->values[i]);
-		e->values[i] = NULL;
-		e->ended[i] = false;
-	}
-}
-
-static void retry_at(struct ingestor *s, struct event *e, uint64_t delay_ms, const char *reason)
-{
-	if (s->retry_count++ == 0) /* a ledger that takes nothing concerns all alike */
-		log_line(LOG_ERROR, "ingestor", "event could not be applied yet", LOG_STR("event_id", e->data.event_id),
-			 LOG_CSTR("reason", reason));
-	metrics_add(s->nl->node->metrics.event_retries, 1);
-	e->state = EV_WAITING_TO_RETRY;
-	e->retry_at_ns = loop_mono_ns(s->base.loop) + delay_ms * 1000000;
-	e->next_by_op = s->retry;
-	s->retry = e;
-	if (!s->retry_timer)
-		rt_timer_start(&s->base, RETRY_MS, 0);
-	s->retry_timer = true;
-}
-
-/* RETRY_MS, doubled each time. */
-static uint64_t delay_ms(uint32_t failures, uint64_t max_ms)
-{
-	uint64_t ms = (uint64_t)RETRY_MS << (failures < 16 ? failures : 16);
-	return ms < max_ms ? ms : max_ms;
-}
-
-static void retry_when_ledger_takes(struct ingestor *s, struct event *e, const char *reason)
-{
-	retry_at(s, e, delay_ms(e->refusals, RETRY_LEDGER_MS), reason);
-	e->refusals++;
-}
-
-static void event_given_up(struct ingestor *s, struct event *e, const char *reason)
-{
-	metrics_add(s->nl->node->metrics.events_given_up, 1);
-	log_line(LOG_ERROR, "ingestor",
-		 "event is given up: it is in the ledger, is not applied, and the next start tries it again",
-		 LOG_STR("event_id", e->data.event_id), LOG_STR("event_type", e->data.event_type),
-		 LOG_STR("entity_id", e->data.entity_id), LOG_INT("lsn", (int64_t)e->lsn),
-		 LOG_INT("attempts", (int64_t)e->attempts), LOG_CSTR("reason", reason));
-	event_leave(s, e);
-}
-
-static void retry_later(struct ingestor *s, struct event *e, const char *reason)
-{
-	if (++e->attempts == ATTEMPTS_MAX)
-		event_given_up(s, e, reason);
-	else
-		retry_at(s, e, delay_ms(e->attempts - 1, RETRY_EVENT_MS), reason);
 }
 
 static void give_up_values(struct ingestor *s, struct event *e)
@@ -347,7 +441,6 @@ static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 			return;
 		}
 		leave_out_overtaken(s, e);
-		commit(s, e);
 		return;
 	}
 	if (m->kind == EVIDENCE_APPENDED && m->status == RT_ETOOBIG &&
@@ -356,7 +449,8 @@ static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 		commit(s, e);
 		return;
 	}
-	retry_when_ledger_takes(s, e, m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status));
+	retry_when_stores_answer(s, e,
+				 m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status));
 }
 
 static void in_publishing(struct ingestor *s, struct event *e, const struct msg *m)
@@ -466,32 +560,54 @@ static bool compute_next(struct ingestor *s, struct event *e)
 	return true;
 }
 
-/* All of them at one moment: what the event gives is of one state of its entity. false: there was no memory for one that is
- * there; a function would begin anew without it. */
+/* All of them at one moment: what the event gives is of one state of its entity. Those that the table may have forgotten are
+ * asked for, and nothing written meanwhile is covered: then there is a conflict. false: not now. */
 static bool read_previous(struct ingestor *s, struct event *e)
 {
 	const struct node *n = s->nl->node;
 	const struct online_fast *online = n->stores->online.fast;
-	bool is_whole = true;
+	bool is_whole = online;
 	e->position = values_position(n);
-	online->see(online->table, entity_of(s, e), e->data.entity_id, e->features, e->features_count,
-		    loop_wall_us(s->base.loop), e->previous, e->traces);
-	for (uint32_t i = 0; i < e->features_count; i++)
-		is_whole = is_whole && !e->previous[i].is_lost;
-	for (uint32_t i = 0; !is_whole && i < e->features_count; i++) {
+	if (online)
+		online->see(online->table, entity_of(s, e), e->data.entity_id, e->features, e->features_count,
+			    loop_wall_us(s->base.loop), e->previous, e->traces);
+	for (uint32_t i = 0; is_whole && i < e->features_count; i++)
+		is_whole = e->previous[i].value || (!e->previous[i].is_lost && !e->traces[i].is_live &&
+						    !stored_may_be_lost(n->definitions, e->features[i], &e->traces[i]));
+	if (is_whole || e->features_count == 0) {
+		e->is_read = true;
+		return true;
+	}
+	for (uint32_t i = 0; i < e->features_count; i++) {
 		value_unref(e->previous[i].value);
 		e->previous[i].value = NULL;
 	}
-	e->is_read = is_whole;
-	return is_whole;
+	if (!ask_stored(s, e, EV_READING))
+		retry_later(s, e, "out of memory");
+	return false;
 }
 
 static void apply_next(struct ingestor *s, struct event *e)
 {
+	if (e->is_overtaken) {
+		e->is_overtaken = false;
+		leave_out_overtaken(s, e);
+		return;
+	}
 	if (!e->is_read && !read_previous(s, e))
-		retry_later(s, e, "out of memory");
-	else if (!compute_next(s, e))
+		return;
+	if (!compute_next(s, e))
 		commit(s, e);
+}
+
+static void in_reading(struct ingestor *s, struct event *e, struct msg *m)
+{
+	if (!take_stored(e, m, e->previous, e->traces)) {
+		retry_when_stores_answer(s, e, why_not_read(m));
+		return;
+	}
+	e->is_read = true;
+	apply_next(s, e);
 }
 
 /* Returns why there is neither a value nor none; p NULL: all is well. */
@@ -543,10 +659,11 @@ static void find_triggered(struct ingestor *s, struct event *e)
 	e->values = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->values);
 	e->ended = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->ended);
 	e->previous = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->previous);
+	e->now = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->now);
 	e->traces = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->traces);
 	e->times_us = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->times_us);
 	e->times_ns = arena_zalloc(&e->arena, (d->features_count + 1) * sizeof *e->times_ns);
-	CHECK(e->features && e->values && e->ended && e->previous && e->traces && e->times_us && e->times_ns);
+	CHECK(e->features && e->values && e->ended && e->previous && e->traces && e->now && e->times_us && e->times_ns);
 	for (uint32_t i = 0; i < d->features_count; i++)
 		if (d->features[i].trigger.p && str_eq(d->features[i].trigger, e->data.event_type))
 			e->features[e->features_count++] = i;
@@ -731,6 +848,12 @@ static void ingestor_on_message(struct actor *a, struct msg *m)
 		return;
 	case EV_APPLYING:
 		in_applying(s, e, m);
+		return;
+	case EV_READING:
+		in_reading(s, e, m);
+		return;
+	case EV_READING_AGAIN:
+		in_reading_again(s, e, m);
 		return;
 	case EV_COMMITTING:
 		in_committing(s, e, m);

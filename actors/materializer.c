@@ -11,6 +11,10 @@
  * memory only; it is written again when half of its ttl has passed since it was, so that the history has it for as long
  * as it holds. After the last batch, whatever has an older event time than the run had no row in it.
  *
+ * That holds of a store that has all it was given. One that forgets, or is not in memory, does not say what to remove: then a
+ * run writes all its rows, and what the history has from before it counts no longer (node_metrics.materialized_from_us). A run
+ * that began before the store first forgot is made again.
+ *
  * A feature over a table whose new file cannot be loaded is not run: over the old rows it would give its values an event time
  * that the data does not have. They age until the table is loaded again.
  *
@@ -54,6 +58,7 @@ struct materializer {
 	uint64_t cursor;
 	uint64_t rows, written, removed;
 	uint64_t refused;            /* by the online table */
+	bool writes_all;             /* the store may not have what was there before */
 	bool again;                  /* the feature under way is due again when it has ended */
 	struct offline_batch *batch; /* taken; its rows are those being written */
 	uint64_t remove_cursor;      /* of online_each_older */
@@ -116,7 +121,7 @@ static void note_kept(struct materializer *s)
 {
 	const struct online_fast *online = s->node->stores->online.fast;
 	s->has_looked = true;
-	for (uint32_t i = 0; i < s->schedules_count; i++) {
+	for (uint32_t i = 0; online && i < s->schedules_count; i++) {
 		uint32_t feature = s->schedules[i].feature, entity = s->node->definitions->features[feature].entity;
 		uint64_t cursor = 0;
 		bool any = false;
@@ -162,6 +167,18 @@ static void fail_for_table(struct materializer *s, const struct def_table *t)
 	buf_finish(&why);
 }
 
+static bool is_store_whole(const struct materializer *s)
+{
+	const struct online_fast *online = s->node->stores->online.fast;
+	return online && online->is_whole(online->table);
+}
+
+/* Then the history has the whole run. */
+static bool has_written_all(const struct materializer *s)
+{
+	return s->written == s->rows;
+}
+
 static void start_due(struct materializer *s)
 {
 	s->state = IDLE;
@@ -180,6 +197,7 @@ static void start_due(struct materializer *s)
 	s->started_us = now_us > s->started_us ? now_us : s->started_us + 1; /* runs differ, whatever the clock does */
 	s->cursor = 0;
 	s->rows = s->written = s->removed = s->refused = 0;
+	s->writes_all = s->current->is_unsure || !is_store_whole(s);
 	const struct def_table *failing = failing_table(s);
 	if (failing)
 		fail_for_table(s, failing);
@@ -240,6 +258,10 @@ static void run_succeeded(struct materializer *s)
 	if (s->refused)
 		note_refused(s);
 	s->current->is_unsure = false;
+	if (!has_written_all(s) && !is_store_whole(s)) { /* what was removed may not be all */
+		s->current->is_unsure = true;
+		s->again = true;
+	}
 	log_line(LOG_INFO, "materializer", "feature materialised", LOG_STR("feature", feature_of(s)->name),
 		 LOG_INT("rows", (int64_t)s->rows), LOG_INT("written", (int64_t)s->written),
 		 LOG_INT("removed", (int64_t)s->removed),
@@ -298,6 +320,7 @@ static void remove_next(struct materializer *s)
 	uint32_t entity = feature_of(s)->entity;
 	arena_finish(&s->gone_texts);
 	s->gone_count = 0;
+	s->remove_is_at_end = s->remove_is_at_end || online == NULL;
 	while (!s->remove_is_at_end && s->gone_count < REMOVE_MAX) {
 		enum online_walk walk = online->each_older(online->table, entity, s->current->feature, s->started_us,
 							   &s->remove_cursor, REMOVE_LOOK, s, note_gone);
@@ -325,6 +348,10 @@ static void begin_removing(struct materializer *s)
 {
 	s->remove_cursor = 0;
 	s->remove_is_at_end = false;
+	if (has_written_all(s) &&
+	    !is_store_whole(s)) /* first: what is read from the history meanwhile must not come behind the cursor */
+		atomic_store_explicit(&s->node->metrics.materialized_from_us[s->current->feature], s->started_us,
+				      memory_order_relaxed);
 	remove_next(s);
 }
 
@@ -349,7 +376,7 @@ static bool renew(struct materializer *s, const struct offline_row *row)
 	const struct def_feature *f = feature_of(s);
 	const struct online_fast *online = s->node->stores->online.fast;
 	struct online_cell cell;
-	if (s->current->is_unsure ||
+	if (s->writes_all ||
 	    online->see(online->table, f->entity, row->key, &s->current->feature, 1, s->started_us, &cell, NULL) == 0)
 		return false;
 	bool is_same = str_eq(value_json(cell.value), row->value_json) && cell.meta.lsn != 0 &&

@@ -5,6 +5,7 @@
 #include "actors/repairer.h"
 #include "actors/resolver.h"
 #include "actors/retriever.h"
+#include "actors/stored.h"
 #include "actors/sweeper.h"
 #include "actors/writer.h"
 #include "runtime/hash.h"
@@ -67,7 +68,8 @@ bool node_loop_spawn(struct node_loop *nl, struct buf *ret_why)
 	    (!supervise(nl, NAME_PUBLISHER, &publisher_class, nl, ret_why) ||
 	     (nl->index == 0 && !supervise(nl, NAME_REPAIRER, &repairer_class, nl, ret_why))))
 		return false;
-	return supervise(nl, NAME_INGESTOR, &ingestor_class, nl, ret_why) &&
+	return supervise(nl, NAME_STORED, &stored_class, nl, ret_why) &&
+	       supervise(nl, NAME_INGESTOR, &ingestor_class, nl, ret_why) &&
 	       supervise(nl, NAME_WRITER, &writer_class, nl, ret_why) &&
 	       supervise(nl, NAME_CONTEXT_CACHE, &context_cache_class, nl, ret_why) &&
 	       (nl->index != 0 || supervise(nl, NAME_SWEEPER, &sweeper_class, nl, ret_why));

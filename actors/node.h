@@ -21,6 +21,7 @@ enum node_name {
 	NAME_WRITER = 6,
 	NAME_PUBLISHER = 7,
 	NAME_REPAIRER = 8,
+	NAME_STORED = 9,
 	NAME_RESOLVER = 16,   /* + entity */
 	NAME_RETRIEVER = 512, /* + retriever */
 	NODE_ENTITIES_MAX = NAME_RETRIEVER - NAME_RESOLVER,

@@ -125,9 +125,10 @@ bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool
 	m->contexts = calloc(d->contexts_count + 1, sizeof *m->contexts);
 	m->violations = calloc(d->contexts_count * violations_of_context(d) + 1, sizeof *m->violations);
 	m->materialized = calloc(d->features_count + 1, sizeof *m->materialized);
+	m->materialized_from_us = calloc(d->features_count + 1, sizeof *m->materialized_from_us);
 	m->tables_stale_since_us = calloc(d->tables_count + 1, sizeof *m->tables_stale_since_us);
 	if (m->tables_stale_since_us == NULL || m->features == NULL || m->contexts == NULL || m->violations == NULL ||
-	    m->materialized == NULL) {
+	    m->materialized == NULL || m->materialized_from_us == NULL) {
 		node_metrics_finish(m);
 		return false;
 	}
@@ -160,6 +161,14 @@ bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool
 							   "Accepted events that are not applied before the next start",
 							   "", NULL),
 					    NULL);
+	static const char *const outcomes[] = { "found", "absent", "failed" };
+	metric_id *const lookups[] = { &m->history_found, &m->history_absent, &m->history_failed };
+	uint32_t family =
+	    metrics_family(METRIC_COUNTER, "fabra_history_lookups_total",
+			   "Values that the online store had forgotten, or might have, looked for in the history",
+			   "outcome", NULL);
+	for (size_t i = 0; i < 3; i++)
+		*lookups[i] = metrics_series(family, &outcomes[i]);
 	m->table_loads = metrics_series(metrics_family(METRIC_COUNTER, "fabra_table_loads_total",
 						       "Loads of tables whose files had changed", "", NULL),
 					NULL);
@@ -177,5 +186,6 @@ void node_metrics_finish(struct node_metrics *m)
 	free(m->violations);
 	free(m->materialized);
 	free(m->tables_stale_since_us);
+	free(m->materialized_from_us);
 	*m = (struct node_metrics){ 0 };
 }

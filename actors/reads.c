@@ -1,4 +1,5 @@
 #include "actors/reads.h"
+#include "actors/stored.h"
 #include "actors/node.h"
 #include "actors/values.h"
 #include "runtime/hash.h"
@@ -277,34 +278,97 @@ bool reads_are_transient(const struct reads *r)
 	return found;
 }
 
+/* Was it a value of the online store, or of the history behind it? */
+static bool is_of_store(const struct read_feature *f, const struct definitions *d)
+{
+	return f->state == FEATURE_FOUND && f->source != RECORD_FALLBACK &&
+	       !def_feature_is_computed_at_each_read(&d->features[f->feature]);
+}
+
 /* A computed value is put into the online table only once it is durable, and stays right when it has expired there: only a newer
- * value or a delete replaces it. Any other value is current if the table has it. */
-static bool is_current(const struct read_feature *f, const struct node *n, int64_t made_at_us, int64_t now_us)
+ * value or a delete replaces it. Any other value is current if it is there: is_held, the very one. */
+static bool is_current(const struct read_feature *f, const struct definitions *d, int64_t made_at_us, bool is_held,
+		       const struct online_trace *trace)
+{
+	bool is_stored = is_of_store(f, d);
+	if (is_stored && is_held)
+		return true;
+	if (!is_stored) /* nothing to compare with: has a value or a delete come since? */
+		return (!trace->is_known || (!trace->is_live && trace->event_time_us < made_at_us)) &&
+		       !stored_may_be_lost(d, f->feature, trace);
+	if (!def_feature_is_computed(&d->features[f->feature]))
+		return false;
+	bool is_itself = trace->is_expired && trace->event_time_us == f->as_of_us;
+	return !trace->is_known || trace->event_time_us < f->as_of_us || is_itself;
+}
+
+/* What cannot change: it was settled, or no entity was named. */
+static bool is_fixed(const struct read_feature *f)
+{
+	return f->is_settled || f->entity_id.n == 0;
+}
+
+static bool is_current_in_memory(const struct read_feature *f, const struct node *n, int64_t made_at_us, int64_t now_us)
 {
 	const struct online_fast *online = n->stores->online.fast;
 	const struct def_feature *d = &n->definitions->features[f->feature];
-	if (f->entity_id.n == 0)
-		return true; /* no entity was named: that cannot change */
-	bool was_there = f->state == FEATURE_FOUND && f->source != RECORD_FALLBACK;
-	bool is_stored = was_there && !def_feature_is_computed_at_each_read(d);
-	if (is_stored &&
-	    online->holds(online->table, d->entity, f->entity_id, f->feature, now_us, f->as_of_us, f->value_json))
-		return true;
-	struct online_trace trace;
-	bool is_known = online->trace(online->table, d->entity, f->entity_id, f->feature, now_us, &trace);
-	if (!is_stored) /* nothing to compare with: has a value or a delete come since? */
-		return !is_known || (!trace.is_live && trace.event_time_us < made_at_us);
-	if (!def_feature_is_computed(d))
-		return false;
-	bool is_itself = trace.is_expired && trace.event_time_us == f->as_of_us;
-	return !is_known || trace.event_time_us < f->as_of_us || is_itself;
+	struct online_trace trace = { .is_known = false };
+	bool is_held = is_of_store(f, n->definitions) && online->holds(online->table, d->entity, f->entity_id,
+								       f->feature, now_us, f->as_of_us, f->value_json);
+	if (!is_held)
+		online->trace(online->table, d->entity, f->entity_id, f->feature, now_us, &trace);
+	return is_current(f, n->definitions, made_at_us, is_held, &trace);
 }
 
 bool reads_are_current(const struct reads *r, const struct node *n, int64_t made_at_us, int64_t now_us)
 {
 	bool current = true;
 	for (uint32_t i = 0; current && i < r->features_count; i++)
-		current = r->features[i].is_settled || is_current(&r->features[i], n, made_at_us, now_us);
+		current = is_fixed(&r->features[i]) ||
+			  (n->stores->online.fast && is_current_in_memory(&r->features[i], n, made_at_us, now_us));
+	return current;
+}
+
+bool reads_must_ask(const struct reads *r, const struct node *n)
+{
+	bool found = false;
+	for (uint32_t i = 0; !n->stores->online.fast && !found && i < r->features_count; i++)
+		found = !is_fixed(&r->features[i]);
+	return found;
+}
+
+struct stored_read *reads_ask_new(const struct reads *r, const struct node *n, struct loop *loop)
+{
+	struct stored_read *m = stored_read_new(loop);
+	for (uint32_t i = 0; m && i < r->features_count; i++) {
+		const struct read_feature *f = &r->features[i];
+		if (is_fixed(f))
+			continue;
+		struct stored_row *row = stored_read_add(m, n->definitions->features[f->feature].entity, f->entity_id,
+							 &f->feature, 1);
+		if (row) {
+			row->cells[0].tag = i;
+			continue;
+		}
+		rt_msg_free(loop, &m->head);
+		return NULL;
+	}
+	return m;
+}
+
+bool reads_are_current_as(const struct reads *r, const struct node *n, int64_t made_at_us, const struct msg *answer)
+{
+	if (answer->kind != STORED_ROWS)
+		return false;
+	const struct stored_rows *rows = ((const struct stored_read *)answer)->what;
+	bool current = true;
+	for (uint32_t i = 0; current && i < rows->count; i++) {
+		const struct stored_cell *c = &rows->rows[i].cells[0];
+		const struct read_feature *f = &r->features[c->tag];
+		bool is_held = c->state == STORED_FOUND && c->cell.meta.event_time_us == f->as_of_us &&
+			       str_eq(value_json(c->cell.value), f->value_json);
+		current = c->state != STORED_FAILED && is_current(f, n->definitions, made_at_us, is_held, &c->trace);
+	}
 	return current;
 }
 

@@ -6,6 +6,7 @@
 #include "actors/retrieved.h"
 
 struct node;
+struct stored_read;
 
 /* Beyond these bounds the reads of a call are not known, so that its result cannot be called fresh: the call fails. */
 enum { READS_FEATURES_MAX = 1024, READS_CALLS_MAX = 64 };
@@ -71,8 +72,14 @@ bool reads_are_transient(const struct reads *r);
 /* Would a reader find the same in the online table now? A value that is computed at each read counts as unchanged while what
  * it was made from is. Age alone changes nothing here where a function would have to run again: a cache_ttl says how long such
  * results are kept. made_at_us: not later than the first read. */
-/* Not of SQL: see reads_may_miss_writes. */
+/* Not of SQL: see reads_may_miss_writes. false of an online store that is not in memory, if anything was read that may change. */
 bool reads_are_current(const struct reads *r, const struct node *n, int64_t made_at_us, int64_t now_us);
+/* Whether only an ask can tell: the online store is not in memory. */
+bool reads_must_ask(const struct reads *r, const struct node *n);
+/* The ask, for node_stored. NULL: no memory. */
+struct stored_read *reads_ask_new(const struct reads *r, const struct node *n, struct loop *loop);
+/* Of the ask's ending; without an answer they are not current. */
+bool reads_are_current_as(const struct reads *r, const struct node *n, int64_t made_at_us, const struct msg *answer);
 /* Did its SQL read what the ledger says, and has anything taken effect since the position (values_position, taken before the
  * first read)? Then who has asked meanwhile may know more than it. r NULL: no. */
 bool reads_may_miss_writes(const struct reads *r, const struct node *n, uint64_t position);

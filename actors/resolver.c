@@ -1,7 +1,9 @@
 /* resolver.c -- feature values of one entity kind on one loop.
  *
- *     GET: APPENDED, newer than what is online? -> answer with that
+ *     GET: the online store is not in memory? -> READING: ask `stored`, then as follows
+ *          APPENDED, newer than what is online? -> answer with that
  *          online value? -> answer now
+ *          not computed, and the store may have forgotten it? -> READING: ask `stored`, which asks the history
  *          a flight for it that may be joined? -> wait for it
  *          compute, or SQL on demand? -> start a flight
  *          default? -> answer with it; else missing
@@ -23,8 +25,10 @@
  * Bounds: the mailbox, FLIGHTS_MAX. */
 #include "actors/resolver.h"
 #include "actors/computation.h"
+#include "actors/flight.h"
 #include "actors/publisher.h"
 #include "actors/reads.h"
+#include "actors/stored.h"
 #include "actors/table_loader.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
@@ -34,59 +38,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum {
-	FLIGHTS_MAX = 8192,
-	FLIGHT_BUCKETS = 1024,
-	GET_BUCKETS = 1024,
-	APPEND_TIMEOUT_MS = 30000,
-	FLIGHT_TIMEOUT_MS = 10000
-};
+enum { APPEND_TIMEOUT_MS = 30000, FLIGHT_TIMEOUT_MS = 10000, GET_BUCKETS = 1024 };
 enum { ENTRY_BYTES_MAX = 1 << 20 }; /* of values that are handed to the ledger together, if there are several */
 
-struct get { /* a RESOLVER_GET that waits for flights */
+struct get { /* a RESOLVER_GET that waits for flights, or for what is stored */
 	struct get *next_by_op;
-	struct msg *request;       /* NULL: answered before all flights have landed, or the asker has left */
+	struct msg *request;       /* NULL: answered before all has come, or the asker has left */
 	struct feature_request *r; /* the request's; NULL with it */
-	uint32_t pending;          /* flights still to come */
+	uint32_t pending;          /* flights and reads still to come */
 	uint64_t timer;            /* at r->answer_by_ns; 0 = none */
 	bool has_left;             /* the asker: its flights need not land */
 };
 
-struct waiter {
-	struct waiter *next;
+struct reading { /* a STORED_READ */
+	struct reading *next;
+	uint64_t op;
 	struct get *get;
-	uint32_t result; /* index into get->r->results */
-	bool is_late;    /* the flight was under way when it joined */
-};
-
-struct flight {
-	struct flight *next_by_key;
-	struct flight *
-	    next; /* QUEUED, LANDED: of the turn; FLYING: of its bucket in by_op, or of its query; APPENDED: of its batch */
-	enum { QUEUED, FLYING, LANDED, APPENDED } state;
-	uint64_t op; /* of the ask that computes it; 0: it belongs to a query */
-	uint64_t deadline_ns;
-	uint64_t key_hash;
-	uint32_t feature;
-	int64_t started_us;
-	int64_t
-	    as_of_us; /* when it began; earlier if it read a table whose new file cannot be loaded: since when that is so */
-	uint64_t position; /* of the values when it began */
-	struct waiter *waiters;
-	struct value *value; /* what it gave; NULL: nothing, or it failed with reason */
-	char *reason;
-	enum feature_state failure; /* with a reason: FAILED, TIMEOUT or REFUSED */
-	struct reads *reads;        /* what it was computed from; NULL = nothing */
-	bool is_refresh;            /* wanted, whoever waits for it */
-	bool is_under_way;          /* who joins now has not seen its beginning */
-	bool is_closed;             /* LANDED: nobody joins any more */
-	bool has_row;               /* also when its value could not be kept */
-	bool has_several;           /* more than one row: none of them is the value */
-	bool is_expired;            /* its value is past its ttl: see as_of_us */
-	struct query *query;        /* FLYING: the one that it belongs to, if any; weak */
-	struct batch *batch;        /* LANDED: the one that it will belong to; weak */
-	size_t id_n;
-	char id[];
+	uint32_t count;
+	uint32_t indexes[]; /* of its cells, in get->r->results */
 };
 
 struct batch { /* values on their way to the disk */
@@ -108,11 +77,11 @@ struct resolver {
 	struct actor base;
 	struct node_loop *nl;
 	uint32_t entity;
-	uint32_t flights_count, appended_count;
-	struct flight *by_key[FLIGHT_BUCKETS], *by_op[FLIGHT_BUCKETS];
-	struct get *gets[GET_BUCKETS];       /* those with a request, by its op */
-	struct flight *queued, **queued_end; /* of this turn, in order of arrival */
-	struct flight *landed, **landed_end; /* likewise */
+	struct flights all;
+	struct reading *readings[FLIGHT_BUCKETS]; /* by op */
+	struct get *gets[GET_BUCKETS];            /* those with a request, by its op */
+	struct flight *queued, **queued_end;      /* of this turn, in order of arrival */
+	struct flight *landed, **landed_end;      /* likewise */
 	struct query *queries;
 	struct batch *batches, **batches_end; /* in the order of their appends */
 };
@@ -138,6 +107,8 @@ enum online_read resolver_copy_online(const struct node *n, uint32_t feature, co
 	if (def_feature_is_computed_at_each_read(f))
 		return ONLINE_MISS;
 	const struct online_fast *online = n->stores->online.fast;
+	if (online == NULL)
+		return ONLINE_MISS;
 	enum online_read r = online->copy(online->table, key, feature, now_us, out, cap, ret_n, ret_meta);
 	if (r == ONLINE_HIT)
 		*ret_refresh_due = is_refresh_due(f, key->id, ret_meta->written_us, now_us);
@@ -157,7 +128,7 @@ void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str 
 	const struct online_fast *online = n->stores->online.fast;
 	const struct def_feature *f = &n->definitions->features[feature];
 	*ret = (struct feature_result){ .state = def_feature_is_computed(f) ? failure : FEATURE_MISSING };
-	if (!def_feature_is_computed_at_each_read(f) &&
+	if (online && !def_feature_is_computed_at_each_read(f) &&
 	    online->see(online->table, f->entity, entity_id, &feature, 1, now_us, &cell, NULL) == 1)
 		*ret = (struct feature_result){ .state = FEATURE_FOUND,
 						.source = RECORD_CACHE,
@@ -175,74 +146,6 @@ void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str 
 
 /* ---- flights ---- */
 
-static uint64_t flight_hash(uint32_t feature, struct str id)
-{
-	return hash_mix(hash64(id) + feature);
-}
-
-static int64_t ttl_us(const struct resolver *s, uint32_t feature)
-{
-	return s->nl->node->definitions->features[feature].ttl_ms * 1000;
-}
-
-/* Does it give what someone may have who asks now? Not if it began before something that the asker may know: a write of its
- * row, or a value that another loop made later, even one that has expired since. One that is not asked for yet has not
- * begun. */
-static bool is_joinable(const struct resolver *s, const struct flight *f)
-{
-	const struct node *n = s->nl->node;
-	struct str id = str_of(f->id, f->id_n);
-	const struct online_fast *online = n->stores->online.fast;
-	struct online_trace trace;
-	switch (f->state) {
-	case QUEUED:
-		return true;
-	case APPENDED:
-		if (loop_wall_us(s->base.loop) >= f->as_of_us + ttl_us(s, f->feature) ||
-		    values_row_was_deleted(n, s->entity, id, f->position))
-			return false;
-		break;
-	case FLYING:
-	case LANDED:
-		if (f->is_closed || values_row_was_written(n, s->entity, id, f->position))
-			return false;
-		break;
-	}
-	return !online->trace(online->table, s->entity, id, f->feature, loop_wall_us(s->base.loop), &trace) ||
-	       trace.event_time_us <= f->started_us;
-}
-
-static bool is_of(const struct flight *f, uint32_t feature, struct str id, uint64_t hash)
-{
-	return f->key_hash == hash && f->feature == feature && str_eq(str_of(f->id, f->id_n), id);
-}
-
-/* The newest that can be joined. */
-static struct flight *flight_find(struct resolver *s, uint32_t feature, struct str id, uint64_t hash)
-{
-	struct flight *f = s->by_key[hash % FLIGHT_BUCKETS];
-	while (f && !(is_of(f, feature, id, hash) && is_joinable(s, f)))
-		f = f->next_by_key;
-	return f;
-}
-
-static void flight_link(struct resolver *s, struct flight *f)
-{
-	struct flight **key = &s->by_key[f->key_hash % FLIGHT_BUCKETS];
-	f->next_by_key = *key;
-	*key = f;
-	s->flights_count++;
-}
-
-static void await(struct resolver *s, struct flight *f, uint64_t op)
-{
-	struct flight **bucket = &s->by_op[hash_mix(op) % FLIGHT_BUCKETS];
-	f->state = FLYING;
-	f->op = op;
-	f->next = *bucket;
-	*bucket = f;
-}
-
 static void enqueue(struct resolver *s, struct flight *f)
 {
 	f->state = QUEUED;
@@ -250,43 +153,9 @@ static void enqueue(struct resolver *s, struct flight *f)
 	s->queued_end = &f->next;
 }
 
-static struct flight *take_by_op(struct resolver *s, uint64_t op)
+static int64_t ttl_us(const struct resolver *s, uint32_t feature)
 {
-	struct flight **at = &s->by_op[hash_mix(op) % FLIGHT_BUCKETS];
-	while (*at && (*at)->op != op)
-		at = &(*at)->next;
-	struct flight *f = *at;
-	if (f)
-		*at = f->next;
-	return f;
-}
-
-static void flight_free(struct flight *f)
-{
-	value_unref(f->value);
-	reads_unref(f->reads);
-	free(f->reason);
-	free(f);
-}
-
-/* For who reads the table without asking: see resolver_is_ahead. */
-static void count_appended(struct resolver *s, const struct flight *f, int change)
-{
-	struct online_key key = online_key(s->entity, str_of(f->id, f->id_n));
-	s->appended_count += (uint32_t)change;
-	s->nl->ahead[key.hash % NODE_AHEAD] += (uint32_t)change;
-}
-
-static void flight_end(struct resolver *s, struct flight *f)
-{
-	struct flight **at = &s->by_key[f->key_hash % FLIGHT_BUCKETS];
-	while (*at != f)
-		at = &(*at)->next_by_key;
-	*at = f->next_by_key;
-	s->flights_count--;
-	if (f->state == APPENDED)
-		count_appended(s, f, -1);
-	flight_free(f);
+	return s->nl->node->definitions->features[feature].ttl_ms * 1000;
 }
 
 static uint64_t ask_compute(struct resolver *s, const struct flight *f)
@@ -296,26 +165,28 @@ static uint64_t ask_compute(struct resolver *s, const struct flight *f)
 }
 
 /* One that is on its way to the disk has been answered: nobody can wait for it any more. */
-static struct flight *flight_under_way(struct resolver *s, uint32_t feature, struct str id, uint64_t hash)
+static struct flight *flight_under_way(struct resolver *s, uint32_t feature, struct str id, uint64_t hash,
+				       const struct online_trace *seen)
 {
-	struct flight *f = flight_find(s, feature, id, hash);
+	struct flight *f = flight_find(&s->all, feature, id, hash, seen);
 	return f && f->state != APPENDED ? f : NULL;
 }
 
 /* The flight for this key: the one under way, or a new one for an asker who waits until then; 0: nobody does, it is a refresh. NULL:
  * the bound is reached. */
-static struct flight *flight_join(struct resolver *s, uint32_t feature, struct str id, uint64_t asker_deadline_ns)
+static struct flight *flight_join(struct resolver *s, uint32_t feature, struct str id, const struct online_trace *seen,
+				  uint64_t asker_deadline_ns)
 {
 	uint64_t hash = flight_hash(feature, id);
 	uint64_t deadline_ns = loop_mono_ns(s->base.loop) + FLIGHT_TIMEOUT_MS * 1000000ull;
 	if (deadline_ns < asker_deadline_ns)
 		deadline_ns = asker_deadline_ns;
-	struct flight *f = flight_under_way(s, feature, id, hash);
+	struct flight *f = flight_under_way(s, feature, id, hash, seen);
 	if (f) {
 		f->is_under_way = f->state != QUEUED;
 		f->is_refresh |= asker_deadline_ns == 0;
 	}
-	if (f || s->flights_count == FLIGHTS_MAX)
+	if (f || s->all.count == FLIGHTS_MAX)
 		return f;
 	f = calloc(1, sizeof *f + id.n);
 	if (f == NULL)
@@ -334,11 +205,11 @@ static struct flight *flight_join(struct resolver *s, uint32_t feature, struct s
 			free(f);
 			return NULL;
 		}
-		await(s, f, op);
+		flight_await(&s->all, f, op);
 	} else {
 		enqueue(s, f);
 	}
-	flight_link(s, f);
+	flight_link(&s->all, f);
 	return f;
 }
 
@@ -455,8 +326,9 @@ static bool is_outdated(const struct resolver *s, const struct flight *f)
  * That happens once to a waiter. false: it is to be answered. */
 static bool waiter_moves(struct resolver *s, struct waiter *w, const struct flight *f)
 {
-	struct flight *to = w->get->r ? flight_join(s, f->feature, str_of(f->id, f->id_n), w->get->request->deadline_ns)
-				      : NULL;
+	struct flight *to = w->get->r
+				? flight_join(s, f->feature, str_of(f->id, f->id_n), NULL, w->get->request->deadline_ns)
+				: NULL;
 	if (to == NULL)
 		return false;
 	w->is_late = false;
@@ -658,8 +530,8 @@ static void query_failed(struct resolver *s, struct query *q, const struct msg *
 static struct flight *flight_of_query(struct resolver *s, const struct query *q, struct str id)
 {
 	uint64_t hash = flight_hash(q->feature, id);
-	struct flight *f = s->by_key[hash % FLIGHT_BUCKETS];
-	while (f && !(f->state == FLYING && f->query == q && is_of(f, q->feature, id, hash)))
+	struct flight *f = s->all.by_key[hash % FLIGHT_BUCKETS];
+	while (f && !(f->state == FLYING && f->query == q && flight_is_of(f, q->feature, id, hash)))
 		f = f->next_by_key;
 	return f;
 }
@@ -707,13 +579,15 @@ static void on_rows(struct resolver *s, struct query *q, const struct msg *m)
 	}
 }
 
-/* ---- requests ---- */
+/* ---- what is there ---- */
 
 /* A value on its way to the ledger is newer for this loop's askers than what is in the table; whoever has seen it never sees
  * an older one again. */
-static bool use_unpublished(struct resolver *s, uint32_t feature, struct str id, struct feature_result *result)
+static bool use_unpublished(struct resolver *s, uint32_t feature, struct str id, const struct online_trace *seen,
+			    struct feature_result *result)
 {
-	struct flight *f = s->appended_count ? flight_find(s, feature, id, flight_hash(feature, id)) : NULL;
+	struct flight *f = s->all.appended_count ? flight_find(&s->all, feature, id, flight_hash(feature, id), seen)
+						 : NULL;
 	if (f == NULL || f->state != APPENDED)
 		return false;
 	result_found(result, value_ref(f->value), RECORD_CACHE, f->as_of_us);
@@ -721,16 +595,61 @@ static bool use_unpublished(struct resolver *s, uint32_t feature, struct str id,
 	return true;
 }
 
-/* Moves cell's value. true: answered already. */
-static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t index, struct online_cell *cell,
-			struct get **get, struct msg *m)
+/* A request at work. */
+struct resolving {
+	struct resolver *s;
+	struct feature_request *r;
+	struct get *get; /* NULL until somebody waits */
+	uint32_t pending;
+	uint64_t deadline_ns;
+	struct stored_read *read; /* to be sent; NULL = none */
+	struct reading *reading;  /* likewise */
+};
+
+static uint32_t feature_at(const struct resolving *g, uint32_t index)
 {
-	struct str id = r->ids[index / r->features_count];
-	uint32_t feature = r->features[index % r->features_count];
-	struct feature_result *result = &r->results[index];
+	return g->r->features[index % g->r->features_count];
+}
+
+static struct str id_at(const struct resolving *g, uint32_t index)
+{
+	return g->r->ids[index / g->r->features_count];
+}
+
+static bool has_get(struct resolving *g)
+{
+	if (g->get == NULL)
+		g->get = calloc(1, sizeof *g->get);
+	return g->get;
+}
+
+static void wait_for_flight(struct resolving *g, uint32_t index, const struct online_trace *seen)
+{
+	uint32_t feature = feature_at(g, index);
+	struct flight *f = flight_join(g->s, feature, id_at(g, index), seen, g->deadline_ns);
+	struct waiter *w = f ? malloc(sizeof *w) : NULL;
+	if (w == NULL || !has_get(g)) {
+		free(w);
+		result_without_value(g->s, g->r, &g->r->results[index], feature, FEATURE_REFUSED,
+				     STR("too many computations are under way"));
+		return;
+	}
+	*w = (struct waiter){ .next = f->waiters, .get = g->get, .result = index, .is_late = f->is_under_way };
+	f->waiters = w;
+	g->pending++;
+}
+
+/* Moves cell's value. seen: what the look has shown, if it was one that was asked for; else NULL. false: it is not computed, and it
+ * is not there. */
+static bool resolve_one(struct resolving *g, uint32_t index, struct online_cell *cell, const struct online_trace *seen)
+{
+	struct resolver *s = g->s;
+	struct str id = id_at(g, index);
+	uint32_t feature = feature_at(g, index);
+	struct feature_result *result = &g->r->results[index];
 	const struct node *n = s->nl->node;
 	const struct def_feature *d = &n->definitions->features[feature];
-	if (use_unpublished(s, feature, id, result)) {
+	if (use_unpublished(s, feature, id, seen, result)) {
 		value_unref(cell->value);
 		return true;
 	}
@@ -738,95 +657,194 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 		result_found(result, cell->value, RECORD_CACHE, cell->meta.event_time_us);
 		metrics_add(n->metrics.features[feature].hit, 1);
 		if (is_refresh_due(d, id, cell->meta.written_us, loop_wall_us(s->base.loop)))
-			flight_join(s, feature, id, 0);
+			flight_join(s, feature, id, seen, 0);
 		return true;
 	}
-	if (cell->is_lost) {
-		result_without_value(s, r, result, feature, FEATURE_FAILED, STR("out of memory"));
-		return true;
-	}
+	if (!cell->is_lost && !def_feature_is_computed(d))
+		return false;
 	metrics_add(n->metrics.features[feature].miss, 1);
-	if (!def_feature_is_computed(d)) {
-		struct online_trace trace; /* it knows a value past its ttl until it is swept */
-		const struct online_fast *online = n->stores->online.fast;
-		bool has_expired = online->trace(online->table, s->entity, id, feature, loop_wall_us(s->base.loop),
-						 &trace) &&
-				   trace.is_expired;
-		result_without_value(s, r, result, feature, has_expired ? FEATURE_EXPIRED : FEATURE_MISSING,
-				     (struct str){ 0 });
+	if (cell->is_lost) {
+		result_without_value(s, g->r, result, feature, FEATURE_FAILED, STR("out of memory"));
 		return true;
 	}
-	struct flight *f = flight_join(s, feature, id, m->deadline_ns);
-	struct waiter *w = f ? malloc(sizeof *w) : NULL;
-	if (*get == NULL && w)
-		*get = calloc(1, sizeof **get);
-	if (w == NULL || *get == NULL) {
-		free(w);
-		result_without_value(s, r, result, feature, FEATURE_REFUSED,
-				     STR("too many computations are under way"));
+	wait_for_flight(g, index, seen);
+	return true;
+}
+
+static void no_value(struct resolving *g, uint32_t index, enum feature_state why, struct str reason)
+{
+	metrics_add(g->s->nl->node->metrics.features[feature_at(g, index)].miss, 1);
+	result_without_value(g->s, g->r, &g->r->results[index], feature_at(g, index), why, reason);
+}
+
+/* ---- READING ---- */
+
+static void send_read(struct resolving *g)
+{
+	struct resolver *s = g->s;
+	struct reading *reading = g->reading;
+	reading->get = g->get;
+	reading->op = rt_ask(&s->base, node_stored(s->nl), &g->read->head, g->deadline_ns, ACTOR_NONE);
+	struct reading **bucket = &s->readings[hash_mix(reading->op) % FLIGHT_BUCKETS];
+	reading->next = *bucket;
+	*bucket = reading;
+	g->read = NULL;
+	g->reading = NULL;
+	g->pending++;
+}
+
+static bool has_read(struct resolving *g)
+{
+	uint32_t cells = g->r->ids_count * g->r->features_count;
+	if (g->read)
 		return true;
-	}
-	*w = (struct waiter){ .next = f->waiters, .get = *get, .result = index, .is_late = f->is_under_way };
-	f->waiters = w;
+	cells = cells < STORED_CELLS_MAX ? cells : STORED_CELLS_MAX;
+	g->reading = calloc(1, sizeof *g->reading + cells * sizeof *g->reading->indexes);
+	g->read = g->reading ? stored_read_new(g->s->base.loop) : NULL;
+	if (g->read)
+		return true;
+	free(g->reading);
+	g->reading = NULL;
 	return false;
 }
 
-/* What is in the table of one id's features from `first` on, at one moment. Those that are computed at each read are not
- * looked for. Returns how many were. */
-static uint32_t read_row(struct resolver *s, const struct feature_request *r, uint32_t id, uint32_t first,
-			 struct online_cell cells[static ONLINE_TOGETHER_MAX])
+/* Some cells of one row of the request. */
+static void read_cells(struct resolving *g, const uint32_t *indexes, uint32_t count)
 {
-	const struct node *n = s->nl->node;
-	const struct online_fast *online = n->stores->online.fast;
-	uint32_t features[ONLINE_TOGETHER_MAX], at[ONLINE_TOGETHER_MAX], stored = 0, count = 0;
-	struct online_cell found[ONLINE_TOGETHER_MAX];
-	for (; count < ONLINE_TOGETHER_MAX && first + count < r->features_count; count++) {
-		uint32_t feature = r->features[first + count];
-		cells[count] = (struct online_cell){ 0 };
-		if (def_feature_is_computed_at_each_read(&n->definitions->features[feature]))
-			continue;
-		at[stored] = count;
-		features[stored++] = feature;
+	uint32_t features[ONLINE_TOGETHER_MAX];
+	struct stored_row *row = NULL;
+	for (uint32_t i = 0; i < count; i++)
+		features[i] = feature_at(g, indexes[i]);
+	for (int attempt = 0; row == NULL && attempt < 2 && has_get(g) && has_read(g); attempt++) {
+		row = stored_read_add(g->read, g->s->entity, id_at(g, indexes[0]), features, count);
+		if (row == NULL && g->reading->count) /* it is full */
+			send_read(g);
 	}
-	if (stored)
-		online->see(online->table, s->entity, r->ids[id], features, stored, loop_wall_us(s->base.loop), found,
-			    NULL);
-	for (uint32_t i = 0; i < stored; i++)
-		cells[at[i]] = found[i];
-	return count;
+	for (uint32_t i = 0; i < count; i++) {
+		if (row == NULL) {
+			no_value(g, indexes[i], FEATURE_REFUSED, STR("out of memory"));
+			continue;
+		}
+		row->cells[i].tag = indexes[i];
+		g->reading->indexes[g->reading->count++] = indexes[i];
+	}
 }
 
-static uint32_t resolve_all(struct resolver *s, struct feature_request *r, struct get **get, struct msg *m)
+static struct reading *take_reading(struct resolver *s, uint64_t op)
 {
-	struct online_cell cells[ONLINE_TOGETHER_MAX];
-	uint32_t pending = 0;
-	for (uint32_t id = 0; id < r->ids_count; id++)
-		for (uint32_t first = 0, count; first < r->features_count; first += count) {
-			count = read_row(s, r, id, first, cells);
-			for (uint32_t i = 0; i < count; i++)
-				pending += !resolve_one(s, r, id * r->features_count + first + i, &cells[i], get, m);
-		}
-	return pending;
+	struct reading **at = &s->readings[hash_mix(op) % FLIGHT_BUCKETS];
+	while (*at && (*at)->op != op)
+		at = &(*at)->next;
+	struct reading *reading = *at;
+	if (reading)
+		*at = reading->next;
+	return reading;
+}
+
+static void take_stored(struct resolving *g, const struct stored_rows *rows, struct stored_cell *c)
+{
+	struct online_cell cell = c->cell;
+	c->cell.value = NULL;
+	if (c->state == STORED_FAILED)
+		no_value(g, c->tag, rows->failure, rows->reason.p ? rows->reason : STR("the history cannot be read"));
+	else if (!resolve_one(g, c->tag, &cell, &c->trace))
+		no_value(g, c->tag, c->state == STORED_EXPIRED ? FEATURE_EXPIRED : FEATURE_MISSING, (struct str){ 0 });
+}
+
+static void on_stored(struct resolver *s, struct reading *reading, const struct msg *m)
+{
+	struct get *get = reading->get;
+	struct resolving g = { .s = s, .r = get->r, .get = get };
+	if (g.r)
+		g.deadline_ns = get->request->deadline_ns;
+	if (g.r && m->kind == STORED_ROWS) {
+		const struct stored_rows *rows = ((const struct stored_read *)m)->what;
+		for (uint32_t i = 0; i < rows->count; i++)
+			for (uint32_t k = 0; k < rows->rows[i].count; k++)
+				take_stored(&g, rows, &rows->rows[i].cells[k]);
+	} else if (g.r) {
+		for (uint32_t i = 0; i < reading->count; i++)
+			no_value(&g, reading->indexes[i], feature_failure_of(m), feature_failure_text(m));
+	}
+	free(reading);
+	get->pending += g.pending;
+	if (--get->pending == 0)
+		get_end(s, get);
+}
+
+/* ---- requests ---- */
+
+/* In memory: which of the cells that are not there may be in the history is seen at once. */
+static void resolve_found(struct resolving *g, const uint32_t *indexes, uint32_t count)
+{
+	const struct node *n = g->s->nl->node;
+	const struct online_fast *online = n->stores->online.fast;
+	uint32_t features[ONLINE_TOGETHER_MAX], lost[ONLINE_TOGETHER_MAX], lost_count = 0;
+	struct online_cell found[ONLINE_TOGETHER_MAX];
+	struct str id = id_at(g, indexes[0]);
+	int64_t now_us = loop_wall_us(g->s->base.loop);
+	for (uint32_t i = 0; i < count; i++)
+		features[i] = feature_at(g, indexes[i]);
+	online->see(online->table, g->s->entity, id, features, count, now_us, found, NULL);
+	for (uint32_t i = 0; i < count; i++) {
+		/* It knows a value past its ttl until it is swept; one that is there all the same has come just now, or there was
+		 * no memory to read it. */
+		struct online_trace trace;
+		if (resolve_one(g, indexes[i], &found[i], NULL))
+			continue;
+		online->trace(online->table, g->s->entity, id, features[i], now_us, &trace);
+		if (trace.is_live || stored_may_be_lost(n->definitions, features[i], &trace))
+			lost[lost_count++] = indexes[i];
+		else
+			no_value(g, indexes[i], trace.is_expired ? FEATURE_EXPIRED : FEATURE_MISSING,
+				 (struct str){ 0 });
+	}
+	if (lost_count)
+		read_cells(g, lost, lost_count);
+}
+
+/* The features of one id from `first` on that are read at one moment. Those that are computed at each read are not looked for.
+ * Returns how many were taken. */
+static uint32_t resolve_some(struct resolving *g, uint32_t id, uint32_t first)
+{
+	const struct node *n = g->s->nl->node;
+	uint32_t stored[ONLINE_TOGETHER_MAX], stored_count = 0, count = 0;
+	for (; count < ONLINE_TOGETHER_MAX && first + count < g->r->features_count; count++) {
+		uint32_t index = id * g->r->features_count + first + count;
+		if (!def_feature_is_computed_at_each_read(&n->definitions->features[feature_at(g, index)]))
+			stored[stored_count++] = index;
+		else
+			resolve_one(g, index, &(struct online_cell){ 0 }, NULL);
+	}
+	if (stored_count && n->stores->online.fast)
+		resolve_found(g, stored, stored_count);
+	else if (stored_count)
+		read_cells(g, stored, stored_count);
+	return count;
 }
 
 static void on_get(struct resolver *s, struct msg *m)
 {
 	struct feature_request *r = ((struct resolver_get *)m)->request;
-	struct get *get = NULL;
-	uint32_t pending = resolve_all(s, r, &get, m);
+	struct resolving g = { .s = s, .r = r, .deadline_ns = m->deadline_ns };
+	for (uint32_t id = 0; id < r->ids_count; id++)
+		for (uint32_t first = 0; first < r->features_count;)
+			first += resolve_some(&g, id, first);
+	if (g.read)
+		send_read(&g);
 	rt_msg_take(m);
-	if (pending == 0) {
-		free(get);
+	if (g.pending == 0) {
+		free(g.get);
 		get_answer(s, m, r);
 		return;
 	}
-	*get = (struct get){ .request = m, .r = r, .pending = pending };
-	get_link(s, get);
+	*g.get = (struct get){ .request = m, .r = r, .pending = g.pending };
+	get_link(s, g.get);
 	uint64_t now_ns = loop_mono_ns(s->base.loop);
 	if (r->answer_by_ns)
-		get->timer = rt_timer_start(&s->base,
-					    r->answer_by_ns > now_ns ? (r->answer_by_ns - now_ns) / 1000000 : 0,
-					    (uintptr_t)get);
+		g.get->timer = rt_timer_start(&s->base,
+					      r->answer_by_ns > now_ns ? (r->answer_by_ns - now_ns) / 1000000 : 0,
+					      (uintptr_t)g.get);
 }
 
 /* ---- askers that have left ---- */
@@ -849,7 +867,7 @@ static void flight_drop(struct resolver *s, struct flight *f)
 		free(w);
 	}
 	f->waiters = NULL;
-	flight_end(s, f);
+	flight_end(&s->all, f);
 }
 
 static void queued_drop(struct resolver *s, struct flight *f)
@@ -892,7 +910,7 @@ static void flight_drop_unwanted(struct resolver *s, struct flight *f)
 			return;
 		}
 		rt_ask_cancel(&s->base, f->op);
-		take_by_op(s, f->op);
+		flight_take(&s->all, f->op);
 		flight_drop(s, f);
 		return;
 	case LANDED:
@@ -914,8 +932,8 @@ static struct flight *flight_awaited_by(struct resolver *s, const struct get *ge
 	uint32_t feature = get->r->features[result % get->r->features_count];
 	struct str id = get->r->ids[result / get->r->features_count];
 	uint64_t hash = flight_hash(feature, id);
-	struct flight *f = s->by_key[hash % FLIGHT_BUCKETS];
-	while (f && !(is_of(f, feature, id, hash) && waits_for(get, f)))
+	struct flight *f = s->all.by_key[hash % FLIGHT_BUCKETS];
+	while (f && !(flight_is_of(f, feature, id, hash) && waits_for(get, f)))
 		f = f->next_by_key;
 	return f;
 }
@@ -953,8 +971,8 @@ static void on_refresh(struct resolver *s, struct msg *m)
 		uint32_t feature = r->features[i % r->features_count];
 		struct str id = r->ids[i / r->features_count];
 		if (def_feature_is_computed(&s->nl->node->definitions->features[feature]) &&
-		    flight_find(s, feature, id, flight_hash(feature, id)) == NULL)
-			flight_join(s, feature, id, 0);
+		    flight_find(&s->all, feature, id, flight_hash(feature, id), NULL) == NULL)
+			flight_join(s, feature, id, NULL, 0);
 	}
 }
 
@@ -1031,11 +1049,11 @@ static void resolver_on_turn_end(struct actor *a)
 		flight_measure(s, f);
 		flight_answer(s, f);
 		if (f->value == NULL || ttl_us(s, f->feature) == 0) {
-			flight_end(s, f);
+			flight_end(&s->all, f);
 			continue;
 		}
 		f->state = APPENDED;
-		count_appended(s, f, 1);
+		flight_count_appended(&s->all, f, 1);
 		f->next = f->batch->flights;
 		f->batch->flights = f;
 	}
@@ -1085,7 +1103,7 @@ static void batch_end(struct resolver *s, struct batch *batch, struct msg *m)
 		CHECK(f->waiters == NULL); /* all who waited were answered when it was appended */
 		if (!is_recorded)
 			flight_publish(s, f);
-		flight_end(s, f);
+		flight_end(&s->all, f);
 	}
 	free(batch);
 }
@@ -1131,7 +1149,12 @@ static void resolver_on_message(struct actor *a, struct msg *m)
 		free(query);
 		return;
 	}
-	struct flight *f = take_by_op(s, m->op);
+	struct reading *reading = take_reading(s, m->op);
+	if (reading) {
+		on_stored(s, reading, m);
+		return;
+	}
+	struct flight *f = flight_take(&s->all, m->op);
 	if (f == NULL)
 		return;
 	if (m->kind == COMPUTATION_DONE)
@@ -1145,21 +1168,28 @@ static int resolver_init(struct actor *a, void *arg)
 	struct resolver *s = (struct resolver *)a;
 	s->nl = ((struct resolver_args *)arg)->nl;
 	s->entity = ((struct resolver_args *)arg)->entity;
+	s->all.nl = s->nl;
+	s->all.entity = s->entity;
 	s->queued_end = &s->queued;
 	s->landed_end = &s->landed;
 	s->batches_end = &s->batches;
 	return 0;
 }
 
+static void get_abandon(struct actor *a, struct get *get)
+{
+	if (--get->pending)
+		return;
+	if (get->request)
+		rt_msg_free(a->loop, get->request);
+	free(get);
+}
+
 static void flight_abandon(struct actor *a, struct flight *f)
 {
 	for (struct waiter *w = f->waiters, *next; w; w = next) {
 		next = w->next;
-		if (--w->get->pending == 0) {
-			if (w->get->request)
-				rt_msg_free(a->loop, w->get->request);
-			free(w->get);
-		}
+		get_abandon(a, w->get);
 		free(w);
 	}
 	flight_free(f);
@@ -1170,11 +1200,18 @@ static void resolver_finish(struct actor *a)
 {
 	struct resolver *s = (struct resolver *)a;
 	for (size_t b = 0; b < FLIGHT_BUCKETS; b++) {
-		for (struct flight *f = s->by_key[b], *next; f; f = next) {
+		for (struct flight *f = s->all.by_key[b], *next; f; f = next) {
 			next = f->next_by_key;
 			if (f->state == APPENDED)
-				count_appended(s, f, -1);
+				flight_count_appended(&s->all, f, -1);
 			flight_abandon(a, f);
+		}
+	}
+	for (size_t b = 0; b < FLIGHT_BUCKETS; b++) {
+		for (struct reading *reading = s->readings[b], *next; reading; reading = next) {
+			next = reading->next;
+			get_abandon(a, reading->get);
+			free(reading);
 		}
 	}
 	for (struct batch *batch = s->batches, *next; batch; batch = next) {

@@ -1,6 +1,7 @@
 /* retriever.c -- the answers of one retriever on one loop.
  *
  *     GET: cached, within cache_ttl, and what its run read is unchanged? -> answer now
+ *             (an online store that is not in memory: CHECKED first, asked of `stored`)
  *          running already?             -> wait for that run
  *          else                         -> run            query: RUNNING --done--> KEPT (cache_ttl) or forgotten
  *                                                                 --fails--> everyone who waits gets the reason
@@ -14,12 +15,13 @@
 #include "actors/retriever.h"
 #include "actors/computation.h"
 #include "actors/reads.h"
+#include "actors/stored.h"
 #include "actors/values.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
 #include <stdlib.h>
 
-enum { QUERIES_MAX = 4096, BUCKETS = 1024, RUN_TIMEOUT_MS = 10000 };
+enum { QUERIES_MAX = 4096, BUCKETS = 1024, RUN_TIMEOUT_MS = 10000, CHECKS_MAX = 4096 };
 
 struct waiter {
 	struct waiter *next;
@@ -41,8 +43,18 @@ struct query {
 	char key[];
 };
 
+struct check { /* a GET whose answer may be outdated */
+	struct check *next;
+	uint64_t op;
+	int64_t started_us;
+	struct msg *request;         /* taken */
+	struct retrieved *retrieved; /* shares */
+};
+
 struct retriever {
 	struct actor base;
+	struct check *checks;
+	uint32_t checks_count;
 	struct node_loop *nl;
 	uint32_t index;
 	struct query *buckets[BUCKETS];
@@ -192,7 +204,10 @@ static void run_ended(struct retriever *t, struct query *q, const struct computa
 	}
 	answer_waiters(t, joined, r, RT_OK, NULL);
 	int64_t ttl_us = definition(t)->cache_ttl_ms * 1000;
-	if (ttl_us && current && (r->reads == NULL || !reads_are_transient(r->reads))) {
+	bool may_be_kept = current ||
+			   (r->reads &&
+			    reads_must_ask(r->reads, t->nl->node)); /* the latter: checked before it is used */
+	if (ttl_us && may_be_kept && (r->reads == NULL || !reads_are_transient(r->reads))) {
 		q->retrieved = r;
 		q->expires_us = r->made_at_us + ttl_us;
 	} else {
@@ -221,13 +236,67 @@ static void run(struct retriever *t, struct query *q, struct waiter *waiters)
 	q->op = computation_start(&t->base, t->nl, job, latest_ns, ACTOR_NONE);
 }
 
+/* Moves m. false: it cannot be asked now. */
+static bool begin_check(struct retriever *t, struct msg *m, const struct query *q)
+{
+	struct check *check = t->checks_count < CHECKS_MAX ? malloc(sizeof *check) : NULL;
+	struct stored_read *ask = check ? reads_ask_new(q->retrieved->reads, t->nl->node, t->base.loop) : NULL;
+	if (ask == NULL) {
+		free(check);
+		return false;
+	}
+	*check = (struct check){ .next = t->checks,
+				 .op = rt_ask(&t->base, node_stored(t->nl), &ask->head, m->deadline_ns, ACTOR_NONE),
+				 .started_us = q->started_us,
+				 .request = m,
+				 .retrieved = retrieved_ref(q->retrieved) };
+	t->checks = check;
+	t->checks_count++;
+	return true;
+}
+
+static struct check *take_check(struct retriever *t, uint64_t op)
+{
+	struct check **at = &t->checks;
+	while (*at && (*at)->op != op)
+		at = &(*at)->next;
+	struct check *check = *at;
+	if (check) {
+		*at = check->next;
+		t->checks_count--;
+	}
+	return check;
+}
+
 /* Owns m. */
+static void on_get(struct retriever *t, struct msg *m);
+
+static void on_checked(struct retriever *t, struct check *check, const struct msg *m)
+{
+	struct msg *request = check->request;
+	struct str key = str_from(((struct retriever_get *)request)->args_json);
+	struct query *q = query_find(t, key, hash64(key));
+	if (reads_are_current_as(check->retrieved->reads, t->nl->node, check->started_us, m)) {
+		rt_reply(&t->base, request, &retriever_got_new(t->base.loop, check->retrieved, RT_OK, NULL)->head);
+	} else {
+		if (q && q->retrieved == check->retrieved)
+			query_forget(t, q);
+		on_get(t, request);
+	}
+	retrieved_unref(check->retrieved);
+	free(check);
+}
+
 static void on_get(struct retriever *t, struct msg *m)
 {
 	struct str key = str_from(((struct retriever_get *)m)->args_json);
 	uint64_t hash = hash64(key);
 	struct query *q = query_find(t, key, hash);
 	if (q && q->op == 0) {
+		const struct reads *reads = q->retrieved->reads;
+		if (loop_wall_us(t->base.loop) < q->expires_us && reads && reads_must_ask(reads, t->nl->node) &&
+		    begin_check(t, m, q))
+			return;
 		if (loop_wall_us(t->base.loop) < q->expires_us && is_current(t, q, q->retrieved)) {
 			rt_reply(&t->base, m, &retriever_got_new(t->base.loop, q->retrieved, RT_OK, NULL)->head);
 			return;
@@ -295,6 +364,11 @@ static void retriever_on_message(struct actor *a, struct msg *m)
 		rt_stop(a);
 		return;
 	}
+	struct check *check = m->op ? take_check(t, m->op) : NULL;
+	if (check) {
+		on_checked(t, check, m);
+		return;
+	}
 	struct query *q = m->op ? query_by_op(t, m->op) : NULL;
 	if (q == NULL)
 		return;
@@ -329,6 +403,12 @@ static void waiters_free(struct loop *loop, struct waiter *w)
 static void retriever_finish(struct actor *a)
 {
 	struct retriever *t = (struct retriever *)a;
+	for (struct check *check = t->checks, *next; check; check = next) {
+		next = check->next;
+		rt_msg_free(a->loop, check->request);
+		retrieved_unref(check->retrieved);
+		free(check);
+	}
 	while (t->oldest) {
 		waiters_free(a->loop, t->oldest->waiters);
 		waiters_free(a->loop, t->oldest->joined);

@@ -1,38 +1,18 @@
 #include "actors/warm_start.h"
+#include "actors/stored.h"
 #include "actors/values.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
 
-/* Of the ttl that the value was written with and the feature's own, the shorter; 0 = none. */
-static int64_t ttl_ms(const struct def_feature *f, const struct offline_value *v)
-{
-	if (f->ttl_ms == 0 || v->ttl_ms == 0)
-		return f->ttl_ms + v->ttl_ms;
-	return f->ttl_ms < v->ttl_ms ? f->ttl_ms : v->ttl_ms;
-}
-
-/* As it was when it was published: a computed value is as old as the beginning of its making. */
-static int64_t written_us(const struct offline_value *v)
-{
-	return v->source == ENTRY_COMPUTED ? v->event_time_us : v->written_us;
-}
-
 static enum warm_change value_change(const struct def_feature *f, uint32_t feature, const struct offline_value *v,
 				     int64_t now_us, struct online_change *ret)
 {
-	int64_t ttl = ttl_ms(f, v), expires_us = ttl ? v->event_time_us + ttl * 1000 : 0;
-	if (!str_eq(v->version, f->made_by) || def_feature_is_computed_at_each_read(f) || (ttl && expires_us <= now_us))
+	*ret = (struct online_change){ .feature = feature, .meta = stored_meta(f, v) };
+	if (!str_eq(v->version, f->made_by) || def_feature_is_computed_at_each_read(f) ||
+	    (ret->meta.expires_us && ret->meta.expires_us <= now_us))
 		return WARM_NOTHING;
-	struct value *value = value_create(v->value_json);
-	*ret = (struct online_change){ .feature = feature,
-				       .value = value,
-				       .meta = { .event_time_us = v->event_time_us,
-						 .lsn = v->lsn,
-						 .written_us = written_us(v),
-						 .expires_us = expires_us,
-						 .flags = values_flags((enum entry_value_source)v->source),
-						 .event_time_ns = v->event_time_ns } };
-	return value ? WARM_CELL : WARM_NO_MEMORY;
+	ret->value = value_create(v->value_json);
+	return ret->value ? WARM_CELL : WARM_NO_MEMORY;
 }
 
 enum warm_change warm_start_change(const struct node *n, const struct offline_value *v, int64_t now_us,
@@ -62,6 +42,7 @@ void warm_start_value(const struct node *n, const struct offline_value *v, int64
 	case WARM_NOTHING:
 		return;
 	case WARM_NO_MEMORY:
+		online->note_lost(online->table);
 		counts->refused++;
 		return;
 	case WARM_ROW_DELETE:

@@ -90,7 +90,8 @@ void api_feature_gather(struct exchange *x, bool is_last)
 	const struct online_fast *online = n->stores->online.fast;
 	struct feature_get *get = exchange_scratch(x);
 	if (is_last) {
-		online->fetch_row(online->table, &get->key);
+		if (online)
+			online->fetch_row(online->table, &get->key);
 		return;
 	}
 	struct str name = exchange_param(x, 0), id;
@@ -101,7 +102,8 @@ void api_feature_gather(struct exchange *x, bool is_last)
 	if (get->feature == DEF_NONE || !exchange_is_valid(x))
 		return;
 	get->key = online_key(n->definitions->features[get->feature].entity, id);
-	online->fetch_bucket(online->table, &get->key);
+	if (online)
+		online->fetch_bucket(online->table, &get->key);
 }
 
 void api_feature_get(struct exchange *x)

@@ -22,11 +22,16 @@ enum offline_msg {
 	 * offline_newest. Its reply: struct offline_values; RT_EINVAL: the cursor is closed, begin again. */
 	OFFLINE_NEWEST = MSG_KIND(CLASS_OFFLINE, 16),
 	OFFLINE_VALUES = MSG_KIND(CLASS_OFFLINE, 17),
+	OFFLINE_AS_OF = MSG_KIND(CLASS_OFFLINE, 6), /* ask: struct offline_as_of: cells of the history */
+	/* Its reply: the same cells, answered, with status 0; or none of them is, with a status as OFFLINE_RESULT has. RT_ETOOBIG:
+	 * ask for fewer at once; one alone is never too big. Sees all that was durable when the question arrived. */
+	OFFLINE_CELLS = MSG_KIND(CLASS_OFFLINE, 7),
 };
 
 enum {
 	OFFLINE_VALUE_BYTES_MAX = 4 << 20, /* of a feature's value that SQL gives, as JSON */
 	OFFLINE_IDS_MAX = 1024,            /* of one OFFLINE_FEATURE */
+	OFFLINE_CELLS_MAX = 1024,          /* of one OFFLINE_AS_OF */
 };
 /* SQL of a feature that gives several rows for one id is wrong, in both modes: none of them is the value. printf
  * arguments: the id column, the id. */
@@ -131,6 +136,36 @@ struct offline_values {
 	bool last;
 };
 enum { OFFLINE_VALUES_MAX = 4096, OFFLINE_VALUES_BYTES_MAX = 2 << 20 /* of a batch, about */ };
+enum offline_found {
+	OFFLINE_NOTHING,
+	OFFLINE_VALUE,     /* the newest that no delete hides, also past its ttl: that is the asker's to judge */
+	OFFLINE_TOMBSTONE, /* there is none from here on: of event time and LSN of the value */
+};
+struct offline_cell {
+	/* By the asker: entity, entity_id, feature, and the version that counts, p NULL = any. Else by the answer. */
+	struct offline_value value;
+	enum offline_found found;
+	bool is_of_row; /* TOMBSTONE: of the whole entity, and the feature has none of its own */
+	bool is_of_any_version;
+};
+struct offline_cells {
+	struct arena texts; /* all that follows is in it */
+	struct offline_cell *cells;
+	uint32_t count, cap;
+	int64_t as_of_us; /* by event time; INT64_MAX: the newest */
+	struct str error; /* one line of text for people when head.status is not 0 */
+};
+struct offline_as_of {
+	struct msg head;
+	struct offline_cells *what; /* owned; moves both ways */
+};
+/* NULL: no memory. */
+struct offline_as_of *offline_as_of_new(struct loop *loop, int64_t as_of_us);
+/* Copies. false: OFFLINE_CELLS_MAX are in it, or no memory. */
+bool offline_as_of_add(struct offline_as_of *m, struct str entity, struct str entity_id, struct str feature,
+		       struct str version);
+/* For who answers: the reply that takes the request's cells with it, answered already, or (status not 0) not answered. */
+struct offline_as_of *offline_cells_new(struct loop *loop, struct offline_as_of *request, int status, struct str error);
 
 /* Who answers, and what is done at the start and when a table's file has changed: these calls block, any thread. */
 struct offline_store {

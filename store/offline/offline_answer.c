@@ -2,6 +2,7 @@
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "store/text/json.h"
+#include "store/offline/offline_as_of.h"
 #include "store/offline/offline_feature.h"
 #include "store/offline/offline_json.h"
 #include "store/offline/offline_private.h"
@@ -51,6 +52,7 @@ bool offline_sql_reads_ledger(struct str sql)
 bool offline_question_reads_ledger(const struct msg *m)
 {
 	switch (m->kind) {
+	case OFFLINE_AS_OF:
 	case EVIDENCE_LIST:
 		return true;
 	case OFFLINE_QUERY:
@@ -77,6 +79,10 @@ void offline_answer_fail(struct actor *a, struct msg *m, const struct offline_er
 		struct offline_values *values = offline_values_new(a->loop);
 		offline_values_fail(values, error);
 		rt_reply(a, m, &values->head);
+	} else if (m->kind == OFFLINE_AS_OF) {
+		rt_reply(a, m,
+			 &offline_cells_new(a->loop, (struct offline_as_of *)m, error->status, str_from(error->text))
+			      ->head);
 	} else if (m->kind == EVIDENCE_LIST || m->kind == EVIDENCE_LEGACY) {
 		struct evidence_answer *answer = evidence_answer_new(a->loop);
 		evidence_answer_fail(answer, error->status, str_from(error->text));
@@ -176,6 +182,23 @@ static bool answer_feature(struct actor *a, struct offline_conn *c, struct offli
 	return true;
 }
 
+static bool answer_as_of(struct actor *a, struct offline_conn *c, struct offline_as_of *m, uint64_t deadline_ns)
+{
+	struct offline_error error = { 0 };
+	bool ok = offline_conn_enter(c, &error);
+	if (ok) {
+		ok = offline_as_of_read(c, m->what, deadline_ns, &error);
+		offline_conn_leave(c);
+	}
+	if (!ok && is_stopped(a, &m->head, error.status, deadline_ns))
+		return false;
+	if (!ok)
+		offline_answer_fail(a, &m->head, &error);
+	else
+		rt_reply(a, &m->head, &offline_cells_new(a->loop, m, RT_OK, (struct str){ 0 })->head);
+	return true;
+}
+
 static bool answer_evidence(struct actor *a, struct offline_conn *c, struct msg *m, uint64_t deadline_ns)
 {
 	struct evidence_answer *answer = evidence_answer_new(a->loop);
@@ -221,6 +244,8 @@ bool offline_answer(struct actor *a, struct offline_conn *c, struct msg *m, uint
 	switch (m->kind) {
 	case OFFLINE_FEATURE:
 		return answer_feature(a, c, (struct offline_feature *)m, deadline_ns);
+	case OFFLINE_AS_OF:
+		return answer_as_of(a, c, (struct offline_as_of *)m, deadline_ns);
 	case OFFLINE_QUERY:
 		return answer_query(a, c, (struct offline_query *)m, deadline_ns);
 	default:

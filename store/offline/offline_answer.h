@@ -3,7 +3,7 @@
 #include "store/offline/offline.h"
 #include "store/offline/offline_conn.h"
 
-/* Answers an OFFLINE_QUERY, EVIDENCE_LIST, EVIDENCE_LEGACY or OFFLINE_FEATURE to whoever asked. Blocks until deadline_ns (monotonic) at
+/* Answers an OFFLINE_QUERY, OFFLINE_FEATURE, OFFLINE_AS_OF, EVIDENCE_LIST or EVIDENCE_LEGACY to whoever asked. Blocks until deadline_ns (monotonic) at
  * the latest. false: it was stopped there and is not answered, since its own deadline is later; nothing else is left of
  * it, and it can be asked again. m: borrowed or taken, as with rt_reply. c: not entered. */
 bool offline_answer(struct actor *a, struct offline_conn *c, struct msg *m, uint64_t deadline_ns);

@@ -1,6 +1,7 @@
 #include "store/offline/offline_fake.h"
 #include "runtime/check.h"
 #include "runtime/sim.h"
+#include "store/evidence/entries.h"
 #include "store/text/json.h"
 #include "store/offline/offline_private.h"
 
@@ -229,6 +230,111 @@ static void answer_newest(struct fake *f, struct offline_newest *ask)
 	rt_reply(&f->base, &ask->head, &m->head);
 }
 
+/* ---- the history: entry by entry, as they took effect ---- */
+struct history {
+	struct fake *fake;
+	struct offline_cells *cells;
+	const struct log_source_entry *entry;
+	struct gone {
+		int64_t row_us, own_us; /* the latest event time of the deletes that stand */
+		uint64_t row_lsn, own_lsn;
+	} gone[OFFLINE_CELLS_MAX];
+};
+
+static bool is_asked(const struct history *h, uint32_t i, struct str entity, struct str id, int64_t event_time_us)
+{
+	const struct offline_value *v = &h->cells->cells[i].value;
+	return str_eq(v->entity, entity) && str_eq(v->entity_id, id) && event_time_us <= h->cells->as_of_us;
+}
+
+static void note_delete(struct history *h, uint32_t i, int64_t event_time_us, bool is_of_row)
+{
+	struct gone *g = &h->gone[i];
+	int64_t *at_us = is_of_row ? &g->row_us : &g->own_us;
+	*at_us = event_time_us > *at_us ? event_time_us : *at_us;
+	*(is_of_row ? &g->row_lsn : &g->own_lsn) = h->entry->lsn;
+	if (is_of_row) {
+		g->own_us = INT64_MIN;
+		g->own_lsn = 0;
+	}
+	h->cells->cells[i].found = OFFLINE_NOTHING; /* all that was written before it */
+}
+
+static void note_value(void *arg, const struct entry_values *head, const struct entry_value *v)
+{
+	struct history *h = arg;
+	for (uint32_t i = 0; i < h->cells->count; i++) {
+		struct offline_cell *c = &h->cells->cells[i];
+		const struct gone *g = &h->gone[i];
+		if (!is_asked(h, i, head->entity, v->entity_id, v->event_time_us) ||
+		    !str_eq(c->value.feature, v->feature))
+			continue;
+		if (v->value_json.p == NULL) {
+			note_delete(h, i, v->event_time_us, false);
+			continue;
+		}
+		bool is_hidden = v->event_time_us < g->row_us || v->event_time_us < g->own_us;
+		bool is_older = c->found == OFFLINE_VALUE && (v->event_time_us < c->value.event_time_us ||
+							      (v->event_time_us == c->value.event_time_us &&
+							       v->event_time_ns < c->value.event_time_ns));
+		if (is_hidden || is_older || (!c->is_of_any_version && !str_eq(c->value.version, v->version)))
+			continue;
+		struct arena *texts = &h->cells->texts;
+		c->found = OFFLINE_VALUE;
+		c->value.value_json = arena_dup(texts, v->value_json);
+		c->value.event_time_us = v->event_time_us;
+		c->value.event_time_ns = v->event_time_ns;
+		c->value.written_us = h->entry->written_us;
+		c->value.ttl_ms = v->ttl_ms;
+		c->value.lsn = h->entry->lsn;
+		c->value.source = (uint8_t)head->source;
+		if (c->is_of_any_version)
+			c->value.version = arena_dup(texts, v->version);
+	}
+}
+
+static void note_entry(struct history *h, const struct log_source_entry *e)
+{
+	struct entry_delete d;
+	h->entry = e;
+	if (e->kind == EVIDENCE_VALUES || e->kind == EVIDENCE_EVENT_APPLIED)
+		CHECK(entry_values_read(e->body, NULL, h, note_value));
+	if (e->kind != EVIDENCE_DELETE)
+		return;
+	CHECK(entry_delete_read(e->body, &d));
+	for (uint32_t i = 0; i < h->cells->count; i++)
+		if (is_asked(h, i, d.entity, d.entity_id, d.event_time_us))
+			note_delete(h, i, d.event_time_us, true);
+}
+
+/* At its arrival: what becomes durable before the answer is not in it. */
+static void read_as_of(struct fake *f, struct offline_as_of *ask)
+{
+	struct history *h = calloc(1, sizeof *h);
+	struct buf why = { 0 };
+	CHECK(h != NULL);
+	h->cells = ask->what;
+	for (uint32_t i = 0; i < OFFLINE_CELLS_MAX; i++)
+		h->gone[i] = (struct gone){ .row_us = INT64_MIN, .own_us = INT64_MIN };
+	struct log_scan *scan = f->config.log ? f->config.log->open(f->config.log->log, 1, &why) : NULL;
+	struct log_source_entry entry;
+	while (scan != NULL && scan->next(scan, &entry) == LOG_SOURCE_ENTRY)
+		note_entry(h, &entry);
+	log_scan_close(scan);
+	for (uint32_t i = 0; i < h->cells->count; i++) {
+		struct offline_cell *c = &h->cells->cells[i];
+		const struct gone *g = &h->gone[i];
+		if (c->found == OFFLINE_VALUE || (g->own_lsn == 0 && g->row_lsn == 0))
+			continue;
+		c->found = OFFLINE_TOMBSTONE;
+		c->is_of_row = g->own_lsn == 0;
+		c->value.event_time_us = c->is_of_row ? g->row_us : g->own_us;
+		c->value.lsn = c->is_of_row ? g->row_lsn : g->own_lsn;
+		c->value.deleted = true;
+	}
+	free(h);
+}
+
 /* ---- answers ---- */
 static void fail(struct fake *f, struct msg *m, const struct offline_error *error)
 {
@@ -242,6 +348,13 @@ static void fail(struct fake *f, struct msg *m, const struct offline_error *erro
 		struct offline_values *values = offline_values_new(f->base.loop);
 		offline_values_fail(values, error);
 		rt_reply(&f->base, m, &values->head);
+		return;
+	}
+	if (m->kind == OFFLINE_AS_OF) {
+		rt_reply(&f->base, m,
+			 &offline_cells_new(f->base.loop, (struct offline_as_of *)m, error->status,
+					    str_from(error->text))
+			      ->head);
 		return;
 	}
 	if (m->kind == EVIDENCE_LIST || m->kind == EVIDENCE_LEGACY) {
@@ -295,6 +408,9 @@ static void answer(struct fake *f, struct msg *m)
 		answer_feature(f, (struct offline_feature *)m);
 	else if (m->kind == OFFLINE_NEWEST)
 		answer_newest(f, (struct offline_newest *)m);
+	else if (m->kind == OFFLINE_AS_OF)
+		rt_reply(&f->base, m,
+			 &offline_cells_new(f->base.loop, (struct offline_as_of *)m, RT_OK, (struct str){ 0 })->head);
 	else
 		answer_text(f, m);
 }
@@ -321,6 +437,8 @@ static void on_question(struct fake *f, struct msg *m)
 	uint64_t now_ns = loop_mono_ns(f->base.loop);
 	uint64_t delay_ms = loop_random(f->base.loop) % (f->config.delay_ms_max + 1ull);
 	bool is_lost = m->deadline_ns > now_ns && sim_fault(f->base.loop, "offline.lost", f->config.lost_permille);
+	if (m->kind == OFFLINE_AS_OF)
+		read_as_of(f, (struct offline_as_of *)m);
 	if (is_lost)
 		delay_ms = (m->deadline_ns - now_ns) / 1000000 + 100;
 	if (delay_ms == 0 || !keep(f, m, delay_ms, is_lost))
@@ -347,6 +465,7 @@ static void fake_on_message(struct actor *a, struct msg *m)
 	case EVIDENCE_LEGACY:
 	case OFFLINE_FEATURE:
 	case OFFLINE_NEWEST:
+	case OFFLINE_AS_OF:
 		on_question(f, m);
 		return;
 	case RT_TIMER:

@@ -1,11 +1,12 @@
 /* The offline store of simulations: the messages of store/offline/offline.h, answered from a script, late, wrong or
- * never.
+ * never; OFFLINE_AS_OF from a log, by going through all of it.
  *
  * A question's text is its SQL, "contexts", or the reference of EVIDENCE_LEGACY. The first answer whose
  * `contains` is part of it is given; without one, EVIDENCE_LEGACY is not found and the others get no rows.
  * Under runtime/sim the faults "offline.error" and "offline.lost" happen with their chances; elsewhere never.
  */
 #pragma once
+#include "store/evidence/log_source.h"
 #include "store/offline/offline.h"
 
 struct offline_fake_answer {
@@ -16,8 +17,9 @@ struct offline_fake_answer {
 struct offline_fake_config {
 	const struct offline_fake_answer *answers; /* borrows, for the actor's life */
 	size_t answers_count;
-	uint32_t batch_rows; /* of OFFLINE_ROWS and OFFLINE_NEWEST; 0 = 4096 */
-	uint32_t ids_max;    /* of OFFLINE_FEATURE, more are RT_ETOOBIG; 0 = any number */
+	const struct log_source *log; /* the history of OFFLINE_AS_OF; borrows; NULL: it is empty */
+	uint32_t batch_rows;          /* of OFFLINE_ROWS and OFFLINE_NEWEST; 0 = 4096 */
+	uint32_t ids_max;             /* of OFFLINE_FEATURE, more are RT_ETOOBIG; 0 = any number */
 	/* OFFLINE_NEWEST: fills ret with at most max values from number `from` on, which borrow until the next call, and returns how
 	 * many. More than the newest is fine. NULL: there are none. */
 	size_t (*newest)(void *arg, size_t from, struct offline_value *ret, size_t max);

@@ -37,6 +37,7 @@ static void lane_on_message(struct actor *a, struct msg *m)
 	case EVIDENCE_LIST:
 	case EVIDENCE_LEGACY:
 	case OFFLINE_FEATURE:
+	case OFFLINE_AS_OF:
 		lane_answer(l, m);
 		return;
 	case LANE_DONE: {

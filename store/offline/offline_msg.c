@@ -9,6 +9,7 @@ MSG_SIZE_CHECK(offline_result);
 MSG_SIZE_CHECK(offline_batch);
 MSG_SIZE_CHECK(offline_newest);
 MSG_SIZE_CHECK(offline_values);
+MSG_SIZE_CHECK(offline_as_of);
 
 static void *msg_new(struct loop *loop, uint16_t kind)
 {
@@ -107,6 +108,68 @@ void offline_feature_add(struct offline_feature *m, struct str id)
 	struct str copy = arena_dup(&what->texts, id);
 	CHECK(what->ids_count < what->ids_cap && copy.p != NULL);
 	what->ids[what->ids_count++] = copy;
+}
+
+/* ---- cells of the history ---- */
+enum { CELLS_BYTES_MAX = 64 << 20 }; /* with an answer: one value is at most a ledger's entry */
+
+static void as_of_dispose(struct msg *m)
+{
+	struct offline_cells *what = ((struct offline_as_of *)m)->what;
+	if (what != NULL)
+		arena_finish(&what->texts);
+	free(what);
+}
+
+struct offline_as_of *offline_as_of_new(struct loop *loop, int64_t as_of_us)
+{
+	struct offline_cells *what = calloc(1, sizeof *what);
+	if (what == NULL)
+		return NULL;
+	struct offline_as_of *m = msg_new(loop, OFFLINE_AS_OF);
+	m->head.dispose = as_of_dispose;
+	m->what = what;
+	what->texts.max = CELLS_BYTES_MAX;
+	what->as_of_us = as_of_us;
+	return m;
+}
+
+bool offline_as_of_add(struct offline_as_of *m, struct str entity, struct str entity_id, struct str feature,
+		       struct str version)
+{
+	struct offline_cells *what = m->what;
+	struct offline_cell *cells = arena_array_grow(&what->texts, what->cells, what->count, &what->cap,
+						      OFFLINE_CELLS_MAX, sizeof *cells);
+	if (cells == NULL)
+		return false;
+	what->cells = cells;
+	struct offline_cell *c = &cells[what->count];
+	*c = (struct offline_cell){ .value = { .entity = arena_dup(&what->texts, entity),
+					       .entity_id = arena_dup(&what->texts, entity_id),
+					       .feature = arena_dup(&what->texts, feature) },
+				    .is_of_any_version = version.p == NULL };
+	if (version.p != NULL)
+		c->value.version = arena_dup(&what->texts, version);
+	if (c->value.entity.p == NULL || c->value.entity_id.p == NULL || c->value.feature.p == NULL ||
+	    (version.p != NULL && c->value.version.p == NULL))
+		return false;
+	what->count++;
+	return true;
+}
+
+struct offline_as_of *offline_cells_new(struct loop *loop, struct offline_as_of *request, int status, struct str error)
+{
+	struct offline_as_of *m = rt_msg_new(loop, OFFLINE_CELLS);
+	m->head.dispose = as_of_dispose;
+	m->head.status = status;
+	m->what = request->what;
+	request->what = NULL;
+	if (status == RT_OK || m->what == NULL)
+		return m;
+	m->what->error = arena_dup(&m->what->texts, error);
+	for (uint32_t i = 0; i < m->what->count; i++)
+		m->what->cells[i].found = OFFLINE_NOTHING;
+	return m;
 }
 
 static void result_dispose(struct msg *m)

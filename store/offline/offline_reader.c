@@ -188,6 +188,7 @@ static void reader_on_message(struct actor *a, struct msg *m)
 	case EVIDENCE_LIST:
 	case EVIDENCE_LEGACY:
 	case OFFLINE_FEATURE:
+	case OFFLINE_AS_OF:
 	case OFFLINE_ROWS:
 	case OFFLINE_NEWEST:
 		lsn = wanted_lsn(r, m);

@@ -4,42 +4,19 @@
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include "store/text/json.h"
-#include "store/offline/offline_private.h"
+#include "store/offline/offline_live.h"
 
-/* The rule by which values apply: (event time with its nanoseconds, LSN). An LSN has less than 56 bits. */
-#define NEWNESS(t)                                                                                                     \
-	"(CAST(epoch_us(" t ".event_time) AS HUGEINT) * 1000 + coalesce(" t                                            \
-	".event_time_ns, 0)) * 72057594037927936 + " t ".lsn"
-/* The tombstones that stand: the delete of a row takes those of its features that were written before it, also where their
- * events lay ahead. */
-#define STANDING                                                                                                       \
-	"WITH standing AS (SELECT d.* FROM fabra.deletes d LEFT JOIN (SELECT entity, entity_id, max(lsn) AS lsn FROM " \
-	"fabra.deletes WHERE feature IS NULL GROUP BY entity, entity_id) r ON d.entity = r.entity AND d.entity_id = "  \
-	"r.entity_id WHERE d.feature IS NULL OR r.lsn IS NULL OR d.lsn > r.lsn)"
-/* A tombstone hides what was written before it, and what was true before it: whichever of several is the
- * latest in each respect. */
-#define GONE     "max(event_time) AS event_time, max(lsn) AS lsn FROM standing WHERE feature IS"
-#define ALIVE(t) "(" t ".lsn IS NULL OR (h.lsn > " t ".lsn AND h.event_time >= " t ".event_time))"
-
-static const char deletes_sql[] = STANDING
-    " SELECT entity, entity_id, coalesce(feature, ''), '', epoch_us(max(event_time)), epoch_us(max(written_at)), "
-    "0::BIGINT, max(lsn), '', 0::USMALLINT, 0::UTINYINT FROM standing GROUP BY entity, entity_id, feature";
+static const char deletes_sql[] = "WITH " OFFLINE_STANDING("fabra.deletes") " " OFFLINE_TOMBSTONES;
 
 /* Of each version of the code apart: which of them is in force, the caller knows. */
-static const char values_sql[] = STANDING
-    ", gone_rows AS (SELECT entity, entity_id, " GONE " NULL GROUP BY entity, entity_id), "
-    "gone_cells AS (SELECT entity, entity_id, feature, " GONE " NOT NULL GROUP BY entity, entity_id, feature), "
-    "newest AS (SELECT arg_max(h.rowid, " NEWNESS(
-	"h") ") AS at FROM fabra.feature_history h "
-	     "LEFT JOIN gone_rows r ON h.entity = r.entity AND h.entity_id = r.entity_id "
-	     "LEFT JOIN gone_cells c ON h.entity = c.entity AND h.entity_id = c.entity_id AND h.feature = c.feature "
-	     "WHERE " ALIVE("r") " AND " ALIVE(
-		 "c") " GROUP BY h.entity, h.entity_id, h.feature, h.version) "
-		      "SELECT h.entity, h.entity_id, h.feature, h.value, epoch_us(h.event_time), epoch_us(h.written_at), h.ttl_ms, "
-		      "h.lsn, coalesce(h.version, ''), coalesce(h.event_time_ns, 0)::USMALLINT, h.source "
-		      "FROM fabra.feature_history h JOIN newest n ON h.rowid = n.at "
-		      "WHERE h.ttl_ms = 0 OR h.ttl_ms > (? - epoch_us(h.event_time)) // 1000 "
-		      "ORDER BY h.event_time DESC, h.event_time_ns DESC, h.lsn DESC";
+static const char values_sql[] = "WITH " OFFLINE_STANDING(
+    "fabra.deletes") ", " OFFLINE_GONE
+		     ", newest AS (SELECT arg_max(h.rowid, " OFFLINE_NEWNESS("h") ") AS at " OFFLINE_ALIVE(
+			 "fabra.feature_history") " GROUP BY h.entity, h.entity_id, h.feature, h.version) "
+						  "SELECT " OFFLINE_VALUE_COLUMNS
+						  " FROM fabra.feature_history h JOIN newest n ON h.rowid = n.at "
+						  "WHERE h.ttl_ms = 0 OR h.ttl_ms > (? - epoch_us(h.event_time)) // 1000 "
+						  "ORDER BY h.event_time DESC, h.event_time_ns DESC, h.lsn DESC";
 
 struct warm {
 	void *arg;

@@ -57,6 +57,8 @@ struct online *online_create(const struct online_config *config)
 					.see = online_see,
 					.trace = online_trace,
 					.holds = online_holds,
+					.is_whole = online_is_whole,
+					.note_lost = online_note_lost,
 					.fits = online_fits,
 					.change_row = online_change_row,
 					.delete_row = online_delete_row,
@@ -92,6 +94,12 @@ void online_destroy(struct online *t)
 const struct online_fast *online_fast(const struct online *t)
 {
 	return &t->fast;
+}
+
+static void note_full(struct online *t, size_t n)
+{
+	atomic_fetch_add_explicit(&t->full, n, memory_order_relaxed);
+	online_note_lost(t);
 }
 
 /* ---- finding ---- */
@@ -190,7 +198,8 @@ static struct cell *look_up(const struct place *p, struct row *r, uint32_t featu
 }
 
 /* Under the lock. */
-static struct online_trace trace_of(struct row *r, uint32_t feature, int64_t now_us)
+static struct online_trace trace_of(const struct online *t, const struct stripe *s, struct row *r, uint32_t feature,
+				    int64_t now_us)
 {
 	const struct cell *c = r ? row_find(r, feature) : NULL, *deleted = r ? row_find(r, ROW_TOMBSTONE) : NULL;
 	bool is_value = c && !cell_is_tombstone(c);
@@ -200,7 +209,9 @@ static struct online_trace trace_of(struct row *r, uint32_t feature, int64_t now
 				      .lsn = c ? c->lsn : 0,
 				      .is_known = c || deleted,
 				      .is_live = is_value && !cell_expired(c, now_us),
-				      .is_expired = is_value && cell_expired(c, now_us) };
+				      .is_expired = is_value && cell_expired(c, now_us),
+				      .may_be_lost = !is_value && !online_is_whole(t),
+				      .forgotten = s->forgotten };
 	if (deleted && deleted->event_time_us > trace.event_time_us)
 		trace.event_time_us = deleted->event_time_us;
 	if (deleted && deleted->lsn > trace.lsn)
@@ -210,8 +221,8 @@ static struct online_trace trace_of(struct row *r, uint32_t feature, int64_t now
 
 /* At most ONLINE_TOGETHER_MAX features under one lock. Short values are copied there and become values of their own after
  * it. ret_traces may be NULL. */
-static size_t get_some(const struct place *p, const uint32_t *features, size_t n, int64_t now_us,
-		       struct online_cell *ret, struct online_trace *ret_traces)
+static size_t get_some(const struct online *t, const struct place *p, const uint32_t *features, size_t n,
+		       int64_t now_us, struct online_cell *ret, struct online_trace *ret_traces)
 {
 	struct cell cells[ONLINE_TOGETHER_MAX];
 	size_t found = 0;
@@ -225,7 +236,7 @@ static size_t get_some(const struct place *p, const uint32_t *features, size_t n
 		if (c && c->form == CELL_SHARED)
 			value_ref(c->value);
 		if (ret_traces)
-			ret_traces[i] = trace_of(r, features[i], now_us);
+			ret_traces[i] = trace_of(t, p->stripe, r, features[i], now_us);
 	}
 	pthread_mutex_unlock(&p->stripe->lock);
 	for (size_t i = 0; i < n; i++) {
@@ -254,7 +265,7 @@ size_t online_see(struct online *t, uint32_t kind, struct str id, const uint32_t
 	size_t found = 0;
 	for (size_t i = 0, some; i < n; i += some) {
 		some = n - i < ONLINE_TOGETHER_MAX ? n - i : ONLINE_TOGETHER_MAX;
-		found += get_some(&p, features + i, some, now_us, ret + i, ret_traces ? ret_traces + i : NULL);
+		found += get_some(t, &p, features + i, some, now_us, ret + i, ret_traces ? ret_traces + i : NULL);
 	}
 	return found;
 }
@@ -270,9 +281,19 @@ bool online_trace(struct online *t, uint32_t kind, struct str id, uint32_t featu
 {
 	struct place p = place_of(t, kind, id);
 	pthread_mutex_lock(&p.stripe->lock);
-	*ret = trace_of(*find_link(&p), feature, now_us);
+	*ret = trace_of(t, p.stripe, *find_link(&p), feature, now_us);
 	pthread_mutex_unlock(&p.stripe->lock);
 	return ret->is_known;
+}
+
+bool online_is_whole(const struct online *t)
+{
+	return !atomic_load_explicit(&t->has_lost, memory_order_relaxed);
+}
+
+void online_note_lost(struct online *t)
+{
+	atomic_store_explicit(&t->has_lost, true, memory_order_relaxed);
 }
 
 bool online_fits(const struct online *t, const struct value *v)
@@ -324,6 +345,8 @@ struct change {
 	struct row *spare;     /* owned; room for the row to grow into */
 	unsigned cells_needed; /* of spare */
 	struct row *dead_row;  /* displaced too; cells without a reference are fine */
+	bool is_restored;      /* struct online_change, as is the next */
+	uint64_t forgotten;
 };
 
 /* Puts the spare row, which has its cells by now, in the place of r. */
@@ -394,6 +417,11 @@ static void put_cell(struct online *t, struct change *ch, struct row *r, size_t 
 
 static enum step step_cells(struct online *t, struct change *ch)
 {
+	if (ch->is_restored && ch->at.stripe->forgotten != ch->forgotten) {
+		for (size_t i = 0; i < ch->count; i++)
+			ch->results[i] = ONLINE_STALE;
+		return STEP_DONE;
+	}
 	struct row **link = find_link(&ch->at), *r = *link;
 	unsigned len = r ? r->cells_len : 0, new = count_new(ch, r);
 	if (new && (r == NULL || len + new > r->cells_cap)) {
@@ -483,7 +511,7 @@ static void apply(struct online *t, struct change *ch, int64_t now_us)
 	for (size_t i = 0; step == STEP_NO_ROOM && i < ch->count; i++)
 		ch->results[i] = ONLINE_FULL;
 	if (step == STEP_NO_ROOM)
-		atomic_fetch_add_explicit(&t->full, ch->count, memory_order_relaxed);
+		note_full(t, ch->count);
 	change_clean_up(t, ch);
 	if (atomic_load_explicit(&t->tombstones, memory_order_relaxed) > t->tombstones_max)
 		online_trim_tombstones(t);
@@ -505,7 +533,12 @@ static void change_some(struct online *t, const struct place *at, struct online_
 	struct cell cells[ONLINE_TOGETHER_MAX], dead[ONLINE_TOGETHER_MAX];
 	enum online_result results[ONLINE_TOGETHER_MAX];
 	uint16_t from[ONLINE_TOGETHER_MAX]; /* in changes */
-	struct change ch = { .at = *at, .cells = cells, .dead = dead, .results = results };
+	struct change ch = { .at = *at,
+			     .cells = cells,
+			     .dead = dead,
+			     .results = results,
+			     .is_restored = n && changes[0].is_restored,
+			     .forgotten = n ? changes[0].forgotten : 0 };
 	bool has_room = true;
 	for (size_t i = 0; i < n; i++) {
 		struct online_change *c = &changes[i];
@@ -515,7 +548,7 @@ static void change_some(struct online *t, const struct place *at, struct online_
 		has_room = has_room &&
 			   (!can_be_kept || c->value == NULL || online_reserve(t, row_value_bytes(c->value), now_us));
 		if (!can_be_kept || !has_room) {
-			atomic_fetch_add_explicit(&t->full, 1, memory_order_relaxed);
+			note_full(t, 1);
 			continue;
 		}
 		dead[ch.count].form = CELL_TOMBSTONE;
@@ -528,7 +561,7 @@ static void change_some(struct online *t, const struct place *at, struct online_
 	if (!has_room) { /* nor have those that found some: they are seen together */
 		for (size_t i = 0; i < ch.count; i++)
 			results[i] = ONLINE_FULL;
-		atomic_fetch_add_explicit(&t->full, ch.count, memory_order_relaxed);
+		note_full(t, ch.count);
 		change_clean_up(t, &ch);
 		return;
 	}

@@ -54,6 +54,10 @@ struct online_trace {
 	bool is_known;
 	bool is_live;
 	bool is_expired; /* there was a value, its time has passed, and it has not been swept yet */
+	/* Neither of these two, and the store has forgotten values, or not kept them: this may be one, and the history has it. Else
+	 * there is none. */
+	bool may_be_lost;
+	uint64_t forgotten; /* how much the store has forgotten hereabouts: for online_change */
 };
 enum online_result {
 	ONLINE_APPLIED,
@@ -63,8 +67,12 @@ enum online_result {
 };
 struct online_change {
 	uint32_t feature;
-	struct value *value;       /* borrows; NULL: there is none from here on, as online_delete_cell */
-	struct online_meta meta;   /* of a delete only event time and LSN */
+	struct value *value;     /* borrows; NULL: there is none from here on, as online_delete_cell */
+	struct online_meta meta; /* of a delete only event time and LSN */
+	/* A value of the history that the store had forgotten; all changes of a row alike. It is put there only if nothing has been
+	 * forgotten hereabouts since that trace was taken, which may have been a newer one: ONLINE_STALE. */
+	bool is_restored;
+	uint64_t forgotten;        /* of the trace */
 	enum online_result result; /* filled */
 };
 
@@ -164,6 +172,10 @@ struct online_fast {
 	/* Is this very value, of that event time, what a read would find? */
 	bool (*holds)(struct online *t, uint32_t kind, struct str id, uint32_t feature, int64_t now_us,
 		      int64_t event_time_us, struct str json);
+	/* Has it all that was put there, but for what was deleted or has expired? Once it has not, it never has again. */
+	bool (*is_whole)(const struct online *t);
+	/* Somebody could not put there what should be: it is not whole. */
+	void (*note_lost)(struct online *t);
 	/* Whether a value of this size would be kept. */
 	bool (*fits)(const struct online *t, const struct value *v);
 	/* As ONLINE_PUT and ONLINE_DELETE of one row. A reader of several cells sees all of them or none (of groups of

@@ -21,6 +21,7 @@ struct online_fake {
 	struct online_fake_config config;
 	struct known *known; /* owned */
 	size_t count, cap;
+	uint64_t forgotten;
 };
 
 struct waiting {
@@ -143,7 +144,7 @@ static enum online_result put(struct online_fake *s, const struct online_row_bat
 	const struct known *row = find(s, r, ROW_ITSELF);
 	if (r->id.n > ONLINE_ID_MAX)
 		return ONLINE_FULL;
-	if (hides(row, &c->meta))
+	if (hides(row, &c->meta) || (c->is_restored && c->forgotten != s->forgotten))
 		return ONLINE_STALE;
 	struct known *k = find_or_add(s, r, c->feature);
 	if (hides(k, &c->meta))
@@ -216,6 +217,8 @@ static void get(const struct online_fake *s, const struct online_row_batch *r, s
 					    .lsn = k->deleted.lsn,
 					    .is_known = true };
 	}
+	t->may_be_lost = !t->is_live && !t->is_expired && s->forgotten;
+	t->forgotten = s->forgotten;
 	if (row && row->is_deleted) {
 		t->is_known = true;
 		if (row->deleted.event_time_us > t->event_time_us)
@@ -225,9 +228,20 @@ static void get(const struct online_fake *s, const struct online_row_batch *r, s
 	}
 }
 
+static void forget_one(struct online_fake *s, uint64_t chance)
+{
+	struct known *k = s->count ? &s->known[chance % s->count] : NULL;
+	if (k == NULL || k->value == NULL)
+		return;
+	forget_value(k);
+	s->forgotten++;
+}
+
 static void do_row(struct fake *f, uint16_t kind, struct online_row_batch *r)
 {
 	struct online_fake *s = f->s;
+	if (sim_fault(f->base.loop, "online.forget", s->config.forget_permille))
+		forget_one(s, loop_random(f->base.loop));
 	if (sim_fault(f->base.loop, "online.lose_row", s->config.lose_row_permille))
 		return; /* its results stay ONLINE_FAILED */
 	r->result = kind == ONLINE_DELETE ? delete_row(s, r) : ONLINE_APPLIED;

@@ -3,13 +3,13 @@
  *
  * Under runtime/sim these faults happen with their chances, elsewhere never: "online.refuse" (RT_EIO, nothing is done),
  * "online.lose_answer" (done, but the asker never hears of it) and "online.lose_row" (ONLINE_FAILED for one row of a message,
- * which is not done). */
+ * which is not done), and "online.forget": before a row is done, a value of any row is forgotten. */
 #pragma once
 #include "store/online/online.h"
 
 struct online_fake_config {
 	uint32_t delay_ms_max; /* an answer takes 0..this, by the loop's chance; requests overtake each other */
-	unsigned refuse_permille, lose_answer_permille, lose_row_permille;
+	unsigned refuse_permille, lose_answer_permille, lose_row_permille, forget_permille;
 };
 struct online_fake;
 

@@ -33,6 +33,8 @@ bool online_trace(struct online *t, uint32_t kind, struct str id, uint32_t featu
 /* online_get_many and online_trace at one moment. */
 size_t online_see(struct online *t, uint32_t kind, struct str id, const uint32_t *features, size_t n, int64_t now_us,
 		  struct online_cell *ret, struct online_trace *ret_traces);
+bool online_is_whole(const struct online *t);
+void online_note_lost(struct online *t);
 /* Whether the table would keep a value of this size: at most an eighth of it. */
 bool online_fits(const struct online *t, const struct value *v);
 /* Is this very value, of that event time, what a read would find? */

@@ -114,6 +114,9 @@ static size_t reclaim_chunk(struct online *t, enum reclaim what, int64_t now_us)
 	s->cells -= d.cells;
 	s->expired_cells += d.expired;
 	s->evicted_cells += d.evicted;
+	s->forgotten += d.evicted + d.forgotten;
+	if (d.evicted) /* under the lock: who does not find the value knows why */
+		online_note_lost(t);
 	pthread_mutex_unlock(&s->lock);
 	dead_free(t, &d);
 	return d.cells + d.tombstones;

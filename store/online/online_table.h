@@ -20,6 +20,7 @@ struct stripe {
 	uint32_t evict_at, sweep_at; /* hands */
 	uint64_t hits, misses, rows, cells;
 	uint64_t puts, stale, deletes, evicted_cells, expired_cells;
+	uint64_t forgotten; /* values evicted and tombstones forgotten early */
 };
 
 struct online {
@@ -37,6 +38,7 @@ struct online {
 	_Alignas(64) atomic_size_t bytes; /* of rows and values, reserved before they are linked */
 	atomic_size_t evict_stripe, sweep_stripe;
 	atomic_uint_fast64_t tombstones, tombstones_forgotten, full;
+	atomic_bool has_lost; /* values were evicted, or not kept */
 };
 
 /* Takes n bytes of the bound, evicting what is cold. false: they cannot be had. now_us tells what has

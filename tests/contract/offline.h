@@ -7,7 +7,8 @@
  *     refused statements, lost cursors, one ending
  *     parameters, too many rows, a client's SQL      yes      no: it does not read SQL
  *     a deadline stops a statement                   yes      yes (it answers late, or never)
- *     what was durable when a question arrived       yes      no: it has no log
+ *     what was durable when a question arrived       yes      no: it does not read SQL
+ *     cells of the history, now and as of a time     yes      yes
  *     tables, checks of SQL, the newest values       yes      no: it is an actor only
  *     the newest values in batches                   yes      from its script (actors' tests)
  */
@@ -16,14 +17,14 @@
 #include "store/offline/offline.h"
 #include "tests/contract/contract.h"
 
-enum contract_offline_lacks { CONTRACT_LACKS_SQL = 1, CONTRACT_LACKS_LOG = 2, CONTRACT_LACKS_CALLS = 4 };
+enum contract_offline_lacks { CONTRACT_LACKS_SQL = 1, CONTRACT_LACKS_QUERIES_OF_LOG = 2, CONTRACT_LACKS_CALLS = 4 };
 
 struct contract_offline {
 	const char *name;
 	unsigned lacks;                           /* enum contract_offline_lacks */
 	void (*open)(struct contract_offline *b); /* with the tables of offline_tables */
 	void (*close)(struct contract_offline *b);
-	/* Makes an entry durable, behind the store's back. NULL: CONTRACT_LACKS_LOG. */
+	/* Makes an entry durable, behind the store's back. */
 	void (*append)(struct contract_offline *b, struct evidence_entry *e); /* moves e */
 	/* by open */
 	struct contract c;
@@ -275,7 +276,7 @@ static inline struct evidence_entry *offline_value_entry(const char *id, const c
 static void offline_sees_what_was_durable(void **state)
 {
 	struct contract_offline *b = *state;
-	if (b->lacks & CONTRACT_LACKS_LOG)
+	if (b->lacks & CONTRACT_LACKS_QUERIES_OF_LOG)
 		skip();
 	for (int i = 1; i <= 20; i++) {
 		char wanted[32];
@@ -286,6 +287,147 @@ static void offline_sees_what_was_durable(void **state)
 		assert_int_equal(m->head.status, RT_OK);
 		assert_true(str_eq(buf_str(&m->json), str_from(wanted)));
 	}
+}
+
+/* ---- cells of the history ---- */
+
+static inline void offline_append_value(struct contract_offline *b, enum entry_value_source source, const char *id,
+					const char *feature, const char *json, int64_t time_us, uint16_t time_ns,
+					const char *version, int64_t ttl_ms)
+{
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_VALUES);
+	const struct entry_value v = { .entity_id = str_from(id),
+				       .feature = str_from(feature),
+				       .value_json = str_from(json),
+				       .event_time_us = time_us,
+				       .event_time_ns = time_ns,
+				       .version = str_from(version),
+				       .ttl_ms = ttl_ms };
+	entry_values_write(&e->body,
+			   &(struct entry_values){ .entity = STR("User"), .source = source, .values = &v, .count = 1 });
+	b->append(b, e);
+}
+
+static inline void offline_append_delete(struct contract_offline *b, const char *id, int64_t time_us)
+{
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_DELETE);
+	entry_delete_write(&e->body, &(struct entry_delete){ STR("User"), str_from(id), time_us });
+	b->append(b, e);
+}
+
+/* The answer to one cell, as text; version NULL: of any. */
+static inline void offline_expect_as_of(struct contract_offline *b, int64_t as_of_us, const char *id,
+					const char *feature, const char *version, const char *wanted)
+{
+	struct offline_as_of *m = offline_as_of_new(contract_maker(&b->c), as_of_us);
+	assert_non_null(m);
+	assert_true(offline_as_of_add(m, STR("User"), str_from(id), str_from(feature), str_from(version)));
+	const struct msg *answer = contract_wait(&b->c, contract_ask(&b->c, b->store.requests, &m->head));
+	assert_int_equal(answer->kind, OFFLINE_CELLS);
+	assert_int_equal(answer->status, RT_OK);
+	const struct offline_cell *c = &((const struct offline_as_of *)answer)->what->cells[0];
+	struct buf text = { 0 };
+	if (c->found == OFFLINE_VALUE)
+		buf_printf(&text, "%.*s at %lld.%u lsn %llu ttl %lld source %u of %.*s", STR_ARG(c->value.value_json),
+			   (long long)c->value.event_time_us, c->value.event_time_ns, (unsigned long long)c->value.lsn,
+			   (long long)c->value.ttl_ms, c->value.source, STR_ARG(c->value.version));
+	else if (c->found == OFFLINE_TOMBSTONE)
+		buf_printf(&text, "%s gone at %lld lsn %llu", c->is_of_row ? "row" : "cell",
+			   (long long)c->value.event_time_us, (unsigned long long)c->value.lsn);
+	else
+		buf_append_lit(&text, "nothing");
+	buf_append_char(&text, '\0');
+	assert_string_equal(text.p, wanted);
+	buf_finish(&text);
+}
+
+static void offline_knows_the_newest(void **state)
+{
+	struct contract_offline *b = *state;
+	const int64_t now = INT64_MAX;
+	offline_expect_as_of(b, now, "u1", "tier", "", "nothing");
+	offline_append_value(b, ENTRY_PUSHED, "u1", "tier", "1", 100, 5, "", 0);
+	offline_expect_as_of(b, now, "u1", "tier", "", "1 at 100.5 lsn 1 ttl 0 source 2 of "); /* durable, so seen */
+	offline_append_value(b, ENTRY_TRIGGERED, "u1", "tier", "2", 100, 6, "", 7000);
+	offline_append_value(b, ENTRY_PUSHED, "u1", "tier", "\"late\"", 99, 0, "", 0);
+	offline_expect_as_of(b, now, "u1", "tier", "", "2 at 100.6 lsn 2 ttl 7000 source 4 of ");
+	offline_append_value(b, ENTRY_PUSHED, "u1", "tier", "4", 100, 6, "", 0); /* of a tie the later */
+	offline_expect_as_of(b, now, "u1", "tier", "", "4 at 100.6 lsn 4 ttl 0 source 2 of ");
+	offline_expect_as_of(b, now, "u1", "other", "", "nothing");
+	offline_expect_as_of(b, now, "u2", "tier", "", "nothing");
+	/* Each version for itself. */
+	offline_append_value(b, ENTRY_TRIGGERED, "u1", "tier", "5", 90, 0, "v2", 0);
+	offline_expect_as_of(b, now, "u1", "tier", "v2", "5 at 90.0 lsn 5 ttl 0 source 4 of v2");
+	offline_expect_as_of(b, now, "u1", "tier", "v3", "nothing");
+	offline_expect_as_of(b, now, "u1", "tier", NULL, "4 at 100.6 lsn 4 ttl 0 source 2 of ");
+	/* As of a time: what was true then, by event time. */
+	offline_expect_as_of(b, 99, "u1", "tier", "", "\"late\" at 99.0 lsn 3 ttl 0 source 2 of ");
+	offline_expect_as_of(b, 98, "u1", "tier", "", "nothing");
+	offline_expect_as_of(b, 98, "u1", "tier", NULL, "5 at 90.0 lsn 5 ttl 0 source 4 of v2");
+}
+
+static void offline_knows_what_is_gone(void **state)
+{
+	struct contract_offline *b = *state;
+	const int64_t now = INT64_MAX;
+	offline_append_value(b, ENTRY_PUSHED, "u1", "a", "1", 100, 0, "", 0);
+	offline_append_value(b, ENTRY_PUSHED, "u1", "b", "1", 500, 0, "", 0); /* ahead of its delete */
+	offline_append_value(b, ENTRY_PUSHED, "u1", "a", NULL, 600, 0, "", 0);
+	offline_expect_as_of(b, now, "u1", "a", "", "cell gone at 600 lsn 3");
+	offline_append_value(b, ENTRY_PUSHED, "u1", "a", "2", 550, 0, "", 0); /* true before its tombstone */
+	offline_expect_as_of(b, now, "u1", "a", "", "cell gone at 600 lsn 3");
+	offline_append_delete(b, "u1", 300); /* takes both, and the tombstone of a that lies ahead */
+	offline_expect_as_of(b, now, "u1", "a", "", "row gone at 300 lsn 5");
+	offline_expect_as_of(b, now, "u1", "b", "", "row gone at 300 lsn 5");
+	offline_expect_as_of(b, now, "u1", "c", "", "row gone at 300 lsn 5");
+	offline_append_value(b, ENTRY_PUSHED, "u1", "a", "3", 299, 0, "", 0);
+	offline_expect_as_of(b, now, "u1", "a", "", "row gone at 300 lsn 5");
+	offline_append_value(b, ENTRY_PUSHED, "u1", "a", "4", 300, 0, "", 0);
+	offline_expect_as_of(b, now, "u1", "a", "", "4 at 300.0 lsn 7 ttl 0 source 2 of ");
+	offline_expect_as_of(b, 299, "u1", "a", "", "3 at 299.0 lsn 6 ttl 0 source 2 of ");
+	offline_expect_as_of(b, 300, "u1", "b", "", "row gone at 300 lsn 5");
+	offline_expect_as_of(b, now, "u2", "a", "", "nothing");
+}
+
+/* Many at once, of several rows, some twice; ids and names that are no plain words. */
+static void offline_answers_many_cells(void **state)
+{
+	enum { IDS = 40 };
+	struct contract_offline *b = *state;
+	static const char *const features[] = { "a", "it's", "nobody's" };
+	for (int i = 0; i < IDS; i++) {
+		char id[32], json[16];
+		snprintf(id, sizeof id, "o'%d\"\xc3\xa4 ?$1", i);
+		snprintf(json, sizeof json, "%d", i);
+		offline_append_value(b, ENTRY_PUSHED, id, features[i % 2], json, 100 + i, 0, "", 0);
+	}
+	struct offline_as_of *m = offline_as_of_new(contract_maker(&b->c), INT64_MAX);
+	assert_non_null(m);
+	for (int i = 0; i < 2 * IDS; i++) {
+		char id[32];
+		snprintf(id, sizeof id, "o'%d\"\xc3\xa4 ?$1", i % IDS);
+		for (int k = 0; k < 3; k++)
+			assert_true(offline_as_of_add(m, STR("User"), str_from(id), str_from(features[k]), STR("")));
+	}
+	assert_true(offline_as_of_add(m, STR("Other"), STR("o'0\"\xc3\xa4 ?$1"), STR("a"), STR("")));
+	const struct msg *answer = contract_wait(&b->c, contract_ask(&b->c, b->store.requests, &m->head));
+	assert_int_equal(answer->kind, OFFLINE_CELLS);
+	const struct offline_cells *cells = ((const struct offline_as_of *)answer)->what;
+	assert_int_equal(cells->count, 6 * IDS + 1);
+	for (int i = 0; i < 6 * IDS; i++) {
+		const struct offline_cell *c = &cells->cells[i];
+		int id = i / 3 % IDS;
+		assert_int_equal(c->found, i % 3 == id % 2 ? OFFLINE_VALUE : OFFLINE_NOTHING);
+		if (c->found == OFFLINE_VALUE)
+			assert_int_equal(atoi(c->value.value_json.p), id);
+	}
+	assert_int_equal(cells->cells[6 * IDS].found, OFFLINE_NOTHING);
+	m = offline_as_of_new(contract_maker(&b->c), INT64_MAX);
+	for (int i = 0; i < OFFLINE_CELLS_MAX; i++)
+		assert_true(offline_as_of_add(m, STR("User"), STR("u"), STR("a"), STR("")));
+	assert_false(offline_as_of_add(m, STR("User"), STR("u"), STR("a"), STR("")));
+	answer = contract_wait(&b->c, contract_ask(&b->c, b->store.requests, &m->head));
+	assert_true(answer->kind == OFFLINE_CELLS && answer->status == RT_OK);
 }
 
 struct offline_noted {
@@ -396,5 +538,6 @@ static void offline_gives_the_newest_in_batches(void **state)
 	OFFLINE_TEST(offline_answers_queries, b), OFFLINE_TEST(offline_reads_sql, b),                                  \
 	    OFFLINE_TEST(offline_narrows_features, b), OFFLINE_TEST(offline_gives_rows_in_batches, b),                 \
 	    OFFLINE_TEST(offline_ends_each_ask_once, b), OFFLINE_TEST(offline_stops_at_the_deadline, b),               \
-	    OFFLINE_TEST(offline_sees_what_was_durable, b), OFFLINE_TEST(offline_does_what_a_start_calls, b),          \
-	    OFFLINE_TEST(offline_gives_the_newest_in_batches, b)
+	    OFFLINE_TEST(offline_sees_what_was_durable, b), OFFLINE_TEST(offline_knows_the_newest, b),                 \
+	    OFFLINE_TEST(offline_knows_what_is_gone, b), OFFLINE_TEST(offline_answers_many_cells, b),                  \
+	    OFFLINE_TEST(offline_does_what_a_start_calls, b), OFFLINE_TEST(offline_gives_the_newest_in_batches, b)

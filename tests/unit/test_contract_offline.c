@@ -1,5 +1,6 @@
 /* The contract of the offline store, kept by DuckDB and by the offline store of simulations. */
 #include "tests/contract/offline.h"
+#include "store/ledger/ledger_fake.h"
 #include "store/offline/offline_fake.h"
 #include "tests/unit/ledger_fixture.h"
 #include "store/offline/offline_duckdb.h"
@@ -88,6 +89,8 @@ static struct contract_offline duckdb = {
 
 static struct sim *sim;
 static uint64_t seed;
+static struct ledger_fake *fake_ledger;
+static struct actor_ref fake_appends;
 
 static void fake_open(struct contract_offline *b)
 {
@@ -100,9 +103,13 @@ static void fake_open(struct contract_offline *b)
 		{ "FROM missing", "no such table", RT_EINVAL },
 	};
 	sim = sim_create(&(struct sim_config){ .seed = ++seed, .loops = 2 });
-	const struct offline_fake_config config = {
-		.answers = script, .answers_count = ARRAY_LEN(script), .batch_rows = 2, .delay_ms_max = 5
-	};
+	fake_ledger = ledger_fake_create(&(struct ledger_fake_config){ .delay_ms_max = 1 });
+	fake_appends = ledger_fake_spawn(fake_ledger, sim_loop(sim, 1));
+	const struct offline_fake_config config = { .answers = script,
+						    .answers_count = ARRAY_LEN(script),
+						    .log = ledger_fake_log_source(fake_ledger),
+						    .batch_rows = 2,
+						    .delay_ms_max = 5 };
 	b->store.requests = b->store.background = offline_fake_spawn(sim_loop(sim, 1), &config);
 	contract_begin(&b->c, sim);
 }
@@ -115,12 +122,22 @@ static void fake_close(struct contract_offline *b)
 		fail_msg("%.*s", STR_ARG(buf_str(&why)));
 	contract_end(&b->c);
 	sim_destroy(sim);
+	ledger_fake_destroy(fake_ledger);
+}
+
+static void fake_append(struct contract_offline *b, struct evidence_entry *e)
+{
+	const struct msg *m = contract_wait(&b->c, contract_ask(&b->c, fake_appends,
+								&evidence_append_new(contract_maker(&b->c), e)->head));
+	assert_true(m->kind == EVIDENCE_APPENDED && m->status == RT_OK);
 }
 
 static struct contract_offline offline_fake = { .name = "offline_fake",
-						.lacks = CONTRACT_LACKS_SQL | CONTRACT_LACKS_LOG | CONTRACT_LACKS_CALLS,
+						.lacks = CONTRACT_LACKS_SQL | CONTRACT_LACKS_QUERIES_OF_LOG |
+							 CONTRACT_LACKS_CALLS,
 						.open = fake_open,
-						.close = fake_close };
+						.close = fake_close,
+						.append = fake_append };
 
 int main(void)
 {

@@ -7,6 +7,7 @@
 #include "actors/materializer.h"
 #include "actors/publisher.h"
 #include "actors/retrieved.h"
+#include "actors/stored.h"
 #include "actors/writer.h"
 #include "http/server_private.h"
 #include "store/ledger/ledger.h"
@@ -38,6 +39,7 @@ static const char *name_of(int class)
 		NAME(CLASS_CONTEXT_CACHE)
 		NAME(CLASS_WRITER)
 		NAME(CLASS_PUBLISHER)
+		NAME(CLASS_STORED)
 		NAME(CLASS_HTTP)
 		NAME(CLASS_TEST)
 		NAME(CLASS_TEST2)

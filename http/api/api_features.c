@@ -139,7 +139,15 @@ void api_feature_get_message(struct exchange *x, struct msg *m)
 	}
 	const struct feature_request *r = ((struct resolver_get *)m)->request;
 	const struct feature_result *f = &r->results[0];
-	struct str name = api_node(x)->definitions->features[r->features[0]].name;
+	const struct def_feature *d = &api_node(x)->definitions->features[r->features[0]];
+	struct str name = d->name;
+	if (feature_has_failed(f->state) && !def_feature_is_computed(d)) {
+		exchange_error(x, 503,
+			       "Feature '%.*s' of entity '%.*s' is not online, and the history could not be asked for "
+			       "it. Try again",
+			       STR_ARG(name), STR_ARG(r->ids[0]));
+		return;
+	}
 	switch (f->state) {
 	case FEATURE_FOUND:
 		reply_value(x, value_json(f->value), age_ms(loop_wall_us(exchange_loop(x)), f->as_of_us),

@@ -50,10 +50,6 @@ bool node_loop_spawn(struct node_loop *nl, struct buf *ret_why)
 			   d->entities_count, d->retrievers_count, NODE_ENTITIES_MAX, NODE_RETRIEVERS_MAX);
 		return false;
 	}
-	if (nl->node->stores->online.fast == NULL) {
-		buf_append_lit(ret_why, "the online store is not in this process's memory, where the actors read it");
-		return false;
-	}
 	for (uint32_t i = 0; i < d->entities_count; i++) {
 		nl->resolver_args[i] = (struct resolver_args){ nl, i };
 		if (!supervise(nl, NAME_RESOLVER + i, &resolver_class, &nl->resolver_args[i], ret_why))

@@ -42,6 +42,7 @@ struct look { /* rows in an ONLINE_GET */
 	struct looked {
 		struct read *read;
 		uint32_t row;
+		bool is_behind;
 	} rows[ONLINE_BATCH_ROWS_MAX];
 };
 
@@ -224,7 +225,9 @@ static void look(struct stored *s, struct stored_row *row)
 
 /* ---- QUEUED, LOOKING ---- */
 
-static bool look_add(struct online_batch *m, struct look *l, struct read *r)
+/* Of a row that the store is behind with it is not believed, and the history is asked: judged when it is sent, for what is put
+ * again meanwhile may come behind the reading and before its answer. */
+static bool look_add(const struct stored *s, struct online_batch *m, struct look *l, struct read *r)
 {
 	uint32_t features[ONLINE_TOGETHER_MAX];
 	const struct stored_row *row = &r->rows->rows[r->at];
@@ -232,7 +235,7 @@ static bool look_add(struct online_batch *m, struct look *l, struct read *r)
 		features[i] = row->cells[i].feature;
 	if (!online_batch_get(m, row->entity, row->id, features, row->count))
 		return false;
-	l->rows[l->count++] = (struct looked){ r, r->at };
+	l->rows[l->count++] = (struct looked){ r, r->at, values_is_behind(s->nl->node, row->entity, row->id) };
 	return true;
 }
 
@@ -245,7 +248,7 @@ static void send_looks(struct stored *s)
 		struct look *l = malloc(sizeof *l);
 		CHECK(m != NULL && l != NULL);
 		l->count = 0;
-		while (s->queued && look_add(m, l, s->queued)) {
+		while (s->queued && look_add(s, m, l, s->queued)) {
 			struct read *r = s->queued;
 			if (++r->at == r->rows->count)
 				s->queued = r->next_queued;
@@ -296,7 +299,7 @@ static void on_looked(struct stored *s, struct look *l, struct msg *m)
 	struct online_rows *rows = m->kind == ONLINE_DONE && m->status == RT_OK ? ((struct online_batch *)m)->what
 										: NULL;
 	for (uint32_t i = 0; i < l->count; i++) {
-		bool is_read = rows && rows->rows[i].result == ONLINE_APPLIED;
+		bool is_read = rows && rows->rows[i].result == ONLINE_APPLIED && !l->rows[i].is_behind;
 		take_row(s, &l->rows[i], is_read ? &rows->rows[i] : NULL);
 	}
 	free(l);

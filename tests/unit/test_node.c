@@ -37,17 +37,21 @@ static void test_too_many(void **state)
 	buf_finish(&why);
 }
 
-/* An online store that only answers messages is not one to serve from yet: said at the start, not by the first reader. */
+/* What an online store needs that is not in memory, and none of it for one that is. */
 static void test_store_elsewhere(void **state)
 {
 	(void)state;
 	struct buf why = { 0 };
-	const struct stores stores = { .online.per_loop = { fixture.stores.evidence.append } };
-	struct node node = fixture.node;
-	node.stores = &stores;
-	struct node_loop nl = { .node = &node, .loop = LOOP };
-	assert_false(node_loop_spawn(&nl, &why));
-	assert_non_null(memmem(why.p, why.n, "online store", 12));
+	assert_true(ref_is_none(rt_named(LOOP, NAME_PUBLISHER)) && ref_is_none(rt_named(LOOP, NAME_REPAIRER)));
+	life_end();
+	node_fixture_start(&fixture, &shared, 1, 1, ledger, &offline_config);
+	fixture.stores.online.fast = NULL;
+	for (unsigned i = 0; i < LOOPS_MAX; i++)
+		fixture.stores.online.per_loop[i] = online_spawn(fixture.online, fixture.store_loop);
+	assert_true(node_loop_spawn(NL, &why));
+	assert_false(ref_is_none(rt_named(LOOP, NAME_PUBLISHER)) || ref_is_none(rt_named(LOOP, NAME_REPAIRER)));
+	assert_false(ref_is_none(rt_spawn(LOOP, &probe_class, &probe)));
+	run_ms(1000); /* the sweeper has nothing to sweep */
 	buf_finish(&why);
 }
 

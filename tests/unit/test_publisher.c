@@ -1,5 +1,6 @@
 /* An online store that is not in this process's memory: what is durable gets there, whatever the store does, within bounds. */
 #include "tests/unit/actor_fixture.h"
+#include "actors/materializer.h"
 #include "actors/publisher.h"
 #include "actors/repairer.h"
 #include "actors/warm_start.h"
@@ -14,8 +15,11 @@ static const char definitions[] =
     "local User = fabra.entity { name = 'User', id = 'user_id' }\n"
     "fabra.feature { name = 'base', entity = User }\n"
     "fabra.feature { name = 'brief', entity = User, ttl = '1s' }\n"
-    "fabra.feature { name = 'one', entity = User, trigger = 'tick', compute = function() return 1 end }\n"
+    "fabra.feature { name = 'one', entity = User, trigger = 'tick', compute = function(id, event, previous)\n"
+    "  return (previous or 0) + 1 end }\n"
     "fabra.feature { name = 'made', entity = User, ttl = '1h', compute = function() return 1 end }\n"
+    "fabra.feature { name = 'listed', entity = User, ttl = '1h', refresh = '1h', materialize = true,\n"
+    "  sql = 'SELECT user_id, listed FROM t' }\n"
     "for i = 1, 100 do fabra.feature { name = 'f' .. i, entity = User } end\n";
 
 /* ---- a node whose store is elsewhere ---- */
@@ -76,12 +80,14 @@ static void ask_store_at(struct actor_ref ref)
 }
 
 static struct actor_ref store_ref;
+static bool is_whole_node; /* of the next life: all actors, and no publisher that fails when it is told to */
 
 static void far_begin(uint64_t seed)
 {
 	struct buf why = { 0 };
 	struct warm_counts counts;
 	offline_config.newest = history;
+	offline_config.log = ledger_fake_log_source(ledger);
 	node_fixture_start(&fixture, &shared, seed, 1, ledger, &offline_config);
 	fixture.stores.online.fast = NULL;
 	store = online_fake_create(&store_config);
@@ -91,10 +97,13 @@ static void far_begin(uint64_t seed)
 	CHECK(warm_start(&fixture.node, &counts, &why));
 	failing_publisher = publisher_class;
 	failing_publisher.on_message = failing_on_message;
-	CHECK(!ref_is_none(rt_supervise(LOOP, NAME_PUBLISHER, &failing_publisher, NL, 10, 60000)) &&
-	      !ref_is_none(rt_supervise(LOOP, NAME_REPAIRER, &repairer_class, NL, 10, 60000)) &&
-	      !ref_is_none(rt_supervise(LOOP, NAME_WRITER, &writer_class, NL, 10, 60000)) &&
-	      !ref_is_none(rt_spawn(LOOP, &probe_class, &probe)));
+	if (is_whole_node)
+		node_fixture_spawn_all(&fixture);
+	else
+		CHECK(!ref_is_none(rt_supervise(LOOP, NAME_PUBLISHER, &failing_publisher, NL, 10, 60000)) &&
+		      !ref_is_none(rt_supervise(LOOP, NAME_REPAIRER, &repairer_class, NL, 10, 60000)) &&
+		      !ref_is_none(rt_supervise(LOOP, NAME_WRITER, &writer_class, NL, 10, 60000)));
+	CHECK(!ref_is_none(rt_spawn(LOOP, &probe_class, &probe)));
 	sim_run(fixture.sim, 1);
 }
 
@@ -111,7 +120,7 @@ static int far_setup(void **state)
 	ledger_config = (struct ledger_fake_config){ .delay_ms_max = 1 };
 	offline_config = (struct offline_fake_config){ .delay_ms_max = 5, .batch_rows = 7 };
 	store_config = (struct online_fake_config){ .delay_ms_max = 1 };
-	is_in_memory = false;
+	is_in_memory = is_whole_node = false;
 	ledger = ledger_fake_create(&ledger_config);
 	far_begin(1);
 	run_ms(100); /* the repair of the start */
@@ -694,6 +703,149 @@ static void test_a_repair_waits_for_the_store(void **state)
 	assert_true(metrics_counter_value(fixture.node.metrics.repairs_failed) > failed);
 }
 
+/* ---- those who append ---- */
+
+static void assert_is_what_the_log_says(uint64_t seed);
+
+static struct offline_fake_answer rows[] = {
+	{ "listed FROM t", "[{\"user_id\":\"u1\",\"listed\":7},{\"user_id\":\"u2\",\"listed\":8}]", RT_OK }
+};
+
+static void begin_whole_node(void)
+{
+	is_whole_node = true;
+	offline_config.answers = rows;
+	offline_config.answers_count = ARRAY_LEN(rows);
+	far_restart(2);
+	run_ms(2000);
+}
+
+static uint64_t tick(const char *id)
+{
+	struct evidence_entry *e = evidence_entry_new(EVIDENCE_EVENT);
+	entry_event_write(&e->body, &(struct entry_event){ .event_id = STR("e"),
+							   .event_type = STR("tick"),
+							   .entity_id = str_from(id),
+							   .payload_json = STR("{}"),
+							   .event_time_us = loop_wall_us(LOOP) });
+	return rt_ask(&probe->base, rt_named(LOOP, NAME_INGESTOR), &ingest_event_new(LOOP, INGEST_EVENT, e)->head,
+		      in_ms(5000), ACTOR_NONE);
+}
+
+static void wait_until_applied(size_t count)
+{
+	for (int ms = 0; ms < 20000 && entries_of(EVIDENCE_EVENT_APPLIED) < count; ms++)
+		run_ms(1);
+	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), count);
+}
+
+/* Each builds on what the one before gave, however long the store takes. */
+static void test_events_follow_each_other(void **state)
+{
+	(void)state;
+	begin_whole_node();
+	set_store((struct online_fake_config){ .delay_ms_max = 50 });
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(wait_for(tick("u1"))->kind, INGEST_ACCEPTED);
+	wait_until_applied(10);
+	run_ms(200);
+	heal();
+	assert_found("u1", "one", "10");
+}
+
+/* The store does not have the PUT, and the event builds on it all the same. */
+static void test_an_event_sees_what_is_pending(void **state)
+{
+	(void)state;
+	begin_whole_node();
+	answered(put("u1", "one", "1"), false);
+	set_store((struct online_fake_config){ .refuse_permille = 1000 });
+	answered(put("u1", "one", "50"), true);
+	assert_int_equal(wait_for(tick("u1"))->kind, INGEST_ACCEPTED);
+	wait_until_applied(1);
+	assert_int_equal(wait_for(tick("u1"))->kind, INGEST_ACCEPTED); /* and on an event's that is */
+	wait_until_applied(2);
+	heal();
+	wait_until_caught_up("u1");
+	assert_found("u1", "one", "52");
+	/* The store answers again, and what is pending has not been put yet. */
+	set_store((struct online_fake_config){ .refuse_permille = 1000 });
+	answered(put("u1", "one", "70"), true);
+	run_ms(8000); /* the pauses have become long */
+	heal();
+	assert_found("u1", "one", "52");
+	assert_true(is_behind("u1"));
+	assert_int_equal(wait_for(tick("u1"))->kind, INGEST_ACCEPTED);
+	wait_until_applied(3);
+	wait_until_caught_up("u1");
+	run_ms(100);
+	assert_found("u1", "one", "71");
+}
+
+/* Events and PUTs of one cell that meet while the store is slow and fails: of the log's order the last PUT stands, and each
+ * event that was read behind it counts. */
+static void test_events_and_writes_that_meet(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 100; seed < 130; seed++) {
+		begin_whole_node();
+		set_store((struct online_fake_config){ .delay_ms_max = 30,
+						       .refuse_permille = seed % 2 ? 200 : 0,
+						       .lose_answer_permille = seed % 3 ? 0 : 100,
+						       .lose_row_permille = seed % 5 ? 0 : 200 });
+		size_t before = entries_of(EVIDENCE_EVENT_APPLIED);
+		for (int i = 0; i < 10; i++) {
+			wait_for(tick("u1"));
+			if (sim_chance(fixture.sim, 500)) {
+				uint64_t op = put("u1", "one", "1000");
+				if (sim_chance(fixture.sim, 500))
+					wait_for(op);
+			}
+			run_ms(sim_pick(fixture.sim, 60));
+		}
+		wait_until_applied(before + 10);
+		run_ms(3000);
+		heal();
+		wait_until_caught_up("u1");
+		answered(put("u1", "one", "1000"), false); /* none under way is behind it */
+		for (int i = 0; i < 3; i++)
+			wait_for(tick("u1"));
+		wait_until_applied(before + 13);
+		run_ms(1000);
+		assert_found("u1", "one", "1003");
+		assert_is_what_the_log_says(seed);
+	}
+}
+
+static void test_a_computed_value_gets_there(void **state)
+{
+	(void)state;
+	begin_whole_node();
+	assert_value(get_feature("made", "u1"), RECORD_COMPUTE, "1");
+	run_ms(100);
+	assert_found("u1", "made", "1");
+	assert_value(get_feature("made", "u1"), RECORD_CACHE, "1");
+	set_store((struct online_fake_config){ .lose_row_permille = 1000 });
+	assert_int_equal(get_feature("made", "u2")->state, FEATURE_FOUND);
+	run_ms(100);
+	assert_true(is_behind("u2"));
+	heal();
+	wait_until_caught_up("u2");
+	assert_found("u2", "made", "1");
+}
+
+static void test_materialised_values_get_there(void **state)
+{
+	(void)state;
+	begin_whole_node();
+	CHECK(!ref_is_none(
+	    rt_supervise(fixture.store_loop, NAME_MATERIALIZER, &materializer_class, &fixture.node, 10, 60000)));
+	run_ms(1000);
+	assert_found("u1", "listed", "7");
+	assert_found("u2", "listed", "8");
+	assert_int_equal(materializer_state(&fixture.node, feature("listed")), MATERIALIZED_DONE);
+}
+
 /* ---- at random, against an oracle ---- */
 
 static const char *const ids[] = { "u1", "u2", "u3", "u4" }, *const names[] = { "base", "one", "f1", "f2" };
@@ -806,6 +958,11 @@ static int run(void)
 		FAR_TEST(test_the_store_compares),
 		FAR_TEST(test_a_start_fills_an_empty_store),
 		FAR_TEST(test_a_repair_waits_for_the_store),
+		FAR_TEST(test_events_follow_each_other),
+		FAR_TEST(test_an_event_sees_what_is_pending),
+		FAR_TEST(test_events_and_writes_that_meet),
+		FAR_TEST(test_a_computed_value_gets_there),
+		FAR_TEST(test_materialised_values_get_there),
 		FAR_TEST(test_at_random),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

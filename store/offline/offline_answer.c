@@ -59,6 +59,8 @@ bool offline_question_reads_ledger(const struct msg *m)
 		return offline_sql_reads_ledger(str_from(((const struct offline_rows *)m)->sql));
 	case OFFLINE_FEATURE:
 		return offline_sql_reads_ledger(((const struct offline_feature *)m)->what->sql);
+	case OFFLINE_TRAINING: /* likewise */
+		return ((const struct offline_training *)m)->what != NULL;
 	default:
 		return false;
 	}
@@ -71,6 +73,10 @@ void offline_answer_fail(struct actor *a, struct msg *m, const struct offline_er
 		struct offline_batch *batch = offline_batch_new(a->loop);
 		offline_batch_fail(batch, error);
 		rt_reply(a, m, &batch->head);
+	} else if (m->kind == OFFLINE_TRAINING) {
+		struct offline_cells *cells = offline_cells_new(a->loop);
+		offline_cells_fail(cells, error);
+		rt_reply(a, m, &cells->head);
 	} else if (m->kind == EVIDENCE_LIST || m->kind == EVIDENCE_LEGACY) {
 		struct evidence_answer *answer = evidence_answer_new(a->loop);
 		evidence_answer_fail(answer, error->status, str_from(error->text));

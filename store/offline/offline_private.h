@@ -56,8 +56,10 @@ void offline_append_quoted(struct buf *out, struct str text, char quote);
 /* ---- offline_msg.c ---- */
 struct offline_result *offline_result_new(struct loop *loop);
 struct offline_batch *offline_batch_new(struct loop *loop); /* with an empty arena */
+struct offline_cells *offline_cells_new(struct loop *loop); /* with an empty arena */
 void offline_result_fail(struct offline_result *r, const struct offline_error *error);
 void offline_batch_fail(struct offline_batch *b, const struct offline_error *error);
+void offline_cells_fail(struct offline_cells *c, const struct offline_error *error);
 
 /* ---- offline_tables_only.c ---- */
 /* false: the statement is no SELECT, or reads files, settings or secrets (RT_EINVAL), or could not be looked at (any other

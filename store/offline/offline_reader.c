@@ -11,6 +11,7 @@
 #include "store/offline/offline_cursor.h"
 #include "store/offline/offline_lane.h"
 #include "store/offline/offline_private.h"
+#include "store/offline/offline_training.h"
 
 enum { CONTINUE = MSG_KIND(CLASS_OFFLINE, 64) }; /* to itself */
 enum { TIMER_TICK = 1, TIMER_RETRY = 2 };
@@ -29,6 +30,7 @@ struct reader {
 	struct offline *offline; /* borrows */
 	struct offline_conn *conn;
 	struct offline_cursors cursors;
+	struct offline_trainings trainings;
 	struct offline_lanes lanes;
 	struct waiting waiting[WAITING_MAX]; /* in order of arrival */
 	uint32_t waiting_len;
@@ -50,6 +52,13 @@ static void answer(struct reader *r, struct msg *m)
 	uint64_t deadline_ns = offline_question_deadline(&r->base, m);
 	if (m->kind == OFFLINE_ROWS) {
 		answer_rows(r, (struct offline_rows *)m);
+		return;
+	}
+	if (m->kind == OFFLINE_TRAINING) {
+		struct offline_cells *cells = offline_cells_new(r->base.loop);
+		offline_trainings_read(&r->trainings, (struct offline_training *)m, loop_mono_ns(r->base.loop), deadline_ns,
+				       cells);
+		rt_reply(&r->base, m, &cells->head);
 		return;
 	}
 	if (r->lanes.lanes_count > 0) {
@@ -142,6 +151,7 @@ static void step(struct reader *r)
 static void tick(struct reader *r)
 {
 	offline_cursors_expire(&r->cursors, loop_mono_ns(r->base.loop));
+	offline_trainings_expire(&r->trainings, loop_mono_ns(r->base.loop));
 	offline_projection_checkpoint(r->offline);
 	if (offline_projection_lag_ms(r->offline) > LAG_HELP_MS)
 		go_on(r);
@@ -159,6 +169,7 @@ static void reader_on_message(struct actor *a, struct msg *m)
 	case EVIDENCE_LEGACY:
 	case OFFLINE_FEATURE:
 	case OFFLINE_ROWS:
+	case OFFLINE_TRAINING:
 		lsn = wanted_lsn(r, m);
 		if (lsn != 0)
 			wait_for(r, m, lsn);
@@ -196,6 +207,7 @@ static int reader_init(struct actor *a, void *arg)
 	const struct reader_config *config = arg;
 	r->offline = config->offline;
 	r->cursors.offline = config->offline;
+	r->trainings.offline = config->offline;
 	r->lanes.reader = a;
 	r->lanes.lanes_count = config->lanes_count;
 	for (uint32_t i = 0; i < config->lanes_count; i++)
@@ -214,6 +226,7 @@ static void reader_finish(struct actor *a)
 		rt_msg_free(a->loop, r->waiting[i].ask); /* the runtime ends their asks */
 	offline_lanes_finish(&r->lanes);
 	offline_cursors_finish(&r->cursors);
+	offline_trainings_finish(&r->trainings);
 	offline_conn_close(r->conn);
 }
 

@@ -22,12 +22,15 @@ enum route_flags {
 	 * becomes visible. Parameters, query and body are empty then, and the reply is dropped. */
 	ROUTE_COMPLETES = 1 << 3,
 	ROUTE_UNLISTED = 1 << 4, /* not in /openapi.json and /docs */
-	ROUTE_LONG = 1 << 5,     /* has ROUTE_LONG_FACTOR times as long as other routes, for its first piece and for each further one */
+	ROUTE_LONG =
+	    1
+	    << 5, /* has ROUTE_LONG_FACTOR times as long as other routes, for its first piece and for each further one */
 };
 
 enum {
 	CLASS_HTTP = 96,
-	EXCHANGE_TAKEN = MSG_KIND(CLASS_HTTP, 3), /* to a route that sends in pieces: the last one is on its way, give the next */
+	EXCHANGE_TAKEN = MSG_KIND(CLASS_HTTP,
+				  3), /* to a route that sends in pieces: the last one is on its way, give the next */
 };
 
 enum {

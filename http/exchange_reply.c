@@ -128,7 +128,8 @@ static void describe_compressed(h2o_req_t *req)
 	header_put(req, &H2O_TOKEN_VARY->buf, STR("accept-encoding"));
 }
 
-void exchange_write_head(struct exchange *x, h2o_req_t *req, int status, const char *content_type, size_t content_length)
+void exchange_write_head(struct exchange *x, h2o_req_t *req, int status, const char *content_type,
+			 size_t content_length)
 {
 	req->res.status = status;
 	req->res.reason = reason_of(status);

@@ -38,10 +38,9 @@ void exchange_stream_begin(struct exchange *x, const char *content_type)
 	if (req == NULL)
 		return;
 	struct exchange_stream *s = h2o_mem_alloc_shared(&req->pool, sizeof *s, on_dispose);
-	*s = (struct exchange_stream){ .generator = { proceed, NULL },
-				       .req = req,
-				       .x = x,
-				       .patience_ns = x->deadline_ns - x->started_ns };
+	*s = (struct exchange_stream){
+		.generator = { proceed, NULL }, .req = req, .x = x, .patience_ns = x->deadline_ns - x->started_ns
+	};
 	x->stream = s;
 	exchange_write_head(x, req, 200, content_type, SIZE_MAX);
 	req->compress_hint = H2O_COMPRESS_HINT_DISABLE;

@@ -204,9 +204,9 @@ struct exchange {
 	struct str api_key; /* as sent; p NULL = none */
 	struct str timeout; /* x-request-timeout-ms */
 	struct arena arena;
-	struct yyjson_doc *json; /* owned */
+	struct yyjson_doc *json;        /* owned */
 	struct exchange_stream *stream; /* in req's pool; NULL: the reply is not in pieces, or it has ended */
-	struct buf invalid;      /* the 422 so far: {"detail":[{...},{...} */
+	struct buf invalid;             /* the 422 so far: {"detail":[{...},{...} */
 	void *data;
 	uint64_t started_ns, deadline_ns;
 	unsigned reply_headers_len, params_len;
@@ -237,7 +237,8 @@ bool exchange_id_is_sane(struct str sent);
 
 /* ---- exchange_reply.c ---- */
 /* The head of a reply. */
-void exchange_write_head(struct exchange *x, h2o_req_t *req, int status, const char *content_type, size_t content_length);
+void exchange_write_head(struct exchange *x, h2o_req_t *req, int status, const char *content_type,
+			 size_t content_length);
 void exchange_reply_invalid(struct exchange *x); /* what exchange_invalid noted, if anything, unless there is a reply */
 
 /* ---- exchange_stream.c ---- */

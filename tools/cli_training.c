@@ -181,12 +181,13 @@ static bool check_names(const struct job *j)
 	for (size_t i = 0; i < j->features_count; i++) {
 		char name[300];
 		snprintf(name, sizeof name, "%s__event_time", j->features[i].name);
-		const char *taken = offline_events_has_column(j->events, j->features[i].name) ? j->features[i].name
+		const char *taken = offline_events_has_column(j->events, j->features[i].name)      ? j->features[i].name
 				    : j->event_times && offline_events_has_column(j->events, name) ? name
 												   : NULL;
 		if (taken == NULL)
 			continue;
-		fprintf(stderr, "%s: it has a column %s, which is what the answer calls a feature; rename it\n", j->events_file, taken);
+		fprintf(stderr, "%s: it has a column %s, which is what the answer calls a feature; rename it\n",
+			j->events_file, taken);
 		return false;
 	}
 	return true;
@@ -194,7 +195,8 @@ static bool check_names(const struct job *j)
 
 static bool open_events(struct job *j, const char *scratch)
 {
-	j->events = offline_events_open(j->events_file, scratch, (const char *const *)j->columns, j->ids_count + 1, &j->why);
+	j->events = offline_events_open(j->events_file, scratch, (const char *const *)j->columns, j->ids_count + 1,
+					&j->why);
 	j->now_us = clock_wall_us();
 	if (j->events == NULL)
 		return false;
@@ -222,8 +224,8 @@ static void show_progress(const struct job *j, bool is_end)
 	if (is_end)
 		fputs("\r\033[K", stderr);
 	else
-		fprintf(stderr, "\r[%.*s%*s] %llu of %llu events", full, "##############################", BAR - full, "",
-			(unsigned long long)j->asked, (unsigned long long)total);
+		fprintf(stderr, "\r[%.*s%*s] %llu of %llu events", full, "##############################", BAR - full,
+			"", (unsigned long long)j->asked, (unsigned long long)total);
 	fflush(stderr);
 }
 
@@ -498,9 +500,10 @@ static int read_arguments(int argc, char **argv, struct job *j)
 		}
 	}
 	if (j->events_file == NULL || features == NULL || j->output == NULL || optind < argc) {
-		fputs("fabra training-data: which events, features and output? For instance: fabra training-data --events labels.csv "
-		      "--features user_tier --output training.parquet\n",
-		      stderr);
+		fputs(
+		    "fabra training-data: which events, features and output? For instance: fabra training-data --events labels.csv "
+		    "--features user_tier --output training.parquet\n",
+		    stderr);
 		return EXIT_USAGE;
 	}
 	if (!offline_events_can_write(j->output)) {

@@ -93,8 +93,7 @@ static bool take_features(struct exchange *x, yyjson_val *names, struct training
 static bool is_features_own(const struct training *t, struct str name)
 {
 	static const struct str tail = { "__event_time", sizeof "__event_time" - 1 };
-	bool has_tail = t->with_event_times && name.n > tail.n &&
-			str_eq(str_skip(name, name.n - tail.n), tail);
+	bool has_tail = t->with_event_times && name.n > tail.n && str_eq(str_skip(name, name.n - tail.n), tail);
 	for (uint32_t i = 0; i < t->features_count; i++) {
 		struct str own = t->definitions->features[t->features[i]].name;
 		if (str_eq(own, name) || (has_tail && str_eq(own, str_of(name.p, name.n - tail.n))))
@@ -119,7 +118,8 @@ static struct str id_of(struct exchange *x, const struct training *t, size_t eve
 	else if (!yyjson_is_str(v) || id.n == 0)
 		note_at(x, t, event, column, "string_type", "Input should be the id of an entity, a string", v);
 	else if (!api_id_is_fine(id))
-		note_at(x, t, event, column, "value_error", "Value error, must be at most 256 bytes of UTF-8 text without NUL", NULL);
+		note_at(x, t, event, column, "value_error",
+			"Value error, must be at most 256 bytes of UTF-8 text without NUL", NULL);
 	return id;
 }
 
@@ -138,8 +138,8 @@ static void time_of(struct exchange *x, const struct training *t, size_t event, 
 static void check_name(struct exchange *x, const struct training *t, struct str name, yyjson_val *input)
 {
 	if (is_features_own(t, name))
-		api_note_member(x, name, "value_error", "Value error, the events have a member of the name that a feature's column has",
-				input);
+		api_note_member(x, name, "value_error",
+				"Value error, the events have a member of the name that a feature's column has", input);
 }
 
 /* Columns of one length; or rows that are objects. */
@@ -153,7 +153,8 @@ static void check_form(struct exchange *x, struct training *t)
 			size_t count = yyjson_arr_size(value);
 			check_name(x, t, json_str(key), NULL);
 			if (!yyjson_is_arr(value) || (!is_first && count != t->moments_count))
-				note_at(x, t, 0, json_str(key), "list_type", "Input should be a list as long as the others", NULL);
+				note_at(x, t, 0, json_str(key), "list_type",
+					"Input should be a list as long as the others", NULL);
 			if (is_first)
 				t->moments_count = (uint32_t)count;
 			is_first = false;
@@ -242,18 +243,21 @@ void api_training_post(struct exchange *x)
 	t->are_columns = yyjson_is_obj(events);
 	t->is_csv = wants_csv(x);
 	if (names != NULL && yyjson_arr_size(names) == 0)
-		api_note_member(x, STR("features"), "too_short", "List should have at least 1 item after validation, not 0", names);
+		api_note_member(x, STR("features"), "too_short",
+				"List should have at least 1 item after validation, not 0", names);
 	if (events == NULL && body != NULL)
 		api_note_member(x, STR("events"), "missing", "Field required", body);
 	else if (events != NULL && !t->are_columns && !yyjson_is_arr(events))
-		api_note_member(x, STR("events"), "list_type", "Input should be a list of objects, or an object of lists", events);
+		api_note_member(x, STR("events"), "list_type",
+				"Input should be a list of objects, or an object of lists", events);
 	if (!exchange_is_valid(x) || !take_features(x, names, t))
 		return;
 	check_form(x, t);
 	if (exchange_is_valid(x) && t->moments_count == 0)
 		api_note_member(x, STR("events"), "too_short", "There should be at least 1 event", events);
 	if ((uint64_t)t->moments_count * t->features_count > CELLS_MAX)
-		api_note_member(x, STR("events"), "too_long", "There should be at most 1,000,000 values: events times features", NULL);
+		api_note_member(x, STR("events"), "too_long",
+				"There should be at most 1,000,000 values: events times features", NULL);
 	if (!t->are_columns)
 		yyjson_arr_iter_init(events, &t->rows);
 	struct offline_training *m = exchange_is_valid(x) ? question_read(x, t) : NULL;
@@ -346,9 +350,7 @@ static void write_event(struct training *t, struct buf *out)
 static void write_feature(const struct training *t, const struct offline_cell *cell, struct buf *out)
 {
 	const struct def_feature *f = &t->definitions->features[t->features[t->feature]];
-	struct str json = cell != NULL		? cell->value_json
-			  : t->with_defaults	? f->default_json
-						: (struct str){ 0 };
+	struct str json = cell != NULL ? cell->value_json : t->with_defaults ? f->default_json : (struct str){ 0 };
 	buf_append_char(out, ',');
 	if (t->is_csv) {
 		if (json.p != NULL)
@@ -431,7 +433,9 @@ static void on_cells(struct exchange *x, struct training *t, struct offline_cell
 	} else if (m->head.status == RT_EFULL) {
 		exchange_error(x, 503, "the offline store: %.*s", STR_ARG(m->error));
 	} else if (m->head.status == RT_ETOOBIG) {
-		exchange_error(x, 413, "the offline store has not enough memory for so much at once; ask for fewer events or features");
+		exchange_error(
+		    x, 413,
+		    "the offline store has not enough memory for so much at once; ask for fewer events or features");
 	} else if (m->head.status != RT_OK) {
 		exchange_fail(x, m->head.status, "the offline store");
 	} else {

@@ -17,7 +17,7 @@ enum offline_msg {
 	OFFLINE_ROWS = MSG_KIND(CLASS_OFFLINE, 3), /* ask: struct offline_rows, the materialiser's */
 	/* Its reply: struct offline_batch; RT_EFULL: too many cursors. */
 	OFFLINE_BATCH = MSG_KIND(CLASS_OFFLINE, 4),
-	OFFLINE_FEATURE = MSG_KIND(CLASS_OFFLINE, 5), /* ask: struct offline_feature; the reply is OFFLINE_BATCH */
+	OFFLINE_FEATURE = MSG_KIND(CLASS_OFFLINE, 5),  /* ask: struct offline_feature; the reply is OFFLINE_BATCH */
 	OFFLINE_TRAINING = MSG_KIND(CLASS_OFFLINE, 8), /* ask: struct offline_training */
 	/* Its reply: struct offline_cells; RT_EINVAL: the cursor is closed. RT_EFULL: too many cursors, no memory. */
 	OFFLINE_CELLS = MSG_KIND(CLASS_OFFLINE, 9),

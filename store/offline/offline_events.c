@@ -55,10 +55,11 @@ static bool columns_read(struct offline_events *e, const char *const *wanted, si
 {
 	struct offline_error error = { 0 };
 	bool has_zone[KEY_COLUMNS_MAX] = { false }, is_there[KEY_COLUMNS_MAX] = { false };
-	bool ok = offline_conn_select(e->conn,
-				      STR("SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'events' AND "
-					  "schema_name = 'main' ORDER BY column_index"),
-				      NULL, UINT64_MAX, &error);
+	bool ok = offline_conn_select(
+	    e->conn,
+	    STR("SELECT column_name, data_type FROM duckdb_columns() WHERE table_name = 'events' AND "
+		"schema_name = 'main' ORDER BY column_index"),
+	    NULL, UINT64_MAX, &error);
 	for (duckdb_data_chunk chunk; ok && (chunk = offline_conn_fetch(e->conn, &error)) != NULL;) {
 		for (idx_t row = 0; row < duckdb_data_chunk_get_size(chunk); row++) {
 			struct str name = text_at(chunk, 0, row), type = text_at(chunk, 1, row);
@@ -112,7 +113,8 @@ static bool open_all(struct offline_events *e, const char *scratch_dir, const ch
 		buf_finish(&path);
 		return false;
 	}
-	e->offline = offline_open(&(struct offline_config){ .path = path.p, .memory_limit_bytes = SCRATCH_MEMORY }, ret_why);
+	e->offline = offline_open(&(struct offline_config){ .path = path.p, .memory_limit_bytes = SCRATCH_MEMORY },
+				  ret_why);
 	const struct offline_table table = {
 		.name = "events", .file = real, .id_columns = text_columns, .id_columns_count = count
 	};
@@ -123,7 +125,8 @@ static bool open_all(struct offline_events *e, const char *scratch_dir, const ch
 		return false;
 	e->conn = offline_conn_open(e->offline, &error);
 	e->adder = e->conn != NULL ? offline_conn_open(e->offline, &error) : NULL;
-	e->is_entered = e->adder != NULL && offline_conn_enter(e->conn, &error); /* until it is closed: nobody else has this file */
+	e->is_entered = e->adder != NULL &&
+			offline_conn_enter(e->conn, &error); /* until it is closed: nobody else has this file */
 	return e->is_entered ? columns_read(e, text_columns, count, ret_why) : failed(&error, ret_why);
 }
 

@@ -222,13 +222,16 @@ static bool is_of(yyjson_val *row, const struct offline_past *what, const struct
 /* The last row of the script that was there by then. */
 static void past_read(yyjson_val *rows, const struct offline_past *what, struct offline_cells *ret)
 {
-	ret->cells = arena_alloc(ret->texts, (size_t)what->moments_count * what->features_count * sizeof *ret->cells + 1);
+	ret->cells = arena_alloc(ret->texts,
+				 (size_t)what->moments_count * what->features_count * sizeof *ret->cells + 1);
 	CHECK(ret->cells != NULL);
 	for (uint32_t i = 0; i < what->moments_count; i++)
 		for (uint32_t k = 0; k < what->features_count; k++) {
 			yyjson_val *row, *found = NULL;
 			size_t at, n;
-			yyjson_arr_foreach(rows, at, n, row) if (is_of(row, what, &what->moments[i], k)) found = row;
+			yyjson_arr_foreach(rows, at, n, row)
+				if (is_of(row, what, &what->moments[i], k))
+					found = row;
 			if (found == NULL)
 				continue;
 			struct buf text = { 0 };

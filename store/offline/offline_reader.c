@@ -56,8 +56,8 @@ static void answer(struct reader *r, struct msg *m)
 	}
 	if (m->kind == OFFLINE_TRAINING) {
 		struct offline_cells *cells = offline_cells_new(r->base.loop);
-		offline_trainings_read(&r->trainings, (struct offline_training *)m, loop_mono_ns(r->base.loop), deadline_ns,
-				       cells);
+		offline_trainings_read(&r->trainings, (struct offline_training *)m, loop_mono_ns(r->base.loop),
+				       deadline_ns, cells);
 		rt_reply(&r->base, m, &cells->head);
 		return;
 	}

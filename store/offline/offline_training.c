@@ -17,12 +17,13 @@ static const char *const ask_sql[] = {
 	"CREATE TEMP TABLE wanted(f UINTEGER, e UINTEGER, entity VARCHAR, feature VARCHAR)",
 };
 /* An id and a feature as one number: what is joined and sorted by it takes half the time that the texts would. */
-#define KEY "i.k + w.f"
+#define KEY          "i.k + w.f"
 #define OF_WANTED(t) " JOIN wanted w ON " t ".entity = w.entity AND " t ".feature = w.feature "
 static const char *const survey_sql[] = {
 	"CREATE TEMP TABLE ids AS SELECT (row_number() OVER () - 1) * (SELECT count(*) FROM wanted) AS k, e, id FROM (SELECT DISTINCT e, id "
 	"FROM moments)",
-	"CREATE TEMP TABLE tombstones AS SELECT " KEY " AS key, d.lsn, epoch_us(d.written_at) AS at_us, epoch_us(d.event_time) AS "
+	"CREATE TEMP TABLE tombstones AS SELECT " KEY
+	" AS key, d.lsn, epoch_us(d.written_at) AS at_us, epoch_us(d.event_time) AS "
 	"us, d.feature IS NULL AS of_row FROM fabra.deletes d JOIN wanted w ON d.entity = w.entity AND (d.feature IS NULL OR d.feature = "
 	"w.feature) JOIN ids i ON i.e = w.e AND i.id = d.entity_id",
 	/* limit_us: what is older is refused from here on. The delete of a row takes the tombstones that its features had. */
@@ -36,37 +37,42 @@ static const char *const survey_sql[] = {
 	"a.first < b.last AND b.first < a.last",
 	"CREATE TEMP TABLE spans AS SELECT f, version, from_us FROM versions ANTI JOIN tangled USING (f) UNION ALL SELECT f, "
 	"arg_max(version, lsn), from_us FROM (SELECT w.f, h.lsn, coalesce(h.version, '') AS version, epoch_us(h.written_at) AS from_us, "
-	"lag(coalesce(h.version, '')) OVER (PARTITION BY w.f ORDER BY h.lsn) AS before FROM fabra.feature_history h" OF_WANTED("h")
-	"SEMI JOIN tangled g ON w.f = g.f) WHERE before IS NULL OR before <> version GROUP BY f, from_us",
+	"lag(coalesce(h.version, '')) OVER (PARTITION BY w.f ORDER BY h.lsn) AS before FROM fabra.feature_history h" OF_WANTED(
+	    "h") "SEMI JOIN tangled g ON w.f = g.f) WHERE before IS NULL OR before <> version GROUP BY f, from_us",
 };
 /* Whether there are tombstones, and whether a feature has several versions. */
-static const char forms_sql[] = "SELECT (SELECT count(*) FROM cuts), (SELECT count(*) FROM versions) - (SELECT count(DISTINCT f) FROM "
-				"versions)";
+static const char forms_sql[] =
+    "SELECT (SELECT count(*) FROM cuts), (SELECT count(*) FROM versions) - (SELECT count(DISTINCT f) FROM "
+    "versions)";
 
 /* Nanoseconds do not fit 64 bits in all of the years 1 to 9999. */
 #define NS(us, ns) "(CAST(" us " AS HUGEINT) * 1000 + " ns ")"
 
 static void statement_write(bool has_cuts, bool has_versions, struct buf *out)
 {
-	buf_append_lit(out, "WITH h AS (SELECT " KEY " AS key, x.rowid AS place, x.lsn, epoch_us(x.event_time) AS us, "
-			    "coalesce(x.version, '') AS version, "
-			    NS("epoch_us(x.event_time)", "coalesce(x.event_time_ns, 0)") " AS true_ns, "
-			    NS("epoch_us(x.written_at)", "0") " AS written_ns FROM fabra.feature_history x" OF_WANTED("x")
-			    "JOIN ids i ON i.e = w.e AND i.id = x.entity_id), ");
+	buf_append_lit(
+	    out,
+	    "WITH h AS (SELECT " KEY " AS key, x.rowid AS place, x.lsn, epoch_us(x.event_time) AS us, "
+	    "coalesce(x.version, '') AS version, " NS("epoch_us(x.event_time)", "coalesce(x.event_time_ns, 0)") " AS true_ns, " NS(
+		"epoch_us(x.written_at)",
+		"0") " AS written_ns FROM fabra.feature_history x" OF_WANTED("x") "JOIN ids i ON i.e = w.e AND i.id = x.entity_id), ");
 	/* An LSN has less than 56 bits. */
 	buf_append_lit(out, "v AS (SELECT key, place, lsn, us, version, true_ns * 72057594037927936 + lsn AS newness, "
 			    "greatest(true_ns, written_ns) AS seen FROM h), ");
 	if (has_cuts)
-		buf_append_lit(out, "alive AS (SELECT v.*, coalesce(b.lsn, 0) AS stretch, a.at_us AS until_us FROM v ASOF LEFT JOIN "
-				    "cuts b ON v.key = b.key AND v.lsn > b.lsn ASOF LEFT JOIN cuts a ON v.key = a.key AND v.lsn < a.lsn "
-				    "WHERE (b.lsn IS NULL OR v.us >= b.limit_us) AND (a.lsn IS NULL OR v.seen < CAST(a.at_us AS "
-				    "HUGEINT) * 1000)), ");
+		buf_append_lit(
+		    out,
+		    "alive AS (SELECT v.*, coalesce(b.lsn, 0) AS stretch, a.at_us AS until_us FROM v ASOF LEFT JOIN "
+		    "cuts b ON v.key = b.key AND v.lsn > b.lsn ASOF LEFT JOIN cuts a ON v.key = a.key AND v.lsn < a.lsn "
+		    "WHERE (b.lsn IS NULL OR v.us >= b.limit_us) AND (a.lsn IS NULL OR v.seen < CAST(a.at_us AS "
+		    "HUGEINT) * 1000)), ");
 	buf_append_lit(out, "steps AS (SELECT * FROM (SELECT *, max(newness) OVER (PARTITION BY key");
 	buf_append_str(out, has_versions ? STR(", version") : STR(""));
 	buf_append_str(out, has_cuts ? STR(", stretch") : STR(""));
 	buf_append_lit(out, " ORDER BY seen RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS newest FROM ");
 	buf_append_str(out, has_cuts ? STR("alive") : STR("v"));
-	buf_append_lit(out, ") WHERE newness = newest), m AS (SELECT m.n, w.f, " KEY " AS key, m.us, " NS("m.us", "m.ns") " AS t");
+	buf_append_lit(out, ") WHERE newness = newest), m AS (SELECT m.n, w.f, " KEY
+			    " AS key, m.us, " NS("m.us", "m.ns") " AS t");
 	buf_append_str(out, has_versions ? STR(", s.version") : STR(""));
 	buf_append_lit(out, " FROM moments m JOIN wanted w ON m.e = w.e JOIN ids i ON i.e = m.e AND i.id = m.id");
 	if (has_versions)
@@ -76,9 +82,11 @@ static void statement_write(bool has_cuts, bool has_versions, struct buf *out)
 	buf_append_lit(out, " AND m.t >= s.seen");
 	if (has_cuts)
 		buf_append_lit(out, " WHERE s.until_us IS NULL OR m.t < CAST(s.until_us AS HUGEINT) * 1000");
-	buf_append_lit(out, ") SELECT n, f, x.value, epoch_us(x.event_time), coalesce(x.event_time_ns, 0)::USMALLINT FROM found JOIN "
-			    "fabra.feature_history x ON x.rowid = found.place WHERE x.ttl_ms = 0 OR x.ttl_ms > (found.us - "
-			    "epoch_us(x.event_time)) // 1000 ORDER BY n, f");
+	buf_append_lit(
+	    out,
+	    ") SELECT n, f, x.value, epoch_us(x.event_time), coalesce(x.event_time_ns, 0)::USMALLINT FROM found JOIN "
+	    "fabra.feature_history x ON x.rowid = found.place WHERE x.ttl_ms = 0 OR x.ttl_ms > (found.us - "
+	    "epoch_us(x.event_time)) // 1000 ORDER BY n, f");
 }
 
 /* ---- asking ---- */
@@ -133,10 +141,12 @@ static bool fill(struct offline_conn *c, const char *table, const struct offline
 	}
 	if (!ok) {
 		duckdb_error_data data = duckdb_appender_error_data(appender);
-		offline_error_set(c->offline, error, duckdb_error_data_error_type(data), duckdb_error_data_message(data));
+		offline_error_set(c->offline, error, duckdb_error_data_error_type(data),
+				  duckdb_error_data_message(data));
 		duckdb_destroy_error_data(&data);
 		if (error->status == RT_EINVAL)
-			error->status = RT_EIO; /* an id that DuckDB does not take is nobody's mistake: it was looked at before */
+			error->status =
+			    RT_EIO; /* an id that DuckDB does not take is nobody's mistake: it was looked at before */
 	}
 	duckdb_appender_destroy(&appender);
 	return ok;
@@ -152,7 +162,8 @@ static bool read_forms(struct offline_conn *c, bool *ret_has_cuts, bool *ret_has
 	ok = chunk != NULL && duckdb_data_chunk_get_size(chunk) == 1;
 	if (ok) {
 		*ret_has_cuts = *(const int64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0)) > 0;
-		*ret_has_versions = *(const int64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1)) > 0;
+		*ret_has_versions = *(const int64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 1)) >
+				    0;
 	}
 	if (chunk != NULL)
 		duckdb_destroy_data_chunk(&chunk);
@@ -256,8 +267,8 @@ static bool chunk_read(struct offline_training_cursor *c, struct offline_cells *
 	idx_t rows = duckdb_data_chunk_get_size(chunk);
 	for (; c->row < rows && has_room(ret); c->row++) {
 		struct str text = str_of(duckdb_string_t_data(&value[c->row]), duckdb_string_t_length(value[c->row]));
-		struct offline_cell cell = { moment[c->row], feature[c->row], arena_dup(ret->texts, text), event_us[c->row],
-					     event_ns[c->row] };
+		struct offline_cell cell = { moment[c->row], feature[c->row], arena_dup(ret->texts, text),
+					     event_us[c->row], event_ns[c->row] };
 		if (cell.value_json.p == NULL) {
 			offline_error_text(error, RT_EFULL, "out of memory");
 			return false;

@@ -292,7 +292,7 @@ static void offline_sees_what_was_durable(void **state)
 /* A fake has this history in its script, for the entity User. */
 #define OFFLINE_PAST_TIME 1700000000000000
 #define OFFLINE_PAST_SCRIPT                                                                                            \
-	"[{\"id\":\"p1\",\"feature\":\"tier\",\"value\":1,\"from_us\":1700000000000001},"                                  \
+	"[{\"id\":\"p1\",\"feature\":\"tier\",\"value\":1,\"from_us\":1700000000000001},"                              \
 	"{\"id\":\"p1\",\"feature\":\"tier\",\"value\":\"x\",\"from_us\":1700000000000003}]"
 
 /* Of each moment and feature what was there by then; in their order; nothing where there was nothing. */

@@ -221,7 +221,8 @@ static inline void on_pieces(struct exchange *x)
 {
 	struct pieces *p = calloc(1, sizeof *p);
 	CHECK(p != NULL);
-	*p = (struct pieces){ number_of(x, "n", 3), number_of(x, "bytes", 4), number_of(x, "fail", 0), number_of(x, "hang", 0), 0 };
+	*p = (struct pieces){ number_of(x, "n", 3), number_of(x, "bytes", 4), number_of(x, "fail", 0),
+			      number_of(x, "hang", 0), 0 };
 	*exchange_data(x) = p;
 	ask_for_piece(x, p);
 }

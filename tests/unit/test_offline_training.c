@@ -44,7 +44,8 @@ static struct msg *make_training(struct loop *loop, const void *arg)
 		return &offline_training_next(loop, q->cursor)->head;
 	for (uint32_t i = 0; i < q->features_count; i++)
 		wanted[i] = (struct offline_wanted){ 0, str_from(q->features[i]) };
-	struct offline_training *m = offline_training_new(loop, &entity, 1, wanted, q->features_count, q->moments_count);
+	struct offline_training *m = offline_training_new(loop, &entity, 1, wanted, q->features_count,
+							  q->moments_count);
 	for (uint32_t i = 0; i < q->moments_count; i++) {
 		struct str id = str_from(q->moments[i].id);
 		offline_training_add(m, &id, T0_US + q->moments[i].us, q->moments[i].ns);
@@ -75,7 +76,10 @@ static void assert_past(const char *feature, const struct moment *moments, uint3
 {
 	struct buf text = { 0 };
 	unsigned batches;
-	ask_past((struct question){ .features = &feature, .features_count = 1, .moments = moments, .moments_count = count },
+	ask_past((struct question){ .features = &feature,
+				    .features_count = 1,
+				    .moments = moments,
+				    .moments_count = count },
 		 &text, &batches);
 	assert_string_equal(text.p, wanted);
 	buf_finish(&text);
@@ -102,13 +106,13 @@ static void write_one(const struct write *w)
 				       .ttl_ms = w->ttl_ms,
 				       .version = str_from(w->version) };
 	if (w->feature == NULL)
-		entry_delete_write(&e->body,
-				   &(struct entry_delete){ .entity = STR("User"),
-							   .entity_id = v.entity_id,
-							   .event_time_us = v.event_time_us });
+		entry_delete_write(&e->body, &(struct entry_delete){ .entity = STR("User"),
+								     .entity_id = v.entity_id,
+								     .event_time_us = v.event_time_us });
 	else
-		entry_values_write(&e->body, &(struct entry_values){
-						 .entity = STR("User"), .source = ENTRY_PUSHED, .values = &v, .count = 1 });
+		entry_values_write(&e->body,
+				   &(struct entry_values){
+				       .entity = STR("User"), .source = ENTRY_PUSHED, .values = &v, .count = 1 });
 	assert_false(e->body.failed);
 	rig_append(&rig, e, T0_US + w->written_us);
 }
@@ -157,12 +161,12 @@ static void test_tombstones(void **state)
 	(void)state;
 	WRITE("u1", "tier", "1", .us = 100, .written_us = 100);
 	WRITE("u1", "city", "\"x\"", .us = 100, .written_us = 100);
-	WRITE("u1", .us = 200, .written_us = 200);                           /* the row */
-	WRITE("u1", "tier", "2", .us = 150, .written_us = 250);              /* of before it: refused */
+	WRITE("u1", .us = 200, .written_us = 200);              /* the row */
+	WRITE("u1", "tier", "2", .us = 150, .written_us = 250); /* of before it: refused */
 	WRITE("u1", "tier", "3", .us = 300, .written_us = 300);
-	WRITE("u1", "tier", NULL, .us = 900, .written_us = 400);             /* the cell, ahead */
-	WRITE("u1", "tier", "4", .us = 500, .written_us = 500);              /* refused */
-	WRITE("u1", .us = 600, .written_us = 600);                           /* takes the cell's tombstone */
+	WRITE("u1", "tier", NULL, .us = 900, .written_us = 400); /* the cell, ahead */
+	WRITE("u1", "tier", "4", .us = 500, .written_us = 500);  /* refused */
+	WRITE("u1", .us = 600, .written_us = 600);               /* takes the cell's tombstone */
 	WRITE("u1", "tier", "5", .us = 700, .written_us = 700);
 	ASSERT_PAST("tier", "0/0=1@100.000;3/0=3@300.000;6/0=5@700.000;", { "u1", 199, 999 }, { "u1", 200, 0 },
 		    { "u1", 260, 0 }, { "u1", 399, 0 }, { "u1", 400, 0 }, { "u1", 550, 0 }, { "u1", 700, 0 });
@@ -174,11 +178,13 @@ static void test_the_version_that_wrote_last(void **state)
 	(void)state;
 	WRITE("u1", "tier", "1", .us = 100, .written_us = 100, .version = "a");
 	WRITE("u2", "tier", "2", .us = 100, .written_us = 110, .version = "a");
-	WRITE("u2", "tier", "3", .us = 90, .written_us = 200, .version = "b"); /* another id shows that the code has changed */
+	WRITE("u2", "tier", "3", .us = 90, .written_us = 200,
+	      .version = "b"); /* another id shows that the code has changed */
 	WRITE("u1", "tier", "4", .us = 95, .written_us = 300, .version = "b"); /* older, and of the code in force */
 	ASSERT_PAST("tier", "0/0=1@100.000;2/0=4@95.000;3/0=3@90.000;", { "u1", 199, 0 }, { "u1", 200, 0 },
 		    { "u1", 300, 0 }, { "u2", 200, 0 });
-	WRITE("u2", "tier", "5", .us = 400, .written_us = 400, .version = "a"); /* it came back, and its values with it */
+	WRITE("u2", "tier", "5", .us = 400, .written_us = 400,
+	      .version = "a"); /* it came back, and its values with it */
 	ASSERT_PAST("tier", "0/0=4@95.000;1/0=1@100.000;2/0=5@400.000;", { "u1", 399, 0 }, { "u1", 400, 0 },
 		    { "u2", 400, 0 });
 }

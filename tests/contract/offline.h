@@ -290,10 +290,10 @@ static void offline_sees_what_was_durable(void **state)
 }
 
 /* A fake has this history in its script, for the entity User. */
-#define OFFLINE_PAST_TIME 1700000000000000
+#define OFFLINE_PAST_TIME 1600000000000000
 #define OFFLINE_PAST_SCRIPT                                                                                            \
-	"[{\"id\":\"p1\",\"feature\":\"tier\",\"value\":1,\"from_us\":1700000000000001},"                              \
-	"{\"id\":\"p1\",\"feature\":\"tier\",\"value\":\"x\",\"from_us\":1700000000000003}]"
+	"[{\"id\":\"p1\",\"feature\":\"tier\",\"value\":1,\"from_us\":1600000000000001},"                              \
+	"{\"id\":\"p1\",\"feature\":\"tier\",\"value\":\"x\",\"from_us\":1600000000000003}]"
 
 /* Of each moment and feature what was there by then; in their order; nothing where there was nothing. */
 static void offline_gives_values_of_the_past(void **state)
@@ -308,7 +308,7 @@ static void offline_gives_values_of_the_past(void **state)
 	}
 	/* They were written later than they were true, where that is told apart. */
 	int64_t from_us = b->lacks & CONTRACT_LACKS_LOG ? OFFLINE_PAST_TIME : b->written_us;
-	const int64_t times_us[] = { OFFLINE_PAST_TIME - 1, from_us + 3, from_us + 4 };
+	const int64_t times_us[] = { from_us - 1, from_us + 3, from_us + 4 };
 	struct offline_training *m = offline_training_new(contract_maker(&b->c), &entity, 1, features, 2, 4);
 	for (size_t i = 0; i < ARRAY_LEN(times_us); i++)
 		offline_training_add(m, &known, times_us[i], 0);

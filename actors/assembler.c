@@ -513,7 +513,7 @@ static void record(struct assembler *s)
 		return;
 	}
 	become(s, RECORDING);
-	s->ledger_op = rt_ask(&s->base, s->nl->node->stores->evidence.append,
+	s->ledger_op = rt_ask(&s->base, evidence_appender(&s->nl->node->stores->evidence, s->base.loop),
 			      &evidence_append_new(s->base.loop, entry)->head, evidence_deadline_ns(s),
 			      s->request->cancel);
 }
@@ -537,8 +537,11 @@ static void not_recorded(struct assembler *s, int status, struct str why)
 	log_line(LOG_ERROR, "assembler", "record is not durable", LOG_STR("context", s->context->name),
 		 LOG_STR("reason", why), LOG_STR("request_id", s->job->request_id));
 	if (s->nl->node->evidence_required) {
-		fail_with(s, status == RT_ETOOBIG ? ASSEMBLY_TOO_LARGE : ASSEMBLY_NO_EVIDENCE,
-			  "Failed to persist CRS-001 record: %.*s", STR_ARG(why));
+		/* What is late is said so whoever notices it first, this actor or its asker: the record may come to be. */
+		enum assembly_outcome outcome = status == RT_ETOOBIG     ? ASSEMBLY_TOO_LARGE
+						: status == RT_EDEADLINE ? ASSEMBLY_LATE
+									 : ASSEMBLY_NO_EVIDENCE;
+		fail_with(s, outcome, "Failed to persist CRS-001 record: %.*s", STR_ARG(why));
 		return;
 	}
 	s->job->evidence_error = arena_dup(&s->job->arena, why);
@@ -558,7 +561,7 @@ static void in_recording(struct assembler *s, struct msg *m)
 	if (m->op != s->ledger_op)
 		return;
 	if (m->kind != EVIDENCE_APPENDED) {
-		not_recorded(s, m->status, refusal_text(m));
+		not_recorded(s, m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status, refusal_text(m));
 		return;
 	}
 	struct evidence_entry *entry = ((struct evidence_append *)m)->entry;

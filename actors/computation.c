@@ -4,13 +4,14 @@
  *                     |  ^
  *       waits for asks|  | the last awaited answer came
  *                     v  |
- *                   WAITING            done, failed, deadline, stop: reply once
+ *                   WAITING            done, failed, deadline: reply once; stop, or nobody waits for it any more: end
  *                                      -> TIDYING, while ended calls have left much garbage: one for all of a loop -> end
  *
  * A feature or retriever that would wait for itself, over others or not, gets an error for the ask that closes the circle.
  *
  * Bounds: COMPUTATION_READS_MAX asks, the script's own limits, the deadline of the ask that started it. */
 #include "actors/computation.h"
+#include "actors/table_loader.h"
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
@@ -59,7 +60,8 @@ static void become(struct computation *c, enum state next)
 static void computation_on_message(struct actor *a, struct msg *m)
 {
 	struct computation *c = (struct computation *)a;
-	if (m->kind == RT_STOP) {
+	/* RT_LEFT: nobody waits for it any more; what it has asked for ends with it. */
+	if (m->kind == RT_STOP || (m->kind == RT_LEFT && c->state != TIDYING)) {
 		rt_stop(a);
 		return;
 	}
@@ -181,6 +183,9 @@ static uint64_t ask_retriever(struct computation *c, uint32_t retriever, struct 
 static uint64_t ask_sql(struct computation *c, struct str sql, struct str params)
 {
 	struct offline_query *m = offline_query_new(c->base.loop, sql, params);
+	int64_t stale_us = table_loader_stale_since_us(c->nl->node, sql);
+	if (stale_us != 0 && (c->job->stale_since_us == 0 || stale_us < c->job->stale_since_us))
+		c->job->stale_since_us = stale_us;
 	return rt_ask(&c->base, c->nl->node->stores->offline.requests, &m->head, asks_until_ns(c), c->request->cancel);
 }
 
@@ -543,6 +548,7 @@ static const struct actor_class computation_class = {
 	.name = "computation",
 	.size = sizeof(struct computation),
 	.mailbox_len_max = 8,
+	.hears_leavers = true,
 	.init = computation_init,
 	.on_message = computation_on_message,
 	.finish = computation_finish,

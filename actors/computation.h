@@ -38,7 +38,8 @@ struct computation_job {
 	uint64_t
 	    asks_until_ns; /* deadline of its asks, so that it can go on without a late answer; 0 = that of the computation */
 	/* answer: error.p NULL means done */
-	struct script_outcome outcome;  /* copied into the arena */
+	int64_t stale_since_us;        /* fabra.sql read a table whose new file cannot be loaded: since when; 0: none */
+	struct script_outcome outcome; /* copied into the arena */
 	struct computation_read *reads; /* in the arena */
 	uint32_t reads_count, reads_cap;
 	bool has_lost_reads; /* no memory for one: what was read is not known */

@@ -4,6 +4,8 @@
  *     head of an entity's queue: all that its features had is read, at one moment
  *                                APPLYING: each triggered feature is computed with the previous value
  *                                COMMITTING: values and "applied" go to the ledger in one frame; durable --> published
+ *                                  (into an online store elsewhere by PUBLISHING, which ends in any case: what the store does
+ *                                  not take is pending)
  *                                  a PUT or a delete came between --> what it wrote is left out, COMMITTING again
  *                                then the next event of that entity
  *
@@ -12,21 +14,25 @@
  *
  * A feature function that fails changes nothing: the event still counts as applied, the failure is logged and counted. One
  * that returns nil says that there is no value from here on: a tombstone of that feature.
- * When the "applied" frame cannot be made durable the event stays pending and is tried again; nothing is published.
+ * When the "applied" frame cannot be made durable the event stays pending and is tried again; nothing is published. The ledger
+ * is waited for as long as it takes nothing, at most RETRY_LEDGER_MS between two attempts: no event behind would fare better. What
+ * concerns the event itself (no memory, no room for its computation) is tried ATTEMPTS_MAX times, ever later; then the event is given
+ * up, so that those behind it have their turn: it is in the ledger without its mark, and the next start tries it again.
  * Bounds: the mailbox, EVENTS_MAX events waiting or under way; more are refused before they are durable. */
 #include "actors/ingestor.h"
 #include "actors/computation.h"
-#include "actors/values.h"
+#include "actors/publisher.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
 #include "store/text/timefmt.h"
 #include <stdlib.h>
 
-enum { EVENTS_MAX = 65536, BUCKETS = 4096, RETRY_MS = 1000 };
+enum { EVENTS_MAX = 65536, BUCKETS = 4096 };
+enum { RETRY_MS = 1000, RETRY_LEDGER_MS = 8000, RETRY_EVENT_MS = 64000, ATTEMPTS_MAX = 12 };
 enum { ACCEPT_TIMEOUT_MS = 600000, APPEND_TIMEOUT_MS = 30000, COMPUTE_TIMEOUT_MS = 10000 };
 
-enum event_state { EV_APPENDING, EV_QUEUED, EV_APPLYING, EV_COMMITTING, EV_WAITING_TO_RETRY };
+enum event_state { EV_APPENDING, EV_QUEUED, EV_APPLYING, EV_COMMITTING, EV_PUBLISHING, EV_WAITING_TO_RETRY };
 
 struct event {
 	struct event *next; /* in its entity's queue */
@@ -38,6 +44,8 @@ struct event {
 	struct arena arena;
 	struct entry_event data; /* texts in the arena */
 	uint64_t lsn;
+	uint64_t retry_at_ns;
+	uint32_t refusals, attempts;  /* by the ledger, one after the other; that failed for another reason */
 	uint32_t *features;           /* triggered, in definition order, of one entity; in the arena, as the next six */
 	struct online_cell *previous; /* what each had when the event's turn came */
 	struct online_trace *traces;  /* likewise */
@@ -64,8 +72,8 @@ struct ingestor {
 	uint32_t events_count;
 	struct queue *queues[BUCKETS];
 	struct event *by_op[BUCKETS];
-	struct event *retry; /* chained by next_by_op */
-	uint64_t retry_count;
+	struct event *retry;  /* chained by next_by_op */
+	uint64_t retry_count; /* failures since the last look at them */
 	bool retry_timer;
 };
 
@@ -137,19 +145,25 @@ static void event_free(struct ingestor *s, struct event *e)
 
 /* ---- COMMITTING ---- */
 
-static void event_done(struct ingestor *s, struct event *e)
+/* The event leaves, and the next one of its entity has its turn. */
+static void event_leave(struct ingestor *s, struct event *e)
 {
 	struct queue *q = queue_of(s, e->data.entity_id, false);
 	CHECK(q && q->head == e);
 	q->head = e->next;
 	if (q->head == NULL)
 		q->tail = &q->head;
-	metrics_add(s->nl->node->metrics.events_processed, 1);
 	event_free(s, e);
 	if (q->head)
 		apply_next(s, q->head);
 	else
 		queue_free(s, q);
+}
+
+static void event_done(struct ingestor *s, struct event *e)
+{
+	metrics_add(s->nl->node->metrics.events_processed, 1);
+	event_leave(s, e);
 }
 
 static uint32_t entity_of(const struct ingestor *s, const struct event *e)
@@ -184,8 +198,38 @@ static void commit(struct ingestor *s, struct event *e)
 	CHECK(entry != NULL);
 	e->state = EV_COMMITTING;
 	await(s, e,
-	      rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(s->base.loop, entry)->head,
+	      rt_ask(&s->base, evidence_appender(&s->nl->node->stores->evidence, s->base.loop),
+		     &evidence_append_new(s->base.loop, entry)->head,
 		     loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
+}
+
+/* With a store elsewhere the entry itself knows. Where that is in doubt the event is read and computed again: steady writes of
+ * its cells are never in doubt, so it ends. */
+static void after_conflict(struct ingestor *s, struct event *e, const struct evidence_entry *entry)
+{
+	bool is_any = false;
+	size_t cell = 0;
+	for (uint32_t i = 0; i < e->features_count; i++) {
+		if (!has_outcome(e, i) || !values_was_overtaken(entry, cell++))
+			continue;
+		is_any = true;
+		value_unref(e->values[i]);
+		e->values[i] = NULL;
+		e->ended[i] = false;
+	}
+	if (is_any) {
+		commit(s, e);
+		return;
+	}
+	for (uint32_t i = 0; i < e->features_count; i++) {
+		value_unref(e->values[i]);
+		value_unref(e->previous[i].value);
+		e->values[i] = e->previous[i].value = NULL;
+		e->ended[i] = false;
+	}
+	e->at = 0;
+	e->is_read = false;
+	apply_next(s, e);
 }
 
 /* Somebody else's cells may have refused the entry: then nothing is left out, and it is tried again from here on. */
@@ -207,17 +251,51 @@ static void leave_out_overtaken(struct ingestor *s, struct event *e)
 	}
 }
 
-static void retry_later(struct ingestor *s, struct event *e, const char *reason)
+static void retry_at(struct ingestor *s, struct event *e, uint64_t delay_ms, const char *reason)
 {
 	if (s->retry_count++ == 0) /* a ledger that takes nothing concerns all alike */
 		log_line(LOG_ERROR, "ingestor", "event could not be applied yet", LOG_STR("event_id", e->data.event_id),
 			 LOG_CSTR("reason", reason));
+	metrics_add(s->nl->node->metrics.event_retries, 1);
 	e->state = EV_WAITING_TO_RETRY;
+	e->retry_at_ns = loop_mono_ns(s->base.loop) + delay_ms * 1000000;
 	e->next_by_op = s->retry;
 	s->retry = e;
 	if (!s->retry_timer)
 		rt_timer_start(&s->base, RETRY_MS, 0);
 	s->retry_timer = true;
+}
+
+/* RETRY_MS, doubled each time. */
+static uint64_t delay_ms(uint32_t failures, uint64_t max_ms)
+{
+	uint64_t ms = (uint64_t)RETRY_MS << (failures < 16 ? failures : 16);
+	return ms < max_ms ? ms : max_ms;
+}
+
+static void retry_when_ledger_takes(struct ingestor *s, struct event *e, const char *reason)
+{
+	retry_at(s, e, delay_ms(e->refusals, RETRY_LEDGER_MS), reason);
+	e->refusals++;
+}
+
+static void event_given_up(struct ingestor *s, struct event *e, const char *reason)
+{
+	metrics_add(s->nl->node->metrics.events_given_up, 1);
+	log_line(LOG_ERROR, "ingestor",
+		 "event is given up: it is in the ledger, is not applied, and the next start tries it again",
+		 LOG_STR("event_id", e->data.event_id), LOG_STR("event_type", e->data.event_type),
+		 LOG_STR("entity_id", e->data.entity_id), LOG_INT("lsn", (int64_t)e->lsn),
+		 LOG_INT("attempts", (int64_t)e->attempts), LOG_CSTR("reason", reason));
+	event_leave(s, e);
+}
+
+static void retry_later(struct ingestor *s, struct event *e, const char *reason)
+{
+	if (++e->attempts == ATTEMPTS_MAX)
+		event_given_up(s, e, reason);
+	else
+		retry_at(s, e, delay_ms(e->attempts - 1, RETRY_EVENT_MS), reason);
 }
 
 static void give_up_values(struct ingestor *s, struct event *e)
@@ -251,6 +329,12 @@ static void note_refused_values(struct ingestor *s, const struct event *e, const
 /* Trying again is safe even when the first frame did reach the disk: then its own values are what overtook it. */
 static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 {
+	uint64_t op;
+	if (publisher_takes(&s->base, s->nl->node, m, 0, &op)) {
+		e->state = EV_PUBLISHING;
+		await(s, e, op);
+		return;
+	}
 	if (m->kind == EVIDENCE_APPENDED && m->status == RT_OK) {
 		note_refused_values(s, e, ((const struct evidence_append *)m)->entry);
 		event_done(s, e);
@@ -258,6 +342,10 @@ static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 	}
 	if (m->kind == EVIDENCE_APPENDED && m->status == RT_ECONFLICT) {
 		metrics_add(s->nl->node->metrics.event_conflicts, 1);
+		if (values_are_elsewhere(s->nl->node)) {
+			after_conflict(s, e, ((const struct evidence_append *)m)->entry);
+			return;
+		}
 		leave_out_overtaken(s, e);
 		commit(s, e);
 		return;
@@ -268,21 +356,39 @@ static void in_committing(struct ingestor *s, struct event *e, struct msg *m)
 		commit(s, e);
 		return;
 	}
-	retry_later(s, e, m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status));
+	retry_when_ledger_takes(s, e, m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status));
+}
+
+static void in_publishing(struct ingestor *s, struct event *e, const struct msg *m)
+{
+	if (m->kind == EVIDENCE_APPENDED)
+		note_refused_values(s, e, ((const struct evidence_append *)m)->entry);
+	event_done(s, e);
 }
 
 static void on_retry(struct ingestor *s)
 {
 	if (s->retry_count > 1)
-		log_line(LOG_ERROR, "ingestor", "events could not be applied yet, and are tried again now",
+		log_line(LOG_ERROR, "ingestor", "events could not be applied yet, and are tried again",
 			 LOG_INT("events", (int64_t)s->retry_count));
 	s->retry_timer = false;
 	s->retry_count = 0;
-	struct event *e = s->retry;
+	uint64_t now_ns = loop_mono_ns(s->base.loop);
+	struct event *e = s->retry, *due = NULL;
 	s->retry = NULL;
 	for (struct event *next; e; e = next) {
 		next = e->next_by_op;
-		apply_next(s, e);
+		struct event **list = e->retry_at_ns <= now_ns ? &due : &s->retry;
+		e->next_by_op = *list;
+		*list = e;
+	}
+	for (struct event *next; due; due = next) {
+		next = due->next_by_op;
+		apply_next(s, due);
+	}
+	if (s->retry && !s->retry_timer) {
+		rt_timer_start(&s->base, RETRY_MS, 0);
+		s->retry_timer = true;
 	}
 }
 
@@ -371,7 +477,7 @@ static bool read_previous(struct ingestor *s, struct event *e)
 	online->see(online->table, entity_of(s, e), e->data.entity_id, e->features, e->features_count,
 		    loop_wall_us(s->base.loop), e->previous, e->traces);
 	for (uint32_t i = 0; i < e->features_count; i++)
-		is_whole = is_whole && (e->previous[i].value || !e->traces[i].is_live);
+		is_whole = is_whole && !e->previous[i].is_lost;
 	for (uint32_t i = 0; !is_whole && i < e->features_count; i++) {
 		value_unref(e->previous[i].value);
 		e->previous[i].value = NULL;
@@ -548,7 +654,7 @@ static void on_event(struct ingestor *s, struct msg *m)
 	/* Not the client's deadline: an event that becomes durable after the client has left has its turn all the same, before
 	 * those behind it. */
 	await(s, e,
-	      rt_ask(&s->base, s->nl->node->stores->evidence.append,
+	      rt_ask(&s->base, evidence_appender(&s->nl->node->stores->evidence, s->base.loop),
 		     &evidence_append_new(s->base.loop, in->entry)->head,
 		     loop_mono_ns(s->base.loop) + ACCEPT_TIMEOUT_MS * 1000000ull, ACTOR_NONE));
 	in->entry = NULL;
@@ -628,6 +734,9 @@ static void ingestor_on_message(struct actor *a, struct msg *m)
 		return;
 	case EV_COMMITTING:
 		in_committing(s, e, m);
+		return;
+	case EV_PUBLISHING:
+		in_publishing(s, e, m);
 		return;
 	case EV_QUEUED:
 	case EV_WAITING_TO_RETRY:

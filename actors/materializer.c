@@ -4,6 +4,8 @@
  *                       last batch: REMOVING the values of ids that have no row any more: append, durable, delete
  *                       all removed: IDLE until refresh is over (a tenth earlier at most, by chance)
  *
+ * Into an online store elsewhere the publisher of an I/O loop puts what is durable, before WRITING and REMOVING go on.
+ *
  * One feature is under way at a time: DuckDB has one thread. The event time of a run's values is its start, so that a
  * pushed or later value is never replaced by an older one. A value that is there already gets the new event time in
  * memory only; it is written again when half of its ttl has passed since it was, so that the history has it for as long
@@ -16,7 +18,7 @@
  * sooner until the first one has succeeded. Bounds: batches of the cursor's size; REMOVE_MAX; the deadline of a batch. */
 #include "actors/materializer.h"
 #include "actors/definitions/definitions_sql.h"
-#include "actors/values.h"
+#include "actors/publisher.h"
 #include "runtime/check.h"
 #include "runtime/log.h"
 #include "store/evidence/entries.h"
@@ -44,7 +46,8 @@ struct materializer {
 	enum state state;
 	bool has_looked; /* for values of the last life */
 	uint64_t op;
-	struct schedule *schedules; /* owned */
+	bool is_publishing, is_durable; /* what was appended; see goes_on */
+	struct schedule *schedules;     /* owned */
 	uint32_t schedules_count;
 	struct schedule *current;
 	int64_t started_us;
@@ -145,7 +148,7 @@ static const struct def_table *failing_table(const struct materializer *s)
 {
 	const struct definitions *d = s->node->definitions;
 	for (uint32_t i = 0; i < d->tables_count; i++)
-		if (atomic_load_explicit(&s->node->metrics.tables_failing[i], memory_order_relaxed) &&
+		if (atomic_load_explicit(&s->node->metrics.tables_stale_since_us[i], memory_order_relaxed) &&
 		    definitions_sql_names(feature_of(s)->sql, d->tables[i].name))
 			return &d->tables[i];
 	return NULL;
@@ -252,7 +255,8 @@ static void append_values(struct materializer *s, enum state state, const struct
 										     .count = count });
 	CHECK(e != NULL);
 	s->state = state;
-	s->op = rt_ask(&s->base, s->node->stores->evidence.append, &evidence_append_new(s->base.loop, e)->head,
+	s->op = rt_ask(&s->base, evidence_appender(&s->node->stores->evidence, s->base.loop),
+		       &evidence_append_new(s->base.loop, e)->head,
 		       loop_mono_ns(s->base.loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
 }
 
@@ -262,9 +266,18 @@ static void append_failed(struct materializer *s, const struct msg *m)
 	run_failed(s, m->kind == RT_DEADLINE ? STR("the ledger does not answer") : str_from(rt_error_text(m->status)));
 }
 
-static bool was_appended(const struct msg *m)
+/* true: it is durable and has still to be published; the answer comes again. false: is_durable says how it ended. */
+static bool goes_on(struct materializer *s, struct msg *m)
 {
-	return m->kind == EVIDENCE_APPENDED && m->status == RT_OK;
+	bool was_publishing = s->is_publishing;
+	s->is_publishing = !was_publishing && publisher_takes(&s->base, s->node, m, 0, &s->op);
+	s->is_durable = was_publishing || (m->kind == EVIDENCE_APPENDED && m->status == RT_OK);
+	return s->is_publishing;
+}
+
+static size_t refused_in(const struct msg *m)
+{
+	return m->kind == EVIDENCE_APPENDED ? values_refused(((const struct evidence_append *)m)->entry) : 0;
 }
 
 /* ---- REMOVING ---- */
@@ -317,12 +330,14 @@ static void begin_removing(struct materializer *s)
 
 static void in_removing(struct materializer *s, struct msg *m)
 {
-	if (!was_appended(m)) {
+	if (goes_on(s, m))
+		return;
+	if (!s->is_durable) {
 		append_failed(s, m);
 		return;
 	}
 	s->removed += s->gone_count;
-	s->refused += values_refused(((const struct evidence_append *)m)->entry);
+	s->refused += refused_in(m);
 	remove_next(s);
 }
 
@@ -424,13 +439,15 @@ static void in_reading(struct materializer *s, struct msg *m)
 
 static void in_writing(struct materializer *s, struct msg *m)
 {
-	if (!was_appended(m)) {
+	if (goes_on(s, m))
+		return;
+	if (!s->is_durable) {
 		drop_batch(s);
 		append_failed(s, m);
 		return;
 	}
 	s->written += s->batch->count;
-	s->refused += values_refused(((const struct evidence_append *)m)->entry);
+	s->refused += refused_in(m);
 	batch_ended(s);
 }
 

@@ -1,6 +1,8 @@
 #include "actors/node.h"
 #include "actors/context_cache.h"
 #include "actors/ingestor.h"
+#include "actors/publisher.h"
+#include "actors/repairer.h"
 #include "actors/resolver.h"
 #include "actors/retriever.h"
 #include "actors/sweeper.h"
@@ -61,6 +63,10 @@ bool node_loop_spawn(struct node_loop *nl, struct buf *ret_why)
 		if (!supervise(nl, NAME_RETRIEVER + i, &retriever_class, &nl->retriever_args[i], ret_why))
 			return false;
 	}
+	if (values_are_elsewhere(nl->node) &&
+	    (!supervise(nl, NAME_PUBLISHER, &publisher_class, nl, ret_why) ||
+	     (nl->index == 0 && !supervise(nl, NAME_REPAIRER, &repairer_class, nl, ret_why))))
+		return false;
 	return supervise(nl, NAME_INGESTOR, &ingestor_class, nl, ret_why) &&
 	       supervise(nl, NAME_WRITER, &writer_class, nl, ret_why) &&
 	       supervise(nl, NAME_CONTEXT_CACHE, &context_cache_class, nl, ret_why) &&

@@ -83,6 +83,41 @@ metric_id node_metrics_violation(const struct node_metrics *m, const struct defi
 	return atomic_load_explicit(id, memory_order_relaxed);
 }
 
+/* Of an online store that is not in this process's memory. */
+static void online_register(struct node_metrics *m)
+{
+	static const char *const outcomes[] = { [ONLINE_APPLIED] = "applied",
+						[ONLINE_STALE] = "stale",
+						[ONLINE_FULL] = "full",
+						[ONLINE_FAILED] = "failed" };
+	static const char *const endings[] = { "done", "failed" };
+	uint32_t published = metrics_family(METRIC_COUNTER, "fabra_online_published_total",
+					    "Values and deletes sent to the online store, by what it made of them",
+					    "outcome", NULL);
+	uint32_t repairs = metrics_family(METRIC_COUNTER, "fabra_online_repairs_total",
+					  "Repairs of the online store from the history", "outcome", NULL);
+	for (size_t i = 0; i < sizeof outcomes / sizeof outcomes[0]; i++)
+		m->published[i] = metrics_series(published, &outcomes[i]);
+	m->repairs_done = metrics_series(repairs, &endings[0]);
+	m->repairs_failed = metrics_series(repairs, &endings[1]);
+	m->online_pending = metrics_series(metrics_family(METRIC_GAUGE, "fabra_online_pending",
+							  "Values and deletes that are kept to be put again", "", NULL),
+					   NULL);
+	m->writes_pending = metrics_series(metrics_family(METRIC_COUNTER, "fabra_online_pending_writes_total",
+							  "PUTs and DELETEs answered before the online store had them",
+							  "", NULL),
+					   NULL);
+	m->repair_values =
+	    metrics_series(metrics_family(METRIC_GAUGE, "fabra_online_repair_values",
+					  "Values that the repair under way, or the last one, has put so far", "",
+					  NULL),
+			   NULL);
+	m->repair_due = metrics_series(metrics_family(METRIC_GAUGE, "fabra_online_repair_due",
+						      "1 while the online store may lack what the history has", "",
+						      NULL),
+				       NULL);
+}
+
 bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool evidence_required)
 {
 	*m = (struct node_metrics){ 0 };
@@ -90,8 +125,8 @@ bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool
 	m->contexts = calloc(d->contexts_count + 1, sizeof *m->contexts);
 	m->violations = calloc(d->contexts_count * violations_of_context(d) + 1, sizeof *m->violations);
 	m->materialized = calloc(d->features_count + 1, sizeof *m->materialized);
-	m->tables_failing = calloc(d->tables_count + 1, sizeof *m->tables_failing);
-	if (m->tables_failing == NULL || m->features == NULL || m->contexts == NULL || m->violations == NULL ||
+	m->tables_stale_since_us = calloc(d->tables_count + 1, sizeof *m->tables_stale_since_us);
+	if (m->tables_stale_since_us == NULL || m->features == NULL || m->contexts == NULL || m->violations == NULL ||
 	    m->materialized == NULL) {
 		node_metrics_finish(m);
 		return false;
@@ -117,12 +152,21 @@ bool node_metrics_init(struct node_metrics *m, const struct definitions *d, bool
 							   "Events whose values met a write behind their reading", "",
 							   NULL),
 					    NULL);
+	m->event_retries = metrics_series(metrics_family(METRIC_COUNTER, "fabra_event_retries_total",
+							 "Events that could not be applied and are tried again", "",
+							 NULL),
+					  NULL);
+	m->events_given_up = metrics_series(metrics_family(METRIC_COUNTER, "fabra_events_given_up_total",
+							   "Accepted events that are not applied before the next start",
+							   "", NULL),
+					    NULL);
 	m->table_loads = metrics_series(metrics_family(METRIC_COUNTER, "fabra_table_loads_total",
 						       "Loads of tables whose files had changed", "", NULL),
 					NULL);
 	m->table_failures = metrics_series(metrics_family(METRIC_COUNTER, "fabra_table_load_failures_total",
 							  "Changed files that could not be loaded", "", NULL),
 					   NULL);
+	online_register(m);
 	return true;
 }
 
@@ -132,6 +176,6 @@ void node_metrics_finish(struct node_metrics *m)
 	free(m->contexts);
 	free(m->violations);
 	free(m->materialized);
-	free(m->tables_failing);
+	free(m->tables_stale_since_us);
 	*m = (struct node_metrics){ 0 };
 }

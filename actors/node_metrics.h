@@ -3,6 +3,7 @@
 #pragma once
 #include "actors/definitions/definitions.h"
 #include "runtime/metrics.h"
+#include "store/online/online.h"
 #include <stdatomic.h>
 
 struct feature_metrics {
@@ -26,12 +27,16 @@ struct node_metrics {
 	_Atomic(metric_id) *violations;   /* [context][feature or retriever]; owned; 0: not registered yet */
 	uint32_t violations_family;
 	_Atomic(enum materialized_state) *materialized; /* by feature; owned; the outcome of its last run */
-	_Atomic(bool) *
-	    tables_failing; /* by table; owned: it, or one that its SQL names, has old rows since its new file cannot be loaded */
+	/* By table; owned. Wall time since when it, or one that its SQL names, has old rows since its new file cannot be loaded;
+	 * 0: its rows are its file's. */
+	_Atomic(int64_t) *tables_stale_since_us;
 	metric_id evidence_success, evidence_failure; /* of the mode in force */
 	metric_id feature_unknown;
-	metric_id events_processed, events_failed, event_conflicts;
-	metric_id table_loads, table_failures; /* reloads of changed files */
+	metric_id events_processed, events_failed, event_conflicts, event_retries, events_given_up;
+	metric_id table_loads, table_failures;  /* reloads of changed files */
+	metric_id published[ONLINE_FAILED + 1]; /* by enum online_result; this and what follows: a store elsewhere */
+	metric_id online_pending, writes_pending;
+	metric_id repairs_done, repairs_failed, repair_values, repair_due;
 };
 
 /* false: out of memory. */

@@ -8,8 +8,9 @@
  *
  *     a flight: QUEUED --turn end: asked--> FLYING --lands--> LANDED
  *               LANDED --turn end: appended to the history, all who wait are answered--> APPENDED
- *               APPENDED --durable, or failed--> published, gone
+ *               APPENDED --durable, or failed--> published, gone; an online store elsewhere: durable, then published, gone
  *               FLYING --fails--> all who wait get the default, or FAILED with the reason; gone
+ *               QUEUED, FLYING --all who wait have left, and it is no refresh--> cancelled, gone
  *
  * A flight is one computation of one (feature, id), shared by all who ask for it meanwhile, unless it began before something
  * that the asker may know: a write of its row (is_joinable), or of another row that its function turns out to have read
@@ -22,8 +23,9 @@
  * Bounds: the mailbox, FLIGHTS_MAX. */
 #include "actors/resolver.h"
 #include "actors/computation.h"
+#include "actors/publisher.h"
 #include "actors/reads.h"
-#include "actors/values.h"
+#include "actors/table_loader.h"
 #include "runtime/check.h"
 #include "runtime/hash.h"
 #include "runtime/log.h"
@@ -32,14 +34,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { FLIGHTS_MAX = 8192, FLIGHT_BUCKETS = 1024, APPEND_TIMEOUT_MS = 30000, FLIGHT_TIMEOUT_MS = 10000 };
+enum {
+	FLIGHTS_MAX = 8192,
+	FLIGHT_BUCKETS = 1024,
+	GET_BUCKETS = 1024,
+	APPEND_TIMEOUT_MS = 30000,
+	FLIGHT_TIMEOUT_MS = 10000
+};
 enum { ENTRY_BYTES_MAX = 1 << 20 }; /* of values that are handed to the ledger together, if there are several */
 
 struct get { /* a RESOLVER_GET that waits for flights */
-	struct msg *request;
-	struct feature_request *r; /* NULL: answered before all flights have landed */
+	struct get *next_by_op;
+	struct msg *request;       /* NULL: answered before all flights have landed, or the asker has left */
+	struct feature_request *r; /* the request's; NULL with it */
 	uint32_t pending;          /* flights still to come */
 	uint64_t timer;            /* at r->answer_by_ns; 0 = none */
+	bool has_left;             /* the asker: its flights need not land */
 };
 
 struct waiter {
@@ -59,16 +69,20 @@ struct flight {
 	uint64_t key_hash;
 	uint32_t feature;
 	int64_t started_us;
+	int64_t
+	    as_of_us; /* when it began; earlier if it read a table whose new file cannot be loaded: since when that is so */
 	uint64_t position; /* of the values when it began */
 	struct waiter *waiters;
 	struct value *value; /* what it gave; NULL: nothing, or it failed with reason */
 	char *reason;
 	enum feature_state failure; /* with a reason: FAILED, TIMEOUT or REFUSED */
 	struct reads *reads;        /* what it was computed from; NULL = nothing */
+	bool is_refresh;            /* wanted, whoever waits for it */
 	bool is_under_way;          /* who joins now has not seen its beginning */
 	bool is_closed;             /* LANDED: nobody joins any more */
 	bool has_row;               /* also when its value could not be kept */
 	bool has_several;           /* more than one row: none of them is the value */
+	bool is_expired;            /* its value is past its ttl: see as_of_us */
 	struct query *query;        /* FLYING: the one that it belongs to, if any; weak */
 	struct batch *batch;        /* LANDED: the one that it will belong to; weak */
 	size_t id_n;
@@ -77,13 +91,15 @@ struct flight {
 
 struct batch { /* values on their way to the disk */
 	struct batch *next;
-	uint64_t op; /* of the append */
+	uint64_t op;        /* of the append, then of the publisher */
+	bool is_publishing; /* it is durable, whatever comes */
 	struct flight *flights;
 };
 
 struct query { /* the SQL of one feature, narrowed to the ids of its flights */
 	struct query *next;
 	uint64_t op, deadline_ns;
+	int64_t stale_since_us; /* of the tables that it names; 0: they are as their files are */
 	uint32_t feature, count;
 	struct flight *flights;
 };
@@ -94,6 +110,7 @@ struct resolver {
 	uint32_t entity;
 	uint32_t flights_count, appended_count;
 	struct flight *by_key[FLIGHT_BUCKETS], *by_op[FLIGHT_BUCKETS];
+	struct get *gets[GET_BUCKETS];       /* those with a request, by its op */
 	struct flight *queued, **queued_end; /* of this turn, in order of arrival */
 	struct flight *landed, **landed_end; /* likewise */
 	struct query *queries;
@@ -136,7 +153,7 @@ static enum feature_state failure_behind(enum feature_state why)
 void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str entity_id, int64_t now_us,
 			     enum feature_state failure, struct feature_result *ret)
 {
-	struct online_cell cell;
+	struct online_cell cell = { 0 };
 	const struct online_fast *online = n->stores->online.fast;
 	const struct def_feature *f = &n->definitions->features[feature];
 	*ret = (struct feature_result){ .state = def_feature_is_computed(f) ? failure : FEATURE_MISSING };
@@ -146,7 +163,9 @@ void resolver_answer_at_once(const struct node *n, uint32_t feature, struct str 
 						.source = RECORD_CACHE,
 						.value = cell.value,
 						.as_of_us = cell.meta.event_time_us };
-	else if (n->defaults[feature])
+	else if (cell.is_lost)
+		ret->state = FEATURE_FAILED;
+	if (ret->state != FEATURE_FOUND && n->defaults[feature])
 		*ret = (struct feature_result){ .state = FEATURE_FOUND,
 						.source = RECORD_FALLBACK,
 						.as_of_us = now_us,
@@ -179,7 +198,7 @@ static bool is_joinable(const struct resolver *s, const struct flight *f)
 	case QUEUED:
 		return true;
 	case APPENDED:
-		if (loop_wall_us(s->base.loop) >= f->started_us + ttl_us(s, f->feature) ||
+		if (loop_wall_us(s->base.loop) >= f->as_of_us + ttl_us(s, f->feature) ||
 		    values_row_was_deleted(n, s->entity, id, f->position))
 			return false;
 		break;
@@ -283,7 +302,8 @@ static struct flight *flight_under_way(struct resolver *s, uint32_t feature, str
 	return f && f->state != APPENDED ? f : NULL;
 }
 
-/* The flight for this key: the one under way, or a new one for an asker who waits until then. NULL: the bound is reached. */
+/* The flight for this key: the one under way, or a new one for an asker who waits until then; 0: nobody does, it is a refresh. NULL:
+ * the bound is reached. */
 static struct flight *flight_join(struct resolver *s, uint32_t feature, struct str id, uint64_t asker_deadline_ns)
 {
 	uint64_t hash = flight_hash(feature, id);
@@ -291,8 +311,10 @@ static struct flight *flight_join(struct resolver *s, uint32_t feature, struct s
 	if (deadline_ns < asker_deadline_ns)
 		deadline_ns = asker_deadline_ns;
 	struct flight *f = flight_under_way(s, feature, id, hash);
-	if (f)
+	if (f) {
 		f->is_under_way = f->state != QUEUED;
+		f->is_refresh |= asker_deadline_ns == 0;
+	}
 	if (f || s->flights_count == FLIGHTS_MAX)
 		return f;
 	f = calloc(1, sizeof *f + id.n);
@@ -300,7 +322,8 @@ static struct flight *flight_join(struct resolver *s, uint32_t feature, struct s
 		return NULL;
 	f->key_hash = hash;
 	f->feature = feature;
-	f->started_us = loop_wall_us(s->base.loop);
+	f->is_refresh = asker_deadline_ns == 0;
+	f->as_of_us = f->started_us = loop_wall_us(s->base.loop);
 	f->position = values_position(s->nl->node);
 	f->deadline_ns = deadline_ns;
 	f->id_n = id.n;
@@ -355,12 +378,30 @@ static void get_answer(struct resolver *s, struct msg *request, struct feature_r
 	rt_reply(&s->base, request, &reply->head);
 }
 
+static void get_link(struct resolver *s, struct get *get)
+{
+	struct get **bucket = &s->gets[hash_mix(get->request->op) % GET_BUCKETS];
+	get->next_by_op = *bucket;
+	*bucket = get;
+}
+
+/* Before its request goes. */
+static void get_unlink(struct resolver *s, struct get *get)
+{
+	struct get **at = &s->gets[hash_mix(get->request->op) % GET_BUCKETS];
+	while (*at != get)
+		at = &(*at)->next_by_op;
+	*at = get->next_by_op;
+}
+
 static void get_end(struct resolver *s, struct get *get)
 {
 	if (get->timer)
 		rt_timer_stop(&s->base, get->timer);
-	if (get->r)
+	if (get->r) {
+		get_unlink(s, get);
 		get_answer(s, get->request, get->r);
+	}
 	free(get);
 }
 
@@ -369,9 +410,12 @@ static void waiter_answer(struct resolver *s, struct waiter *w, const struct fli
 	struct feature_request *r = w->get->r;
 	struct feature_result *result = r ? &r->results[w->result] : NULL;
 	if (r && f->value) {
-		result_found(result, value_ref(f->value), RECORD_COMPUTE, f->started_us);
+		result_found(result, value_ref(f->value), RECORD_COMPUTE, f->as_of_us);
 	} else if (r) {
-		result_without_value(s, r, result, f->feature, f->reason ? f->failure : FEATURE_MISSING,
+		result_without_value(s, r, result, f->feature,
+				     f->reason       ? f->failure
+				     : f->is_expired ? FEATURE_EXPIRED
+						     : FEATURE_MISSING,
 				     str_from(f->reason));
 		result->reads = reads_ref(f->reads);
 	}
@@ -387,6 +431,7 @@ static void get_late(struct resolver *s, struct get *get)
 		if (r->results[i].state == FEATURE_PENDING)
 			result_without_value(s, r, &r->results[i], r->features[i % r->features_count], FEATURE_TIMEOUT,
 					     STR("not computed before the deadline"));
+	get_unlink(s, get);
 	get_answer(s, get->request, r);
 	get->request = NULL;
 	get->r = NULL;
@@ -438,6 +483,20 @@ static void flight_answer(struct resolver *s, struct flight *f)
 	}
 }
 
+/* What was read of a table with old rows is as old as those: it ages as a materialised value does. */
+static void flight_age(struct resolver *s, struct flight *f, int64_t stale_since_us)
+{
+	int64_t ttl = ttl_us(s, f->feature);
+	if (stale_since_us == 0 || stale_since_us >= f->as_of_us)
+		return;
+	f->as_of_us = stale_since_us;
+	if (f->value == NULL || ttl == 0 || f->as_of_us + ttl > loop_wall_us(s->base.loop))
+		return;
+	f->is_expired = true;
+	value_unref(f->value);
+	f->value = NULL;
+}
+
 /* Answers wait for the end of the turn: the ledger gets all values of the turn in one entry, before anybody uses them. */
 static void flight_land(struct resolver *s, struct flight *f, struct value *value, struct str reason)
 {
@@ -469,11 +528,11 @@ static struct values_cell cell_of(const struct flight *f)
 	return (struct values_cell){ .feature = f->feature,
 				     .entity_id = str_of(f->id, f->id_n),
 				     .value = f->value,
-				     .event_time_us = f->started_us,
+				     .event_time_us = f->as_of_us,
 				     .seen = f->position };
 }
 
-/* What the ledger did not take. */
+/* What the ledger did not take. An online store elsewhere does not get it either. */
 static void flight_publish(struct resolver *s, const struct flight *f)
 {
 	const struct values_cell cell = cell_of(f);
@@ -499,6 +558,7 @@ static void on_computed(struct resolver *s, struct flight *f, const struct compu
 		flight_land(s, f, NULL, STR("out of memory"));
 	else
 		flight_land(s, f, value, o->error);
+	flight_age(s, f, job->stale_since_us);
 }
 
 /* ---- queries ---- */
@@ -512,7 +572,11 @@ static void query_ask(struct resolver *s, uint32_t feature, struct flight *fligh
 	CHECK(q != NULL);
 	struct offline_feature *m = offline_feature_new(s->base.loop, f->sql, d->entities[f->entity].id, f->name,
 							count);
-	*q = (struct query){ .next = s->queries, .feature = feature, .count = count, .flights = flights };
+	*q = (struct query){ .next = s->queries,
+			     .feature = feature,
+			     .count = count,
+			     .flights = flights,
+			     .stale_since_us = table_loader_stale_since_us(s->nl->node, f->sql) };
 	for (struct flight *at = flights; at; at = at->next) {
 		at->state = FLYING;
 		at->query = q;
@@ -632,6 +696,7 @@ static void on_rows(struct resolver *s, struct query *q, const struct msg *m)
 		if (!f->has_several) {
 			bool is_lost = f->has_row && f->value == NULL;
 			flight_land(s, f, f->value, is_lost ? STR("out of memory") : (struct str){ 0 });
+			flight_age(s, f, q->stale_since_us);
 			continue;
 		}
 		struct buf reason = { 0 };
@@ -651,7 +716,7 @@ static bool use_unpublished(struct resolver *s, uint32_t feature, struct str id,
 	struct flight *f = s->appended_count ? flight_find(s, feature, id, flight_hash(feature, id)) : NULL;
 	if (f == NULL || f->state != APPENDED)
 		return false;
-	result_found(result, value_ref(f->value), RECORD_CACHE, f->started_us);
+	result_found(result, value_ref(f->value), RECORD_CACHE, f->as_of_us);
 	metrics_add(s->nl->node->metrics.features[feature].hit, 1);
 	return true;
 }
@@ -674,6 +739,10 @@ static bool resolve_one(struct resolver *s, struct feature_request *r, uint32_t 
 		metrics_add(n->metrics.features[feature].hit, 1);
 		if (is_refresh_due(d, id, cell->meta.written_us, loop_wall_us(s->base.loop)))
 			flight_join(s, feature, id, 0);
+		return true;
+	}
+	if (cell->is_lost) {
+		result_without_value(s, r, result, feature, FEATURE_FAILED, STR("out of memory"));
 		return true;
 	}
 	metrics_add(n->metrics.features[feature].miss, 1);
@@ -713,7 +782,7 @@ static uint32_t read_row(struct resolver *s, const struct feature_request *r, ui
 	struct online_cell found[ONLINE_TOGETHER_MAX];
 	for (; count < ONLINE_TOGETHER_MAX && first + count < r->features_count; count++) {
 		uint32_t feature = r->features[first + count];
-		cells[count].value = NULL;
+		cells[count] = (struct online_cell){ 0 };
 		if (def_feature_is_computed_at_each_read(&n->definitions->features[feature]))
 			continue;
 		at[stored] = count;
@@ -752,11 +821,129 @@ static void on_get(struct resolver *s, struct msg *m)
 		return;
 	}
 	*get = (struct get){ .request = m, .r = r, .pending = pending };
+	get_link(s, get);
 	uint64_t now_ns = loop_mono_ns(s->base.loop);
 	if (r->answer_by_ns)
 		get->timer = rt_timer_start(&s->base,
 					    r->answer_by_ns > now_ns ? (r->answer_by_ns - now_ns) / 1000000 : 0,
 					    (uintptr_t)get);
+}
+
+/* ---- askers that have left ---- */
+
+static bool flight_is_wanted(const struct flight *f)
+{
+	for (const struct waiter *w = f->waiters; w; w = w->next)
+		if (!w->get->has_left)
+			return true;
+	return f->is_refresh;
+}
+
+/* Of a flight that is in no list but by_key any more. */
+static void flight_drop(struct resolver *s, struct flight *f)
+{
+	for (struct waiter *w = f->waiters, *next; w; w = next) {
+		next = w->next;
+		if (--w->get->pending == 0)
+			get_end(s, w->get);
+		free(w);
+	}
+	f->waiters = NULL;
+	flight_end(s, f);
+}
+
+static void queued_drop(struct resolver *s, struct flight *f)
+{
+	struct flight **at = &s->queued;
+	while (*at != f)
+		at = &(*at)->next;
+	*at = f->next;
+	if (s->queued_end == &f->next)
+		s->queued_end = at;
+	flight_drop(s, f);
+}
+
+/* The others of its statement may be wanted. */
+static void query_drop_unwanted(struct resolver *s, struct query *q)
+{
+	for (const struct flight *f = q->flights; f; f = f->next)
+		if (flight_is_wanted(f))
+			return;
+	take_query(s, q->op);
+	rt_ask_cancel(&s->base, q->op);
+	for (struct flight *f = q->flights, *next; f; f = next) {
+		next = f->next;
+		flight_drop(s, f);
+	}
+	free(q);
+}
+
+static void flight_drop_unwanted(struct resolver *s, struct flight *f)
+{
+	if (flight_is_wanted(f))
+		return;
+	switch (f->state) {
+	case QUEUED:
+		queued_drop(s, f);
+		return;
+	case FLYING:
+		if (f->query) {
+			query_drop_unwanted(s, f->query);
+			return;
+		}
+		rt_ask_cancel(&s->base, f->op);
+		take_by_op(s, f->op);
+		flight_drop(s, f);
+		return;
+	case LANDED:
+	case APPENDED: /* nobody waits for it any more: it is on its way */
+		return;
+	}
+}
+
+static bool waits_for(const struct get *get, const struct flight *f)
+{
+	for (const struct waiter *w = f->waiters; w; w = w->next)
+		if (w->get == get)
+			return true;
+	return false;
+}
+
+static struct flight *flight_awaited_by(struct resolver *s, const struct get *get, uint32_t result)
+{
+	uint32_t feature = get->r->features[result % get->r->features_count];
+	struct str id = get->r->ids[result / get->r->features_count];
+	uint64_t hash = flight_hash(feature, id);
+	struct flight *f = s->by_key[hash % FLIGHT_BUCKETS];
+	while (f && !(is_of(f, feature, id, hash) && waits_for(get, f)))
+		f = f->next_by_key;
+	return f;
+}
+
+/* What only this asker waits for is cancelled. */
+static void on_left(struct resolver *s, const struct rt_left *left)
+{
+	struct get *get = s->gets[hash_mix(left->asked_op) % GET_BUCKETS];
+	while (get && !(get->request->op == left->asked_op && ref_eq(get->request->from, left->asker)))
+		get = get->next_by_op;
+	if (get == NULL)
+		return;
+	get_unlink(s, get);
+	if (get->timer)
+		rt_timer_stop(&s->base, get->timer);
+	get->timer = 0;
+	get->has_left = true;
+	get->pending++; /* it stays until the end of this */
+	for (uint32_t i = 0; i < get->r->ids_count * get->r->features_count; i++) {
+		struct flight *f = get->r->results[i].state == FEATURE_PENDING ? flight_awaited_by(s, get, i) : NULL;
+		if (f)
+			flight_drop_unwanted(s, f);
+	}
+	rt_msg_free(s->base.loop, get->request); /* r too */
+	get->request = NULL;
+	get->r = NULL;
+	if (--get->pending == 0)
+		get_end(s, get);
 }
 
 static void on_refresh(struct resolver *s, struct msg *m)
@@ -794,16 +981,23 @@ static uint64_t landed_append(struct resolver *s, struct flight *first, const st
 											 .count = count });
 	CHECK(e != NULL);
 	free(cells);
-	return rt_ask(&s->base, s->nl->node->stores->evidence.append, &evidence_append_new(loop, e)->head,
-		      loop_mono_ns(loop) + APPEND_TIMEOUT_MS * 1000000ull, ACTOR_NONE);
+	return rt_ask(&s->base, evidence_appender(&s->nl->node->stores->evidence, loop),
+		      &evidence_append_new(loop, e)->head, loop_mono_ns(loop) + APPEND_TIMEOUT_MS * 1000000ull,
+		      ACTOR_NONE);
+}
+
+static void batch_link(struct resolver *s, struct batch *batch)
+{
+	batch->next = NULL;
+	*s->batches_end = batch;
+	s->batches_end = &batch->next;
 }
 
 static struct batch *batch_new(struct resolver *s)
 {
 	struct batch *batch = calloc(1, sizeof *batch);
 	CHECK(batch != NULL);
-	*s->batches_end = batch;
-	s->batches_end = &batch->next;
+	batch_link(s, batch);
 	return batch;
 }
 
@@ -862,20 +1056,28 @@ static struct batch *take_batch(struct resolver *s, uint64_t op)
 	return batch;
 }
 
-/* The values are used even when they are missing in the history: any write of their event time replaces them. */
-static void batch_end(struct resolver *s, struct batch *batch, const struct msg *m)
+static void note_unrecorded(const struct msg *m)
 {
-	bool is_recorded = false;
-	if (m->kind != EVIDENCE_APPENDED)
-		log_line(LOG_ERROR, "resolver", "computed values are missing in the history",
-			 LOG_CSTR("reason",
-				  m->kind == RT_DEADLINE ? "the ledger does not answer" : rt_error_text(m->status)));
-	else if (m->status != RT_OK)
-		log_line(LOG_ERROR, "resolver", "computed values are missing in the history",
-			 LOG_CSTR("reason", ((const struct evidence_append *)m)->entry->reason));
-	else
-		is_recorded = true; /* and published, but for what the table refused: that is computed at each read */
-	size_t refused = is_recorded ? values_refused(((const struct evidence_append *)m)->entry) : 0;
+	struct str reason = m->kind == EVIDENCE_APPENDED ? str_from(((const struct evidence_append *)m)->entry->reason)
+			    : m->kind == RT_DEADLINE     ? STR("the ledger does not answer")
+							 : str_from(rt_error_text(m->status));
+	log_line(LOG_ERROR, "resolver", "computed values are missing in the history", LOG_STR("reason", reason));
+}
+
+/* The values are used even when they are missing in the history: any write of their event time replaces them. */
+static void batch_end(struct resolver *s, struct batch *batch, struct msg *m)
+{
+	if (publisher_takes(&s->base, s->nl->node, m, 0, &batch->op)) {
+		batch->is_publishing = true;
+		batch_link(s, batch);
+		return;
+	}
+	bool is_answered = m->kind == EVIDENCE_APPENDED && m->status == RT_OK;
+	bool is_recorded = is_answered || batch->is_publishing;
+	if (!is_recorded)
+		note_unrecorded(m);
+	/* It is published too, but for what the table refused: that is computed at each read. */
+	size_t refused = is_answered ? values_refused(((const struct evidence_append *)m)->entry) : 0;
 	if (refused)
 		log_line(LOG_WARNING, "resolver", VALUES_NOT_KEPT, LOG_INT("values", (int64_t)refused));
 	for (struct flight *f = batch->flights, *next; f; f = next) {
@@ -905,6 +1107,9 @@ static void resolver_on_message(struct actor *a, struct msg *m)
 		return;
 	case RESOLVER_REFRESH:
 		on_refresh(s, m);
+		return;
+	case RT_LEFT:
+		on_left(s, (const struct rt_left *)m);
 		return;
 	case RT_TIMER: /* a timer that was stopped does not arrive: the get is there */
 		get_late(s, (struct get *)(uintptr_t)m->op);
@@ -986,6 +1191,7 @@ const struct actor_class resolver_class = {
 	.name = "resolver",
 	.size = sizeof(struct resolver),
 	.mailbox_len_max = 8192,
+	.hears_leavers = true,
 	.init = resolver_init,
 	.on_message = resolver_on_message,
 	.on_turn_end = resolver_on_turn_end,

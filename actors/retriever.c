@@ -4,6 +4,7 @@
  *          running already?             -> wait for that run
  *          else                         -> run            query: RUNNING --done--> KEPT (cache_ttl) or forgotten
  *                                                                 --fails--> everyone who waits gets the reason
+ *                                                                 --all who wait have left--> the run is cancelled
  *
  * When something that a run read has changed before its end (of what SQL read of the ledger: when anything has taken effect),
  * whoever joined it meanwhile may have asked after the change: one more run, which begins after all of them have asked, serves them (ADR 17).
@@ -248,12 +249,46 @@ static void on_get(struct retriever *t, struct msg *m)
 		run(t, added, w);
 }
 
+/* Of a waiter who has left the list; true: it was in it. */
+static bool waiter_drop(struct retriever *t, struct waiter **at, const struct rt_left *left)
+{
+	for (; *at; at = &(*at)->next) {
+		struct waiter *w = *at;
+		if (w->request->op != left->asked_op || !ref_eq(w->request->from, left->asker))
+			continue;
+		*at = w->next;
+		rt_msg_free(t->base.loop, w->request);
+		free(w);
+		return true;
+	}
+	return false;
+}
+
+/* A run that nobody waits for any more ends. */
+static void on_left(struct retriever *t, const struct rt_left *left)
+{
+	for (struct query *q = t->newest, *older; q; q = older) {
+		older = q->older;
+		if (q->op == 0 || (!waiter_drop(t, &q->waiters, left) && !waiter_drop(t, &q->joined, left)))
+			continue;
+		if (q->waiters == NULL && q->joined == NULL) {
+			rt_ask_cancel(&t->base, q->op);
+			query_forget(t, q);
+		}
+		return;
+	}
+}
+
 static void retriever_on_message(struct actor *a, struct msg *m)
 {
 	struct retriever *t = (struct retriever *)a;
 	if (m->kind == RETRIEVER_GET) {
 		rt_msg_take(m);
 		on_get(t, m);
+		return;
+	}
+	if (m->kind == RT_LEFT) {
+		on_left(t, (const struct rt_left *)m);
 		return;
 	}
 	if (m->kind == RT_STOP) {
@@ -305,6 +340,7 @@ const struct actor_class retriever_class = {
 	.name = "retriever",
 	.size = sizeof(struct retriever),
 	.mailbox_len_max = 8192,
+	.hears_leavers = true,
 	.init = retriever_init,
 	.on_message = retriever_on_message,
 	.finish = retriever_finish,

@@ -1,5 +1,5 @@
-/* sweeper.c -- one state: four times a second it sweeps a piece of the online table and publishes the counts of the
- * stores. */
+/* sweeper.c -- one state: four times a second it sweeps a piece of the online table, if that is in this process's memory, and
+ * publishes the counts of the stores. */
 #include "actors/sweeper.h"
 
 enum { PERIOD_MS = 250, ROWS_PER_SWEEP = 1000 };
@@ -19,7 +19,8 @@ static void sweeper_on_message(struct actor *a, struct msg *m)
 	if (m->kind != RT_TIMER)
 		return;
 	const struct stores *stores = s->nl->node->stores;
-	stores->online.fast->tidy(stores->online.fast->table, loop_wall_us(a->loop), ROWS_PER_SWEEP);
+	if (stores->online.fast)
+		stores->online.fast->tidy(stores->online.fast->table, loop_wall_us(a->loop), ROWS_PER_SWEEP);
 	if (stores->publish != NULL)
 		stores->publish(stores);
 	rt_timer_start(a, PERIOD_MS, 0);

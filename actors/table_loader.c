@@ -27,24 +27,33 @@ struct table_loader {
 	struct actor base;
 	const struct node *node;
 	enum state state;
+	int64_t changed_us;   /* SETTLING: when the change was seen */
 	struct stamp *stamps; /* by table; owned */
 };
 
 /* ---- loading ---- */
 
-static bool is_failing(const struct node *n, uint32_t table)
+static int64_t stale_since_us(const struct node *n, uint32_t table)
 {
-	return atomic_load_explicit(&n->metrics.tables_failing[table], memory_order_relaxed);
+	return atomic_load_explicit(&n->metrics.tables_stale_since_us[table], memory_order_relaxed);
 }
 
-/* Whether the SQL of a table names one that has old rows. Those that it names come first. */
-static bool is_made_of_failing(const struct node *n, uint32_t table)
+/* Of the tables before this one that the SQL names. */
+static int64_t named_stale_since_us(const struct node *n, uint32_t end, struct str sql)
 {
 	const struct def_table *list = n->definitions->tables;
-	for (uint32_t i = 0; i < table; i++)
-		if (is_failing(n, i) && definitions_sql_names(list[table].sql, list[i].name))
-			return true;
-	return false;
+	int64_t oldest = 0;
+	for (uint32_t i = 0; i < end; i++) {
+		int64_t since = stale_since_us(n, i);
+		if (since != 0 && (oldest == 0 || since < oldest) && definitions_sql_names(sql, list[i].name))
+			oldest = since;
+	}
+	return oldest;
+}
+
+int64_t table_loader_stale_since_us(const struct node *n, struct str sql)
+{
+	return named_stale_since_us(n, n->definitions->tables_count, sql);
 }
 
 static bool load(const struct node *n, const struct def_table *t, const char *const *ids, bool *ret_any_new,
@@ -84,7 +93,7 @@ static bool load(const struct node *n, const struct def_table *t, const char *co
 }
 
 /* *ret_any_change: a table has new rows, or has begun or ceased to have old ones. */
-static bool load_all(const struct node *n, bool *ret_any_change, struct buf *ret_why)
+static bool load_all(const struct node *n, int64_t now_us, bool *ret_any_change, struct buf *ret_why)
 {
 	const struct definitions *d = n->definitions;
 	const char **ids = calloc(d->entities_count + 1, sizeof *ids);
@@ -96,10 +105,15 @@ static bool load_all(const struct node *n, bool *ret_any_change, struct buf *ret
 		ids[i] = d->entities[i].id.p;
 	bool all_ok = true;
 	for (uint32_t i = 0; i < d->tables_count; i++) {
-		bool ok = load(n, &d->tables[i], ids, ret_any_change, ret_why), was_failing = is_failing(n, i);
-		bool is_failing_now = !ok || is_made_of_failing(n, i);
-		atomic_store_explicit(&n->metrics.tables_failing[i], is_failing_now, memory_order_relaxed);
-		*ret_any_change |= is_failing_now != was_failing;
+		bool ok = load(n, &d->tables[i], ids, ret_any_change, ret_why);
+		/* Those that its SQL names come before it. */
+		int64_t before_us = stale_since_us(n, i), since_us = named_stale_since_us(n, i, d->tables[i].sql);
+		if (!ok && (since_us == 0 || since_us > now_us))
+			since_us = now_us;
+		if (before_us != 0 && since_us > before_us)
+			since_us = before_us;
+		atomic_store_explicit(&n->metrics.tables_stale_since_us[i], since_us, memory_order_relaxed);
+		*ret_any_change |= (since_us != 0) != (before_us != 0);
 		all_ok &= ok;
 	}
 	free(ids);
@@ -109,7 +123,7 @@ static bool load_all(const struct node *n, bool *ret_any_change, struct buf *ret
 bool table_loader_load_all(const struct node *n, struct buf *ret_why)
 {
 	bool any_change = false;
-	return load_all(n, &any_change, ret_why);
+	return load_all(n, clock_wall_us(), &any_change, ret_why);
 }
 
 /* ---- looking at the files ---- */
@@ -138,7 +152,7 @@ static void load_changed(struct table_loader *s)
 {
 	struct buf why = { 0 };
 	bool any_change = false;
-	bool ok = load_all(s->node, &any_change, &why);
+	bool ok = load_all(s->node, s->changed_us, &any_change, &why);
 	if (any_change) {
 		metrics_add(s->node->metrics.table_loads, ok);
 		materializer_run_all(&s->base);
@@ -158,8 +172,10 @@ static void on_look(struct table_loader *s)
 	bool has_changed = look(s);
 	switch (s->state) {
 	case UNCHANGED:
-		if (has_changed)
+		if (has_changed) {
 			s->state = SETTLING;
+			s->changed_us = loop_wall_us(s->base.loop);
+		}
 		break;
 	case SETTLING:
 		if (has_changed)

@@ -3,22 +3,6 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 
-static void remove_values(const struct node *n, uint32_t entity, const struct offline_value *v, int64_t now_us,
-			  struct warm_counts *counts)
-{
-	const struct online_fast *online = n->stores->online.fast;
-	uint32_t feature = definitions_feature(n->definitions, v->feature);
-	struct online_change change = { .feature = feature,
-					.meta = { .event_time_us = v->event_time_us, .lsn = v->lsn },
-					.result = ONLINE_STALE };
-	if (v->feature.n == 0)
-		change.result = online->delete_row(online->table, entity, v->entity_id, v->event_time_us, v->lsn,
-						   now_us);
-	else if (feature != DEF_NONE && n->definitions->features[feature].entity == entity)
-		online->change_row(online->table, entity, v->entity_id, &change, 1, now_us);
-	counts->refused += change.result == ONLINE_FULL;
-}
-
 /* Of the ttl that the value was written with and the feature's own, the shorter; 0 = none. */
 static int64_t ttl_ms(const struct def_feature *f, const struct offline_value *v)
 {
@@ -33,40 +17,64 @@ static int64_t written_us(const struct offline_value *v)
 	return v->source == ENTRY_COMPUTED ? v->event_time_us : v->written_us;
 }
 
+static enum warm_change value_change(const struct def_feature *f, uint32_t feature, const struct offline_value *v,
+				     int64_t now_us, struct online_change *ret)
+{
+	int64_t ttl = ttl_ms(f, v), expires_us = ttl ? v->event_time_us + ttl * 1000 : 0;
+	if (!str_eq(v->version, f->made_by) || def_feature_is_computed_at_each_read(f) || (ttl && expires_us <= now_us))
+		return WARM_NOTHING;
+	struct value *value = value_create(v->value_json);
+	*ret = (struct online_change){ .feature = feature,
+				       .value = value,
+				       .meta = { .event_time_us = v->event_time_us,
+						 .lsn = v->lsn,
+						 .written_us = written_us(v),
+						 .expires_us = expires_us,
+						 .flags = values_flags((enum entry_value_source)v->source),
+						 .event_time_ns = v->event_time_ns } };
+	return value ? WARM_CELL : WARM_NO_MEMORY;
+}
+
+enum warm_change warm_start_change(const struct node *n, const struct offline_value *v, int64_t now_us,
+				   uint32_t *ret_entity, struct online_change *ret)
+{
+	uint32_t feature = definitions_feature(n->definitions, v->feature);
+	const struct def_feature *f = feature == DEF_NONE ? NULL : &n->definitions->features[feature];
+	*ret_entity = definitions_entity(n->definitions, v->entity);
+	*ret = (struct online_change){ .feature = feature,
+				       .meta = { .event_time_us = v->event_time_us, .lsn = v->lsn },
+				       .result = ONLINE_STALE };
+	if (*ret_entity == DEF_NONE)
+		return WARM_NOTHING;
+	if (v->deleted && v->feature.n == 0)
+		return WARM_ROW_DELETE;
+	if (f == NULL || f->entity != *ret_entity)
+		return WARM_NOTHING;
+	return v->deleted ? WARM_CELL : value_change(f, feature, v, now_us, ret);
+}
+
 void warm_start_value(const struct node *n, const struct offline_value *v, int64_t now_us, struct warm_counts *counts)
 {
-	uint32_t entity = definitions_entity(n->definitions, v->entity);
-	uint32_t feature = definitions_feature(n->definitions, v->feature);
-	if (entity == DEF_NONE)
+	const struct online_fast *online = n->stores->online.fast;
+	struct online_change change;
+	uint32_t entity;
+	switch (warm_start_change(n, v, now_us, &entity, &change)) {
+	case WARM_NOTHING:
 		return;
-	if (v->deleted) {
-		remove_values(n, entity, v, now_us, counts);
-		return;
-	}
-	const struct def_feature *f = feature == DEF_NONE ? NULL : &n->definitions->features[feature];
-	if (f == NULL || f->entity != entity || !str_eq(v->version, f->made_by) ||
-	    def_feature_is_computed_at_each_read(f))
-		return;
-	int64_t ttl = ttl_ms(f, v), expires_us = ttl ? v->event_time_us + ttl * 1000 : 0;
-	if (ttl && expires_us <= now_us)
-		return;
-	struct value *value = value_create(v->value_json);
-	if (value == NULL) {
+	case WARM_NO_MEMORY:
 		counts->refused++;
 		return;
+	case WARM_ROW_DELETE:
+		change.result = online->delete_row(online->table, entity, v->entity_id, v->event_time_us, v->lsn,
+						   now_us);
+		break;
+	case WARM_CELL:
+		online->change_row(online->table, entity, v->entity_id, &change, 1,
+				   v->deleted ? now_us : v->written_us);
+		break;
 	}
-	struct online_change change = { .feature = feature,
-					.value = value,
-					.meta = { .event_time_us = v->event_time_us,
-						  .lsn = v->lsn,
-						  .written_us = written_us(v),
-						  .expires_us = expires_us,
-						  .flags = values_flags((enum entry_value_source)v->source),
-						  .event_time_ns = v->event_time_ns } };
-	n->stores->online.fast->change_row(n->stores->online.fast->table, entity, v->entity_id, &change, 1,
-					   v->written_us);
-	value_unref(value);
-	counts->values += change.result == ONLINE_APPLIED;
+	value_unref(change.value);
+	counts->values += !v->deleted && change.result == ONLINE_APPLIED;
 	counts->refused += change.result == ONLINE_FULL;
 }
 
@@ -169,6 +177,10 @@ bool warm_start(const struct node *n, struct warm_counts *ret, struct buf *ret_w
 {
 	struct warm w = { .node = n, .counts = ret };
 	*ret = (struct warm_counts){ 0 };
+	if (values_are_elsewhere(n)) {
+		values_repair(n);
+		return true;
+	}
 	uint64_t started_ns = clock_mono_ns(), applied_lsn = 0;
 	if (!read_history(&w, &applied_lsn, ret_why) || !read_log(&w, applied_lsn + 1, ret_why))
 		return false;

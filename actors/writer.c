@@ -1,20 +1,23 @@
 /* writer.c -- what clients write.
  *
  *     PUT, DELETE --append--> APPENDING --durable and published, or refused--> WRITTEN to the asker
+ *                    an online store elsewhere: --durable--> PUBLISHING --published, or pending--> WRITTEN
  *
- * One state only. A write is not cancelled when its client leaves: it may be durable already. Bounds: the mailbox, WRITES_MAX
+ * A write is not cancelled when its client leaves: it may be durable already. Bounds: the mailbox, WRITES_MAX
  * under way; more are refused. */
 #include "actors/writer.h"
-#include "actors/values.h"
+#include "actors/publisher.h"
 #include "runtime/hash.h"
 #include <stdlib.h>
 
 enum { WRITES_MAX = 16384, BUCKETS = 1024 };
+enum { ANSWER_NS = 20 * 1000 * 1000 }; /* what is left of the asker's time for the answer that its write is pending */
 
 struct under_way {
 	struct under_way *next;
 	uint64_t op;
 	struct msg *request; /* taken */
+	bool is_publishing;  /* it is durable, whatever comes */
 };
 
 struct writer {
@@ -73,6 +76,15 @@ static struct evidence_entry *entry_of(const struct node *n, uint16_t kind, cons
 	return e;
 }
 
+static void await(struct writer *s, struct under_way *u, uint64_t op)
+{
+	struct under_way **bucket = &s->by_op[hash_mix(op) % BUCKETS];
+	u->op = op;
+	u->next = *bucket;
+	*bucket = u;
+	s->count++;
+}
+
 static void on_write(struct writer *s, struct msg *m)
 {
 	struct write *w = write_of(m);
@@ -86,12 +98,10 @@ static void on_write(struct writer *s, struct msg *m)
 		return;
 	}
 	rt_msg_take(m);
-	uint64_t op = rt_ask(&s->base, s->nl->node->stores->evidence.append,
-			     &evidence_append_new(s->base.loop, e)->head, m->deadline_ns, ACTOR_NONE);
-	struct under_way **bucket = &s->by_op[hash_mix(op) % BUCKETS];
-	*u = (struct under_way){ .next = *bucket, .op = op, .request = m };
-	*bucket = u;
-	s->count++;
+	*u = (struct under_way){ .request = m };
+	await(s, u,
+	      rt_ask(&s->base, evidence_appender(&s->nl->node->stores->evidence, s->base.loop),
+		     &evidence_append_new(s->base.loop, e)->head, m->deadline_ns, ACTOR_NONE));
 }
 
 /* ---- APPENDING ---- */
@@ -109,6 +119,7 @@ static enum write_outcome outcome_of(const struct node *n, const struct write_ce
 static void note_outcomes(struct writer *s, const struct msg *request, const struct evidence_entry *e)
 {
 	struct write *w = write_of(request);
+	w->is_pending = values_are_elsewhere(s->nl->node) && values_failed(e) > 0;
 	if (request->kind == WRITER_DELETE)
 		return;
 	for (uint32_t i = 0; i < w->count; i++) {
@@ -120,16 +131,45 @@ static void note_outcomes(struct writer *s, const struct msg *request, const str
 	}
 }
 
-static void in_appending(struct writer *s, struct under_way *u, const struct msg *m)
+static void answer(struct writer *s, struct under_way *u, int status)
 {
-	int status = m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status;
-	if (m->kind == EVIDENCE_APPENDED && status == RT_OK)
-		note_outcomes(s, u->request, ((const struct evidence_append *)m)->entry);
-	struct writer_write *reply = writer_write_new(s->base.loop, WRITER_WRITTEN, write_of(u->request));
+	struct write *w = write_of(u->request);
+	if (status == RT_OK && w->is_pending)
+		metrics_add(s->nl->node->metrics.writes_pending, 1);
+	struct writer_write *reply = writer_write_new(s->base.loop, WRITER_WRITTEN, w);
 	((struct writer_write *)u->request)->write = NULL;
 	reply->head.status = status;
 	rt_reply(&s->base, u->request, &reply->head);
 	free(u);
+}
+
+static bool begin_publishing(struct writer *s, struct under_way *u, struct msg *m)
+{
+	uint64_t op, soon_ns = loop_mono_ns(s->base.loop) + ANSWER_NS, until_ns = u->request->deadline_ns - ANSWER_NS;
+	if (!publisher_takes(&s->base, s->nl->node, m, until_ns > soon_ns ? until_ns : soon_ns, &op))
+		return false;
+	u->is_publishing = true;
+	await(s, u, op);
+	return true;
+}
+
+static void in_appending(struct writer *s, struct under_way *u, struct msg *m)
+{
+	int status = m->kind == RT_DEADLINE ? RT_EDEADLINE : m->status;
+	if (m->kind == EVIDENCE_APPENDED && status == RT_OK) {
+		note_outcomes(s, u->request, ((const struct evidence_append *)m)->entry);
+		if (begin_publishing(s, u, m))
+			return;
+	}
+	answer(s, u, status);
+}
+
+/* Without an answer of the publisher it stays as it was noted when it was durable: pending. */
+static void in_publishing(struct writer *s, struct under_way *u, const struct msg *m)
+{
+	if (m->kind == EVIDENCE_APPENDED)
+		note_outcomes(s, u->request, ((const struct evidence_append *)m)->entry);
+	answer(s, u, RT_OK);
 }
 
 /* ---- the actor ---- */
@@ -162,7 +202,9 @@ static void writer_on_message(struct actor *a, struct msg *m)
 		break;
 	}
 	struct under_way *u = m->op ? take(s, m->op) : NULL;
-	if (u)
+	if (u && u->is_publishing)
+		in_publishing(s, u, m);
+	else if (u)
 		in_appending(s, u, m);
 }
 

@@ -8,7 +8,8 @@ enum writer_msg {
 	WRITER_DELETE = MSG_KIND(CLASS_WRITER, 2), /* ask: struct writer_write without cells */
 	WRITER_WRITTEN = MSG_KIND(CLASS_WRITER,
 				  3), /* reply: struct writer_write; status as EVIDENCE_APPENDED. RT_OK: durable, and
-						       visible on every loop as far as the outcomes say */
+						       visible on every loop as far as the outcomes say, unless it
+						       is_pending */
 };
 
 enum write_outcome {
@@ -23,6 +24,9 @@ struct write { /* heap */
 	bool is_timed;         /* the client said when. Else it is newer than what is there, and the writer says when */
 	int64_t event_time_us; /* when not timed, in the answer: the latest that one of the cells got */
 	uint16_t event_time_ns; /* beyond the microsecond */
+	bool
+	    is_pending; /* in the answer: durable, but the online store does not have all of it yet. It is put there when the
+			    store takes it; until then reads may find what was there before */
 	uint32_t count, cap;
 	struct write_cell {
 		uint32_t feature;

@@ -84,7 +84,7 @@ static uint64_t run_put(struct work *w)
 	uint64_t done = 0;
 	for (int i = 0; i < OPS; i++) {
 		struct value *v = value_create(STR("\"premium customer\""));
-		struct online_write write = { KIND, FEATURE, pick(w), v, { i, (uint64_t)i, i, 0, 0, 0 } };
+		struct online_write write = { KIND, FEATURE, pick(w), v, { i, (uint64_t)i, i, 0, 0, 0, 0 } };
 		done += online_put(w->t, &write) == ONLINE_APPLIED;
 		value_unref(v);
 	}

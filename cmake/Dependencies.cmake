@@ -15,6 +15,7 @@ fabra_pkg(fabra_lua lua5.4)
 fabra_pkg(fabra_pcre libpcre2-8)
 fabra_pkg(fabra_curl libcurl)
 fabra_pkg(fabra_zlib zlib)
+fabra_pkg(fabra_pq libpq)
 fabra_pkg(fabra_cmocka cmocka)
 fabra_pkg(fabra_nghttp2 libnghttp2)
 
@@ -38,4 +39,14 @@ target_include_directories(fabra_duckdb SYSTEM INTERFACE ${FABRA_DEPS_DIR}/duckd
 target_link_libraries(fabra_duckdb INTERFACE ${FABRA_DEPS_DIR}/duckdb/libduckdb.so)
 if(NOT EXISTS ${FABRA_DEPS_DIR}/duckdb/libduckdb.so)
   message(FATAL_ERROR "DuckDB is not in ${FABRA_DEPS_DIR}/duckdb; run ./tools/setup first")
+endif()
+
+# Static: Debian 12's own hiredis is 0.14.
+pkg_check_modules(libssl_pc REQUIRED IMPORTED_TARGET libssl)
+add_library(fabra_hiredis INTERFACE)
+target_include_directories(fabra_hiredis SYSTEM INTERFACE ${FABRA_DEPS_DIR}/hiredis/include)
+target_link_libraries(fabra_hiredis INTERFACE ${FABRA_DEPS_DIR}/hiredis/libhiredis_ssl.a
+  ${FABRA_DEPS_DIR}/hiredis/libhiredis.a PkgConfig::libssl_pc fabra_crypto)
+if(NOT EXISTS ${FABRA_DEPS_DIR}/hiredis/libhiredis.a)
+  message(FATAL_ERROR "hiredis is not in ${FABRA_DEPS_DIR}/hiredis; run ./tools/setup first")
 endif()

@@ -13,8 +13,12 @@
  * and over HTTP/2 several at once. Only bytes of requests and replies count: a PING keeps nothing alive that has begun, and
  * an idle connection only while there is room.
  *
- * When the table is full, the acceptor takes the place of the connection that can be spared best: of the idle ones that
- * which has been so for longest; if there are none, that which moved the fewest bytes per second of late. */
+ * When the table is full, the acceptor takes the place of the connection that can be spared best. Those that move a request or
+ * a reply come last. Of the others, idle or with a request that does not get on, that goes which has been of no use for longest:
+ * what a client holds open by half a request is worth no more than an idle connection. Connections that never had a request go
+ * before those that had, but only while they are half of the table or more: so many that come and send nothing, or half of
+ * something, never take all places from clients that keep theirs for the next request, and one that has just come has time to send
+ * its first. */
 #include "http/conn_tcp.h"
 #include "http/h2o_stream.h"
 #include "http/server_private.h"
@@ -23,7 +27,7 @@ enum {
 	ENDING_MS = 1000,
 	LINGERING_MS = 5000,      /* of a client that was answered before it had sent all */
 	LOOKS_SMOOTHED = 64,      /* some three seconds */
-	RATE_AT_FIRST = 64 << 10, /* bytes per second that a new connection is credited with: it is not evicted first */
+	RATE_OF_MOVING = 2 << 10, /* bytes per second, smoothed: less is a trickle */
 	NS_PER_MS = 1000000,
 	HTTP1_KEY = 1,
 	READ_RATE_MIN = 64 << 10,    /* bytes per second: large bodies may take longer than small ones */
@@ -143,7 +147,6 @@ static void measure_rate(struct http_conn *c, uint64_t elapsed_ms)
 	c->moved = moved;
 	if (!c->was_looked_at) {
 		c->was_looked_at = true;
-		c->rate = RATE_AT_FIRST;
 	} else if (elapsed_ms > 0) {
 		uint64_t now = more > 0 ? (uint64_t)more * 1000 / elapsed_ms : 0;
 		c->rate = (c->rate * (LOOKS_SMOOTHED - 1) + now) / LOOKS_SMOOTHED;
@@ -220,18 +223,23 @@ void conduct_end_look(struct http_front *f)
 }
 
 /* ---- eviction ---- */
+static bool is_moving(const struct http_conn *c)
+{
+	return c->is_busy && c->rate >= RATE_OF_MOVING;
+}
+
 /* Is a spared before b? */
 static bool is_before(const struct http_conn *a, const struct http_conn *b)
 {
-	if (a->is_busy != b->is_busy)
-		return !a->is_busy;
-	return a->is_busy && a->rate != b->rate ? a->rate < b->rate : a->useful_ns < b->useful_ns;
+	if (is_moving(a) != is_moving(b))
+		return is_moving(b);
+	return is_moving(a) && a->rate != b->rate ? a->rate < b->rate : a->useful_ns < b->useful_ns;
 }
 
-/* Sorted, the best last. */
-static void victims_insert(struct http_front *f, struct http_conn *c)
+/* Sorted, the best last; at most max. */
+static void victims_insert(struct http_front *f, struct http_conn *c, unsigned max)
 {
-	if (f->victims_len == VICTIMS_MAX) {
+	if (f->victims_len == max) {
 		if (!is_before(c, f->victims[0]))
 			return;
 		f->victims[0]->is_victim = false;
@@ -242,6 +250,22 @@ static void victims_insert(struct http_front *f, struct http_conn *c)
 		f->victims[at] = f->victims[at - 1];
 	f->victims[at] = c;
 	c->is_victim = true;
+}
+
+/* Where connections that never had a request are too many, it is their turn alone; else so many go as make them too many. */
+static void victims_find(struct http_front *f)
+{
+	unsigned all = 0, unproven = 0, max = VICTIMS_MAX;
+	for (const struct http_conn *c = f->conns; c != NULL; c = c->next) {
+		all += c->has_slot;
+		unproven += c->has_slot && c->requests == 0 && can_be_spared(c);
+	}
+	bool are_too_many = unproven > 0 && unproven * 2 >= all;
+	if (!are_too_many && all / 2 - unproven < max)
+		max = all / 2 - unproven + 1;
+	for (struct http_conn *c = f->conns; c != NULL; c = c->next)
+		if (can_be_spared(c) && (!are_too_many || c->requests == 0))
+			victims_insert(f, c, max);
 }
 
 bool conduct_evict(struct http_front *f)
@@ -256,9 +280,7 @@ bool conduct_evict(struct http_front *f)
 			return true;
 		}
 		if (pass == 0)
-			for (struct http_conn *c = f->conns; c != NULL; c = c->next)
-				if (can_be_spared(c))
-					victims_insert(f, c);
+			victims_find(f);
 	}
 	return false;
 }

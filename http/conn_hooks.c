@@ -3,6 +3,7 @@
 #include "http/interpose.h"
 #include "http/server_private.h"
 #include <h2o/http2.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 
@@ -50,10 +51,19 @@ static struct http_conn *conn_of(const h2o_socket_t *sock)
 }
 
 /* ---- reads ---- */
+/* What a client sent before it closed would still be worked off: a handshake costs a signature, and nobody waits for it. */
+static bool is_gone(const struct http_conn *c)
+{
+	struct pollfd p = { .fd = h2o_socket_get_fd(c->sock), .events = POLLRDHUP };
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0;
+}
+
 static void on_read(h2o_socket_t *sock, const char *err)
 {
 	struct http_conn *c = sock->on_close.data, *outer = reading;
 	c->bytes_in += sock->bytes_read;
+	if (err == NULL && !c->has_shaken_hands && is_gone(c))
+		err = h2o_socket_error_closed;
 	reading = c;
 	c->on_read(sock, err); /* may free c */
 	reading = outer;

@@ -474,7 +474,18 @@ static bool authorised(struct exchange *x)
 	return false;
 }
 
-static bool read_timeout(struct exchange *x)
+/* What is kept is not whole: what is written now, or called absent, would contradict it later. */
+static bool stores_are_fit(struct exchange *x)
+{
+	const char *unfit = x->front->server->config.unfit;
+	if (unfit == NULL || !(x->route->flags & ROUTE_STORES))
+		return true;
+	exchange_error(x, 503, "%s", unfit);
+	return false;
+}
+
+/* One that cannot be read is noted, with what else is wrong. */
+static void read_timeout(struct exchange *x)
 {
 	uint64_t ms = 0, max_ms = x->front->server->config.request_timeout_ms;
 	if (x->route->flags & ROUTE_LONG)
@@ -488,14 +499,11 @@ static bool read_timeout(struct exchange *x)
 			}
 			ms = ms * 10 + (uint64_t)(c - '0');
 		}
-		if (ms == 0) {
-			exchange_invalid(x, "int_parsing", "[\"header\",\"x-request-timeout-ms\"]",
-					 "Input should be a number of milliseconds, at least 1", STR("null"), NULL);
-			return false;
-		}
+		if (ms == 0)
+			exchange_invalid_text(x, "int_parsing", "[\"header\",\"x-request-timeout-ms\"]",
+					      "Input should be a number of milliseconds, at least 1", x->timeout, NULL);
 	}
 	x->deadline_ns = x->started_ns + (ms != 0 && ms < max_ms ? ms : max_ms) * 1000000u;
-	return true;
 }
 
 /* Eight bytes at a time; the last eight may overlap those before. */
@@ -585,15 +593,13 @@ static bool query_is_known(struct exchange *x)
 			seen |= bit;
 			continue;
 		}
-		struct buf loc = { 0 }, input = { 0 };
+		struct buf loc = { 0 };
 		buf_append_lit(&loc, "[\"query\",");
 		json_write_string(&loc, name);
 		buf_append(&loc, "]", sizeof "]");
-		json_write_string(&input, value);
-		exchange_invalid(x, "extra_forbidden", !loc.failed ? loc.p : "[\"query\"]",
-				 "Extra inputs are not permitted", buf_str(&input), NULL);
+		exchange_invalid_text(x, "extra_forbidden", !loc.failed ? loc.p : "[\"query\"]",
+				      "Extra inputs are not permitted", value, NULL);
 		buf_finish(&loc);
-		buf_finish(&input);
 	}
 	bool looks_further = (x->route->flags & ROUTE_BODY) || (known != NULL && known[0] != '\0');
 	return looks_further || exchange_is_valid(x);
@@ -617,11 +623,13 @@ static bool admit(struct exchange *x, const h2o_req_t *req)
 {
 	struct str repeated = { 0 };
 	bool is_small = headers_read(x, req, &repeated);
-	return target_is_sound(x, req) && (is_small || refuse_malformed(x, SYNTAX_TOO_LARGE)) &&
-	       expectation_is_met(x) && find_route(x) &&
-	       (repeated.p == NULL || refuse_repeated(x, "header", repeated)) && within_limits(x) && body_is_plain(x) &&
-	       (!(x->route->flags & ROUTE_BODY) || read_json(x)) && authorised(x) && read_timeout(x) &&
-	       text_is_valid(x) && keep_a_spare(x) && query_is_known(x);
+	if (!(target_is_sound(x, req) && (is_small || refuse_malformed(x, SYNTAX_TOO_LARGE)) && expectation_is_met(x) &&
+	      find_route(x) && (repeated.p == NULL || refuse_repeated(x, "header", repeated)) && within_limits(x) &&
+	      body_is_plain(x) && (!(x->route->flags & ROUTE_BODY) || read_json(x)) && authorised(x) &&
+	      stores_are_fit(x)))
+		return false;
+	read_timeout(x);
+	return text_is_valid(x) && keep_a_spare(x) && query_is_known(x);
 }
 
 /* ---- h2o's side ---- */

@@ -22,15 +22,15 @@ enum route_flags {
 	 * becomes visible. Parameters, query and body are empty then, and the reply is dropped. */
 	ROUTE_COMPLETES = 1 << 3,
 	ROUTE_UNLISTED = 1 << 4, /* not in /openapi.json and /docs */
-	ROUTE_LONG =
-	    1
-	    << 5, /* has ROUTE_LONG_FACTOR times as long as other routes, for its first piece and for each further one */
+	ROUTE_STORES = 1 << 5,   /* writes, or says what is absent: 503 while http_config.unfit */
+	/* Has ROUTE_LONG_FACTOR times as long as other routes, for its first piece and for each further one. */
+	ROUTE_LONG = 1 << 6,
 };
 
 enum {
 	CLASS_HTTP = 96,
-	EXCHANGE_TAKEN = MSG_KIND(CLASS_HTTP,
-				  3), /* to a route that sends in pieces: the last one is on its way, give the next */
+	/* To a route that sends in pieces: the last one is on its way, give the next. */
+	EXCHANGE_TAKEN = MSG_KIND(CLASS_HTTP, 3),
 };
 
 enum {
@@ -99,6 +99,9 @@ void exchange_error(struct exchange *x, int status, const char *format, ...) __a
  * they fit. */
 void exchange_invalid(struct exchange *x, const char *type, const char *loc_json, const char *msg,
 		      struct str input_json, const char *ctx_json);
+/* The same; the input is a text as it was sent. What is not UTF-8 is null. */
+void exchange_invalid_text(struct exchange *x, const char *type, const char *loc_json, const char *msg,
+			   struct str input, const char *ctx_json);
 /* Whether more is wrong than can be listed: then nothing more is noted, and looking for it is of no use. */
 bool exchange_list_is_full(const struct exchange *x);
 /* Whether nothing is wrong so far. A route checks all of its request, then asks this, then acts. */
@@ -124,6 +127,8 @@ struct http_config {
 	uint64_t body_bytes_max;                  /* 0 = 1 MiB */
 	uint64_t buffered_bytes_max;              /* of all bodies in flight; 0 = 256 MiB */
 	uint32_t connections_max;                 /* 0 = 10,000 */
+	/* Of connections, with those that are cut and not closed yet; 0 = as many as connections_max, and 256 more. */
+	uint32_t descriptors_max;
 	/* Of requests whose stream was reset and whose work has not ended, too; 0 = 100, as many as there are streams: a client
 	 * that waits for its answers is then never refused by it. */
 	uint32_t in_flight_per_connection_max;
@@ -140,7 +145,8 @@ struct http_config {
 	uint32_t control_frames_max; /* HTTP/2 frames that carry nothing, at once or in 10 s; 0 = 1,000 */
 	const struct route *routes;  /* borrows; the server adds /health, /metrics, /openapi.json, /docs */
 	size_t routes_count;
-	void *app; /* borrows */
+	void *app;         /* borrows */
+	const char *unfit; /* NULL, or why routes with ROUTE_STORES are refused; borrows */
 	/* NULL ok. Called once, while the server is made: adds to the OpenAPI document what only the application knows. */
 	void (*document)(void *app, struct yyjson_mut_doc *doc);
 	bool access_log;

@@ -158,11 +158,13 @@ void exchange_reply(struct exchange *x, int status, const char *content_type, st
 	exchange_write_head(x, req, status, content_type, body.n);
 	observe_reply(x, status, body.n);
 	/* h2o's filter compresses nothing else. */
-	bool is_compressed = body.n >= COMPRESS_BYTES_MIN && content_type != NULL && status == 200 &&
-			     req->version >= 0x101 && coding_takes_gzip(&req->headers);
+	bool may_be_compressed = body.n >= COMPRESS_BYTES_MIN && content_type != NULL && status == 200;
+	bool is_compressed = may_be_compressed && req->version >= 0x101 && coding_takes_gzip(&req->headers);
 	req->compress_hint = is_compressed && !x->is_head ? H2O_COMPRESS_HINT_ENABLE : H2O_COMPRESS_HINT_DISABLE;
 	if (is_compressed && x->is_head)
 		describe_compressed(req);
+	else if (may_be_compressed && !is_compressed) /* a cache must not give it to clients that would get the other */
+		header_put(req, &H2O_TOKEN_VARY->buf, STR("accept-encoding"));
 	if (x->ends_connection && req->version >= 0x200)
 		send_and_reset(req, body, x->is_head);
 	else if (is_compressed && !x->is_head && body.n > COMPRESS_SLICE_BYTES)
@@ -231,6 +233,16 @@ void exchange_invalid(struct exchange *x, const char *type, const char *loc_json
 	buf_append_char(json, '}');
 	if (json->failed)
 		json->n = before;
+}
+
+void exchange_invalid_text(struct exchange *x, const char *type, const char *loc_json, const char *msg,
+			   struct str input, const char *ctx_json)
+{
+	struct buf json = { .max = EXCHANGE_INPUT_BYTES_MAX + 2 };
+	if (json_utf8_valid(input))
+		json_write_string(&json, input);
+	exchange_invalid(x, type, loc_json, msg, json.n > 0 && !json.failed ? buf_str(&json) : STR("null"), ctx_json);
+	buf_finish(&json);
 }
 
 bool exchange_is_valid(const struct exchange *x)

@@ -102,6 +102,7 @@ static void config_fill(struct http_server *s, const struct http_config *given)
 	c->body_bytes_max = c->body_bytes_max ? c->body_bytes_max : 1u << 20;
 	c->buffered_bytes_max = c->buffered_bytes_max ? c->buffered_bytes_max : 256u << 20;
 	c->connections_max = c->connections_max ? c->connections_max : 10000;
+	c->descriptors_max = c->descriptors_max ? c->descriptors_max : c->connections_max + 256;
 	c->in_flight_per_connection_max = c->in_flight_per_connection_max ? c->in_flight_per_connection_max
 									  : STREAMS_MAX;
 	c->in_flight_max = c->in_flight_max ? c->in_flight_max : 4096;

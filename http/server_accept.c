@@ -4,7 +4,9 @@
  *
  * A level-triggered poll would spin when accept4 cannot make a descriptor (EMFILE). One descriptor is kept
  * in reserve for that: it is closed, the waiting client is accepted and closed in its place, and the reserve
- * is taken again. When even that fails the poll pauses until the next watch. */
+ * is taken again. When even that fails the poll pauses until the next watch. It should not come to that: a connection that is cut
+ * gives its place in the table to another before it is closed, so descriptors are counted too, and when those that connections may
+ * have are taken nobody is accepted until the next watch. The stores keep theirs. */
 #include "http/server_private.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
@@ -89,6 +91,12 @@ void conn_refused(struct http_server *s, const char *why)
 	log_line(LOG_WARNING, "http.server", "connections are refused", LOG_CSTR("reason", why));
 }
 
+static void close_accepted(struct http_server *s, int fd)
+{
+	close(fd);
+	atomic_fetch_sub_explicit(&s->descriptors, 1, memory_order_relaxed);
+}
+
 /* A browser or curl shows this; an HTTP/2 or TLS client sees a protocol error and the end. */
 static void refuse_with_503(struct http_server *s, int fd)
 {
@@ -103,7 +111,7 @@ static void refuse_with_503(struct http_server *s, int fd)
 		(void)!send(fd, text, sizeof text - 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 		shutdown(fd, SHUT_WR);
 	}
-	close(fd);
+	close_accepted(s, fd);
 	conn_refused(s, "connections_max");
 }
 
@@ -155,7 +163,7 @@ static struct http_front *least_loaded(struct http_server *s)
 static void accepted_dispose(struct msg *m)
 {
 	struct http_accepted *a = (struct http_accepted *)m;
-	close(a->fd);
+	close_accepted(a->front->server, a->fd);
 	atomic_fetch_sub_explicit(&a->front->connections, 1, memory_order_relaxed);
 }
 
@@ -220,8 +228,13 @@ static void on_listen_readable(uv_poll_t *handle, int status, int events)
 	struct http_server *s = handle->data;
 	(void)events;
 	for (int i = 0; i < ACCEPT_BATCH && status == 0 && s->is_listening; i++) {
+		if (atomic_load_explicit(&s->descriptors, memory_order_relaxed) >= s->config.descriptors_max) {
+			pause_listening(s); /* those that are cut are closed meanwhile; who waits is in the backlog */
+			return;
+		}
 		int fd = accept4(s->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 		if (fd >= 0) {
+			atomic_fetch_add_explicit(&s->descriptors, 1, memory_order_relaxed);
 			if (connections_of(s) >= s->config.connections_max)
 				replace_one(s, fd);
 			else

@@ -47,6 +47,7 @@ void conn_on_close(void *conn)
 	if (c->next != NULL)
 		c->next->prev = c->prev;
 	c->sock = NULL;
+	atomic_fetch_sub_explicit(&f->server->descriptors, 1, memory_order_relaxed);
 	slot_release(c);
 	conn_release(c);
 }
@@ -67,6 +68,7 @@ void conn_adopt(struct http_front *f, int fd)
 		log_line(LOG_WARNING, "http.server", "a connection could not be adopted",
 			 LOG_CSTR("error", uv_strerror(error)));
 		close(fd);
+		atomic_fetch_sub_explicit(&f->server->descriptors, 1, memory_order_relaxed);
 		atomic_fetch_sub_explicit(&f->connections, 1, memory_order_relaxed);
 		uv_close((uv_handle_t *)tcp, on_handle_closed);
 		free(c);

@@ -177,6 +177,7 @@ struct http_server {
 	uv_poll_t listen_poll; /* on the loop of fronts[0] */
 	bool is_listening, listen_paused;
 	unsigned accept_turn;
+	_Atomic uint32_t descriptors; /* of connections: also of those that are cut and not closed yet */
 
 	atomic_bool draining;
 	atomic_uint undrained; /* fronts that still have connections */

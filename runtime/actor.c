@@ -276,6 +276,10 @@ static bool admit(struct loop *loop, struct actor *a, struct msg *m)
 	}
 	if (m->kind >> 8 != CLASS_RT)
 		a->private->requests_len--;
+	if (m->kind == RT_LEFT && !a->class->hears_leavers) {
+		message_release(loop, m);
+		return false;
+	}
 	if (m->deadline_ns != 0 && m->deadline_ns <= loop->mono_ns) {
 		loop->stats.dropped_deadline++; /* the asker's loop sends it RT_DEADLINE */
 		message_release(loop, m);

@@ -21,6 +21,7 @@ struct actor_class {
 	size_t size;              /* of the whole struct; its first member is `struct actor base` */
 	uint32_t mailbox_len_max; /* bound on waiting requests; a full mailbox refuses the sender with RT_EFULL.
 	                             Replies and runtime messages always fit: the asker's own asks bound them */
+	bool hears_leavers;       /* gets RT_LEFT when whoever asked it cancels the ask or ends before the answer */
 	int (*init)(struct actor *a, void *arg);            /* NULL ok; non-zero: the spawn fails, and finish releases
 	                                                      what init had got. arg: borrows */
 	void (*on_message)(struct actor *a, struct msg *m); /* borrows m; see rt_msg_take */
@@ -71,7 +72,8 @@ uint64_t rt_ask(struct actor *a, struct actor_ref to, struct msg *m, uint64_t de
  * gone, no room) ends it, as nothing else would; one that it has seen it ends by itself. */
 uint64_t rt_spawn_ask(struct actor *a, const struct actor_class *class, void *arg, struct msg *m, uint64_t deadline_ns,
 		      struct actor_ref cancel);
-/* Forgets an own ask: its reply, when it comes, is dropped. Unknown or ended ops are ignored. */
+/* Forgets an own ask: its reply, when it comes, is dropped, and who was asked may stop (RT_LEFT). Unknown or ended ops are
+ * ignored. */
 void rt_ask_cancel(struct actor *a, uint64_t op);
 /* Answers `request` (delivered to this actor, still borrowed or taken; it is freed or left to the runtime
  * as fits) with `reply`, which gets the request's op and flags. A request that was not an ask just
@@ -93,6 +95,12 @@ struct rt_child_down {
 	struct actor_ref child;
 	uint32_t name;
 	char reason[40];
+};
+/* RT_LEFT */
+struct rt_left {
+	struct msg head;
+	uint64_t asked_op; /* the request's op, and who sent it */
+	struct actor_ref asker;
 };
 /* Spawns a named actor, and spawns it again whenever it fails, at most `restarts_max` times in `window_ms`; beyond that the
  * failure is the loop's: it is logged, and `loop_failed` turns readiness off. arg is passed to the init of each of them, so it

@@ -146,10 +146,26 @@ void pending_expire(struct wheel_node *node, void *arg)
 		message_release(loop, &m->head);
 }
 
+/* To whom it may concern; who has answered already finds nothing. */
+static void tell_left(struct loop *loop, const struct pending *e)
+{
+	struct rt_left *m = rt_msg_new(loop, RT_LEFT);
+	m->head.to = e->to;
+	m->head.from = e->owner->self;
+	m->asker = e->owner->self;
+	m->asked_op = pending_op(e);
+	if (message_route(loop, &m->head) != RT_OK)
+		message_release(loop, &m->head);
+}
+
 void pending_forget_own(struct loop *loop, struct actor *a)
 {
-	while (a->private->own != NULL)
-		pending_close(loop, CONTAINER_OF(a->private->own, struct pending, own_link));
+	while (a->private->own != NULL) {
+		struct pending *e = CONTAINER_OF(a->private->own, struct pending, own_link);
+		if (!e->is_timer)
+			tell_left(loop, e);
+		pending_close(loop, e);
+	}
 }
 
 void asks_end_token(struct loop *loop, struct actor *token)
@@ -186,6 +202,7 @@ uint64_t rt_ask(struct actor *a, struct actor_ref to, struct msg *m, uint64_t de
 		return ask_refuse(loop, a, m);
 	loop->stats.asks_open++;
 	uint64_t op = pending_op(e);
+	e->to = to;
 	struct actor *token = ref_loop(cancel) == loop->id ? loop_actor(loop, cancel) : NULL;
 	if (token != NULL)
 		hlist_push(&token->private->guarded, &e->token_link);
@@ -231,8 +248,10 @@ void rt_ask_cancel(struct actor *a, uint64_t op)
 	struct loop *loop = a->loop;
 	if ((uint32_t)op != INDEX_REFUSED) {
 		struct pending *e = ask_find(loop, op);
-		if (e != NULL && e->owner == a)
+		if (e != NULL && e->owner == a) {
+			tell_left(loop, e);
 			pending_close(loop, e);
+		}
 		return;
 	}
 	for (struct msg *m = a->private->urgent.head; m != NULL; m = m->next)

@@ -73,6 +73,10 @@ enum rt_msg {
 	RT_TIMER = MSG_KIND(CLASS_RT, 4),      /* rt_timer_start(op) is due */
 	RT_STOP = MSG_KIND(CLASS_RT, 5),       /* please finish: shutdown, or your supervisor's wish */
 	RT_CHILD_DOWN = MSG_KIND(CLASS_RT, 6), /* to a supervisor: struct rt_child_down */
+	RT_LEFT =
+	    MSG_KIND(CLASS_RT,
+		     7), /* struct rt_left: nobody waits for a request to you any more. Not urgent: it comes behind
+	                                    the request. Only for classes that want it (`hears_leavers`) */
 };
 
 /* Why something did not happen. Negative, errno-like, one meaning each. */

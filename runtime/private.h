@@ -33,6 +33,7 @@ struct pending {
 	struct hlist own_link;   /* in the asker's `own` */
 	struct hlist token_link; /* in the local cancel token's `guarded` */
 	struct actor *owner;     /* NULL: free */
+	struct actor_ref to;     /* whom it asks */
 	uint64_t user_op;        /* of a timer */
 	uint32_t generation, index;
 	bool is_timer, ending_sent; /* the runtime sends one ending at most */
@@ -44,6 +45,7 @@ struct timer_msg {
 };
 MSG_SIZE_CHECK(timer_msg);
 MSG_SIZE_CHECK(rt_child_down);
+MSG_SIZE_CHECK(rt_left);
 
 struct mailbox {
 	struct msg *head, *tail; /* owned */

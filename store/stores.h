@@ -17,6 +17,9 @@ struct stores {
 	struct online_store online;
 	struct idempotency *idempotency;
 	const struct log_source *log; /* what the start reads */
+	/* NULL, or why what is kept is not whole: then nothing is written, and nothing is answered whose absence nobody can know. With
+	 * the cure; found when they are opened, and the same for ever. */
+	const char *unfit;
 	/* Fills *ret, whose texts the caller ends. Any thread. */
 	void (*health)(const struct stores *s, struct stores_health *ret);
 	/* Its figures as metrics; one thread. NULL: it has none. */

@@ -17,6 +17,7 @@
 #include "runtime/log_stdio.h"
 #include "tools/serve_options.h"
 #include "tools/stores_process.h"
+#include <dirent.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -55,29 +56,23 @@ static bool say_line(struct buf *why) /* which names what it is about itself */
 
 /* ---- limits ---- */
 
-/* A full table makes room for the next client; without a descriptor there is nothing to make room with. */
-static bool check_connections(struct serve_options *o, rlim_t most)
+/* What a start opens, some 26 and 5 a loop, and FOR_LATER. */
+enum { DESCRIPTORS_BASE = 72, DESCRIPTORS_PER_LOOP = 6, CONNECTIONS_LEAST = 64 };
+/* Opened while it runs: segments of the ledger, a scan and a backup of it, files that DuckDB writes and tables that are read again. */
+enum { FOR_LATER = 40 };
+
+static unsigned long long descriptors_allowed(void)
 {
-	if (o->connections_max <= most)
-		return true;
-	if (config_str("FABRA_CONNECTIONS_MAX", NULL) == NULL) {
-		o->connections_max = (uint32_t)most;
-		return true;
-	}
-	fprintf(
-	    stderr,
-	    "fabra serve: start: FABRA_CONNECTIONS_MAX=%u is more than the %llu for which file descriptors are left; lower "
-	    "it, or raise the limit (ulimit -n, or LimitNOFILE of the service) by %llu\n",
-	    o->connections_max, (unsigned long long)most, (unsigned long long)(o->connections_max - most));
-	return false;
+	struct rlimit limit;
+	return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : RLIM_INFINITY;
 }
 
-/* The stores, the loops and the listeners need some 24 + 8 a loop; what is left is for connections. Where the
- * system allows less, the first thing to fail would be whatever opens a file next. */
+/* Raises the limit to what the settings can use. Where the system allows less than the stores and a few connections need, the
+ * first thing to fail would be whatever opens a file next. */
 static bool check_descriptors(struct serve_options *o)
 {
-	enum { BASE = 64, PER_LOOP = 16, CONNECTIONS_LEAST = 64 };
-	rlim_t own = BASE + PER_LOOP * o->loops, least = own + CONNECTIONS_LEAST, wanted = least + o->connections_max;
+	rlim_t least = DESCRIPTORS_BASE + DESCRIPTORS_PER_LOOP * o->loops + CONNECTIONS_LEAST,
+	       wanted = least + o->connections_max + o->connections_max / 4 + 256;
 	struct rlimit limit;
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
 		return true;
@@ -86,11 +81,44 @@ static bool check_descriptors(struct serve_options *o)
 		setrlimit(RLIMIT_NOFILE, &limit);
 	}
 	if (limit.rlim_cur >= least || limit.rlim_cur == RLIM_INFINITY)
-		return check_connections(o, limit.rlim_cur - own);
+		return true;
 	fprintf(stderr,
 		"fabra serve: start: %llu file descriptors are allowed and %llu are needed at least; raise the limit "
 		"(ulimit -n 4096, or LimitNOFILE of the service)\n",
 		(unsigned long long)limit.rlim_cur, (unsigned long long)least);
+	return false;
+}
+
+static unsigned long long descriptors_open(void)
+{
+	unsigned long long n = 0;
+	DIR *dir = opendir("/proc/self/fd");
+	for (struct dirent *e; dir != NULL && (e = readdir(dir)) != NULL;)
+		n += e->d_name[0] != '.';
+	if (dir == NULL)
+		return DESCRIPTORS_BASE - FOR_LATER;
+	closedir(dir);
+	return n - 1; /* the folder's own */
+}
+
+/* What the stores and loops have, now that all of them are open, and what they will open, is theirs; connections share the rest. A
+ * fifth of it is for those that are cut and not closed yet: the next client has their place in the table already. */
+static bool share_descriptors(struct serve_options *o)
+{
+	unsigned long long allowed = descriptors_allowed(), own = descriptors_open() + FOR_LATER;
+	unsigned long long left = allowed > own ? allowed - own : 0, most = left - left / 5;
+	o->descriptors_max = left < UINT32_MAX ? (uint32_t)left : UINT32_MAX;
+	if (most >= o->connections_max)
+		return true;
+	if (config_str("FABRA_CONNECTIONS_MAX", NULL) == NULL && most >= CONNECTIONS_LEAST / 2) {
+		o->connections_max = (uint32_t)most;
+		return true;
+	}
+	fprintf(
+	    stderr,
+	    "fabra serve: start: FABRA_CONNECTIONS_MAX=%u is more than the %llu for which file descriptors are left; lower "
+	    "it, or raise the limit (ulimit -n, or LimitNOFILE of the service) by %llu\n",
+	    o->connections_max, most, (o->connections_max - most) * 5 / 4 + 1);
 	return false;
 }
 
@@ -239,6 +267,7 @@ static bool start_http(struct server *s)
 							    .api_key = o->api_key,
 							    .body_bytes_max = o->body_bytes,
 							    .connections_max = o->connections_max,
+							    .descriptors_max = o->descriptors_max,
 							    .in_flight_max = o->in_flight_max,
 							    .handshake_timeout_ms = o->handshake_timeout_ms,
 							    .read_timeout_ms = o->read_timeout_ms,
@@ -251,6 +280,7 @@ static bool start_http(struct server *s)
 							    .routes = api_routes,
 							    .routes_count = api_routes_count,
 							    .app = &s->node,
+							    .unfit = s->node.stores->unfit,
 							    .document = api_document,
 							    .access_log = o->access_log },
 				     s->io, o->loops, &why);
@@ -260,7 +290,8 @@ static bool start_http(struct server *s)
 /* What an earlier life left goes first. */
 static bool start_loops(struct server *s)
 {
-	pending_events_redo(&s->pending, &s->node);
+	if (s->node.stores->unfit == NULL)
+		pending_events_redo(&s->pending, &s->node);
 	int status = s->stores->start(s->stores);
 	for (unsigned i = 0; i < s->options.loops && status == 0; i++)
 		status = loop_start(s->io[i]);
@@ -344,7 +375,7 @@ static bool start(struct server *s)
 		    "fabra serve: %s declares no feature and no context: its tables can be asked by SQL, and that is all\n",
 		    s->options.file);
 	return check_descriptors(&s->options) && fill_node(s) && create_loops(s) && open_stores(s) && load_tables(s) &&
-	       take_over(s) && spawn_actors(s) && start_http(s) && start_loops(s);
+	       take_over(s) && spawn_actors(s) && share_descriptors(&s->options) && start_http(s) && start_loops(s);
 }
 
 /* Waits for SIGINT, SIGTERM or SIGHUP. A second Ctrl-C, while the requests are drained, ends the process at once: what is durable

@@ -16,7 +16,8 @@ struct serve_options {
 	bool evidence_required, include_content, access_log;
 	uint32_t evidence_timeout_ms;
 	uint64_t online_bytes, duckdb_bytes, segment_bytes, body_bytes;
-	uint32_t request_timeout_ms, shutdown_grace_ms, connections_max, in_flight_max, idempotency_keys_max;
+	uint32_t request_timeout_ms, shutdown_grace_ms, connections_max, descriptors_max, in_flight_max,
+	    idempotency_keys_max;
 	uint32_t handshake_timeout_ms, read_timeout_ms, stall_timeout_ms, idle_timeout_ms, reply_rate_min,
 	    control_frames_max;
 	int64_t record_keep_ms, value_keep_ms, event_keep_ms, history_keep_ms;

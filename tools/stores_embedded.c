@@ -85,14 +85,26 @@ static bool open_offline(struct stores_embedded *e, const struct serve_options *
 							    .history_keep_ms = o->history_keep_ms,
 							    .log = e->stores.log },
 				  ret_why);
-	if (e->offline)
-		offline_store_fill(e->offline, &e->stores.offline);
-	return e->offline;
+	if (e->offline == NULL)
+		return false;
+	offline_store_fill(e->offline, &e->stores.offline);
+	e->stores.unfit = offline_mismatch(e->offline);
+	if (e->stores.unfit)
+		ledger_refuse(e->ledger, e->stores.unfit);
+	return true;
+}
+
+/* A tombstone is kept as long as the history keeps the delete: else a late write from before it would come alive, until the
+ * next start asks the history. */
+static int64_t tombstone_keep_us(int64_t history_keep_ms)
+{
+	return history_keep_ms != 0 ? history_keep_ms * 1000 : INT64_MAX / 4;
 }
 
 static bool make_online(struct stores_embedded *e, const struct serve_options *o, struct buf *ret_why)
 {
-	e->online = online_create(&(struct online_config){ .bytes_max = o->online_bytes });
+	e->online = online_create(&(struct online_config){
+	    .bytes_max = o->online_bytes, .tombstone_keep_us = tombstone_keep_us(o->history_keep_ms) });
 	if (e->online == NULL)
 		buf_append_lit(ret_why, "out of memory; lower FABRA_ONLINE_BYTES");
 	else

@@ -47,9 +47,13 @@ bool api_query_event_time(struct exchange *x, const char *name, int64_t *ret_us)
 /* ISO 8601, also where a query has turned the plus of its zone into a space. */
 bool api_time(struct str text, int64_t *ret_us);
 
-/* These reply 404. */
-uint32_t api_entity(struct exchange *x, struct str name); /* DEF_NONE when unknown */
-bool api_event_type(struct exchange *x, struct str type);
+/* What is wrong, in words; the input is of the body. */
+void api_note_text(struct exchange *x, struct str loc_json, struct str msg, yyjson_val *input);
+/* These reply 404 when nothing else is wrong, and else note the name with what is. */
+uint32_t api_entity(struct exchange *x, struct str name, const char *loc_json); /* DEF_NONE when unknown */
+uint32_t api_context(struct exchange *x, struct str name);
+void api_unknown_feature(struct exchange *x, struct str name);
+bool api_event_type(struct exchange *x, struct str type); /* 400 when it is no name of an event type */
 /* Adds a sentence: the entity (DEF_NONE: none of them) has no such feature, and which name is near. Nothing once out is longer than exchange_error sends:
  * a request may name 200, and each search for a near name looks at all features. */
 void api_no_feature(const struct definitions *d, uint32_t entity, struct str name, struct buf *out);

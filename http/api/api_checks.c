@@ -8,7 +8,8 @@
 #include "store/text/timefmt.h"
 #include <stdlib.h>
 
-void api_note(struct exchange *x, const char *type, struct str loc_json, const char *msg, yyjson_val *input)
+static void note_with(struct exchange *x, const char *type, struct str loc_json, const char *msg, yyjson_val *input,
+		      const char *ctx)
 {
 	struct buf loc = { 0 }, text = { .max = EXCHANGE_INPUT_BYTES_MAX };
 	if (exchange_list_is_full(x))
@@ -20,9 +21,14 @@ void api_note(struct exchange *x, const char *type, struct str loc_json, const c
 	buf_append_str(&loc, loc_json);
 	buf_append_char(&loc, '\0');
 	exchange_invalid(x, type, loc.failed ? "[\"body\"]" : loc.p, msg, text.failed ? STR("null") : buf_str(&text),
-			 NULL);
+			 ctx);
 	buf_finish(&loc);
 	buf_finish(&text);
+}
+
+void api_note(struct exchange *x, const char *type, struct str loc_json, const char *msg, yyjson_val *input)
+{
+	note_with(x, type, loc_json, msg, input, NULL);
 }
 
 void api_note_member(struct exchange *x, struct str name, const char *type, const char *msg, yyjson_val *input)
@@ -114,7 +120,7 @@ yyjson_val *api_list(struct exchange *x, yyjson_val *body, const char *name, siz
 			 yyjson_arr_size(v));
 		snprintf(ctx, sizeof ctx, "{\"field_type\":\"List\",\"max_length\":%zu,\"actual_length\":%zu}", max,
 			 yyjson_arr_size(v));
-		exchange_invalid(x, "too_long", loc, text, STR("null"), ctx);
+		note_with(x, "too_long", str_from(loc), text, v, ctx);
 		return NULL;
 	}
 	size_t i, n;
@@ -142,11 +148,11 @@ bool api_id(struct exchange *x, struct str id, const char *loc_json)
 	if (api_id_is_fine(id))
 		return true;
 	if (id.n > API_NAME_BYTES_MAX)
-		exchange_invalid(x, "string_too_long", loc_json, "String should have at most 256 bytes", STR("null"),
-				 "{\"max_length\":256}");
+		exchange_invalid_text(x, "string_too_long", loc_json, "String should have at most 256 bytes", id,
+				      "{\"max_length\":256}");
 	else
-		exchange_invalid(x, "value_error", loc_json, "Value error, must be UTF-8 text without NUL", STR("null"),
-				 NULL);
+		exchange_invalid_text(x, "value_error", loc_json, "Value error, must be UTF-8 text without NUL", id,
+				      NULL);
 	return false;
 }
 
@@ -156,11 +162,8 @@ static void note_query(struct exchange *x, const char *name, const char *type, c
 		       const char *ctx)
 {
 	char loc[128];
-	struct buf input = { 0 };
 	snprintf(loc, sizeof loc, "[\"query\",\"%s\"]", name);
-	json_write_string(&input, value);
-	exchange_invalid(x, type, loc, msg, buf_str(&input), ctx);
-	buf_finish(&input);
+	exchange_invalid_text(x, type, loc, msg, value, ctx);
 }
 
 bool api_query_required(struct exchange *x, const char *name, struct str *ret)
@@ -245,12 +248,55 @@ bool api_query_event_time(struct exchange *x, const char *name, int64_t *ret_us)
 
 /* ---- names of the definitions ---- */
 
-uint32_t api_entity(struct exchange *x, struct str name)
+void api_note_text(struct exchange *x, struct str loc_json, struct str msg, yyjson_val *input)
+{
+	char text[EXCHANGE_DETAIL_BYTES];
+	text_printf(text, sizeof text, "Value error, %.*s", STR_ARG(msg));
+	api_note(x, "value_error", loc_json, text, input);
+}
+
+/* A name that nobody knows, alone, is 400 or 404; beside other mistakes it is one of their list. */
+static void unknown_name(struct exchange *x, int status, const char *loc_json, struct str name, struct str msg)
+{
+	char text[EXCHANGE_DETAIL_BYTES];
+	if (exchange_is_valid(x)) {
+		exchange_error(x, status, "%.*s", STR_ARG(msg));
+		return;
+	}
+	text_printf(text, sizeof text, "Value error, %.*s", STR_ARG(msg));
+	exchange_invalid_text(x, "value_error", loc_json, text, name, NULL);
+}
+
+void api_unknown_feature(struct exchange *x, struct str name)
+{
+	struct buf text = { 0 };
+	api_no_feature(api_node(x)->definitions, DEF_NONE, name, &text);
+	unknown_name(x, 404, "[\"path\",\"name\"]", name, buf_str(&text));
+	buf_finish(&text);
+}
+
+uint32_t api_entity(struct exchange *x, struct str name, const char *loc_json)
 {
 	uint32_t entity = definitions_entity(api_node(x)->definitions, name);
-	if (entity == DEF_NONE)
-		exchange_error(x, 404, "Entity '%.*s' not found", STR_ARG(name));
-	return entity;
+	struct buf text = { 0 };
+	if (entity != DEF_NONE)
+		return entity;
+	buf_printf(&text, "Entity '%.*s' not found", STR_ARG(name));
+	unknown_name(x, 404, loc_json, name, buf_str(&text));
+	buf_finish(&text);
+	return DEF_NONE;
+}
+
+uint32_t api_context(struct exchange *x, struct str name)
+{
+	uint32_t context = definitions_context(api_node(x)->definitions, name);
+	struct buf text = { 0 };
+	if (context != DEF_NONE)
+		return context;
+	buf_printf(&text, "Context '%.*s' not found", STR_ARG(name));
+	unknown_name(x, 404, "[\"path\",\"name\"]", name, buf_str(&text));
+	buf_finish(&text);
+	return DEF_NONE;
 }
 
 struct nearest {
@@ -295,7 +341,12 @@ void api_no_feature(const struct definitions *d, uint32_t entity, struct str nam
 bool api_event_type(struct exchange *x, struct str type)
 {
 	const struct definitions *d = api_node(x)->definitions;
+	static const char loc[] = "[\"path\",\"event_type\"]";
 	struct nearest best = { .distance = NEAR_FAR };
+	if (!definitions_is_event_type(type)) {
+		unknown_name(x, 400, loc, type, STR("Event type must be alphanumeric (underscores allowed)"));
+		return false;
+	}
 	for (uint32_t i = 0; i < d->features_count; i++)
 		if (d->features[i].trigger.p != NULL && str_eq(d->features[i].trigger, type))
 			return true;
@@ -305,7 +356,7 @@ bool api_event_type(struct exchange *x, struct str type)
 	struct buf text = { 0 };
 	buf_printf(&text, "Event type '%.*s' not found: it triggers no feature", STR_ARG(type));
 	did_you_mean(&best, &text);
-	exchange_error(x, 404, "%.*s", STR_ARG(buf_str(&text)));
+	unknown_name(x, 404, loc, type, buf_str(&text));
 	buf_finish(&text);
 	return false;
 }

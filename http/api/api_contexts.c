@@ -1,6 +1,7 @@
 /* Assembling contexts, and listing them. */
 #include "actors/assembler.h"
 #include "http/api/api.h"
+#include "runtime/check.h"
 #include "store/text/timefmt.h"
 #include <stdlib.h>
 
@@ -11,13 +12,9 @@ void api_context_post(struct exchange *x)
 	const struct node *n = api_node(x);
 	struct str name = exchange_param(x, 0);
 	yyjson_val *args = api_body_object(x);
-	if (!exchange_is_valid(x))
+	uint32_t context = api_context(x, name);
+	if (context == DEF_NONE || !exchange_is_valid(x))
 		return;
-	uint32_t context = definitions_context(n->definitions, name);
-	if (context == DEF_NONE) {
-		exchange_error(x, 404, "Context '%.*s' not found", STR_ARG(name));
-		return;
-	}
 	struct buf text = { 0 };
 	json_write_value(&text, args);
 	struct assembly_job *job = text.failed ? NULL
@@ -110,22 +107,55 @@ void api_context_post_message(struct exchange *x, struct msg *m)
 
 /* ---- GET /v1/contexts ---- */
 
-/* Answers 400, as freshness_status does. */
-static bool read_time(struct exchange *x, const char *name, int64_t fallback_us, int64_t *ret_us)
+/* What is wrong with a filter is 400, as Fabra's freshness_status; all that is wrong is said at once. */
+struct wrong {
+	const char *names[6];
+	struct str inputs[6];
+	char texts[6][96];
+	unsigned count;
+};
+
+static void note_wrong(struct wrong *w, const char *name, struct str input, const char *text)
+{
+	CHECK(w->count < ARRAY_LEN(w->names));
+	w->names[w->count] = name;
+	w->inputs[w->count] = input;
+	snprintf(w->texts[w->count++], sizeof w->texts[0], "%s", text);
+}
+
+/* Beside what the list form (422) says, it says these too. */
+static void reply_wrong(struct exchange *x, const struct wrong *w)
+{
+	struct buf text = { 0 };
+	bool is_listed = !exchange_is_valid(x);
+	for (unsigned i = 0; i < w->count; i++) {
+		char loc[64], msg[128];
+		snprintf(loc, sizeof loc, "[\"query\",\"%s\"]", w->names[i]);
+		snprintf(msg, sizeof msg, "Value error, %s", w->texts[i]);
+		if (is_listed)
+			exchange_invalid_text(x, "value_error", loc, msg, w->inputs[i], NULL);
+		buf_printf(&text, "%s%s", i ? "; " : "", w->texts[i]);
+	}
+	if (!is_listed)
+		exchange_error(x, 400, "%.*s", STR_ARG(buf_str(&text)));
+	buf_finish(&text);
+}
+
+static void read_time(struct exchange *x, const char *name, int64_t fallback_us, int64_t *ret_us, struct wrong *w)
 {
 	struct str text;
+	char msg[96];
 	*ret_us = fallback_us;
-	if (!exchange_query(x, name, &text) || text.n == 0)
-		return true;
-	if (api_time(text, ret_us))
-		return true;
-	exchange_error(x, 400, "Invalid %s: expected an ISO 8601 time such as 2026-01-31T12:00:00Z", name);
-	return false;
+	if (!exchange_query(x, name, &text) || text.n == 0 || api_time(text, ret_us))
+		return;
+	snprintf(msg, sizeof msg, "Invalid %s: expected an ISO 8601 time such as 2026-01-31T12:00:00Z", name);
+	note_wrong(w, name, text, msg);
 }
 
 /* What the list is narrowed to; owned. NULL: all. */
 struct filters {
 	char *status, *input, *input_value, *id_prefix, *name;
+	bool is_out_of_memory;
 };
 
 static void filters_finish(struct filters *f)
@@ -137,55 +167,47 @@ static void filters_finish(struct filters *f)
 	free(f->name);
 }
 
-/* *ret stays NULL when there is none. false: replied. A filter that is lost or cut at a NUL would list what was not asked for. */
-static bool query_copy(struct exchange *x, const char *name, char **ret)
+/* *ret stays NULL when there is none. A filter that is lost or cut at a NUL would list what was not asked for. */
+static struct str query_copy(struct exchange *x, struct filters *f, const char *name, char **ret, struct wrong *w)
 {
 	struct str text;
+	char msg[96];
 	if (!exchange_query(x, name, &text) || (text.p != NULL && text.n == 0))
-		return true;
+		return (struct str){ 0 };
 	if (text.p != NULL && memchr(text.p, '\0', text.n) != NULL) {
-		exchange_error(x, 400, "%s must be text without NUL", name);
-		return false;
+		snprintf(msg, sizeof msg, "%s must be text without NUL", name);
+		note_wrong(w, name, text, msg);
+		return (struct str){ 0 };
 	}
 	*ret = text.p != NULL ? strndup(text.p, text.n) : NULL;
-	if (*ret == NULL)
-		exchange_fail(x, RT_EFULL, "out of memory");
-	return *ret != NULL;
-}
-
-static bool read_status(struct exchange *x, char **ret)
-{
-	if (!query_copy(x, "freshness_status", ret))
-		return false;
-	if (*ret == NULL || strcmp(*ret, "guaranteed") == 0 || strcmp(*ret, "degraded") == 0)
-		return true;
-	exchange_error(x, 400, "freshness_status must be 'guaranteed' or 'degraded'");
-	return false;
+	f->is_out_of_memory = f->is_out_of_memory || *ret == NULL;
+	return text;
 }
 
 /* "input=user_id=u1": contexts that were called with that argument. */
-static bool read_input(struct exchange *x, struct filters *f)
+static void read_input(struct exchange *x, struct filters *f, struct wrong *w)
 {
-	if (!query_copy(x, "input", &f->input))
-		return false;
+	struct str text = query_copy(x, f, "input", &f->input, w);
 	if (f->input == NULL)
-		return true;
+		return;
 	size_t n = strcspn(f->input, "=\"\\");
 	if (n == 0 || f->input[n] != '=') {
-		exchange_error(x, 400, "input must be NAME=VALUE, an argument of the context and its value");
-		return false;
+		note_wrong(w, "input", text, "input must be NAME=VALUE, an argument of the context and its value");
+		return;
 	}
 	f->input[n] = '\0';
 	f->input_value = strdup(f->input + n + 1);
-	if (f->input_value == NULL)
-		exchange_fail(x, RT_EFULL, "out of memory");
-	return f->input_value != NULL;
+	f->is_out_of_memory = f->is_out_of_memory || f->input_value == NULL;
 }
 
-static bool read_filters(struct exchange *x, struct filters *f)
+static void read_filters(struct exchange *x, struct filters *f, struct wrong *w)
 {
-	return read_status(x, &f->status) && read_input(x, f) && query_copy(x, "id_prefix", &f->id_prefix) &&
-	       query_copy(x, "name", &f->name);
+	struct str status = query_copy(x, f, "freshness_status", &f->status, w);
+	if (f->status && strcmp(f->status, "guaranteed") != 0 && strcmp(f->status, "degraded") != 0)
+		note_wrong(w, "freshness_status", status, "freshness_status must be 'guaranteed' or 'degraded'");
+	read_input(x, f, w);
+	query_copy(x, f, "id_prefix", &f->id_prefix, w);
+	query_copy(x, f, "name", &f->name, w);
 }
 
 void api_contexts_list(struct exchange *x)
@@ -194,12 +216,17 @@ void api_contexts_list(struct exchange *x)
 	int32_t limit = 100;
 	bool with_inputs;
 	struct filters f = { 0 };
+	struct wrong wrong = { .count = 0 };
 	api_query_int(x, "limit", 0, API_LIST_MAX, &limit);
 	api_query_flag(x, "detail", &with_inputs);
-	if (!exchange_is_valid(x) || !read_time(x, "start", INT64_MIN, &start_us) ||
-	    !read_time(x, "end", INT64_MAX, &end_us))
-		return;
-	if (!read_filters(x, &f)) {
+	read_time(x, "start", INT64_MIN, &start_us, &wrong);
+	read_time(x, "end", INT64_MAX, &end_us, &wrong);
+	read_filters(x, &f, &wrong);
+	if (f.is_out_of_memory)
+		exchange_fail(x, RT_EFULL, "out of memory");
+	else if (wrong.count)
+		reply_wrong(x, &wrong);
+	if (f.is_out_of_memory || wrong.count || !exchange_is_valid(x)) {
 		filters_finish(&f);
 		return;
 	}

@@ -94,16 +94,12 @@ void api_feature_gather(struct exchange *x, bool is_last)
 		return;
 	}
 	struct str name = exchange_param(x, 0), id;
-	if (!api_query_required(x, "entity_id", &id) || !exchange_is_valid(x))
-		return;
+	api_query_required(x, "entity_id", &id);
 	get->feature = definitions_feature(n->definitions, name);
-	if (get->feature == DEF_NONE) {
-		struct buf why = { 0 };
-		api_no_feature(n->definitions, DEF_NONE, name, &why);
-		exchange_error(x, 404, "%.*s", STR_ARG(buf_str(&why)));
-		buf_finish(&why);
+	if (get->feature == DEF_NONE)
+		api_unknown_feature(x, name);
+	if (get->feature == DEF_NONE || !exchange_is_valid(x))
 		return;
-	}
 	get->key = online_key(n->definitions->features[get->feature].entity, id);
 	online->fetch_bucket(online->table, &get->key);
 }
@@ -191,6 +187,38 @@ static void take_name(const struct node *n, uint32_t entity, struct str name, st
 		metrics_add(n->metrics.feature_unknown, 1);
 	}
 	a->names[a->names_count++] = (struct asked_name){ name, at };
+}
+
+/* Beside other mistakes unknown names are noted with them. */
+static void note_names(struct exchange *x, uint32_t entity, yyjson_val *names)
+{
+	const struct definitions *d = api_node(x)->definitions;
+	size_t i, max;
+	yyjson_val *name;
+	struct buf why = { 0 };
+	yyjson_arr_foreach(names, i, max, name) {
+		uint32_t f = definitions_feature(d, json_str(name));
+		if (f == DEF_NONE || d->features[f].entity != entity)
+			api_no_feature(d, entity, json_str(name), &why);
+	}
+	if (why.n)
+		api_note_text(x, STR("[\"body\",\"features\"]"), buf_str(&why), names);
+	buf_finish(&why);
+}
+
+/* DEF_NONE: replied, or something is wrong with the request. names: NULL ok. */
+static uint32_t checked_entity(struct exchange *x, struct str name, const char *member, yyjson_val *names, bool detail)
+{
+	char loc[32];
+	if (name.p == NULL)
+		return DEF_NONE;
+	snprintf(loc, sizeof loc, "[\"body\",\"%s\"]", member);
+	uint32_t entity = api_entity(x, name, loc);
+	if (entity == DEF_NONE || exchange_is_valid(x))
+		return entity;
+	if (!detail)
+		note_names(x, entity, names);
+	return DEF_NONE;
 }
 
 /* An unknown name is 404, or in detail a status of its own. false: replied. */
@@ -296,11 +324,12 @@ void api_features_post(struct exchange *x)
 	bool detail;
 	api_query_flag(x, "detail", &detail);
 	yyjson_val *body = api_body_model(x, members);
-	api_string(x, body, "entity_name", &entity_name);
+	if (!api_string(x, body, "entity_name", &entity_name))
+		entity_name = (struct str){ 0 };
 	api_string(x, body, "entity_id", &id);
 	yyjson_val *names = api_list(x, body, "features", API_FEATURES_MAX);
-	uint32_t entity;
-	if (!exchange_is_valid(x) || (entity = api_entity(x, entity_name)) == DEF_NONE)
+	uint32_t entity = checked_entity(x, entity_name, "entity_name", names, detail);
+	if (entity == DEF_NONE)
 		return;
 	struct asked *a = arena_zalloc(exchange_arena(x), sizeof *a);
 	if (a == NULL) {
@@ -413,11 +442,12 @@ void api_batch_post(struct exchange *x)
 	bool detail;
 	api_query_flag(x, "detail", &detail);
 	yyjson_val *body = api_body_model(x, members);
-	api_string(x, body, "name", &entity_name);
+	if (!api_string(x, body, "name", &entity_name))
+		entity_name = (struct str){ 0 };
 	yyjson_val *ids = api_list(x, body, "ids", API_BATCH_IDS_MAX);
 	yyjson_val *names = api_list(x, body, "features", API_FEATURES_MAX);
-	uint32_t entity;
-	if (!exchange_is_valid(x) || (entity = api_entity(x, entity_name)) == DEF_NONE)
+	uint32_t entity = checked_entity(x, entity_name, "name", names, detail);
+	if (entity == DEF_NONE)
 		return;
 	struct batch *b = calloc(1, sizeof *b);
 	if (b == NULL) {

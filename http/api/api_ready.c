@@ -3,6 +3,7 @@
  * be materialised is reported here and does not make the process unready: all others can be served, and it keeps what it had. */
 #include "actors/materializer.h"
 #include "http/api/api.h"
+#include <inttypes.h>
 
 static bool is_failing(const struct node *n, uint32_t feature)
 {
@@ -44,7 +45,7 @@ static void write_tables(const struct node *n, struct buf *out)
 	bool is_first = true;
 	buf_append_lit(out, "\"tables\":{\"failing\":[");
 	for (uint32_t i = 0; i < n->definitions->tables_count; i++) {
-		if (!atomic_load_explicit(&n->metrics.tables_failing[i], memory_order_relaxed))
+		if (!atomic_load_explicit(&n->metrics.tables_stale_since_us[i], memory_order_relaxed))
 			continue;
 		if (!is_first)
 			buf_append_char(out, ',');
@@ -67,6 +68,7 @@ void api_ready_get(struct exchange *x)
 	buf_append_str(&out, buf_str(&materialized));
 	buf_append_char(&out, ',');
 	write_tables(n, &out);
+	buf_printf(&out, ",\"events\":{\"given_up\":%" PRIu64 "}", metrics_counter_value(n->metrics.events_given_up));
 	buf_append_lit(&out, ",\"needs\":");
 	buf_append_str(&out, buf_str(&health.needs));
 	buf_append_char(&out, '}');

@@ -167,7 +167,7 @@ static struct evidence_entry *import_entry(const struct record *r, struct str bo
 
 void api_record_post(struct exchange *x)
 {
-	api_body_object(x);
+	yyjson_val *json = api_body_object(x), *integrity = yyjson_obj_get(json, "integrity");
 	if (!exchange_is_valid(x))
 		return;
 	struct str body = exchange_body(x);
@@ -175,30 +175,30 @@ void api_record_post(struct exchange *x)
 	struct record *r = record_parse(body, true, exchange_arena(x), &why);
 	struct record_verdict verdict;
 	if (r == NULL || !record_verify(body, true, NULL, &verdict, &why)) {
-		exchange_invalid(x, "value_error", "[\"body\"]", why, STR("null"), NULL);
+		api_note(x, "value_error", STR("[\"body\"]"), why, json);
 		return;
 	}
-	if (!verdict.content_hash_ok || !verdict.record_hash_ok) {
-		exchange_invalid(x, "value_error",
-				 verdict.content_hash_ok ? "[\"body\",\"integrity\",\"record_hash\"]"
-							 : "[\"body\",\"integrity\",\"content_hash\"]",
-				 "Value error, the hash does not match the record", STR("null"), NULL);
-		return;
-	}
+	static const char mismatch[] = "Value error, the hash does not match the record";
+	if (!verdict.content_hash_ok)
+		api_note(x, "value_error", STR("[\"body\",\"integrity\",\"content_hash\"]"), mismatch,
+			 yyjson_obj_get(integrity, "content_hash"));
+	if (!verdict.record_hash_ok)
+		api_note(x, "value_error", STR("[\"body\",\"integrity\",\"record_hash\"]"), mismatch,
+			 yyjson_obj_get(integrity, "record_hash"));
 	struct str id = r->context_id;
-	if (!str_starts(id, STR("ctx_")) || !uuid_is_text(str_skip(id, 4))) {
-		exchange_invalid(x, "value_error", "[\"body\",\"context_id\"]", "Value error, expected ctx_ and a UUID",
-				 STR("null"), NULL);
+	if (!str_starts(id, STR("ctx_")) || !uuid_is_text(str_skip(id, 4)))
+		api_note_member(x, STR("context_id"), "value_error", "Value error, expected ctx_ and a UUID",
+				yyjson_obj_get(json, "context_id"));
+	if (!exchange_is_valid(x))
 		return;
-	}
 	struct evidence_entry *e = import_entry(r, body);
 	if (e == NULL) {
 		exchange_fail(x, RT_EFULL, "out of memory");
 		return;
 	}
 	struct actor *a = exchange_actor(x);
-	rt_ask(a, api_node(x)->stores->evidence.append, &evidence_append_new(a->loop, e)->head, exchange_deadline_ns(x),
-	       ACTOR_NONE);
+	rt_ask(a, evidence_appender(&api_node(x)->stores->evidence, a->loop), &evidence_append_new(a->loop, e)->head,
+	       exchange_deadline_ns(x), ACTOR_NONE);
 }
 
 void api_record_post_message(struct exchange *x, struct msg *m)

@@ -26,6 +26,9 @@ static void not_yet(struct exchange *x)
 #define TEXT  "{'type':'string'}"
 #define TEXTS "{'type':'array','items':{'type':'string'}}"
 #define NAME  "{'type':'string','maxLength':256}"
+/* Durable, but not in the online store yet. */
+#define PENDING                                                                                                        \
+	"{'const':'pending','description':'the history has it; reads find it when the online store has taken it'}"
 #define ENTITY_ID                                                                                                      \
 	"{'name':'entity_id','in':'query','required':true,'description':'of the entity','schema':" NAME                \
 	",'example':'1'}"
@@ -50,7 +53,7 @@ static void not_yet(struct exchange *x)
 	"'signed_at':null,'signing_key_id':null,'signature':null}}"
 
 const struct route api_routes[] = {
-	{ "GET", "/v1/features/{name}", 0, api_feature_get, api_feature_get_message, NULL,
+	{ "GET", "/v1/features/{name}", ROUTE_STORES, api_feature_get, api_feature_get_message, NULL,
 	  "One feature of one entity: online, else computed, else the default",
 	  "{'parameters':[" ENTITY_ID
 	  "],'responses':{" RESPONSE(200,
@@ -58,14 +61,14 @@ const struct route api_routes[] = {
 					    "'value':{},'freshness_ms':{'type':'integer','minimum':0},"
 					    "'served_from':{'enum':['online','computed','default']}")) ",'404':null}}",
 	  api_feature_gather },
-	{ "POST", "/v1/features", ROUTE_BODY, api_features_post, api_features_post_message, NULL,
+	{ "POST", "/v1/features", ROUTE_BODY | ROUTE_STORES, api_features_post, api_features_post_message, NULL,
 	  "Several features of one entity",
 	  "{'parameters':[" DETAIL
 	  "]," JSON_BODY(CLOSED("'entity_name','entity_id','features'",
 				"'entity_name':" NAME ",'entity_id':" NAME
 				",'features':" TEXTS)) ",'responses':{" RESPONSE(200, ANY_OBJECT) ",'404':null}}",
 	  NULL },
-	{ "POST", "/v1/features/batch", ROUTE_BODY, api_batch_post, api_batch_message, api_batch_end,
+	{ "POST", "/v1/features/batch", ROUTE_BODY | ROUTE_STORES, api_batch_post, api_batch_message, api_batch_end,
 	  "Several features of many entities",
 	  "{'parameters':[" DETAIL "]," JSON_BODY(CLOSED(
 	      "'name','ids','features'",
@@ -74,7 +77,7 @@ const struct route api_routes[] = {
 							       "{'type':'object','additionalProperties':" ANY_OBJECT
 							       "}") ",'404':null}}",
 	  NULL },
-	{ "PUT", "/v1/features/{entity}/{entity_id}", ROUTE_BODY | ROUTE_COMPLETES, api_values_put,
+	{ "PUT", "/v1/features/{entity}/{entity_id}", ROUTE_BODY | ROUTE_COMPLETES | ROUTE_STORES, api_values_put,
 	  api_values_put_message, api_writes_end,
 	  "Push values; durable before the answer, an older timestamp never replaces a newer value",
 	  "{" JSON_BODY(CLOSED(
@@ -87,9 +90,10 @@ const struct route api_routes[] = {
 											 ",'entity_id':" TEXT
 											 ",'timestamp':" TEXT
 											 ",'written':" TEXTS
-											 ",'stale':" TEXTS)) ",'404':null}}",
+											 ",'stale':" TEXTS
+											 ",'online':" PENDING)) ",'404':null}}",
 	  NULL },
-	{ "POST", "/v1/ingest/{event_type}", ROUTE_BODY, api_ingest_post, api_ingest_message, NULL,
+	{ "POST", "/v1/ingest/{event_type}", ROUTE_BODY | ROUTE_STORES, api_ingest_post, api_ingest_message, NULL,
 	  "Accept an event; durable before the answer, applied exactly once to the features it triggers",
 	  "{'parameters':[" ENTITY_ID "," QUERY(
 	      "event_time", "when it happened, ISO 8601; now if absent",
@@ -100,7 +104,7 @@ const struct route api_routes[] = {
 								     "'msg_id':" TEXT
 								     ",'event_id':" TEXT)) ",'404':null,'409':null}}",
 	  NULL },
-	{ "POST", "/v1/context/{name}", ROUTE_BODY, api_context_post, api_context_post_message, NULL,
+	{ "POST", "/v1/context/{name}", ROUTE_BODY | ROUTE_STORES, api_context_post, api_context_post_message, NULL,
 	  "Assemble a context; its record is durable before the answer",
 	  "{" JSON_BODY(
 	      ANY_OBJECT) ",'responses':{" RESPONSE(200, OBJECT("'id','content','meta','lineage'",
@@ -124,7 +128,7 @@ const struct route api_routes[] = {
 	  NULL },
 	/* clang-format on */
 	/* Before the routes by id: their examples name the record that this one stores. */
-	{ "POST", "/v1/record", ROUTE_BODY, api_record_post, api_record_post_message, NULL,
+	{ "POST", "/v1/record", ROUTE_BODY | ROUTE_STORES, api_record_post, api_record_post_message, NULL,
 	  "Store a receipt made elsewhere; same hash again is fine, same id with another hash is refused",
 	  "{" JSON_BODY(ANY_OBJECT ",'example':" EXAMPLE_RECORD) ",'responses':{" RESPONSE(
 	      200,
@@ -150,10 +154,11 @@ const struct route api_routes[] = {
 	      200, OBJECT("'context_id','integrity'",
 			  "'context_id':" TEXT ",'content':" TEXT ",'integrity':" ANY_OBJECT)) ",'404':null}}",
 	  NULL },
-	{ "DELETE", "/v1/cache/{entity}/{entity_id}", ROUTE_COMPLETES, api_cache_delete, api_cache_delete_message, NULL,
+	{ "DELETE", "/v1/cache/{entity}/{entity_id}", ROUTE_COMPLETES | ROUTE_STORES, api_cache_delete,
+	  api_cache_delete_message, NULL,
 	  "Remove the online values of an entity and the cached contexts that used them; history stays",
-	  "{'responses':{" RESPONSE(200, OBJECT("'status','key'",
-						"'status':{'const':'invalidated'},'key':" TEXT)) ",'404':null}}",
+	  "{'responses':{" RESPONSE(200, OBJECT("'status','key'", "'status':{'const':'invalidated'},'key':" TEXT
+								  ",'online':" PENDING)) ",'404':null}}",
 	  NULL },
 	{ "GET", "/v1/definitions", 0, api_definitions_get, NULL, NULL,
 	  "What this server serves: entities, features, tables, retrievers, contexts",

@@ -28,7 +28,8 @@ void api_sql_post(struct exchange *x)
 	struct str sql;
 	yyjson_val *body = api_body_model(x, members);
 	if (api_text(x, body, "sql", &sql) && memchr(sql.p, '\0', sql.n))
-		api_note_member(x, STR("sql"), "value_error", "Value error, must be text without NUL", NULL);
+		api_note_member(x, STR("sql"), "value_error", "Value error, must be text without NUL",
+				yyjson_obj_get(body, "sql"));
 	yyjson_val *params = yyjson_obj_get(body, "params");
 	if (params && !yyjson_is_arr(params))
 		api_note_member(x, STR("params"), "list_type", "Input should be a valid list", params);

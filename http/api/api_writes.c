@@ -38,18 +38,19 @@ static void read_timestamp(struct exchange *x, yyjson_val *body, struct write *w
 				v);
 }
 
-static void note_value(struct exchange *x, struct str name, const char *msg)
+static void note_value(struct exchange *x, struct str name, const char *msg, yyjson_val *value)
 {
 	struct buf loc = { 0 };
 	buf_append_lit(&loc, "[\"body\",\"values\",");
 	json_write_string(&loc, name);
 	buf_append_char(&loc, ']');
-	api_note(x, "value_error", buf_str(&loc), msg, NULL);
+	api_note(x, "value_error", buf_str(&loc), msg, value);
 	buf_finish(&loc);
 }
 
 /* Which feature of the entity a value is for; DEF_NONE: noted, or said in *unknown. */
-static uint32_t pushed_feature(struct exchange *x, uint32_t entity, struct str name, struct buf *unknown)
+static uint32_t pushed_feature(struct exchange *x, uint32_t entity, struct str name, yyjson_val *value,
+			       struct buf *unknown)
 {
 	const struct definitions *d = api_node(x)->definitions;
 	uint32_t feature = definitions_feature(d, name);
@@ -61,7 +62,7 @@ static uint32_t pushed_feature(struct exchange *x, uint32_t entity, struct str n
 	bool is_computed = (f->has_compute && f->trigger.p == NULL) || f->sql.p;
 	if (!is_computed)
 		return feature;
-	note_value(x, name, "Value error, the feature is computed from its definition and cannot be pushed");
+	note_value(x, name, "Value error, the feature is computed from its definition and cannot be pushed", value);
 	return DEF_NONE;
 }
 
@@ -74,7 +75,7 @@ static void check_dtype(struct exchange *x, uint32_t feature, struct str name, y
 	if (!text.failed && !def_dtype_fits(dtype, buf_str(&text))) {
 		snprintf(msg, sizeof msg, "Value error, the feature is declared with dtype '%s'",
 			 def_dtype_name(dtype));
-		note_value(x, name, msg);
+		note_value(x, name, msg, value);
 	}
 	buf_finish(&text);
 }
@@ -93,7 +94,7 @@ static bool take_value(struct exchange *x, struct write *w, uint32_t feature, yy
 		return false;
 	}
 	w->cells[w->count++] = (struct write_cell){ .feature = feature, .value = v };
-	if (online->fits(online->table, v))
+	if (online == NULL || online->fits(online->table, v)) /* a store elsewhere says so itself */
 		return true;
 	exchange_error(x, 413,
 		       "the value of '%.*s' is larger than the online table keeps: an eighth of FABRA_ONLINE_BYTES",
@@ -116,8 +117,7 @@ static yyjson_val *read_values(struct exchange *x, yyjson_val *body)
 		return NULL;
 	}
 	if (yyjson_obj_size(values) > API_FEATURES_MAX) {
-		exchange_invalid(x, "too_long", "[\"body\",\"values\"]", "at most 200 values can be written at once",
-				 STR("null"), NULL);
+		api_note_member(x, STR("values"), "too_long", "at most 200 values can be written at once", values);
 		return NULL;
 	}
 	return values;
@@ -131,13 +131,15 @@ static bool take_values(struct exchange *x, struct write *w, yyjson_val *values)
 	uint32_t features[API_FEATURES_MAX];
 	struct buf unknown = { 0 };
 	yyjson_obj_foreach(values, i, max, name, value) {
-		features[i] = pushed_feature(x, w->entity, json_str(name), &unknown);
+		features[i] = pushed_feature(x, w->entity, json_str(name), value, &unknown);
 		if (features[i] != DEF_NONE && api_node(x)->definitions->features[features[i]].dtype != DTYPE_ANY)
 			check_dtype(x, features[i], json_str(name), value);
 	}
 	bool are_known = unknown.n == 0;
 	if (exchange_is_valid(x) && !are_known)
 		exchange_error(x, 404, "%.*s", STR_ARG(buf_str(&unknown)));
+	else if (!are_known) /* with what else is wrong */
+		api_note_text(x, STR("[\"body\",\"values\"]"), buf_str(&unknown), values);
 	buf_finish(&unknown);
 	if (!exchange_is_valid(x) || !are_known)
 		return false;
@@ -161,12 +163,12 @@ void api_values_put(struct exchange *x)
 	api_id(x, id, "[\"path\",\"entity_id\"]");
 	yyjson_val *body = api_body_model(x, members), *values = read_values(x, body);
 	read_timestamp(x, body, w);
-	if (!exchange_is_valid(x) && (values == NULL || entity == DEF_NONE))
-		return;
 	if (entity == DEF_NONE) {
-		api_entity(x, entity_name);
+		api_entity(x, entity_name, "[\"path\",\"entity\"]");
 		return;
 	}
+	if (values == NULL)
+		return;
 	if (!take_values(x, w, values))
 		return;
 	*exchange_data(x) = NULL;
@@ -184,6 +186,13 @@ static void write_names(const struct definitions *d, const struct write *w, enum
 		first = false;
 		json_write_string(out, d->features[w->cells[i].feature].name);
 	}
+}
+
+/* Durable all the same: it is seen when the online store has taken it. */
+static void write_pending(const struct write *w, struct buf *out)
+{
+	if (w->is_pending)
+		buf_append_lit(out, ",\"online\":\"pending\"");
 }
 
 void api_values_put_message(struct exchange *x, struct msg *m)
@@ -213,7 +222,9 @@ void api_values_put_message(struct exchange *x, struct msg *m)
 	write_names(d, w, WRITE_DONE, &out);
 	buf_append_lit(&out, "],\"stale\":[");
 	write_names(d, w, WRITE_STALE, &out);
-	buf_append_lit(&out, "]}");
+	buf_append_lit(&out, "]");
+	write_pending(w, &out);
+	buf_append_char(&out, '}');
 	exchange_reply_json(x, 200, buf_str(&out));
 	buf_finish(&out);
 }
@@ -230,7 +241,9 @@ void api_cache_delete(struct exchange *x)
 {
 	struct str id = exchange_param(x, 1);
 	uint32_t entity;
-	if (!api_id(x, id, "[\"path\",\"entity_id\"]") || (entity = api_entity(x, exchange_param(x, 0))) == DEF_NONE)
+	api_id(x, id, "[\"path\",\"entity_id\"]");
+	entity = api_entity(x, exchange_param(x, 0), "[\"path\",\"entity\"]");
+	if (entity == DEF_NONE || !exchange_is_valid(x))
 		return;
 	struct write *w = write_new(entity, id, 0);
 	if (w == NULL)
@@ -251,6 +264,7 @@ void api_cache_delete_message(struct exchange *x, struct msg *m)
 		   STR_ARG(w->entity_id));
 	buf_append_lit(&out, "{\"status\":\"invalidated\",\"key\":");
 	json_write_string(&out, buf_str(&key));
+	write_pending(w, &out);
 	buf_append_char(&out, '}');
 	exchange_reply_json(x, 200, buf_str(&out));
 	buf_finish(&out);
@@ -259,7 +273,7 @@ void api_cache_delete_message(struct exchange *x, struct msg *m)
 
 /* ---- POST /v1/ingest/{event_type} ---- */
 
-/* "Idempotency-Key": the scope is the API key and the route, not its parameters. false: noted, or answered. */
+/* "Idempotency-Key": the scope is the API key and the route, not its parameters. One that cannot be is noted. false: answered. */
 static bool read_idempotency(struct exchange *x, struct str id, struct idempotency_id *ret, bool *ret_is_keyed)
 {
 	struct str key = exchange_header(x, "idempotency-key"), event_time = { 0 };
@@ -267,9 +281,9 @@ static bool read_idempotency(struct exchange *x, struct str id, struct idempoten
 	if (key.p == NULL)
 		return true;
 	if (key.n == 0 || key.n > API_KEY_BYTES_MAX || memchr(key.p, '\0', key.n) || !json_utf8_valid(key)) {
-		exchange_invalid(x, "value_error", "[\"header\",\"idempotency-key\"]",
-				 "Value error, must be 1 to 255 bytes of text", STR("null"), NULL);
-		return false;
+		exchange_invalid_text(x, "value_error", "[\"header\",\"idempotency-key\"]",
+				      "Value error, must be 1 to 255 bytes of text", key, NULL);
+		return true;
 	}
 	exchange_query(x, "event_time", &event_time);
 	const struct str scope[] = { exchange_header(x, "x-api-key"), STR("POST /v1/ingest/{event_type}"), key };
@@ -307,15 +321,10 @@ void api_ingest_post(struct exchange *x)
 	bool is_keyed;
 	api_query_required(x, "entity_id", &id);
 	api_query_event_time(x, "event_time", &e.event_time_us);
-	read_idempotency(x, id, &key, &is_keyed);
+	if (!read_idempotency(x, id, &key, &is_keyed))
+		return;
 	yyjson_val *payload = api_body_object(x);
-	if (!exchange_is_valid(x))
-		return;
-	if (!definitions_is_event_type(type)) {
-		exchange_error(x, 400, "Event type must be alphanumeric (underscores allowed)");
-		return;
-	}
-	if (!api_event_type(x, type))
+	if (!api_event_type(x, type) || !exchange_is_valid(x))
 		return;
 	e.entity_id = id;
 	if (is_keyed)

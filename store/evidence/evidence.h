@@ -43,8 +43,9 @@ struct evidence_entry {
 	char context_id[RECORD_ID_MAX]; /* EVIDENCE_RECORD*: "ctx_" and uuid; not NUL-terminated when 40 long */
 	struct evidence_hook *hook;     /* owned; NULL = none */
 	/* filled by the committer */
-	uint64_t lsn;                                /* position in log order, 1.. */
-	struct record_stamp stamp;                   /* EVIDENCE_RECORD. EVIDENCE_RECORD_IMPORTED: the asker sets
+	uint64_t lsn;              /* position in log order, 1..; where positions are UUIDs the upper half */
+	uint64_t lsn_low;          /* and then the lower half; else 0 */
+	struct record_stamp stamp; /* EVIDENCE_RECORD. EVIDENCE_RECORD_IMPORTED: the asker sets
 						  record_hash */
 	char previous_context_id[RECORD_ID_MAX + 1]; /* "" = first of the chain */
 	bool already_there; /* EVIDENCE_RECORD_IMPORTED with the same id and hash: nothing was written */
@@ -149,7 +150,14 @@ struct evidence_answer {
 /* Who answers which ask. */
 struct evidence_store {
 	struct actor_ref append, find, list, legacy;
+	struct actor_ref appenders[LOOPS_MAX]; /* by loop_id - 1: whom that loop asks to append; none: append */
 };
+/* Whom an actor of this loop asks to append. */
+static inline struct actor_ref evidence_appender(const struct evidence_store *s, const struct loop *loop)
+{
+	struct actor_ref own = s->appenders[loop_id(loop) - 1];
+	return ref_is_none(own) ? s->append : own;
+}
 
 /* ---- replies; for who answers ---- */
 struct evidence_answer *evidence_answer_new(struct loop *loop);

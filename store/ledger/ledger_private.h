@@ -155,8 +155,9 @@ struct ledger {
 
 	pthread_mutex_t lock;
 	struct ledger_set *set; /* under lock */
-	char reason[160];       /* under lock; why it is not writable */
+	char reason[384];       /* under lock; why it is not writable */
 
+	bool is_refusing; /* for good: ledger_refuse */
 	atomic_bool is_writable;
 	_Atomic uint64_t committing_since_ns; /* monotonic; 0 = no commit is under way */
 	_Atomic uint64_t durable_lsn;         /* written after newest_seq, so that who reads both in that order knows

@@ -381,6 +381,7 @@ struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t
 	struct ledger_scan *s = calloc(1, sizeof *s);
 	if (s == NULL) {
 		buf_append_lit(ret_why, "out of memory");
+		errno = ENOMEM;
 		return NULL;
 	}
 	s->base = (struct log_scan){ scan_next, scan_close };
@@ -403,6 +404,7 @@ struct ledger_scan *ledger_scan_open(struct ledger *l, const char *dir, uint64_t
 	}
 	buf_printf(ret_why, "there is no ledger to read at %s: %s", l != NULL ? l->config.dir : dir, strerror(-error));
 	ledger_scan_close(s);
+	errno = -error;
 	return NULL;
 }
 
@@ -421,6 +423,12 @@ int ledger_scan_dir(const struct ledger_scan *s)
 const uint8_t *ledger_scan_id(const struct ledger_scan *s)
 {
 	return s->ledger_id;
+}
+
+uint64_t ledger_scan_durable(struct ledger_scan *s)
+{
+	refresh_bound(s); /* what the open has proved stays if it fails */
+	return s->durable_lsn;
 }
 
 void ledger_scan_close(struct ledger_scan *s)

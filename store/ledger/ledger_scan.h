@@ -13,4 +13,5 @@ struct ledger_scan_raw {
 void ledger_scan_raw(struct ledger_scan *s, struct ledger_scan_raw *ret);
 struct log_scan *ledger_scan_base(struct ledger_scan *s);   /* the same scan, as a reader of a log_source knows it */
 int ledger_scan_dir(const struct ledger_scan *s);           /* borrows */
+uint64_t ledger_scan_durable(struct ledger_scan *s);        /* the last entry that is known durable now */
 const uint8_t *ledger_scan_id(const struct ledger_scan *s); /* 16 bytes: the ledger's; borrows */

@@ -2,6 +2,7 @@
 #include "runtime/encode.h"
 #include "store/ledger/ledger_recover.h"
 #include "store/ledger/ledger_scan.h"
+#include <errno.h>
 
 void ledger_id_text(const struct ledger *l, char ret[static LOG_SOURCE_ID_TEXT])
 {
@@ -104,4 +105,45 @@ void ledger_source_init(struct ledger *l)
 const struct log_source *ledger_log_source(const struct ledger *l)
 {
 	return &l->source;
+}
+
+/* ---- a folder that no process of ours has open ---- */
+static struct log_scan *outside_open(void *log, uint64_t from_lsn, struct buf *ret_why)
+{
+	struct ledger_scan *s = ledger_scan_open(NULL, ((struct ledger_outside *)log)->dir, from_lsn, ret_why);
+	return s != NULL ? ledger_scan_base(s) : NULL;
+}
+
+static uint64_t outside_durable_lsn(const void *log)
+{
+	return ((const struct ledger_outside *)log)->durable_lsn;
+}
+
+static void outside_id_text(const void *log, char ret[static LOG_SOURCE_ID_TEXT])
+{
+	const struct ledger_outside *o = log;
+	encode_hex(o->id, sizeof o->id, ret);
+}
+
+bool ledger_outside_init(struct ledger_outside *o, const char *dir, struct buf *ret_why)
+{
+	*o = (struct ledger_outside){
+		.source = { .log = o,
+			    .open = outside_open,
+			    .durable_lsn = outside_durable_lsn,
+			    .id_text = outside_id_text },
+		.dir = dir,
+	};
+	struct buf why = { 0 };
+	struct ledger_scan *s = ledger_scan_open(NULL, dir, 1, &why);
+	if (s == NULL && errno != ENOENT)
+		buf_append_str(ret_why, buf_str(&why));
+	bool is_known = s != NULL || errno == ENOENT;
+	if (s != NULL) {
+		o->durable_lsn = ledger_scan_durable(s);
+		memcpy(o->id, ledger_scan_id(s), sizeof o->id);
+	}
+	buf_finish(&why);
+	ledger_scan_close(s);
+	return is_known;
 }

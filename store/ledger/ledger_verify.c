@@ -300,6 +300,26 @@ static bool server_is_running(int dir_fd)
 	return is_running;
 }
 
+bool ledger_refusal_read(const char *dir, struct buf *ret_reason)
+{
+	char text[512] = "";
+	int dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir_fd < 0)
+		return false;
+	bool is_running = server_is_running(dir_fd);
+	int fd = openat(dir_fd, "lock", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd >= 0 ? pread(fd, text, sizeof text - 1, 0) : 0;
+	if (fd >= 0)
+		close(fd);
+	close(dir_fd);
+	const char *reason = n > 0 ? strchr(text, '\n') : NULL; /* behind the process's number */
+	size_t reason_bytes = reason != NULL ? strcspn(reason + 1, "\n") : 0;
+	if (!is_running || reason_bytes == 0)
+		return false;
+	buf_append(ret_reason, reason + 1, reason_bytes);
+	return true;
+}
+
 /* What a killed server left behind the last frame that counts. A running one may be writing just there. */
 static void look_for_torn_tail(struct verify *v)
 {

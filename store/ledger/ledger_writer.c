@@ -37,6 +37,19 @@ static void become_readonly(struct ledger *l, int error)
 		log_line(LOG_ERROR, "ledger", "read-only", LOG_CSTR("reason", reason));
 }
 
+void ledger_refuse(struct ledger *l, const char *reason)
+{
+	struct buf text = { 0 };
+	l->is_refusing = true;
+	atomic_store(&l->is_writable, false);
+	set_reason(l, reason);
+	log_line(LOG_ERROR, "ledger", "read-only", LOG_CSTR("reason", reason));
+	buf_printf(&text, "%ld\n%s\n", (long)getpid(), reason);
+	if (text.failed || pwrite(l->lock_fd, text.p, text.n, 0) != (ssize_t)text.n)
+		log_line(LOG_WARNING, "ledger", "the lock file could not be written");
+	buf_finish(&text);
+}
+
 static int status_of(int error)
 {
 	return error == -ENOSPC || error == -EDQUOT ? RT_EFULL : RT_EIO;
@@ -103,6 +116,8 @@ bool ledger_reopen(struct ledger *l, int64_t now_us)
 {
 	if (atomic_load(&l->is_writable))
 		return true;
+	if (l->is_refusing)
+		return false;
 	int error = open_segment(l, now_us);
 	if (error != 0) {
 		become_readonly(l, error);

@@ -2,6 +2,7 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "runtime/metrics.h"
+#include "store/offline/offline_memory.h"
 #include "store/offline/offline_private.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -262,6 +263,24 @@ void offline_admin_leave(struct offline *o)
 	offline_conn_end(o->admin);
 	offline_conn_leave(o->admin);
 	pthread_mutex_unlock(&o->admin_lock);
+}
+
+/* ---- memory of a question ---- */
+enum { CLIENT_BYTES_MAX = 64 << 20 };
+
+void offline_question_begin(const struct offline *o, bool is_client)
+{
+	size_t max = o->memory_limit_bytes / 2;
+	offline_memory_begin(is_client && max > CLIENT_BYTES_MAX ? CLIENT_BYTES_MAX : max);
+}
+
+void offline_question_end(bool ok, struct offline_error *error)
+{
+	size_t max = offline_memory_max();
+	if (offline_memory_end() && !ok && error->status != RT_EDEADLINE)
+		offline_error_text(error, RT_ETOOBIG,
+				   "the texts and lists that the statement makes are larger than %zu MiB together",
+				   max >> 20);
 }
 
 /* ---- life ---- */

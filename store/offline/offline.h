@@ -17,7 +17,11 @@ enum offline_msg {
 	OFFLINE_ROWS = MSG_KIND(CLASS_OFFLINE, 3), /* ask: struct offline_rows, the materialiser's */
 	/* Its reply: struct offline_batch; RT_EFULL: too many cursors. */
 	OFFLINE_BATCH = MSG_KIND(CLASS_OFFLINE, 4),
-	OFFLINE_FEATURE = MSG_KIND(CLASS_OFFLINE, 5),  /* ask: struct offline_feature; the reply is OFFLINE_BATCH */
+	OFFLINE_FEATURE = MSG_KIND(CLASS_OFFLINE, 5), /* ask: struct offline_feature; the reply is OFFLINE_BATCH */
+	/* What newest_values gives, in batches, with all that was durable when the first was asked for. Ask: struct
+	 * offline_newest. Its reply: struct offline_values; RT_EINVAL: the cursor is closed, begin again. */
+	OFFLINE_NEWEST = MSG_KIND(CLASS_OFFLINE, 16),
+	OFFLINE_VALUES = MSG_KIND(CLASS_OFFLINE, 17),
 	OFFLINE_TRAINING = MSG_KIND(CLASS_OFFLINE, 8), /* ask: struct offline_training */
 	/* Its reply: struct offline_cells; RT_EINVAL: the cursor is closed. RT_EFULL: too many cursors, no memory. */
 	OFFLINE_CELLS = MSG_KIND(CLASS_OFFLINE, 9),
@@ -166,6 +170,23 @@ struct offline_value {
 	uint8_t source; /* enum entry_value_source; 0 = a tombstone */
 	bool deleted;   /* feature empty: all of the entity */
 };
+
+struct offline_newest {
+	struct msg head;
+	uint64_t
+	    cursor; /* 0 = from the beginning, which closes any other. One that nobody asks for a minute is closed */
+};
+struct offline_newest *offline_newest_new(struct loop *loop, uint64_t cursor);
+struct offline_values {
+	struct msg head;
+	struct arena *texts;          /* owned; NULL when there is nothing */
+	struct offline_value *values; /* in texts, as all they borrow; at most OFFLINE_VALUES_MAX */
+	uint64_t cursor;
+	struct str error; /* in texts: one line of text for people when head.status is not 0 */
+	uint32_t count;
+	bool last;
+};
+enum { OFFLINE_VALUES_MAX = 4096, OFFLINE_VALUES_BYTES_MAX = 2 << 20 /* of a batch, about */ };
 
 /* Who answers, and what is done at the start and when a table's file has changed: these calls block, any thread. */
 struct offline_store {

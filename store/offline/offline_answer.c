@@ -57,6 +57,8 @@ bool offline_question_reads_ledger(const struct msg *m)
 		return offline_sql_reads_ledger(str_from(((const struct offline_query *)m)->sql));
 	case OFFLINE_ROWS: /* a cursor goes on without its text, and with what it saw at first */
 		return offline_sql_reads_ledger(str_from(((const struct offline_rows *)m)->sql));
+	case OFFLINE_NEWEST: /* likewise */
+		return ((const struct offline_newest *)m)->cursor == 0;
 	case OFFLINE_FEATURE:
 		return offline_sql_reads_ledger(((const struct offline_feature *)m)->what->sql);
 	case OFFLINE_TRAINING: /* likewise */
@@ -73,6 +75,10 @@ void offline_answer_fail(struct actor *a, struct msg *m, const struct offline_er
 		struct offline_batch *batch = offline_batch_new(a->loop);
 		offline_batch_fail(batch, error);
 		rt_reply(a, m, &batch->head);
+	} else if (m->kind == OFFLINE_NEWEST) {
+		struct offline_values *values = offline_values_new(a->loop);
+		offline_values_fail(values, error);
+		rt_reply(a, m, &values->head);
 	} else if (m->kind == OFFLINE_TRAINING) {
 		struct offline_cells *cells = offline_cells_new(a->loop);
 		offline_cells_fail(cells, error);
@@ -120,9 +126,11 @@ static bool read_query(struct offline_conn *c, const struct offline_query *q, ui
 		offline_error_text(error, RT_EFULL, "out of memory");
 		return false;
 	}
-	if (q->tables_only && !offline_reads_tables_only(c, str_from(q->sql), deadline_ns, error))
-		return false;
-	return run_select(c, str_from(q->sql), params, deadline_ns, rows_max, &result->json, &result->rows, error);
+	offline_question_begin(c->offline, q->tables_only);
+	bool ok = (!q->tables_only || offline_reads_tables_only(c, str_from(q->sql), deadline_ns, error)) &&
+		  run_select(c, str_from(q->sql), params, deadline_ns, rows_max, &result->json, &result->rows, error);
+	offline_question_end(ok, error);
+	return ok;
 }
 
 static bool read_list(struct offline_conn *c, const struct evidence_list *ask, uint64_t deadline_ns,

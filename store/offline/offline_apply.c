@@ -2,8 +2,7 @@
 #include "runtime/check.h"
 #include "runtime/msg.h"
 #include "store/evidence/entries.h"
-#include "store/text/json.h"
-#include "store/text/timefmt.h"
+#include "store/record/record_row.h"
 
 static const char *const table_names[OFFLINE_TABLES] = {
 	[OFFLINE_TABLE_RECORDS] = "records",
@@ -129,76 +128,48 @@ static void append_json(struct offline_apply *a, duckdb_appender appender, yyjso
 	append_text(appender, v != NULL && !a->text.failed ? buf_str(&a->text) : (struct str){ 0 });
 }
 
-static struct str or_else(struct str s, struct str otherwise)
-{
-	return s.p != NULL ? s : otherwise;
-}
-
-/* What a row is made of: the row beside the record, or else the record. */
-struct row_source {
-	yyjson_val *members, *interaction_ref;
-	struct str version, record_hash;
-};
-
-static enum offline_applied append_record(struct offline_apply *a, const struct log_source_entry *frame,
-					  const struct row_source *source, struct offline_error *error)
-{
-	int64_t created_us;
-	yyjson_val *members = source->members;
-	struct str id = frame->context_id, created = text_of(members, "created_at");
-	if (id.n == 0 || created.p == NULL || !time_parse(created, &created_us))
-		return OFFLINE_MALFORMED;
-	duckdb_appender appender = appender_of(a, OFFLINE_TABLE_RECORDS, error);
-	if (appender == NULL)
-		return OFFLINE_FAILED;
-	append_text(appender, id);
-	duckdb_append_uint64(appender, frame->lsn);
-	append_time(appender, created_us);
-	append_text(appender, text_of(members, "environment"));
-	append_text(appender, text_of(members, "schema_version"));
-	append_text(appender, text_of(members, "context_function"));
-	append_number(appender, yyjson_obj_get(members, "token_count"));
-	append_text(appender, source->record_hash);
-	append_text(appender,
-		    or_else(text_of(yyjson_obj_get(members, "assembly"), "freshness_status"), STR("unknown")));
-	append_text(appender, or_else(source->version, STR("v1")));
-	duckdb_append_bool(appender, frame->kind == EVIDENCE_RECORD_IMPORTED);
-	append_interaction(appender, source->interaction_ref);
-	append_json(a, appender, yyjson_obj_get(members, "inputs"));
-	return end_row(a, appender, error);
-}
-
-static yyjson_doc *parse(struct offline_apply *a, struct str text)
-{
-	return yyjson_read_opts((char *)(uintptr_t)text.p, text.n, YYJSON_READ_NOFLAG, a->json, NULL);
-}
-
-static struct str hash_of(const struct log_source_entry *frame, yyjson_val *record)
+static struct str hash_of(const struct log_source_entry *frame, const struct record_row *row)
 {
 	const char *stamped = frame->stamp.record_hash;
 	if (stamped[0] != '\0')
 		return str_of(stamped, strnlen(stamped, RECORD_HASH_TEXT));
-	return text_of(yyjson_obj_get(record, "integrity"), "record_hash");
+	return row->record_hash;
+}
+
+static enum offline_applied append_record(struct offline_apply *a, const struct log_source_entry *frame,
+					  const struct record_row *row, struct offline_error *error)
+{
+	duckdb_appender appender = appender_of(a, OFFLINE_TABLE_RECORDS, error);
+	if (appender == NULL)
+		return OFFLINE_FAILED;
+	append_text(appender, frame->context_id);
+	duckdb_append_uint64(appender, frame->lsn);
+	append_time(appender, row->created_at_us);
+	append_text(appender, row->environment);
+	append_text(appender, row->schema_version);
+	append_text(appender, row->context_function);
+	if (row->token_count == INT64_MIN)
+		duckdb_append_null(appender);
+	else
+		duckdb_append_int64(appender, row->token_count);
+	append_text(appender, hash_of(frame, row));
+	append_text(appender, row->freshness_status);
+	append_text(appender, row->version);
+	duckdb_append_bool(appender, frame->kind == EVIDENCE_RECORD_IMPORTED);
+	append_interaction(appender, row->interaction_ref);
+	append_json(a, appender, row->inputs);
+	return end_row(a, appender, error);
 }
 
 static enum offline_applied apply_record(struct offline_apply *a, const struct log_source_entry *frame,
 					 struct offline_error *error)
 {
-	yyjson_doc *extras = frame->kind == EVIDENCE_RECORD ? parse(a, frame->extras) : NULL, *record = NULL;
-	yyjson_val *beside = yyjson_doc_get_root(extras);
-	struct row_source source = { .members = yyjson_obj_get(beside, "row"), .version = text_of(beside, "version") };
-	if (source.members != NULL) {
-		source.interaction_ref = yyjson_obj_get(beside, "interaction_ref");
-	} else {
-		record = parse(a, frame->body);
-		source.members = yyjson_doc_get_root(record);
-		source.interaction_ref = yyjson_obj_get(yyjson_obj_get(source.members, "inputs"), "interaction_ref");
-	}
-	source.record_hash = hash_of(frame, source.members);
-	enum offline_applied applied = source.members != NULL ? append_record(a, frame, &source, error)
-							      : OFFLINE_MALFORMED;
-	yyjson_doc_free(extras);
-	yyjson_doc_free(record);
+	struct record_row row;
+	struct str extras = frame->kind == EVIDENCE_RECORD ? frame->extras : (struct str){ 0 };
+	if (frame->context_id.n == 0 || !record_row_read(frame->body, extras, a->json, &row))
+		return OFFLINE_MALFORMED;
+	enum offline_applied applied = append_record(a, frame, &row, error);
+	record_row_finish(&row);
 	return applied;
 }
 

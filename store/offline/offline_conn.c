@@ -22,11 +22,9 @@ static bool starts_path(const char *text, const char *at)
 	return is_start && (*at == '/' || (at[0] == '~' && at[1] == '/'));
 }
 
-/* The first line of what DuckDB says names the problem; the rest quotes the statement. Of an absolute path
- * only the last part is kept. */
-static void copy_line(char *out, size_t out_bytes, const char *text)
+/* Of an absolute path only the last part is kept. */
+static size_t copy_line(char *out, size_t n, size_t out_bytes, const char *text)
 {
-	size_t n = 0;
 	for (const char *at = text; *at != '\0' && *at != '\n' && n + 1 < out_bytes; at++) {
 		if (starts_path(text, at)) {
 			const char *last = at;
@@ -37,6 +35,39 @@ static void copy_line(char *out, size_t out_bytes, const char *text)
 			continue;
 		}
 		out[n++] = *at;
+	}
+	return n;
+}
+
+static bool names_what_is_meant(const char *line)
+{
+	static const char *const kept[] = { "Did you mean", "Candidate" };
+	static const char *const own[] = { "pg_", "duckdb_", "pragma_", "sqlite_",
+					   "information_schema" }; /* nobody's tables */
+	size_t n = strcspn(line, "\n");
+	bool is_kept = false;
+	for (size_t i = 0; i < ARRAY_LEN(kept); i++)
+		is_kept = is_kept || strncmp(line, kept[i], strlen(kept[i])) == 0;
+	for (size_t i = 0; i < ARRAY_LEN(own); i++)
+		is_kept = is_kept && memmem(line, n, own[i], strlen(own[i])) == NULL;
+	return is_kept;
+}
+
+/* The first line of what DuckDB says names the problem. Of the others, which quote the statement, those are kept that name what could
+ * have been meant, and the number of the line if there are several. */
+static void copy_text(char *out, size_t out_bytes, const char *text)
+{
+	size_t n = copy_line(out, 0, out_bytes, text);
+	unsigned line;
+	for (const char *at = text; (at = strchr(at, '\n')) != NULL;) {
+		at++;
+		if (names_what_is_meant(at))
+			n = copy_line(out, copy_line(out, n, out_bytes, " "), out_bytes, at);
+		if (strncmp(at, "LINE ", 5) == 0 && sscanf(at, "LINE %u:", &line) == 1 && line > 1) {
+			char where[48];
+			snprintf(where, sizeof where, " (line %u of the statement)", line);
+			n = copy_line(out, n, out_bytes, where);
+		}
 	}
 	out[str_whole(str_of(out, n)).n] = '\0';
 }
@@ -64,7 +95,7 @@ void offline_error_set(struct offline *o, struct offline_error *error, duckdb_er
 	default:
 		error->status = RT_EINVAL;
 	}
-	copy_line(error->text, sizeof error->text, text != NULL ? text : "DuckDB gave no reason");
+	copy_text(error->text, sizeof error->text, text != NULL ? text : "DuckDB gave no reason");
 }
 
 /* ---- life ---- */
@@ -164,8 +195,17 @@ static struct offline_statement *statement_place(struct offline_conn *c, struct 
 /* A failed prepare has no error type, only a text that begins with it. */
 static void prepare_failed(struct offline *o, struct offline_error *error, const char *text)
 {
-	bool is_fatal = text != NULL && strncmp(text, "FATAL", 5) == 0;
-	offline_error_set(o, error, is_fatal ? DUCKDB_ERROR_FATAL : DUCKDB_ERROR_SYNTAX, text);
+	static const struct {
+		const char *begin;
+		duckdb_error_type type;
+	} types[] = { { "FATAL", DUCKDB_ERROR_FATAL },
+		      { "INTERRUPT", DUCKDB_ERROR_INTERRUPT },
+		      { "Out of Memory", DUCKDB_ERROR_OUT_OF_MEMORY } };
+	duckdb_error_type type = DUCKDB_ERROR_SYNTAX;
+	for (size_t i = 0; text != NULL && i < ARRAY_LEN(types); i++)
+		if (strncmp(text, types[i].begin, strlen(types[i].begin)) == 0)
+			type = types[i].type;
+	offline_error_set(o, error, type, text);
 }
 
 duckdb_prepared_statement offline_conn_prepare(struct offline_conn *c, struct str sql, struct offline_error *error)
@@ -324,10 +364,18 @@ bool offline_conn_select(struct offline_conn *c, struct str sql, yyjson_val *par
 			 struct offline_error *error)
 {
 	offline_conn_end(c);
-	duckdb_prepared_statement statement = offline_conn_prepare_select(c, sql, error);
-	if (statement == NULL || !bind_all(statement, params, error))
-		return false;
+	/* The clock runs while the statement is planned, too. DuckDB does not look at it there, so it is looked at afterwards. */
 	offline_conn_resume(c, deadline_ns);
+	duckdb_prepared_statement statement = offline_conn_prepare_select(c, sql, error);
+	bool ok = statement != NULL && bind_all(statement, params, error);
+	if (ok && clock_mono_ns() >= deadline_ns) {
+		offline_error_set(c->offline, error, DUCKDB_ERROR_INTERRUPT, NULL);
+		ok = false;
+	}
+	if (!ok) {
+		offline_conn_pause(c);
+		return false;
+	}
 	c->has_result = true;
 	c->is_at_end = false;
 	atomic_fetch_add(&c->offline->open_results, 1);

@@ -98,11 +98,13 @@ static struct offline_cursor *cursor_open(struct offline_cursors *s, const struc
 		cursor_close(c);
 		return NULL;
 	}
+	offline_question_begin(s->offline, false);
 	bool ok = check_keys(c->conn, ask, deadline_ns, error) &&
 		  offline_conn_select(c->conn, str_from(ask->sql), NULL, deadline_ns, error) &&
 		  offline_columns_read(&c->conn->result, &c->types, &c->columns, error) &&
 		  offline_find_column(&c->columns, str_from(ask->key_column), &c->key_column, error) &&
 		  offline_find_column(&c->columns, str_from(ask->value_column), &c->value_column, error);
+	offline_question_end(ok, error);
 	offline_conn_pause(c->conn);
 	offline_conn_leave(c->conn);
 	if (ok)
@@ -192,7 +194,9 @@ static bool cursor_read(struct offline_cursor *c, uint64_t deadline_ns, struct o
 	bool ok = c->conn->has_result;
 	if (ok) {
 		offline_conn_resume(c->conn, deadline_ns);
+		offline_question_begin(c->conn->offline, false);
 		ok = batch_read(c, ret, error);
+		offline_question_end(ok, error);
 		offline_conn_pause(c->conn);
 	} else {
 		offline_error_text(error, RT_EIO, "the database was opened again in between; start again");

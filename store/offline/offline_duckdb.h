@@ -7,6 +7,7 @@
 #pragma once
 #include "store/evidence/log_source.h"
 #include "store/offline/offline.h"
+#include "store/offline/offline_origin.h"
 
 struct offline_config {
 	const char *path;             /* FABRA_DUCKDB_PATH or ":memory:" */
@@ -31,6 +32,10 @@ struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop, stru
 struct actor_ref offline_spawn_projection(struct offline *o, struct loop *loop);
 /* Of the open ledger; 0 while the file belongs to another one. Any thread. */
 uint64_t offline_applied_lsn(const struct offline *o);
+
+/* Why the rows of the file are not of the open log, and how that is cured; NULL: they are. Found by the open, and the same for
+ * ever; borrows. Any thread. */
+const char *offline_mismatch(const struct offline *o);
 
 /* Removes history past its retention; the projection's actor does it once an hour. Blocking. false: it failed, was
  * logged, and nothing was removed. */

@@ -32,6 +32,8 @@ static struct str question_of(const struct msg *m)
 		return str_from(((const struct evidence_legacy *)m)->ref);
 	case OFFLINE_FEATURE:
 		return ((const struct offline_feature *)m)->what->sql;
+	case OFFLINE_NEWEST:
+		return STR("newest");
 	case OFFLINE_TRAINING:
 		return ((const struct offline_training *)m)->what != NULL
 			   ? ((const struct offline_training *)m)->what->entities[0]
@@ -210,6 +212,27 @@ static void answer_rows(struct fake *f, struct offline_rows *ask)
 	rt_reply(&f->base, &ask->head, &batch->head);
 }
 
+/* A cursor is one more than the number of the value that comes next. */
+static void answer_newest(struct fake *f, struct offline_newest *ask)
+{
+	enum { AT_ONCE = 16 };
+	struct offline_values *m = offline_values_new(f->base.loop);
+	struct offline_value values[AT_ONCE];
+	size_t max = f->config.batch_rows ? f->config.batch_rows : BATCH_ROWS, from = ask->cursor ? ask->cursor - 1 : 0;
+	CHECK(max <= OFFLINE_VALUES_MAX);
+	while (f->config.newest && m->count < max && !m->last) {
+		size_t want = max - m->count < AT_ONCE ? max - m->count : AT_ONCE;
+		size_t n = f->config.newest(f->config.newest_arg, from, values, want);
+		for (size_t i = 0; i < n; i++)
+			CHECK(offline_values_add(m, &values[i]));
+		from += n;
+		m->last = n < want;
+	}
+	m->last = m->last || f->config.newest == NULL;
+	m->cursor = from + 1;
+	rt_reply(&f->base, &ask->head, &m->head);
+}
+
 /* ---- values of the past ---- */
 static bool is_of(yyjson_val *row, const struct offline_past *what, const struct offline_moment *m, uint32_t feature)
 {
@@ -278,6 +301,12 @@ static void fail(struct fake *f, struct msg *m, const struct offline_error *erro
 		rt_reply(&f->base, m, &batch->head);
 		return;
 	}
+	if (m->kind == OFFLINE_NEWEST) {
+		struct offline_values *values = offline_values_new(f->base.loop);
+		offline_values_fail(values, error);
+		rt_reply(&f->base, m, &values->head);
+		return;
+	}
 	if (m->kind == OFFLINE_TRAINING) {
 		struct offline_cells *cells = offline_cells_new(f->base.loop);
 		offline_cells_fail(cells, error);
@@ -333,6 +362,8 @@ static void answer(struct fake *f, struct msg *m)
 		answer_rows(f, (struct offline_rows *)m);
 	else if (m->kind == OFFLINE_FEATURE)
 		answer_feature(f, (struct offline_feature *)m);
+	else if (m->kind == OFFLINE_NEWEST)
+		answer_newest(f, (struct offline_newest *)m);
 	else if (m->kind == OFFLINE_TRAINING)
 		answer_training(f, (struct offline_training *)m);
 	else
@@ -386,6 +417,7 @@ static void fake_on_message(struct actor *a, struct msg *m)
 	case OFFLINE_ROWS:
 	case EVIDENCE_LEGACY:
 	case OFFLINE_FEATURE:
+	case OFFLINE_NEWEST:
 	case OFFLINE_TRAINING:
 		on_question(f, m);
 		return;

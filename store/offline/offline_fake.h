@@ -17,8 +17,12 @@ struct offline_fake_answer {
 struct offline_fake_config {
 	const struct offline_fake_answer *answers; /* borrows, for the actor's life */
 	size_t answers_count;
-	uint32_t batch_rows;   /* of OFFLINE_ROWS; 0 = 4096 */
-	uint32_t ids_max;      /* of OFFLINE_FEATURE, more are RT_ETOOBIG; 0 = any number */
+	uint32_t batch_rows; /* of OFFLINE_ROWS and OFFLINE_NEWEST; 0 = 4096 */
+	uint32_t ids_max;    /* of OFFLINE_FEATURE, more are RT_ETOOBIG; 0 = any number */
+	/* OFFLINE_NEWEST: fills ret with at most max values from number `from` on, which borrow until the next call, and returns how
+	 * many. More than the newest is fine. NULL: there are none. */
+	size_t (*newest)(void *arg, size_t from, struct offline_value *ret, size_t max);
+	void *newest_arg;
 	size_t *questions;     /* NULL, or what counts the questions that are answered; borrows */
 	uint32_t delay_ms_max; /* each answer takes 0..this, by the loop's chance */
 	unsigned error_permille, lost_permille;

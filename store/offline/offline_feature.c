@@ -142,6 +142,9 @@ void offline_feature_read(struct offline_conn *c, const struct offline_narrowed 
 {
 	struct offline_error error = { 0 };
 	ret->last = true;
-	if (!read_all(c, ask, deadline_ns, ret, &error))
+	offline_question_begin(c->offline, false);
+	bool ok = read_all(c, ask, deadline_ns, ret, &error);
+	offline_question_end(ok, &error);
+	if (!ok)
 		offline_batch_fail(ret, &error);
 }

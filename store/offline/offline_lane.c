@@ -12,7 +12,7 @@ static const uint64_t DONE_TIMEOUT_NS = 600000000000;
 struct lane_done {
 	struct msg head;
 	uint64_t hash; /* of the statement */
-	bool was_quick;
+	uint64_t took_ns;
 };
 
 /* ---- the actor ---- */
@@ -42,7 +42,7 @@ static void lane_on_message(struct actor *a, struct msg *m)
 	case LANE_DONE: {
 		struct lane_done *reply = rt_msg_new(a->loop, LANE_DONE);
 		reply->hash = ((struct lane_done *)m)->hash;
-		reply->was_quick = l->took_ns < OFFLINE_QUICK_MS * 1000000ull / 2;
+		reply->took_ns = l->took_ns;
 		rt_reply(a, m, &reply->head);
 		return;
 	}
@@ -54,12 +54,21 @@ static void lane_on_message(struct actor *a, struct msg *m)
 	}
 }
 
+struct lane_args {
+	struct offline *offline;
+	struct offline_watched *watched; /* out */
+};
+
 static int lane_init(struct actor *a, void *arg)
 {
 	struct lane *l = (struct lane *)a;
+	struct lane_args *args = arg;
 	struct offline_error error;
-	l->conn = offline_conn_open(arg, &error);
-	return l->conn != NULL ? 0 : error.status;
+	l->conn = offline_conn_open(args->offline, &error);
+	if (l->conn == NULL)
+		return error.status;
+	args->watched = &l->conn->watched;
+	return 0;
 }
 
 static void lane_finish(struct actor *a)
@@ -76,18 +85,39 @@ static const struct actor_class lane_class = {
 	.finish = lane_finish,
 };
 
-struct actor_ref offline_spawn_lane(struct offline *o, struct loop *loop)
+struct actor_ref offline_spawn_lane(struct offline *o, struct loop *loop, struct offline_watched **ret_watched)
 {
-	return rt_spawn(loop, &lane_class, o);
+	struct lane_args args = { .offline = o };
+	struct actor_ref ref = rt_spawn(loop, &lane_class, &args);
+	*ret_watched = args.watched;
+	return ref;
 }
 
-/* ---- statements that are known to be slow ---- */
-static struct offline_slow *slow_find(struct offline_lanes *l, uint64_t hash)
+/* ---- statements that are known ---- */
+static struct offline_known *known_find(struct offline_lanes *l, uint64_t hash)
 {
-	for (size_t i = 0; i < OFFLINE_SLOW_MAX; i++)
-		if (l->slow[i].hash == hash)
-			return &l->slow[i];
+	for (size_t i = 0; i < OFFLINE_KNOWN_MAX; i++)
+		if (l->known[i].hash == hash)
+			return &l->known[i];
 	return NULL;
+}
+
+/* The place of the statement, or the one that was not used for longest. */
+static struct offline_known *known_place(struct offline_lanes *l, uint64_t hash)
+{
+	struct offline_known *place = known_find(l, hash);
+	if (place != NULL)
+		return place;
+	place = &l->known[0];
+	for (size_t i = 1; i < OFFLINE_KNOWN_MAX; i++)
+		if (l->known[i].used < place->used)
+			place = &l->known[i];
+	return place;
+}
+
+static void note(struct offline_lanes *l, uint64_t hash, int speed)
+{
+	*known_place(l, hash) = (struct offline_known){ .hash = hash, .used = ++l->uses, .speed = speed };
 }
 
 /* 0 is a free place's. */
@@ -96,30 +126,51 @@ static uint64_t hash_of(const struct msg *m)
 	return offline_question_hash(m) | 1;
 }
 
-bool offline_lanes_is_slow(struct offline_lanes *l, const struct msg *m)
+static bool is_of_client(const struct msg *m)
 {
-	struct offline_slow *s = slow_find(l, hash_of(m));
-	if (s != NULL)
-		s->used = ++l->uses;
-	return s != NULL;
+	return m->kind == OFFLINE_QUERY && ((const struct offline_query *)m)->tables_only;
+}
+
+static bool has_large_params(const struct msg *m)
+{
+	const char *params = m->kind == OFFLINE_QUERY ? ((const struct offline_query *)m)->params : NULL;
+	return params != NULL && strnlen(params, OFFLINE_QUICK_PARAMS_BYTES + 1) > OFFLINE_QUICK_PARAMS_BYTES;
+}
+
+static bool has_large_text(const struct msg *m)
+{
+	const char *sql = m->kind == OFFLINE_QUERY ? ((const struct offline_query *)m)->sql : NULL;
+	return sql != NULL && strnlen(sql, OFFLINE_TRIED_BYTES_MAX + 1) > OFFLINE_TRIED_BYTES_MAX;
+}
+
+static struct offline_lane *lane_for(struct offline_lanes *l, const struct msg *m);
+
+bool offline_lanes_leave_it(struct offline_lanes *l, const struct msg *m)
+{
+	struct offline_known *k = known_find(l, hash_of(m));
+	if (k != NULL)
+		k->used = ++l->uses;
+	if (k != NULL && k->speed != OFFLINE_IS_QUICK)
+		return false;
+	if (m->kind == EVIDENCE_LIST || m->kind == EVIDENCE_LEGACY) /* their texts are the program's own */
+		return true;
+	if (k != NULL)
+		return !has_large_params(m);
+	return !is_of_client(m) && !has_large_text(m) && !has_large_params(m) && lane_for(l, m) == NULL;
 }
 
 void offline_lanes_note_slow(struct offline_lanes *l, const struct msg *m)
 {
-	struct offline_slow *oldest = &l->slow[0];
-	for (size_t i = 1; i < OFFLINE_SLOW_MAX; i++)
-		if (l->slow[i].used < oldest->used)
-			oldest = &l->slow[i];
-	*oldest = (struct offline_slow){ .hash = hash_of(m), .used = ++l->uses };
+	note(l, hash_of(m), OFFLINE_IS_SLOW);
 }
 
+/* Between the two times it stays what it was. */
 static void learn(struct offline_lanes *l, const struct lane_done *done)
 {
-	struct offline_slow *s = slow_find(l, done->hash);
-	if (s != NULL && done->was_quick)
-		*s = (struct offline_slow){ 0 };
-	else if (s != NULL)
-		s->is_long = true;
+	const uint64_t quick_ns = OFFLINE_QUICK_MS * 1000000ull;
+	const struct offline_known *k = known_find(l, done->hash);
+	bool was_quick = k == NULL || k->speed == OFFLINE_IS_QUICK;
+	note(l, done->hash, done->took_ns < (was_quick ? quick_ns : quick_ns / 2) ? OFFLINE_IS_QUICK : OFFLINE_IS_LONG);
 }
 
 /* ---- handing on ---- */
@@ -138,9 +189,9 @@ static struct offline_lane *lane_for(struct offline_lanes *l, const struct msg *
 	uint32_t free_count = 0;
 	for (uint32_t i = 0; i < l->lanes_count; i++)
 		free_count += l->lanes[i].op == 0;
-	const struct offline_slow *s = slow_find(l, hash_of(m));
-	bool leaves_one = s != NULL && s->is_long && l->lanes_count > 1;
-	return free_count > leaves_one ? lane : NULL;
+	const struct offline_known *k = known_find(l, hash_of(m));
+	bool may_be_long = k != NULL ? k->speed == OFFLINE_IS_LONG : is_of_client(m);
+	return free_count > (may_be_long && l->lanes_count > 1) ? lane : NULL;
 }
 
 static void hand_on(struct offline_lanes *l, struct offline_lane *lane, struct msg *m)
@@ -148,6 +199,9 @@ static void hand_on(struct offline_lanes *l, struct offline_lane *lane, struct m
 	struct actor *a = l->reader;
 	struct lane_done *done = rt_msg_new(a->loop, LANE_DONE);
 	done->hash = hash_of(m);
+	lane->asked_op = m->op;
+	lane->asker = m->from;
+	lane->was_left = false;
 	rt_send(a->loop, lane->ref, m);
 	lane->op = rt_ask(a, lane->ref, &done->head, clock_mono_ns() + DONE_TIMEOUT_NS, ACTOR_NONE);
 }
@@ -204,13 +258,41 @@ void offline_lanes_take(struct offline_lanes *l, struct msg *m)
 	}
 }
 
+void offline_lanes_end_left(struct offline_lanes *l, struct offline_watch *watch)
+{
+	for (uint32_t i = 0; i < l->lanes_count; i++)
+		if (l->lanes[i].op != 0 && l->lanes[i].was_left)
+			offline_watch_end_now(watch, l->lanes[i].watched);
+}
+
+void offline_lanes_on_left(struct offline_lanes *l, struct offline_watch *watch, const struct rt_left *left)
+{
+	for (uint32_t i = 0; i < l->lanes_count; i++) {
+		struct offline_lane *lane = &l->lanes[i];
+		if (lane->op == 0 || lane->asked_op != left->asked_op || !ref_eq(lane->asker, left->asker))
+			continue;
+		lane->was_left = true;
+		offline_lanes_end_left(l, watch);
+		return;
+	}
+	for (uint32_t i = 0; i < l->queue_len; i++) {
+		struct msg *m = l->queue[i];
+		if (m->op != left->asked_op || !ref_eq(m->from, left->asker))
+			continue;
+		memmove(&l->queue[i], &l->queue[i + 1], (l->queue_len - i - 1) * sizeof(struct msg *));
+		metrics_set(offline_metrics.waiting, --l->queue_len);
+		rt_msg_free(l->reader->loop, m);
+		return;
+	}
+}
+
 bool offline_lanes_on_reply(struct offline_lanes *l, struct msg *m)
 {
 	struct offline_lane *lane = m->op != 0 ? lane_with(l, m->op) : NULL;
 	if (lane == NULL)
 		return false;
 	lane->op = 0;
-	if (m->kind == LANE_DONE)
+	if (m->kind == LANE_DONE && !lane->was_left)
 		learn(l, (struct lane_done *)m);
 	queue_run(l);
 	return true;

@@ -1,12 +1,9 @@
 /* What Fabra's Python program left in the file: single records and contexts, as it would have answered them
  * (tables and their shapes: fabra-core 4.8). */
 #include "runtime/check.h"
-#include "store/text/json.h"
+#include "store/evidence/legacy_view.h"
 #include "store/offline/offline_json.h"
 #include "store/offline/offline_private.h"
-#include "store/text/timefmt.h"
-
-enum field_form { FIELD_TEXT, FIELD_TIME, FIELD_NUMBER, FIELD_OBJECT, FIELD_ARRAY };
 
 static struct str text_at(duckdb_data_chunk chunk, idx_t column)
 {
@@ -26,25 +23,6 @@ static int64_t number_at(duckdb_data_chunk chunk, idx_t column)
 	return is_null ? 0 : *(int64_t *)duckdb_vector_get_data(vector);
 }
 
-static struct str or_else(struct str s, struct str otherwise)
-{
-	return s.p != NULL ? s : otherwise;
-}
-
-/* ---- a record ---- */
-/* In declared order. The JSON columns are Python's own texts and go out as they are: numbers keep their
- * spelling. */
-static const struct {
-	const char *name;
-	enum field_form form;
-} fields[] = {
-	{ "context_id", FIELD_TEXT },       { "created_at", FIELD_TIME },    { "environment", FIELD_TEXT },
-	{ "schema_version", FIELD_TEXT },   { "inputs", FIELD_OBJECT },      { "context_function", FIELD_TEXT },
-	{ "content", FIELD_TEXT },          { "token_count", FIELD_NUMBER }, { "features", FIELD_ARRAY },
-	{ "retrieved_items", FIELD_ARRAY }, { "assembly", FIELD_OBJECT },    { "lineage", FIELD_OBJECT },
-	{ "integrity", FIELD_OBJECT },
-};
-
 static const char record_sql[] =
     "SELECT context_id, epoch_us(created_at), environment, schema_version, CAST(inputs AS VARCHAR), "
     "context_function, "
@@ -52,42 +30,6 @@ static const char record_sql[] =
     "CAST(assembly AS VARCHAR), CAST(lineage AS VARCHAR), CAST(integrity AS VARCHAR) FROM "
     "main.context_records WHERE ";
 
-static void field_write(enum field_form form, duckdb_data_chunk chunk, idx_t column, struct buf *out)
-{
-	switch (form) {
-	case FIELD_TEXT:
-		json_write_string(out, text_at(chunk, column));
-		return;
-	case FIELD_TIME: /* naive in the file, UTC by Fabra's rule */
-		buf_append_char(out, '"');
-		time_write_z(out, number_at(chunk, column));
-		buf_append_char(out, '"');
-		return;
-	case FIELD_NUMBER:
-		buf_append_i64(out, number_at(chunk, column));
-		return;
-	case FIELD_OBJECT:
-		buf_append_str(out, or_else(text_at(chunk, column), STR("{}")));
-		return;
-	case FIELD_ARRAY:
-		buf_append_str(out, or_else(text_at(chunk, column), STR("[]")));
-		return;
-	}
-}
-
-static void record_write(duckdb_data_chunk chunk, struct buf *out)
-{
-	for (size_t i = 0; i < ARRAY_LEN(fields); i++) {
-		buf_append_char(out, i == 0 ? '{' : ',');
-		json_write_string(out, str_from(fields[i].name));
-		buf_append_char(out, ':');
-		field_write(fields[i].form, chunk, i, out);
-	}
-	buf_append_char(out, '}');
-}
-
-/* ---- a context: what Fabra calls its log, and of its record only how long it took ---- */
-enum context_column { COL_ID, COL_TIME, COL_CONTENT, COL_LINEAGE, COL_META, COL_VERSION, COL_LATENCY };
 static const char context_sql[] =
     "SELECT l.context_id, epoch_us(l.timestamp), l.content, CAST(l.lineage AS VARCHAR), CAST(l.meta AS VARCHAR), l.version, ";
 static const char latency_sql[] =
@@ -95,77 +37,23 @@ static const char latency_sql[] =
     "main.context_records r ON r.context_id = l.context_id WHERE ";
 static const char no_latency_sql[] = "CAST(NULL AS VARCHAR) FROM main.context_log l WHERE ";
 
-static void context_write(duckdb_data_chunk chunk, struct buf *out)
+static bool is_number(enum evidence_legacy_view view, size_t column)
 {
-	buf_append_lit(out, "{\"context_id\":");
-	json_write_string(out, text_at(chunk, COL_ID));
-	buf_append_lit(out, ",\"content\":");
-	json_write_string(out, text_at(chunk, COL_CONTENT));
-	buf_append_lit(out, ",\"lineage\":");
-	buf_append_str(out, or_else(text_at(chunk, COL_LINEAGE), STR("null")));
-	buf_append_lit(out, ",\"meta\":");
-	buf_append_str(out, or_else(text_at(chunk, COL_META), STR("{}")));
-	buf_append_lit(out, ",\"version\":");
-	json_write_string(out, or_else(text_at(chunk, COL_VERSION), STR("v1")));
-	buf_append_char(out, '}');
-}
-
-static void lineage_write(duckdb_data_chunk chunk, struct str ref, struct buf *out)
-{
-	buf_append_lit(out, "{\"context_id\":");
-	json_write_string(out, ref); /* as it was asked for */
-	buf_append_lit(out, ",\"lineage\":");
-	buf_append_str(out, or_else(text_at(chunk, COL_LINEAGE), STR("null")));
-	buf_append_char(out, '}');
-}
-
-static void put_member(struct buf *out, const char *name, yyjson_val *meta, const char *otherwise)
-{
-	yyjson_val *v = yyjson_obj_get(meta, name);
-	buf_printf(out, ",\"%s\":", name);
-	if (v != NULL)
-		json_write_value(out, v);
-	else
-		buf_append_str(out, str_from(otherwise));
-}
-
-/* Python keeps a trace for a day and not in the file; what it would hold stands in meta. */
-static void trace_write(duckdb_data_chunk chunk, struct buf *out)
-{
-	struct json_error ignored;
-	yyjson_doc *doc = json_parse(or_else(text_at(chunk, COL_META), STR("{}")), NULL, &ignored);
-	yyjson_val *meta = yyjson_doc_get_root(doc);
-	buf_append_lit(out, "{\"context_id\":");
-	json_write_string(out, text_at(chunk, COL_ID));
-	buf_append_lit(out, ",\"created_at\":\"");
-	time_write_z(out, number_at(chunk, COL_TIME));
-	buf_append_lit(out, "\",\"latency_ms\":");
-	buf_append_str(out, or_else(text_at(chunk, COL_LATENCY), STR("null")));
-	put_member(out, "token_usage", meta, "0");
-	put_member(out, "cost_usd", meta, "null");
-	put_member(out, "freshness_status", meta, "\"unknown\"");
-	put_member(out, "stale_sources", meta, "[]");
-	put_member(out, "source_ids", meta, "[]");
-	buf_append_lit(out, ",\"cache_hit\":false,\"missing_features\":[],\"meta\":{}}");
-	yyjson_doc_free(doc);
+	return view == LEGACY_RECORD ? column == LEGACY_CREATED_AT || column == LEGACY_TOKEN_COUNT
+				     : column == LEGACY_LOG_TIME;
 }
 
 static void view_write(enum evidence_legacy_view view, duckdb_data_chunk chunk, struct str ref, struct buf *out)
 {
-	switch (view) {
-	case LEGACY_RECORD:
-		record_write(chunk, out);
-		return;
-	case LEGACY_CONTEXT:
-		context_write(chunk, out);
-		return;
-	case LEGACY_LINEAGE:
-		lineage_write(chunk, ref, out);
-		return;
-	case LEGACY_TRACE:
-		trace_write(chunk, out);
-		return;
+	struct legacy_row row = { .numbers = { 0 } };
+	idx_t columns = duckdb_data_chunk_get_column_count(chunk);
+	for (size_t i = 0; i < columns && i < LEGACY_COLUMNS_MAX; i++) {
+		if (is_number(view, i))
+			row.numbers[i] = number_at(chunk, i);
+		else
+			row.texts[i] = text_at(chunk, i);
 	}
+	legacy_view_write(view, &row, ref, out);
 }
 
 /* ---- finding ---- */

@@ -7,6 +7,8 @@ MSG_SIZE_CHECK(offline_rows);
 MSG_SIZE_CHECK(offline_feature);
 MSG_SIZE_CHECK(offline_result);
 MSG_SIZE_CHECK(offline_batch);
+MSG_SIZE_CHECK(offline_newest);
+MSG_SIZE_CHECK(offline_values);
 MSG_SIZE_CHECK(offline_training);
 MSG_SIZE_CHECK(offline_cells);
 
@@ -245,4 +247,60 @@ void offline_batch_fail(struct offline_batch *b, const struct offline_error *err
 	b->last = true;
 	b->error = arena_dup(b->texts, str_from(error->text));
 	b->head.status = error->status;
+}
+
+/* ---- the newest values ---- */
+struct offline_newest *offline_newest_new(struct loop *loop, uint64_t cursor)
+{
+	struct offline_newest *m = msg_new(loop, OFFLINE_NEWEST);
+	m->cursor = cursor;
+	return m;
+}
+
+static void values_dispose(struct msg *m)
+{
+	struct offline_values *v = (struct offline_values *)m;
+	if (v->texts != NULL)
+		arena_finish(v->texts);
+	free(v->texts);
+}
+
+struct offline_values *offline_values_new(struct loop *loop)
+{
+	struct offline_values *m = rt_msg_new(loop, OFFLINE_VALUES);
+	m->head.dispose = values_dispose;
+	m->texts = calloc(1, sizeof *m->texts);
+	CHECK(m->texts != NULL);
+	m->values = arena_alloc(m->texts, OFFLINE_VALUES_MAX * sizeof *m->values);
+	CHECK(m->values != NULL);
+	return m;
+}
+
+static bool copy_text(struct arena *texts, struct str *s)
+{
+	*s = arena_dup(texts, *s);
+	return s->p != NULL;
+}
+
+bool offline_values_add(struct offline_values *m, const struct offline_value *v)
+{
+	struct offline_value *out = &m->values[m->count];
+	CHECK(m->count < OFFLINE_VALUES_MAX);
+	*out = *v;
+	if (!copy_text(m->texts, &out->entity) || !copy_text(m->texts, &out->entity_id) ||
+	    !copy_text(m->texts, &out->feature) || !copy_text(m->texts, &out->value_json) ||
+	    !copy_text(m->texts, &out->version))
+		return false;
+	m->count++;
+	return true;
+}
+
+void offline_values_fail(struct offline_values *m, const struct offline_error *error)
+{
+	m->values = NULL;
+	m->count = 0;
+	m->cursor = 0;
+	m->last = true;
+	m->error = arena_dup(m->texts, str_from(error->text));
+	m->head.status = error->status;
 }

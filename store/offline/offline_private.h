@@ -53,13 +53,27 @@ void offline_admin_leave(struct offline *o);
 /* A name ("...") or a text ('...') of SQL; the quotes in it are doubled. */
 void offline_append_quoted(struct buf *out, struct str text, char quote);
 
+/* What one question may hold beside DuckDB's pool: a client's less than one of the definitions. Between begin and end the
+ * calling thread is bound by it (offline_memory.h); if that was why the question failed, end says so in *error. */
+void offline_question_begin(const struct offline *o, bool is_client);
+void offline_question_end(bool ok, struct offline_error *error);
+
 /* ---- offline_msg.c ---- */
 struct offline_result *offline_result_new(struct loop *loop);
-struct offline_batch *offline_batch_new(struct loop *loop); /* with an empty arena */
+struct offline_batch *offline_batch_new(struct loop *loop);   /* with an empty arena */
+struct offline_values *offline_values_new(struct loop *loop); /* with an empty arena */
+/* Copies v and its texts into the batch. false: no memory. */
+bool offline_values_add(struct offline_values *m, const struct offline_value *v);
+void offline_values_fail(struct offline_values *m, const struct offline_error *error);
 struct offline_cells *offline_cells_new(struct loop *loop); /* with an empty arena */
 void offline_result_fail(struct offline_result *r, const struct offline_error *error);
 void offline_batch_fail(struct offline_batch *b, const struct offline_error *error);
 void offline_cells_fail(struct offline_cells *c, const struct offline_error *error);
+
+/* ---- offline_warm.c ---- */
+/* Begins to read tombstones or values; then offline_conn_fetch gives rows, and offline_warm_row each of them (borrows). */
+bool offline_warm_select(struct offline_conn *c, bool deleted, uint64_t deadline_ns, struct offline_error *error);
+void offline_warm_row(duckdb_data_chunk chunk, idx_t row, bool deleted, struct offline_value *ret);
 
 /* ---- offline_tables_only.c ---- */
 /* false: the statement is no SELECT, or reads files, settings or secrets (RT_EINVAL), or could not be looked at (any other

@@ -2,6 +2,7 @@
 #include "runtime/check.h"
 #include "runtime/clock.h"
 #include "runtime/cpu.h"
+#include "runtime/encode.h"
 #include "runtime/log.h"
 #include "store/offline/offline_private.h"
 #include <inttypes.h>
@@ -124,17 +125,11 @@ static uint64_t number_at(duckdb_data_chunk chunk, idx_t column)
 	return *(uint64_t *)duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, column));
 }
 
-struct position {
-	uint64_t applied_lsn, missing_entries;
-	char ledger_id[LOG_SOURCE_ID_TEXT + 1]; /* "": from before there was one, or nothing is applied yet */
-	char chain[2 * LOG_SOURCE_CHAIN + 1];   /* the frame's hash, in hex; "" likewise */
-};
-
-static bool read_state(struct offline *o, struct position *ret, struct offline_error *error)
+static bool read_state(struct offline *o, struct offline_origin *ret, struct offline_error *error)
 {
 	struct offline_conn *c = o->projection.conn;
 	duckdb_data_chunk chunk = NULL;
-	*ret = (struct position){ 0 };
+	*ret = (struct offline_origin){ 0 };
 	if (offline_conn_select(c,
 				STR("SELECT applied_lsn, missing_entries, coalesce(ledger_id, ''), "
 				    "coalesce(applied_chain, '') FROM fabra.projection_state"),
@@ -154,7 +149,7 @@ static bool read_state(struct offline *o, struct position *ret, struct offline_e
 	return error->status == 0;
 }
 
-static void take_state(struct offline_projection *p, const struct position *at)
+static void take_state(struct offline_projection *p, const struct offline_origin *at)
 {
 	atomic_store(&p->missing_entries, at->missing_entries);
 	atomic_store_explicit(&p->applied_lsn, at->applied_lsn, memory_order_release);
@@ -166,12 +161,6 @@ static void forget_position(struct offline_projection *p)
 	log_scan_close(p->scan);
 	p->scan = NULL;
 	p->is_stale = true;
-}
-
-static void write_chain(const uint8_t chain[static LOG_SOURCE_CHAIN], char ret[static 2 * LOG_SOURCE_CHAIN + 1])
-{
-	for (size_t i = 0; i < LOG_SOURCE_CHAIN; i++)
-		snprintf(ret + 2 * i, 3, "%02x", chain[i]);
 }
 
 static bool open_scan(struct offline *o, uint64_t from_lsn, struct offline_error *error)
@@ -188,7 +177,7 @@ static bool open_scan(struct offline *o, uint64_t from_lsn, struct offline_error
 static bool find_position(struct offline *o, struct offline_error *error)
 {
 	struct offline_projection *p = &o->projection;
-	struct position at;
+	struct offline_origin at;
 	if (atomic_load(&p->is_mismatched)) {
 		offline_error_text(error, RT_EIO, "%s", p->error); /* set once, by the start */
 		return false;
@@ -312,7 +301,7 @@ static bool commit(struct offline *o, const struct batch *b, struct offline_erro
 	struct offline_projection *p = &o->projection;
 	char chain[2 * LOG_SOURCE_CHAIN + 1] = "";
 	if (b->has_chain)
-		write_chain(b->chain, chain);
+		encode_hex(b->chain, LOG_SOURCE_CHAIN, chain);
 	if (!offline_apply_flush(&p->apply, error))
 		return false;
 	duckdb_prepared_statement s =
@@ -461,53 +450,20 @@ void offline_projection_checkpoint(struct offline *o)
 }
 
 /* ---- whose projection is it? ---- */
-/* Whether the ledger has just the entry that was applied last: one that was put back from a backup goes on under
- * the same identity with other entries. True where it cannot be known: retired, or damaged. */
-static bool has_last_applied(struct offline *o, const struct position *at, struct offline_error *error)
+static bool check_ledger(struct offline *o, const struct offline_origin *at, struct offline_error *error)
 {
-	struct offline_projection *p = &o->projection;
-	struct log_source_entry frame;
-	char chain[2 * LOG_SOURCE_CHAIN + 1];
-	bool is_same = true;
-	if (at->applied_lsn == 0 || at->chain[0] == '\0' || !open_scan(o, at->applied_lsn, error))
-		return true;
-	if (p->scan->next(p->scan, &frame) == LOG_SOURCE_ENTRY && frame.lsn == at->applied_lsn) {
-		write_chain(frame.chain, chain);
-		is_same = strcmp(chain, at->chain) == 0;
-	}
-	/* What came may have been the next entry, or damage that reaches beyond this one: the first step is to meet it again. */
-	log_scan_close(p->scan);
-	p->scan = NULL;
-	return is_same;
+	struct buf why = { 0 };
+	enum offline_kinship kinship = offline_kinship_of(at, o->log);
+	offline_kinship_write(kinship, at, o->log, &why);
+	if (kinship != OFFLINE_KIN)
+		offline_error_text(error, RT_EIO, "%.*s", STR_ARG(buf_str(&why)));
+	buf_finish(&why);
+	return kinship == OFFLINE_KIN;
 }
 
-/* Rows of one ledger and entries of another would mix without a trace. */
-static bool check_ledger(struct offline *o, const struct position *at, struct offline_error *error)
+const char *offline_mismatch(const struct offline *o)
 {
-	struct offline_projection *p = &o->projection;
-	uint64_t durable = offline_durable_lsn(o);
-	static const char cure[] =
-	    "stop the server, then put the folder of its ledger (<FABRA_DUCKDB_PATH>.ledger) back, or move "
-	    "the DuckDB file away: it is built again from the ledger that is there";
-	bool is_other = at->ledger_id[0] != '\0' && memcmp(at->ledger_id, p->ledger_id, LOG_SOURCE_ID_TEXT) != 0;
-	if (is_other)
-		offline_error_text(error, RT_EIO,
-				   "the DuckDB file belongs to another ledger than the one beside it%s; %s",
-				   durable == 0 ? ", which is new and empty" : "", cure);
-	else if (at->applied_lsn > durable)
-		offline_error_text(error, RT_EIO,
-				   "the DuckDB file knows entries up to %" PRIu64 ", but its ledger ends at %" PRIu64
-				   "; %s",
-				   at->applied_lsn, durable, cure);
-	else if (!has_last_applied(o, at, error))
-		offline_error_text(error, RT_EIO,
-				   "the DuckDB file knows another entry %" PRIu64
-				   " than its ledger has, which was put back from "
-				   "an older copy; %s",
-				   at->applied_lsn, cure);
-	else
-		return true;
-	return false;
+	return atomic_load(&o->projection.is_mismatched) ? o->projection.error : NULL;
 }
 
 /* ---- life ---- */
@@ -516,7 +472,7 @@ bool offline_projection_init(struct offline *o, struct buf *ret_why)
 	struct offline_projection *p = &o->projection;
 	struct offline_error error = { 0 };
 	atomic_store(&p->applied_us, clock_wall_us());
-	struct position at;
+	struct offline_origin at;
 	p->conn = offline_conn_open(o, &error);
 	bool ok = p->conn != NULL && offline_conn_enter(p->conn, &error);
 	if (ok) {
@@ -533,7 +489,7 @@ bool offline_projection_init(struct offline *o, struct buf *ret_why)
 		return true;
 	o->log->id_text(o->log->log, p->ledger_id);
 	if (!check_ledger(o, &at, &error)) {
-		/* The server starts all the same: the ledger takes records and answers for its own. */
+		/* The server starts all the same, and answers from the ledger what that has; nothing is written (offline_mismatch). */
 		atomic_store(&p->is_mismatched, true);
 		atomic_store(&p->applied_lsn, 0);
 		note_failure(p, &error);

@@ -9,6 +9,7 @@
 #pragma once
 #include "store/evidence/log_source.h"
 #include "store/offline/offline_apply.h"
+#include "store/offline/offline_origin.h"
 #include <pthread.h>
 #include <stdatomic.h>
 

@@ -10,6 +10,7 @@
 #include "store/offline/offline_answer.h"
 #include "store/offline/offline_cursor.h"
 #include "store/offline/offline_lane.h"
+#include "store/offline/offline_newest_cursor.h"
 #include "store/offline/offline_private.h"
 #include "store/offline/offline_training.h"
 
@@ -30,6 +31,7 @@ struct reader {
 	struct offline *offline; /* borrows */
 	struct offline_conn *conn;
 	struct offline_cursors cursors;
+	struct offline_newest_cursor newest;
 	struct offline_trainings trainings;
 	struct offline_lanes lanes;
 	struct waiting waiting[WAITING_MAX]; /* in order of arrival */
@@ -46,12 +48,24 @@ static void answer_rows(struct reader *r, struct offline_rows *ask)
 	rt_reply(&r->base, &ask->head, &batch->head);
 }
 
-/* Here, or in a lane when it turns out to be slow. */
+static void answer_newest(struct reader *r, struct offline_newest *ask)
+{
+	struct offline_values *values = offline_values_new(r->base.loop);
+	offline_newest_read(&r->newest, ask, loop_mono_ns(r->base.loop),
+			    offline_question_deadline(&r->base, &ask->head), values);
+	rt_reply(&r->base, &ask->head, &values->head);
+}
+
+/* Here, or in a lane when it is not known to be quick, or turns out to be slow. */
 static void answer(struct reader *r, struct msg *m)
 {
 	uint64_t deadline_ns = offline_question_deadline(&r->base, m);
 	if (m->kind == OFFLINE_ROWS) {
 		answer_rows(r, (struct offline_rows *)m);
+		return;
+	}
+	if (m->kind == OFFLINE_NEWEST) {
+		answer_newest(r, (struct offline_newest *)m);
 		return;
 	}
 	if (m->kind == OFFLINE_TRAINING) {
@@ -63,7 +77,7 @@ static void answer(struct reader *r, struct msg *m)
 	}
 	if (r->lanes.lanes_count > 0) {
 		uint64_t quick_ns = clock_mono_ns() + OFFLINE_QUICK_MS * 1000000ull;
-		if (offline_lanes_is_slow(&r->lanes, m)) {
+		if (!offline_lanes_leave_it(&r->lanes, m)) {
 			offline_lanes_take(&r->lanes, m);
 			return;
 		}
@@ -134,6 +148,20 @@ static void answer_waiting(struct reader *r, enum offline_step step)
 	r->waiting_len = kept;
 }
 
+static void on_left(struct reader *r, const struct rt_left *left)
+{
+	for (uint32_t i = 0; i < r->waiting_len; i++) {
+		struct msg *m = r->waiting[i].ask;
+		if (m->op != left->asked_op || !ref_eq(m->from, left->asker))
+			continue;
+		memmove(&r->waiting[i], &r->waiting[i + 1], (r->waiting_len - i - 1) * sizeof r->waiting[0]);
+		r->waiting_len--;
+		rt_msg_free(r->base.loop, m);
+		return;
+	}
+	offline_lanes_on_left(&r->lanes, r->offline->watch, left);
+}
+
 static void step(struct reader *r)
 {
 	r->is_stepping = false;
@@ -151,8 +179,10 @@ static void step(struct reader *r)
 static void tick(struct reader *r)
 {
 	offline_cursors_expire(&r->cursors, loop_mono_ns(r->base.loop));
+	offline_newest_expire(&r->newest, loop_mono_ns(r->base.loop));
 	offline_trainings_expire(&r->trainings, loop_mono_ns(r->base.loop));
 	offline_projection_checkpoint(r->offline);
+	offline_lanes_end_left(&r->lanes, r->offline->watch);
 	if (offline_projection_lag_ms(r->offline) > LAG_HELP_MS)
 		go_on(r);
 	rt_timer_start(&r->base, TICK_MS, TIMER_TICK);
@@ -169,6 +199,7 @@ static void reader_on_message(struct actor *a, struct msg *m)
 	case EVIDENCE_LEGACY:
 	case OFFLINE_FEATURE:
 	case OFFLINE_ROWS:
+	case OFFLINE_NEWEST:
 	case OFFLINE_TRAINING:
 		lsn = wanted_lsn(r, m);
 		if (lsn != 0)
@@ -178,6 +209,9 @@ static void reader_on_message(struct actor *a, struct msg *m)
 		return;
 	case CONTINUE:
 		step(r);
+		return;
+	case RT_LEFT:
+		on_left(r, (const struct rt_left *)m);
 		return;
 	case RT_TIMER:
 		if (m->op == TIMER_TICK)
@@ -196,7 +230,7 @@ static void reader_on_message(struct actor *a, struct msg *m)
 
 struct reader_config {
 	struct offline *offline;
-	struct actor_ref lanes[OFFLINE_LANES_MAX];
+	struct offline_lane lanes[OFFLINE_LANES_MAX];
 	uint32_t lanes_count;
 };
 
@@ -207,11 +241,12 @@ static int reader_init(struct actor *a, void *arg)
 	const struct reader_config *config = arg;
 	r->offline = config->offline;
 	r->cursors.offline = config->offline;
+	r->newest.offline = config->offline;
 	r->trainings.offline = config->offline;
 	r->lanes.reader = a;
 	r->lanes.lanes_count = config->lanes_count;
 	for (uint32_t i = 0; i < config->lanes_count; i++)
-		r->lanes.lanes[i].ref = config->lanes[i];
+		r->lanes.lanes[i] = config->lanes[i];
 	r->conn = offline_conn_open(config->offline, &error);
 	if (r->conn == NULL)
 		return error.status;
@@ -226,6 +261,7 @@ static void reader_finish(struct actor *a)
 		rt_msg_free(a->loop, r->waiting[i].ask); /* the runtime ends their asks */
 	offline_lanes_finish(&r->lanes);
 	offline_cursors_finish(&r->cursors);
+	offline_newest_finish(&r->newest);
 	offline_trainings_finish(&r->trainings);
 	offline_conn_close(r->conn);
 }
@@ -234,6 +270,7 @@ static const struct actor_class reader_class = {
 	.name = "offline_reader",
 	.size = sizeof(struct reader),
 	.mailbox_len_max = 1024,
+	.hears_leavers = true,
 	.init = reader_init,
 	.on_message = reader_on_message,
 	.finish = reader_finish,
@@ -245,8 +282,8 @@ struct actor_ref offline_spawn_reader(struct offline *o, struct loop *loop, stru
 	struct reader_config config = { .offline = o, .lanes_count = lanes_count };
 	CHECK(lanes_count <= OFFLINE_LANES_MAX);
 	for (uint32_t i = 0; i < lanes_count; i++) {
-		config.lanes[i] = offline_spawn_lane(o, lanes[i]);
-		if (ref_is_none(config.lanes[i]))
+		config.lanes[i].ref = offline_spawn_lane(o, lanes[i], &config.lanes[i].watched);
+		if (ref_is_none(config.lanes[i].ref))
 			return ACTOR_NONE;
 	}
 	return rt_spawn(loop, &reader_class, &config);

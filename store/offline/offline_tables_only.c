@@ -22,23 +22,6 @@ static const char *const refused[] = { "current_setting", "getenv",  "json_seria
 				       "get_block_size",  "nextval", "setseed",
 				       "write_log" };
 
-/* Functions that make a value as large as a number says. One call cannot be interrupted, its memory is not what DuckDB's limit
- * counts, and among constants it is made while the statement is planned: so the numbers are looked at before. Texts and lists
- * may be made GROWN_MAX long by all such calls of a statement together. As table functions range and generate_series give rows,
- * a few at a time, and have no limit. */
-enum { GROWN_MAX = 10000 };
-static const struct growing {
-	const char *name;
-	uint8_t number; /* the argument that says how long */
-	enum { PADS, REPEATS, COUNTS, FORMATS_C, FORMATS_BRACES } how;
-} growing[] = {
-	{ "lpad", 1, PADS },           { "rpad", 1, PADS },
-	{ "bitstring", 1, PADS },      { "repeat", 1, REPEATS },
-	{ "list_resize", 1, REPEATS }, { "array_resize", 1, REPEATS },
-	{ "range", 0, COUNTS },        { "generate_series", 0, COUNTS },
-	{ "printf", 0, FORMATS_C },    { "format", 0, FORMATS_BRACES },
-};
-
 /* What SHOW TABLES and SHOW ALL TABLES are to the parser; they say what duckdb_tables and duckdb_columns say. */
 static const char *const shown[] = { "\"tables\"", "__show_tables_expanded" };
 
@@ -113,8 +96,6 @@ static const char unknown_sql[] =
 struct names {
 	yyjson_mut_doc *doc;
 	yyjson_mut_val *tables, *with; /* [catalog, schema, name] each; names */
-	yyjson_val *table_function;    /* met last: its call is not one for a value */
-	uint64_t padded, times; /* how long growing functions make a text: the widths' sum times the repeats' product */
 };
 
 static bool are_tables(struct offline_conn *c, const struct names *names, uint64_t deadline_ns,
@@ -168,130 +149,6 @@ static bool refuse_function(struct str name, const char *what, struct offline_er
 	return false;
 }
 
-/* ---- how much a statement makes ---- */
-
-static uint64_t number_max(uint64_t n)
-{
-	return n <= GROWN_MAX ? n : GROWN_MAX + 1;
-}
-
-/* A number written in the statement, or least(..., such a number), also as another type. */
-static bool number_read(yyjson_val *v, uint64_t *ret)
-{
-	if (yyjson_equals_str(yyjson_obj_get(v, "type"), "OPERATOR_CAST"))
-		v = yyjson_obj_get(v, "child");
-	yyjson_val *number = yyjson_obj_get(yyjson_obj_get(v, "value"), "value");
-	if (yyjson_equals_str(yyjson_obj_get(v, "type"), "VALUE_CONSTANT") && yyjson_is_num(number)) {
-		double n = yyjson_get_num(number);
-		*ret = n < 0 ? number_max((uint64_t)(-n < 1e9 ? -n : 1e9)) : number_max((uint64_t)(n < 1e9 ? n : 1e9));
-		return true;
-	}
-	static const char *const least[] = { "least" };
-	bool is_known = false;
-	size_t i, n;
-	yyjson_val *child;
-	if (is_among(json_str(yyjson_obj_get(v, "function_name")), least, 1))
-		yyjson_arr_foreach(yyjson_obj_get(v, "children"), i, n, child)
-			is_known = is_known ||
-				   (yyjson_is_num(yyjson_obj_get(yyjson_obj_get(child, "value"), "value")) &&
-				    number_read(child, ret));
-	return is_known;
-}
-
-/* The sum of all widths and precisions in a format; false: it takes one from its arguments. */
-static bool widths_read(struct str format, bool has_braces, uint64_t *ret)
-{
-	char begin = has_braces ? '{' : '%';
-	*ret = 0;
-	for (size_t i = 0; i < format.n; i++) {
-		if (format.p[i] != begin)
-			continue;
-		if (i + 1 < format.n && format.p[i + 1] == begin) {
-			i++;
-			continue;
-		}
-		uint64_t number = 0;
-		for (i++; i < format.n; i++) {
-			char c = format.p[i];
-			if (c == (has_braces ? '{' : '*'))
-				return false;
-			bool is_digit = c >= '0' && c <= '9';
-			number = is_digit ? number_max(number * 10 + (uint64_t)(c - '0')) : 0;
-			*ret += is_digit && (i + 1 == format.n || format.p[i + 1] < '0' || format.p[i + 1] > '9')
-				    ? number
-				    : 0;
-			if (has_braces ? c == '}' : !is_digit && memchr("+-# .$'", c, 7) == NULL)
-				break;
-		}
-	}
-	return true;
-}
-
-static bool growth_read(yyjson_val *call, const struct growing *f, struct names *names)
-{
-	yyjson_val *args = yyjson_obj_get(call, "children"), *arg;
-	uint64_t n = 0, sum = 0;
-	size_t i, count;
-	switch (f->how) {
-	case PADS:
-	case REPEATS:
-		if (yyjson_arr_size(args) <= f->number)
-			return true; /* DuckDB has no such function */
-		if (!number_read(yyjson_arr_get(args, f->number), &n))
-			return false;
-		if (f->how == PADS)
-			names->padded += n;
-		else
-			names->times *= n > 0 ? n : 1;
-		return true;
-	case COUNTS:
-		yyjson_arr_foreach(args, i, count, arg) {
-			if (!number_read(arg, &n))
-				return false;
-			sum += n;
-		}
-		names->padded += sum;
-		return true;
-	case FORMATS_C:
-	case FORMATS_BRACES:
-		arg = yyjson_obj_get(yyjson_obj_get(yyjson_arr_get_first(args), "value"), "value");
-		if (!yyjson_is_str(arg) || !widths_read(json_str(arg), f->how == FORMATS_BRACES, &n))
-			return false;
-		names->padded += n;
-		return true;
-	}
-	return false;
-}
-
-static bool look_at_growth(yyjson_val *call, struct str name, struct names *names, struct offline_error *error)
-{
-	const struct growing *f = NULL;
-	for (size_t i = 0; i < ARRAY_LEN(growing) && f == NULL; i++)
-		if (is_among(name, &growing[i].name, 1))
-			f = &growing[i];
-	if (f == NULL || call == names->table_function)
-		return true;
-	static const char *const cures[] = {
-		[PADS] = "a number says: write the number, or least(..., a number)",
-		[REPEATS] = "a number says: write the number, or least(..., a number)",
-		[COUNTS] = "its numbers say: write the numbers, or call it behind FROM",
-		[FORMATS_C] = "its format says: write the format, with its widths, as one text",
-		[FORMATS_BRACES] = "its format says: write the format, with its widths, as one text",
-	};
-	if (!growth_read(call, f, names)) {
-		offline_error_text(error, RT_EINVAL, "%s makes as much as %s", f->name, cures[f->how]);
-		return false;
-	}
-	names->padded = number_max(names->padded);
-	names->times = number_max(names->times);
-	if (names->times * (names->padded > 0 ? names->padded : 1) <= GROWN_MAX)
-		return true;
-	offline_error_text(error, RT_EINVAL,
-			   "%s makes too much: what numbers make is at most %d long, in all of a statement", f->name,
-			   GROWN_MAX);
-	return false;
-}
-
 /* One node of the tree, without what is in it. */
 static bool look(yyjson_val *v, struct names *names, struct offline_error *error)
 {
@@ -299,8 +156,6 @@ static bool look(yyjson_val *v, struct names *names, struct offline_error *error
 	struct str function = json_str(yyjson_obj_get(v, "function_name"));
 	struct str table_function = json_str(yyjson_obj_get(yyjson_obj_get(v, "function"), "function_name"));
 	bool ok = add_with(names, yyjson_obj_get(yyjson_obj_get(v, "cte_map"), "map"));
-	if (yyjson_equals_str(type, "TABLE_FUNCTION"))
-		names->table_function = yyjson_obj_get(v, "function");
 	if (yyjson_equals_str(type, "BASE_TABLE"))
 		ok = ok && add_table(names, v);
 	if (!ok)
@@ -309,8 +164,6 @@ static bool look(yyjson_val *v, struct names *names, struct offline_error *error
 		ok = refuse_function(table_function, "table function", error);
 	else if (is_among(function, refused, ARRAY_LEN(refused)))
 		ok = refuse_function(function, "function", error);
-	else if (!look_at_growth(v, function, names, error))
-		ok = false;
 	else if (yyjson_equals_str(type, "SHOW_REF") && !yyjson_is_obj(yyjson_obj_get(v, "query")) &&
 		 !is_among(json_str(yyjson_obj_get(v, "table_name")), shown, ARRAY_LEN(shown))) {
 		offline_error_text(error, RT_EINVAL, "only tables can be shown here");
@@ -341,7 +194,7 @@ static bool walk(yyjson_val *v, int depth, struct names *names, struct offline_e
 static bool reads_tables_only(struct offline_conn *c, yyjson_val *tree, uint64_t deadline_ns,
 			      struct offline_error *error)
 {
-	struct names names = { .doc = yyjson_mut_doc_new(NULL), .times = 1 };
+	struct names names = { .doc = yyjson_mut_doc_new(NULL) };
 	yyjson_mut_val *root = yyjson_mut_obj(names.doc);
 	yyjson_mut_doc_set_root(names.doc, root);
 	names.tables = yyjson_mut_obj_add_arr(names.doc, root, "tables");

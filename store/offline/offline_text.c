@@ -25,9 +25,10 @@ static const char *const type_names[] = { "BOOLEAN", "BIGINT", "DOUBLE", "DATE",
 
 struct column {
 	char *name;
-	char *raw;      /* JSON: the type that the reader gives, for arrays, objects and mixed cells; NULL: text */
-	char *declared; /* as DuckDB spells it; NULL: to be found */
-	unsigned may;   /* bits of enum type: not refuted yet */
+	char *raw;       /* JSON: the type that the reader gives, for arrays, objects and mixed cells; NULL: text */
+	char *declared;  /* as DuckDB spells it; NULL: to be found */
+	bool is_json_id; /* raw is JSON, so that a number shows as one */
+	unsigned may;    /* bits of enum type: not refuted yet */
 	enum type type, first;
 };
 
@@ -272,6 +273,16 @@ static void make_reader(struct text_file *f)
 	buf_append_lit(out, "})");
 }
 
+/* 0: line 1 cannot be read; csv_columns says why, when the file is known to be whole. */
+static char delimiter_of(const char *file)
+{
+	struct csv_header header;
+	struct offline_error ignored;
+	char ret = csv_header_read(file, is_tsv(file), &header, &ignored) ? header.delimiter : '\0';
+	csv_header_finish(&header);
+	return ret;
+}
+
 static bool csv_columns(struct text_file *f, struct offline_error *error)
 {
 	struct csv_header header;
@@ -404,7 +415,9 @@ static bool declare_columns(struct text_file *f, struct offline_error *error)
 		if (c) {
 			c->may = 0;
 			free(c->raw);
-			c->raw = NULL;
+			c->raw = f->is_json ? strdup("JSON") : NULL;
+			c->is_json_id = f->is_json;
+			CHECK(c->raw != NULL || !f->is_json);
 		}
 	}
 	for (size_t i = 0; i < f->table->columns_count; i++) {
@@ -420,6 +433,7 @@ static bool declare_columns(struct text_file *f, struct offline_error *error)
 		/* What is no plain text in JSON is the reader's to convert. */
 		bool is_nested = strpbrk(c->declared, "[(") != NULL && !is_decimal(c->declared);
 		free(c->raw);
+		c->is_json_id = false;
 		c->raw = f->is_json && (is_nested || strcmp(c->declared, "JSON") == 0) ? c->declared : NULL;
 		if (c->raw)
 			c->declared = NULL;
@@ -566,6 +580,46 @@ static void say_refuted(struct text_file *f, const struct column *col)
 			 LOG_INT(m.line ? "line" : "record", (int64_t)(m.line ? m.line : m.record)));
 }
 
+/* ---- ids in JSON ---- */
+
+/* An id is text, or a whole number with its digits. 1e3 and 1.10 are read as numbers before anybody sees how they were written, and
+ * would be found as 1000.0 and 1.1, which nobody asks for. */
+static bool ids_are_spelled(struct text_file *f, const struct column *c, struct offline_error *error)
+{
+	struct buf sql = { 0 }, text = { 0 };
+	buf_append_lit(&sql,
+		       "SELECT fabra_record || ' ' || fabra_id FROM (SELECT row_number() OVER () AS fabra_record, ");
+	offline_append_quoted(&sql, str_from(c->name), '"');
+	buf_append_lit(&sql, " AS fabra_id FROM ");
+	buf_append_str(&sql, buf_str(&f->reader));
+	buf_append_lit(&sql, ") WHERE json_type(fabra_id) = 'DOUBLE' LIMIT 1");
+	bool ok = one_text(f->conn, buf_str(&sql), &text, error);
+	if (ok && text.n > 0) {
+		unsigned long long record, line = 0;
+		char value[SHOWN_BYTES] = "";
+		buf_append_char(&text, '\0');
+		if (sscanf(text.p, "%llu %39s", &record, value) == 2 && is_lines(f->table->file))
+			line = csv_line_of(f->table->file, (struct csv_form){ 0 }, record);
+		offline_error_text(
+		    error, RT_EINVAL,
+		    "%s %llu, column '%.*s': an id is text or a whole number of at most 64 bits, and a number "
+		    "that is read as %s is neither; write it in quotes",
+		    line ? "line" : "record", line ? line : record, SHOWN(c->name), value);
+		ok = false;
+	}
+	buf_finish(&sql);
+	buf_finish(&text);
+	return ok;
+}
+
+static bool check_json_ids(struct text_file *f, struct offline_error *error)
+{
+	bool ok = true;
+	for (size_t i = 0; ok && i < f->count; i++)
+		ok = !f->columns[i].is_json_id || ids_are_spelled(f, &f->columns[i], error);
+	return ok;
+}
+
 /* ---- the types ---- */
 
 static bool confirm_declared(struct text_file *f, struct offline_error *error)
@@ -633,6 +687,10 @@ static void append_select(const struct text_file *f, struct buf *out)
 			buf_printf(out, "%s AS %s) AS ", c->declared ? ", '')" : "", type);
 		}
 		offline_append_quoted(out, str_from(c->name), '"');
+		if (c->is_json_id) {
+			buf_append_lit(out, "->>'$' AS ");
+			offline_append_quoted(out, str_from(c->name), '"');
+		}
 	}
 	buf_append_lit(out, " FROM ");
 	buf_append_str(out, buf_str(&f->reader));
@@ -645,12 +703,12 @@ bool offline_text_select(struct offline_conn *c, const struct offline_table *tab
 			       .table = table,
 			       .is_json = has_ending(table->file, ".json") || is_lines(table->file) ||
 					  has_ending(table->file, ".json.gz") };
-	bool ok = offline_whole_check(table->file, error) &&
+	bool ok = offline_whole_check(table->file, f.is_json ? 0 : delimiter_of(table->file), error) &&
 		  (f.is_json ? json_columns(&f, error) : csv_columns(&f, error));
 	ok = ok && declare_columns(&f, error);
 	if (ok)
 		make_reader(&f);
-	ok = ok && confirm_declared(&f, error) && find_types(&f, error);
+	ok = ok && check_json_ids(&f, error) && confirm_declared(&f, error) && find_types(&f, error);
 	if (ok)
 		append_select(&f, ret_sql);
 	for (size_t i = 0; i < f.count; i++) {

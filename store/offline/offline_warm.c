@@ -54,40 +54,53 @@ static struct str text_at(duckdb_vector v, idx_t row)
 	return str_of(duckdb_string_t_data(s), duckdb_string_t_length(*s));
 }
 
-static void chunk_read(struct warm *w, duckdb_data_chunk chunk)
+void offline_warm_row(duckdb_data_chunk chunk, idx_t row, bool deleted, struct offline_value *ret)
 {
 	duckdb_vector column[11];
 	for (idx_t i = 0; i < ARRAY_LEN(column); i++)
 		column[i] = duckdb_data_chunk_get_vector(chunk, i);
-	const int64_t *event_us = duckdb_vector_get_data(column[4]), *written_us = duckdb_vector_get_data(column[5]);
-	const int64_t *ttl_ms = duckdb_vector_get_data(column[6]);
-	const uint64_t *lsn = duckdb_vector_get_data(column[7]);
-	const uint16_t *event_ns = duckdb_vector_get_data(column[9]);
-	const uint8_t *source = duckdb_vector_get_data(column[10]);
+	*ret = (struct offline_value){
+		.entity = text_at(column[0], row),
+		.entity_id = text_at(column[1], row),
+		.feature = text_at(column[2], row),
+		.value_json = text_at(column[3], row),
+		.event_time_us = ((const int64_t *)duckdb_vector_get_data(column[4]))[row],
+		.written_us = ((const int64_t *)duckdb_vector_get_data(column[5]))[row],
+		.ttl_ms = ((const int64_t *)duckdb_vector_get_data(column[6]))[row],
+		.lsn = ((const uint64_t *)duckdb_vector_get_data(column[7]))[row],
+		.version = text_at(column[8], row),
+		.event_time_ns = ((const uint16_t *)duckdb_vector_get_data(column[9]))[row],
+		.source = ((const uint8_t *)duckdb_vector_get_data(column[10]))[row],
+		.deleted = deleted,
+	};
+}
+
+bool offline_warm_select(struct offline_conn *c, bool deleted, uint64_t deadline_ns, struct offline_error *error)
+{
+	struct buf now = { 0 };
+	struct json_error ignored;
+	buf_printf(&now, "[%lld]", (long long)clock_wall_us());
+	yyjson_doc *params = deleted ? NULL : json_parse(buf_str(&now), NULL, &ignored);
+	bool ok = offline_conn_select(c, str_from(deleted ? deletes_sql : values_sql), yyjson_doc_get_root(params),
+				      deadline_ns, error);
+	yyjson_doc_free(params);
+	buf_finish(&now);
+	return ok;
+}
+
+static void chunk_read(struct warm *w, duckdb_data_chunk chunk)
+{
 	idx_t rows = duckdb_data_chunk_get_size(chunk);
 	for (idx_t row = 0; row < rows && !w->is_enough; row++) {
-		struct offline_value v = {
-			.entity = text_at(column[0], row),
-			.entity_id = text_at(column[1], row),
-			.feature = text_at(column[2], row),
-			.value_json = text_at(column[3], row),
-			.event_time_us = event_us[row],
-			.written_us = written_us[row],
-			.ttl_ms = ttl_ms[row],
-			.lsn = lsn[row],
-			.version = text_at(column[8], row),
-			.event_time_ns = event_ns[row],
-			.source = source[row],
-			.deleted = w->deleted,
-		};
+		struct offline_value v;
+		offline_warm_row(chunk, row, w->deleted, &v);
 		w->is_enough = !w->each(w->arg, &v);
 	}
 }
 
-static bool read_all(struct offline_conn *c, struct warm *w, struct str sql, yyjson_val *params,
-		     struct offline_error *error)
+static bool read_all(struct offline_conn *c, struct warm *w, struct offline_error *error)
 {
-	bool ok = offline_conn_select(c, sql, params, UINT64_MAX, error);
+	bool ok = offline_warm_select(c, w->deleted, UINT64_MAX, error);
 	while (ok && !w->is_enough) {
 		duckdb_data_chunk chunk = offline_conn_fetch(c, error);
 		if (chunk == NULL) {
@@ -111,15 +124,9 @@ bool offline_warm(struct offline *o, void *arg, bool (*each)(void *arg, const st
 	bool ok = c != NULL;
 	if (ok) {
 		struct warm w = { .arg = arg, .each = each, .deleted = true };
-		struct buf now = { 0 };
-		struct json_error ignored;
-		buf_printf(&now, "[%lld]", (long long)clock_wall_us());
-		yyjson_doc *params = json_parse(buf_str(&now), NULL, &ignored);
-		ok = read_all(c, &w, str_from(deletes_sql), NULL, &error);
+		ok = read_all(c, &w, &error);
 		w.deleted = false;
-		ok = ok && read_all(c, &w, str_from(values_sql), yyjson_doc_get_root(params), &error);
-		yyjson_doc_free(params);
-		buf_finish(&now);
+		ok = ok && read_all(c, &w, &error);
 		offline_admin_leave(o);
 	}
 	if (!ok)

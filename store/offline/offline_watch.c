@@ -114,6 +114,18 @@ void offline_watch_arm(struct offline_watch *w, struct offline_watched *q, duckd
 	pthread_mutex_unlock(&w->lock);
 }
 
+void offline_watch_end_now(struct offline_watch *w, const struct offline_watched *q)
+{
+	pthread_mutex_lock(&w->lock);
+	for (struct dlist *at = w->armed.next; at != &w->armed; at = at->next) {
+		if (CONTAINER_OF(at, struct offline_watched, link) != q)
+			continue;
+		CONTAINER_OF(at, struct offline_watched, link)->deadline_ns = 0;
+		pthread_cond_signal(&w->wake);
+	}
+	pthread_mutex_unlock(&w->lock);
+}
+
 bool offline_watch_disarm(struct offline_watch *w, struct offline_watched *q)
 {
 	pthread_mutex_lock(&w->lock);

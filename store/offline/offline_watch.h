@@ -26,6 +26,8 @@ struct offline_watch *offline_watch_create(void (*slow)(void *arg), void *arg);
 void offline_watch_destroy(struct offline_watch *w); /* nothing may be armed; NULL ok */
 void offline_watch_arm(struct offline_watch *w, struct offline_watched *q, duckdb_connection connection,
 		       uint64_t deadline_ns);
+/* If it is armed, its deadline is now. q is only compared. */
+void offline_watch_end_now(struct offline_watch *w, const struct offline_watched *q);
 /* After it returns the connection is not interrupted any more. true: it was, because the deadline had passed.
  */
 bool offline_watch_disarm(struct offline_watch *w, struct offline_watched *q);

@@ -14,6 +14,8 @@ struct text {
 	uint64_t bytes;
 	uint8_t missing, low, high; /* of a character: bytes to come, and the range of the next */
 	uint8_t before;             /* the last byte */
+	uint8_t delimiter;          /* of a file with quotes; 0: none has a meaning */
+	enum { CELL_BEGIN, CELL_BLANK, CELL_PLAIN, CELL_QUOTED, CELL_QUOTE, CELL_BEHIND } cell;
 };
 
 /* RFC 3629: no longer form than needed, no surrogates, nothing above U+10FFFF. */
@@ -34,6 +36,37 @@ static bool utf8_next(struct text *t, uint8_t byte)
 	return byte >= 0xc2 && byte <= 0xf4;
 }
 
+/* A cell in quotes has nothing around them: DuckDB would drop blanks there, which belong to the cell. CELL_QUOTE: a quote in
+ * quotes, which ends them unless another follows; CELL_BEHIND: a blank behind. */
+static bool quotes_next(struct text *t, uint8_t byte)
+{
+	bool is_end = byte == t->delimiter || byte == '\n' || byte == '\r';
+	bool is_blank = !is_end && (byte == ' ' || byte == '\t');
+	switch (t->cell) {
+	case CELL_BEGIN: /* UTF-8 files may begin with a mark */
+		if (t->line == 1 && (byte == 0xef || byte == 0xbb || byte == 0xbf))
+			return true;
+		/* fallthrough */
+	case CELL_BLANK:
+		if (byte == '"' && t->cell == CELL_BLANK)
+			return false;
+		t->cell = is_end ? CELL_BEGIN : byte == '"' ? CELL_QUOTED : is_blank ? CELL_BLANK : CELL_PLAIN;
+		return true;
+	case CELL_PLAIN:
+		t->cell = is_end ? CELL_BEGIN : CELL_PLAIN;
+		return true;
+	case CELL_QUOTED:
+		t->cell = byte == '"' ? CELL_QUOTE : CELL_QUOTED;
+		return true;
+	case CELL_QUOTE:
+		t->cell = is_end ? CELL_BEGIN : is_blank ? CELL_BEHIND : CELL_QUOTED;
+		return true;
+	case CELL_BEHIND:
+		return false;
+	}
+	return true;
+}
+
 static bool text_add(struct text *t, const uint8_t *p, size_t n, struct offline_error *error)
 {
 	if (t->bytes == 0 && n >= 2 && ((p[0] == 0xff && p[1] == 0xfe) || (p[0] == 0xfe && p[1] == 0xff))) {
@@ -45,6 +78,14 @@ static bool text_add(struct text *t, const uint8_t *p, size_t n, struct offline_
 		if ((p[i] >= 0x80 || t->missing > 0) && !utf8_next(t, p[i])) {
 			offline_error_text(error, RT_EINVAL, "line %llu is not UTF-8; convert the file",
 					   (unsigned long long)t->line);
+			return false;
+		}
+		if (t->delimiter != 0 && !quotes_next(t, p[i])) {
+			offline_error_text(
+			    error, RT_EINVAL,
+			    "line %llu has a blank between a delimiter and a quote; remove it, or put the "
+			    "blank into the quotes",
+			    (unsigned long long)t->line);
 			return false;
 		}
 		/* A line ends in LF, CR LF or CR. */
@@ -142,9 +183,9 @@ static bool is_gzip(const char *path)
 	return n >= 3 && strcasecmp(path + n - 3, ".gz") == 0;
 }
 
-bool offline_whole_check(const char *path, struct offline_error *error)
+bool offline_whole_check(const char *path, char delimiter, struct offline_error *error)
 {
-	struct text text = { .line = 1 };
+	struct text text = { .line = 1, .delimiter = (uint8_t)delimiter };
 	z_stream z = { 0 };
 	FILE *f = fopen(path, "rbe");
 	if (f == NULL) {

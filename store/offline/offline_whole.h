@@ -6,5 +6,5 @@
 #include "store/offline/offline_conn.h"
 
 /* A name that ends in .gz: one gzip member or more, each with its end, CRC and length. false: *error names the line, or
- * what is wrong with the file. Blocking; any thread; 128 KiB of memory, whatever the file's size. */
-bool offline_whole_check(const char *path, struct offline_error *error);
+ * what is wrong with the file. delimiter: of a CSV file, in which a quote begins or ends a cell; 0: another file. Blocking; any thread; 128 KiB of memory, whatever the file's size. */
+bool offline_whole_check(const char *path, char delimiter, struct offline_error *error);

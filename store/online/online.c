@@ -4,7 +4,7 @@
 
 enum { BYTES_MIN = 1 << 20, BYTES_DEFAULT = 256 << 20, STRIPES_DEFAULT = 256 };
 enum { BYTES_PER_BUCKET = 256, BYTES_PER_TOMBSTONE = 2048 };
-static const int64_t TOMBSTONE_KEEP_US = 24 * 3600 * 1000000ll;
+static const int64_t TOMBSTONE_KEEP_US = 90 * 24 * 3600 * 1000000ll;
 
 static size_t power_of_two(size_t n)
 {
@@ -235,6 +235,7 @@ static size_t get_some(const struct place *p, const uint32_t *features, size_t n
 			continue;
 		ret[i].value = c->form == CELL_SHARED ? c->value : value_create(cell_json(c));
 		ret[i].meta = cell_meta(c);
+		ret[i].is_lost = ret[i].value == NULL;
 		found += ret[i].value != NULL;
 	}
 	return found;

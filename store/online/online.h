@@ -1,7 +1,7 @@
 /* The online store: the newest value of each feature of each entity. These are its messages, and what a store gives beside them
  * that is in this process's memory. docs/online.md says more.
  *
- * A row is one entity (kind, id), a cell one feature of it. Writes apply by (event time, LSN), in the store itself: an older
+ * A row is one entity (kind, id), a cell one feature of it. Writes apply by (event time, position), in the store itself: an older
  * one never replaces a newer one, in whatever order they come, and a delete leaves a tombstone that refuses what was
  * written before it and what was true before it. A store may forget: what it does not find may be in the history. */
 #pragma once
@@ -21,6 +21,10 @@ enum online_flags { /* where a value came from; kept for the reader, not used by
 		    ONLINE_PUSHED = 1 << 1,
 		    ONLINE_MATERIALIZED = 1 << 2,
 		    ONLINE_EVENT = 1 << 3,
+		    /* Another program wrote it straight into the store: it has no position, and counts as written when it is
+		     * read. */
+		    ONLINE_FOREIGN = 1 << 4,
+		    ONLINE_AGE_UNKNOWN = 1 << 5, /* nor an event time: that is 1970 */
 };
 
 struct online_meta {
@@ -30,18 +34,23 @@ struct online_meta {
 	int64_t expires_us;     /* 0 = never; from this moment on the cell is not found */
 	uint32_t flags;         /* enum online_flags; 8 bits are kept */
 	uint16_t event_time_ns; /* of the event time, beyond the microsecond: 0 to 999 */
+	/* Of a 128-bit position (UUIDv7) lsn is the upper half and this the lower. A log's position has 0 here, and the stores in
+	 * this process's memory, which are filled from a log, neither keep nor compare it. */
+	uint64_t lsn_low;
 };
 
 struct online_cell {
 	struct value *value; /* one reference, the caller's; NULL when there is none */
 	struct online_meta meta;
+	bool is_lost; /* there is one, and there was no memory for it: value is NULL, and that is no absence */
 };
 /* What is known of a cell, live or not. */
 struct online_trace {
 	int64_t event_time_us; /* of its value or of the delete, whichever is newer: a write must be newer than that */
 	int64_t cell_time_us;  /* of its value or its own tombstone; INT64_MIN: it has none */
 	uint16_t cell_time_ns; /* and beyond the microsecond */
-	uint64_t lsn; /* of what last changed it: value, tombstone or the row's; 0: of none that is in the log */
+	uint64_t lsn;     /* of what last changed it: value, tombstone or the row's; 0: of none that is in the log */
+	uint64_t lsn_low; /* as in online_meta */
 	bool is_known;
 	bool is_live;
 	bool is_expired; /* there was a value, its time has passed, and it has not been swept yet */
@@ -84,7 +93,7 @@ struct online_row_batch {
 	struct str id;        /* in texts */
 	struct online_get *gets;
 	struct online_change *changes; /* ONLINE_PUT; their values have a reference that is the message's */
-	struct online_meta when;       /* ONLINE_DELETE: event time and LSN */
+	struct online_meta when;       /* ONLINE_DELETE: event time and position */
 	/* By the answer. ONLINE_GET: ONLINE_APPLIED, or ONLINE_FAILED: it could not be read, which is not absence. ONLINE_DELETE:
 	 * as online_result says. ONLINE_PUT: each change has its own. */
 	enum online_result result;
@@ -106,7 +115,8 @@ struct online_batch *online_batch_new(struct loop *loop, enum online_msg kind);
 bool online_batch_get(struct online_batch *m, uint32_t kind, struct str id, const uint32_t *features, uint32_t n);
 bool online_batch_put(struct online_batch *m, uint32_t kind, struct str id, const struct online_change *changes,
 		      uint32_t n);
-bool online_batch_delete(struct online_batch *m, uint32_t kind, struct str id, int64_t event_time_us, uint64_t lsn);
+/* when: event time and position. */
+bool online_batch_delete(struct online_batch *m, uint32_t kind, struct str id, const struct online_meta *when);
 /* For who answers: the reply that takes the request's rows with it. Failed as a whole, all its results are ONLINE_FAILED. */
 struct online_batch *online_done_new(struct loop *loop, struct online_batch *request, int status);
 

@@ -200,23 +200,21 @@ static void get(const struct online_fake *s, const struct online_row_batch *r, s
 	*t = (struct online_trace){ .event_time_us = INT64_MIN, .cell_time_us = INT64_MIN };
 	if (k && k->value) {
 		bool is_over = k->meta.expires_us && k->meta.expires_us <= now_us;
-		*t = (struct online_trace){ k->meta.event_time_us,
-					    k->meta.event_time_us,
-					    k->meta.event_time_ns,
-					    k->meta.lsn,
-					    true,
-					    !is_over,
-					    is_over };
+		*t = (struct online_trace){ .event_time_us = k->meta.event_time_us,
+					    .cell_time_us = k->meta.event_time_us,
+					    .cell_time_ns = k->meta.event_time_ns,
+					    .lsn = k->meta.lsn,
+					    .is_known = true,
+					    .is_live = !is_over,
+					    .is_expired = is_over };
 		if (!is_over)
-			g->cell = (struct online_cell){ value_ref(k->value), k->meta };
+			g->cell = (struct online_cell){ .value = value_ref(k->value), .meta = k->meta };
 	} else if (k && k->is_deleted) {
-		*t = (struct online_trace){ k->deleted.event_time_us,
-					    k->deleted.event_time_us,
-					    k->deleted.event_time_ns,
-					    k->deleted.lsn,
-					    true,
-					    false,
-					    false };
+		*t = (struct online_trace){ .event_time_us = k->deleted.event_time_us,
+					    .cell_time_us = k->deleted.event_time_us,
+					    .cell_time_ns = k->deleted.event_time_ns,
+					    .lsn = k->deleted.lsn,
+					    .is_known = true };
 	}
 	if (row && row->is_deleted) {
 		t->is_known = true;

@@ -17,11 +17,13 @@ static void get_row(struct memory *s, struct online_row_batch *r, int64_t now_us
 	for (uint32_t i = 0; i < r->count; i++)
 		features[i] = r->gets[i].feature;
 	online_see(s->table, r->kind, r->id, features, r->count, now_us, cells, traces);
+	r->result = ONLINE_APPLIED;
 	for (uint32_t i = 0; i < r->count; i++) {
 		r->gets[i].cell = cells[i];
 		r->gets[i].trace = traces[i];
+		if (cells[i].is_lost)
+			r->result = ONLINE_FAILED;
 	}
-	r->result = ONLINE_APPLIED;
 }
 
 static void do_row(struct memory *s, uint16_t kind, struct online_row_batch *r)

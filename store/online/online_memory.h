@@ -8,7 +8,7 @@ enum { ONLINE_CELLS_MAX = 4096 }; /* features of one row, tombstones included */
 struct online_config {
 	size_t bytes_max;          /* rows, values and the index; 0 = 256 MiB; at least 1 MiB */
 	unsigned stripes;          /* locks, rounded up to a power of two; 0 = 256 */
-	int64_t tombstone_keep_us; /* 0 = 24 hours */
+	int64_t tombstone_keep_us; /* 0 = 90 days, which is how long history is kept by default */
 	uint32_t tombstones_max;   /* 0 = one for each 2 KiB of bytes_max; beyond it, some are forgotten early */
 };
 struct online *online_create(const struct online_config *config); /* NULL: no memory */

@@ -90,13 +90,13 @@ bool online_batch_put(struct online_batch *m, uint32_t kind, struct str id, cons
 	return row_keep(m->what, r, bytes);
 }
 
-bool online_batch_delete(struct online_batch *m, uint32_t kind, struct str id, int64_t event_time_us, uint64_t lsn)
+bool online_batch_delete(struct online_batch *m, uint32_t kind, struct str id, const struct online_meta *when)
 {
 	struct online_row_batch *r = row_begin(m->what, id, 0, 0);
 	if (r == NULL)
 		return false;
 	r->kind = kind;
-	r->when = (struct online_meta){ .event_time_us = event_time_us, .lsn = lsn };
+	r->when = *when;
 	return row_keep(m->what, r, 0);
 }
 

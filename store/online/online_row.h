@@ -61,8 +61,12 @@ static inline struct str cell_json(const struct cell *c)
 
 static inline struct online_meta cell_meta(const struct cell *c)
 {
-	return (
-	    struct online_meta){ c->event_time_us, c->lsn, c->written_us, c->expires_us, c->flags, c->event_time_ns };
+	return (struct online_meta){ .event_time_us = c->event_time_us,
+				     .lsn = c->lsn,
+				     .written_us = c->written_us,
+				     .expires_us = c->expires_us,
+				     .flags = c->flags,
+				     .event_time_ns = c->event_time_ns };
 }
 
 /* Does a cell hold the value by reference? A short one is copied, unless something was made known of what it came from. */

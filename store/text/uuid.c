@@ -19,7 +19,8 @@ static uint64_t variant_bits(uint64_t random)
 	return (random & 0x3fffffffffffffffull) | 0x8000000000000000ull;
 }
 
-void uuid7_text(struct uuid7 *g, int64_t now_us, uint64_t random_a, uint64_t random_b, char ret[static UUID_TEXT])
+void uuid7_next(struct uuid7 *g, int64_t now_us, uint64_t random_a, uint64_t random_b, uint64_t *ret_high,
+		uint64_t *ret_low)
 {
 	uint64_t now_ms = now_us > 0 ? (uint64_t)now_us / 1000 : 0;
 	if (now_ms > g->last_ms) {
@@ -32,8 +33,15 @@ void uuid7_text(struct uuid7 *g, int64_t now_us, uint64_t random_a, uint64_t ran
 		g->last_ms++;
 		g->counter = (uint16_t)(random_a & COUNTER_START_MASK);
 	}
-	uint64_t high = (g->last_ms & 0xffffffffffffull) << 16 | 0x7000 | g->counter;
-	text_from_bits(high, variant_bits(random_b), ret);
+	*ret_high = (g->last_ms & 0xffffffffffffull) << 16 | 0x7000 | g->counter;
+	*ret_low = variant_bits(random_b);
+}
+
+void uuid7_text(struct uuid7 *g, int64_t now_us, uint64_t random_a, uint64_t random_b, char ret[static UUID_TEXT])
+{
+	uint64_t high, low;
+	uuid7_next(g, now_us, random_a, random_b, &high, &low);
+	text_from_bits(high, low, ret);
 }
 
 void uuid4_text(uint64_t random_a, uint64_t random_b, char ret[static UUID_TEXT])

@@ -10,6 +10,7 @@
  *     a deadline stops a statement                   yes      yes (it answers late, or never)
  *     what was durable when a question arrived       yes      no: it has no log
  *     tables, checks of SQL, the newest values       yes      no: it is an actor only
+ *     the newest values in batches                   yes      from its script (actors' tests)
  */
 #pragma once
 #include "store/evidence/entries.h"
@@ -331,7 +332,7 @@ static void offline_gives_values_of_the_past(void **state)
 	assert_true(((const struct offline_cells *)answer)->error.n > 0);
 }
 
-struct offline_newest {
+struct offline_noted {
 	struct buf text;
 	size_t most; /* then each has seen enough; 0 = all */
 	size_t count;
@@ -339,7 +340,7 @@ struct offline_newest {
 
 static inline bool offline_note_value(void *arg, const struct offline_value *v)
 {
-	struct offline_newest *n = arg;
+	struct offline_noted *n = arg;
 	buf_printf(&n->text, "%.*s=%.*s ", STR_ARG(v->entity_id), STR_ARG(v->deleted ? STR("gone") : v->value_json));
 	return ++n->count != n->most;
 }
@@ -371,7 +372,7 @@ static void offline_does_what_a_start_calls(void **state)
 	b->append(b, offline_value_entry("u2", "2", 1700000000000003));
 	b->append(b, offline_value_entry("u1", "3", 1700000000000002));
 	assert_int_equal(offline_sql(b, "SELECT * FROM fabra.feature_history", NULL)->rows, 3);
-	struct offline_newest all = { .count = 0 }, one = { .most = 1 };
+	struct offline_noted all = { .count = 0 }, one = { .most = 1 };
 	assert_true(o->newest_values(o->store, &all, offline_note_value, &applied, &why));
 	assert_int_equal(applied, 3);
 	assert_true(str_eq(buf_str(&all.text), STR("u2=2 u1=3 ")));
@@ -379,6 +380,54 @@ static void offline_does_what_a_start_calls(void **state)
 	assert_int_equal(one.count, 1);
 	buf_finish(&all.text);
 	buf_finish(&one.text);
+	buf_finish(&why);
+}
+
+/* What newest_values gives, by messages; from the beginning as often as one likes. */
+static void offline_gives_the_newest_in_batches(void **state)
+{
+	struct contract_offline *b = *state;
+	if (b->lacks & CONTRACT_LACKS_CALLS)
+		skip();
+	const struct offline_store *o = &b->store;
+	enum { IDS = 9000 };
+	struct buf why = { 0 };
+	uint64_t applied;
+	char id[16], value[16];
+	for (int i = 0; i < IDS; i++) {
+		snprintf(id, sizeof id, "u%d", i);
+		snprintf(value, sizeof value, "%d", i);
+		b->append(b, offline_value_entry(id, value, 1700000000000000 + i));
+	}
+	struct evidence_entry *gone = evidence_entry_new(EVIDENCE_DELETE);
+	entry_delete_write(&gone->body, &(struct entry_delete){ .entity = STR("User"),
+								.entity_id = STR("u7"),
+								.event_time_us = 1700000001000000 });
+	b->append(b, gone);
+	struct offline_noted by_message = { .count = 0 }, by_call = { .count = 0 };
+	uint64_t cursor = 0, first_cursor = 0;
+	uint32_t batches = 0;
+	for (bool is_last = false; !is_last; batches++) {
+		struct msg *m = &offline_newest_new(contract_maker(&b->c), cursor)->head;
+		struct msg *answer = contract_wait(&b->c, contract_ask(&b->c, o->background, m));
+		const struct offline_values *values = (const struct offline_values *)answer;
+		assert_int_equal(answer->kind, OFFLINE_VALUES);
+		assert_int_equal(answer->status, RT_OK); /* and all that is durable is in it, though nothing waited */
+		assert_true(values->count <= OFFLINE_VALUES_MAX);
+		for (uint32_t i = 0; i < values->count; i++)
+			offline_note_value(&by_message, &values->values[i]);
+		is_last = values->last;
+		cursor = values->cursor;
+		first_cursor = first_cursor ? first_cursor : cursor;
+	}
+	assert_true(batches >= 3);
+	assert_true(o->newest_values(o->store, &by_call, offline_note_value, &applied, &why));
+	assert_int_equal(by_message.count, IDS); /* one is a tombstone */
+	assert_true(str_eq(buf_str(&by_message.text), buf_str(&by_call.text)));
+	struct msg *m = &offline_newest_new(contract_maker(&b->c), first_cursor)->head; /* it is closed */
+	assert_int_equal(contract_wait(&b->c, contract_ask(&b->c, o->background, m))->status, RT_EINVAL);
+	buf_finish(&by_message.text);
+	buf_finish(&by_call.text);
 	buf_finish(&why);
 }
 
@@ -391,5 +440,5 @@ static void offline_does_what_a_start_calls(void **state)
 	OFFLINE_TEST(offline_answers_queries, b), OFFLINE_TEST(offline_reads_sql, b),                                  \
 	    OFFLINE_TEST(offline_narrows_features, b), OFFLINE_TEST(offline_gives_rows_in_batches, b),                 \
 	    OFFLINE_TEST(offline_ends_each_ask_once, b), OFFLINE_TEST(offline_stops_at_the_deadline, b),               \
-	    OFFLINE_TEST(offline_sees_what_was_durable, b), OFFLINE_TEST(offline_gives_values_of_the_past, b),         \
-	    OFFLINE_TEST(offline_does_what_a_start_calls, b)
+	    OFFLINE_TEST(offline_sees_what_was_durable, b), OFFLINE_TEST(offline_does_what_a_start_calls, b),          \
+	    OFFLINE_TEST(offline_gives_the_newest_in_batches, b), OFFLINE_TEST(offline_gives_values_of_the_past, b)

@@ -129,7 +129,8 @@ static inline enum online_result online_write(struct contract_online *b, const c
 static inline enum online_result online_remove(struct contract_online *b, const char *id, int64_t time_us, uint64_t lsn)
 {
 	struct online_batch *m = online_begin(b, ONLINE_DELETE);
-	assert_true(online_batch_delete(m, ONLINE_KIND, str_from(id), time_us, lsn));
+	assert_true(online_batch_delete(m, ONLINE_KIND, str_from(id),
+					&(struct online_meta){ .event_time_us = time_us, .lsn = lsn }));
 	return online_do(b, m)->rows[0].result;
 }
 
@@ -358,7 +359,8 @@ static void online_bounds_a_message(void **state)
 	assert_int_equal(rows, ONLINE_BATCH_CELLS_MAX / ONLINE_TOGETHER_MAX);
 	assert_int_equal(online_do(b, m)->count, rows);
 	m = online_begin(b, ONLINE_DELETE);
-	for (rows = 0; online_batch_delete(m, ONLINE_KIND, STR("u"), 1, 1); rows++)
+	const struct online_meta when = { .event_time_us = 1, .lsn = 1 };
+	for (rows = 0; online_batch_delete(m, ONLINE_KIND, STR("u"), &when); rows++)
 		assert_true(rows < ONLINE_BATCH_ROWS_MAX);
 	assert_int_equal(rows, ONLINE_BATCH_ROWS_MAX);
 	assert_int_equal(online_do(b, m)->rows[rows - 1].result, ONLINE_STALE); /* the first of them was as new */
@@ -399,7 +401,7 @@ static void online_ends_each_ask_once(void **state)
 		else if (i % 3 == 1)
 			online_batch_put(m, ONLINE_KIND, STR("u"), &change, 1);
 		else
-			online_batch_delete(m, ONLINE_KIND, STR("u"), i, i);
+			online_batch_delete(m, ONLINE_KIND, STR("u"), &change.meta);
 		asks[i] = contract_ask_for(&b->c, b->store.per_loop[0], &m->head, i % 4 ? 5000 : 1);
 	}
 	value_unref(v);

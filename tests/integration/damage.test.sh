@@ -46,6 +46,7 @@ PY
 (umask 022 && mkdir -p "$FABRA_HOME")
 serve "$work/store.lua"
 fill 0 150
+expect 200 "$(code -X PUT -d '{"values":{"city":"SEA"}}' "$url/v1/features/User/u1")" "a value"
 expect 200 "$(ready)" "ready"
 expect 150 "$(get '/v1/contexts?limit=1000' | json 'len(d)')" "all are listed"
 expect 404 "$(code "$url/v1/record/ctx_00000000-0000-0000-0000-000000000000")" "nothing is missing, so a 404 is sure"
@@ -135,47 +136,136 @@ wait_for is_asleep "an end of the work for three lists"
 expect 503 "$(ready)" "a damaged tail: /ready"
 stop
 
-# ---- another ledger beside the file ----
+# ---- ledger and DuckDB file are not of each other: what the ledger does not have is not called absent, nothing is written, and
+# everything says why, in every life and whatever looks ----
+city="/v1/features/city?entity_id=u1"
+last_lsn() { "$fabra" ledger stat 2>/dev/null | grep -o "\"last_lsn\":[0-9]*" || echo "\"last_lsn\":0"; }
+refused() { # WHAT WHY METHOD PATH BODY
+  expect 503 "$(code -X "$3" -d "$5" "$url$4")" "$1: $3 $4"
+  contains "$2" "$(cat "$work/body")" "$1: $3 $4 says why"
+}
+unfit() { # WHAT WHY CURE
+  local life before
+  for life in "$1" "$1, after a restart"; do
+    before=$(last_lsn)
+    serve "$work/store.lua"
+    expect 503 "$(ready)" "$life: /ready"
+    contains "$2" "$(why projection reason)" "$life: /ready says why"
+    contains "$3" "$(why projection reason)" "$life: and the cure"
+    expect False "$(get /ready | json 'd["ledger"]["writable"]')" "$life: the ledger takes nothing"
+    expect 1 "$(metric fabra_projection_paused)" "$life: the metric"
+    contains "$2" "$(cat "$work/server.log")" "$life: the log"
+    refused "$life" "$2" GET "$city" ""
+    refused "$life" "$2" POST /v1/features '{"entity_name":"User","entity_id":"u1","features":["city"]}'
+    refused "$life" "$2" POST /v1/features/batch '{"name":"User","ids":["u1"],"features":["city"]}'
+    refused "$life" "$2" PUT /v1/features/User/u1 '{"values":{"city":"JFK"}}'
+    refused "$life" "$2" DELETE /v1/cache/User/u1 ""
+    refused "$life" "$2" POST /v1/ingest/any?entity_id=u1 '{}'
+    refused "$life" "$2" POST /v1/context/chat '{"q":"new"}'
+    refused "$life" "$2" POST /v1/record '{}'
+    expect 500 "$(code "$url/v1/contexts")" "$life: lists"
+    contains "$2" "$(cat "$work/body")" "$life: lists say why"
+    expect 500 "$(code "$url/v1/record/ctx_00000000-0000-0000-0000-000000000000")" "$life: no record is called absent"
+    contains "$2" "$(cat "$work/body")" "$life: says why"
+    expect 1 "$(verify)" "$life: verify beside the server"
+    contains "$2" "$(cat "$work/verify")" "$life: verify beside the server says why"
+    stop
+    expect 1 "$(verify)" "$life: verify without a server"
+    contains "$2" "$(cat "$work/verify")" "$life: verify without a server says why"
+    expect "$before" "$(last_lsn)" "$life: nothing was written"
+  done
+}
+file_of() { # HOME: its DuckDB file, with what is not checkpointed yet, in the place of ours
+  rm -f "$FABRA_HOME/fabra.duckdb" "$FABRA_HOME/fabra.duckdb.wal"
+  cp -a "$work/$1/fabra.duckdb" "$FABRA_HOME/"
+  [ ! -f "$work/$1/fabra.duckdb.wal" ] || cp -a "$work/$1/fabra.duckdb.wal" "$FABRA_HOME/"
+}
+accept() { "$fabra" ledger accept >"$work/accepted" 2>&1 && echo 0 || echo $?; }
+goes_on() { # WHAT COUNT: the rows are there, new ones come behind them, also in the next life
+  serve "$work/store.lua"
+  expect 200 "$(ready)" "$1: /ready"
+  expect SEA "$(get "$city" | json 'd["value"]')" "$1: the value"
+  expect "$2" "$(get '/v1/contexts?limit=1000' | json 'len(d)')" "$1: the list"
+  expect 200 "$(code -X PUT -d '{"values":{"city":"JFK"}}' "$url/v1/features/User/u2")" "$1: a write"
+  fill 900 1
+  expect 200 "$(code "$url/v1/record/$(tail -n 1 "$work/ids")")" "$1: its record"
+  stop
+  serve "$work/store.lua"
+  expect 200 "$(ready)" "$1: /ready of the next life"
+  expect $(($2 + 1)) "$(get '/v1/contexts?limit=1000' | json 'len(d)')" "$1: the next life's list"
+  expect JFK "$(get "/v1/features/city?entity_id=u2" | json 'd["value"]')" "$1: the next life's value"
+  stop
+  expect 0 "$(verify)" "$1: verify"
+}
+
 restore
-mv "$(ledger)" "$work/old.ledger"
+rm -rf "$(ledger)"
+expect 1 "$(verify)" "the folder of the ledger is lost: verify before any start"
+contains "belongs to another ledger" "$(cat "$work/verify")" "says what DuckDB knows"
+unfit "the folder of the ledger is lost" "belongs to another ledger" "fabra ledger accept"
+rm -rf "$(ledger)" && cp -a "$work/sound/fabra.duckdb.ledger" "$(ledger)"
+goes_on "the folder put back" 150
+restore
+rm -rf "$(ledger)"
 serve "$work/store.lua"
-expect 500 "$(code "$url/v1/contexts")" "the folder of the ledger was deleted: lists"
-contains "belongs to another ledger" "$(cat "$work/body")" "says why"
-contains "put the folder of its ledger" "$(cat "$work/body")" "and the cure"
-expect 500 "$(code "$url/v1/record/$(head -n 1 "$work/ids")")" "a record that the deleted ledger had is not called absent"
-contains "belongs to another ledger" "$(cat "$work/body")" "says why"
-expect 503 "$(ready)" "/ready"
-contains "belongs to another ledger" "$(why projection reason)" "/ready says why"
-expect 1 "$(metric fabra_projection_paused)" "the metric"
-contains "belongs to another ledger" "$(cat "$work/server.log")" "the log"
-for i in $(seq 5); do chat "new $i" >/dev/null; done
+expect 1 "$(accept)" "accept beside a server"
+contains "stop it first" "$(cat "$work/accepted")" "says why"
 stop
+expect 0 "$(accept)" "a lost ledger is accepted"
+contains '"accepted":{"from_lsn":1,' "$(cat "$work/accepted")" "which entries"
+expect 0 "$(verify)" "then verify finds no problem"
 serve "$work/store.lua"
-expect 500 "$(code "$url/v1/contexts")" "after more entries and a restart they do not mix"
+expect 404 "$(code "$url/v1/record/$first")" "what is gone is gone"
 stop
-mkdir "$work/aside" && mv "$FABRA_HOME"/fabra.duckdb "$work/aside/"
+goes_on "after the loss was accepted" 150
+restore
+rm -rf "$(ledger)"
+expect 0 "$(accept)" "a ledger that no start has made anew is accepted too"
+goes_on "after it" 150
+
+# an older copy, which ends before what DuckDB knows
+restore
 serve "$work/store.lua"
-expect 5 "$(get /v1/contexts | json 'len(d)')" "first cure: the file moved away"
-expect 200 "$(ready)" "/ready after it"
-stop
-rm -rf "$(ledger)" && mv "$work/old.ledger" "$(ledger)" && mv "$work/aside/fabra.duckdb" "$FABRA_HOME/"
-serve "$work/store.lua"
-expect 150 "$(get '/v1/contexts?limit=1000' | json 'len(d)')" "second cure: the folder put back"
-expect 200 "$(ready)" "/ready after it"
 fill 150 10
 get /v1/contexts >/dev/null
 stop
-# an older copy of the same ledger, which went on from there in another way
-cp -a "$FABRA_HOME/fabra.duckdb" "$work/aside/" && restore
+cp -a "$FABRA_HOME" "$work/later"
+rm -rf "$(ledger)" && cp -a "$work/sound/fabra.duckdb.ledger" "$(ledger)"
+unfit "an older copy of the ledger" "but its ledger ends at" "fabra ledger accept"
+expect 0 "$(accept)" "its end is accepted"
+goes_on "after that" 160
+
+# which went on from there in another way
+restore
 serve "$work/store.lua"
 fill 160 30
 get /v1/contexts >/dev/null
 stop
-cp -a "$work/aside/fabra.duckdb" "$FABRA_HOME/"
+file_of later
+unfit "a ledger from a backup that went on otherwise" "put back from an older copy" "move the DuckDB file away"
+expect 1 "$(accept)" "two histories are no loss"
+contains "put back from an older copy" "$(cat "$work/accepted")" "says why"
+
+# another ledger with entries of its own beside this file, and another file beside this ledger
+rm -rf "$FABRA_HOME" && mkdir "$FABRA_HOME"
 serve "$work/store.lua"
-expect 500 "$(code "$url/v1/contexts")" "a ledger from a backup that went on otherwise"
-contains "put back from an older copy" "$(cat "$work/body")" "says what it is"
+fill 500 5
 stop
+cp -a "$FABRA_HOME" "$work/another"
+file_of sound
+unfit "another ledger" "belongs to another ledger" "move the DuckDB file away"
+expect 1 "$(accept)" "another ledger is no loss"
+contains "move the ledger's folder away" "$(cat "$work/accepted")" "names both ways"
+rm -f "$FABRA_HOME/fabra.duckdb" "$FABRA_HOME/fabra.duckdb.wal"
+serve "$work/store.lua"
+expect 5 "$(get /v1/contexts | json 'len(d)')" "the file moved away"
+expect 200 "$(ready)" "/ready after it"
+stop
+restore
+file_of another
+unfit "another file" "belongs to another ledger" "move the DuckDB file away"
+file_of sound
+goes_on "the file put back" 150
 
 # ---- limits ----
 said=$(ulimit -n 64; "$fabra" serve "$work/store.lua" --port 0 2>&1) && status=0 || status=$?
@@ -189,4 +279,49 @@ contains "LimitNOFILE" "$said" "names the cure"
 wait_for 'grep -q listening "$work/soft.log"' "a soft limit is raised"
 kill -TERM "$(cat "$work/soft.pid")"
 wait
+# Few descriptors, and clients that open more connections than there are: the ledger, which opens file after file, keeps its own.
+export FABRA_HOME=$work/few
+(ulimit -n 170; exec "$fabra" serve "$work/store.lua" --loops 2 --port 0 >"$work/few.log" 2>&1 </dev/null) &
+few=$!
+wait_for 'grep -q listening "$work/few.log"' "a start with 170 file descriptors"
+python3 - "$(sed -n 's/.*"message":"listening".*"port":\([0-9]*\).*/\1/p' "$work/few.log")" <<'PY' || expect "all written" "not all" "while clients open connections"
+import http.client, json, socket, sys, threading
+port, is_over, opened = int(sys.argv[1]), threading.Event(), [0]
+def flood(half):
+    held = []
+    while not is_over.is_set():
+        try:
+            s = socket.create_connection(("127.0.0.1", port), 5)
+            if half:
+                s.sendall(b"POST /v1/context/chat HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{")
+            held.append(s)
+            opened[0] += 1
+        except OSError:
+            pass
+        if len(held) > 400:
+            held.pop(0).close()
+threads = [threading.Thread(target=flood, args=(i % 2 == 0,), daemon=True) for i in range(4)]
+for t in threads:
+    t.start()
+c, wrong = http.client.HTTPConnection("127.0.0.1", port, timeout=20), []
+for i in range(600):  # some ten segments
+    try:
+        c.request("POST", "/v1/context/chat", json.dumps({"q": "%d " % i + "x" * 1200}))
+        r = c.getresponse()
+        body = r.read()
+        if r.status != 200:
+            wrong.append((i, r.status, body[:200]))
+    except (OSError, http.client.HTTPException) as e:
+        wrong.append((i, repr(e)))
+        c = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+is_over.set()
+print("connections opened beside 600 contexts:", opened[0])
+if wrong or opened[0] < 1000:
+    print(len(wrong), "wrong:", wrong[:3])
+    sys.exit(1)
+PY
+expect 0 "$(grep -c 'Too many open files' "$work/few.log")" "a file that could not be opened"
+kill -TERM $few
+wait $few || expect 0 $? "exit code after SIGTERM"
+expect 0 "$(verify)" "verify after it"
 done_testing

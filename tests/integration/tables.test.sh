@@ -10,6 +10,10 @@ fabra.table { name = "orders", file = "orders [2024]*.csv", columns = { zip = "V
 fabra.table { name = "totals", sql = "SELECT customer_id, sum(amount) AS total FROM orders GROUP BY customer_id" }
 fabra.feature { name = "last_zip", entity = Customer, ttl = "1ms", default = "none",
   sql = "SELECT customer_id, max(zip) AS last_zip FROM orders GROUP BY customer_id" }
+fabra.feature { name = "zip_now", entity = Customer, sql = "SELECT customer_id, max(zip) AS zip_now FROM orders GROUP BY customer_id" }
+fabra.feature { name = "zip_soon", entity = Customer, ttl = "1s", sql = "SELECT customer_id, max(zip) AS zip_soon FROM orders GROUP BY customer_id" }
+fabra.feature { name = "zip_code", entity = Customer, compute = function(id)
+  return fabra.await(fabra.sql("SELECT max(zip) AS zip FROM orders WHERE customer_id = ?", { id }))[1].zip end }
 fabra.feature { name = "total", entity = Customer, refresh = "1h", materialize = true, sql = "SELECT customer_id, total FROM totals" }
 fabra.feature { name = "recent", entity = Customer, refresh = "100ms", materialize = true, sql = "SELECT customer_id, total AS recent FROM totals" }
 LUA
@@ -40,13 +44,24 @@ expect 3.5 "$(value total 008)" "the old rows stay"
 contains 'fabra_table_load_failures_total 1' "$(get /metrics)" "the failure is counted"
 # What is materialised over the old rows does not become newer: a table made of one that fails has old rows too.
 failing() { get /ready | json "' '.join(d['tables']['failing']) + '; ' + ' '.join(sorted(d['materialized']['failing']))"; }
-age() { get '/v1/features/recent?entity_id=008' | json 'd["freshness_ms"]'; }
+age() { get "/v1/features/${1:-recent}?entity_id=008" | json 'd["freshness_ms"]'; }
 wait_for '[ "$(failing)" = "orders totals; recent total" ]' "/ready names the tables and the features over them"
 wait_for '[ "$(age)" -gt 1500 ]' "the values age, though their refresh is 100 ms"
+# What is read of them at this moment is as old as they are.
+for feature in zip_now zip_code; do
+  expect 00501 "$(value "$feature" 008)" "$feature over the old rows"
+  expect 1 "$(($(age "$feature") > 1500))" "$feature over the old rows is as old as they are"
+done
+expect 404 "$(code "$url/v1/features/zip_soon?entity_id=008")" "a value past its ttl is none"
+expect none "$(value last_zip 008)" "nor with a default"
 expect 200 "$(code "$url/ready")" "all others can be served"
 cp "$work/good.csv" "$orders"
 wait_for '[ "$(failing)" = "; " ]' "the same content again"
 wait_for '[ "$(age)" -lt 1500 ]' "values over it are renewed"
+for feature in zip_now zip_code zip_soon last_zip; do
+  expect 00501 "$(value "$feature" 008)" "$feature over the same content again"
+  expect 1 "$(($(age "$feature") < 1500))" "$feature over the same content again is fresh"
+done
 rm "$orders"
 wait_for '[ "$(failing)" = "orders totals; recent total" ]' "a file that is gone"
 cp "$work/good.csv" "$work/new.csv"

@@ -76,7 +76,7 @@ static inline void rig_close(struct rig *r)
 }
 
 /* ---- the asker: sends what the test makes, and hands the answer back ---- */
-enum { ASK_FOR = MSG_KIND(CLASS_TEST, 40) };
+enum { ASK_FOR = MSG_KIND(CLASS_TEST, 40), ASK_NO_MORE = MSG_KIND(CLASS_TEST, 41) };
 
 struct answer {
 	uint16_t kind;
@@ -168,6 +168,14 @@ static inline void asker_on_message(struct actor *a, struct msg *m)
 		}
 		abort();
 	}
+	for (size_t i = 0; m->kind == ASK_NO_MORE && i < OPEN_MAX; i++) {
+		if (s->open[i].order != ((struct order_msg *)m)->order)
+			continue;
+		rt_ask_cancel(a, s->open[i].op);
+		order_finish(s->open[i].order, m);
+		s->open[i].order = NULL;
+		return;
+	}
 	for (size_t i = 0; i < OPEN_MAX; i++) {
 		if (s->open[i].order != NULL && s->open[i].op == m->op) {
 			order_finish(s->open[i].order, m);
@@ -246,6 +254,14 @@ static inline struct order *rig_ask(struct rig *r, struct msg *(*make)(struct lo
 	m->order = o;
 	assert_true(loop_post(r->asker, &m->head));
 	return o;
+}
+
+/* The asker does not wait for it any more: rig_wait returns. */
+static inline void rig_leave(struct rig *r, struct order *o)
+{
+	struct order_msg *m = loop_msg_new(ASK_NO_MORE);
+	m->order = o;
+	assert_true(loop_post(r->asker, &m->head));
 }
 
 /* The text belongs to the caller. */

@@ -174,6 +174,50 @@ static void test_all_mistakes(void **state)
 	}
 }
 
+/* Names that nobody knows are 404 alone, and one of the list beside other mistakes; each says what was sent. */
+static void test_mistakes_of_every_kind(void **state)
+{
+	(void)state;
+	char header[] = "X-Request-Timeout-Ms: soon\r\n";
+	ask_with(header, "GET", "/v1/features/citty", STR(""), 422);
+	says_mistakes("[\"header\",\"x-request-timeout-ms\"][\"query\",\"entity_id\"][\"path\",\"name\"]");
+	says("\"input\":\"soon\"");
+	says("\"input\":\"citty\"");
+	ask_with(header, "POST", "/v1/features", STR("{\"entity_name\":\"Usr\",\"entity_id\":\"a\",\"features\":[]}"),
+		 422);
+	says_mistakes("[\"header\",\"x-request-timeout-ms\"][\"body\",\"entity_name\"]");
+	ask("POST", "/v1/features", "{\"entity_name\":\"User\",\"entity_id\":5,\"features\":[\"citty\"]}", 422);
+	says_mistakes("[\"body\",\"entity_id\"][\"body\",\"features\"]");
+	says("Did you mean: city?");
+	says("\"input\":[\"citty\"]");
+	ask("POST", "/v1/features/batch", "{\"name\":\"Usr\",\"ids\":7,\"features\":[\"city\"]}", 422);
+	says_mistakes("[\"body\",\"ids\"][\"body\",\"name\"]");
+	ask("PUT", "/v1/features/Usr/a", "{\"timestamp\":\"x\"}", 422);
+	says_mistakes("[\"body\",\"values\"][\"body\",\"timestamp\"][\"path\",\"entity\"]");
+	ask("PUT", "/v1/features/User/a", "{\"timestamp\":\"x\",\"values\":{\"citty\":2}}", 422);
+	says_mistakes("[\"body\",\"timestamp\"][\"body\",\"values\"]");
+	ask("PUT", "/v1/features/User/a", "{\"values\":{\"whole\":1.5}}", 422);
+	says("\"input\":1.5");
+	ask("PUT", "/v1/features/User/a%00", "{\"values\":{\"city\":1}}", 422);
+	says("\"input\":\"a\\u0000\"");
+	ask("DELETE", "/v1/cache/Usr/a%00", NULL, 422);
+	says_mistakes("[\"path\",\"entity_id\"][\"path\",\"entity\"]");
+	ask("POST", "/v1/ingest/tock", "{}", 422);
+	says_mistakes("[\"query\",\"entity_id\"][\"path\",\"event_type\"]");
+	ask("POST", "/v1/context/none", "[1]", 422);
+	says_mistakes("[\"body\"][\"path\",\"name\"]");
+	ask("GET", "/v1/contexts?start=x&end=y&freshness_status=z&input=q", NULL, 400);
+	says("Invalid start");
+	says("Invalid end");
+	says("freshness_status must be");
+	says("input must be NAME=VALUE");
+	ask("GET", "/v1/contexts?limit=x&end=y", NULL, 422);
+	says_mistakes("[\"query\",\"limit\"][\"query\",\"end\"]");
+	says("\"input\":\"y\"");
+	ask("POST", "/v1/sql", "{\"sql\":\"a\\u0000b\"}", 422);
+	says("\"input\":\"a\\u0000b\"");
+}
+
 /* As many mistakes as a request holds: the answer lists what fits, and says that there are more. */
 static void lists_what_fits(void)
 {
@@ -651,14 +695,23 @@ static void test_keys(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_all_mistakes),    cmocka_unit_test(test_too_many_mistakes),
-		cmocka_unit_test(test_document),        cmocka_unit_test(test_nothing_is_done),
-		cmocka_unit_test(test_unknown_query),   cmocka_unit_test(test_filters),
-		cmocka_unit_test(test_value_and_table), cmocka_unit_test(test_body),
-		cmocka_unit_test(test_batches),         cmocka_unit_test(test_values_of_a_body),
-		cmocka_unit_test(test_id_bytes),        cmocka_unit_test(test_limit),
-		cmocka_unit_test(test_times),           cmocka_unit_test(test_clocks),
-		cmocka_unit_test(test_repeated),        cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_all_mistakes),
+		cmocka_unit_test(test_mistakes_of_every_kind),
+		cmocka_unit_test(test_too_many_mistakes),
+		cmocka_unit_test(test_document),
+		cmocka_unit_test(test_nothing_is_done),
+		cmocka_unit_test(test_unknown_query),
+		cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_value_and_table),
+		cmocka_unit_test(test_body),
+		cmocka_unit_test(test_batches),
+		cmocka_unit_test(test_values_of_a_body),
+		cmocka_unit_test(test_id_bytes),
+		cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_times),
+		cmocka_unit_test(test_clocks),
+		cmocka_unit_test(test_repeated),
+		cmocka_unit_test(test_keys),
 	};
 	int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	CHECK(nowhere >= 0 && log_start(nowhere, LOG_ERROR) == 0);

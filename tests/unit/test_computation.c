@@ -31,6 +31,11 @@ static const char definitions[] =
     "feature('too_greedy', function(id) for i = 1, 257 do fabra.feature_value('tier', id) end end)\n"
     "feature('hoards', function(id) local kept = {} for i = 1, 400000 do kept = { kept } end\n"
     "  fabra.await(fabra.sql('SELECT lost', {})) return kept ~= nil end)\n"
+    "feature('lost', function() return fabra.await(fabra.sql('SELECT lost', {}))[1].n end)\n"
+    "fabra.retriever { name = 'lost_docs', run = function() return fabra.await(fabra.sql('SELECT lost', {})) end }\n"
+    "feature('waits_long', function(id) return fabra.await(fabra.feature_value('lost', id)) end)\n"
+    "feature('gives_up', function(id) return fabra.all(fabra.feature_value('waits_long', id), fabra.feature_value('lost', id),\n"
+    "  fabra.retrieve('lost_docs', {}), fabra.feature_value('bad', id)) end)\n"
     "feature('event', function(id, event, previous) return { event.payload.n, event.event_type, previous } end)\n";
 
 static const struct offline_fake_answer answers[] = { { "SELECT slow", "[{\"n\":42}]", RT_OK } };
@@ -181,8 +186,32 @@ static void test_asks_left_behind(void **state)
 	(void)state;
 	assert_result("careless", "\"done\"");
 	run_ms(1);
-	assert_int_equal(asks_here(), 2); /* the flight of `slow` goes on; what nobody awaited is cancelled */
-	run_ms(20);
+	assert_int_equal(asks_here(), 0); /* what nobody awaited is cancelled, and what that had asked for */
+}
+
+/* What a function that has failed was still waiting for stops, and leaves room to others: features, retrievers, and what those
+ * ask for themselves. */
+static void test_the_calls_of_a_failed_function_stop(void **state)
+{
+	(void)state;
+	offline_config.lost_permille = 1000;
+	fixture_restart();
+	uint32_t actors = actors_here();
+	assert_error("gives_up", "broken"); /* three calls wait for SQL that never answers */
+	run_ms(1);
+	assert_int_equal(actors_here(), actors);
+	assert_int_equal(asks_here(), 0);
+	/* Who shares a call with it still gets the answer. */
+	uint64_t other = start_until("waits_long", in_ms(60000), ACTOR_NONE);
+	run_ms(1);
+	uint32_t with_other = actors_here();
+	assert_true(with_other > actors);
+	assert_error("gives_up", "broken");
+	run_ms(1);
+	assert_int_equal(actors_here(), with_other);
+	rt_ask_cancel(&probe->base, other);
+	run_ms(1);
+	assert_int_equal(actors_here(), actors);
 	assert_int_equal(asks_here(), 0);
 }
 
@@ -233,8 +262,17 @@ static int run(void)
 {
 	const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, fixture_teardown)
-		T(test_awaits),           T(test_failures),     T(test_reads_in_order), T(test_slices), T(test_bounds),
-		T(test_asks_left_behind), T(test_one_collects), T(test_deadline),       T(test_cancel), T(test_events),
+		T(test_awaits),
+		T(test_failures),
+		T(test_reads_in_order),
+		T(test_slices),
+		T(test_bounds),
+		T(test_asks_left_behind),
+		T(test_one_collects),
+		T(test_deadline),
+		T(test_cancel),
+		T(test_events),
+		T(test_the_calls_of_a_failed_function_stop),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -222,7 +222,7 @@ static void test_asks_and_deadlines(void **state)
 	for (size_t i = 0; i < ARRAY_LEN(wrong); i++) {
 		char header[64];
 		snprintf(header, sizeof header, "x-request-timeout-ms: %s\r\n", wrong[i]);
-		expect_h1(f, "GET", "/sync/x", header, NULL, 422, NULL);
+		expect_h1(f, "GET", "/slow?ms=1", header, NULL, 422, NULL);
 	}
 	expect_h1(f, "GET", "/slow?ms=1", "x-request-timeout-ms: 99999999999999999999\r\n", NULL, 200, NULL);
 	assert_true(EVENTUALLY(atomic_load(&f->app.ended) == 9));
@@ -411,6 +411,29 @@ static void test_compression(void **state)
 		assert_string_equal(s->encoding, cases[i].is_compressed ? "gzip" : "");
 		assert_true(cases[i].is_compressed ? s->body.n < full / 2 : s->body.n == full);
 		h2_close(c);
+	}
+}
+
+/* A cache that keeps the one form must not give it to who asks for the other (RFC 9110, 12.5.5). */
+static void test_what_may_be_compressed_says_so(void **state)
+{
+	struct http_fixture *f = *state;
+	static const struct {
+		const char *target, *headers;
+		bool varies;
+	} cases[] = {
+		{ "/big?bytes=9000", "Accept-Encoding: gzip\r\n", true },
+		{ "/big?bytes=9000", "Accept-Encoding: identity\r\n", true },
+		{ "/big?bytes=9000", "", true },
+		{ "/big?bytes=8000", "Accept-Encoding: gzip\r\n", false },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct h1_answer a = h1_once(f->port, "GET", cases[i].target, cases[i].headers, (struct str){ 0 });
+		assert_int_equal(a.status, 200);
+		const char *found = strcasestr(a.head, "\r\nvary: accept-encoding\r\n");
+		assert_true((found != NULL) == cases[i].varies);
+		assert_true(found == NULL || strcasestr(found + 1, "\r\nvary:") == NULL);
+		buf_finish(&a.body);
 	}
 }
 
@@ -663,6 +686,7 @@ int main(void)
 		OPEN(test_chunked_body),
 		OPEN(test_header_limit),
 		OPEN(test_compression),
+		OPEN(test_what_may_be_compressed_says_so),
 		OPEN(test_accepted_codings),
 		OPEN(test_head),
 		OPEN(test_documents),

@@ -3,6 +3,7 @@
 #include "tests/tools/http_fixture.h"
 #include "tests/tools/http_raw.h"
 #include "runtime/metrics.h"
+#include <netinet/tcp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -274,6 +275,74 @@ static void test_lingering_connections_make_room(void **state)
 			raw_close(&told[i]);
 		finish(f);
 	}
+}
+
+/* Those who send nothing, or half of something, and never had a request, do not drive out clients that keep their connection. */
+static void test_clients_that_come_back_are_not_driven_out(void **state)
+{
+	(void)state;
+	enum { MAX = 16, KEPT = 6, FLOOD = 80 };
+	static const char request[] = "GET /sync/x HTTP/1.1\r\nHost: x\r\n\r\n";
+	for (int h = SILENT; h <= HALF_BODY; h++) {
+		if (h == HALF_HANDSHAKE)
+			continue;
+		struct http_fixture *f = start(PLAIN, (struct http_config){ .connections_max = MAX }, 1);
+		struct h1_client kept[KEPT];
+		struct raw flood[FLOOD];
+		for (int i = 0; i < KEPT; i++) {
+			kept[i] = h1_open(f->port);
+			client_send_text(kept[i].fd, request);
+			struct h1_answer a = h1_read_answer(&kept[i], true);
+			assert_int_equal(a.status, 200);
+			buf_finish(&a.body);
+		}
+		long before = cuts("evicted");
+		for (int i = 0; i < FLOOD; i++)
+			flood[i] = hold(f, PLAIN, (enum holder)h);
+		assert_true(EVENTUALLY(cuts("evicted") - before >= FLOOD + KEPT - MAX));
+		for (int i = 0; i < KEPT; i++) {
+			client_send_text(kept[i].fd, request);
+			struct h1_answer a = h1_read_answer(&kept[i], true);
+			if (a.status != 200)
+				fail_msg("%s: kept client %d got %d", holder_names[h], i, a.status);
+			buf_finish(&a.body);
+			h1_close(&kept[i]);
+		}
+		for (int i = 0; i < FLOOD; i++)
+			raw_close(&flood[i]);
+		finish(f);
+	}
+}
+
+/* A client that has closed gets no handshake: the first flight of a server costs a signature. */
+static void test_no_handshake_for_who_is_gone(void **state)
+{
+	(void)state;
+	struct http_fixture *f = start(TLS, (struct http_config){ 0 }, 1);
+	SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+	SSL *ssl = SSL_new(ctx);
+	char hello[2048], answer[16];
+	SSL_set_connect_state(ssl);
+	SSL_set_bio(ssl, BIO_new(BIO_s_mem()), BIO_new(BIO_s_mem()));
+	SSL_do_handshake(ssl);
+	int n = BIO_read(SSL_get_wbio(ssl), hello, sizeof hello);
+	assert_true(n > 0);
+	for (int gone = 0; gone < 2; gone++) {
+		int fd = client_connect(f->port);
+		/* The end is there before the hello is looked at: both come in what the kernel holds back. */
+		int cork = 1;
+		if (gone)
+			setsockopt(fd, IPPROTO_TCP, TCP_CORK, &cork, sizeof cork);
+		assert_int_equal(send(fd, hello, (size_t)n, MSG_NOSIGNAL), n);
+		if (gone)
+			shutdown(fd, SHUT_WR);
+		ssize_t got = recv(fd, answer, sizeof answer, 0);
+		assert_true(gone ? got <= 0 : got > 0);
+		close(fd);
+	}
+	SSL_free(ssl);
+	SSL_CTX_free(ctx);
+	finish(f);
 }
 
 static void test_work_is_not_evicted(void **state)
@@ -721,6 +790,8 @@ int main(void)
 		cmocka_unit_test(test_a_full_table_makes_room),
 		cmocka_unit_test(test_lingering_connections_make_room),
 		cmocka_unit_test(test_work_is_not_evicted),
+		cmocka_unit_test(test_clients_that_come_back_are_not_driven_out),
+		cmocka_unit_test(test_no_handshake_for_who_is_gone),
 		cmocka_unit_test(test_holders_are_cut_in_time),
 		cmocka_unit_test(test_idle_connections_are_closed),
 		cmocka_unit_test(test_a_slow_upload_is_not_idle),

@@ -218,6 +218,7 @@ static size_t see_without_memory(struct online *t, uint32_t kind, struct str id,
 	failing_reads--;
 	value_unref(ret[0].value);
 	ret[0].value = NULL;
+	ret[0].is_lost = true;
 	return found - 1;
 }
 
@@ -241,6 +242,38 @@ static void test_a_previous_value_without_memory(void **state)
 	fixture.stores.online.fast = whole;
 	assert_holds("list", "u1", "[1,2,3]");
 	assert_holds("sum", "u1", "6");
+}
+
+/* An event that cannot be applied, whatever is tried, does not hold up those behind it for ever, and is not lost. */
+static void test_an_event_is_given_up(void **state)
+{
+	(void)state;
+	const struct online_fast *whole = fixture.stores.online.fast;
+	struct online_fast failing = *whole;
+	failing.see = see_without_memory;
+	metric_id given_up = fixture.node.metrics.events_given_up, retries = fixture.node.metrics.event_retries;
+	uint64_t given_up_before = metrics_counter_value(given_up), retries_before = metrics_counter_value(retries);
+	send_n("u1", 1, "");
+	run_ms(50);
+	fixture.stores.online.fast = &failing;
+	failing_reads = 12;
+	send_n("u1", 2, "");
+	send_n("u1", 3, "");
+	run_ms(200000);
+	assert_holds("list", "u1", "[1]"); /* still tried, ever later */
+	assert_int_equal(metrics_counter_value(given_up), given_up_before);
+	assert_in_range(metrics_counter_value(retries) - retries_before, 7, 10);
+	run_ms(300000);
+	assert_int_equal(failing_reads, 0);
+	assert_int_equal(metrics_counter_value(given_up), given_up_before + 1);
+	assert_int_equal(metrics_counter_value(retries), retries_before + 11);
+	assert_holds("list", "u1", "[1,3]");
+	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), 2);
+	fixture.stores.online.fast = whole;
+	assert_int_equal(restart(), 1);
+	run_ms(50);
+	assert_holds("list", "u1", "[1,3,2]");
+	assert_int_equal(restart(), 0);
 }
 
 /* What concerns all events alike is said once for all of them. */
@@ -300,9 +333,10 @@ static void test_refused_commit(void **state)
 	ledger_fake_set(ledger, &ledger_config);
 	run_ms(5000);
 	assert_false(is_online("list", "u1"));
+	run_ms(3000000); /* for as long as the ledger takes nothing */
 	ledger_config.refuse_permille = 0;
 	ledger_fake_set(ledger, &ledger_config);
-	run_ms(1100);
+	run_ms(9100);
 	assert_holds("list", "u1", "[1]");
 	assert_int_equal(entries_of(EVIDENCE_EVENT_APPLIED), 1);
 }
@@ -517,6 +551,7 @@ static int run(void)
 		ACTOR_TEST(test_lost_answer_of_the_event),
 		ACTOR_TEST(test_a_previous_value_without_memory),
 		ACTOR_TEST(test_a_refusing_ledger_is_said_once),
+		ACTOR_TEST(test_an_event_is_given_up),
 		ACTOR_TEST(test_an_event_that_cannot_be_read),
 		ACTOR_TEST(test_refused_commit),
 		ACTOR_TEST(test_restarts),

@@ -329,7 +329,7 @@ static void events_whose_mark_may_be_lost_wait(void **state)
 		assert_true(health.damage[0] != '\0');
 		ledger_close(l);
 	}
-	assert_int_equal(ledger_accept_losses(dir, &out), 1);
+	assert_int_equal(ledger_accept_losses(dir, NULL, &out), 1);
 	l = open_small(dir);
 	lsns[0] = 0;
 	assert_true(ledger_pending_events(l, lsns, note_lsn, &why));

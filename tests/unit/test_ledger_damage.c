@@ -280,7 +280,7 @@ static void an_accepted_loss_is_no_damage(void **state)
 		copy_dir(sound, dir);
 		damage(file_names[pick(files_count)], pick(ACTS));
 		struct outcome before = look();
-		if (!before.is_refused && ledger_accept_losses(dir, &out) > 0) {
+		if (!before.is_refused && ledger_accept_losses(dir, NULL, &out) > 0) {
 			accepted++;
 			buf_clear(&out);
 			struct outcome after = look();

@@ -215,13 +215,13 @@ static void test_a_table_that_cannot_be_loaded(void **state)
 	start();
 	run_ms(200);
 	int64_t as_of_us = get_feature("buys", "a")->as_of_us, kept_us = get_feature("kept", "a")->as_of_us;
-	atomic_store(&fixture.node.metrics.tables_failing[0], true);
+	atomic_store(&fixture.node.metrics.tables_stale_since_us[0], 1);
 	run_ms(30000);
 	assert_int_equal(get_feature("buys", "a")->as_of_us, as_of_us);
 	assert_int_equal(materializer_state(&fixture.node, feature("buys")), MATERIALIZED_FAILING);
 	assert_true(get_feature("kept", "a")->as_of_us > kept_us); /* another table's */
 	assert_int_equal(materializer_state(&fixture.node, feature("kept")), MATERIALIZED_DONE);
-	atomic_store(&fixture.node.metrics.tables_failing[0], false);
+	atomic_store(&fixture.node.metrics.tables_stale_since_us[0], 0);
 	run_ms(10500);
 	assert_int_equal(materializer_state(&fixture.node, feature("buys")), MATERIALIZED_DONE);
 	assert_true(get_feature("buys", "a")->as_of_us > as_of_us + 30000000);

@@ -5,12 +5,14 @@
 #include "actors/feature_request.h"
 #include "actors/ingestor.h"
 #include "actors/materializer.h"
+#include "actors/publisher.h"
 #include "actors/retrieved.h"
 #include "actors/writer.h"
 #include "http/server_private.h"
 #include "store/ledger/ledger.h"
 #include "store/offline/offline.h"
 #include "store/online/online.h"
+#include "store/postgres/pg_private.h"
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -26,6 +28,7 @@ static const char *name_of(int class)
 		NAME(CLASS_EVIDENCE)
 		NAME(CLASS_OFFLINE)
 		NAME(CLASS_ONLINE)
+		NAME(CLASS_POSTGRES)
 		NAME(CLASS_COMPUTATION)
 		NAME(CLASS_RESOLVER)
 		NAME(CLASS_RETRIEVER)
@@ -34,6 +37,7 @@ static const char *name_of(int class)
 		NAME(CLASS_MATERIALIZER)
 		NAME(CLASS_CONTEXT_CACHE)
 		NAME(CLASS_WRITER)
+		NAME(CLASS_PUBLISHER)
 		NAME(CLASS_HTTP)
 		NAME(CLASS_TEST)
 		NAME(CLASS_TEST2)
@@ -53,7 +57,7 @@ static void classes_have_their_own_numbers(void **state)
 			if (class < 32 && class != CLASS_RT)
 				fail_msg("%s has a number of the runtime's", name_of(class));
 		}
-	assert_int_equal(count, 15);
+	assert_int_equal(count, 17);
 }
 
 int main(void)

@@ -51,7 +51,7 @@ static void damage(off_t frame_end)
 static void accept_losses(int64_t wanted)
 {
 	struct buf out = { 0 };
-	assert_int_equal(ledger_accept_losses(rig.ledger_dir, &out), wanted);
+	assert_int_equal(ledger_accept_losses(rig.ledger_dir, NULL, &out), wanted);
 	buf_finish(&out);
 }
 

@@ -196,6 +196,117 @@ static void test_a_statement_that_is_quick_again(void **state)
 	free(rig_wait(taken).text);
 }
 
+static struct msg *make_client_query(struct loop *loop, const void *arg)
+{
+	struct offline_query *m = (struct offline_query *)make_query(loop, arg);
+	m->tables_only = true;
+	return &m->head;
+}
+
+/* It takes seconds to plan, since its constant is computed then, and cannot be stopped. The number makes a statement of its
+ * own. */
+static void write_slow_to_plan(struct buf *sql, int number)
+{
+	enum { CHARS = 50000 };
+	buf_printf(sql, "SELECT %d + levenshtein('", number);
+	for (int i = 0; i < 2 * CHARS; i++) {
+		if (i == CHARS)
+			buf_append_lit(sql, "', '");
+		buf_append_char(sql, i < CHARS ? 'a' : 'b');
+	}
+	buf_append(sql, "') AS n", 8);
+	assert_false(sql->failed);
+}
+
+/* Neither one that is known, nor the first question of a feature, while clients send as many as there are lanes. */
+static void test_nobody_waits_for_a_clients_plan(void **state)
+{
+	(void)state;
+	enum { CLIENTS = 4 };
+	struct buf sql[CLIENTS] = { 0 };
+	struct query queries[CLIENTS] = { 0 };
+	struct order *orders[CLIENTS];
+	rig.lanes = 2;
+	rig_start(&rig, false, false);
+	assert_quick_one("[{\"one\":1}]");
+	for (int i = 0; i < CLIENTS; i++) {
+		write_slow_to_plan(&sql[i], i);
+		queries[i].sql = sql[i].p;
+		orders[i] = rig_ask(&rig, make_client_query, &queries[i], 120000);
+	}
+	assert_quick_one("[{\"one\":1}]");
+	struct query q = { .sql = "SELECT 2 AS two" };
+	struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 120000));
+	assert_string_equal(a.text, "[{\"two\":2}]");
+	free(a.text);
+	for (int i = 0; i < CLIENTS; i++)
+		assert_false(has_ended(orders[i]));
+	for (int i = 0; i < CLIENTS; i++) {
+		a = rig_wait(orders[i]);
+		assert_int_equal(a.kind, OFFLINE_RESULT);
+		assert_int_equal(a.status, RT_OK);
+		free(a.text);
+		buf_finish(&sql[i]);
+	}
+}
+
+/* With large parameters even a statement that is known to be quick holds up nobody. */
+static void test_nobody_waits_for_large_parameters(void **state)
+{
+	(void)state;
+	static const char text[] = "SELECT levenshtein($1, $2) AS n";
+	struct buf params = { 0 };
+	buf_append_lit(&params, "[\"");
+	for (int i = 0; i < 100000; i++) {
+		if (i == 50000)
+			buf_append_lit(&params, "\",\"");
+		buf_append_char(&params, i < 50000 ? 'a' : 'b');
+	}
+	buf_append(&params, "\"]", 3);
+	struct query small = { .sql = text, .params = "[\"a\",\"b\"]" }, large = { .sql = text, .params = params.p };
+	rig.lanes = 2;
+	rig_start(&rig, false, false);
+	for (int i = 0; i < 3; i++)
+		free(rig_wait(rig_ask(&rig, make_query, &small, 60000)).text);
+	uint64_t begin_ns = clock_mono_ns();
+	struct order *order = rig_ask(&rig, make_query, &large, 120000);
+	assert_quick_one("[{\"one\":1}]");
+	uint64_t quick_ns = clock_mono_ns() - begin_ns;
+	struct answer a = rig_wait(order);
+	assert_true(quick_ns < (clock_mono_ns() - begin_ns) / 4);
+	assert_string_equal(a.text, "[{\"n\":50000}]");
+	free(a.text);
+	buf_finish(&params);
+}
+
+/* Not in its lane, and not in the queue. */
+static void test_who_has_left_takes_no_lane(void **state)
+{
+	(void)state;
+	enum { LONG_MS = 200000 };
+	struct query queries[3] = { 0 };
+	struct order *orders[3];
+	char sql[3][160];
+	rig.lanes = 1;
+	rig_start(&rig, false, false);
+	for (int round = 0; round < 3; round++) {
+		uint64_t begin_ns = clock_mono_ns();
+		for (int i = 0; i < 3; i++)
+			orders[i] = ask_endless(&queries[i], sql[i], sizeof sql[i], i, LONG_MS);
+		for (int i = 0; i < 3; i++)
+			rig_leave(&rig, orders[round == 1 ? 2 - i : i]);
+		struct query q = {
+			.sql = "SELECT count(*) AS n FROM range(9000) a, range(9000) b WHERE a.range * b.range % 7 = 1"
+		};
+		struct answer a = rig_wait(rig_ask(&rig, make_query, &q, 2 * LONG_MS));
+		assert_string_equal(a.text, "[{\"n\":9917633}]");
+		free(a.text);
+		for (int i = 0; i < 3; i++)
+			free(rig_wait(orders[i]).text);
+		assert_true(clock_mono_ns() - begin_ns < LONG_MS * UINT64_C(1000000) / 2);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -204,6 +315,9 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_answers_from_a_lane, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_full_queue_refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_a_statement_that_is_quick_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nobody_waits_for_a_clients_plan, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_who_has_left_takes_no_lane, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nobody_waits_for_large_parameters, setup, teardown),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

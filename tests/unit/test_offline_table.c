@@ -252,6 +252,15 @@ static void test_sql_of_features_is_checked_without_running(void **state)
 			    "two columns are called \"w\"; name them apart with AS");
 	assert_non_null(strstr(check("SELECT id, v FROM nowhere"), "nowhere"));
 	assert_non_null(strstr(check("SELEC 1"), "Parser Error"));
+	/* What could have been meant, and where. */
+	assert_non_null(strstr(check("SELECT idd AS id,\n 2 AS v FROM t"), "Candidate bindings: \"id\""));
+	const char *why = check("SELECT id,\n  vv AS v\nFROM t");
+	assert_non_null(strstr(why, "Candidate bindings: \"v\""));
+	assert_non_null(strstr(why, "(line 2 of the statement)"));
+	assert_null(strchr(why, '\n'));
+	why = check("SELECT id, abss(v) AS v FROM t");
+	assert_non_null(strstr(why, "Did you mean \"abs\""));
+	assert_null(strstr(why, "(line"));
 	assert_non_null(strstr(check("SELECT 1; SELECT 2"), "multiple statements"));
 	assert_non_null(strstr(check("DELETE FROM t"), "only SELECT runs here"));
 	assert_string_equal(query("SELECT count(*) AS n FROM t"), "[{\"n\":1}]");

@@ -78,9 +78,9 @@ static void test_the_look_at_a_statement_ends_at_the_deadline(void **state)
 {
 	(void)state;
 	run("CREATE TABLE main.\"a.b\"(id BIGINT)");
-	char *sql = many("(SELECT max(id) FROM \"a.b\")", 10000);
+	char *sql = many("(SELECT max(id) FROM \"a.b\")", 4000);
 	uint64_t start_ns = clock_mono_ns();
-	struct answer a = ask(sql, 300);
+	struct answer a = ask(sql, 20);
 	assert_true(a.kind == RT_DEADLINE || a.status == RT_EDEADLINE);
 	free(a.text);
 	a = ask("SELECT 1 AS n", 60000); /* the reader is free again */
@@ -283,54 +283,6 @@ static void test_functions_that_look_outside_or_change_something(void **state)
 	take("SELECT nextval IS NULL AS n FROM (SELECT NULL AS nextval)", "[{\"n\":true}]"); /* a name is no call */
 }
 
-/* One call of these cannot be interrupted, and its memory has no limit. */
-static void test_a_number_does_not_say_how_much_is_made(void **state)
-{
-	(void)state;
-	make_tables();
-	static const char *const forms[] = {
-		"SELECT lpad('a', 20000, 'bc')",
-		"SELECT system.main.RPAD('a', 20000, 'bc')",
-		"SELECT length(('a').lpad(20000, 'bc'))",
-		"SELECT lpad('a', 200 * 100, 'bc')",
-		"SELECT lpad('a', least(id, 20000), 'bc') FROM orders",
-		"SELECT lpad('a', id, 'bc') FROM orders",
-		"SELECT lpad('a', 20000::BIGINT::INT, 'bc')",
-		"SELECT 1 LIMIT length(lpad('a', 20000, 'bc'))",
-		"SELECT repeat('a', 20000)",
-		"SELECT repeat('a', 99999999999999999999999)",
-		"SELECT repeat(repeat('a', 200), 200)",
-		"SELECT repeat(a, 200) FROM (SELECT repeat('a', 200) AS a)",
-		"SELECT repeat(lpad('a', 200, 'b'), 200)",
-		"SELECT bitstring('1', 20000)",
-		"SELECT len(list_resize([1], 20000))",
-		"SELECT len(array_resize([1], 20000))",
-		"SELECT len(range(20000))",
-		"SELECT len(generate_series(1, 9000, 9001))",
-		"SELECT len(range(id)) FROM orders",
-		"SELECT printf('%20000d', 1)",
-		"SELECT printf('%5d%%%-20000d', 1, 2)",
-		"SELECT printf('%.20000f', 1.0)",
-		"SELECT printf('%*d', 20000, 1)",
-		"SELECT printf('%' || '20000d', 1)",
-		"SELECT format('{:20000}', 1)",
-		"SELECT format('{:>20000}', 'a')",
-		"SELECT format('{:{}}', 1, 20000)",
-		"SELECT format('{0:{1}}', 1, 20000)",
-	};
-	for (size_t i = 0; i < ARRAY_LEN(forms); i++)
-		refuse(forms[i], " makes ");
-	take("SELECT lpad('7', 3, '0') AS a, rpad('7', least(length('ab'), 9)::INT, '0') AS b",
-	     "[{\"a\":\"007\",\"b\":\"70\"}]");
-	take("SELECT length(repeat('ab', 5000)) AS n", "[{\"n\":10000}]");
-	take("SELECT printf('%05d|%%20000d|%s', 42, '20000') AS a, format('{:>4} {{20000}} {}', 1, 2) AS b",
-	     "[{\"a\":\"00042|%20000d|20000\",\"b\":\"   1 {20000} 2\"}]");
-	take("SELECT count(*) AS n FROM range(200000)", "[{\"n\":200000}]");
-	take("SELECT count(*) AS n FROM generate_series(DATE '2024-01-01', DATE '2024-12-31', INTERVAL 1 DAY)",
-	     "[{\"n\":366}]");
-	take("SELECT list_sum(range(-2, 4)) AS n", "[{\"n\":3}]");
-}
-
 static void compare_with_known(const char *hash)
 {
 	assert_string_equal(hash, "fa1f6d2e301c94bb61837036970ed78e");
@@ -384,7 +336,6 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_the_views_of_duckdb_are_no_tables, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_files_are_no_tables, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_functions_that_look_outside_or_change_something, setup, teardown),
-		cmocka_unit_test_setup_teardown(test_a_number_does_not_say_how_much_is_made, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_every_function_was_looked_at, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_tables_are_taken, setup, teardown),
 	};

@@ -1,6 +1,7 @@
 /* Text files as tables: every cell decides a column's type, nothing is changed silently, a name is a name. */
 #include "runtime/log.h"
 #include "store/offline/offline_csv.h"
+#include "runtime/check.h"
 #include "tests/unit/offline_table_fixture.h"
 
 /* "" or why not. */
@@ -125,6 +126,31 @@ static void test_empty_text_is_not_null(void **state)
 	assert_string_equal(query("SELECT v FROM t ORDER BY k"), "[{\"v\":\"\"},{\"v\":null},{\"v\":\"x\"}]");
 }
 
+/* A number that is not whole would be found under another spelling only, and nobody could say under which. */
+static void test_ids_in_json_are_as_written_or_refused(void **state)
+{
+	(void)state;
+	static const char *const refused[] = { "1e3", "1.10", "-0.5", "1E2", "1.0", "123456789012345678901234567890" };
+	for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+		char text[200];
+		snprintf(text, sizeof text,
+			 "{\"user_id\":\"1e3\",\"v\":1}\n{\"user_id\":7}\n{\"user_id\":%s,\"v\":1}\n", refused[i]);
+		write_file("odd.jsonl", text);
+		const char *why = load("odd.jsonl");
+		if (strstr(why, "line 3, column 'user_id'") == NULL || strstr(why, "write it in quotes") == NULL)
+			fail_msg("%s: '%s'", refused[i], why);
+	}
+	write_file("odd.json", "[{\"user_id\":1},{\"user_id\":2.5}]");
+	assert_non_null(strstr(load("odd.json"), "record 2, column 'user_id'"));
+	write_file("fine.json",
+		   "[{\"user_id\":\"1e3\"},{\"user_id\":\"1.10\"},{\"user_id\":9007199254740993},{\"user_id\":-7},"
+		   "{\"user_id\":null},{\"user_id\":\"\\\"q\\u00e9\"}]");
+	assert_string_equal(load("fine.json"), "");
+	assert_string_equal(types(), "VARCHAR");
+	assert_string_equal(query("SELECT string_agg(coalesce(user_id, 'none'), ' ') AS ids FROM t"),
+			    "[{\"ids\":\"1e3 1.10 9007199254740993 -7 none \\\"q\303\251\"}]");
+}
+
 static void test_json_keeps_its_own_types(void **state)
 {
 	(void)state;
@@ -217,6 +243,9 @@ static void test_forms(void **state)
 		{ "f.csv", "\"k \"\"q\"\"\", v \na,1", "[{\"k \\\"q\\\"\":\"a\",\"v\":1}]" },
 		{ "f.csv", "k,v,\na,1,\n", "[{\"k\":\"a\",\"v\":1}]" },
 		{ "f.csv", "k\nx\n", "[{\"k\":\"x\"}]" },
+		{ "f.csv", "k,v\na,\"x, \"\"y\"\" \"\nb, x \n",
+		  "[{\"k\":\"a\",\"v\":\"x, \\\"y\\\" \"},{\"k\":\"b\",\"v\":\" x \"}]" },
+		{ "f.csv", "\xef\xbb\xbf\"k, x\",v\na,1\n", "[{\"k, x\":\"a\",\"v\":1}]" },
 		{ "f.csv", "k|v\na|1\n", "[{\"k\":\"a\",\"v\":1}]" },
 		{ "f.tsv", "k\tv,w\na\t1,5\n", "[{\"k\":\"a\",\"v,w\":\"1,5\"}]" },
 		{ "f.csv", "k,v\n", "[]" },
@@ -238,6 +267,11 @@ static void test_forms(void **state)
 		{ "k,v\na,1\nb\n", "line 3 has 1 cells, but line 1 names 2 columns" },
 		{ "k,v\na,1\nb,2,3\n", "line 3 has 3 cells, but line 1 names 2 columns" },
 		{ "k,v\na,\"1\nb,2\n", "line 2: a quote is not closed" },
+		{ "k,v\na, \"x\"\n", "line 2 has a blank between a delimiter and a quote" },
+		{ "k,v\na,1\nb,\"x, y\" \n", "line 3 has a blank between a delimiter and a quote" },
+		{ "k,v\n\"a\" ,1\n", "line 2 has a blank between a delimiter and a quote" },
+		{ "k,v\na,\"1\n2\"\nb,\t\"x\"\n", "line 4 has a blank between a delimiter and a quote" },
+		{ "k, \"v\"\na,1\n", "line 1 has a blank between a delimiter and a quote" },
 		{ "k,v\na,caf\xe9\n", "line 2 is not UTF-8; convert the file" },
 		{ "caf\xe9,v\na,1\n", "line 1 is not UTF-8; convert the file" },
 		{ "k,v\na,1\r\nb,2\n", "its lines end in different ways" },
@@ -444,6 +478,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_a_late_cell_decides, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_ids_are_text_as_written, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_empty_text_is_not_null, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ids_in_json_are_as_written_or_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_json_keeps_its_own_types, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_declared_types, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_another_recipe_loads_again, setup, teardown),

@@ -325,6 +325,19 @@ static void test_delete_row(void **state)
 	online_destroy(t);
 }
 
+/* Whoever asks the history hears of a delete for 90 days; the table must not say otherwise before. */
+static void test_tombstones_are_kept_as_long_as_history(void **state)
+{
+	(void)state;
+	static const int64_t day_us = 24 * 3600 * 1000000ll;
+	struct online *t = online_create(&(struct online_config){ .bytes_max = 1 << 20 });
+	online_delete_row(t, USER, STR("u1"), 150, 3, 1000);
+	online_sweep(t, 89 * day_us, online_round(t));
+	assert_int_equal(put(t, "u1", 1, "0", 149, 4, 0), ONLINE_STALE);
+	assert_int_equal(online_sweep(t, 91 * day_us, online_round(t)), 1);
+	online_destroy(t);
+}
+
 static void test_tombstones_end(void **state)
 {
 	struct online *t = online_create(
@@ -617,7 +630,7 @@ static void model_step(struct online *t, unsigned *seed, int n, int64_t now_us)
 					  (uint32_t)f,
 					  str_of(&id, 1),
 					  v,
-					  { event_us, c.lsn, now_us, c.expires_us, 0, c.event_ns } };
+					  { event_us, c.lsn, now_us, c.expires_us, 0, c.event_ns, 0 } };
 		assert_int_equal(online_put(t, &w), model_put(model[k][i], f, c));
 		value_unref(v);
 		return;
@@ -802,7 +815,7 @@ static void stress_write(struct online *t, struct str id, int number, uint32_t f
 	snprintf(json, sizeof json, "[%d,%u,%0*d]", number, feature, step % 60, step);
 	struct value *v = value_create(str_from(json));
 	struct online_write w = {
-		USER, feature, id, v, { step, (uint64_t)step, step, step % 5 ? 0 : step + 50, 0, 0 }
+		USER, feature, id, v, { step, (uint64_t)step, step, step % 5 ? 0 : step + 50, 0, 0, 0 }
 	};
 	online_put(t, &w);
 	value_unref(v);
@@ -875,6 +888,7 @@ int main(void)
 		cmocka_unit_test(test_nanoseconds_order),
 		cmocka_unit_test(test_each_older),
 		cmocka_unit_test(test_tombstones_end),
+		cmocka_unit_test(test_tombstones_are_kept_as_long_as_history),
 		cmocka_unit_test(test_eviction),
 		cmocka_unit_test(test_second_chance),
 		cmocka_unit_test(test_growth),

@@ -1,4 +1,5 @@
 /* Feature values: where each comes from, how often it is computed, what is written and when others see it. */
+#include "actors/resolver.h"
 #include "tests/unit/actor_fixture.h"
 
 static const char definitions[] =
@@ -208,6 +209,43 @@ static void test_refresh_when_told(void **state)
 	rt_send(LOOP, node_resolver(NL, 0), &resolver_get_new(LOOP, RESOLVER_REFRESH, r)->head);
 	run_ms(10);
 	assert_int_equal(written("stamp"), 2);
+}
+
+/* A table that has values, and no memory to give them. */
+static size_t see_without_memory(struct online *t, uint32_t kind, struct str id, const uint32_t *features, size_t n,
+				 int64_t now_us, struct online_cell *ret, struct online_trace *ret_traces)
+{
+	online_see(t, kind, id, features, n, now_us, ret, ret_traces);
+	for (size_t i = 0; i < n; i++) {
+		ret[i].is_lost = ret[i].value != NULL;
+		value_unref(ret[i].value);
+		ret[i].value = NULL;
+	}
+	return 0;
+}
+
+static void test_what_cannot_be_read_is_not_absent(void **state)
+{
+	(void)state;
+	const struct online_fast *whole = fixture.stores.online.fast;
+	struct online_fast failing = *whole;
+	failing.see = see_without_memory;
+	push("pushed", "u1", "1", loop_wall_us(LOOP));
+	push("pushed_default", "u1", "2", loop_wall_us(LOOP));
+	fixture.stores.online.fast = &failing;
+	const struct feature_result *r = get_feature("pushed", "u1");
+	assert_int_equal(r->state, FEATURE_FAILED);
+	assert_string_equal(r->reason.p, "out of memory");
+	r = get_feature("pushed_default", "u1");
+	assert_value(r, RECORD_FALLBACK, "[1]");
+	assert_int_equal(r->failure, FEATURE_FAILED);
+	assert_int_equal(get_feature("pushed", "u2")->state, FEATURE_MISSING);
+	struct feature_result at_once;
+	resolver_answer_at_once(&fixture.node, feature("pushed"), STR("u1"), loop_wall_us(LOOP), FEATURE_TIMEOUT,
+				&at_once);
+	assert_int_equal(at_once.state, FEATURE_FAILED);
+	fixture.stores.online.fast = whole;
+	assert_value(get_feature("pushed", "u1"), RECORD_CACHE, "1");
 }
 
 static void test_without_value(void **state)
@@ -477,6 +515,7 @@ static int run(void)
 		T(test_refresh_on_read),
 		T(test_refresh_when_told),
 		T(test_without_value),
+		T(test_what_cannot_be_read_is_not_absent),
 		T(test_sql_on_demand),
 		T(test_sql_of_many_ids),
 		T(test_several_rows_of_an_id),

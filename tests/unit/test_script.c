@@ -33,6 +33,7 @@ static void values_keep_their_type(void **state)
 		{ "return fabra.json.decode('9223372036854775807')", "9223372036854775807" },
 		{ "return fabra.json.decode('null') == fabra.null", "true" },
 		{ "return fabra.json.decode('{\"a\":null}').a == fabra.null", "true" },
+		{ "return fabra.json.decode('{\"a\":1,\"b\":0,\"a\":2}').a", "2" }, /* the last of equal keys */
 		{ "return tostring(fabra.null)", "\"null\"" },
 		{ "return math.type(fabra.json.decode('1')) .. math.type(fabra.json.decode('1.0'))",
 		  "\"integerfloat\"" },

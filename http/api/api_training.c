@@ -23,7 +23,7 @@ struct training {
 	yyjson_arr_iter rows;     /* of events that are a list: behind the one that was written last */
 	uint64_t cursor;          /* of the store */
 	struct arena *texts;      /* owned, of cells */
-	const struct offline_cell *cells;
+	const struct offline_past_cell *cells;
 	uint32_t cells_count, cells_read;
 	bool is_last_batch;
 };
@@ -347,7 +347,7 @@ static void write_event(struct training *t, struct buf *out)
 	}
 }
 
-static void write_feature(const struct training *t, const struct offline_cell *cell, struct buf *out)
+static void write_feature(const struct training *t, const struct offline_past_cell *cell, struct buf *out)
 {
 	const struct def_feature *f = &t->definitions->features[t->features[t->feature]];
 	struct str json = cell != NULL ? cell->value_json : t->with_defaults ? f->default_json : (struct str){ 0 };
@@ -377,7 +377,7 @@ static void write_feature(const struct training *t, const struct offline_cell *c
 
 static void write_next(struct training *t, struct buf *out)
 {
-	const struct offline_cell *cell = t->cells_read < t->cells_count ? &t->cells[t->cells_read] : NULL;
+	const struct offline_past_cell *cell = t->cells_read < t->cells_count ? &t->cells[t->cells_read] : NULL;
 	bool is_there = cell != NULL && cell->moment == t->moment && cell->feature == t->feature;
 	if (t->feature == 0)
 		write_event(t, out);
@@ -426,7 +426,7 @@ static void forget_batch(struct training *t)
 	t->texts = NULL;
 }
 
-static void on_cells(struct exchange *x, struct training *t, struct offline_cells *m)
+static void on_cells(struct exchange *x, struct training *t, struct offline_past_cells *m)
 {
 	if (m->head.status == RT_EINVAL || m->head.status == RT_EIO) {
 		exchange_error(x, 500, "the offline store: %.*s", STR_ARG(m->error));
@@ -454,8 +454,8 @@ static void on_cells(struct exchange *x, struct training *t, struct offline_cell
 void api_training_message(struct exchange *x, struct msg *m)
 {
 	struct training *t = *exchange_data(x);
-	if (m->kind == OFFLINE_CELLS)
-		on_cells(x, t, (struct offline_cells *)m);
+	if (m->kind == OFFLINE_PAST_CELLS)
+		on_cells(x, t, (struct offline_past_cells *)m);
 	else if (m->kind == EXCHANGE_TAKEN)
 		send_piece(x, t);
 	else

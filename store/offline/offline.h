@@ -23,8 +23,8 @@ enum offline_msg {
 	OFFLINE_NEWEST = MSG_KIND(CLASS_OFFLINE, 16),
 	OFFLINE_VALUES = MSG_KIND(CLASS_OFFLINE, 17),
 	OFFLINE_TRAINING = MSG_KIND(CLASS_OFFLINE, 8), /* ask: struct offline_training */
-	/* Its reply: struct offline_cells; RT_EINVAL: the cursor is closed. RT_EFULL: too many cursors, no memory. */
-	OFFLINE_CELLS = MSG_KIND(CLASS_OFFLINE, 9),
+	/* Its reply: struct offline_past_cells; RT_EINVAL: the cursor is closed. RT_EFULL: too many cursors, no memory. */
+	OFFLINE_PAST_CELLS = MSG_KIND(CLASS_OFFLINE, 9),
 };
 
 enum {
@@ -131,16 +131,16 @@ struct offline_training *offline_training_new(struct loop *loop, const struct st
 void offline_training_add(struct offline_training *m, const struct str *ids, int64_t time_us,
 			  uint16_t time_ns); /* at most moments_cap times */
 struct offline_training *offline_training_next(struct loop *loop, uint64_t cursor);
-struct offline_cell {
+struct offline_past_cell {
 	uint32_t moment, feature;
 	struct str value_json;
 	int64_t event_time_us;
 	uint16_t event_time_ns;
 };
-struct offline_cells {
+struct offline_past_cells {
 	struct msg head;
 	struct arena *texts;        /* owned */
-	struct offline_cell *cells; /* in texts; by moment, then feature: those that had a value */
+	struct offline_past_cell *cells; /* in texts; by moment, then feature: those that had a value */
 	uint64_t cursor;
 	struct str error; /* in texts: one line of text for people when head.status is not 0 */
 	uint32_t count;

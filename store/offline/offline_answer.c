@@ -80,8 +80,8 @@ void offline_answer_fail(struct actor *a, struct msg *m, const struct offline_er
 		offline_values_fail(values, error);
 		rt_reply(a, m, &values->head);
 	} else if (m->kind == OFFLINE_TRAINING) {
-		struct offline_cells *cells = offline_cells_new(a->loop);
-		offline_cells_fail(cells, error);
+		struct offline_past_cells *cells = offline_past_cells_new(a->loop);
+		offline_past_cells_fail(cells, error);
 		rt_reply(a, m, &cells->head);
 	} else if (m->kind == EVIDENCE_LIST || m->kind == EVIDENCE_LEGACY) {
 		struct evidence_answer *answer = evidence_answer_new(a->loop);

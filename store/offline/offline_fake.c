@@ -243,7 +243,7 @@ static bool is_of(yyjson_val *row, const struct offline_past *what, const struct
 }
 
 /* The last row of the script that was there by then. */
-static void past_read(yyjson_val *rows, const struct offline_past *what, struct offline_cells *ret)
+static void past_read(yyjson_val *rows, const struct offline_past *what, struct offline_past_cells *ret)
 {
 	ret->cells = arena_alloc(ret->texts,
 				 (size_t)what->moments_count * what->features_count * sizeof *ret->cells + 1);
@@ -259,7 +259,7 @@ static void past_read(yyjson_val *rows, const struct offline_past *what, struct 
 				continue;
 			struct buf text = { 0 };
 			json_write_value(&text, yyjson_obj_get(found, "value"));
-			ret->cells[ret->count] = (struct offline_cell){
+			ret->cells[ret->count] = (struct offline_past_cell){
 				.moment = i,
 				.feature = k,
 				.value_json = arena_dup(ret->texts, buf_str(&text)),
@@ -273,7 +273,7 @@ static void past_read(yyjson_val *rows, const struct offline_past *what, struct 
 /* All at once: what comes in several batches is the stores' own. */
 static void answer_training(struct fake *f, struct offline_training *ask)
 {
-	struct offline_cells *cells = offline_cells_new(f->base.loop);
+	struct offline_past_cells *cells = offline_past_cells_new(f->base.loop);
 	struct json_error json_error;
 	struct offline_fake_answer answer = find_answer(f, &ask->head);
 	if (ask->what == NULL)
@@ -287,7 +287,7 @@ static void answer_training(struct fake *f, struct offline_training *ask)
 	} else {
 		struct offline_error error = { 0 };
 		offline_error_text(&error, answer.status, "%s", answer.json);
-		offline_cells_fail(cells, &error);
+		offline_past_cells_fail(cells, &error);
 	}
 	rt_reply(&f->base, &ask->head, &cells->head);
 }
@@ -308,8 +308,8 @@ static void fail(struct fake *f, struct msg *m, const struct offline_error *erro
 		return;
 	}
 	if (m->kind == OFFLINE_TRAINING) {
-		struct offline_cells *cells = offline_cells_new(f->base.loop);
-		offline_cells_fail(cells, error);
+		struct offline_past_cells *cells = offline_past_cells_new(f->base.loop);
+		offline_past_cells_fail(cells, error);
 		rt_reply(&f->base, m, &cells->head);
 		return;
 	}

@@ -10,7 +10,7 @@ MSG_SIZE_CHECK(offline_batch);
 MSG_SIZE_CHECK(offline_newest);
 MSG_SIZE_CHECK(offline_values);
 MSG_SIZE_CHECK(offline_training);
-MSG_SIZE_CHECK(offline_cells);
+MSG_SIZE_CHECK(offline_past_cells);
 
 static void *msg_new(struct loop *loop, uint16_t kind)
 {
@@ -206,22 +206,22 @@ struct offline_batch *offline_batch_new(struct loop *loop)
 
 static void cells_dispose(struct msg *m)
 {
-	struct offline_cells *c = (struct offline_cells *)m;
+	struct offline_past_cells *c = (struct offline_past_cells *)m;
 	if (c->texts != NULL)
 		arena_finish(c->texts);
 	free(c->texts);
 }
 
-struct offline_cells *offline_cells_new(struct loop *loop)
+struct offline_past_cells *offline_past_cells_new(struct loop *loop)
 {
-	struct offline_cells *c = rt_msg_new(loop, OFFLINE_CELLS);
+	struct offline_past_cells *c = rt_msg_new(loop, OFFLINE_PAST_CELLS);
 	c->head.dispose = cells_dispose;
 	c->texts = calloc(1, sizeof *c->texts);
 	CHECK(c->texts != NULL);
 	return c;
 }
 
-void offline_cells_fail(struct offline_cells *c, const struct offline_error *error)
+void offline_past_cells_fail(struct offline_past_cells *c, const struct offline_error *error)
 {
 	c->cells = NULL;
 	c->count = 0;

@@ -69,7 +69,7 @@ static void answer(struct reader *r, struct msg *m)
 		return;
 	}
 	if (m->kind == OFFLINE_TRAINING) {
-		struct offline_cells *cells = offline_cells_new(r->base.loop);
+		struct offline_past_cells *cells = offline_past_cells_new(r->base.loop);
 		offline_trainings_read(&r->trainings, (struct offline_training *)m, loop_mono_ns(r->base.loop),
 				       deadline_ns, cells);
 		rt_reply(&r->base, m, &cells->head);

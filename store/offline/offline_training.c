@@ -249,14 +249,14 @@ static struct offline_training_cursor *cursor_find(struct offline_trainings *s, 
 }
 
 /* ---- the answer ---- */
-static bool has_room(const struct offline_cells *batch)
+static bool has_room(const struct offline_past_cells *batch)
 {
 	size_t texts = batch->texts->used - OFFLINE_CELLS_MAX * sizeof *batch->cells;
 	return batch->count < OFFLINE_CELLS_MAX && texts < OFFLINE_CELLS_BYTES_MAX;
 }
 
 /* From the kept chunk, as far as the batch has room; what is left is kept for the next ask. */
-static bool chunk_read(struct offline_training_cursor *c, struct offline_cells *ret, struct offline_error *error)
+static bool chunk_read(struct offline_training_cursor *c, struct offline_past_cells *ret, struct offline_error *error)
 {
 	duckdb_data_chunk chunk = c->conn->kept;
 	const uint32_t *moment = duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk, 0));
@@ -267,7 +267,7 @@ static bool chunk_read(struct offline_training_cursor *c, struct offline_cells *
 	idx_t rows = duckdb_data_chunk_get_size(chunk);
 	for (; c->row < rows && has_room(ret); c->row++) {
 		struct str text = str_of(duckdb_string_t_data(&value[c->row]), duckdb_string_t_length(value[c->row]));
-		struct offline_cell cell = { moment[c->row], feature[c->row], arena_dup(ret->texts, text),
+		struct offline_past_cell cell = { moment[c->row], feature[c->row], arena_dup(ret->texts, text),
 					     event_us[c->row], event_ns[c->row] };
 		if (cell.value_json.p == NULL) {
 			offline_error_text(error, RT_EFULL, "out of memory");
@@ -280,7 +280,7 @@ static bool chunk_read(struct offline_training_cursor *c, struct offline_cells *
 	return true;
 }
 
-static bool batch_read(struct offline_training_cursor *c, struct offline_cells *ret, struct offline_error *error)
+static bool batch_read(struct offline_training_cursor *c, struct offline_past_cells *ret, struct offline_error *error)
 {
 	bool ok = true;
 	ret->cells = arena_alloc(ret->texts, OFFLINE_CELLS_MAX * sizeof *ret->cells);
@@ -298,7 +298,7 @@ static bool batch_read(struct offline_training_cursor *c, struct offline_cells *
 	return ok;
 }
 
-static bool cursor_read(struct offline_training_cursor *c, uint64_t deadline_ns, struct offline_cells *ret,
+static bool cursor_read(struct offline_training_cursor *c, uint64_t deadline_ns, struct offline_past_cells *ret,
 			struct offline_error *error)
 {
 	if (!offline_conn_enter(c->conn, error))
@@ -316,7 +316,7 @@ static bool cursor_read(struct offline_training_cursor *c, uint64_t deadline_ns,
 }
 
 void offline_trainings_read(struct offline_trainings *s, const struct offline_training *ask, uint64_t now_ns,
-			    uint64_t deadline_ns, struct offline_cells *ret)
+			    uint64_t deadline_ns, struct offline_past_cells *ret)
 {
 	struct offline_error error = { 0 };
 	struct offline_training_cursor *c = ask->what != NULL ? cursor_open(s, ask, deadline_ns, &error)
@@ -326,7 +326,7 @@ void offline_trainings_read(struct offline_trainings *s, const struct offline_tr
 		c->used_ns = now_ns;
 		ret->cursor = c->id;
 	} else {
-		offline_cells_fail(ret, &error);
+		offline_past_cells_fail(ret, &error);
 	}
 	if (c != NULL && (!ok || ret->last))
 		cursor_close(c);

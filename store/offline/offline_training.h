@@ -23,6 +23,6 @@ struct offline_trainings {
 
 /* As offline_cursors_read. */
 void offline_trainings_read(struct offline_trainings *s, const struct offline_training *ask, uint64_t now_ns,
-			    uint64_t deadline_ns, struct offline_cells *ret);
+			    uint64_t deadline_ns, struct offline_past_cells *ret);
 void offline_trainings_expire(struct offline_trainings *s, uint64_t now_ns);
 void offline_trainings_finish(struct offline_trainings *s);

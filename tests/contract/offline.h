@@ -315,8 +315,8 @@ static void offline_gives_values_of_the_past(void **state)
 		offline_training_add(m, &known, times_us[i], 0);
 	offline_training_add(m, &unknown, from_us + 4, 0);
 	const struct msg *answer = contract_wait(&b->c, contract_ask(&b->c, b->store.background, &m->head));
-	assert_int_equal(answer->kind, OFFLINE_CELLS);
-	const struct offline_cells *cells = (const struct offline_cells *)answer;
+	assert_int_equal(answer->kind, OFFLINE_PAST_CELLS);
+	const struct offline_past_cells *cells = (const struct offline_past_cells *)answer;
 	assert_int_equal(cells->head.status, RT_OK);
 	assert_true(cells->last);
 	for (uint32_t i = 0; i < cells->count; i++)
@@ -327,9 +327,9 @@ static void offline_gives_values_of_the_past(void **state)
 	buf_finish(&text);
 	m = offline_training_next(contract_maker(&b->c), 123456);
 	answer = contract_wait(&b->c, contract_ask(&b->c, b->store.background, &m->head));
-	assert_int_equal(answer->kind, OFFLINE_CELLS);
+	assert_int_equal(answer->kind, OFFLINE_PAST_CELLS);
 	assert_int_equal(answer->status, RT_EINVAL);
-	assert_true(((const struct offline_cells *)answer)->error.n > 0);
+	assert_true(((const struct offline_past_cells *)answer)->error.n > 0);
 }
 
 struct offline_noted {

@@ -129,8 +129,8 @@ static inline void order_finish(struct order *o, struct msg *m)
 		for (uint32_t i = 0; i < b->count; i++)
 			buf_printf(&text, "%.*s=%.*s;", STR_ARG(b->rows[i].key), STR_ARG(b->rows[i].value_json));
 	}
-	if (m->kind == OFFLINE_CELLS) {
-		const struct offline_cells *c = (const struct offline_cells *)m;
+	if (m->kind == OFFLINE_PAST_CELLS) {
+		const struct offline_past_cells *c = (const struct offline_past_cells *)m;
 		a.rows = c->count;
 		a.cursor = c->cursor;
 		a.last = c->last;

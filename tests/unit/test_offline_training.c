@@ -60,7 +60,7 @@ static void ask_past(struct question q, struct buf *ret, unsigned *ret_batches)
 	*ret_batches = 0;
 	while (!is_last) {
 		struct answer a = rig_wait(rig_ask(&rig, make_training, &q, 60000));
-		assert_int_equal(a.kind, OFFLINE_CELLS);
+		assert_int_equal(a.kind, OFFLINE_PAST_CELLS);
 		if (a.status != RT_OK)
 			fail_msg("status %d: %s", a.status, a.text);
 		buf_append_str(ret, str_from(a.text));

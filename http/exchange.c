@@ -89,6 +89,7 @@ static void forget_input(struct exchange *x)
 void exchange_detach(struct exchange *x)
 {
 	x->req = NULL;
+	x->stream = NULL;
 	if (x->guard != NULL)
 		x->guard->x = NULL;
 	x->guard = NULL;
@@ -154,6 +155,8 @@ static void actor_on_message(struct actor *a, struct msg *m)
 	}
 	if (m->kind == RT_STOP)
 		exchange_error(x, 503, "the server is shutting down");
+	else if (m->kind == RT_TIMER && m->op == OP_DEADLINE && x->stream != NULL)
+		exchange_stream_on_deadline(x, OP_DEADLINE);
 	else if (m->kind == RT_TIMER && m->op == OP_DEADLINE)
 		exchange_error(x, 504, "the request's deadline has passed");
 	else if (x->route->on_message != NULL)
@@ -485,6 +488,8 @@ static bool stores_are_fit(struct exchange *x)
 static void read_timeout(struct exchange *x)
 {
 	uint64_t ms = 0, max_ms = x->front->server->config.request_timeout_ms;
+	if (x->route->flags & ROUTE_LONG)
+		max_ms *= ROUTE_LONG_FACTOR;
 	if (x->timeout.p != NULL) {
 		for (size_t i = 0; i < x->timeout.n && ms <= UINT32_MAX; i++) {
 			char c = x->timeout.p[i];

@@ -23,10 +23,19 @@ enum route_flags {
 	ROUTE_COMPLETES = 1 << 3,
 	ROUTE_UNLISTED = 1 << 4, /* not in /openapi.json and /docs */
 	ROUTE_STORES = 1 << 5,   /* writes, or says what is absent: 503 while http_config.unfit */
+	/* Has ROUTE_LONG_FACTOR times as long as other routes, for its first piece and for each further one. */
+	ROUTE_LONG = 1 << 6,
+};
+
+enum {
+	CLASS_HTTP = 96,
+	/* To a route that sends in pieces: the last one is on its way, give the next. */
+	EXCHANGE_TAKEN = MSG_KIND(CLASS_HTTP, 3),
 };
 
 enum {
 	EXCHANGE_SCRATCH = 48,
+	ROUTE_LONG_FACTOR = 24,
 	EXCHANGE_DETAIL_BYTES = 512,         /* of exchange_error; what is longer is cut */
 	EXCHANGE_INPUT_BYTES_MAX = 16 << 10, /* of exchange_invalid; a larger input is null */
 };
@@ -70,7 +79,8 @@ struct str exchange_request_id(const struct exchange *x);
  * deadline's. */
 struct actor *exchange_actor(struct exchange *x);
 struct loop *exchange_loop(struct exchange *x);
-uint64_t exchange_deadline_ns(const struct exchange *x); /* 5 s or what x-request-timeout-ms lowered it to */
+/* 5 s or what x-request-timeout-ms lowered it to; of a reply in pieces: counted anew from each EXCHANGE_TAKEN */
+uint64_t exchange_deadline_ns(const struct exchange *x);
 struct arena *exchange_arena(struct exchange *x);
 void **exchange_data(struct exchange *x);   /* the route's own state */
 void *exchange_scratch(struct exchange *x); /* EXCHANGE_SCRATCH bytes from on_gather to on_request */
@@ -98,6 +108,15 @@ bool exchange_list_is_full(const struct exchange *x);
 bool exchange_is_valid(const struct exchange *x);
 /* Maps an enum rt_error to its status and text: EFULL 503, EDEADLINE 504, ENOTFOUND 404, ... */
 void exchange_fail(struct exchange *x, int rt_error, const char *what);
+
+/* ---- a reply in pieces, for what nobody should hold whole ----
+ * One exchange_stream_begin, then pieces: the first at once or later, each further one when on_message has had EXCHANGE_TAKEN,
+ * until the last. So one piece is in memory at a time, and who reads slowly slows down who writes. An error (exchange_error,
+ * exchange_fail, the deadline) after the beginning cuts the reply off, in a way that clients see: it has no end. They are not compressed. */
+void exchange_stream_begin(struct exchange *x, const char *content_type); /* status 200; borrowed for the call */
+/* Moves the bytes out of piece, which are at least one. */
+void exchange_stream_send(struct exchange *x, struct buf *piece, bool is_last);
+bool exchange_stream_has_begun(const struct exchange *x);
 
 /* ---- the server ---- */
 struct http_config {

@@ -128,10 +128,25 @@ static void describe_compressed(h2o_req_t *req)
 	header_put(req, &H2O_TOKEN_VARY->buf, STR("accept-encoding"));
 }
 
+void exchange_write_head(struct exchange *x, h2o_req_t *req, int status, const char *content_type,
+			 size_t content_length)
+{
+	req->res.status = status;
+	req->res.reason = reason_of(status);
+	req->res.content_length = content_length;
+	headers_put(x, req, content_type);
+	if (atomic_load_explicit(&x->front->server->draining, memory_order_relaxed) || x->ends_connection)
+		req->http1_is_persistent = 0;
+}
+
 void exchange_reply(struct exchange *x, int status, const char *content_type, struct str body)
 {
 	struct http_server *s = x->front->server;
 	h2o_req_t *req = x->req;
+	if (req != NULL && x->stream != NULL) {
+		exchange_stream_cut(x, status);
+		return;
+	}
 	if (req == NULL) {
 		metrics_add(s->counters.replies_dropped, 1);
 		x->has_replied = true;
@@ -140,12 +155,7 @@ void exchange_reply(struct exchange *x, int status, const char *content_type, st
 	x->has_replied = true;
 	exchange_detach(x);
 
-	req->res.status = status;
-	req->res.reason = reason_of(status);
-	req->res.content_length = body.n;
-	headers_put(x, req, content_type);
-	if (atomic_load_explicit(&s->draining, memory_order_relaxed) || x->ends_connection)
-		req->http1_is_persistent = 0;
+	exchange_write_head(x, req, status, content_type, body.n);
 	observe_reply(x, status, body.n);
 	/* h2o's filter compresses nothing else. */
 	bool may_be_compressed = body.n >= COMPRESS_BYTES_MIN && content_type != NULL && status == 200;

@@ -14,7 +14,6 @@
 /* Debian's library is built for libuv, and its headers follow this macro in silence. */
 _Static_assert(H2O_USE_LIBUV == 1, "h2o.h must be read with H2O_USE_LIBUV=1");
 
-enum { CLASS_HTTP = 96 };
 enum http_msg {
 	HTTP_ACCEPTED = MSG_KIND(CLASS_HTTP, 1), /* acceptor -> front: struct http_accepted */
 	HTTP_DRAIN = MSG_KIND(CLASS_HTTP, 2),    /* http_server_drain -> front */
@@ -206,8 +205,9 @@ struct exchange {
 	struct str api_key; /* as sent; p NULL = none */
 	struct str timeout; /* x-request-timeout-ms */
 	struct arena arena;
-	struct yyjson_doc *json; /* owned */
-	struct buf invalid;      /* the 422 so far: {"detail":[{...},{...} */
+	struct yyjson_doc *json;        /* owned */
+	struct exchange_stream *stream; /* in req's pool; NULL: the reply is not in pieces, or it has ended */
+	struct buf invalid;             /* the 422 so far: {"detail":[{...},{...} */
 	void *data;
 	uint64_t started_ns, deadline_ns;
 	unsigned reply_headers_len, params_len;
@@ -237,7 +237,17 @@ void exchange_id_make(struct http_front *f, char ret_id[static REQUEST_ID_OWN]);
 bool exchange_id_is_sane(struct str sent);
 
 /* ---- exchange_reply.c ---- */
+/* The head of a reply. */
+void exchange_write_head(struct exchange *x, h2o_req_t *req, int status, const char *content_type,
+			 size_t content_length);
 void exchange_reply_invalid(struct exchange *x); /* what exchange_invalid noted, if anything, unless there is a reply */
+
+/* ---- exchange_stream.c ---- */
+struct exchange_stream;
+void exchange_stream_cut(struct exchange *x, int status); /* ends it unfinished; the status is for the log */
+void exchange_stream_drop(struct exchange_stream *s);     /* the same, of a client that has gone */
+void exchange_stream_on_deadline(struct exchange *x, uint64_t op);
+size_t exchange_stream_bytes(const h2o_req_t *req); /* of the piece that is being sent */
 
 /* ---- exchange_observe.c ---- */
 void observe_init(struct http_server *s);

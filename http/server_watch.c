@@ -17,7 +17,7 @@ enum { WATCH_MS = 50, PROBE_BATCH = 256, CUT_MS_MAX = 1000 };
 /* ---- bytes ---- */
 static size_t reply_bytes(const h2o_req_t *req)
 {
-	return req->res.content_length == SIZE_MAX ? 0 : req->res.content_length;
+	return req->res.content_length == SIZE_MAX ? exchange_stream_bytes(req) : req->res.content_length;
 }
 
 static int sum_http2(h2o_req_t *req, void *arg)
@@ -76,8 +76,13 @@ static void end_of_http1_client(struct exchange *x)
 {
 	h2o_req_t *req = x->req;
 	struct http_conn *c = x->conn;
+	struct exchange_stream *stream = x->stream;
 	exchange_client_gone(x);
 	conn_cut(c);
+	if (stream != NULL) {
+		exchange_stream_drop(stream);
+		return;
+	}
 	/* h2o closes the connection when this fails to be written. */
 	req->http1_is_persistent = 0;
 	req->res.status = 499;

@@ -10,6 +10,7 @@ int check_main(int argc, char **argv);
 int context_main(int argc, char **argv);
 int features_main(int argc, char **argv);
 int sql_main(int argc, char **argv);
+int training_main(int argc, char **argv);
 int ledger_main(int argc, char **argv);
 int demo_main(int argc, char **argv);
 int version_main(int argc, char **argv);

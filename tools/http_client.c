@@ -43,11 +43,38 @@ void http_client_escape(struct buf *out, const char *text)
 	}
 }
 
+struct receiver {
+	const struct http_client *client;
+	CURL *curl;
+	struct buf *body;
+};
+
+/* Hands on the lines that are whole and keeps the rest. */
+static bool take_lines(const struct http_client *c, struct buf *body)
+{
+	size_t from = 0;
+	for (char *end; (end = memchr(body->p + from, '\n', body->n - from)) != NULL;) {
+		if (!c->on_line(c->arg, str_of(body->p + from, (size_t)(end - body->p) - from)))
+			return false;
+		from = (size_t)(end - body->p) + 1;
+	}
+	memmove(body->p, body->p + from, body->n - from);
+	body->n -= from;
+	return true;
+}
+
 static size_t on_data(char *data, size_t size, size_t n, void *arg)
 {
-	struct buf *body = arg;
-	buf_append(body, data, size * n);
-	return body->failed ? 0 : size * n;
+	struct receiver *r = arg;
+	long status = 0;
+	buf_append(r->body, data, size * n);
+	if (r->body->failed)
+		return 0;
+	if (r->client->on_line != NULL && r->body->n > 0 &&
+	    curl_easy_getinfo(r->curl, CURLINFO_RESPONSE_CODE, &status) == CURLE_OK && status == 200 &&
+	    !take_lines(r->client, r->body))
+		return 0;
+	return size * n;
 }
 
 static struct curl_slist *headers_of(const struct http_client *c, bool has_body)
@@ -106,6 +133,7 @@ void http_client_request(const struct http_client *c, const char *method, const 
 	}
 	struct curl_slist *headers = headers_of(c, body != NULL);
 	char why[CURL_ERROR_SIZE] = "";
+	struct receiver receiver = { c, curl, &ret->body };
 	curl_easy_setopt(curl, CURLOPT_URL, url);
 	curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, method);
 	if (body)
@@ -119,7 +147,7 @@ void http_client_request(const struct http_client *c, const char *method, const 
 	curl_easy_setopt(curl, CURLOPT_USERAGENT, "fabra/" FABRA_VERSION);
 	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
 	curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_data);
-	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &ret->body);
+	curl_easy_setopt(curl, CURLOPT_WRITEDATA, &receiver);
 	if (c->insecure) {
 		curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
 		curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);

@@ -8,6 +8,10 @@ struct http_client {
 	long timeout_ms;
 	bool insecure;       /* accept any certificate */
 	const char *ca_file; /* borrows; NULL = the system's */
+	/* NULL, or what takes each whole line of an answer of status 200 as it comes, without its line end; false stops. The body
+	 * of that answer is empty then. */
+	bool (*on_line)(void *arg, struct str line);
+	void *arg;
 };
 
 struct http_answer {

@@ -22,6 +22,8 @@ static const struct command commands[] = {
 	{ "context", context_main, "show, list and verify contexts of a running server" },
 	{ "features", features_main, "list and read features of a running server" },
 	{ "sql", sql_main, "run a SELECT over a running server's offline store" },
+	{ "training-data", training_main,
+	  "values that features had at past events, from a running server, into a file" },
 	{ "ledger", ledger_main, "verify or summarise the ledger's files, also while the server runs" },
 	{ "version", version_main, "print the version" },
 	{ "help", help_main, "this text, or `fabra help COMMAND`" },
@@ -34,7 +36,7 @@ static void print_help(FILE *out)
 	      "usage: fabra COMMAND [arguments]\n\n",
 	      out);
 	for (int i = 0; i < COMMANDS; i++)
-		fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+		fprintf(out, "  %-13s %s\n", commands[i].name, commands[i].summary);
 	fputs("\nfirst steps:\n"
 	      "  fabra demo                          a server with an example, and requests to it\n"
 	      "  fabra serve store.lua               your own definitions\n"

@@ -95,5 +95,9 @@ void api_explain_get_message(struct exchange *x, struct msg *m);
 void api_definitions_get(struct exchange *x);
 void api_sql_post(struct exchange *x);
 void api_sql_message(struct exchange *x, struct msg *m);
+/* api_training.c */
+void api_training_post(struct exchange *x);
+void api_training_message(struct exchange *x, struct msg *m);
+void api_training_end(struct exchange *x);
 /* api_ready.c */
 void api_ready_get(struct exchange *x);

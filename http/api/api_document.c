@@ -335,6 +335,22 @@ static void show_features(const struct writer *w, yyjson_mut_val *operation, con
 	put(w, yyjson_mut_ptr_get(operation, BODY), "example", example);
 }
 
+static void show_training(const struct writer *w, yyjson_mut_val *operation)
+{
+	const struct def_feature *f = feature_to_show(w);
+	yyjson_mut_val *properties = yyjson_mut_ptr_get(yyjson_mut_ptr_get(operation, BODY_SCHEMA), "/properties");
+	yyjson_mut_val *example = yyjson_mut_obj(w->doc), *names = yyjson_mut_arr(w->doc),
+		       *events = yyjson_mut_arr(w->doc), *event = yyjson_mut_obj(w->doc);
+	put(w, yyjson_mut_obj_get(properties, "features"), "items", one_of(w, feature_names(w)));
+	yyjson_mut_arr_append(names, text(w, f->name));
+	yyjson_mut_obj_add(event, text(w, w->d->entities[f->entity].id), yyjson_mut_str(w->doc, "1"));
+	put(w, event, "event_time", yyjson_mut_str(w->doc, "2026-01-31T12:00:00Z"));
+	yyjson_mut_arr_append(events, event);
+	put(w, example, "features", names);
+	put(w, example, "events", events);
+	put(w, yyjson_mut_ptr_get(operation, BODY), "example", example);
+}
+
 /* false: left out. */
 static bool refine(const struct writer *w, const char *path, yyjson_mut_val *item)
 {
@@ -353,6 +369,11 @@ static bool refine(const struct writer *w, const char *path, yyjson_mut_val *ite
 	if (strcmp(path, "/v1/features/batch") == 0) {
 		if (has_features)
 			show_features(w, yyjson_mut_obj_get(item, "post"), "name", true);
+		return has_features;
+	}
+	if (strcmp(path, "/v1/training-data") == 0) {
+		if (has_features)
+			show_training(w, yyjson_mut_obj_get(item, "post"));
 		return has_features;
 	}
 	if (strcmp(path, "/v1/cache/{entity}/{entity_id}") == 0 && w->d->entities_count > 0) {

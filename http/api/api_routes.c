@@ -178,6 +178,20 @@ const struct route api_routes[] = {
 																		"{'type':'array','items':" ANY_OBJECT
 																		"}") "}}",
 	  NULL },
+	/* clang-format off */
+	{ "POST", "/v1/training-data", ROUTE_BODY | ROUTE_LONG, api_training_post, api_training_message, api_training_end,
+	  "For each event the values that its features had at its time, as they were known then; streamed",
+	  "{" JSON_BODY(CLOSED("'features','events'",
+		"'features':" TEXTS ","
+		"'events':{'description':'a list of objects, or an object of lists of one length: the id column of each entity, the time (ISO 8601), "
+			  "and what else is to be in the answer','anyOf':[{'type':'array','minItems':1,'items':" ANY_OBJECT "}," ANY_OBJECT "]},"
+		"'at':{'type':'string','description':'the member that has the time; event_time if absent'},"
+		"'defaults':{'type':'boolean','description':'whether a missing value is the default of its feature; true if absent'},"
+		"'event_times':{'type':'boolean','description':'whether each feature has a column NAME__event_time, too'}"))
+	  ",'responses':{'200':{'description':'One object for each event; CSV for those that accept text/csv','content':{"
+	  "'application/x-ndjson':{'schema':{'type':'string'}},'text/csv':{'schema':{'type':'string'}}}},'404':null}}",
+	  NULL },
+	/* clang-format on */
 	{ "POST", "/v1/context/{id}/replay", ROUTE_UNLISTED, not_yet, NULL, NULL, NULL, NULL, NULL },
 	{ "GET", "/v1/context/diff/{base}/{comparison}", ROUTE_UNLISTED, not_yet, NULL, NULL, NULL, NULL, NULL },
 	{ "GET", "/v1/record/diff/{base}/{comparison}", ROUTE_UNLISTED, not_yet, NULL, NULL, NULL, NULL, NULL },

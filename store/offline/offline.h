@@ -26,12 +26,16 @@ enum offline_msg {
 	/* Its reply: the same cells, answered, with status 0; or none of them is, with a status as OFFLINE_RESULT has. RT_ETOOBIG:
 	 * ask for fewer at once; one alone is never too big. Sees all that was durable when the question arrived. */
 	OFFLINE_CELLS = MSG_KIND(CLASS_OFFLINE, 7),
+	OFFLINE_TRAINING = MSG_KIND(CLASS_OFFLINE, 8), /* ask: struct offline_training */
+	/* Its reply: struct offline_past_cells; RT_EINVAL: the cursor is closed. RT_EFULL: too many cursors, no memory. */
+	OFFLINE_PAST_CELLS = MSG_KIND(CLASS_OFFLINE, 9),
 };
 
 enum {
 	OFFLINE_VALUE_BYTES_MAX = 4 << 20, /* of a feature's value that SQL gives, as JSON */
 	OFFLINE_IDS_MAX = 1024,            /* of one OFFLINE_FEATURE */
 	OFFLINE_CELLS_MAX = 1024,          /* of one OFFLINE_AS_OF */
+	OFFLINE_PAST_BYTES_MAX = 64 << 20, /* of what one OFFLINE_TRAINING asks */
 };
 /* SQL of a feature that gives several rows for one id is wrong, in both modes: none of them is the value. printf
  * arguments: the id column, the id. */
@@ -90,6 +94,58 @@ struct offline_batch {
 	struct msg head;
 	struct arena *texts;      /* owned; NULL when there is nothing */
 	struct offline_row *rows; /* in texts */
+	uint64_t cursor;
+	struct str error; /* in texts: one line of text for people when head.status is not 0 */
+	uint32_t count;
+	bool last;
+};
+
+/* What reads would have given in the past: for each moment (an id of each entity, and a time) and each feature the value that a
+ * read at that time was answered with, as far as it was kept. That is, with t for the time: of the values that were written at t or
+ * before, and whose event time is not after t, the newest by (event time, position); unless its ttl had passed at t, or a tombstone of
+ * the cell or the row that was written at t or before hides it. Of the versions of a feature's code the one counts that wrote
+ * last before t, whatever the id. docs/training-data.md says why. */
+struct offline_wanted {
+	uint32_t entity; /* of offline_past.entities */
+	struct str name;
+};
+struct offline_moment {
+	const struct str *ids; /* one for each of the entities */
+	int64_t time_us;
+	uint16_t time_ns; /* beyond the microsecond */
+};
+struct offline_past {
+	struct arena texts; /* all that follows is in it */
+	struct str *entities;
+	struct offline_wanted *features; /* each once */
+	struct offline_moment *moments;
+	uint32_t entities_count, features_count, moments_count, moments_cap;
+	bool is_incomplete; /* there was no memory for all of it: the answer is RT_EFULL */
+};
+/* The answer comes in batches of about a MiB; ask again with the same cursor until last. The question is asked of the store once. A cursor is
+ * closed when nobody has asked for a minute, or when its asker's cancel token has died and its place is wanted. */
+struct offline_training {
+	struct msg head;
+	struct offline_past *what; /* owned; NULL to continue a cursor */
+	uint64_t cursor;           /* 0 = new */
+};
+/* Copy the texts. */
+struct offline_training *offline_training_new(struct loop *loop, const struct str *entities, uint32_t entities_count,
+					      const struct offline_wanted *features, uint32_t features_count,
+					      uint32_t moments_cap);
+void offline_training_add(struct offline_training *m, const struct str *ids, int64_t time_us,
+			  uint16_t time_ns); /* at most moments_cap times */
+struct offline_training *offline_training_next(struct loop *loop, uint64_t cursor);
+struct offline_past_cell {
+	uint32_t moment, feature;
+	struct str value_json;
+	int64_t event_time_us;
+	uint16_t event_time_ns;
+};
+struct offline_past_cells {
+	struct msg head;
+	struct arena *texts;             /* owned */
+	struct offline_past_cell *cells; /* in texts; by moment, then feature: those that had a value */
 	uint64_t cursor;
 	struct str error; /* in texts: one line of text for people when head.status is not 0 */
 	uint32_t count;

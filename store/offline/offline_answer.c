@@ -63,6 +63,8 @@ bool offline_question_reads_ledger(const struct msg *m)
 		return ((const struct offline_newest *)m)->cursor == 0;
 	case OFFLINE_FEATURE:
 		return offline_sql_reads_ledger(((const struct offline_feature *)m)->what->sql);
+	case OFFLINE_TRAINING: /* likewise */
+		return ((const struct offline_training *)m)->what != NULL;
 	default:
 		return false;
 	}
@@ -83,6 +85,10 @@ void offline_answer_fail(struct actor *a, struct msg *m, const struct offline_er
 		rt_reply(a, m,
 			 &offline_cells_new(a->loop, (struct offline_as_of *)m, error->status, str_from(error->text))
 			      ->head);
+	} else if (m->kind == OFFLINE_TRAINING) {
+		struct offline_past_cells *cells = offline_past_cells_new(a->loop);
+		offline_past_cells_fail(cells, error);
+		rt_reply(a, m, &cells->head);
 	} else if (m->kind == EVIDENCE_LIST || m->kind == EVIDENCE_LEGACY) {
 		struct evidence_answer *answer = evidence_answer_new(a->loop);
 		evidence_answer_fail(answer, error->status, str_from(error->text));

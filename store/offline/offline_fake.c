@@ -35,6 +35,10 @@ static struct str question_of(const struct msg *m)
 		return ((const struct offline_feature *)m)->what->sql;
 	case OFFLINE_NEWEST:
 		return STR("newest");
+	case OFFLINE_TRAINING:
+		return ((const struct offline_training *)m)->what != NULL
+			   ? ((const struct offline_training *)m)->what->entities[0]
+			   : (struct str){ 0 };
 	default:
 		return STR("contexts");
 	}
@@ -335,6 +339,65 @@ static void read_as_of(struct fake *f, struct offline_as_of *ask)
 	free(h);
 }
 
+/* ---- values of the past ---- */
+static bool is_of(yyjson_val *row, const struct offline_past *what, const struct offline_moment *m, uint32_t feature)
+{
+	const struct offline_wanted *w = &what->features[feature];
+	int64_t from_us = yyjson_get_sint(yyjson_obj_get(row, "from_us"));
+	return str_eq(json_str(yyjson_obj_get(row, "id")), m->ids[w->entity]) &&
+	       str_eq(json_str(yyjson_obj_get(row, "feature")), w->name) && from_us <= m->time_us;
+}
+
+/* The last row of the script that was there by then. */
+static void past_read(yyjson_val *rows, const struct offline_past *what, struct offline_past_cells *ret)
+{
+	ret->cells = arena_alloc(ret->texts,
+				 (size_t)what->moments_count * what->features_count * sizeof *ret->cells + 1);
+	CHECK(ret->cells != NULL);
+	for (uint32_t i = 0; i < what->moments_count; i++)
+		for (uint32_t k = 0; k < what->features_count; k++) {
+			yyjson_val *row, *found = NULL;
+			size_t at, n;
+			yyjson_arr_foreach(rows, at, n, row)
+				if (is_of(row, what, &what->moments[i], k))
+					found = row;
+			if (found == NULL)
+				continue;
+			struct buf text = { 0 };
+			json_write_value(&text, yyjson_obj_get(found, "value"));
+			ret->cells[ret->count] = (struct offline_past_cell){
+				.moment = i,
+				.feature = k,
+				.value_json = arena_dup(ret->texts, buf_str(&text)),
+				.event_time_us = yyjson_get_sint(yyjson_obj_get(found, "from_us")),
+			};
+			CHECK(ret->cells[ret->count++].value_json.p != NULL);
+			buf_finish(&text);
+		}
+}
+
+/* All at once: what comes in several batches is the stores' own. */
+static void answer_training(struct fake *f, struct offline_training *ask)
+{
+	struct offline_past_cells *cells = offline_past_cells_new(f->base.loop);
+	struct json_error json_error;
+	struct offline_fake_answer answer = find_answer(f, &ask->head);
+	if (ask->what == NULL)
+		answer = (struct offline_fake_answer){ "", "the cursor is closed", RT_EINVAL };
+	cells->last = true;
+	if (answer.status == RT_OK) {
+		yyjson_doc *doc = json_parse(str_from(answer.json), NULL, &json_error);
+		CHECK(doc != NULL); /* the script's own fault */
+		past_read(yyjson_doc_get_root(doc), ask->what, cells);
+		yyjson_doc_free(doc);
+	} else {
+		struct offline_error error = { 0 };
+		offline_error_text(&error, answer.status, "%s", answer.json);
+		offline_past_cells_fail(cells, &error);
+	}
+	rt_reply(&f->base, &ask->head, &cells->head);
+}
+
 /* ---- answers ---- */
 static void fail(struct fake *f, struct msg *m, const struct offline_error *error)
 {
@@ -355,6 +418,12 @@ static void fail(struct fake *f, struct msg *m, const struct offline_error *erro
 			 &offline_cells_new(f->base.loop, (struct offline_as_of *)m, error->status,
 					    str_from(error->text))
 			      ->head);
+		return;
+	}
+	if (m->kind == OFFLINE_TRAINING) {
+		struct offline_past_cells *cells = offline_past_cells_new(f->base.loop);
+		offline_past_cells_fail(cells, error);
+		rt_reply(&f->base, m, &cells->head);
 		return;
 	}
 	if (m->kind == EVIDENCE_LIST || m->kind == EVIDENCE_LEGACY) {
@@ -411,6 +480,8 @@ static void answer(struct fake *f, struct msg *m)
 	else if (m->kind == OFFLINE_AS_OF)
 		rt_reply(&f->base, m,
 			 &offline_cells_new(f->base.loop, (struct offline_as_of *)m, RT_OK, (struct str){ 0 })->head);
+	else if (m->kind == OFFLINE_TRAINING)
+		answer_training(f, (struct offline_training *)m);
 	else
 		answer_text(f, m);
 }
@@ -466,6 +537,7 @@ static void fake_on_message(struct actor *a, struct msg *m)
 	case OFFLINE_FEATURE:
 	case OFFLINE_NEWEST:
 	case OFFLINE_AS_OF:
+	case OFFLINE_TRAINING:
 		on_question(f, m);
 		return;
 	case RT_TIMER:

@@ -1,7 +1,8 @@
 /* The offline store of simulations: the messages of store/offline/offline.h, answered from a script, late, wrong or
  * never; OFFLINE_AS_OF from a log, by going through all of it.
  *
- * A question's text is its SQL, "contexts", or the reference of EVIDENCE_LEGACY. The first answer whose
+ * A question's text is its SQL, "contexts", the reference of EVIDENCE_LEGACY, or the first entity of OFFLINE_TRAINING (whose answer is
+ * a list of {"id", "feature", "value", "from_us"}, oldest first). The first answer whose
  * `contains` is part of it is given; without one, EVIDENCE_LEGACY is not found and the others get no rows.
  * Under runtime/sim the faults "offline.error" and "offline.lost" happen with their chances; elsewhere never.
  */

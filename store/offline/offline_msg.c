@@ -10,6 +10,8 @@ MSG_SIZE_CHECK(offline_batch);
 MSG_SIZE_CHECK(offline_newest);
 MSG_SIZE_CHECK(offline_values);
 MSG_SIZE_CHECK(offline_as_of);
+MSG_SIZE_CHECK(offline_training);
+MSG_SIZE_CHECK(offline_past_cells);
 
 static void *msg_new(struct loop *loop, uint16_t kind)
 {
@@ -172,6 +174,71 @@ struct offline_as_of *offline_cells_new(struct loop *loop, struct offline_as_of 
 	return m;
 }
 
+/* ---- values of the past ---- */
+static void training_dispose(struct msg *m)
+{
+	struct offline_past *what = ((struct offline_training *)m)->what;
+	if (what != NULL)
+		arena_finish(&what->texts);
+	free(what);
+}
+
+static bool past_fill(struct offline_past *what, const struct str *entities, const struct offline_wanted *features)
+{
+	what->entities = arena_alloc(&what->texts, what->entities_count * sizeof *what->entities);
+	what->features = arena_alloc(&what->texts, what->features_count * sizeof *what->features);
+	what->moments = arena_alloc(&what->texts, (what->moments_cap + 1ul) * sizeof *what->moments);
+	bool ok = what->entities != NULL && what->features != NULL && what->moments != NULL;
+	for (uint32_t i = 0; ok && i < what->entities_count; i++) {
+		what->entities[i] = arena_dup(&what->texts, entities[i]);
+		ok = what->entities[i].p != NULL;
+	}
+	for (uint32_t i = 0; ok && i < what->features_count; i++) {
+		what->features[i] = (struct offline_wanted){ features[i].entity,
+							     arena_dup(&what->texts, features[i].name) };
+		ok = what->features[i].name.p != NULL;
+	}
+	return ok;
+}
+
+struct offline_training *offline_training_new(struct loop *loop, const struct str *entities, uint32_t entities_count,
+					      const struct offline_wanted *features, uint32_t features_count,
+					      uint32_t moments_cap)
+{
+	struct offline_training *m = offline_training_next(loop, 0);
+	m->what = calloc(1, sizeof *m->what);
+	CHECK(m->what != NULL);
+	m->what->texts.max = OFFLINE_PAST_BYTES_MAX;
+	m->what->entities_count = entities_count;
+	m->what->features_count = features_count;
+	m->what->moments_cap = moments_cap;
+	m->what->is_incomplete = !past_fill(m->what, entities, features);
+	return m;
+}
+
+void offline_training_add(struct offline_training *m, const struct str *ids, int64_t time_us, uint16_t time_ns)
+{
+	struct offline_past *what = m->what;
+	if (what->is_incomplete)
+		return;
+	DCHECK(what->moments_count < what->moments_cap);
+	struct str *copies = arena_alloc(&what->texts, what->entities_count * sizeof *copies);
+	what->is_incomplete = copies == NULL;
+	for (uint32_t i = 0; !what->is_incomplete && i < what->entities_count; i++) {
+		copies[i] = arena_dup(&what->texts, ids[i]);
+		what->is_incomplete = copies[i].p == NULL;
+	}
+	what->moments[what->moments_count++] = (struct offline_moment){ copies, time_us, time_ns };
+}
+
+struct offline_training *offline_training_next(struct loop *loop, uint64_t cursor)
+{
+	struct offline_training *m = msg_new(loop, OFFLINE_TRAINING);
+	m->head.dispose = training_dispose;
+	m->cursor = cursor;
+	return m;
+}
+
 static void result_dispose(struct msg *m)
 {
 	buf_finish(&((struct offline_result *)m)->json);
@@ -199,6 +266,33 @@ struct offline_batch *offline_batch_new(struct loop *loop)
 	b->texts = calloc(1, sizeof *b->texts);
 	CHECK(b->texts != NULL);
 	return b;
+}
+
+static void cells_dispose(struct msg *m)
+{
+	struct offline_past_cells *c = (struct offline_past_cells *)m;
+	if (c->texts != NULL)
+		arena_finish(c->texts);
+	free(c->texts);
+}
+
+struct offline_past_cells *offline_past_cells_new(struct loop *loop)
+{
+	struct offline_past_cells *c = rt_msg_new(loop, OFFLINE_PAST_CELLS);
+	c->head.dispose = cells_dispose;
+	c->texts = calloc(1, sizeof *c->texts);
+	CHECK(c->texts != NULL);
+	return c;
+}
+
+void offline_past_cells_fail(struct offline_past_cells *c, const struct offline_error *error)
+{
+	c->cells = NULL;
+	c->count = 0;
+	c->cursor = 0;
+	c->last = true;
+	c->error = arena_dup(c->texts, str_from(error->text));
+	c->head.status = error->status;
 }
 
 void offline_result_fail(struct offline_result *r, const struct offline_error *error)

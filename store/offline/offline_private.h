@@ -65,8 +65,10 @@ struct offline_values *offline_values_new(struct loop *loop); /* with an empty a
 /* Copies v and its texts into the batch. false: no memory. */
 bool offline_values_add(struct offline_values *m, const struct offline_value *v);
 void offline_values_fail(struct offline_values *m, const struct offline_error *error);
+struct offline_past_cells *offline_past_cells_new(struct loop *loop); /* with an empty arena */
 void offline_result_fail(struct offline_result *r, const struct offline_error *error);
 void offline_batch_fail(struct offline_batch *b, const struct offline_error *error);
+void offline_past_cells_fail(struct offline_past_cells *c, const struct offline_error *error);
 
 /* ---- offline_warm.c ---- */
 /* Begins to read tombstones or values; then offline_conn_fetch gives rows, and offline_warm_row each of them (borrows). */

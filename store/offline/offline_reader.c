@@ -12,6 +12,7 @@
 #include "store/offline/offline_lane.h"
 #include "store/offline/offline_newest_cursor.h"
 #include "store/offline/offline_private.h"
+#include "store/offline/offline_training.h"
 
 enum { CONTINUE = MSG_KIND(CLASS_OFFLINE, 64) }; /* to itself */
 enum { TIMER_TICK = 1, TIMER_RETRY = 2 };
@@ -31,6 +32,7 @@ struct reader {
 	struct offline_conn *conn;
 	struct offline_cursors cursors;
 	struct offline_newest_cursor newest;
+	struct offline_trainings trainings;
 	struct offline_lanes lanes;
 	struct waiting waiting[WAITING_MAX]; /* in order of arrival */
 	uint32_t waiting_len;
@@ -64,6 +66,13 @@ static void answer(struct reader *r, struct msg *m)
 	}
 	if (m->kind == OFFLINE_NEWEST) {
 		answer_newest(r, (struct offline_newest *)m);
+		return;
+	}
+	if (m->kind == OFFLINE_TRAINING) {
+		struct offline_past_cells *cells = offline_past_cells_new(r->base.loop);
+		offline_trainings_read(&r->trainings, (struct offline_training *)m, loop_mono_ns(r->base.loop),
+				       deadline_ns, cells);
+		rt_reply(&r->base, m, &cells->head);
 		return;
 	}
 	if (r->lanes.lanes_count > 0) {
@@ -171,6 +180,7 @@ static void tick(struct reader *r)
 {
 	offline_cursors_expire(&r->cursors, loop_mono_ns(r->base.loop));
 	offline_newest_expire(&r->newest, loop_mono_ns(r->base.loop));
+	offline_trainings_expire(&r->trainings, loop_mono_ns(r->base.loop));
 	offline_projection_checkpoint(r->offline);
 	offline_lanes_end_left(&r->lanes, r->offline->watch);
 	if (offline_projection_lag_ms(r->offline) > LAG_HELP_MS)
@@ -191,6 +201,7 @@ static void reader_on_message(struct actor *a, struct msg *m)
 	case OFFLINE_AS_OF:
 	case OFFLINE_ROWS:
 	case OFFLINE_NEWEST:
+	case OFFLINE_TRAINING:
 		lsn = wanted_lsn(r, m);
 		if (lsn != 0)
 			wait_for(r, m, lsn);
@@ -232,6 +243,7 @@ static int reader_init(struct actor *a, void *arg)
 	r->offline = config->offline;
 	r->cursors.offline = config->offline;
 	r->newest.offline = config->offline;
+	r->trainings.offline = config->offline;
 	r->lanes.reader = a;
 	r->lanes.lanes_count = config->lanes_count;
 	for (uint32_t i = 0; i < config->lanes_count; i++)
@@ -251,6 +263,7 @@ static void reader_finish(struct actor *a)
 	offline_lanes_finish(&r->lanes);
 	offline_cursors_finish(&r->cursors);
 	offline_newest_finish(&r->newest);
+	offline_trainings_finish(&r->trainings);
 	offline_conn_close(r->conn);
 }
 

@@ -5,6 +5,7 @@
  *     point                                          DuckDB   offline_fake
  *     queries, features by ids, rows in batches,     yes      yes
  *     refused statements, lost cursors, one ending
+ *     values of the past                             yes      yes, but for ttl, tombstones and versions
  *     parameters, too many rows, a client's SQL      yes      no: it does not read SQL
  *     a deadline stops a statement                   yes      yes (it answers late, or never)
  *     what was durable when a question arrived       yes      no: it does not read SQL
@@ -26,6 +27,7 @@ struct contract_offline {
 	void (*close)(struct contract_offline *b);
 	/* Makes an entry durable, behind the store's back. */
 	void (*append)(struct contract_offline *b, struct evidence_entry *e); /* moves e */
+	int64_t written_us;                                                   /* which append says */
 	/* by open */
 	struct contract c;
 	struct offline_store store;
@@ -430,6 +432,48 @@ static void offline_answers_many_cells(void **state)
 	assert_true(answer->kind == OFFLINE_CELLS && answer->status == RT_OK);
 }
 
+/* A fake has this history in its script, for the entity User. */
+#define OFFLINE_PAST_TIME 1600000000000000
+#define OFFLINE_PAST_SCRIPT                                                                                            \
+	"[{\"id\":\"p1\",\"feature\":\"tier\",\"value\":1,\"from_us\":1600000000000001},"                              \
+	"{\"id\":\"p1\",\"feature\":\"tier\",\"value\":\"x\",\"from_us\":1600000000000003}]"
+
+/* Of each moment and feature what was there by then; in their order; nothing where there was nothing. */
+static void offline_gives_values_of_the_past(void **state)
+{
+	struct contract_offline *b = *state;
+	const struct str entity = STR("User"), known = STR("p1"), unknown = STR("p2");
+	const struct offline_wanted features[] = { { 0, STR("other") }, { 0, STR("tier") } };
+	struct buf text = { 0 };
+	if (!(b->lacks & CONTRACT_LACKS_QUERIES_OF_LOG)) {
+		b->append(b, offline_value_entry("p1", "1", OFFLINE_PAST_TIME + 1));
+		b->append(b, offline_value_entry("p1", "\"x\"", OFFLINE_PAST_TIME + 3));
+	}
+	/* They were written later than they were true, where that is told apart. */
+	int64_t from_us = b->lacks & CONTRACT_LACKS_QUERIES_OF_LOG ? OFFLINE_PAST_TIME : b->written_us;
+	const int64_t times_us[] = { from_us - 1, from_us + 3, from_us + 4 };
+	struct offline_training *m = offline_training_new(contract_maker(&b->c), &entity, 1, features, 2, 4);
+	for (size_t i = 0; i < ARRAY_LEN(times_us); i++)
+		offline_training_add(m, &known, times_us[i], 0);
+	offline_training_add(m, &unknown, from_us + 4, 0);
+	const struct msg *answer = contract_wait(&b->c, contract_ask(&b->c, b->store.background, &m->head));
+	assert_int_equal(answer->kind, OFFLINE_PAST_CELLS);
+	const struct offline_past_cells *cells = (const struct offline_past_cells *)answer;
+	assert_int_equal(cells->head.status, RT_OK);
+	assert_true(cells->last);
+	for (uint32_t i = 0; i < cells->count; i++)
+		buf_printf(&text, "%u/%u=%.*s@%lld ", cells->cells[i].moment, cells->cells[i].feature,
+			   STR_ARG(cells->cells[i].value_json),
+			   (long long)(cells->cells[i].event_time_us - OFFLINE_PAST_TIME));
+	assert_true(str_eq(buf_str(&text), STR("1/1=\"x\"@3 2/1=\"x\"@3 ")));
+	buf_finish(&text);
+	m = offline_training_next(contract_maker(&b->c), 123456);
+	answer = contract_wait(&b->c, contract_ask(&b->c, b->store.background, &m->head));
+	assert_int_equal(answer->kind, OFFLINE_PAST_CELLS);
+	assert_int_equal(answer->status, RT_EINVAL);
+	assert_true(((const struct offline_past_cells *)answer)->error.n > 0);
+}
+
 struct offline_noted {
 	struct buf text;
 	size_t most; /* then each has seen enough; 0 = all */
@@ -540,4 +584,5 @@ static void offline_gives_the_newest_in_batches(void **state)
 	    OFFLINE_TEST(offline_ends_each_ask_once, b), OFFLINE_TEST(offline_stops_at_the_deadline, b),               \
 	    OFFLINE_TEST(offline_sees_what_was_durable, b), OFFLINE_TEST(offline_knows_the_newest, b),                 \
 	    OFFLINE_TEST(offline_knows_what_is_gone, b), OFFLINE_TEST(offline_answers_many_cells, b),                  \
-	    OFFLINE_TEST(offline_does_what_a_start_calls, b), OFFLINE_TEST(offline_gives_the_newest_in_batches, b)
+	    OFFLINE_TEST(offline_does_what_a_start_calls, b), OFFLINE_TEST(offline_gives_the_newest_in_batches, b),    \
+	    OFFLINE_TEST(offline_gives_values_of_the_past, b)

@@ -10,7 +10,7 @@ cp "$source_dir/tests/tools/documented.lua" "$work/store.lua"
 serve "$work/store.lua"
 get /openapi.json >"$work/openapi.json"
 about() { json "$1" <"$work/openapi.json"; }
-expect "['/context/{id}/explain', '/docs', '/health', '/metrics', '/openapi.json', '/ready', '/v1/cache/{entity}/{entity_id}', '/v1/context/chunks', '/v1/context/free', '/v1/context/greeting', '/v1/context/{id}', '/v1/context/{id}/explain', '/v1/context/{id}/lineage', '/v1/contexts', '/v1/definitions', '/v1/features', '/v1/features/Item/{entity_id}', '/v1/features/User/{entity_id}', '/v1/features/batch', '/v1/features/{name}', '/v1/ingest/click', '/v1/record', '/v1/record/{ref}', '/v1/sql']" \
+expect "['/context/{id}/explain', '/docs', '/health', '/metrics', '/openapi.json', '/ready', '/v1/cache/{entity}/{entity_id}', '/v1/context/chunks', '/v1/context/free', '/v1/context/greeting', '/v1/context/{id}', '/v1/context/{id}/explain', '/v1/context/{id}/lineage', '/v1/contexts', '/v1/definitions', '/v1/features', '/v1/features/Item/{entity_id}', '/v1/features/User/{entity_id}', '/v1/features/batch', '/v1/features/{name}', '/v1/ingest/click', '/v1/record', '/v1/record/{ref}', '/v1/sql', '/v1/training-data']" \
   "$(about 'sorted(d["paths"])')" "what is there, by name, and nothing else"
 expect "['city', 'age', 'any', 'plan', 'length', 'down', 'clicks', 'rows', 'stock', 'twice']" \
   "$(about '[p["schema"]["enum"] for p in d["paths"]["/v1/features/{name}"]["get"]["parameters"] if p["name"] == "name"][0]')" "the features"

@@ -24,6 +24,7 @@ struct test_app {
 	struct actor_ref sleeper[65]; /* by loop id */
 	atomic_uint ended;            /* calls of on_end */
 	atomic_uint never;            /* calls of on_never */
+	atomic_uint pieces;           /* that were sent by /pieces */
 };
 
 static inline void sleeper_on_message(struct actor *a, struct msg *m)
@@ -202,6 +203,50 @@ static inline void on_fail_message(struct exchange *x, struct msg *m)
 	rt_fail(exchange_actor(x), "the route broke");
 }
 
+/* ?n= pieces of ?bytes=, each after an ask; ?fail= and it breaks in that one's place, ?hang= and that one never comes. */
+struct pieces {
+	uint32_t n, bytes, fail, hang, sent;
+};
+
+static inline void ask_for_piece(struct exchange *x, const struct pieces *p)
+{
+	struct test_app *app = exchange_app(x);
+	struct actor *a = exchange_actor(x);
+	struct sleep_msg *m = rt_msg_new(exchange_loop(x), SLEEP);
+	m->ms = p->sent + 1 == p->hang ? UINT32_MAX : 1;
+	rt_ask(a, app->sleeper[loop_id(exchange_loop(x))], &m->head, exchange_deadline_ns(x) + 1000000000u, a->self);
+}
+
+static inline void on_pieces(struct exchange *x)
+{
+	struct pieces *p = calloc(1, sizeof *p);
+	CHECK(p != NULL);
+	*p = (struct pieces){ number_of(x, "n", 3), number_of(x, "bytes", 4), number_of(x, "fail", 0),
+			      number_of(x, "hang", 0), 0 };
+	*exchange_data(x) = p;
+	ask_for_piece(x, p);
+}
+
+static inline void on_pieces_message(struct exchange *x, struct msg *m)
+{
+	struct pieces *p = *exchange_data(x);
+	struct buf piece = { 0 };
+	if (m->kind == EXCHANGE_TAKEN) {
+		ask_for_piece(x, p);
+		return;
+	}
+	if (++p->sent == p->fail) {
+		exchange_error(x, 500, "it broke");
+		return;
+	}
+	if (!exchange_stream_has_begun(x))
+		exchange_stream_begin(x, "text/plain");
+	for (uint32_t i = 0; i < p->bytes; i++)
+		buf_append_char(&piece, (char)('a' + p->sent % 26));
+	atomic_fetch_add(&((struct test_app *)exchange_app(x))->pieces, 1);
+	exchange_stream_send(x, &piece, p->sent == p->n);
+}
+
 /* ?n= is doubled between arrival and answer; 13 is refused at arrival; with ?ms= an actor is asked. */
 struct gathered {
 	uint32_t n, twice;
@@ -270,6 +315,11 @@ static const struct route test_routes[] = {
 	  .on_message = on_slow_message,
 	  .on_end = count_end },
 	{ .method = "GET", .path = "/fail", .on_request = on_slow, .on_message = on_fail_message, .on_end = count_end },
+	{ .method = "GET",
+	  .path = "/pieces",
+	  .on_request = on_pieces,
+	  .on_message = on_pieces_message,
+	  .on_end = count_end },
 	{ .method = "POST",
 	  .path = "/slow_body",
 	  .flags = ROUTE_BODY,

@@ -129,6 +129,17 @@ static inline void order_finish(struct order *o, struct msg *m)
 		for (uint32_t i = 0; i < b->count; i++)
 			buf_printf(&text, "%.*s=%.*s;", STR_ARG(b->rows[i].key), STR_ARG(b->rows[i].value_json));
 	}
+	if (m->kind == OFFLINE_PAST_CELLS) {
+		const struct offline_past_cells *c = (const struct offline_past_cells *)m;
+		a.rows = c->count;
+		a.cursor = c->cursor;
+		a.last = c->last;
+		buf_append_str(&text, c->error);
+		for (uint32_t i = 0; i < c->count; i++)
+			buf_printf(&text, "%u/%u=%.*s@%lld.%03u;", c->cells[i].moment, c->cells[i].feature,
+				   STR_ARG(c->cells[i].value_json), (long long)(c->cells[i].event_time_us - T0_US),
+				   c->cells[i].event_time_ns);
+	}
 	buf_append_char(&text, '\0');
 	a.text = text.p;
 	pthread_mutex_lock(&o->lock);

@@ -82,7 +82,7 @@ static void real_append(struct contract_offline *b, struct evidence_entry *e)
 }
 
 static struct contract_offline duckdb = {
-	.name = "DuckDB", .open = real_open, .close = real_close, .append = real_append
+	.name = "DuckDB", .open = real_open, .close = real_close, .append = real_append, .written_us = NOW_US
 };
 
 /* ---- the fake ---- */
@@ -101,6 +101,7 @@ static void fake_open(struct contract_offline *b)
 		  "[{\"id\":\"a\",\"v\":1},{\"id\":\"a\",\"v\":2},{\"id\":\"a\",\"v\":3},{\"id\":\"b\",\"v\":4}]",
 		  RT_OK },
 		{ "FROM missing", "no such table", RT_EINVAL },
+		{ "User", OFFLINE_PAST_SCRIPT, RT_OK },
 	};
 	sim = sim_create(&(struct sim_config){ .seed = ++seed, .loops = 2 });
 	fake_ledger = ledger_fake_create(&(struct ledger_fake_config){ .delay_ms_max = 1 });

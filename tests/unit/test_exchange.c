@@ -538,6 +538,96 @@ static void test_documents(void **state)
 	buf_finish(&a.body);
 }
 
+/* ---- replies in pieces ---- */
+
+/* Reads until the connection ends; *ret_is_whole: with the last, empty chunk. */
+static void read_pieces(struct http_fixture *f, const char *target, struct buf *ret, bool *ret_is_whole)
+{
+	struct h1_client c = h1_open(f->port);
+	struct buf out = { 0 };
+	buf_printf(&out, "GET %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", target);
+	client_send(c.fd, out.p, out.n);
+	while (h1_more(&c))
+		;
+	buf_append_str(ret, buf_str(&c.in));
+	buf_append_char(ret, '\0');
+	*ret_is_whole = ret->n > 8 && strcmp(ret->p + ret->n - 8, "\r\n0\r\n\r\n") == 0;
+	buf_finish(&out);
+	h1_close(&c);
+}
+
+static void test_pieces_arrive_in_their_order(void **state)
+{
+	struct http_fixture *f = *state;
+	struct buf text = { 0 };
+	bool is_whole;
+	read_pieces(f, "/pieces", &text, &is_whole);
+	assert_true(is_whole);
+	assert_non_null(strstr(text.p, "HTTP/1.1 200 OK\r\n"));
+	assert_non_null(strstr(text.p, "transfer-encoding: chunked\r\n"));
+	assert_non_null(strstr(text.p, "\r\n\r\n4\r\nbbbb\r\n4\r\ncccc\r\n4\r\ndddd\r\n0\r\n\r\n"));
+	expect_h2(f, "GET", "/pieces?n=2&bytes=3", NULL, NULL, (struct str){ 0 }, 200, "bbbccc");
+	expect_h2(f, "GET", "/pieces?n=1", NULL, NULL, (struct str){ 0 }, 200, "bbbb");
+	buf_finish(&text);
+	struct h2_client *c = h2_open(f->port, 1 << 16);
+	struct h2_stream *all[20];
+	for (size_t i = 0; i < ARRAY_LEN(all); i++)
+		all[i] = h2_submit(c, "GET", "/pieces?n=40&bytes=5000", NULL, NULL, (struct str){ 0 }, false);
+	assert_true(h2_run(c, false, CLIENT_WAIT_MS));
+	for (size_t i = 0; i < ARRAY_LEN(all); i++) {
+		assert_int_equal(all[i]->body.n, 40 * 5000);
+		for (size_t k = 0; k < all[i]->body.n; k++)
+			if (all[i]->body.p[k] != (char)('a' + (k / 5000 + 1) % 26))
+				fail_msg("byte %zu", k);
+	}
+	h2_close(c);
+	assert_true(EVENTUALLY(atomic_load(&f->app.ended) == 23));
+}
+
+static void test_a_reply_that_breaks_has_no_end(void **state)
+{
+	struct http_fixture *f = *state;
+	struct buf text = { 0 };
+	bool is_whole;
+	both(f, "GET", "/pieces?fail=1", 500, "{\"detail\":\"it broke\"}"); /* nothing has been sent yet */
+	read_pieces(f, "/pieces?fail=3", &text, &is_whole);
+	assert_non_null(strstr(text.p, "cccc"));
+	assert_false(is_whole);
+	struct h2_client *c = h2_open(f->port, 1 << 20);
+	struct h2_stream *s = h2_submit(c, "GET", "/pieces?fail=3", NULL, NULL, (struct str){ 0 }, false);
+	assert_true(h2_run(c, false, CLIENT_WAIT_MS));
+	assert_int_equal(s->status, 200);
+	assert_int_not_equal(s->error, NGHTTP2_NO_ERROR);
+	h2_close(c);
+	/* The deadline, counted from the piece before. */
+	c = h2_open(f->port, 1 << 20);
+	s = h2_submit(c, "GET", "/pieces?hang=3", "x-request-timeout-ms", "80", (struct str){ 0 }, false);
+	assert_true(h2_run(c, false, CLIENT_WAIT_MS));
+	assert_true(str_eq(buf_str(&s->body), STR("bbbbcccc")));
+	assert_int_not_equal(s->error, NGHTTP2_NO_ERROR);
+	h2_close(c);
+	buf_finish(&text);
+}
+
+/* Who does not read gets no more made, and who leaves ends it, over both protocols. */
+static void test_who_does_not_read_slows_down_who_writes(void **state)
+{
+	struct http_fixture *f = *state;
+	struct h2_client *c = h2_open(f->port, 70000);
+	h2_submit(c, "GET", "/pieces?n=1000&bytes=30000", NULL, NULL, (struct str){ 0 }, false);
+	nghttp2_session_send(c->session); /* and reads nothing: no window is given back */
+	assert_true(EVENTUALLY(atomic_load(&f->app.pieces) >= 3));
+	struct h1_client h1 = h1_open(f->port);
+	client_send_text(h1.fd, "GET /pieces?n=1000&bytes=1000000 HTTP/1.1\r\nHost: x\r\n\r\n");
+	assert_true(EVENTUALLY(atomic_load(&f->app.pieces) >= 5));
+	both(f, "GET", "/slow?ms=300", 200, "{\"slept\":true}"); /* time enough for many more */
+	assert_in_range(atomic_load(&f->app.pieces), 5, 60);
+	assert_int_equal(atomic_load(&f->app.ended), 2);
+	h2_close(c);
+	h1_close(&h1);
+	assert_true(EVENTUALLY(atomic_load(&f->app.ended) == 4));
+}
+
 static void test_server_that_cannot_start(void **state)
 {
 	struct http_fixture *f = *state;
@@ -600,6 +690,9 @@ int main(void)
 		OPEN(test_accepted_codings),
 		OPEN(test_head),
 		OPEN(test_documents),
+		OPEN(test_pieces_arrive_in_their_order),
+		OPEN(test_a_reply_that_breaks_has_no_end),
+		OPEN(test_who_does_not_read_slows_down_who_writes),
 		OPEN(test_server_that_cannot_start),
 		cmocka_unit_test(test_server_that_never_runs),
 	};

@@ -1,4 +1,4 @@
-#include "test_servers.h"
+#include "tests/support/test_servers.h"
 #include <errno.h>
 #include <spawn.h>
 #include <stdarg.h>

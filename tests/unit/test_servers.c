@@ -1,5 +1,5 @@
 /* The servers that other tests have of their own: started, killed, frozen, ended. */
-#include "test_servers.h"
+#include "tests/support/test_servers.h"
 #include <arpa/inet.h>
 #include <setjmp.h>
 #include <stdarg.h>

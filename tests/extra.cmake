@@ -38,7 +38,7 @@ function(fabra_mutant name mutant file suite arguments others how)
     target_include_directories(${target} BEFORE PRIVATE ${folder})
   endif()
   target_link_libraries(${target} PRIVATE fabra_warnings fabra_http fabra_actors fabra_store fabra_runtime fabra_cmocka
-    fabra_nghttp2)
+    fabra_nghttp2 fabra_test_servers)
   target_compile_definitions(${target} PRIVATE FABRA_DEPS_DIR="${FABRA_DEPS_DIR}" FABRA_SOURCE_DIR="${CMAKE_SOURCE_DIR}")
   target_compile_options(${target} PRIVATE -w) # a mistake may leave things unused
   add_test(NAME mutant/${name} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/mutant.sh $<TARGET_FILE:${target}> ${arguments})

@@ -10,7 +10,7 @@ source_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 work=$(mktemp -d)
 export FABRA_HOME=$work/home
 unset FABRA_URL FABRA_API_KEY FABRA_DUCKDB_PATH FABRA_EVIDENCE_MODE FABRA_SIGNING_KEY FABRA_SIGNATURE_MODE FABRA_ENV \
-  FABRA_RECORD_INCLUDE_CONTENT
+  FABRA_RECORD_INCLUDE_CONTENT FABRA_REDIS_URL FABRA_POSTGRES_URL
 server=
 failures=0
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1}
@@ -35,6 +35,18 @@ on_error() { # STATUS COMMAND
 }
 trap 'on_error $? "$BASH_COMMAND"' ERR
 
+# A Redis and a Postgres of the test's own (options of `tools/services start`); sets FABRA_REDIS_URL and FABRA_POSTGRES_URL, and
+# services_dir for `services kill redis` and its like. They end with the test.
+services_dir=
+services() { "$source_dir/tools/services" "$@" --dir "$services_dir"; }
+start_services() {
+  [ -n "$services_dir" ] || services_dir=$(mktemp -d /tmp/fabra-servers.XXXXXX)
+  local said
+  said=$(services start --while $$ "$@") || return 1
+  eval "$said"
+}
+
+at_end= # a command for whatever else a test starts
 is_done=
 finish() {
   status=$?
@@ -56,6 +68,8 @@ finish() {
     done
     [ ! -f "$work/server.log" ] || { echo "--- the server's last words:"; tail -n 15 "$work/server.log"; }
   fi
+  [ -z "$services_dir" ] || services stop >/dev/null 2>&1
+  [ -z "$at_end" ] || eval "$at_end" >/dev/null 2>&1
   rm -rf "$work"
   exit $status
 }

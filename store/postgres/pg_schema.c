@@ -58,6 +58,10 @@ static const char step_1[] =
     ") PARTITION BY RANGE (event_time);\n"
     "CREATE INDEX history_key ON fabra.history (entity_id, feature, event_time DESC) INCLUDE (value);\n"
 
+    /* As the embedded mode calls it. */
+    "CREATE VIEW fabra.feature_history AS SELECT entity, entity_id, feature, coalesce(value, value_large) AS value, event_time, event_ns "
+    "AS event_time_ns, written_at, ttl_ms, source, version, position FROM fabra.history;\n"
+
     "CREATE TABLE fabra.deletes ("
     " entity text NOT NULL, entity_id text NOT NULL, feature text," /* NULL: all of them */
     " event_time timestamptz NOT NULL, written_at timestamptz NOT NULL,"

@@ -415,6 +415,7 @@ static struct cursor *cursor_new(struct offline_actor *o)
 	char name[64];
 	snprintf(name, sizeof name, "fabra/%s/rows", o->pg->replica);
 	pg_sql_init(&found->sql, o->pg, name);
+	found->sql.may_write = true; /* a temporary table */
 	found->number = ++o->cursors_made;
 	return found;
 }

@@ -140,10 +140,14 @@ static PGresult *run(struct pg_sql *s, const char *sql, int count, const char *c
 	return r != NULL ? judge(s, r) : NULL;
 }
 
+static const char session_sql[] =
+    "SELECT set_config('statement_timeout', $1, false), set_config('default_transaction_read_only', $2, false), "
+    "set_config('TimeZone', 'UTC', false), set_config('jit', 'off', false)";
+
 PGresult *pg_sql_run(struct pg_sql *s, const char *sql, int count, const char *const *values, uint64_t deadline_ns)
 {
 	char ms[24];
-	const char *limit[] = { ms };
+	const char *settings[] = { ms, s->may_write ? "off" : "on" };
 	for (int attempt = 0; attempt < 2; attempt++) {
 		bool is_new = s->conn == NULL;
 		s->trouble = (struct pg_trouble){ .kind = PG_FINE };
@@ -154,11 +158,7 @@ PGresult *pg_sql_run(struct pg_sql *s, const char *sql, int count, const char *c
 		if (is_new && !connect_by(s, deadline_ns))
 			return NULL;
 		snprintf(ms, sizeof ms, "%llu", (unsigned long long)left_ms(deadline_ns));
-		PGresult *r =
-		    run(s,
-			"SELECT set_config('statement_timeout', $1, false), set_config('TimeZone', 'UTC', false), "
-			"set_config('jit', 'off', false)",
-			1, limit, deadline_ns);
+		PGresult *r = run(s, session_sql, 2, settings, deadline_ns);
 		if (r != NULL) {
 			PQclear(r);
 			return run(s, sql, count, values, deadline_ns);

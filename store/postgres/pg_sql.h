@@ -8,6 +8,7 @@ struct pg_sql {
 	char application[64];
 	PGconn *conn;              /* NULL: none; the next statement makes one */
 	struct pg_trouble trouble; /* of the last statement */
+	bool may_write;            /* tables of its own; else its transactions are read-only */
 };
 
 void pg_sql_init(struct pg_sql *s, struct postgres *pg, const char *application);

@@ -110,10 +110,11 @@ static void nothing_is_changed(void **state)
 		"SELECT 1; DROP TABLE prices",
 		"DROP TABLE prices",
 		"WITH gone AS (DELETE FROM prices RETURNING *) SELECT * FROM gone",
+		"SELECT nextval('fabra.lanes_id_seq')",
 		"SELECT 1 -- ",
 		"SELECT 1;",
 	};
-	static const int statuses[] = { RT_EINVAL, RT_EINVAL, RT_EINVAL, RT_EINVAL, RT_OK, RT_OK };
+	static const int statuses[] = { RT_EINVAL, RT_EINVAL, RT_EINVAL, RT_EINVAL, RT_EINVAL, RT_OK, RT_OK };
 	pg_open(&postgres);
 	for (size_t i = 0; i < ARRAY_LEN(sql); i++)
 		assert_int_equal(offline_sql(&postgres, sql[i], NULL)->head.status, statuses[i]);

@@ -241,3 +241,7 @@ struct offline_store {
 	bool (*newest_values)(void *store, void *arg, bool (*each)(void *arg, const struct offline_value *v),
 			      uint64_t *ret_applied_lsn, struct buf *ret_why);
 };
+
+/* ---- replies; for who answers ---- */
+struct offline_result *offline_result_new(struct loop *loop);
+struct offline_batch *offline_batch_new(struct loop *loop); /* with an empty arena */

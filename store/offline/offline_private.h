@@ -59,8 +59,6 @@ void offline_question_begin(const struct offline *o, bool is_client);
 void offline_question_end(bool ok, struct offline_error *error);
 
 /* ---- offline_msg.c ---- */
-struct offline_result *offline_result_new(struct loop *loop);
-struct offline_batch *offline_batch_new(struct loop *loop);   /* with an empty arena */
 struct offline_values *offline_values_new(struct loop *loop); /* with an empty arena */
 /* Copies v and its texts into the batch. false: no memory. */
 bool offline_values_add(struct offline_values *m, const struct offline_value *v);

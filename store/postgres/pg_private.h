@@ -46,6 +46,7 @@ enum pg_msg {
 	PG_IO = MSG_KIND(CLASS_POSTGRES, 1),       /* to itself: the socket of a connection is ready */
 	PG_RESOLVE = MSG_KIND(CLASS_POSTGRES, 2),  /* ask: the addresses of the hosts */
 	PG_RESOLVED = MSG_KIND(CLASS_POSTGRES, 3), /* reply: struct pg_resolved */
+	PG_DONE = MSG_KIND(CLASS_POSTGRES, 4),     /* ask of a lane: answered when all that was sent before is done */
 };
 struct pg_io {
 	struct msg head;

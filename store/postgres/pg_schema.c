@@ -179,5 +179,34 @@ static const char step_1[] =
     "CREATE TABLE fabra.events_default PARTITION OF fabra.events DEFAULT;\n"
     "SELECT fabra.make_partitions(now());\n";
 
-const char *const pg_schema_steps[] = { step_1 };
+/* Step 2. Views: the history as the embedded mode calls it, and records in the shape of Fabra's own tables, for who reads those. Where
+ * Fabra's Python program has made its tables they stay what they are. JSON of Postgres cannot hold a NUL: another character stands for it. */
+static const char step_2[] =
+    "CREATE VIEW fabra.feature_history AS SELECT entity, entity_id, feature, coalesce(value, value_large) AS value, event_time, "
+    "event_ns AS event_time_ns, written_at, ttl_ms, source, version, position FROM fabra.history;\n"
+
+    "CREATE FUNCTION fabra.record_json(canonical bytea) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$ BEGIN"
+    " BEGIN RETURN convert_from(canonical, 'UTF8')::jsonb; EXCEPTION WHEN data_exception THEN NULL; END;"
+    " RETURN replace(convert_from(canonical, 'UTF8'), '\\u0000', '\\ufffd')::jsonb;"
+    " EXCEPTION WHEN data_exception THEN RETURN NULL; END $$;\n"
+
+    /* In `public`, never in schema fabra: to a user of that name it comes before, and would hide Python's tables. */
+    "DO $$ BEGIN"
+    " IF to_regclass('context_records') IS NULL THEN"
+    " CREATE VIEW public.context_records AS SELECT 'ctx_' || r.context_id::text AS context_id, r.created_at, r.environment, "
+    "r.schema_version, r.context_function, j -> 'inputs' AS inputs, j ->> 'content' AS content, r.token_count::integer AS token_count, "
+    "j -> 'features' AS features, j -> 'retrieved_items' AS retrieved_items, j -> 'assembly' AS assembly, j -> 'lineage' AS lineage, "
+    "CASE WHEN r.imported THEN j -> 'integrity' ELSE (j -> 'integrity') || jsonb_build_object('record_hash', 'sha256:' || "
+    "encode(r.record_hash, 'hex'), 'signature', r.signature, 'signed_at', r.signed_at, 'signing_key_id', r.signing_key_id) END AS "
+    "integrity, 'sha256:' || encode(r.record_hash, 'hex') AS record_hash FROM fabra.records r CROSS JOIN LATERAL (SELECT "
+    "fabra.record_json(r.canonical) AS j OFFSET 0) AS parsed; END IF;"
+    " IF to_regclass('context_log') IS NULL THEN"
+    " CREATE VIEW public.context_log AS SELECT 'ctx_' || r.context_id::text AS context_id, r.created_at AS timestamp, j ->> 'content' AS "
+    "content, NULL::jsonb AS lineage, jsonb_build_object('name', r.context_function, 'token_usage', r.token_count, 'freshness_status', "
+    "r.freshness_status, 'cost_usd', j #> '{lineage,estimated_cost_usd}', 'record_hash', 'sha256:' || encode(r.record_hash, 'hex'), "
+    "'content_hash', j #> '{integrity,content_hash}') AS meta, r.version FROM fabra.records r CROSS JOIN LATERAL (SELECT "
+    "fabra.record_json(r.canonical) AS j OFFSET 0) AS parsed; END IF;"
+    " EXCEPTION WHEN insufficient_privilege OR invalid_schema_name THEN NULL; END $$;\n";
+
+const char *const pg_schema_steps[] = { step_1, step_2 };
 const int pg_schema_version = sizeof pg_schema_steps / sizeof pg_schema_steps[0];

@@ -4,7 +4,7 @@
  * Nothing here blocks an I/O loop: connections are actors of I/O loops (libpq's asynchronous side), names are resolved and
  * migrations run on blocking threads. */
 #pragma once
-#include "store/evidence/evidence.h"
+#include "store/offline/offline.h"
 
 struct postgres;
 
@@ -53,5 +53,13 @@ struct actor_ref postgres_spawn_reader(struct postgres *p, struct loop *io);
  * have no lane append to the first's. false: *ret_why. */
 bool postgres_spawn(struct postgres *p, struct loop *const *ios, unsigned count, struct loop *blocking,
 		    struct evidence_store *ret, struct buf *ret_why);
+/* Answers OFFLINE_QUERY, OFFLINE_FEATURE and OFFLINE_ROWS: the user's SQL, as this database spells it, on connections of its own. On a
+ * blocking loop; lanes: blocking loops of which each runs one statement at a time, so that a slow one holds up no other; 0: the actor
+ * runs them itself. */
+struct actor_ref postgres_spawn_offline(struct postgres *p, struct loop *blocking, struct loop *const *lanes,
+					unsigned lanes_count);
+/* Whether the SQL of a feature can run and gives both columns; it does not run. Blocking. false: *ret_why. */
+bool postgres_check_feature(struct postgres *p, struct str sql, struct str key_column, struct str value_column,
+			    struct buf *ret_why);
 void postgres_health_read(const struct postgres *p, struct postgres_health *ret); /* any thread */
 void postgres_publish(struct postgres *p); /* its health as metrics; one thread */

@@ -1,6 +1,7 @@
 /* Postgres under load, with a real server that is hurt: what was acknowledged is there, once; what was refused says why. The chains
  * are checked by tests/tools/postgres_chain.py, which knows nothing of this program's code. */
 #include "tests/contract/evidence_entries.h"
+#include "store/postgres/pg_schema.h"
 #include "store/text/uuid.h"
 #include "tests/unit/postgres_fixture.h"
 #include <arpa/inet.h>
@@ -554,6 +555,32 @@ static void values_of_any_size_are_kept(void **state)
 	assert_int_equal(server_sql("SELECT count(*) FROM fabra.history WHERE value = '1e16'"), 1);
 }
 
+/* A reader of Fabra's own tables finds records there, numbers and texts as they are, a NUL included. */
+static void records_are_seen_in_fabras_shape(void **state)
+{
+	(void)state;
+	process_begin(&defaults, server.url);
+	server_await_ready(process.pg);
+	assert_int_equal(ended(append(evidence_record(1, "chat")))->head.status, RT_OK);
+	struct evidence_entry *e = evidence_import(2, "a NUL: \\u0000, a line");
+	assert_int_equal(ended(append(e))->head.status, RT_OK);
+	process_end();
+	assert_int_equal(
+	    server_sql(
+		"SELECT token_count FROM context_records WHERE context_id = 'ctx_018f3a2b-7def-7abc-8901-000000000001' AND "
+		"inputs ->> 'user_id' = 'u1' AND content = 'some text' AND integrity ->> 'record_hash' = record_hash AND "
+		"lineage ->> 'fabra_version' = '2.3.2'"),
+	    41);
+	assert_int_equal(
+	    server_sql("SELECT count(*) FROM context_log WHERE meta ->> 'name' = 'chat' AND content = 'some text'"), 1);
+	assert_int_equal(server_sql("SELECT count(*) FROM context_records WHERE content LIKE 'a NUL: _, a line'"), 1);
+	assert_int_equal(
+	    server_sql(
+		"SELECT count(*) FROM pg_class WHERE relname = 'context_log' AND relkind = 'v' AND relnamespace = "
+		"'public'::regnamespace"),
+	    1);
+}
+
 /* ---- what is wrong with the server, or with its name ---- */
 
 static void assert_migrate_says(const char *url, enum postgres_migrate_mode mode, int status, const char *words)
@@ -661,7 +688,7 @@ static void migrates_step_by_step(void **state)
 	assert_int_equal(server_sql("SELECT count(*) FROM pg_namespace WHERE nspname = 'fabra'"), 0);
 	migrate(server.url);
 	migrate(server.url); /* nothing is left to do */
-	assert_int_equal(server_sql("SELECT count(*) FROM fabra.migrations"), 1);
+	assert_int_equal(server_sql("SELECT count(*) FROM fabra.migrations"), pg_schema_version);
 	assert_migrate_says(server.url, POSTGRES_MIGRATE_NEVER, RT_OK, "");
 	server_sql("INSERT INTO fabra.migrations (version, program) VALUES (1000, 'fabra 9')");
 	assert_migrate_says(server.url, POSTGRES_MIGRATE, RT_EINVAL, "newer program");
@@ -684,7 +711,7 @@ static void many_migrate_at_once(void **state)
 		assert_int_equal(pthread_create(&threads[i], NULL, migrate_thread, NULL), 0);
 	for (size_t i = 0; i < ARRAY_LEN(threads); i++)
 		pthread_join(threads[i], NULL);
-	assert_int_equal(server_sql("SELECT count(*) FROM fabra.migrations"), 1);
+	assert_int_equal(server_sql("SELECT count(*) FROM fabra.migrations"), pg_schema_version);
 }
 
 /* A disk of a few megabytes under the partitions of the records. */
@@ -781,6 +808,7 @@ int main(void)
 		cmocka_unit_test_setup(one_bad_entry_fails_alone, setup),
 		cmocka_unit_test_setup(a_request_fails_from_its_failure_on, setup),
 		cmocka_unit_test_setup(values_of_any_size_are_kept, setup),
+		cmocka_unit_test_setup(records_are_seen_in_fabras_shape, setup),
 		cmocka_unit_test_setup(connects_by_name, setup),
 		cmocka_unit_test_setup(a_full_disk_refuses_and_heals, setup),
 		cmocka_unit_test_setup(says_what_is_wrong, setup),

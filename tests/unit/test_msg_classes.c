@@ -13,6 +13,7 @@
 #include "store/offline/offline.h"
 #include "store/online/online.h"
 #include "store/postgres/pg_private.h"
+#include "store/redis/redis_call.h"
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -29,6 +30,7 @@ static const char *name_of(int class)
 		NAME(CLASS_OFFLINE)
 		NAME(CLASS_ONLINE)
 		NAME(CLASS_POSTGRES)
+		NAME(CLASS_REDIS)
 		NAME(CLASS_COMPUTATION)
 		NAME(CLASS_RESOLVER)
 		NAME(CLASS_RETRIEVER)
@@ -57,7 +59,7 @@ static void classes_have_their_own_numbers(void **state)
 			if (class < 32 && class != CLASS_RT)
 				fail_msg("%s has a number of the runtime's", name_of(class));
 		}
-	assert_int_equal(count, 17);
+	assert_int_equal(count, 18);
 }
 
 int main(void)

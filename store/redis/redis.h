@@ -15,12 +15,13 @@ struct redis_config {
 	/* A loop that may block, where names of hosts are looked up; not needed for an address or a socket. It outlives the loops
 	 * that have connections. */
 	struct loop *blocking;
-	uint32_t connect_ms;      /* for a connection with all that makes it usable; 0 = 2000 */
-	uint32_t stall_ms;        /* without a word from a server that owes an answer, the connection is given up; 0 = 1000 */
-	uint32_t hold_ms;         /* what comes while there is no connection waits so long after a loss; 0 = 400 */
-	uint32_t calls_max;       /* of a loop that wait or are under way; more are refused; 0 = 8192 */
-	size_t bytes_max;         /* of their commands; 0 = 64 MiB */
-	uint32_t backoff_ms_max;  /* of the pause before the next connection; 0 = 2000; the first is 20 ms; half of each is random */
+	uint32_t connect_ms; /* for a connection with all that makes it usable; 0 = 2000 */
+	uint32_t stall_ms;  /* without a word from a server that owes an answer, the connection is given up; 0 = 1000 */
+	uint32_t hold_ms;   /* what comes while there is no connection waits so long after a loss; 0 = 400 */
+	uint32_t calls_max; /* of a loop that wait or are under way; more are refused; 0 = 8192 */
+	size_t bytes_max;   /* of their commands; 0 = 64 MiB */
+	uint32_t
+	    backoff_ms_max; /* of the pause before the next connection; 0 = 2000; the first is 20 ms; half of each is random */
 };
 struct redis;
 /* Reads the URL and the files of TLS; connects nowhere. NULL: *ret_why says why. */
@@ -54,6 +55,6 @@ struct redis_online_config {
 };
 struct redis_online;
 struct redis_online *redis_online_create(const struct redis_online_config *config); /* NULL: no memory */
-void redis_online_destroy(struct redis_online *o);                                    /* after the loops; NULL is fine */
+void redis_online_destroy(struct redis_online *o);                                  /* after the loops; NULL is fine */
 /* Starts whoever answers the loop's messages, and puts it into store->per_loop. After redis_spawn. false: no memory. */
 bool redis_online_spawn(struct redis_online *o, struct loop *loop, struct online_store *store);

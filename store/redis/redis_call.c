@@ -93,8 +93,8 @@ static void *make_text(const redisReadTask *task, char *p, size_t n)
 {
 	struct redis_call *c = task->privdata;
 	struct redis_reply *r = place(task, task->type == REDIS_REPLY_STATUS  ? REDIS_STATUS
-					     : task->type == REDIS_REPLY_ERROR ? REDIS_ERROR
-									       : REDIS_TEXT);
+					    : task->type == REDIS_REPLY_ERROR ? REDIS_ERROR
+									      : REDIS_TEXT);
 	if (r)
 		r->text = arena_dup(&c->arena, str_of(p, n));
 	if (r && r->text.p == NULL)

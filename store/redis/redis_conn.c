@@ -51,7 +51,7 @@ struct conn {
 	SSL *ssl;              /* context's */
 	struct queue waiting, sent;
 	struct redis_call *sending; /* the last of sent, when only a part of it has been handed over */
-	uint32_t calls; /* of clients, in both */
+	uint32_t calls;             /* of clients, in both */
 	size_t bytes;
 	uint64_t down_since_ns, heard_ns;
 	uint32_t attempts; /* since the last READY */
@@ -118,7 +118,8 @@ static void close_sock(struct conn *c)
 {
 	if (c->sock) {
 		c->sock->conn = NULL;
-		uv_close((uv_handle_t *)&c->sock->poll, on_sock_closed); /* before the descriptor: its number may come again */
+		uv_close((uv_handle_t *)&c->sock->poll,
+			 on_sock_closed); /* before the descriptor: its number may come again */
 	}
 	if (c->context)
 		redisFree(c->context);
@@ -347,9 +348,10 @@ static void on_connected(struct conn *c)
 	int on = 1;
 	if (!c->redis->url.is_unix)
 		setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-	c->context = redisConnectWithOptions(&(redisOptions){ .type = REDIS_CONN_USERFD,
-							      .options = REDIS_OPT_NONBLOCK | REDIS_OPT_NO_PUSH_AUTOFREE,
-							      .endpoint.fd = c->fd });
+	c->context = redisConnectWithOptions(
+	    &(redisOptions){ .type = REDIS_CONN_USERFD,
+			     .options = REDIS_OPT_NONBLOCK | REDIS_OPT_NO_PUSH_AUTOFREE,
+			     .endpoint.fd = c->fd });
 	if (c->context == NULL) {
 		lose(c, "out of memory");
 		return;
@@ -403,7 +405,8 @@ static void begin(struct conn *c)
 	}
 	set_state(c, REDIS_LOOKING_UP, NULL);
 	uint64_t until_ns = clock_mono_ns() + c->redis->config.connect_ms * 1000000ull;
-	c->look_up_op = rt_ask(&c->base, c->redis->resolver, rt_msg_new(c->base.loop, REDIS_LOOK_UP), until_ns, ACTOR_NONE);
+	c->look_up_op = rt_ask(&c->base, c->redis->resolver, rt_msg_new(c->base.loop, REDIS_LOOK_UP), until_ns,
+			       ACTOR_NONE);
 }
 
 static void on_found(struct conn *c, const struct msg *m)
@@ -413,7 +416,8 @@ static void on_found(struct conn *c, const struct msg *m)
 	if (found && found->count) /* another one at each attempt */
 		connect_to(c, &found->all[c->attempts % found->count]);
 	else
-		lose_by_error(c, "the name of the Redis host cannot be looked up", found ? found->why : "no answer in time");
+		lose_by_error(c, "the name of the Redis host cannot be looked up",
+			      found ? found->why : "no answer in time");
 }
 
 /* ---- reading ---- */
@@ -511,8 +515,7 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 
 static bool is_holding(const struct conn *c)
 {
-	return c->state == REDIS_READY ||
-	       clock_mono_ns() - c->down_since_ns < c->redis->config.hold_ms * 1000000ull;
+	return c->state == REDIS_READY || clock_mono_ns() - c->down_since_ns < c->redis->config.hold_ms * 1000000ull;
 }
 
 static void on_call(struct conn *c, struct msg *m)
@@ -544,7 +547,8 @@ static void on_watch(struct conn *c)
 		lose(c, "Redis does not answer");
 	if (!is_holding(c))
 		end_all(c, &c->waiting, "there is no connection to Redis");
-	if (c->waiting.first || (c->state == REDIS_READY && (c->sent.first || (c->context && sdslen(c->context->obuf)))))
+	if (c->waiting.first ||
+	    (c->state == REDIS_READY && (c->sent.first || (c->context && sdslen(c->context->obuf)))))
 		start_watch(c);
 }
 
@@ -613,7 +617,8 @@ static int conn_init(struct actor *a, void *arg)
 	c->fd = -1;
 	c->down_since_ns = clock_mono_ns();
 	c->m_calls = counter("fabra_redis_calls", "Calls that Redis answered.");
-	c->m_failed = counter("fabra_redis_calls_failed", "Calls without an answer: the connection was lost, or there was none.");
+	c->m_failed = counter("fabra_redis_calls_failed",
+			      "Calls without an answer: the connection was lost, or there was none.");
 	c->m_refused = counter("fabra_redis_calls_refused", "Calls refused since too many were under way.");
 	c->m_lost = counter("fabra_redis_connections_lost", "Connections to Redis that were lost.");
 	c->m_connects = counter("fabra_redis_connections_made", "Connections to Redis that were made.");

@@ -21,5 +21,5 @@ enum redis_trouble {
 	REDIS_TROUBLES,
 };
 enum redis_trouble redis_trouble_of(struct str error_reply);
-const char *redis_trouble_name(enum redis_trouble t);         /* one word, for metrics */
-const char *redis_trouble_text(enum redis_trouble t);         /* cause and cure; static */
+const char *redis_trouble_name(enum redis_trouble t); /* one word, for metrics */
+const char *redis_trouble_text(enum redis_trouble t); /* cause and cure; static */

@@ -97,7 +97,8 @@ static bool is_asked(const struct redis_online *o, uint16_t kind, struct online_
 	return r->id.n <= ONLINE_ID_MAX;
 }
 
-static void add_get(const struct redis_online *o, struct redis_call *call, struct str key, const struct online_row_batch *r)
+static void add_get(const struct redis_online *o, struct redis_call *call, struct str key,
+		    const struct online_row_batch *r)
 {
 	redis_call_begin(call, 3 + r->count);
 	redis_call_arg(call, STR("HMGET"));
@@ -120,8 +121,8 @@ static void add_order(struct redis_call *call, const struct online_meta *when)
 	redis_call_arg(call, str_of(order, sizeof order));
 }
 
-static void add_change(struct redis_call *call, const struct redis_online *o, const struct online_change *c, int64_t now_us,
-		       struct buf *scratch)
+static void add_change(struct redis_call *call, const struct redis_online *o, const struct online_change *c,
+		       int64_t now_us, struct buf *scratch)
 {
 	int64_t expires_us = c->meta.expires_us;
 	redis_call_arg(call, field_of(o, c->feature));
@@ -206,7 +207,8 @@ static void ask(struct online_actor *s, struct under_way *u)
 		return;
 	}
 	u->op = rt_ask(&s->base, redis_of(s->o->config.redis, s->base.loop),
-		       &redis_call_msg_new(s->base.loop, REDIS_CALL, call)->head, u->request->head.deadline_ns, ACTOR_NONE);
+		       &redis_call_msg_new(s->base.loop, REDIS_CALL, call)->head, u->request->head.deadline_ns,
+		       ACTOR_NONE);
 	u->next = NULL;
 	if (s->last)
 		s->last->next = u;
@@ -263,8 +265,8 @@ static void note_position(struct online_trace *t, const struct online_meta *m)
 }
 
 /* false: there is a value, but it cannot be read. */
-static bool read_cell(const struct redis_online *o, struct online_get *g, const struct redis_reply *found, struct str deleted,
-		      int64_t now_us)
+static bool read_cell(const struct redis_online *o, struct online_get *g, const struct redis_reply *found,
+		      struct str deleted, int64_t now_us)
 {
 	struct online_trace *t = &g->trace;
 	struct deletes d = deletes_of(deleted, field_of(o, g->feature));
@@ -317,7 +319,8 @@ static void forget_row(struct online_row_batch *r)
 	}
 }
 
-static enum redis_trouble read_row(const struct redis_online *o, struct online_row_batch *r, const struct redis_reply *reply)
+static enum redis_trouble read_row(const struct redis_online *o, struct online_row_batch *r,
+				   const struct redis_reply *reply)
 {
 	int64_t now_us = clock_wall_us();
 	if (reply->type != REDIS_ARRAY || reply->count != r->count + 1)
@@ -365,8 +368,8 @@ static void answer_row_here(const struct redis_online *o, uint16_t kind, struct 
 			r->changes[i].result = field_of(o, r->changes[i].feature).n ? ONLINE_FULL : ONLINE_FAILED;
 	if (kind == ONLINE_GET && is_too_long) {
 		for (uint32_t i = 0; i < r->count; i++)
-			r->gets[i].trace =
-			    (struct online_trace){ .event_time_us = INT64_MIN, .cell_time_us = INT64_MIN };
+			r->gets[i].trace = (struct online_trace){ .event_time_us = INT64_MIN,
+								  .cell_time_us = INT64_MIN };
 		r->result = ONLINE_APPLIED;
 	}
 	if (kind == ONLINE_DELETE && is_too_long)
@@ -389,8 +392,8 @@ static void end_of_rows(struct online_actor *s, struct online_batch *request, co
 			continue;
 		const struct redis_reply *reply = &call->replies[at++];
 		enum redis_trouble t = reply->type == REDIS_ERROR ? redis_trouble_of(reply->text)
-				       : kind == ONLINE_GET	   ? read_row(o, r, reply)
-								   : written_row(o, kind, r, reply);
+				       : kind == ONLINE_GET       ? read_row(o, r, reply)
+								  : written_row(o, kind, r, reply);
 		if (t == REDIS_NO_TROUBLE)
 			continue;
 		trouble = t;
@@ -412,7 +415,9 @@ static bool lacks_script(const struct redis_call *call)
 
 static void on_done(struct online_actor *s, struct under_way *u, const struct msg *m)
 {
-	int status = m->kind == REDIS_DONE ? m->status : m->kind == RT_DOWN && m->status == RT_EFULL ? RT_EFULL : RT_EIO;
+	int status = m->kind == REDIS_DONE                         ? m->status
+		     : m->kind == RT_DOWN && m->status == RT_EFULL ? RT_EFULL
+								   : RT_EIO;
 	const struct redis_call *call = m->kind == REDIS_DONE ? ((const struct redis_call_msg *)m)->call : NULL;
 	if (status == RT_OK && !u->is_again && u->request->head.kind != ONLINE_GET && lacks_script(call)) {
 		u->is_again = true; /* what was done is done once more, which changes nothing */

@@ -7,7 +7,8 @@ static bool fail(struct buf *ret_why, const char *what, const char *file)
 {
 	unsigned long error = ERR_peek_last_error();
 	const char *reason = error ? ERR_reason_error_string(error) : NULL;
-	buf_printf(ret_why, "TLS to Redis: %s %s cannot be used: %s", what, file, reason ? reason : "no reason is known");
+	buf_printf(ret_why, "TLS to Redis: %s %s cannot be used: %s", what, file,
+		   reason ? reason : "no reason is known");
 	ERR_clear_error();
 	return false;
 }
@@ -18,7 +19,8 @@ static bool prepare(SSL_CTX *c, const struct redis_url *u, struct buf *ret_why)
 	SSL_CTX_set_min_proto_version(c, TLS1_2_VERSION);
 	SSL_CTX_set_options(c, SSL_OP_NO_RENEGOTIATION); /* so that writing never waits for reading */
 	SSL_CTX_set_verify(c, u->takes_any_certificate ? SSL_VERIFY_NONE : SSL_VERIFY_PEER, NULL);
-	if (u->ca_file[0] ? SSL_CTX_load_verify_locations(c, u->ca_file, NULL) != 1 : SSL_CTX_set_default_verify_paths(c) != 1)
+	if (u->ca_file[0] ? SSL_CTX_load_verify_locations(c, u->ca_file, NULL) != 1
+			  : SSL_CTX_set_default_verify_paths(c) != 1)
 		return fail(ret_why, "the file of authorities", u->ca_file);
 	if (u->cert_file[0] && SSL_CTX_use_certificate_chain_file(c, u->cert_file) != 1)
 		return fail(ret_why, "the certificate", u->cert_file);
@@ -60,9 +62,12 @@ void redis_tls_why(const SSL *ssl, char *out, size_t cap)
 	unsigned long error = ERR_peek_error();
 	const char *reason = error ? ERR_reason_error_string(error) : NULL;
 	if (verified != X509_V_OK)
-		text_printf(out, cap, "the TLS certificate of Redis is refused (%s): correct ssl_ca_certs, or the host in the URL",
-			    X509_verify_cert_error_string(verified));
+		text_printf(
+		    out, cap,
+		    "the TLS certificate of Redis is refused (%s): correct ssl_ca_certs, or the host in the URL",
+		    X509_verify_cert_error_string(verified));
 	else
-		text_printf(out, cap, "no TLS with Redis (%s): does the port speak TLS?", reason ? reason : "it hung up");
+		text_printf(out, cap, "no TLS with Redis (%s): does the port speak TLS?",
+			    reason ? reason : "it hung up");
 	ERR_clear_error();
 }

@@ -7,8 +7,9 @@ enum { PORT_DEFAULT = 6379, DATABASE_MAX = 1 << 20 };
 
 static bool wrong(struct buf *ret_why, const char *what)
 {
-	buf_printf(ret_why, "the Redis URL %s; it is redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, or "
-			    "unix://PATH[?db=DATABASE]",
+	buf_printf(ret_why,
+		   "the Redis URL %s; it is redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], rediss:// for TLS, or "
+		   "unix://PATH[?db=DATABASE]",
 		   what);
 	return false;
 }
@@ -53,11 +54,11 @@ static struct str cut(struct str *s, char c)
 
 static bool parse_parameter(struct redis_url *u, struct str name, struct str value, struct buf *ret_why)
 {
-	char *text = str_eq(name, STR("username"))	 ? u->user
-		     : str_eq(name, STR("password"))	 ? u->password
+	char *text = str_eq(name, STR("username"))       ? u->user
+		     : str_eq(name, STR("password"))     ? u->password
 		     : str_eq(name, STR("ssl_ca_certs")) ? u->ca_file
 		     : str_eq(name, STR("ssl_certfile")) ? u->cert_file
-		     : str_eq(name, STR("ssl_keyfile"))	 ? u->key_file
+		     : str_eq(name, STR("ssl_keyfile"))  ? u->key_file
 							 : NULL;
 	if (text)
 		return decode(value, text) || wrong(ret_why, "has a parameter that is too long or has a wrong %XX");
@@ -68,8 +69,9 @@ static bool parse_parameter(struct redis_url *u, struct str name, struct str val
 		return u->takes_any_certificate || str_eq(value, STR("required")) ||
 		       wrong(ret_why, "has an ssl_cert_reqs that is neither required nor none");
 	}
-	return wrong(ret_why, "has a parameter other than db, username, password, ssl_ca_certs, ssl_certfile, ssl_keyfile, "
-			      "ssl_cert_reqs");
+	return wrong(ret_why,
+		     "has a parameter other than db, username, password, ssl_ca_certs, ssl_certfile, ssl_keyfile, "
+		     "ssl_cert_reqs");
 }
 
 static bool parse_parameters(struct redis_url *u, struct str rest, struct buf *ret_why)

@@ -4,9 +4,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define HEAD "{\"__fabra_feature_value__\": true, \"value\": "
+#define HEAD  "{\"__fabra_feature_value__\": true, \"value\": "
 #define AS_OF ", \"as_of\": \""
-#define OURS ", \"fabra_n\": \""
+#define OURS  ", \"fabra_n\": \""
 
 enum {
 	HEAD_LEN = sizeof HEAD - 1,
@@ -118,7 +118,8 @@ static size_t as_of_before(struct str text, size_t end)
 static struct str read_ours(struct str text, struct online_meta *ret)
 {
 	uint64_t sum;
-	if (text.n < HEAD_LEN + TAIL_LEN || !has(text, text.n - TAIL_LEN, OURS, OURS_LEN) || !has(text, 0, HEAD, HEAD_LEN))
+	if (text.n < HEAD_LEN + TAIL_LEN || !has(text, text.n - TAIL_LEN, OURS, OURS_LEN) ||
+	    !has(text, 0, HEAD, HEAD_LEN))
 		return str_of(NULL, 0);
 	const char *ours = text.p + text.n - TAIL_LEN + OURS_LEN;
 	size_t value_end = as_of_before(text, text.n - TAIL_LEN);
@@ -237,12 +238,13 @@ static bool read_tombstone(struct str line, struct redis_tombstone *ret)
 	const char *until_end = line.n > REDIS_ORDER_TEXT ? memchr(line.p, ' ', line.n) : NULL;
 	if (until_end == NULL || line.p[REDIS_TIME_TEXT] != '.' || line.p[REDIS_ORDER_TEXT] != '.')
 		return false;
-	if (!read_hex(line.p, 16, &time) || !read_hex(line.p + 16, 3, &ns) || !read_hex(line.p + AT_POSITION, 16, &high) ||
-	    !read_hex(line.p + AT_POSITION + 16, 16, &low))
+	if (!read_hex(line.p, 16, &time) || !read_hex(line.p + 16, 3, &ns) ||
+	    !read_hex(line.p + AT_POSITION, 16, &high) || !read_hex(line.p + AT_POSITION + 16, 16, &low))
 		return false;
-	ret->when = (struct online_meta){
-		.event_time_us = (int64_t)(time ^ 1ull << 63), .event_time_ns = (uint16_t)ns, .lsn = high, .lsn_low = low
-	};
+	ret->when = (struct online_meta){ .event_time_us = (int64_t)(time ^ 1ull << 63),
+					  .event_time_ns = (uint16_t)ns,
+					  .lsn = high,
+					  .lsn_low = low };
 	ret->feature = str_skip(line, (size_t)(until_end + 1 - line.p));
 	return true;
 }

@@ -26,8 +26,8 @@ void redis_wrap_write(struct buf *out, struct str json, const struct online_meta
 
 enum redis_wrapped {
 	REDIS_WRAP_OURS,
-	REDIS_WRAP_FOREIGN,   /* of another program: its meta has ONLINE_FOREIGN, no position, and now_us as its time of writing */
-	REDIS_WRAP_DAMAGED,   /* meant to be JSON, and is none that this program can keep: a number too long, say */
+	REDIS_WRAP_FOREIGN, /* of another program: its meta has ONLINE_FOREIGN, no position, and now_us as its time of writing */
+	REDIS_WRAP_DAMAGED, /* meant to be JSON, and is none that this program can keep: a number too long, say */
 	REDIS_WRAP_NO_MEMORY,
 };
 /* ret: filled when ours or foreign; the value's reference is the caller's. As Fabra does it takes a wrapper, any other JSON (a bare

@@ -36,8 +36,9 @@ static inline bool redis_server_listens(const struct redis_server *s)
 
 static inline void redis_server_start(struct redis_server *s)
 {
-	const char *args[32] = { "redis-server", "--port", "0", "--unixsocket", s->socket, "--save", "", "--logfile",
-				 "redis.log", "--enable-debug-command", "yes", "--dir", s->dir };
+	const char *args[32] = { "redis-server", "--port", "0",         "--unixsocket", s->socket,
+				 "--save",       "",       "--logfile", "redis.log",    "--enable-debug-command",
+				 "yes",          "--dir",  s->dir };
 	size_t n = 13;
 	for (size_t i = 0; s->arguments && s->arguments[i]; i++)
 		args[n++] = s->arguments[i];
@@ -112,8 +113,9 @@ static inline struct str redis_test_feature(void *arg, uint32_t feature)
 	static char names[ONLINE_TOGETHER_MAX][8];
 	(void)arg;
 	assert_true(feature < ONLINE_TOGETHER_MAX);
-	return str_from(names[feature][0] ? names[feature]
-					  : (snprintf(names[feature], sizeof names[feature], "f%u", feature), names[feature]));
+	return str_from(names[feature][0]
+			    ? names[feature]
+			    : (snprintf(names[feature], sizeof names[feature], "f%u", feature), names[feature]));
 }
 
 static inline bool redis_test_is_lasting(void *arg, uint32_t kind)
@@ -142,7 +144,8 @@ static inline void redis_rig_open(struct redis_rig *r, struct contract_online *b
 	assert_true(redis_spawn(r->redis, r->loop));
 	struct online_store store = { 0 };
 	assert_true(redis_online_spawn(r->online, r->loop, &store));
-	b->store = (struct online_store){ .per_loop = { store.per_loop[loop_id(r->loop) - 1] } }; /* as the suite asks */
+	b->store = (struct online_store){ .per_loop = {
+					      store.per_loop[loop_id(r->loop) - 1] } }; /* as the suite asks */
 	contract_begin(&b->c, NULL);
 	assert_int_equal(loop_start(r->loop), 0);
 }

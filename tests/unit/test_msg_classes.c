@@ -14,6 +14,7 @@
 #include "store/offline/offline.h"
 #include "store/online/online.h"
 #include "store/postgres/pg_private.h"
+#include "store/redis/redis_call.h"
 #include <setjmp.h>
 #include <stdarg.h>
 
@@ -30,6 +31,7 @@ static const char *name_of(int class)
 		NAME(CLASS_OFFLINE)
 		NAME(CLASS_ONLINE)
 		NAME(CLASS_POSTGRES)
+		NAME(CLASS_REDIS)
 		NAME(CLASS_COMPUTATION)
 		NAME(CLASS_RESOLVER)
 		NAME(CLASS_RETRIEVER)

@@ -130,7 +130,7 @@ static bool open_stores(struct server *s)
 	struct serve_options *o = &s->options;
 	if (!paths_prepare(&o->paths, &why))
 		return say(&why, "state folder");
-	s->stores = stores_process_open(o, s->io, o->loops, &why);
+	s->stores = stores_process_open(o, s->definitions, s->io, o->loops, &why);
 	if (s->stores == NULL)
 		return say_line(&why);
 	s->node.stores = s->stores->stores;

@@ -13,6 +13,7 @@ struct serve_options {
 	bool unsafe_lua, verbose;
 	/* environment */
 	struct str environment;
+	const char *redis_url; /* NULL: values are in the memory of this process */
 	bool evidence_required, include_content, access_log;
 	uint32_t evidence_timeout_ms;
 	uint64_t online_bytes, duckdb_bytes, segment_bytes, body_bytes;

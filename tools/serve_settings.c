@@ -46,6 +46,7 @@ static const char *const settings[] = { /* of any command */
 					"LEDGER_SEGMENT_BYTES",
 					"ONLINE_BYTES",
 					"READ_TIMEOUT",
+					"REDIS_URL",
 					"RECORD_INCLUDE_CONTENT",
 					"REPLY_RATE_MIN",
 					"REQUEST_TIMEOUT",
@@ -64,10 +65,6 @@ static const struct only_in_fabra {
 	bool is_refused;
 	const char *what;
 } only_in_fabra[] = {
-	{ "FABRA_REDIS_URL", true,
-	  "this version has no store on Redis yet, and values that are kept here are in no other process; "
-	  "unset it for the online table in memory" },
-	{ "REDIS_URL", false, "there is no store on Redis yet; values are in the memory of this process" },
 	{ "FABRA_POSTGRES_URL", false, "there is no store on Postgres yet; the offline store is a DuckDB file" },
 	{ "FABRA_PG_POOL_SIZE", false, "there is no store on Postgres yet" },
 	{ "FABRA_PG_MAX_OVERFLOW", false, "there is no store on Postgres yet" },
@@ -266,6 +263,15 @@ static bool read_environment(struct serve_options *o, struct buf *errors)
 	return distance == 0;
 }
 
+/* As Fabra: its own name, or the one that many platforms set. Empty is how compose files leave a variable out. */
+static void read_redis_url(struct serve_options *o)
+{
+	const char *own = config_str("FABRA_REDIS_URL", NULL);
+	o->redis_url = own && own[0] ? own : config_str("REDIS_URL", NULL);
+	if (o->redis_url && o->redis_url[0] == '\0')
+		o->redis_url = NULL;
+}
+
 /* A key that no request can match locks all out, and one that was meant and is none lets all in. Empty is how compose files
  * and the like leave a variable out; that is said, not refused. */
 static void read_api_key(struct serve_options *o, struct buf *errors)
@@ -287,6 +293,7 @@ void serve_settings_read(struct serve_options *o, struct buf *errors)
 {
 	bool in_production = read_environment(o, errors);
 	read_evidence_mode(o, in_production, errors);
+	read_redis_url(o);
 	o->include_content = config_bool("FABRA_RECORD_INCLUDE_CONTENT", true, errors);
 	o->access_log = config_bool("FABRA_ACCESS_LOG", true, errors);
 	read_sizes(o, errors);

@@ -4,6 +4,7 @@
 #include "store/ledger/ledger.h"
 #include "store/offline/offline_duckdb.h"
 #include "store/online/online_memory.h"
+#include "tools/stores_redis.h"
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -16,7 +17,8 @@ struct stores_embedded {
 	struct stores_process process;
 	struct ledger *ledger;
 	struct offline *offline;
-	struct online *online;
+	struct online *online;      /* NULL: values are in Redis */
+	struct stores_redis *redis; /* NULL: they are in memory */
 	struct loop *ledger_loop, *records_loop, *offline_loop, *materialize_loop, *projection_loop;
 	struct loop *lane_loops[LANES];
 };
@@ -52,7 +54,12 @@ static void health(const struct stores *s, struct stores_health *ret)
 		   offline.paused ? "true" : "false", (unsigned long long)offline.missing_entries);
 	write_text(out, "reason", offline.paused ? offline.error : "");
 	buf_append_char(out, '}');
-	buf_append_lit(&ret->needs, "[\"ledger\",\"projection\"]");
+	if (e->redis) {
+		buf_append_char(out, ',');
+		ret->is_ready = stores_redis_health(e->redis, out) && ret->is_ready;
+	}
+	buf_append_str(&ret->needs,
+		       e->redis ? STR("[\"ledger\",\"projection\",\"redis\"]") : STR("[\"ledger\",\"projection\"]"));
 }
 
 static void publish(const struct stores *s)
@@ -103,6 +110,8 @@ static int64_t tombstone_keep_us(int64_t history_keep_ms)
 
 static bool make_online(struct stores_embedded *e, const struct serve_options *o, struct buf *ret_why)
 {
+	if (o->redis_url)
+		return true; /* open_redis, once there are loops */
 	e->online = online_create(&(struct online_config){
 	    .bytes_max = o->online_bytes, .tombstone_keep_us = tombstone_keep_us(o->history_keep_ms) });
 	if (e->online == NULL)
@@ -154,15 +163,24 @@ static bool spawn_actors(struct stores_embedded *e, struct buf *ret_why)
 	offline->requests = offline_spawn_reader(e->offline, e->offline_loop, e->lane_loops, LANES);
 	offline->background = offline_spawn_reader(e->offline, e->materialize_loop, NULL, 0);
 	evidence->list = evidence->legacy = offline->requests;
-	struct actor_ref online = online_spawn(e->online, e->records_loop);
-	for (unsigned i = 0; i < LOOPS_MAX; i++)
+	struct actor_ref online = e->online ? online_spawn(e->online, e->records_loop) : ACTOR_NONE;
+	for (unsigned i = 0; i < LOOPS_MAX && e->online; i++)
 		e->stores.online.per_loop[i] = online;
 	struct actor_ref projection = offline_spawn_projection(e->offline, e->projection_loop);
 	bool ok = !ref_is_none(evidence->append) && !ref_is_none(evidence->find) && !ref_is_none(offline->requests) &&
-		  !ref_is_none(offline->background) && !ref_is_none(projection) && !ref_is_none(online);
+		  !ref_is_none(offline->background) && !ref_is_none(projection) && (!e->online || !ref_is_none(online));
 	if (!ok)
 		buf_append_lit(ret_why, "cannot start the store actors");
 	return ok;
+}
+
+static bool open_redis(struct stores_embedded *e, const struct serve_options *o, const struct definitions *d,
+		       struct loop *const *io, unsigned io_count, struct buf *ret_why)
+{
+	if (o->redis_url)
+		e->redis = stores_redis_open(o->redis_url, d, io, io_count, e->records_loop, &e->stores.online,
+					     ret_why);
+	return !o->redis_url || e->redis;
 }
 
 /* ---- life ---- */
@@ -218,6 +236,7 @@ static void close_all(struct stores_process *p)
 	loop_destroy(e->projection_loop);
 	offline_close(e->offline);
 	ledger_close(e->ledger);
+	stores_redis_close(e->redis);
 	online_destroy(e->online);
 	idempotency_destroy(e->stores.idempotency);
 	free(e);
@@ -231,7 +250,8 @@ static bool part(bool ok, const char *name, const struct buf *why, struct buf *r
 	return ok;
 }
 
-struct stores_process *stores_embedded_open(const struct serve_options *o, struct buf *ret_why)
+struct stores_process *stores_embedded_open(const struct serve_options *o, const struct definitions *d,
+					    struct loop *const *io, unsigned io_count, struct buf *ret_why)
 {
 	struct stores_embedded *e = calloc(1, sizeof *e);
 	struct buf why = { 0 };
@@ -246,7 +266,8 @@ struct stores_process *stores_embedded_open(const struct serve_options *o, struc
 		  part(open_offline(e, o, &why), "offline store", &why, ret_why) &&
 		  part(make_online(e, o, &why), "online store", &why, ret_why) &&
 		  part(load_idempotency(e, o, &why), "idempotency keys", &why, ret_why) &&
-		  part(create_loops(e, &why) && spawn_actors(e, &why), "start", &why, ret_why);
+		  part(create_loops(e, &why) && spawn_actors(e, &why), "start", &why, ret_why) &&
+		  part(open_redis(e, o, d, io, io_count, &why), "Redis", &why, ret_why);
 	buf_finish(&why);
 	e->process.background = e->materialize_loop;
 	if (ok)

@@ -37,11 +37,10 @@ static bool is_lasting(void *arg, uint32_t kind)
 
 static bool spawn(struct stores_redis *r, struct loop *const *io, unsigned io_count, struct online_store *ret)
 {
-	struct redis_online_config config = { .redis = r->redis,
-					      .names = { .arg = r,
-							 .kind = kind_name,
-							 .feature = feature_name,
-							 .is_lasting = is_lasting } };
+	struct redis_online_config config = {
+		.redis = r->redis,
+		.names = { .arg = r, .kind = kind_name, .feature = feature_name, .is_lasting = is_lasting }
+	};
 	r->online = redis_online_create(&config);
 	if (r->online == NULL)
 		return false;

@@ -481,12 +481,16 @@ static void on_poll(uv_poll_t *handle, int status, int events)
 	struct conn *c = ((struct sock *)handle->data)->conn;
 	if (c == NULL)
 		return;
-	if (status < 0) { /* libuv says so once, and is silent then */
-		lose_by_error(c, "the connection to Redis broke", uv_strerror(status));
-		return;
-	}
 	int error = 0;
 	socklen_t len = sizeof error;
+	if (status < 0) { /* libuv says so once, and is silent then; what it was the socket knows */
+		getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len);
+		lose_by_error(c,
+			      c->state == REDIS_CONNECTING ? "Redis cannot be reached"
+							   : "the connection to Redis broke",
+			      error ? strerror(error) : uv_strerror(status));
+		return;
+	}
 	switch (c->state) {
 	case REDIS_CONNECTING:
 		if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0 || error != 0)

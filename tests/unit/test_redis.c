@@ -22,16 +22,21 @@ static void open_with(const char *before, const char *after)
 
 static char tcp_url[128];
 
-static void tcp_open(struct contract_online *b)
+static unsigned free_port(void)
 {
-	char port[8];
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t len = sizeof at;
 	int fd = socket(AF_INET, SOCK_STREAM, 0);
 	assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
 	close(fd);
-	snprintf(port, sizeof port, "%u", ntohs(at.sin_port));
+	return ntohs(at.sin_port);
+}
+
+static void tcp_open(struct contract_online *b)
+{
+	char port[8];
+	snprintf(port, sizeof port, "%u", free_port());
 	const char *const arguments[] = { "--port", port, "--bind", "127.0.0.1", "--requirepass", "se cret", NULL };
 	redis_server_create(&server, arguments);
 	snprintf(tcp_url, sizeof tcp_url, "redis://default:se%%20cret@127.0.0.1:%s/7", port);
@@ -414,6 +419,81 @@ static void urls_are_read(void **state)
 	buf_finish(&why);
 }
 
+/* ---- TLS, with an authority of the test's own ---- */
+
+static void make_certificates(const char *dir)
+{
+	char line[1024];
+	snprintf(
+	    line, sizeof line,
+	    "cd %s && { openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=authority -keyout ca.key -out ca.crt &&"
+	    " openssl req -newkey rsa:2048 -nodes -subj /CN=redis -keyout s.key -out s.csr &&"
+	    " printf 'subjectAltName=IP:127.0.0.1' >ext && openssl x509 -req -in s.csr -CA ca.crt -CAkey ca.key"
+	    " -CAcreateserial -days 2 -extfile ext -out s.crt; } >openssl.log 2>&1",
+	    dir);
+	assert_int_equal(system(line), 0);
+}
+
+static void open_tls(unsigned port, const char *host, const char *parameters)
+{
+	char url[256];
+	snprintf(url, sizeof url, "rediss://%s:%u/0?%s", host, port, parameters);
+	redis_rig_open(&rig, &on_redis, &(struct redis_config){ .url = url });
+}
+
+static void expect_refusal(const char *what)
+{
+	enum online_result result;
+	for (int i = 0; try_put("1", 1, 1000, &result) != RT_EIO; i++)
+		assert_true(i < 100);
+	assert_true(health_says(what));
+	redis_rig_close(&rig, &on_redis);
+}
+
+static void tls_checks_whose_certificate_it_is(void **state)
+{
+	(void)state;
+	char dir[] = "/tmp/fabra-test-tls-XXXXXX", port[8], files[4][64], line[128], ca[128];
+	static const char *const names[] = { "s.crt", "s.key", "ca.crt" };
+	assert_non_null(mkdtemp(dir));
+	make_certificates(dir);
+	for (size_t i = 0; i < 3; i++)
+		snprintf(files[i], sizeof files[i], "%s/%s", dir, names[i]);
+	unsigned at = free_port();
+	snprintf(port, sizeof port, "%u", at);
+	const char *const arguments[] = { "--tls-port",
+					  port,
+					  "--bind",
+					  "127.0.0.1",
+					  "--tls-cert-file",
+					  files[0],
+					  "--tls-key-file",
+					  files[1],
+					  "--tls-ca-cert-file",
+					  files[2],
+					  "--tls-auth-clients",
+					  "no",
+					  NULL };
+	redis_server_create(&server, arguments);
+	snprintf(ca, sizeof ca, "ssl_ca_certs=%s", files[2]);
+	open_tls(at, "127.0.0.1", ca);
+	put_until_it_works("1", 1);
+	for (int64_t i = 2; i < 50; i++)
+		put_until_it_works("\"a value\"", i);
+	online_expect(&on_redis, "u", 1, "\"a value\"");
+	redis_rig_close(&rig, &on_redis);
+	open_tls(at, "127.0.0.1", ""); /* an authority that nobody knows */
+	expect_refusal("certificate");
+	open_tls(at, "127.0.0.2", "ssl_cert_reqs=none"); /* nobody is there */
+	expect_refusal("cannot be reached");
+	open_tls(at, "127.0.0.1", "ssl_cert_reqs=none");
+	put_until_it_works("2", 100);
+	redis_rig_close(&rig, &on_redis);
+	redis_server_destroy(&server);
+	snprintf(line, sizeof line, "rm -r %s", dir);
+	assert_int_equal(system(line), 0);
+}
+
 #define ON_REDIS(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 int main(void)
 {
@@ -424,6 +504,7 @@ int main(void)
 	signal(SIGPIPE, SIG_IGN);
 	const struct CMUnitTest tests[] = { CONTRACT_ONLINE_TESTS(&by_tcp),
 					    cmocka_unit_test(urls_are_read),
+					    cmocka_unit_test(tls_checks_whose_certificate_it_is),
 					    ON_REDIS(a_frozen_server_keeps_nobody_beyond_the_deadline),
 					    ON_REDIS(a_killed_server_comes_back_empty),
 					    ON_REDIS(a_killed_connection_is_made_again),

@@ -61,7 +61,7 @@ static void classes_have_their_own_numbers(void **state)
 			if (class < 32 && class != CLASS_RT)
 				fail_msg("%s has a number of the runtime's", name_of(class));
 		}
-	assert_int_equal(count, 18);
+	assert_int_equal(count, 19);
 }
 
 int main(void)

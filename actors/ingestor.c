@@ -566,14 +566,18 @@ static bool read_previous(struct ingestor *s, struct event *e)
 {
 	const struct node *n = s->nl->node;
 	const struct online_fast *online = n->stores->online.fast;
-	bool is_whole = online;
+	bool is_whole = online, is_lost = false;
 	e->position = values_position(n);
 	if (online)
 		online->see(online->table, entity_of(s, e), e->data.entity_id, e->features, e->features_count,
 			    loop_wall_us(s->base.loop), e->previous, e->traces);
-	for (uint32_t i = 0; is_whole && i < e->features_count; i++)
-		is_whole = e->previous[i].value || (!e->previous[i].is_lost && !e->traces[i].is_live &&
-						    !stored_may_be_lost(n->definitions, e->features[i], &e->traces[i]));
+	for (uint32_t i = 0; online && i < e->features_count; i++) {
+		const struct online_trace *trace = &e->traces[i];
+		is_lost = is_lost || e->previous[i].is_lost;
+		is_whole = is_whole && !is_lost &&
+			   (e->previous[i].value ||
+			    (!trace->is_live && !stored_may_be_lost(n->definitions, e->features[i], trace)));
+	}
 	if (is_whole || e->features_count == 0) {
 		e->is_read = true;
 		return true;
@@ -582,7 +586,7 @@ static bool read_previous(struct ingestor *s, struct event *e)
 		value_unref(e->previous[i].value);
 		e->previous[i].value = NULL;
 	}
-	if (!ask_stored(s, e, EV_READING))
+	if (is_lost || !ask_stored(s, e, EV_READING))
 		retry_later(s, e, "out of memory");
 	return false;
 }

@@ -185,7 +185,8 @@ refused "FABRA_EVIDENCE_TIMEOUT=5s" 'FABRA_EVIDENCE_TIMEOUT (5000 ms) must be sh
 refused FABRA_API_KYE=x 'FABRA_API_KYE is no setting; did you mean FABRA_API_KEY?'
 refused "FABRA_BODY_BYTE=1 FABRA_ONLINE_BTYES=1" 'FABRA_ONLINE_BTYES is no setting'
 contains 'did you mean FABRA_BODY_BYTES' "$(cat "$work/said")" "all at once"
-refused FABRA_REDIS_URL=redis://127.0.0.1:6379 'FABRA_REDIS_URL is set, but this version has no store on Redis yet'
+refused FABRA_REDIS_URL=http://127.0.0.1:6379 'Redis: '
+refused REDIS_URL=redis://127.0.0.1:6379/x 'Redis: '
 refused FABRA_ENV=Production 'FABRA_ENV=production runs on Redis and Postgres, which this version does not have yet'
 for name in prodution prod PROD prd Prod-eu production_2; do
   refused FABRA_ENV=$name "FABRA_ENV is '$name'; did you mean production?"
@@ -201,11 +202,9 @@ for name in $known; do [ -n "${!name}" ] || unset "$name"; done
 
 # at the largest body: accepted, or refused with a reason; the server goes on
 export FABRA_BODY_BYTES=8384512 FABRA_SERVICE_HOST=10.0.0.1 FABRA_POSTGRES_URL=postgresql://x FABRA_ONLINE_BYTES=16MiB
-export REDIS_URL=redis://x FABRA_REDIS_URL=
 serve "$work/store.lua"
 contains 'FABRA_SERVICE_HOST is no setting and has no effect' "$(cat "$work/server.log")" "a name that is nobody's is said"
 contains 'FABRA_POSTGRES_URL has no effect: there is no store on Postgres yet' "$(cat "$work/server.log")" "one of Fabra's too"
-contains 'serve: REDIS_URL has no effect: there is no store on Redis yet' "$(cat "$work/server.log")" "also with Fabra's short name"
 big() { python3 -c "import sys; n = int(sys.argv[1]); sys.stdout.write(sys.argv[2] + sys.argv[4] * ((n - len(sys.argv[2]) - len(sys.argv[3])) // len(sys.argv[4])) + sys.argv[3])" "$1" "$2" "$3" "$4" >"$work/big"; }
 metric() { get /metrics | awk -v name="$1" '$1 == name { print $2 }'; }
 upload() { code -m 60 -X "$1" --data-binary "@$work/big" "$url$2"; }
@@ -227,5 +226,5 @@ big 8384000 '{"sql":"SELECT 1","params":[1' ']}' ',1e9'
 case "$(upload POST /v1/sql)" in 400 | 413) ;; *) expect "400 or 413" "$(body | head -c 200)" "parameters without end" ;; esac
 expect 200 "$(code "$url/health")" "the server goes on"
 stop
-unset FABRA_BODY_BYTES FABRA_SERVICE_HOST FABRA_POSTGRES_URL FABRA_ONLINE_BYTES REDIS_URL FABRA_REDIS_URL
+unset FABRA_BODY_BYTES FABRA_SERVICE_HOST FABRA_POSTGRES_URL FABRA_ONLINE_BYTES
 done_testing

@@ -308,6 +308,7 @@ static bool read_cell(const struct redis_online *o, struct online_get *g, const 
 			t->event_time_us = d.row.when.event_time_us;
 		note_position(t, &d.row.when);
 	}
+	t->may_be_lost = !t->is_live && !t->is_expired; /* it may have been evicted, or restarted empty */
 	return true;
 }
 

@@ -5,6 +5,7 @@
 #include "runtime/config.h"
 #include "store/evidence/idempotency.h"
 #include "store/ledger/ledger.h"
+#include "store/redis/redis_url.h"
 #include "tools/api_key.h"
 #include "tools/serve_options.h"
 #include <ctype.h>
@@ -264,12 +265,20 @@ static bool read_environment(struct serve_options *o, struct buf *errors)
 }
 
 /* As Fabra: its own name, or the one that many platforms set. Empty is how compose files leave a variable out. */
-static void read_redis_url(struct serve_options *o)
+static void read_redis_url(struct serve_options *o, struct buf *errors)
 {
-	const char *own = config_str("FABRA_REDIS_URL", NULL);
-	o->redis_url = own && own[0] ? own : config_str("REDIS_URL", NULL);
-	if (o->redis_url && o->redis_url[0] == '\0')
-		o->redis_url = NULL;
+	static const char *const names[] = { "FABRA_REDIS_URL", "REDIS_URL" };
+	struct redis_url url;
+	struct buf why = { 0 };
+	for (size_t i = 0; i < ARRAY_LEN(names) && o->redis_url == NULL; i++) {
+		const char *text = config_str(names[i], "");
+		if (text[0] == '\0')
+			continue;
+		o->redis_url = text;
+		if (!redis_url_parse(text, &url, &why))
+			buf_printf(errors, "%s: %.*s\n", names[i], STR_ARG(buf_str(&why)));
+	}
+	buf_finish(&why);
 }
 
 /* A key that no request can match locks all out, and one that was meant and is none lets all in. Empty is how compose files
@@ -293,7 +302,7 @@ void serve_settings_read(struct serve_options *o, struct buf *errors)
 {
 	bool in_production = read_environment(o, errors);
 	read_evidence_mode(o, in_production, errors);
-	read_redis_url(o);
+	read_redis_url(o, errors);
 	o->include_content = config_bool("FABRA_RECORD_INCLUDE_CONTENT", true, errors);
 	o->access_log = config_bool("FABRA_ACCESS_LOG", true, errors);
 	read_sizes(o, errors);

@@ -185,8 +185,8 @@ refused "FABRA_EVIDENCE_TIMEOUT=5s" 'FABRA_EVIDENCE_TIMEOUT (5000 ms) must be sh
 refused FABRA_API_KYE=x 'FABRA_API_KYE is no setting; did you mean FABRA_API_KEY?'
 refused "FABRA_BODY_BYTE=1 FABRA_ONLINE_BTYES=1" 'FABRA_ONLINE_BTYES is no setting'
 contains 'did you mean FABRA_BODY_BYTES' "$(cat "$work/said")" "all at once"
-refused FABRA_REDIS_URL=http://127.0.0.1:6379 'Redis: '
-refused REDIS_URL=redis://127.0.0.1:6379/x 'Redis: '
+refused FABRA_REDIS_URL=http://127.0.0.1:6379 'FABRA_REDIS_URL: '
+refused REDIS_URL=redis://127.0.0.1:6379/x 'REDIS_URL: '
 refused FABRA_ENV=Production 'FABRA_ENV=production runs on Redis and Postgres, which this version does not have yet'
 for name in prodution prod PROD prd Prod-eu production_2; do
   refused FABRA_ENV=$name "FABRA_ENV is '$name'; did you mean production?"

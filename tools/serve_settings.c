@@ -5,7 +5,7 @@
 #include "runtime/config.h"
 #include "store/evidence/idempotency.h"
 #include "store/ledger/ledger.h"
-#include "store/redis/redis_url.h"
+#include "store/redis/redis.h"
 #include "tools/api_key.h"
 #include "tools/serve_options.h"
 #include <ctype.h>
@@ -268,14 +268,13 @@ static bool read_environment(struct serve_options *o, struct buf *errors)
 static void read_redis_url(struct serve_options *o, struct buf *errors)
 {
 	static const char *const names[] = { "FABRA_REDIS_URL", "REDIS_URL" };
-	struct redis_url url;
 	struct buf why = { 0 };
 	for (size_t i = 0; i < ARRAY_LEN(names) && o->redis_url == NULL; i++) {
 		const char *text = config_str(names[i], "");
 		if (text[0] == '\0')
 			continue;
 		o->redis_url = text;
-		if (!redis_url_parse(text, &url, &why))
+		if (!redis_check_url(text, &why))
 			buf_printf(errors, "%s: %.*s\n", names[i], STR_ARG(buf_str(&why)));
 	}
 	buf_finish(&why);

@@ -37,6 +37,12 @@ static bool prepare(struct redis *r, struct buf *ret_why)
 	return !r->url.is_tls || r->tls;
 }
 
+bool redis_check_url(const char *url, struct buf *ret_why)
+{
+	struct redis_url parsed;
+	return redis_url_parse(url, &parsed, ret_why);
+}
+
 struct redis *redis_create(const struct redis_config *config, struct buf *ret_why)
 {
 	struct redis *r = calloc(1, sizeof *r);

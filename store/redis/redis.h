@@ -24,6 +24,8 @@ struct redis_config {
 	    backoff_ms_max; /* of the pause before the next connection; 0 = 2000; the first is 20 ms; half of each is random */
 };
 struct redis;
+/* false: *ret_why says what is wrong with the URL, and never has the password in it. */
+bool redis_check_url(const char *url, struct buf *ret_why);
 /* Reads the URL and the files of TLS; connects nowhere. NULL: *ret_why says why. */
 struct redis *redis_create(const struct redis_config *config, struct buf *ret_why);
 void redis_destroy(struct redis *r); /* after the loops; NULL is fine */

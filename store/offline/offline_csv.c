@@ -115,6 +115,21 @@ static bool are_names(const struct csv_header *h, struct offline_error *error)
 	return true;
 }
 
+/* Behind a byte order mark DuckDB 1.4.4 takes the first quote for a part of the name: with another quote or a line break in that
+ * cell all rows are lost, or one is made of the name's rest. */
+static bool is_misread_behind_mark(struct str line)
+{
+	if (line.n == 0 || line.p[0] != '"')
+		return false;
+	for (size_t i = 1; i < line.n; i++) {
+		if (line.p[i] == '\n' || line.p[i] == '\r')
+			return true;
+		if (line.p[i] == '"')
+			return i + 1 < line.n && line.p[i + 1] == '"';
+	}
+	return false;
+}
+
 bool csv_header_read(const char *path, bool is_tsv, struct csv_header *ret, struct offline_error *error)
 {
 	*ret = (struct csv_header){ 0 };
@@ -126,6 +141,14 @@ bool csv_header_read(const char *path, bool is_tsv, struct csv_header *ret, stru
 	struct str line = buf_str(&text);
 	if (line.n >= 3 && memcmp(line.p, "\xef\xbb\xbf", 3) == 0)
 		line = (struct str){ line.p + 3, line.n - 3 };
+	if (line.p != text.p && is_misread_behind_mark(line)) {
+		offline_error_text(
+		    error, RT_EINVAL,
+		    "line 1 has a byte order mark before a name in quotes with a quote or a line break in it, "
+		    "which DuckDB misreads; remove the mark, or rename the column");
+		buf_finish(&text);
+		return false;
+	}
 	ret->delimiter = is_tsv ? '\t' : delimiter_of(line);
 	ret->names = calloc(CSV_COLUMNS_MAX, sizeof *ret->names);
 	bool ok = ret->names != NULL;

@@ -276,6 +276,8 @@ static void test_forms(void **state)
 		{ "caf\xe9,v\na,1\n", "line 1 is not UTF-8; convert the file" },
 		{ "k,v\na,1\r\nb,2\n", "its lines end in different ways" },
 		{ "\xff\xfek", "the file is UTF-16; convert it to UTF-8" },
+		{ "\xef\xbb\xbf\"k, \"\"q\"\"\",v\na,1\n", "line 1 has a byte order mark before a name in quotes" },
+		{ "\xef\xbb\xbf\"k\nq\",v\na,1\n", "line 1 has a byte order mark before a name in quotes" },
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
 		write_file("f.csv", bad[i].text);

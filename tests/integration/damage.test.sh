@@ -250,6 +250,7 @@ contains "put back from an older copy" "$(cat "$work/accepted")" "says why"
 rm -rf "$FABRA_HOME" && mkdir "$FABRA_HOME"
 serve "$work/store.lua"
 fill 500 5
+get /v1/contexts >/dev/null # a file that knows no entry yet is of any ledger
 stop
 cp -a "$FABRA_HOME" "$work/another"
 file_of sound

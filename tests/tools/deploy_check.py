@@ -24,6 +24,13 @@ except ImportError as e:
     sys.exit(77)
 
 faults = 0
+is_lacking = False
+
+
+def lacks(what):  # what can be looked at without it still is
+    global is_lacking
+    is_lacking = True
+    print(f"{what}; run tools/setup")
 
 
 def fault(text):
@@ -44,11 +51,14 @@ def compose(source, schema_file):
         if name not in settings:
             fault(f"compose.yaml uses ${{{name}}}, which env.example does not have")
     file = yaml.safe_load(text)
-    with open(schema_file) as f:
-        schema = json.load(f)
-    validator = (jsonschema.Draft7Validator if "draft-07" in schema["$schema"] else jsonschema.Draft201909Validator)(schema)
-    for error in validator.iter_errors(file):
-        fault(f"compose.yaml: {'/'.join(map(str, error.absolute_path))}: {error.message}")
+    if os.path.exists(schema_file):
+        with open(schema_file) as f:
+            schema = json.load(f)
+        validator = (jsonschema.Draft7Validator if "draft-07" in schema["$schema"] else jsonschema.Draft201909Validator)(schema)
+        for error in validator.iter_errors(file):
+            fault(f"compose.yaml: {'/'.join(map(str, error.absolute_path))}: {error.message}")
+    else:
+        lacks(f"{schema_file} is not there")
     # What no schema says.
     services = file["services"]
     for name, service in services.items():
@@ -209,4 +219,4 @@ def metrics(source, exposition_file):
 
 
 {"compose": compose, "dashboard": dashboard, "metrics": metrics}[sys.argv[1]](*sys.argv[2:])
-sys.exit(1 if faults else 0)
+sys.exit(1 if faults else 77 if is_lacking else 0)

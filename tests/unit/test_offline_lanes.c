@@ -207,7 +207,7 @@ static struct msg *make_client_query(struct loop *loop, const void *arg)
  * own. */
 static void write_slow_to_plan(struct buf *sql, int number)
 {
-	enum { CHARS = 50000 };
+	enum { CHARS = 30000 };
 	buf_printf(sql, "SELECT %d + levenshtein('", number);
 	for (int i = 0; i < 2 * CHARS; i++) {
 		if (i == CHARS)

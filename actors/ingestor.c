@@ -285,14 +285,15 @@ static bool ask_stored(struct ingestor *s, struct event *e, enum event_state sta
 	return true;
 }
 
-/* Moves what was found, in the order of the event's features. false: it is not known of each. */
+/* Moves what was found, in the order of the event's features. false: it is not known of each; what may be older than another
+ * process's write is no value to build upon. */
 static bool take_stored(struct event *e, struct msg *m, struct online_cell *cells, struct online_trace *traces)
 {
 	uint32_t at = 0;
 	struct stored_rows *rows = m->kind == STORED_ROWS ? ((struct stored_read *)m)->what : NULL;
 	for (uint32_t i = 0; rows && i < rows->count; i++)
 		for (uint32_t k = 0; k < rows->rows[i].count; k++)
-			if (rows->rows[i].cells[k].state == STORED_FAILED)
+			if (rows->rows[i].cells[k].state == STORED_FAILED || rows->rows[i].cells[k].is_second_hand)
 				return false;
 	for (uint32_t i = 0; rows && i < rows->count; i++)
 		for (uint32_t k = 0; k < rows->rows[i].count; k++, at++) {

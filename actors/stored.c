@@ -199,7 +199,7 @@ static void looked_up(struct stored *s, struct read *r, struct stored_row *row, 
 	if (c->cell.value == NULL && c->trace.is_live)
 		fail(r, c, FEATURE_FAILED, STR("out of memory")); /* it is there */
 	else if (c->cell.value == NULL && stored_may_be_lost(s->nl->node->definitions, c->feature, &c->trace) &&
-		 !is_known_absent(s, row, c)) {
+		 (c->is_second_hand || !is_known_absent(s, row, c))) {
 		want(s, r, row, c);
 		return;
 	}
@@ -273,8 +273,8 @@ static struct look *take_look(struct stored *s, uint64_t op)
 	return l;
 }
 
-/* from NULL: the store did not say. The history has all that was ever written. */
-static void take_row(struct stored *s, struct looked *at, struct online_row_batch *from)
+/* from NULL: the store did not say, or this process knows better. */
+static void take_row(struct stored *s, struct looked *at, struct online_row_batch *from, bool is_second_hand)
 {
 	struct read *r = at->read;
 	struct stored_row *row = &r->rows->rows[at->row];
@@ -289,6 +289,7 @@ static void take_row(struct stored *s, struct looked *at, struct online_row_batc
 			c->trace = (struct online_trace){ .event_time_us = INT64_MIN,
 							  .cell_time_us = INT64_MIN,
 							  .may_be_lost = true };
+			c->is_second_hand = is_second_hand;
 		}
 		looked_up(s, r, row, c);
 	}
@@ -299,8 +300,9 @@ static void on_looked(struct stored *s, struct look *l, struct msg *m)
 	struct online_rows *rows = m->kind == ONLINE_DONE && m->status == RT_OK ? ((struct online_batch *)m)->what
 										: NULL;
 	for (uint32_t i = 0; i < l->count; i++) {
-		bool is_read = rows && rows->rows[i].result == ONLINE_APPLIED && !l->rows[i].is_behind;
-		take_row(s, &l->rows[i], is_read ? &rows->rows[i] : NULL);
+		bool is_read = rows && rows->rows[i].result == ONLINE_APPLIED;
+		take_row(s, &l->rows[i], is_read && !l->rows[i].is_behind ? &rows->rows[i] : NULL,
+			 !is_read && !s->nl->node->stores->is_history_shared);
 	}
 	free(l);
 }
@@ -440,6 +442,8 @@ static void ask_history(struct stored *s)
 
 /* ---- ASKED ---- */
 
+#define NOT_SAID "the online store does not say, and this process has not written it"
+
 /* Of the ttl that the value was written with and the feature's own, the shorter; 0 = none. */
 static int64_t ttl_ms(const struct def_feature *f, const struct offline_value *v)
 {
@@ -532,6 +536,10 @@ static void take_value(struct stored *s, struct want *w, const struct offline_ce
 	struct online_meta meta = stored_meta(feature_of(s, c), &from->value);
 	bool is_expired = meta.expires_us && meta.expires_us <= loop_wall_us(s->base.loop);
 	take_trace(&c->trace, from, !is_expired, is_expired);
+	if (is_expired && c->is_second_hand) {
+		fail(w->read, c, FEATURE_FAILED, STR(NOT_SAID));
+		return;
+	}
 	if (is_expired) {
 		c->state = STORED_EXPIRED;
 		remember_absence(s, w->row, c);
@@ -549,13 +557,19 @@ static void take_value(struct stored *s, struct want *w, const struct offline_ce
 static void take_answer(struct stored *s, struct want *w, const struct offline_cell *from)
 {
 	struct stored_cell *c = w->cell;
-	bool is_value = from->found == OFFLINE_VALUE;
+	/* What the store knows may be another process's delete, which a history of this one's own does not have. */
+	bool is_hidden = c->trace.is_known && from->value.event_time_us < c->trace.event_time_us;
+	bool is_value = from->found == OFFLINE_VALUE && !is_hidden;
 	if (is_value && !is_outdated(s, c->feature, from->value.event_time_us)) {
 		take_value(s, w, from);
 		return;
 	}
+	if (c->is_second_hand) {
+		fail(w->read, c, FEATURE_FAILED, STR(NOT_SAID));
+		return;
+	}
 	c->state = STORED_ABSENT;
-	if (from->found != OFFLINE_NOTHING)
+	if (from->found != OFFLINE_NOTHING && !is_hidden)
 		take_trace(&c->trace, from, false, false);
 	c->trace.may_be_lost = false;
 	remember_absence(s, w->row, c);

@@ -26,6 +26,9 @@ struct stored_cell {
 	uint32_t feature;
 	uint32_t tag; /* the asker's own */
 	enum stored_state state;
+	/* The online store did not say, and others may have written what the history of this process does not have. FOUND: there may
+	 * be a newer one. Never ABSENT or EXPIRED. */
+	bool is_second_hand;
 	struct online_cell cell;   /* FOUND: its reference is the message's; who takes it sets value to NULL */
 	struct online_trace trace; /* what is known of the cell, from wherever it came */
 };

@@ -15,6 +15,9 @@ struct stores {
 	struct evidence_store evidence;
 	struct offline_store offline;
 	struct online_store online;
+	/* The history has what every process that writes into the online store has written. Else only what this one has: where an
+	 * online store elsewhere does not say, it cannot tell that a value is not there. */
+	bool is_history_shared;
 	struct idempotency *idempotency;
 	const struct log_source *log; /* what the start reads */
 	/* NULL, or why what is kept is not whole: then nothing is written, and nothing is answered whose absence nobody can know. With

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/random.h>
 #include <unistd.h>
 
@@ -48,6 +49,26 @@ void ledger_refuse(struct ledger *l, const char *reason)
 	if (text.failed || pwrite(l->lock_fd, text.p, text.n, 0) != (ssize_t)text.n)
 		log_line(LOG_WARNING, "ledger", "the lock file could not be written");
 	buf_finish(&text);
+}
+
+/* What is written into a folder or a file that has no name any more is gone with the process: a stat at each commit costs a
+ * microsecond, and an answer would be a lie. */
+static void refuse_what_is_lost(struct ledger *l)
+{
+	struct stat by_path, by_fd, segment;
+	if (l->config.temporary || fstat(l->dir_fd, &by_fd) != 0)
+		return;
+	bool is_there = stat(l->config.dir, &by_path) == 0 && by_path.st_ino == by_fd.st_ino &&
+			by_path.st_dev == by_fd.st_dev;
+	bool has_file = l->writer.fd < 0 || fstat(l->writer.fd, &segment) != 0 || segment.st_nlink > 0;
+	if (!is_there)
+		ledger_refuse(
+		    l,
+		    "the ledger's folder was deleted, moved or replaced while the server runs: stop the server, put the "
+		    "folder back and start again, or see `fabra ledger accept`");
+	else if (!has_file)
+		ledger_refuse(l, "the ledger's open segment was deleted while the server runs: stop the server and see "
+				 "`fabra ledger verify`");
 }
 
 static int status_of(int error)
@@ -114,6 +135,8 @@ static int open_segment(struct ledger *l, int64_t now_us)
 
 bool ledger_reopen(struct ledger *l, int64_t now_us)
 {
+	if (atomic_load(&l->is_writable))
+		refuse_what_is_lost(l);
 	if (atomic_load(&l->is_writable))
 		return true;
 	if (l->is_refusing)
@@ -467,6 +490,8 @@ void ledger_write(struct ledger *l, struct evidence_entry *const *entries, int *
 	while (i < count) {
 		int error = 0;
 		atomic_store(&l->committing_since_ns, clock_mono_ns());
+		if (atomic_load(&l->is_writable))
+			refuse_what_is_lost(l);
 		if (atomic_load(&l->is_writable) && w->open == NULL && (error = open_segment(l, now_us)) != 0)
 			become_readonly(l, error);
 		if (!atomic_load(&l->is_writable)) {

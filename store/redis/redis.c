@@ -109,6 +109,20 @@ void redis_note_state(struct redis *r, const struct loop *loop, enum redis_state
 	buf_finish(&address);
 }
 
+void redis_note_key(struct redis *r, const struct loop *loop, enum redis_trouble trouble, struct str key)
+{
+	struct redis_loop_health *h = &r->loops[loop_id(loop) - 1];
+	uint64_t now_ns = loop_mono_ns(loop);
+	pthread_mutex_lock(&r->lock);
+	bool is_said = h->key_said_ns && now_ns - h->key_said_ns < 1000000000ull;
+	if (!is_said)
+		h->key_said_ns = now_ns;
+	pthread_mutex_unlock(&r->lock);
+	if (!is_said)
+		log_line(LOG_WARNING, "redis", redis_trouble_text(trouble), LOG_CSTR("loop", loop_name(loop)),
+			 LOG_STR("key", str_first(key, 300)));
+}
+
 void redis_note_trouble(struct redis *r, const struct loop *loop, enum redis_trouble trouble, struct str detail)
 {
 	struct redis_loop_health *h = &r->loops[loop_id(loop) - 1];

@@ -19,6 +19,8 @@ static const struct {
 			    "Redis refuses writes since it cannot save to its disk: make room there, or set stop-writes-on-bgsave-error to no" },
 	[REDIS_WRONG_TYPE] = { "type",
 			       "the key of an entity holds something that is no hash: another program uses it; give Fabra a database of its own" },
+	[REDIS_UNREADABLE] = { "value",
+			       "a value in Redis is damaged: its entity cannot be read until the feature is written again; HDEL the field" },
 	[REDIS_CLUSTER] = { "cluster",
 			    "this Redis is part of a cluster, which is not supported: give the URL of a single server" },
 	[REDIS_MASTER_DOWN] = { "master", "this Redis is a replica without its primary: give the URL of the primary" },
@@ -67,6 +69,11 @@ enum redis_trouble redis_trouble_of(struct str error_reply)
 			return words[i].trouble;
 	}
 	return REDIS_OTHER;
+}
+
+bool redis_trouble_is_of_key(enum redis_trouble t)
+{
+	return t == REDIS_WRONG_TYPE || t == REDIS_UNREADABLE;
 }
 
 const char *redis_trouble_name(enum redis_trouble t)

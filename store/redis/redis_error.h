@@ -13,6 +13,7 @@ enum redis_trouble {
 	REDIS_BUSY,       /* a script runs */
 	REDIS_MISCONF,    /* it cannot save */
 	REDIS_WRONG_TYPE, /* something else has the key */
+	REDIS_UNREADABLE, /* a value at the key is not as anybody writes it */
 	REDIS_CLUSTER,
 	REDIS_MASTER_DOWN,
 	REDIS_CLIENTS,
@@ -21,5 +22,7 @@ enum redis_trouble {
 	REDIS_TROUBLES,
 };
 enum redis_trouble redis_trouble_of(struct str error_reply);
+/* Whether it concerns one key and no other: Redis is well. */
+bool redis_trouble_is_of_key(enum redis_trouble t);
 const char *redis_trouble_name(enum redis_trouble t); /* one word, for metrics */
 const char *redis_trouble_text(enum redis_trouble t); /* cause and cure; static */

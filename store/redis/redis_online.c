@@ -331,7 +331,7 @@ static enum redis_trouble read_row(const struct redis_online *o, struct online_r
 	for (uint32_t i = 0; i < r->count; i++)
 		if (!read_cell(o, &r->gets[i], &reply->items[i], deleted, now_us)) {
 			forget_row(r);
-			return REDIS_OTHER;
+			return REDIS_UNREADABLE;
 		}
 	r->result = ONLINE_APPLIED;
 	return REDIS_NO_TROUBLE;
@@ -397,6 +397,10 @@ static void end_of_rows(struct online_actor *s, struct online_batch *request, co
 								  : written_row(o, kind, r, reply);
 		if (t == REDIS_NO_TROUBLE)
 			continue;
+		if (redis_trouble_is_of_key(t)) {
+			redis_note_key(o->config.redis, s->base.loop, t, key_of(o, r, text));
+			continue;
+		}
 		trouble = t;
 		detail = reply->type == REDIS_ERROR ? reply->text : key_of(o, r, text);
 		detail.n = detail.n < 200 ? detail.n : 200;

@@ -22,6 +22,7 @@ enum redis_state {
 
 struct redis_loop_health {
 	enum redis_state state;
+	uint64_t key_said_ns;       /* when a key was last said */
 	enum redis_trouble trouble; /* what writes and reads meet */
 	char reason[240];           /* why there is no connection; empty: there is one */
 };
@@ -39,6 +40,8 @@ struct redis {
 /* reason: NULL leaves it. */
 void redis_note_state(struct redis *r, const struct loop *loop, enum redis_state state, const char *reason);
 /* Says so in the log when it differs from before. detail: the reply. */
+/* Of one key: said in the log, at most once a second, and no matter for the health. */
+void redis_note_key(struct redis *r, const struct loop *loop, enum redis_trouble trouble, struct str key);
 void redis_note_trouble(struct redis *r, const struct loop *loop, enum redis_trouble trouble, struct str detail);
 
 /* ---- addresses ---- */

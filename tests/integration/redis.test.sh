@@ -33,6 +33,21 @@ redis HSET User:u1 tier '{"__fabra_feature_value__": true, "value": "silver", "a
 expect silver "$(value tier)" "what that program writes is read"
 redis HDEL User:u1 tier >/dev/null
 expect gold "$(value tier)" "what Redis has no more, the history has"
+# a delete through the other, too; and what the other has not written it does not call absent while Redis is away
+expect 200 "$(code -X DELETE "$other_url/v1/cache/User/u1")" "a delete through the other"
+expect 404 "$(code "$url/v1/features/tier?entity_id=u1")" "holds here"
+put_tier gold >/dev/null
+post '/v1/ingest/click?entity_id=shared' '{}' >/dev/null
+wait_for '[ "$(get "/v1/features/clicks?entity_id=shared" | json "d[\"value\"]")" = 1 ]' "an event here"
+services freeze redis >/dev/null
+expect 503 "$(code "$other_url/v1/features/clicks?entity_id=shared")" "the other cannot know"
+(url=$other_url; post '/v1/ingest/click?entity_id=shared' '{}' >/dev/null)
+expect 503 "$(code "$other_url/v1/features/clicks?entity_id=shared")" "its event waits"
+services thaw redis >/dev/null
+wait_for '[ "$(get "/v1/features/clicks?entity_id=shared" | json "d[\"value\"]")" = 2 ]' "and builds on what was there"
+redis SET User:foreign text >/dev/null
+expect 503 "$(code "$url/v1/features/tier?entity_id=foreign")" "another type at one key"
+expect ready "$(get /ready | json 'd["status"]')" "is no matter of Redis"
 kill -TERM $other
 wait $other || expect 0 $? "the other's end"
 

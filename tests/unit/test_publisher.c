@@ -90,6 +90,7 @@ static void far_begin(uint64_t seed)
 	offline_config.log = ledger_fake_log_source(ledger);
 	node_fixture_start(&fixture, &shared, seed, 1, ledger, &offline_config);
 	fixture.stores.online.fast = NULL;
+	fixture.stores.is_history_shared = true;
 	store = online_fake_create(&store_config);
 	store_ref = is_in_memory ? online_spawn(fixture.online, fixture.store_loop)
 				 : online_fake_spawn(store, fixture.store_loop);

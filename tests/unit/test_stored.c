@@ -40,6 +40,7 @@ static void by_message(void)
 	for (unsigned i = 0; i < LOOPS_MAX; i++)
 		fixture.stores.online.per_loop[i] = memory;
 	fixture.stores.online.fast = NULL;
+	fixture.stores.is_history_shared = true;
 }
 
 static void write_entry(struct evidence_entry *e)

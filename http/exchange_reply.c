@@ -126,6 +126,7 @@ static void describe_compressed(h2o_req_t *req)
 	req->res.content_length = SIZE_MAX;
 	header_put(req, &H2O_TOKEN_CONTENT_ENCODING->buf, STR("gzip"));
 	header_put(req, &H2O_TOKEN_VARY->buf, STR("accept-encoding"));
+	header_put(req, &H2O_TOKEN_ACCEPT_RANGES->buf, STR("none"));
 }
 
 void exchange_write_head(struct exchange *x, h2o_req_t *req, int status, const char *content_type,

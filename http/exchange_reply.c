@@ -126,6 +126,7 @@ static void describe_compressed(h2o_req_t *req)
 	req->res.content_length = SIZE_MAX;
 	header_put(req, &H2O_TOKEN_CONTENT_ENCODING->buf, STR("gzip"));
 	header_put(req, &H2O_TOKEN_VARY->buf, STR("accept-encoding"));
+	header_put(req, &H2O_TOKEN_ACCEPT_RANGES->buf, STR("none"));
 }
 
 void exchange_write_head(struct exchange *x, h2o_req_t *req, int status, const char *content_type,
@@ -135,7 +136,10 @@ void exchange_write_head(struct exchange *x, h2o_req_t *req, int status, const c
 	req->res.reason = reason_of(status);
 	req->res.content_length = content_length;
 	headers_put(x, req, content_type);
-	if (atomic_load_explicit(&x->front->server->draining, memory_order_relaxed) || x->ends_connection)
+	/* HTTP/1.0 knows no chunks, so that what has no length ends where its connection does (RFC 9112, 6.3). */
+	bool ends_with_connection = content_length == SIZE_MAX && req->version < 0x101;
+	if (atomic_load_explicit(&x->front->server->draining, memory_order_relaxed) || x->ends_connection ||
+	    ends_with_connection)
 		req->http1_is_persistent = 0;
 }
 

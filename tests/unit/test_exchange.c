@@ -485,7 +485,8 @@ static void test_head(void **state)
 	struct http_fixture *f = *state;
 	static const char *const targets[] = { "/big?bytes=100", "/big?bytes=9000", "/big?bytes=100000", "/nothing" };
 	static const char *const accepts[] = { "", "Accept-Encoding: gzip\r\n", "Accept-Encoding: gzip;q=0\r\n" };
-	static const char *const names[] = { "content-type", "content-encoding", "vary", "content-length" };
+	static const char *const names[] = { "content-type", "content-encoding", "vary", "accept-ranges",
+					     "content-length" };
 	for (size_t i = 0; i < ARRAY_LEN(targets) * ARRAY_LEN(accepts); i++) {
 		const char *target = targets[i / ARRAY_LEN(accepts)], *accept = accepts[i % ARRAY_LEN(accepts)];
 		struct h1_answer get = h1_once(f->port, "GET", target, accept, (struct str){ 0 });
@@ -495,9 +496,9 @@ static void test_head(void **state)
 		for (size_t j = 0; j < ARRAY_LEN(names); j++) {
 			char of_get[512], of_head[512];
 			const char *value = h1_header(&get, names[j]);
-			snprintf(of_get, sizeof of_get, "%s", value ? value : "none");
+			snprintf(of_get, sizeof of_get, "%s", value ? value : "(absent)");
 			value = h1_header(&head, names[j]);
-			snprintf(of_head, sizeof of_head, "%s", value ? value : "none");
+			snprintf(of_head, sizeof of_head, "%s", value ? value : "(absent)");
 			if (strcmp(of_get, of_head) != 0)
 				fail_msg("%s, %s: %s is '%s', not '%s'", target, accept, names[j], of_head, of_get);
 		}
@@ -582,6 +583,34 @@ static void test_pieces_arrive_in_their_order(void **state)
 	}
 	h2_close(c);
 	assert_true(EVENTUALLY(atomic_load(&f->app.ended) == 23));
+}
+
+/* HTTP/1.0 knows no chunks: what has no length ends where the connection does (RFC 9112, 6.3). */
+static void test_pieces_end_a_connection_of_http_1_0(void **state)
+{
+	struct http_fixture *f = *state;
+	struct h1_client c = h1_open(f->port);
+	uint64_t before_ns = clock_mono_ns();
+	client_send_text(c.fd, "GET /pieces HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+	while (h1_more(&c))
+		;
+	/* The end came, not the end of the wait. */
+	assert_true(clock_mono_ns() - before_ns < CLIENT_WAIT_MS * 1000000ull);
+	buf_append_char(&c.in, '\0');
+	assert_non_null(strcasestr(c.in.p, "\r\nconnection: close\r\n"));
+	assert_null(strcasestr(c.in.p, "keep-alive"));
+	assert_null(strcasestr(c.in.p, "transfer-encoding"));
+	assert_non_null(strstr(c.in.p, "\r\n\r\nbbbbccccdddd"));
+	h1_close(&c);
+	/* What has a length keeps it open. */
+	c = h1_open(f->port);
+	for (int i = 0; i < 2; i++) {
+		client_send_text(c.fd, "GET /sync/x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n");
+		struct h1_answer a = h1_read_answer(&c, true);
+		assert_string_equal(h1_header(&a, "connection"), "keep-alive");
+		buf_finish(&a.body);
+	}
+	h1_close(&c);
 }
 
 static void test_a_reply_that_breaks_has_no_end(void **state)
@@ -691,6 +720,7 @@ int main(void)
 		OPEN(test_head),
 		OPEN(test_documents),
 		OPEN(test_pieces_arrive_in_their_order),
+		OPEN(test_pieces_end_a_connection_of_http_1_0),
 		OPEN(test_a_reply_that_breaks_has_no_end),
 		OPEN(test_who_does_not_read_slows_down_who_writes),
 		OPEN(test_server_that_cannot_start),

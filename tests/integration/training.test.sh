@@ -77,6 +77,15 @@ run "$fabra" training-data --events "$work/nothing.csv" --features plain --outpu
 contains "nothing.csv: it cannot be opened: No such file" "$told" "a missing file"
 run "$fabra" training-data --events "$work/bad.csv" --features plain --output "$work/none.txt"
 expect 2 "$status" "a name with another end"
+printf 'user_id,event_time\nu1,2026-01-01\n' >"$work/self.csv"
+ln -s self.csv "$work/link.csv"
+ln "$work/self.csv" "$work/hard.csv"
+for output in self.csv link.csv hard.csv; do
+  run "$fabra" training-data --events "$work/self.csv" --features plain --output "$work/$output"
+  expect 2 "$status" "the events as the output, as $output"
+  contains "--output is the file of the events" "$told" "the events as the output, as $output"
+done
+expect $'user_id,event_time\nu1,2026-01-01' "$(cat "$work/self.csv")" "the events are left alone"
 run "$fabra" training-data --events "$work/bad.csv"
 expect 2 "$status" "half of what is needed"
 expect "" "$(ls -d "$work"/none* 2>/dev/null)" "nothing is left behind"

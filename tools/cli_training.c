@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* Of a question to the server: below its bounds for a body and the values in it. */
@@ -372,6 +373,13 @@ static bool fetch_all(struct job *j)
 }
 
 /* ---- the output ---- */
+/* By any name: renamed over its events, the output would be all that is left of them. */
+static bool is_same_file(const char *a, const char *b)
+{
+	struct stat of_a, of_b;
+	return stat(a, &of_a) == 0 && stat(b, &of_b) == 0 && of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
+}
+
 /* A folder beside the output, on its disk, so that the finished file only has to be renamed. */
 static bool make_scratch(const char *output, char *scratch, size_t cap)
 {
@@ -508,6 +516,11 @@ static int read_arguments(int argc, char **argv, struct job *j)
 	}
 	if (!offline_events_can_write(j->output)) {
 		fprintf(stderr, "fabra training-data: --output must end in .csv or .parquet, not '%s'\n", j->output);
+		return EXIT_USAGE;
+	}
+	if (is_same_file(j->events_file, j->output)) {
+		fprintf(stderr, "fabra training-data: --output is the file of the events, '%s'; name another\n",
+			j->output);
 		return EXIT_USAGE;
 	}
 	j->names = strdup(features);

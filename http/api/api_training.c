@@ -46,6 +46,16 @@ static void note_at(struct exchange *x, const struct training *t, size_t event, 
 	buf_finish(&loc);
 }
 
+static void note_column(struct exchange *x, struct str name, yyjson_val *input)
+{
+	struct buf loc = { 0 };
+	buf_append_lit(&loc, "[\"body\",\"events\",");
+	json_write_string(&loc, name);
+	buf_append_char(&loc, ']');
+	api_note(x, "list_type", buf_str(&loc), "Input should be a list as long as the others", input);
+	buf_finish(&loc);
+}
+
 static bool flag_of(struct exchange *x, yyjson_val *body, const char *name, bool otherwise)
 {
 	yyjson_val *v = yyjson_obj_get(body, name);
@@ -62,10 +72,9 @@ static void take_entity(struct training *t, uint32_t entity)
 	t->entities[t->entities_count++] = entity;
 }
 
-/* false: replied. */
-static bool take_features(struct exchange *x, yyjson_val *names, struct training *t)
+/* Names that nobody knows are told in *ret_why. names: NULL ok. */
+static void take_features(yyjson_val *names, struct training *t, struct buf *ret_why)
 {
-	struct buf why = { 0 };
 	size_t i, n;
 	yyjson_val *name;
 	yyjson_arr_foreach(names, i, n, name) {
@@ -76,17 +85,12 @@ static bool take_features(struct exchange *x, yyjson_val *names, struct training
 		if (is_twice)
 			continue;
 		if (feature == DEF_NONE) {
-			api_no_feature(t->definitions, DEF_NONE, json_str(name), &why);
+			api_no_feature(t->definitions, DEF_NONE, json_str(name), ret_why);
 			continue;
 		}
 		t->features[t->features_count++] = feature;
 		take_entity(t, t->definitions->features[feature].entity);
 	}
-	bool ok = why.n == 0;
-	if (!ok)
-		exchange_error(x, 404, "%.*s", STR_ARG(buf_str(&why)));
-	buf_finish(&why);
-	return ok;
 }
 
 /* Whether the answer has a column of this name that is a feature's. */
@@ -142,36 +146,38 @@ static void check_name(struct exchange *x, const struct training *t, struct str 
 				"Value error, the events have a member of the name that a feature's column has", input);
 }
 
-/* Columns of one length; or rows that are objects. */
-static void check_form(struct exchange *x, struct training *t)
+/* Columns of one length; or rows that are objects. false: there are no rows whose members could be looked at. */
+static bool check_form(struct exchange *x, struct training *t)
 {
 	size_t i, n, k, m;
 	yyjson_val *key, *value, *name;
-	bool is_first = true;
+	bool is_first = true, is_even = true;
 	if (t->are_columns) {
 		yyjson_obj_foreach(t->events, i, n, key, value) {
 			size_t count = yyjson_arr_size(value);
-			check_name(x, t, json_str(key), NULL);
-			if (!yyjson_is_arr(value) || (!is_first && count != t->moments_count))
-				note_at(x, t, 0, json_str(key), "list_type",
-					"Input should be a list as long as the others", NULL);
+			check_name(x, t, json_str(key), value);
+			if (!yyjson_is_arr(value) || (!is_first && count != t->moments_count)) {
+				note_column(x, json_str(key), value);
+				is_even = false;
+			}
 			if (is_first)
 				t->moments_count = (uint32_t)count;
 			is_first = false;
 		}
-		return;
+		return is_even;
 	}
 	t->moments_count = (uint32_t)yyjson_arr_size(t->events);
 	yyjson_arr_foreach(t->events, i, n, value) {
 		char loc[48];
 		snprintf(loc, sizeof loc, "[\"body\",\"events\",%zu]", i);
 		if (exchange_list_is_full(x))
-			return;
+			return false;
 		if (!yyjson_is_obj(value))
 			api_note(x, "dict_type", str_from(loc), "Input should be a valid dictionary", value);
 		yyjson_obj_foreach(value, k, m, name, key)
 			check_name(x, t, json_str(name), key);
 	}
+	return true;
 }
 
 static struct offline_training *question_new(struct exchange *x, const struct training *t)
@@ -191,26 +197,47 @@ static struct offline_training *question_new(struct exchange *x, const struct tr
 				    t->moments_count);
 }
 
-/* NULL: something is wrong, and noted. */
-static struct offline_training *question_read(struct exchange *x, const struct training *t)
+/* Looks at every event. NULL: something is wrong, and noted, or was so before. */
+static struct offline_training *question_read(struct exchange *x, const struct training *t, bool is_sound)
 {
-	struct offline_training *m = question_new(x, t);
+	struct offline_training *m = is_sound ? question_new(x, t) : NULL;
 	yyjson_arr_iter rows = t->are_columns ? (yyjson_arr_iter){ 0 } : yyjson_arr_iter_with(t->events);
 	for (uint32_t i = 0; i < t->moments_count && !exchange_list_is_full(x); i++) {
 		yyjson_val *row = t->are_columns ? NULL : yyjson_arr_iter_next(&rows);
 		struct str ids[API_FEATURES_MAX];
 		int64_t us = 0;
 		uint16_t ns = 0;
+		if (!t->are_columns && !yyjson_is_obj(row))
+			continue; /* noted */
 		for (uint32_t e = 0; e < t->entities_count; e++)
 			ids[e] = id_of(x, t, i, row, t->definitions->entities[t->entities[e]].id);
-		time_of(x, t, i, row, &us, &ns);
-		if (exchange_is_valid(x))
+		if (t->at.p != NULL)
+			time_of(x, t, i, row, &us, &ns);
+		if (m != NULL && exchange_is_valid(x))
 			offline_training_add(m, ids, us, ns);
 	}
-	if (exchange_is_valid(x))
+	if (m == NULL || exchange_is_valid(x))
 		return m;
 	rt_msg_free(exchange_loop(x), &m->head);
 	return NULL;
+}
+
+/* NULL: something is wrong, and noted, or was so before. */
+static struct offline_training *read_events(struct exchange *x, struct training *t, bool are_features_known)
+{
+	if (!t->are_columns && !yyjson_is_arr(t->events))
+		return NULL;
+	bool has_rows = check_form(x, t);
+	if (has_rows && t->moments_count == 0)
+		api_note_member(x, STR("events"), "too_short", "There should be at least 1 event", t->events);
+	if ((uint64_t)t->moments_count * t->features_count > CELLS_MAX) {
+		api_note_member(x, STR("events"), "too_long",
+				"There should be at most 1,000,000 values: events times features", NULL);
+		return NULL;
+	}
+	if (!t->are_columns)
+		yyjson_arr_iter_init(t->events, &t->rows);
+	return has_rows ? question_read(x, t, are_features_known && exchange_is_valid(x)) : NULL;
 }
 
 static bool wants_csv(struct exchange *x)
@@ -250,17 +277,14 @@ void api_training_post(struct exchange *x)
 	else if (events != NULL && !t->are_columns && !yyjson_is_arr(events))
 		api_note_member(x, STR("events"), "list_type",
 				"Input should be a list of objects, or an object of lists", events);
-	if (!exchange_is_valid(x) || !take_features(x, names, t))
-		return;
-	check_form(x, t);
-	if (exchange_is_valid(x) && t->moments_count == 0)
-		api_note_member(x, STR("events"), "too_short", "There should be at least 1 event", events);
-	if ((uint64_t)t->moments_count * t->features_count > CELLS_MAX)
-		api_note_member(x, STR("events"), "too_long",
-				"There should be at most 1,000,000 values: events times features", NULL);
-	if (!t->are_columns)
-		yyjson_arr_iter_init(events, &t->rows);
-	struct offline_training *m = exchange_is_valid(x) ? question_read(x, t) : NULL;
+	struct buf unknown = { 0 };
+	take_features(names, t, &unknown);
+	struct offline_training *m = read_events(x, t, unknown.n == 0);
+	if (unknown.n > 0 && exchange_is_valid(x)) /* alone; beside other mistakes it is one of their list */
+		exchange_error(x, 404, "%.*s", STR_ARG(buf_str(&unknown)));
+	else if (unknown.n > 0)
+		api_note_text(x, STR("[\"body\",\"features\"]"), buf_str(&unknown), names);
+	buf_finish(&unknown);
 	if (m != NULL) {
 		struct actor *a = exchange_actor(x);
 		rt_ask(a, api_node(x)->stores->offline.background, &m->head, exchange_deadline_ns(x), a->self);

@@ -190,7 +190,8 @@ uint64_t csv_line_of(const char *path, struct csv_form form, uint64_t record)
 	for (int c = gzgetc(f), next; c != -1 && found == 0; c = next) {
 		next = gzgetc(f);
 		bool ends_line = c == '\n' || (c == '\r' && next != '\n');
-		if (!in_record && (!(c == '\n' || c == '\r') || (form.has_one_column && ends_line))) {
+		bool is_blank = c == '\n' || c == '\r' || (!form.quote && (c == ' ' || c == '\t'));
+		if (!in_record && (!is_blank || (form.has_one_column && ends_line))) {
 			in_record = true;
 			if (++begun == wanted)
 				found = line;

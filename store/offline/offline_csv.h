@@ -20,7 +20,7 @@ bool csv_header_read(const char *path, bool is_tsv, struct csv_header *ret, stru
 void csv_header_finish(struct csv_header *h);
 
 /* The line (from 1) on which the record begins; records count from 1, behind the header when there is one. Empty lines
- * hold no record, but in a file of one column. JSON lines are read with quote '\0'. 0: there is no such record. */
+ * hold no record, but in a file of one column. JSON lines are read with quote '\0'; those of spaces only are empty. 0: there is no such record. */
 struct csv_form {
 	char quote; /* '\0': cells have none */
 	bool has_header, has_one_column;

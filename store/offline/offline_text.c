@@ -133,6 +133,31 @@ static bool is_lines(const char *file)
 	       has_ending(file, ".ndjson.gz");
 }
 
+/* What is no JSON: DuckDB has counted the record when it fails, and so names the one behind it; and it does not count empty lines. */
+static void malformed_error(const struct text_file *f, struct offline_error *error)
+{
+	static const char at[] = "\", at byte ", as_line[] = " in line ", as_record[] = " in record/value ";
+	char *end = NULL, why[sizeof error->text];
+	const char *found = NULL;
+	for (const char *p = error->text; (p = strstr(p, at)) != NULL; p += strlen(at))
+		found = p; /* the last one: a file may be called anything */
+	if (found == NULL || strstr(error->text, "Malformed JSON in file ") == NULL)
+		return;
+	unsigned long long byte = strtoull(found + strlen(at), &end, 10);
+	bool is_line = strncmp(end, as_line, strlen(as_line)) == 0;
+	if (!is_line && strncmp(end, as_record, strlen(as_record)) != 0)
+		return;
+	uint64_t behind = strtoull(end + strlen(is_line ? as_line : as_record), &end, 10);
+	uint64_t record = behind > 0 ? behind - 1 : 0;
+	uint64_t line = is_line ? csv_line_of(f->table->file, (struct csv_form){ 0 }, record) : 0;
+	snprintf(why, sizeof why, "%s", end + strspn(end, ": "));
+	size_t n = strlen(why);
+	while (n > 0 && strchr(". ", why[n - 1]) != NULL)
+		why[--n] = '\0';
+	offline_error_text(error, RT_EINVAL, "%s %llu is no JSON at byte %llu: %s", is_line ? "line" : "record",
+			   (unsigned long long)(line ? line : record), byte, why);
+}
+
 /* ---- pieces of SQL ---- */
 
 /* A file's name is a name, not a pattern. */
@@ -356,6 +381,8 @@ static bool json_columns(struct text_file *f, struct offline_error *error)
 	buf_printf(&sql, ", hive_partitioning = false, format = '%s')",
 		   is_lines(f->table->file) ? "newline_delimited" : "auto");
 	bool ok = one_text(f->conn, buf_str(&sql), &text, error);
+	if (!ok)
+		malformed_error(f, error);
 	buf_finish(&sql);
 	struct json_error ignored;
 	yyjson_doc *doc = ok ? json_parse(buf_str(&text),

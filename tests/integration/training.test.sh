@@ -77,6 +77,15 @@ run "$fabra" training-data --events "$work/nothing.csv" --features plain --outpu
 contains "nothing.csv: it cannot be opened: No such file" "$told" "a missing file"
 run "$fabra" training-data --events "$work/bad.csv" --features plain --output "$work/none.txt"
 expect 2 "$status" "a name with another end"
+printf 'user_id,event_time\nu1,2026-01-01\n' >"$work/self.csv"
+ln -s self.csv "$work/link.csv"
+ln "$work/self.csv" "$work/hard.csv"
+for output in self.csv link.csv hard.csv; do
+  run "$fabra" training-data --events "$work/self.csv" --features plain --output "$work/$output"
+  expect 2 "$status" "the events as the output, as $output"
+  contains "--output is the file of the events" "$told" "the events as the output, as $output"
+done
+expect $'user_id,event_time\nu1,2026-01-01' "$(cat "$work/self.csv")" "the events are left alone"
 run "$fabra" training-data --events "$work/bad.csv"
 expect 2 "$status" "half of what is needed"
 expect "" "$(ls -d "$work"/none* 2>/dev/null)" "nothing is left behind"
@@ -89,8 +98,14 @@ wrong() { # BODY STATUS WANTED WHAT
 wrong '{"features":["plain"],"events":[{"user_id":"u1","event_time":"2026-13-01"},{"event_time":"2026-01-01"}]}' 422 '["body","events",0,"event_time"]' "a bad time"
 contains '["body","events",1,"user_id"]' "$(cat "$work/body")" "and a missing id"
 wrong '{"features":["plain"],"events":{"user_id":["u1","u2"],"event_time":["2026-01-01"]}}' 422 "as long as the others" "columns of two lengths"
+contains '"input":["2026-01-01"]' "$(cat "$work/body")" "the column as it was sent"
+wrong '{"features":["plain","plian"],"extra":1,"events":[{"user_id":"u1","event_time":"never"},{"event_time":"2026-01-01"},7]}' 422 \
+  '["body","extra"]' "all mistakes at once: an unknown member"
+for wanted in "Did you mean: plain?" '["body","events",0,"event_time"]' '["body","events",1,"user_id"]' '["body","events",2]'; do
+  contains "$wanted" "$(cat "$work/body")" "all mistakes at once"
+done
 wrong '{"features":["plain"],"events":{"user_id":["u1"],"event_time":["2999-01-01"]}}' 422 "in the future" "the future"
-wrong '{"features":["plain","plian"],"events":[]}' 404 "Did you mean: plain?" "an unknown feature"
+wrong '{"features":["plain","plian"],"events":[{"user_id":"u1","event_time":"2026-01-01"}]}' 404 "Did you mean: plain?" "an unknown feature"
 wrong '{"features":["plain"],"events":[]}' 422 "at least 1 event" "no events"
 wrong '{"features":["plain"],"events":[{"user_id":"u1","event_time":"2026-01-01","plain":1}]}' 422 "the name that a feature" "a name twice"
 wrong '{"features":["plain"],"events":7,"defaults":1,"extra":2}' 422 "extra_forbidden" "other types"

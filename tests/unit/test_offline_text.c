@@ -219,6 +219,38 @@ static void test_declared_types(void **state)
 	assert_non_null(strstr(load_as("t", "n.jsonl", &whole, 1), "line 3, column 'n': '1.5' is no BIGINT"));
 }
 
+/* The number that an editor shows, or of the element of a list; both count from 1. */
+static void test_what_is_no_json_is_named(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *file, *text, *why;
+	} cases[] = {
+		{ "m.jsonl", "{\"k\":1}\n{\"k\" 2}\n{\"k\":3}\n", "m.jsonl: line 2 is no JSON at byte 6: unexpected" },
+		{ "m.jsonl", "{\"k\":\n", "m.jsonl: line 1 is no JSON at byte 6: unexpected" },
+		{ "m.jsonl", "{\"k\":1}\r\n\r\n{\"k\" 2}\r\n", "m.jsonl: line 3 is no JSON at byte 6: " },
+		{ "m.jsonl", "{\"k\":1}\n  \n\t\n\n{\"k\" 2}", "m.jsonl: line 5 is no JSON at byte 6: " },
+		{ "a\", at byte 7 in line 8.jsonl", "{\"k\":1}\n{\"k\" 2}\n",
+		  "8.jsonl: line 2 is no JSON at byte 6: " },
+		{ "m.json", "[{\"k\":1},\n{\"k\" 2},\n{\"k\":3}]", "m.json: record 2 is no JSON at byte 6: " },
+		{ "m.json", "[{\"k\" 1}]", "m.json: record 1 is no JSON at byte 6: " },
+	};
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		write_file(cases[i].file, cases[i].text);
+		const char *why = load(cases[i].file);
+		if (strstr(why, cases[i].why) == NULL)
+			fail_msg("case %zu: '%s'", i, why);
+	}
+	/* Far behind what one buffer holds. */
+	FILE *f = fopen(path_of("m.jsonl"), "w");
+	assert_non_null(f);
+	for (int i = 0; i < 1000000; i++)
+		fputs("{\"k\":\"a text of some length\"}\n", f);
+	fputs("{\"k\":}\n{\"k\":1}\n", f);
+	assert_int_equal(fclose(f), 0);
+	assert_non_null(strstr(load("m.jsonl"), "m.jsonl: line 1000001 is no JSON at byte 6: "));
+}
+
 static void test_another_recipe_loads_again(void **state)
 {
 	(void)state;
@@ -483,6 +515,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_ids_in_json_are_as_written_or_refused, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_json_keeps_its_own_types, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_declared_types, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_what_is_no_json_is_named, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_another_recipe_loads_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forms, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_gzip, setup, teardown),

@@ -382,7 +382,7 @@ static bool has_come(struct stored *s, struct want *w)
 	struct stored_cell *c = w->cell;
 	if (w->since == s->questions)
 		return false;
-	if (is_known_absent(s, w->row, c))
+	if (!c->is_second_hand && is_known_absent(s, w->row, c))
 		return true;
 	if (online == NULL || online->see(online->table, w->row->entity, w->row->id, &c->feature, 1,
 					  loop_wall_us(s->base.loop), &c->cell, &c->trace) == 0)
